@@ -59,7 +59,7 @@ def sale(number: int, **more: Any) -> dict[str, Any]:
 
 @dataclass
 class Exchange:
-    """One request as the stand-in met it. `items` holds what it said of each event: outcomes and a code."""
+    """One request as the stand-in received it. `items` has the outcomes and the code of each event."""
 
     began: datetime
     ended: datetime
@@ -136,9 +136,9 @@ class UnreliableAmazon:
                 reply = httpx.Response(400, json={"code": REFUSED, "message": "no"})
                 return reply, "divisible", lone  # type: ignore[return-value]
             case _:
-                said: tuple[set[str | None], str | None] = ({"amazon_unexpected"}, "TEAPOT")
+                reported: tuple[set[str | None], str | None] = ({"amazon_unexpected"}, "TEAPOT")
                 reply = httpx.Response(418, json={"code": "TEAPOT", "message": "no"})
-                return reply, "unexpected", dict.fromkeys(ids, said)
+                return reply, "unexpected", dict.fromkeys(ids, reported)
 
     def _partial(
         self, request: Request, ids: list[str], accepted: dict[str, Any], unknown: Any
@@ -170,7 +170,9 @@ class Driver:
     luck: random.Random
     destinations: list[str] = field(default_factory=list)
     posted: dict[str, list[int]] = field(default_factory=dict)
-    replays: dict[str, int] = field(default_factory=dict)  # replay id: how many it said it put back
+    replays: dict[str, int] = field(
+        default_factory=dict
+    )  # replay id: number of events that the response reported
     erasures: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
@@ -308,8 +310,8 @@ class Judge:
 
     async def judge(self) -> Report:
         replayed: Counter[str] = Counter()
-        for nth, dst in enumerate(self._driver.destinations):
-            log = self._driver.amazon.log.get(str(7_000 + nth), [])
+        for place, dst in enumerate(self._driver.destinations):
+            log = self._driver.amazon.log.get(str(7_000 + place), [])
             self.report.requests += len(log)
             self.report.outcomes.update(one.outcome for one in log)
             histories = {}
@@ -322,7 +324,10 @@ class Judge:
         self.report.replayed = sum(self._driver.replays.values())
         for id_, reported in self._driver.replays.items():
             self._expect(
-                replayed[id_] == reported, "replays", id_, f"{replayed[id_]} events name it, said {reported}"
+                replayed[id_] == reported,
+                "replays",
+                id_,
+                f"{replayed[id_]} events name it, reported {reported}",
             )
         return self.report
 
@@ -341,9 +346,9 @@ class Judge:
         if named == met:
             for attempt, exchange in zip(attempts, log, strict=True):
                 outcomes, code = exchange.items.get(name, ({None}, None))
-                said = (attempt.get("item_outcome"), attempt.get("item_code"))
-                fine = said[0] in outcomes and said[1] == code
-                self._expect(fine, "item outcomes", name, f"history {said}, log {(outcomes, code)}")
+                reported = (attempt.get("item_outcome"), attempt.get("item_code"))
+                fine = reported[0] in outcomes and reported[1] == code
+                self._expect(fine, "item outcomes", name, f"history {reported}, log {(outcomes, code)}")
         accepting = [one for one in log if "accepted" in one.items.get(name, ({None}, None))[0]]
         self._judge_times(name, history, accepting)
 
@@ -353,10 +358,10 @@ class Judge:
         self._expect(is_delivered == bool(accepting), "status", name, f"{history['status']}, {accepting}")
         self._expect((delivered_at is not None) == is_delivered, "delivered_at", name, str(delivered_at))
         if is_delivered and accepting:
-            said = (
+            reported = (
                 delivered_at or history["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
             )
-            moment = datetime.fromisoformat(said)
+            moment = datetime.fromisoformat(reported)
             first, last = accepting[-1].ended, accepting[-1].ended + timedelta(seconds=5)
             slack = timedelta(0) if delivered_at else timedelta(seconds=1)
             fine = first - slack <= moment <= last

@@ -43,7 +43,7 @@ class ThrowawayCluster:
     """A cluster that forgets: deleted at the end of the run, or swept up by the next."""
 
     def __init__(self) -> None:
-        self.sweep()
+        self.delete_left_over()
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDERS, dir=_memory()))
         # Older versions of Postgres, run for root by another account, look at the folders above them.
         self.folder.chmod(0o755)
@@ -83,7 +83,7 @@ class ThrowawayCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod
-    def sweep() -> None:
+    def delete_left_over() -> None:
         """End clusters of runs that were killed: no process holds their lock any more."""
         for folder in (*MEMORY.glob(f"{FOLDERS}*"), *Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")):
             try:

@@ -200,7 +200,7 @@ def _in_child(path: Path, tree: ast.Module, tests: Sequence[str], address: str |
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"]
     options += ["-p", "_hypothesis_pytestplugin", "-k", TOO_SLOW]
-    # Nobody reads the failure: no assertion is rewritten to explain itself, nothing is collected at the end.
+    # No one reads the failure: assertions are not rewritten, and nothing is collected at the end.
     options += ["--assert=plain", "-p", "no:unraisableexception", "-p", "no:threadexception"]
     gc.disable()
     try:

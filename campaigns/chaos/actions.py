@@ -168,41 +168,41 @@ class Troubles:
         await self.operator.faults("*", [fault for _, fault in self.faults])
 
     async def pause(self, step: Step) -> None:
-        nth = step.which % len(self.destinations)
-        destination = self.destinations[nth]
-        async with self._turn("pause", nth):
+        index = step.which % len(self.destinations)
+        destination = self.destinations[index]
+        async with self._turn("pause", index):
             answer = await self.operator.ask("POST", f"{destination.path}/pause")
             since = time.time()
             await asyncio.sleep(step.lasts)
             until = time.time()
             await self.operator.ask("POST", f"{destination.path}/resume")
         if answer.status_code == 200:
-            self.stops.append(Stop("a pause", destination.advertiser, self.ids[nth], since, until))
+            self.stops.append(Stop("a pause", destination.advertiser, self.ids[index], since, until))
 
-    def _turn(self, action: str, nth: int) -> asyncio.Lock:
+    def _turn(self, action: str, index: int) -> asyncio.Lock:
         """Return what keeps an act on a destination from ending another one of its kind before its time."""
-        return self.turns.setdefault((action, nth), asyncio.Lock())
+        return self.turns.setdefault((action, index), asyncio.Lock())
 
     async def disconnect(self, step: Step) -> None:
-        nth = step.which % len(self.destinations)
-        destination = self.destinations[nth]
-        async with self._turn("disconnect", nth):
+        index = step.which % len(self.destinations)
+        destination = self.destinations[index]
+        async with self._turn("disconnect", index):
             answer = await self.operator.ask("POST", f"{destination.path}/disconnect")
             since = time.time()
             await asyncio.sleep(step.lasts)
             until = time.time()
             await self.operator.sign_in(destination)
         if answer.status_code == 200:
-            self.stops.append(Stop("a disconnect", destination.advertiser, self.ids[nth], since, until))
+            self.stops.append(Stop("a disconnect", destination.advertiser, self.ids[index], since, until))
 
     async def revoke(self, step: Step) -> None:
         """Every sign-in of the advertiser is dead; a while later a person signs in anew."""
         advertiser = self.destinations[step.which % len(self.destinations)].advertiser
         await self.operator.faults(advertiser, [*self.poison.get(advertiser, []), {"kind": "revoked"}])
         await asyncio.sleep(step.lasts)
-        for nth, destination in enumerate(self.destinations):
+        for index, destination in enumerate(self.destinations):
             if destination.advertiser == advertiser:
-                async with self._turn("disconnect", nth):
+                async with self._turn("disconnect", index):
                     await self.operator.sign_in(destination)
 
     async def publish(self, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""The journey engine of a campaign: open-loop, seeded, and it remembers what it was told of every event."""
+"""The journey engine of a campaign: open-loop, seeded, and it records the result of every event."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ class Post:
 
 @dataclass
 class Ledger:
-    """What callers were told. Unknown is what nobody answered; it is asked again under the same id."""
+    """The results that callers got. Unanswered events are unknown, and posted again with the same id."""
 
     offered: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
@@ -98,7 +98,7 @@ class Caller:
         return False
 
     def _note_results(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
-        """Note what was said of each event; return those that may be sent again once somebody reconnects."""
+        """Record the result of each event; return events that may be sent again after a reconnect."""
         again = []
         for result, name in zip(results, names, strict=True):
             if result["status"] == "rejected" and result["reason"] == "destination_draft":

@@ -44,8 +44,8 @@ async def shrink(schedule: Schedule, fails: Callable[[Schedule], Awaitable[bool]
     dropped = True
     while dropped:
         dropped = False
-        for nth in range(len(smallest.steps)):
-            fewer = (*smallest.steps[:nth], *smallest.steps[nth + 1 :])
+        for number in range(len(smallest.steps)):
+            fewer = (*smallest.steps[:number], *smallest.steps[number + 1 :])
             if await fails(replace(smallest, steps=fewer)):
                 smallest, dropped = replace(smallest, steps=fewer), True
                 break
@@ -57,7 +57,7 @@ async def shrink(schedule: Schedule, fails: Callable[[Schedule], Awaitable[bool]
 def keep(schedule: Schedule, folder: Path = REGRESSIONS) -> Path:
     """Store a failing schedule where the suite finds it."""
     path = folder / f"seed_{schedule.seed}_{len(schedule.steps)}_steps.json"
-    path.write_text(schedule.kept() + "\n")
+    path.write_text(schedule.as_json() + "\n")
     return path
 
 
@@ -106,7 +106,7 @@ def tell(report: Report, say: Callable[[str], None]) -> None:
 
 
 def _keep_logs(stage: Stage, seed: int) -> None:
-    """Leave what the processes said and the stand-in saw for whoever looks into it."""
+    """Store the logs of the processes and the requests of the stand-in for the analysis."""
     into = Path(tempfile.gettempdir()) / f"chaos-seed-{seed}"
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir()

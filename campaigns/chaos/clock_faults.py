@@ -61,7 +61,7 @@ async def one_process(stage: Stage, name: str, offset: str) -> Outcome:
     return outcome
 
 
-async def whole_host(stage: Stage, offset: str) -> list[Outcome]:
+async def move_host_clock(stage: Stage, offset: str) -> list[Outcome]:
     """The host jumps, Postgres and the stand-in with it, and back again."""
     operator = Operator(stage.api, stage.amazon, stage.key)
     outcomes = []
@@ -93,7 +93,7 @@ async def whole_host(stage: Stage, offset: str) -> list[Outcome]:
 
 async def _destination(stage: Stage, operator: Operator) -> Destination:
     known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
-    return await operator.make(f"Clock {known}", str(3_000_000 + known))
+    return await operator.create(f"Clock {known}", str(3_000_000 + known))
 
 
 async def _post(
@@ -104,8 +104,8 @@ async def _post(
     headers = {"Authorization": f"Bearer {stage.key}"}
     until = time.monotonic() + TAKEN_AGAIN_S
     answers: Counter[str] = Counter()
-    for nth in range(EVENTS):
-        event_id = f"clock-{name}-{nth}".replace("+", "plus")
+    for index in range(EVENTS):
+        event_id = f"clock-{name}-{index}".replace("+", "plus")
         stamp = (datetime.now(UTC) + off - timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
         while event_id not in taken:
             event = {
@@ -169,7 +169,7 @@ async def run(say: Callable[[str], None], offsets: Sequence[str]) -> int:
                 outcomes.append(await one_process(stage, name, offset))
                 _tell(outcomes[-1], say)
     async with staged() as stage:
-        for outcome in await whole_host(stage, "+40d"):
+        for outcome in await move_host_clock(stage, "+40d"):
             outcomes.append(outcome)
             _tell(outcome, say)
     broken = [outcome.what for outcome in outcomes if outcome.problems]

@@ -3,7 +3,7 @@
 The stage of the campaigns with a second server behind it. Before the primary dies, the wire between the two
 stands still for a while: what is committed then is on the primary only. Then all processes of the primary
 are killed for good, the standby is promoted, and the service, whose address names both, goes on. The judge
-compares what callers were told with what the standby holds and the stand-in saw. The control,
+compares the responses to callers with the standby's data and the stand-in's requests. The control,
 `--asynchronous`, must lose.
 """
 
@@ -53,7 +53,7 @@ class Standby:
     def url(self) -> str:
         return f"postgresql+asyncpg://{OWNER}:{self.of.password}@127.0.0.1:{self.port}/{OWNER}"
 
-    def make(self, through: int) -> None:
+    def create(self, through: int) -> None:
         """Copy the running primary, reached through a port of our own, and follow it from there on."""
         self.home.mkdir(mode=0o700)
         self._account.give(self.home)
@@ -98,21 +98,21 @@ class Standby:
 
 @dataclass
 class Pair(Stage):
-    """A stage whose database has a standby, synchronous unless told otherwise."""
+    """A stage whose database has a standby, synchronous by default."""
 
     synchronous: bool = True
     promoted_after: float = 0.0
     kept_free: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
     async def start(self) -> None:
-        # The service is told of both from the beginning; until it listens nobody else may have the port.
+        # The service knows both servers from the start; until the standby listens, its port stays reserved.
         self.standby_port = self.kept_free.getsockname()[1]
         await super().start()
         self.primary: Cluster = self.cluster
         self.wire = Proxy(int(urlsplit(self.primary.url).port or 0))
         await self.wire.start()
         self.standby = Standby(self.folder / "standby", self.standby_port, self.primary.url)
-        await asyncio.to_thread(self.standby.make, self.wire.port)
+        await asyncio.to_thread(self.standby.create, self.wire.port)
         self.kept_free.close()
         await asyncio.to_thread(self.standby.start)
         names = "*" if self.synchronous else ""

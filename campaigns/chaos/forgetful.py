@@ -29,7 +29,7 @@ class Forgetful(mfusepy.Operations):
         self._dirty: dict[int, list[tuple[int, int]]] = {}
         self._written_through: set[int] = set()
 
-    def _at(self, path: str) -> str:
+    def _live_path(self, path: str) -> str:
         return str(self._live) + path
 
     # -- what is made safe ------------------------------------------------------------------------
@@ -81,14 +81,14 @@ class Forgetful(mfusepy.Operations):
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         uid, gid, _ = mfusepy.fuse_get_context()
-        fh = os.open(self._at(path), os.O_RDWR | os.O_CREAT, mode)
+        fh = os.open(self._live_path(path), os.O_RDWR | os.O_CREAT, mode)
         os.fchown(fh, uid, gid)
         self._journal.append(("create", path, stat.S_IMODE(mode), uid, gid))
         return fh
 
     def open(self, path: str, flags: int) -> int:
         # Opened to be read as well: what was written is read again when it is made safe.
-        fh = os.open(self._at(path), (flags & os.O_TRUNC) | os.O_RDWR)
+        fh = os.open(self._live_path(path), (flags & os.O_TRUNC) | os.O_RDWR)
         if flags & os.O_TRUNC:
             self._journal.append(("truncate", path, 0))
             self._dirty.pop(os.fstat(fh).st_ino, None)
@@ -111,9 +111,9 @@ class Forgetful(mfusepy.Operations):
         return written
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-        os.truncate(self._at(path), length)
+        os.truncate(self._live_path(path), length)
         self._journal.append(("truncate", path, length))
-        inode = os.stat(self._at(path)).st_ino
+        inode = os.stat(self._live_path(path)).st_ino
         if inode in self._dirty:
             kept = ((at, min(size, length - at)) for at, size in self._dirty[inode] if at < length)
             self._dirty[inode] = list(kept)
@@ -130,62 +130,62 @@ class Forgetful(mfusepy.Operations):
     # -- names ------------------------------------------------------------------------------------
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-        found = os.lstat(self._at(path)) if fh is None else os.fstat(fh)
+        found = os.lstat(self._live_path(path)) if fh is None else os.fstat(fh)
         names = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino", "st_blocks")
         times = {f"st_{one}time": getattr(found, f"st_{one}time_ns") for one in "amc"}
         return {name: getattr(found, name) for name in names} | times
 
     def readdir(self, path: str, fh: int) -> Iterator[str]:
-        yield from (".", "..", *os.listdir(self._at(path)))
+        yield from (".", "..", *os.listdir(self._live_path(path)))
 
     def readlink(self, path: str) -> str:
-        return os.readlink(self._at(path))
+        return os.readlink(self._live_path(path))
 
     def mkdir(self, path: str, mode: int) -> int:
         uid, gid, _ = mfusepy.fuse_get_context()
-        os.mkdir(self._at(path), mode)
-        os.chown(self._at(path), uid, gid)
+        os.mkdir(self._live_path(path), mode)
+        os.chown(self._live_path(path), uid, gid)
         self._journal.append(("mkdir", path, stat.S_IMODE(mode), uid, gid))
         return 0
 
     def unlink(self, path: str) -> int:
-        os.unlink(self._at(path))
+        os.unlink(self._live_path(path))
         self._journal.append(("unlink", path))
         return 0
 
     def rmdir(self, path: str) -> int:
-        os.rmdir(self._at(path))
+        os.rmdir(self._live_path(path))
         self._journal.append(("rmdir", path))
         return 0
 
     def rename(self, old: str, new: str, flags: int = 0) -> int:
         if flags:
             raise mfusepy.FuseOSError(errno.EINVAL)
-        os.rename(self._at(old), self._at(new))
+        os.rename(self._live_path(old), self._live_path(new))
         self._journal.append(("rename", old, new))
         return 0
 
     def symlink(self, target: str, source: str) -> int:
-        os.symlink(source, self._at(target))
+        os.symlink(source, self._live_path(target))
         self._journal.append(("symlink", target, source))
         return 0
 
     def chmod(self, path: str, mode: int) -> int:
-        os.chmod(self._at(path), stat.S_IMODE(mode))
+        os.chmod(self._live_path(path), stat.S_IMODE(mode))
         self._journal.append(("chmod", path, stat.S_IMODE(mode)))
         return 0
 
     def chown(self, path: str, uid: int, gid: int) -> int:
-        os.chown(self._at(path), uid, gid)
+        os.chown(self._live_path(path), uid, gid)
         self._journal.append(("chown", path, uid, gid))
         return 0
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        os.utime(self._at(path), ns=times) if times else os.utime(self._at(path))
+        os.utime(self._live_path(path), ns=times) if times else os.utime(self._live_path(path))
         return 0
 
     def statfs(self, path: str) -> dict[str, int]:
-        found = os.statvfs(self._at(path))
+        found = os.statvfs(self._live_path(path))
         names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize")
         return {name: getattr(found, name) for name in names}
 

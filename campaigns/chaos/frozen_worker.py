@@ -56,7 +56,7 @@ def _owner(rows: list[asyncpg.Record], destination: str) -> str:
 
 
 def _all(waits: dict[int, list[float]], of: object) -> list[float]:
-    return [one for nth in of for one in waits[nth]]  # type: ignore[attr-defined]
+    return [one for place in of for one in waits[place]]  # type: ignore[attr-defined]
 
 
 def main() -> int:

@@ -23,9 +23,9 @@ async def measure(workers: int, seconds: float, rounds: int) -> int:
         spans: dict[str, list[tuple[float, float]]] = {}
         for _ in range(rounds):  # interleaved: the machine's own changes of speed meet all alike
             for hanging in (0, 1, 2):
-                for nth in (0, 1):
-                    faults = [{"kind": "never"}] if nth < hanging else []
-                    await load.operator.faults(load.destinations[nth].advertiser, faults)
+                for place in (0, 1):
+                    faults = [{"kind": "never"}] if place < hanging else []
+                    await load.operator.faults(load.destinations[place].advertiser, faults)
                 spans.setdefault(f"{hanging} hanging", []).append(await load.run(seconds))
         for one in load.destinations:
             await load.operator.faults(one.advertiser, [])
@@ -33,7 +33,7 @@ async def measure(workers: int, seconds: float, rounds: int) -> int:
         print(f"workers {workers}; p50 / p99 / longest wait of the {len(others)} others, in seconds")
         p99 = {}
         for name, parts in spans.items():
-            waits = [one for nth in others for span in parts for one in load.waits(span, seen)[nth]]
+            waits = [one for place in others for span in parts for one in load.waits(span, seen)[place]]
             p99[name] = max(FLOOR_S, percentile(waits, 0.99))
             print(f"  {name}: {summary_of(waits)} of {len(waits)}")
         ratios = {name: p99[name] / p99["0 hanging"] for name in ("1 hanging", "2 hanging")}

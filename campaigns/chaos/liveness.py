@@ -47,21 +47,21 @@ class Load:
             timeout=10,
             trust_env=False,
         ) as client:
-            posting = [self._post(client, nth, began + seconds) for nth in range(len(self.destinations))]
+            posting = [self._post(client, place, began + seconds) for place in range(len(self.destinations))]
             await asyncio.gather(*posting)
         return began, time.time()
 
-    async def _post(self, client: httpx.AsyncClient, nth: int, until: float) -> None:
+    async def _post(self, client: httpx.AsyncClient, place: int, until: float) -> None:
         day = datetime.now(UTC).strftime("%Y-%m-%d")
-        await asyncio.sleep(EVERY_S * nth / len(self.destinations))
+        await asyncio.sleep(EVERY_S * place / len(self.destinations))
         while time.time() < until:
             began = time.time()
             self.number += 1
-            name = f"live-{nth}-{self.number}"
-            path = f"/events?destination_id={self.destinations[nth].number}"
+            name = f"live-{place}-{self.number}"
+            path = f"/events?destination_id={self.destinations[place].number}"
             answer = await client.post(path, json=event(name, day))
             assert answer.status_code == 202, answer.text
-            self.accepted[name] = nth, time.time()
+            self.accepted[name] = place, time.time()
             await asyncio.sleep(max(0.0, EVERY_S - (time.time() - began)))
 
     async def settle(self, seconds: float) -> list[Request]:
@@ -89,10 +89,10 @@ class Load:
             for one, taken in zip(request.ids, request.taken, strict=True):
                 if taken:
                     first.setdefault(one, request.began)
-        found: dict[int, list[float]] = {nth: [] for nth in range(len(self.destinations))}
-        for name, (nth, at) in self.accepted.items():
+        found: dict[int, list[float]] = {place: [] for place in range(len(self.destinations))}
+        for name, (place, at) in self.accepted.items():
             if span[0] <= at <= span[1]:
-                found[nth].append(max(0.0, first.get(name, math.inf) - at))
+                found[place].append(max(0.0, first.get(name, math.inf) - at))
         return found
 
 
@@ -131,7 +131,7 @@ async def loaded(workers: int) -> AsyncIterator[Load]:
     await stage.start()
     operator = Operator(stage.api, stage.amazon, stage.key)
     try:
-        made = [await operator.make(f"Lane {n}", str(880_000_000 + n)) for n in range(ADVERTISERS)]
+        made = [await operator.create(f"Lane {n}", str(880_000_000 + n)) for n in range(ADVERTISERS)]
         yield Load(stage, operator, made)
     finally:
         await operator.close()

@@ -90,11 +90,11 @@ async def played(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
 
 
 def keep(stage: Stage, schedule: LivenessSchedule) -> None:
-    """Leave the schedule, the logs and the records of the stand-in for whoever looks into it."""
+    """Store the schedule, the logs and the stand-in's records for the analysis."""
     into = Path(tempfile.gettempdir()) / f"chaos-liveness-{schedule.seed}"
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir()
-    (into / "schedule.json").write_text(schedule.kept() + "\n")
+    (into / "schedule.json").write_text(schedule.as_json() + "\n")
     for found in [*stage.folder.glob("*.log"), *stage.folder.glob("*.jsonl")]:
         shutil.copy(found, into)
 

@@ -51,7 +51,7 @@ class LivenessEvidence:
     # How much longer the workers took than they computed: they waited for a core that others had.
     stretch: float = 1.0
     declared: set[str] = field(default_factory=set)  # events that are named as damaged
-    undeclared: set[str] = field(default_factory=set)  # events named unreadable that nobody damaged
+    undeclared: set[str] = field(default_factory=set)  # events reported as unreadable without damage
     damages: Sequence[DamageRecord] = ()
     erasures: Mapping[str, float | None] = field(default_factory=dict)  # seconds until finished
     unanswered: set[str] = field(default_factory=set)  # offered while an API was frozen, never answered

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAMED = "dead unreadable"
 
 
-async def look(run: "Run") -> None:
+async def read_views(run: "Run") -> None:
     """Gather what the judge of liveness needs, with the thing still broken."""
     seen, ledger = run.seen, run.caller.ledger
     taken: dict[str, float] = {}
@@ -47,20 +47,20 @@ async def look(run: "Run") -> None:
     }
     seen.lanes = [
         LaneRecord(
-            name=f"advertiser {nth}",
+            name=f"advertiser {index}",
             accepted={n: at for n, at in accepted.items() if places[n] == one.advertiser},
             delivered={n: at for n, at in taken.items() if places.get(n) == one.advertiser},
             is_sick=one.advertiser == run.sick,
             is_moving=one.advertiser in run.moving,
             has_damage=one.advertiser in victims,
         )
-        for nth, one in enumerate(run.healthy)
+        for index, one in enumerate(run.healthy)
     ]
     seen.declared = damaged
     async with run.stage.office() as connection:
         seen.damages = [await _record(run, connection, one, taken) for one in run.damages]
         seen.undeclared = await _unreadable_elsewhere(run, connection)
-    seen.erasures = {f"erasure {nth}": took for nth, took in enumerate(run.erasures.values())}
+    seen.erasures = {f"erasure {index}": took for index, took in enumerate(run.erasures.values())}
     seen.unanswered = {
         name for name in ledger.offered - ledger.acknowledged - ledger.refused if name.startswith("ev-")
     }
@@ -150,7 +150,7 @@ async def safety(run: "Run") -> Evidence:
 
 
 async def _fresh(run: "Run") -> dict[str, bool]:
-    names = [f"fresh-{run.schedule.seed}-{nth}" for nth in range(len(run.destinations))]
+    names = [f"fresh-{run.schedule.seed}-{index}" for index in range(len(run.destinations))]
     until = asyncio.get_running_loop().time() + 20
     await asyncio.gather(
         *(

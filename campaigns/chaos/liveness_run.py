@@ -121,23 +121,23 @@ class Run:
         self.healthy = list(
             await asyncio.gather(
                 *(
-                    self.operator.make(f"Liveness {schedule.seed} number {nth}", str(base + nth))
-                    for nth in range(schedule.advertisers)
+                    self.operator.create(f"Liveness {schedule.seed} number {index}", str(base + index))
+                    for index in range(schedule.advertisers)
                 )
             )
         )
         # Each damaged destination shares its advertiser, and so its lane, with a healthy one.
         others = [one for one in self.healthy if one.advertiser != self.sick]
-        for nth, kind in enumerate(schedule.damages):
-            sister = others[(schedule.which + nth) % len(others)]
+        for index, kind in enumerate(schedule.damages):
+            sister = others[(schedule.which + index) % len(others)]
             self.victims.append(
-                await self.operator.make(f"Liveness {schedule.seed}: {kind}", sister.advertiser)
+                await self.operator.create(f"Liveness {schedule.seed}: {kind}", sister.advertiser)
             )
         await asyncio.gather(*map(self._fill, range(len(self.victims))))
 
-    async def _fill(self, nth: int) -> None:
+    async def _fill(self, index: int) -> None:
         """Let three batches wait in a destination that is paused; for one kind, events that are retried."""
-        victim, kind = self.victims[nth], self.schedule.damages[nth]
+        victim, kind = self.victims[index], self.schedule.damages[index]
         until = asyncio.get_running_loop().time() + 30
         if kind == RETRIED:
             refusal = {"kind": "partial", "indexes": [1], "code": "INTERNAL_ERROR"}
@@ -145,7 +145,7 @@ class Run:
         else:
             await self.operator.ask("POST", f"{victim.path}/pause")
         for part, size in enumerate(BATCHES_OF):
-            names = [f"dam-{self.schedule.seed}-{nth}-{part}-{n}" for n in range(size)]
+            names = [f"dam-{self.schedule.seed}-{index}-{part}-{n}" for n in range(size)]
             await self.caller.send(names, victim.number, until)
         if kind == RETRIED:
             query = (
@@ -195,7 +195,7 @@ class Run:
             self.seen.stretch = self.stage.stretch()
             await self._until_delivered()
             self.seen.ended = time.time()
-            await liveness_records.look(self)
+            await liveness_records.read_views(self)
         finally:
             calling.cancel()
             for task in tasks:
@@ -276,7 +276,7 @@ class Run:
                     self.moving = {one.advertiser for one in self.healthy}
                 return
 
-    async def _erase(self, nth: int) -> None:
+    async def _erase(self, index: int) -> None:
         """Ask for the erasure of a person whose event went to a healthy lane, in the baseline or just now."""
         mine = [one for one in self.caller.ledger.acknowledged if one.startswith("ev-")]
         if not mine:

@@ -101,7 +101,7 @@ class LivenessSchedule:
         after = [replace(post, at=post.at - begins) for post in posts if post.at >= begins]
         return [post for post in posts if post.at < begins], after
 
-    def kept(self) -> str:
+    def as_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
@@ -124,7 +124,7 @@ def draw(seed: int) -> LivenessSchedule:
     # What ends a connection or its process would mend one that is half-open.
     drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]
     if workers == 1:
-        # The start of a process takes as long as the machine likes, and nobody else could go on meanwhile.
+        # The start of a process takes an unknown time, and no other process could continue meanwhile.
         drawn = [action for action in drawn if "a worker" not in action]
     # An advertiser that begins to hang is worst until its breaker opens: nothing else may disturb that time.
     for _ in range(0 if broken == HANGING else luck.randint(0, 2)):

@@ -53,7 +53,7 @@ def order(event_id: str) -> str:
 
 @dataclass
 class Operator:
-    """Asks until it is answered; `unexpected` are answers that nobody should get."""
+    """Repeats requests until a response; `unexpected` are responses that must not occur."""
 
     api: str
     amazon: str
@@ -92,7 +92,7 @@ class Operator:
                 raise AssertionError(f"{method} {path}: {trouble} for {patience:.0f} s")
             await asyncio.sleep(0.25)
 
-    async def make(self, name: str, advertiser: str) -> Destination:
+    async def create(self, name: str, advertiser: str) -> Destination:
         """Create, sign in, map and publish a destination."""
         await self._sandbox.post(
             "/_sandbox/advertisers",

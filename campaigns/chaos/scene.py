@@ -88,9 +88,9 @@ async def _destinations(stage: Stage, operator: Operator, schedule: Schedule) ->
     """Make the run's own destinations; the first two share an advertiser."""
     made: list[Destination] = []
     known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
-    for nth in range(DESTINATIONS):
-        advertiser = str(9_000_000 + known + max(1, nth))
-        made.append(await operator.make(f"Seed {schedule.seed} number {nth}", advertiser))
+    for index in range(DESTINATIONS):
+        advertiser = str(9_000_000 + known + max(1, index))
+        made.append(await operator.create(f"Seed {schedule.seed} number {index}", advertiser))
     return made
 
 
@@ -105,9 +105,9 @@ async def _load(
     """Post everything while everything goes wrong; then heal."""
     posts = schedule.posts()
     poison: dict[str, list[str]] = {}
-    for nth, names in schedule.poison().items():
+    for index, names in schedule.poison().items():
         seen.guilty.update(names)
-        target = destinations[nth]
+        target = destinations[index]
         poison.setdefault(target.advertiser, []).extend(target.amazon_id(name) for name in names)
     by_advertiser = {
         advertiser: [{"kind": "400_if_contains", "event_ids": ids}] for advertiser, ids in poison.items()
@@ -115,8 +115,8 @@ async def _load(
     for advertiser, faults in by_advertiser.items():
         await operator.faults(advertiser, faults)
     ids = [
-        frozenset(name for post in posts if post.destination == nth for name in post.names)
-        for nth in range(len(destinations))
+        frozenset(name for post in posts if post.destination == index for name in post.names)
+        for index in range(len(destinations))
     ]
     troubles = Troubles(stage, operator, destinations, ids, by_advertiser)
     samples: list[Sample] = []
@@ -124,7 +124,7 @@ async def _load(
     numbers = [destination.number for destination in destinations]
     calling = asyncio.create_task(caller.run(posts, numbers, deadline=schedule.lasts + 120))
     began = time.monotonic()
-    await asyncio.gather(*(_at(began, step, troubles) for step in schedule.steps))
+    await asyncio.gather(*(_apply_step(began, step, troubles) for step in schedule.steps))
     await asyncio.sleep(max(0.0, began + schedule.lasts - time.monotonic()))
     await troubles.end()
     await calling
@@ -133,7 +133,7 @@ async def _load(
     seen.samples, seen.stops, seen.transit = samples, troubles.stops, troubles.transit
 
 
-async def _at(began: float, step: Step, troubles: Troubles) -> None:
+async def _apply_step(began: float, step: Step, troubles: Troubles) -> None:
     await asyncio.sleep(max(0.0, began + step.at - time.monotonic()))
     await troubles.do(step)
 
@@ -158,7 +158,7 @@ async def _fresh(
     stage: Stage, schedule: Schedule, caller: Caller, destinations: list[Destination], seen: Evidence
 ) -> None:
     until = asyncio.get_running_loop().time() + 60
-    names = [f"fresh-{schedule.seed}-{nth}" for nth in range(len(destinations))]
+    names = [f"fresh-{schedule.seed}-{index}" for index in range(len(destinations))]
     for name, destination in zip(names, destinations, strict=True):
         with contextlib.suppress(AssertionError):
             await caller.send([name], destination.number, until)

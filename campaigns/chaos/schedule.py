@@ -88,7 +88,7 @@ class Schedule:
             if names and luck.random() < 0.5
         }
 
-    def kept(self) -> str:
+    def as_json(self) -> str:
         return json.dumps({**asdict(self), "steps": [asdict(step) for step in self.steps]}, indent=1)
 
     @classmethod
@@ -102,7 +102,7 @@ def _lasting(shortest: float, longest: float) -> Callable[[random.Random], dict[
     return lambda luck: {"lasts": round(luck.uniform(shortest, longest), 1)}
 
 
-def _at_once(luck: random.Random) -> dict[str, Any]:
+def _immediate(luck: random.Random) -> dict[str, Any]:
     return {}
 
 
@@ -112,16 +112,16 @@ def _amazon(luck: random.Random) -> dict[str, Any]:
 
 # How often each is drawn, and what is drawn with it.
 ACTIONS: Mapping[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
-    "kill an API": (3, _at_once),
-    "kill a worker": (3, _at_once),
+    "kill an API": (3, _immediate),
+    "kill a worker": (3, _immediate),
     "stop an API": (1, _lasting(0.5, 3.0)),
     "stop a worker": (2, _lasting(0.5, 4.0)),
-    "restart an API in good order": (1, _at_once),
-    "restart a worker in good order": (2, _at_once),
-    "kill a backend": (2, _at_once),
+    "restart an API in good order": (1, _immediate),
+    "restart a worker in good order": (2, _immediate),
+    "kill a backend": (2, _immediate),
     "stop a backend": (1, _lasting(0.5, 2.0)),
-    "end all backends": (1, _at_once),
-    "kill the postmaster": (2, _at_once),
+    "end all backends": (1, _immediate),
+    "kill the postmaster": (2, _immediate),
     "stop the postmaster": (1, _lasting(0.5, 2.0)),
     "lose a COMMIT's answer": (5, lambda luck: {"how": luck.choice(("api", "worker"))}),
     "lose a COMMIT": (2, lambda luck: {"how": luck.choice(("api", "worker"))}),
@@ -129,7 +129,7 @@ ACTIONS: Mapping[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "reset the database's connections": (2, lambda luck: {"how": luck.choice(("api", "worker"))}),
     "slow the database's connections": (1, lambda luck: {"how": "worker", **_lasting(1, 2)(luck)}),
     "leave the database half-open": (1, lambda luck: {"how": "worker", **_lasting(1, 4)(luck)}),
-    "reset Amazon's connections": (2, _at_once),
+    "reset Amazon's connections": (2, _immediate),
     "slow Amazon's connections": (1, _lasting(1.0, 3.0)),
     "drip Amazon's connections": (1, _lasting(1.0, 3.0)),
     "leave Amazon half-open": (1, _lasting(1.0, 4.0)),
@@ -137,7 +137,7 @@ ACTIONS: Mapping[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "pause and resume": (3, _lasting(0.5, 3.0)),
     "revoke and reconnect": (3, _lasting(0.5, 3.0)),
     "disconnect and reconnect": (1, _lasting(0.5, 2.0)),
-    "publish another version": (3, _at_once),
+    "publish another version": (3, _immediate),
 }
 
 

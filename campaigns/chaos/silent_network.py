@@ -102,10 +102,10 @@ async def dropped(cluster: Cluster, folder: Path) -> dict[str, float | None]:
         assert child.stdin is not None
         assert child.stdout is not None
         assert await asyncio.to_thread(child.stdout.readline) == "ready\n"
-        nobody = "lladdr 02:00:00:00:00:99 nud permanent"
-        subprocess.run(f"ip neigh replace {THERE} dev probe0 {nobody}".split(), check=True)
+        neighbour = "lladdr 02:00:00:00:00:99 nud permanent"
+        subprocess.run(f"ip neigh replace {THERE} dev probe0 {neighbour}".split(), check=True)
         subprocess.run(
-            f"ip netns exec {SPACE} ip neigh replace {HERE} dev probe1 {nobody}".split(), check=True
+            f"ip netns exec {SPACE} ip neigh replace {HERE} dev probe1 {neighbour}".split(), check=True
         )
         began = time.monotonic()
         child.stdin.write("\n")

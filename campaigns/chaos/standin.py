@@ -41,7 +41,7 @@ UNCLEAR = frozenset(
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Received:
     """One request while it is under way. Stands where `send` does: the sandbox looks for its transport."""
 
     original: Send
@@ -84,7 +84,7 @@ class Witness:
             await self._app(scope, receive, send)
             return
         self._number += 1
-        number, began, seen = self._number, time.time(), _Seen(send, bytearray())
+        number, began, seen = self._number, time.time(), _Received(send, bytearray())
 
         async def watched() -> Message:
             message = await receive()
@@ -102,7 +102,7 @@ class Witness:
             headers = dict(scope["headers"])
             self._write(number, began, seen, headers.get(b"amazon-ads-accountid", b"").decode())
 
-    def _write(self, number: int, began: float, seen: _Seen, advertiser: str) -> None:
+    def _write(self, number: int, began: float, seen: _Received, advertiser: str) -> None:
         ids, hashes = _members(bytes(seen.body))
         line = {
             "number": number,

@@ -42,7 +42,7 @@ def test_every_act_that_is_drawn_can_be_done() -> None:
     assert set(DRAWN) <= set(IMPLEMENTED)
 
 
-def test_a_kept_schedule_is_read_as_it_was(tmp_path: Path) -> None:
+def test_a_stored_schedule_is_read_unchanged(tmp_path: Path) -> None:
     """Also long after the way of drawing has changed."""
     schedule = draw(11, 200)
     assert Schedule.read(keep(schedule, tmp_path)) == schedule

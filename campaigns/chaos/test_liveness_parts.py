@@ -90,7 +90,7 @@ def test_every_rule_has_a_forgery() -> None:
 def test_a_schedule_is_read_as_it_was_drawn(tmp_path: Path) -> None:
     """Constants and settings included, so that a seed repeats after the tables have changed."""
     schedule = draw(7)
-    (tmp_path / "kept.json").write_text(schedule.kept())
+    (tmp_path / "kept.json").write_text(schedule.as_json())
     assert LivenessSchedule.read(tmp_path / "kept.json") == schedule == draw(7) != draw(8)
     assert schedule.posts() == draw(7).posts()
     before, after = schedule.parts()

@@ -53,18 +53,18 @@ async def measure(service: Service, caller: Caller, name: str, posts: int) -> Me
         response = await channel.ask(request)
         found.accept_s.append(time.perf_counter() - began)
         channel.close()
-        said = "none" if response is None else str(response.status)
+        status = "none" if response is None else str(response.status)
         if response is not None and response.status != 202:
-            said += f" {response.json().get('detail')}"
-        found.statuses[f"/events {said}"] += 1
+            status += f" {response.json().get('detail')}"
+        found.statuses[f"/events {status}"] += 1
         if number % 10 == 0:
             for path in HEALTH:
                 channel = Channel(service.port)
                 response = await channel.ask(head("Host: edge", method="GET", target=path))
                 channel.close()
                 # On a database that is not durable readiness is 503; that of a full server reads otherwise.
-                said = f"{response.status} {response.body[:20].decode()}" if response else "none"
-                found.statuses[f"{path} {said}"] += 1
+                status = f"{response.status} {response.body[:20].decode()}" if response else "none"
+                found.statuses[f"{path} {status}"] += 1
     return found
 
 

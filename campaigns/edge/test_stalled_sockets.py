@@ -1,4 +1,4 @@
-"""Connections that stall or idle, of one key or of nobody, take nothing from the others.
+"""Stalled and idle connections, with one key or without, do not slow other callers.
 
 Times are measured by `./run campaign stalled`; here every post of another key is taken, and both health
 addresses answer as before.

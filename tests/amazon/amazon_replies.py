@@ -123,9 +123,9 @@ ROWS = (
         answered(ItemRefused("BAD_REQUEST", "no")),
         body={"error": [no(0, "CONFLICT"), no(0, "BAD_REQUEST")]},
     ),
-    Row("an index past the end names nobody", answered(TAKEN), body={"success": ok(0, 7)}),
+    Row("an index past the end names no event", answered(TAKEN), body={"success": ok(0, 7)}),
     Row(
-        "a negative index names nobody, least of all the last",
+        "a negative index names no event, not even the last",
         answered(TAKEN, MISSING),
         body={"success": ok(0, -1)},
         sent=2,
@@ -134,9 +134,11 @@ ROWS = (
     Row("`false` is no index", answered(MISSING), body={"success": ok(False)}),
     Row("a text is no index", answered(MISSING), body={"success": ok("0")}),
     Row("a fraction is no index", answered(MISSING), body={"success": ok(0.0)}),
-    Row("a huge index names nobody", answered(MISSING), body={"success": ok(10**30)}),
+    Row("a huge index names no event", answered(MISSING), body={"success": ok(10**30)}),
     Row(
-        "an entry without an index names nobody", answered(MISSING), body={"success": [{}, None, 0, "0", [0]]}
+        "an entry without an index names no event",
+        answered(MISSING),
+        body={"success": [{}, None, 0, "0", [0]]},
     ),
     Row(
         "a reply that counts from one is not believed",
@@ -164,7 +166,7 @@ ROWS = (
         body={"error": [no(0, "FIELD_VALUE_IS_INVALID")]},
     ),
     Row(
-        "a code nobody knows is for good",
+        "an unknown code is permanent",
         answered(ItemRefused("SOMETHING_NEW", "no")),
         body={"error": [no(0, "SOMETHING_NEW")]},
     ),

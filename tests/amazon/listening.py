@@ -87,7 +87,7 @@ async def listen() -> AsyncIterator[Listen]:
         yield start
 
 
-def whole(body: bytes, status: str = "207 Multi-Status", *headers: str) -> bytes:
+def content_of(body: bytes, status: str = "207 Multi-Status", *headers: str) -> bytes:
     """Return a complete answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

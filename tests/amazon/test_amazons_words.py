@@ -54,7 +54,7 @@ DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
         pytest.param({"a": 1}, "", id="an object says nothing"),
     ],
 )
-def test_amazons_sentence_is_kept_without_what_may_be_an_echo(spoken: object, kept: str) -> None:
+def test_amazons_message_is_stored_without_possible_echoes(spoken: object, kept: str) -> None:
     """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""
     assert messages.scrub(spoken) == kept
 

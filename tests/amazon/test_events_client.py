@@ -48,13 +48,13 @@ async def send(
     )
 
 
-async def answer_taken(_: Heard, writer: asyncio.StreamWriter) -> None:
+async def respond_accepted(_: Heard, writer: asyncio.StreamWriter) -> None:
     writer.write(whole(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
 
 
 async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
     """Path by region, the three headers of P1, the frozen bytes untouched."""
-    server = await listen(answer_taken)
+    server = await listen(respond_accepted)
     async with EventsClient("client-1", server.url) as client:
         sent = await send(client, Region.FE)
     assert (sent.reply, sent.status, sent.request_id) == (PerItemReply((ItemAccepted(),)), 207, "r-1")
@@ -145,7 +145,9 @@ async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
         pytest.param(drip, TransportError("timeout"), id="a body byte by byte, each byte in time"),
         pytest.param(drip_headers, TransportError("timeout"), id="headers byte by byte"),
         pytest.param(stream_without_end, TransportError("too_long"), id="a body without end"),
-        pytest.param(send_gzip, ServerError("amazon_unreadable"), id="a packed body that nobody asked for"),
+        pytest.param(
+            send_gzip, ServerError("amazon_unreadable"), id="a compressed body that was not requested"
+        ),
     ],
 )
 async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
@@ -165,7 +167,7 @@ async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
 
 
 async def test_a_refused_connection_is_lost_before_anything_was_sent() -> None:
-    """Nobody listens on the port."""
+    """No process listens on the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         async with EventsClient("client-1", f"http://127.0.0.1:{free.getsockname()[1]}") as client:
@@ -207,7 +209,7 @@ async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
     listen: Listen, tmp_path: Path
 ) -> None:
     """Verification has no switch."""
-    server = await listen(answer_taken, expired_certificate(tmp_path))
+    server = await listen(respond_accepted, expired_certificate(tmp_path))
     async with EventsClient("client-1", server.url) as client:
         assert (await send(client)).reply == TransportError("connect")
     assert server.heard == []
@@ -249,9 +251,9 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
     assert sent.reply == PerItemReply((ItemAccepted(),) * 500)
 
 
-async def test_connections_are_kept_and_shared(listen: Listen) -> None:
+async def test_connections_are_reused_and_shared(listen: Listen) -> None:
     """Ten requests in a row take one connection; forty at once take no more than a region has."""
-    server = await listen(answer_taken)
+    server = await listen(respond_accepted)
     async with EventsClient("client-1", server.url) as client:
         for _ in range(10):
             await send(client)
@@ -317,7 +319,7 @@ async def test_proxies_of_the_environment_are_not_used(
     """Tokens and match keys go to Amazon and nowhere else, whatever the environment says."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    server = await listen(answer_taken)
+    server = await listen(respond_accepted)
     async with EventsClient("client-1", server.url) as client:
         assert (await send(client)).status == 207
 

@@ -142,7 +142,7 @@ FOUND = Visible("EUR", "Acme")
         pytest.param(
             Amazon(query=httpx.ConnectError("x"), profiles=httpx.ConnectError("x")),
             CannotTell("connect"),
-            id="nobody there",
+            id="no server",
         ),
         pytest.param(
             Amazon(query=httpx.Response(429), profiles=httpx.Response(429)),
@@ -213,7 +213,7 @@ async def test_the_query_is_read_page_by_page() -> None:
 
 
 async def test_a_list_that_leads_back_into_itself_ends() -> None:
-    """It is not definite, so the older calls decide; where they say nothing, nobody can tell."""
+    """It is not definite, so the older calls decide; without a result from them, the answer is unknown."""
     circle = {"advertiserAccounts": [account("9")], "nextToken": "again"}
     amazon = Amazon(query=circle)
     assert await find(amazon) == CannotTell("too_many")

@@ -91,7 +91,7 @@ async def speak_an_older_version(_: Heard, writer: asyncio.StreamWriter) -> None
         pytest.param(answer_and_babble, False, id="something after the answer"),
     ],
 )
-async def test_what_was_answered_is_read_and_the_connection_kept_only_if_it_is_clean(
+async def test_a_connection_is_reused_only_after_a_complete_response(
     listen: Listen, script: object, is_kept: bool
 ) -> None:
     """What lies on a connection after an answer would be taken for the next request's."""
@@ -104,7 +104,7 @@ async def test_what_was_answered_is_read_and_the_connection_kept_only_if_it_is_c
     assert server.connections == (1 if is_kept else 2)
 
 
-async def test_an_answer_before_the_whole_request_was_read_is_heard(listen: Listen) -> None:
+async def test_a_response_before_the_end_of_the_request_is_read(listen: Listen) -> None:
     """A front end refuses a body from its head and hangs up: not hearing, we would send it for ever."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -20,7 +20,7 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-async def test_a_key_is_taken_in_three_spellings(world: World) -> None:
+async def test_a_key_is_accepted_in_three_headers(world: World) -> None:
     """Bearer, X-Api-Key, and the password of Basic whatever the user; the scheme in any case."""
     key = await world.key("destinations:read")
     for headers in (
@@ -72,7 +72,7 @@ async def test_two_keys_in_one_request_are_refused(world: World, headers: list[t
     assert (answer.status_code, answer.json()["error"]) == (400, "credentials_ambiguous")
 
 
-async def test_a_key_is_shown_once_and_kept_as_a_hash(world: World) -> None:
+async def test_a_key_is_returned_once_and_stored_as_a_hash(world: World) -> None:
     """POST gives it, GET does not, and the table does not hold it."""
     answer = await world.call("POST", "/keys", {"name": "engine", "scopes": ["events:write"]})
     assert answer.status_code == 201
@@ -147,7 +147,7 @@ async def test_an_expired_key_is_refused(world: World) -> None:
 
 
 async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -> None:
-    """A hundred requests with a key nobody has asked for yet cost one question."""
+    """A hundred requests with a key that is not cached cost one query."""
     key = await world.key("destinations:read")
     executed = statements_of(world)
     answers = await asyncio.gather(
@@ -158,7 +158,7 @@ async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -
 
 
 async def test_the_last_use_is_noted_at_most_once_a_minute(world: World) -> None:
-    """In the background, for all keys in one statement; a key that nobody uses is not noted."""
+    """In the background, for all keys in one statement; an unused key is not written."""
     keys = [await world.key("destinations:read") for _ in range(3)]
 
     async def use_and_pass_time(seconds: float, *used: str) -> list[bool]:

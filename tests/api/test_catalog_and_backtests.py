@@ -106,7 +106,7 @@ async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(worl
     assert {"field": "mapping.consent", "problem": "missing"} in answer.json()["fields"]
 
 
-async def test_a_draft_is_doubted_where_no_event_has_the_path(world: World) -> None:
+async def test_a_path_that_no_event_has_is_a_lint_warning(world: World) -> None:
     """As one types; nothing is refused."""
     _, mapping = await ready(world)
     answer = await world.call("PATCH", mapping, {"fields": {**PHONE, "phone": {"path": "user.fone"}}})
@@ -127,7 +127,7 @@ async def test_the_catalogue_type_offers_twelve_presets(world: World) -> None:
     assert (await world.mapped(made["id"], **preset))["problems"] == []
 
 
-async def test_a_damaged_outline_is_left_out(world: World) -> None:
+async def test_a_damaged_schema_sample_is_left_out(world: World) -> None:
     """Of the catalogue and of a backtest; the rest of the ring is read."""
     destination, mapping = await ready(world)
     await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")

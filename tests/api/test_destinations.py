@@ -108,13 +108,13 @@ async def test_every_required_field_is_asked_for(world: World, missing: str) -> 
     assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": missing, "problem": "missing"}])
 
 
-async def test_the_global_account_id_is_taken(world: World) -> None:
+async def test_the_global_account_id_is_accepted(world: World) -> None:
     """P2: digits, or amzn1.ads-account.g.…"""
     made = await world.made(advertiser_id="amzn1.ads-account.g.abc123")
     assert made["advertiser_id"] == "amzn1.ads-account.g.abc123"
 
 
-async def test_the_fraction_of_a_rate_is_kept(world: World) -> None:
+async def test_the_fraction_of_a_rate_is_stored(world: World) -> None:
     """0.1 to 1,000 requests a second, burst 1 to 1,000; what is left out has its default."""
     made = await world.made(rate_limit={"requests_per_second": 0.1})
     assert made["rate_limit"] == {"requests_per_second": 0.1, "burst": 5}
@@ -282,7 +282,7 @@ async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: World)
 
 
 async def test_advertiser_and_region_can_change_on_a_draft(world: World) -> None:
-    """A slip can be mended before anything was sent; the lane follows."""
+    """A wrong value can be corrected before anything was sent; the lane follows."""
     made = await world.made()
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42", "region": "EU"})
     assert answer.status_code == 200

@@ -57,7 +57,7 @@ async def test_an_unknown_path_is_404(world: World, path: str) -> None:
 
 
 @pytest.mark.reads_only
-async def test_another_method_is_405_and_says_which_are_taken(world: World) -> None:
+async def test_another_method_is_405_with_the_allowed_methods(world: World) -> None:
     """With Allow."""
     answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
     assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
@@ -128,7 +128,7 @@ async def test_another_media_type_is_415(world: World, headers: dict[str, str]) 
     assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
 
 
-async def test_json_with_a_charset_of_utf8_is_taken(world: World) -> None:
+async def test_json_with_the_charset_utf8_is_accepted(world: World) -> None:
     """The one parameter that is common."""
     headers = {"Content-Type": 'application/json; charset="UTF-8"'}
     answer = await world.call("POST", "/destinations", DESTINATION, headers=headers)

@@ -47,7 +47,7 @@ async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_nothing_of_the_value_is_kept_or_repeated(
+async def test_the_value_is_neither_stored_nor_repeated(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No log line, no audit row; and a refusal does not show it."""
@@ -62,7 +62,7 @@ async def test_nothing_of_the_value_is_kept_or_repeated(
 
 
 @pytest.mark.reads_only
-async def test_a_foreign_hash_is_explained_and_nothing_of_it_is_kept(
+async def test_a_foreign_hash_is_explained_and_not_stored(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scope is `destinations:read`, and a refusal shows neither value nor hash."""

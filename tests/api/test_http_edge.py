@@ -165,7 +165,7 @@ CODED = HEAD.format("Transfer-Encoding: {}\r\n") + "0\r\n\r\n"
 
 @on_the_plain_server
 @pytest.mark.parametrize(
-    ("said", "status", "word"),
+    ("head", "status", "word"),
     [
         pytest.param("GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505, "http_version_not_supported", id="HTTP/0.9"),
         pytest.param("GET / HTTP/1.2\r\nHost: x\r\n\r\n", 505, "http_version_not_supported", id="HTTP/1.2"),
@@ -208,21 +208,21 @@ CODED = HEAD.format("Transfer-Encoding: {}\r\n") + "0\r\n\r\n"
 @pytest.mark.parametrize("size", [1, 100_000])
 @pytest.mark.parametrize("offer", [False, True], ids=["", "with an offer"])
 async def test_a_head_without_a_single_meaning_is_refused(
-    plain: int, said: str, status: int, word: str, size: int, offer: bool
+    plain: int, head: str, status: int, word: str, size: int, offer: bool
 ) -> None:
     """In the one shape, and the connection ends; behind a good request, that one is answered first."""
-    if offer and not said.startswith("PRI"):  # the preface is fixed
-        said = said.replace("\r\n", "\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", 1)
-    got = await exchanged(plain, *pieces(said.encode(), size))
+    if offer and not head.startswith("PRI"):  # the preface is fixed
+        head = head.replace("\r\n", "\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", 1)
+    got = await exchanged(plain, *pieces(head.encode(), size))
     assert (statuses(got), error_of(got)["error"]) == ([status], word)
     assert b"connection: close" in got
-    got = await exchanged(plain, *pieces(chunked(EVENT % 1) + said.encode(), max(size, 50)))
+    got = await exchanged(plain, *pieces(chunked(EVENT % 1) + head.encode(), max(size, 50)))
     assert statuses(got) == [202, status]
 
 
 @on_the_plain_server
 @pytest.mark.parametrize(
-    "said",
+    "head",
     [
         "GET /health/live HTTP/1.0\r\n\r\n",
         "GET /health/live HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
@@ -231,8 +231,8 @@ async def test_a_head_without_a_single_meaning_is_refused(
         "GET /health/live HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
     ],
 )
-async def test_unusual_heads_with_one_meaning_are_served(plain: int, said: str) -> None:
-    assert statuses(await exchanged(plain, said.encode())) == [200]
+async def test_unusual_heads_with_one_meaning_are_served(plain: int, head: str) -> None:
+    assert statuses(await exchanged(plain, head.encode())) == [200]
 
 
 @on_the_plain_server
@@ -301,7 +301,7 @@ async def test_a_client_that_writes_all_before_it_reads_reads_its_refusal(port: 
 @pytest.mark.reads_only
 async def test_a_refused_body_is_drained_and_the_connection_goes_on(port: int) -> None:
     """Without `Connection: close` the next request is served, and nothing of the body is kept."""
-    large = post(b"x" * 6 * MIB).replace(BOOTSTRAP.encode(), b"nobody")
+    large = post(b"x" * 6 * MIB).replace(BOOTSTRAP.encode(), b"unknown")
     got = await exchanged(port, large, post(b"y" * 6 * MIB), GET)
     assert statuses(got) == [401, 413, 200]
 
@@ -316,7 +316,7 @@ async def test_a_refused_chunked_body_is_drained_and_ends_the_connection(port: i
 
 @pytest.mark.reads_only
 async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: int) -> None:
-    head = post(b"").replace(b"Content-Length: 0", CHUNKED.encode()).replace(BOOTSTRAP.encode(), b"nobody")
+    head = post(b"").replace(b"Content-Length: 0", CHUNKED.encode()).replace(BOOTSTRAP.encode(), b"unknown")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     got = await reader.readuntil(b"}")

@@ -21,7 +21,7 @@ from app.console.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from app.store.organisation_scope import SETTING
 from tests.api.test_matrix import routes_of
-from tests.api.two_organisations import NOBODY, QUERIES, Two, two
+from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
 from tests.api.world import STREAMS, World
 
 __all__ = ["two"]  # a fixture
@@ -64,20 +64,20 @@ def secured_routes() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.campaign
 async def test_a_foreign_key_sees_no_data_no_existence_and_no_count(two: Two) -> None:
-    """The same answer as for an id that nobody has, and nothing of `alpha` in it."""
+    """The same response as for an id that does not exist, without anything of `alpha`."""
     seen: list[str] = []
     before = await _contents(two.world)
     for path, method in secured_routes():
         if path == "/organisations" or "{advertiser_id}" in path:
             continue  # below
-        foreign, nobody = [await two.ask("beta", path, method, ids) for ids in (two.ids, NOBODY)]
+        foreign, unknown = [await two.ask("beta", path, method, ids) for ids in (two.ids, UNKNOWN_IDS)]
         if method == "GET" and path in EXPORTS:
             exported = await two.ask("beta", path, method, two.ids, "format=ndjson")
             if (exported[0] < 400 and "{destination_id}" in path) or ALPHA.search(exported[1]):
                 seen.append(f"{method} {path} as an export: {exported}")
         if "{" in path and path not in ("/console/static/{name}", "/console/{anywhere:path}"):
-            if foreign != nobody:
-                seen.append(f"{method} {path}: {foreign} differs from {nobody}")
+            if foreign != unknown:
+                seen.append(f"{method} {path}: {foreign} differs from {unknown}")
             if foreign[0] < 400 and "event-names" not in path:
                 seen.append(f"{method} {path}: {foreign[0]}")
         if ALPHA.search(foreign[1]):

@@ -63,7 +63,7 @@ async def test_what_has_ended_is_not_replaced(world: World) -> None:
 
 
 async def test_of_eight_rotations_at_once_one_makes_a_successor(world: World) -> None:
-    """The others are told; while the successor may act, the old key gets no second one."""
+    """The other processes are notified; while a successor is valid, the old key gets no second one."""
     old = await made(world)
     answers = await asyncio.gather(*(world.call("POST", f"/keys/{old['id']}/rotate") for _ in range(8)))
     assert sorted(one.status_code for one in answers) == [201, *[409] * 7]

@@ -25,11 +25,11 @@ async def test_a_pause_answers_only_after_started_requests_have_settled(world: W
     seen: list[bool] = []
     quiesce = world.delivery_control.quiesce
 
-    async def look(destination: object) -> None:
+    async def read_state(destination: object) -> None:
         seen.append((await world.sql("SELECT paused FROM destinations"))[0].paused)
         await quiesce(destination)  # type: ignore[arg-type]
 
-    world.delivery_control.quiesce = look  # type: ignore[method-assign]
+    world.delivery_control.quiesce = read_state  # type: ignore[method-assign]
     answer = await world.call("POST", f"/destinations/{made['id']}/pause")
     assert answer.status_code == 200
     assert seen == [True]

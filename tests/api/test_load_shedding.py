@@ -21,7 +21,7 @@ from tests.api.world import BOOTSTRAP, FakeIntake, World
 
 
 @dataclass
-class HeldIntake(FakeIntake):
+class BlockedIntake(FakeIntake):
     """An intake that answers no post before `go` is set, so its posts stay in progress."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,17 +52,19 @@ class Sender:
         chunks: int = 1,
     ) -> "Sender":
         size = len(body) // max(chunks, 1)
-        pieces = [body[nth * size : (nth + 1) * size if nth < chunks - 1 else None] for nth in range(chunks)]
+        pieces = [
+            body[part * size : (part + 1) * size if part < chunks - 1 else None] for part in range(chunks)
+        ]
         length = (b"content-length", str(len(body) if body_length == -1 else body_length).encode())
         headers = [(b"x-api-key", self.key.encode()), (b"content-type", b"application/json")]
         headers.append((b"transfer-encoding", b"chunked") if body_length is None else length)
 
         async def receive() -> dict[str, Any]:
-            nth = self.read
+            part = self.read
             self.read += 1
-            if nth >= len(pieces):
+            if part >= len(pieces):
                 await asyncio.Event().wait()
-            return {"type": "http.request", "body": pieces[nth], "more_body": nth < len(pieces) - 1}
+            return {"type": "http.request", "body": pieces[part], "more_body": part < len(pieces) - 1}
 
         async def send(message: dict[str, Any]) -> None:
             self.messages.append(message)
@@ -96,7 +98,7 @@ class Crowd:
     """An application under pressure, made by posts that are not answered yet."""
 
     app: Any
-    intake: HeldIntake
+    intake: BlockedIntake
     registry: CollectorRegistry
     under_way: list["asyncio.Task[Sender]"] = field(default_factory=list)
 
@@ -125,8 +127,8 @@ class Crowd:
 
 @pytest.fixture
 def crowd(world: World) -> Callable[..., Crowd]:
-    def make(*, monotonic: Callable[[], float] | None = None, **bounds: Any) -> Crowd:
-        intake, registry = HeldIntake(), CollectorRegistry()
+    def build(*, monotonic: Callable[[], float] | None = None, **bounds: Any) -> Crowd:
+        intake, registry = BlockedIntake(), CollectorRegistry()
         context = replace(
             world.context,
             intake=intake,
@@ -137,7 +139,7 @@ def crowd(world: World) -> Callable[..., Crowd]:
         )
         return Crowd(create_application(context), intake, registry)
 
-    return make
+    return build
 
 
 def of_size(size: int) -> bytes:
@@ -163,7 +165,7 @@ async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(
 
 @pytest.mark.reads_only
 async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., Crowd]) -> None:
-    """Nothing is left of what was under way: the gauges are at nought."""
+    """No request is in flight any more: the gauges are at zero."""
     crowded = crowd(body_bytes=5 * MIB)
     await crowded.hold(of_size(5 * MIB))
     assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 503
@@ -376,7 +378,7 @@ LATE = "dst_late"
 
 def with_late(world: World, late: str) -> Any:
     """Return an application that knows of one destination whose queue is too long."""
-    intake = HeldIntake()
+    intake = BlockedIntake()
     intake.go.set()
     return create_application(
         replace(world.context, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({late}))
@@ -411,7 +413,7 @@ async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: World) -> No
 @pytest.mark.reads_only
 async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> None:
     """With a reason of its own, so that the sender knows which to send again."""
-    intake = HeldIntake()
+    intake = BlockedIntake()
     intake.go.set()
     context = replace(
         world.context, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({LATE})

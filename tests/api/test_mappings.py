@@ -285,7 +285,7 @@ async def test_a_rename_of_nothing_or_to_nothing_is_refused(
 
 
 async def test_rollback_points_back_and_keeps_every_version(world: World) -> None:
-    """The draft stays, so that it can be mended; the next publish is a new version."""
+    """The draft stays, so that it can be repaired; the next publish is a new version."""
     made = await world.made()
     mapping = await world.published(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"

@@ -98,9 +98,9 @@ WITHOUT_ETAG = {
         "POST",
         "/destinations/{destination_id}/connect",
     ): "begins a sign-in; its end checks what was asked about",
-    ("POST", "/destinations/{destination_id}/disconnect"): "must work at once, whoever edits meanwhile",
-    ("POST", "/destinations/{destination_id}/pause"): "must work at once, whoever edits meanwhile",
-    ("POST", "/destinations/{destination_id}/resume"): "must work at once, whoever edits meanwhile",
+    ("POST", "/destinations/{destination_id}/disconnect"): "must work at once, even during another edit",
+    ("POST", "/destinations/{destination_id}/pause"): "must work at once, even during another edit",
+    ("POST", "/destinations/{destination_id}/resume"): "must work at once, even during another edit",
     ("POST", "/destinations/{destination_id}/status-callback"): "a switch: the last word holds",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "names its own before",
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): "changes nothing",
@@ -183,7 +183,7 @@ async def test_with_every_other_scope_403(world: World) -> None:
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden"), (method, path)
 
 
-async def test_with_a_foreign_destinations_key_nothing_is_seen(world: World) -> None:
+async def test_a_key_of_a_foreign_destination_reads_nothing(world: World) -> None:
     """404 where something is named, an empty list where all is listed, and nothing changes."""
     ids = await things(world)
     own = (await world.made(name="Foreign", advertiser_id="42"))["id"]
@@ -208,7 +208,7 @@ async def test_with_a_foreign_destinations_key_nothing_is_seen(world: World) -> 
 OF_A_DESTINATION = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
 
 
-async def test_events_of_a_foreign_destination_are_not_seen(world: World, database_url: str) -> None:
+async def test_events_of_a_foreign_destination_are_not_listed(world: World, database_url: str) -> None:
     """404 as if there were none, whatever is asked about them."""
     ids = await things(world)
     foreign = await world.made(name="Foreign", advertiser_id="42")
@@ -221,7 +221,7 @@ async def test_events_of_a_foreign_destination_are_not_seen(world: World, databa
             assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), (method, path)
 
 
-async def test_an_event_of_a_foreign_destination_is_not_seen(world: World, database_url: str) -> None:
+async def test_an_event_of_a_foreign_destination_is_not_found(world: World, database_url: str) -> None:
     """The destination is named in the query there."""
     made, foreign = await world.made(), await world.made(name="Foreign", advertiser_id="42")
     key = await world.key(Scope.EVENTS_READ, destination_ids=[foreign["id"]])

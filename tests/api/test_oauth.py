@@ -217,7 +217,7 @@ async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(wor
     assert {one["name"]: one["status"] for one in preflight["checks"]}["account"] != "failed"
 
 
-async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World) -> None:
+async def test_tokens_are_stored_only_for_the_requested_sign_in(world: World) -> None:
     """The advertiser id changed while Amazon was asked: 409, nothing kept."""
     made, state = await ready(world)
     find = world.context.find_advertiser
@@ -236,7 +236,7 @@ async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World
 
 @pytest.mark.parametrize("reason", ["revoked", "unauthorized", "forbidden", "disconnected"])
 async def test_reconnecting_heals_needs_reconnect(world: World, reason: str) -> None:
-    """The reason is cleared, the generation grows, the workers are told."""
+    """The reason is cleared, the generation grows, the workers are notified."""
     made = await world.made()
     await world.connected(made)
     before = (await world.sql("SELECT generation FROM sign_ins"))[0].generation

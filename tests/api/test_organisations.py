@@ -68,7 +68,7 @@ async def test_a_wrong_organisation_is_refused(world: World, body: Any, field: s
     assert len((await world.call("GET", "/organisations")).json()["items"]) == 1
 
 
-async def test_an_id_is_taken_once(world: World) -> None:
+async def test_an_organisation_id_is_unique(world: World) -> None:
     """409, and the first stays as it is."""
     await organisation(world)
     answer = await world.call("POST", "/organisations", {"id": "acme", "name": "Other"})
@@ -90,7 +90,7 @@ async def test_only_the_bootstrap_key_makes_platform_keys(world: World) -> None:
     of_acme = await world.call("GET", "/destinations?organisation_id=acme", key=platform)
     assert [item["id"] for item in of_acme.json()["items"]] == [theirs.json()["id"]]
     assert (await world.call("GET", "/destinations", key=platform)).json()["items"] == []
-    nowhere = await world.call("GET", "/destinations?organisation_id=nobody", key=platform)
+    nowhere = await world.call("GET", "/destinations?organisation_id=unknown", key=platform)
     assert nowhere.status_code == 404
 
 
@@ -105,7 +105,7 @@ async def test_platform_keys_are_hidden_from_the_keys_of_default(world: World) -
         assert (await world.call(method, path, key=admin)).status_code == 404
 
 
-@pytest.mark.parametrize("named", ["default", "nobody", "acme2"])
+@pytest.mark.parametrize("named", ["default", "unknown", "acme2"])
 async def test_for_a_key_of_an_organisation_there_is_no_other(world: World, named: str) -> None:
     """404 for another and for one that does not exist alike; its own may be named."""
     key = await organisation(world)

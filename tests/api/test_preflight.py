@@ -40,7 +40,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
     ("given", "name", "status", "word"),
     [
         pytest.param(known(), "account", "ok", "Acme", id="the account that Amazon showed at sign-in"),
-        pytest.param(known(account=None), "account", "unknown", "connected", id="nobody was asked yet"),
+        pytest.param(known(account=None), "account", "unknown", "connected", id="Amazon was not asked yet"),
         pytest.param(
             known(live_answer=Visible(None, None)),
             "account",
@@ -72,7 +72,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(
             known(live_answer=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"
         ),
-        pytest.param(known(), "terms", "unknown", "confirm", id="terms nobody confirmed"),
+        pytest.param(known(), "terms", "unknown", "confirm", id="unconfirmed terms"),
         pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
         pytest.param(known(delivered=1), "terms", "ok", "accepted", id="events that arrive prove the terms"),
         pytest.param(known(delivered=1), "permission", "ok", "accepted", id="and the permission"),
@@ -134,8 +134,8 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: World) -> None:
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
 
 
-async def test_a_confirmation_is_recorded_once_and_can_be_taken_back(world: World) -> None:
-    """With who said so, and in the audit."""
+async def test_a_confirmation_is_recorded_once_and_can_be_withdrawn(world: World) -> None:
+    """With the person who confirmed it, and in the audit."""
     made = await world.made()
     path = f"/destinations/{made['id']}"
     for _ in range(2):

@@ -145,7 +145,7 @@ class TestARowInUse:
         assert len(table.reads) == reads
         assert table.cache.uses() == []
 
-    async def test_is_not_kept_in_use_by_its_refreshes(self, table: Table) -> None:
+    async def test_a_refresh_is_no_use_of_the_row(self, table: Table) -> None:
         await table.cache.find("a")
         await table.pass_time(60)
         assert table.cache.uses() == [("a", "old", 100.0)]

@@ -117,7 +117,7 @@ async def server() -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+def blocked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """What the answers of `/held` wait for."""
     event = asyncio.Event()
     monkeypatch.setitem(HELD, "/held", event)
@@ -145,7 +145,7 @@ class Client:
     async def drip(self, text: str, every_s: float) -> None:
         """Send byte after byte until the other side has had enough, reading meanwhile.
 
-        A write to a closed socket resets it; the stream then hides an answer that nobody has read.
+        A write to a closed socket resets it; the stream then hides a response that was not read yet.
         """
         self.reading = asyncio.create_task(self._read())
         try:
@@ -293,7 +293,7 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "said",
+    "head",
     [
         pytest.param("Hello, is it me you are looking for?\r\n\r\n", id="prose"),
         pytest.param("GET /\r\n", id="a request line of 1991"),
@@ -303,12 +303,12 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
         ),
     ],
 )
-async def test_what_is_no_http_gets_400_in_the_usual_shape(
-    server: Running, said: str, caplog: pytest.LogCaptureFixture
+async def test_bytes_that_are_no_http_get_400_with_a_problem(
+    server: Running, head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At once, and once: an application that was asked already does not answer as well."""
     client = await Client.of(server)
-    await client.say(said)
+    await client.say(head)
     answer, _ = await client.ended()
     client.writer.close()
     assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
@@ -318,7 +318,7 @@ async def test_what_is_no_http_gets_400_in_the_usual_shape(
 
 
 async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:
-    """Sixty-four megabytes that nobody fetches do not stay in memory."""
+    """Sixty-four megabytes of unread response do not stay in memory."""
     client = await Client.of(server)
     await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
@@ -333,7 +333,7 @@ async def test_a_request_that_we_are_slow_at_is_not_the_clients_fault(server: Ru
     assert (answer.status_code, answer.text) == (200, "10")
 
 
-async def test_an_idle_connection_is_kept_for_its_time(server: Running) -> None:
+async def test_an_idle_connection_stays_open_until_its_timeout(server: Running) -> None:
     """Then it ends without a word, as HTTP has it."""
     client = await Client.of(server)
     await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -354,7 +354,7 @@ async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None
 
 
 async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(server: Running) -> None:
-    """Three in one packet: while the second is answered for longer than idling is allowed, nobody is cut."""
+    """Three in one packet: a response that takes longer than the idle timeout closes no connection."""
     client = await Client.of(server)
     ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
     await client.say(ask.format("/") + ask.format("/slower") + ask.format("/"))
@@ -377,7 +377,7 @@ async def test_a_head_that_begins_behind_another_request_may_come_in_pieces(serv
 
 
 async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: Running) -> None:
-    """Whoever waits for an answer of ours is not cut for what he began meanwhile; afterwards he is told."""
+    """A pipelined request gets no deadline while its predecessor is unanswered; later it gets a 408."""
     client = await Client.of(server)
     await client.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /mo")
     answer, took = await client.ended()
@@ -398,7 +398,7 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
         while not server.server.server_state.connections:
             await asyncio.sleep(0)
         (connection,) = server.server.server_state.connections
-        while not connection.transport.get_write_buffer_size():  # too little of it to be told to pause
+        while not connection.transport.get_write_buffer_size():  # below the level at which writing pauses
             await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             await asyncio.sleep(0.01)
         until = time.monotonic() + KEEP_ALIVE_SECONDS + LIMITS.read_s + 2 * SWEEP_S + SLACK_S
@@ -408,7 +408,7 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
     assert server.closed("reading") == 1
 
 
-async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadline_of_others(
+async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_one(
     server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing else would look after the others."""
@@ -457,7 +457,7 @@ async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_hea
 
 
 async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
-    server: Running, held: asyncio.Event
+    server: Running, blocked: asyncio.Event
 ) -> None:
     """503 with a time to return: nothing can be closed without losing what was asked."""
     busy = [await Client.of(server) for _ in range(LIMITS.connections)]
@@ -469,14 +469,14 @@ async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
     extra.writer.close()
     assert status_of(answer) == 503
     assert b"retry-after" in answer.lower()
-    held.set()
+    blocked.set()
     for client in busy:
         assert status_of((await client.ended())[0]) == 200
         client.writer.close()
 
 
-async def test_leaving_ends_every_connection_with_an_answer(held: asyncio.Event) -> None:
-    """Told to stop while requests are under way and come: all are answered, each the last of its line."""
+async def test_leaving_ends_every_connection_with_an_answer(blocked: asyncio.Event) -> None:
+    """A stop during requests: all of them are answered, and each response closes its connection."""
     async with running(shutdown_delay_s=60) as leaving, httpx.AsyncClient(timeout=60) as client:
         address = f"http://127.0.0.1:{leaving.port}"
         assert "connection" not in (await client.get(address)).headers
@@ -490,7 +490,7 @@ async def test_leaving_ends_every_connection_with_an_answer(held: asyncio.Event)
         assert [answer.headers.get("connection") for answer in answers] == ["close"] * len(answers)
         leaving.server._skip_delay.set()
         await until(lambda: not leaving.server.servers[0].is_serving())
-        held.set()
+        blocked.set()
         assert (await slow).status_code == 200
 
 
@@ -574,7 +574,7 @@ async def test_requests_in_one_packet_with_a_shed_post_are_answered_in_order() -
 
 
 async def test_a_post_that_expects_100_is_refused_and_the_connection_ends() -> None:
-    """With `Expect: 100-continue` nobody knows whether the body follows."""
+    """With `Expect: 100-continue` the server cannot know whether the body follows."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")

@@ -1,4 +1,4 @@
-"""`/destinations/{id}/status-callback`: who is told is a destination's choice; where, an operator's."""
+"""`/destinations/{id}/status-callback`: destinations switch callbacks on; operators set the URL."""
 
 import pytest
 

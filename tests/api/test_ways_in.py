@@ -83,7 +83,7 @@ async def every_way(
         pytest.param(b" " * (5 * 1024 * 1024 + 1), JSON, 413, id="too large a body"),
         pytest.param(b"{}", {}, 415, id="no media type"),
         pytest.param(b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, id="a compressed body"),
-        pytest.param(b"{}", {**JSON, "X-Api-Key": "nobody"}, 401, id="a key that is none"),
+        pytest.param(b"{}", {**JSON, "X-Api-Key": "unknown"}, 401, id="an unknown key"),
         pytest.param(b"{}", {**JSON, "X-Api-Key": ""}, 401, id="no key"),
     ],
 )
@@ -244,7 +244,7 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str
 
 
 @pytest.mark.reads_only
-async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> None:
+async def test_browsers_get_hsts_where_tls_is_required(world: World) -> None:
     """On every answer: a post's, a page's, the server's own."""
     async with served(application(world), *HSTS_HEADERS) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

@@ -114,7 +114,7 @@ def _stable(content: str) -> str:
     )
 
 
-NOBODY = {
+UNKNOWN_IDS = {
     "destination_id": "dst_" + "0" * 20,
     "mapping_id": "map_" + "0" * 20,
     "key_id": "key_" + "0" * 20,
@@ -122,7 +122,7 @@ NOBODY = {
     "erasure_id": "era_" + "0" * 20,
     "incident_id": "inc_" + "0" * 20,
     "replay_id": "rpl_" + "0" * 20,
-    "id": "nobody",
+    "id": "unknown",
     "event_id": "nowhere-1",
     "advertiser_id": "999999999999",
     "event_type": "ADD_TO_SHOPPING_CART",
@@ -177,7 +177,7 @@ async def _restricted_role(database_url: str) -> str:
 
 async def _made(world: World) -> Two:
     keys: dict[str, str] = {"platform": await world.key(Scope.ORGANISATIONS_ADMIN, *EVERY_SCOPE)}
-    ids: dict[str, str] = {**NOBODY, "id": "alpha", "event_id": "ord-alpha-1"}
+    ids: dict[str, str] = {**UNKNOWN_IDS, "id": "alpha", "event_id": "ord-alpha-1"}
     for name in ("alpha", "beta"):
         made = await world.call("POST", "/organisations", {"id": name, "name": f"Organisation {name}"})
         assert made.status_code == 201, made.text

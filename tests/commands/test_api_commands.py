@@ -75,7 +75,7 @@ async def test_a_destination_is_listed_paused_and_resumed(world: World, command:
         assert (code, json.loads(out)["state"]) == (0, state)
 
 
-async def test_events_are_listed_and_their_history_is_shown(world: World, command: Command) -> None:
+async def test_events_are_listed_with_their_history(world: World, command: Command) -> None:
     """An id with a slash is one part of the path."""
     destination = await world.destination()
     await world.post(destination, {**event(1), "event_id": "a/1"}, event(2))
@@ -245,7 +245,7 @@ class LossyApi:
         return [{**fixed, "event_id": name, "received_at": self.now.isoformat()} for name in names]
 
 
-def test_a_lost_connection_is_shown_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_connection_is_reported_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """It is reported once, polls continue where they stopped, and the reconnect is reported too."""
     api, naps = LossyApi(datetime(2026, 11, 25, 12, tzinfo=UTC)), list[float]()
 

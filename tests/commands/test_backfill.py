@@ -74,7 +74,7 @@ def test_a_header_that_can_be_read_two_ways_is_refused(header: str) -> None:
 
 
 def test_quotes_that_do_not_close_end_the_reading_at_their_row() -> None:
-    """What comes behind cannot be told apart from the cell."""
+    """The rest of the file cannot be distinguished from the cell."""
     read = []
     with pytest.raises(FileError, match=r"^Row 3: ") as raised:
         read += list(read_csv(BytesIO(b'a,b\n1,2\n3,"secret" 4\n5,6\n')))
@@ -216,7 +216,7 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
 def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
     listening: Listening, tmp_path: Path, status: int, sentence: bytes
 ) -> None:
-    """A wrong key or a wrong address is told at once; where it stood is kept."""
+    """A wrong key or address is reported at once; the position is stored."""
     listening.before = [(status, {})]
     (tmp_path / "f.csv").write_text("event_id\na\n")
     ended = backfill(tmp_path, str(tmp_path / "f.csv"), "--destination", "dst_1", "--api", listening.address)
@@ -263,7 +263,7 @@ def test_a_missing_file_is_named(tmp_path: Path, words: tuple[str, ...]) -> None
 
 def line(number: int) -> str:
     if number % 1000 == 7:
-        return f"ord-{number},{BEGAN},1,acme,\n"  # nobody to match
+        return f"ord-{number},{BEGAN},1,acme,\n"  # no match key
     if number % 1000 == 8:
         return f"ord-{number},{BEGAN},much,acme,person{number}@example.com\n"
     return f"ord-{number},{BEGAN},{number},acme,person{number}@example.com\n"

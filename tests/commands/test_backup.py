@@ -263,7 +263,7 @@ def test_a_program_of_another_version_is_not_used(tmp_path: Path, monkeypatch: p
         program("pg_verifybackup", 98)
 
 
-def test_two_data_directories_moved_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
+def test_two_data_directories_moved_aside_in_one_second_both_remain(tmp_path: Path) -> None:
     """Their names contain the second; a rename onto the first one would fail."""
     for n in (1, 2):
         data = tmp_path / "postgres"

@@ -28,7 +28,7 @@ def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_wrong_settings_end_with_2_and_no_traceback() -> None:
-    """Every problem is told at once; no value and no traceback."""
+    """One run reports every problem, without a value and without a traceback."""
     ended = command("migrate", PORT="x", DATABASE_URL="postgresql://app:hunter2@")
     assert ended.returncode == 2
     assert "PORT: " in ended.stderr
@@ -52,7 +52,7 @@ def test_a_plan_ends_with_2_on_wrong_arguments_and_with_1_on_wrong_settings() ->
 
 
 def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
-    """Nothing is said of the audit."""
+    """The output does not mention the audit."""
     ended = command("audit", "verify", "--head", "abc")
     assert ended.returncode == 2
     assert "64 hexadecimal digits" in ended.stderr
@@ -99,7 +99,7 @@ def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> No
 
 
 def test_doctor_says_so_when_there_is_no_database() -> None:
-    """An address where nobody listens is a finding, not a traceback, and shows no password."""
+    """An address without a server is a finding, not a traceback, and shows no password."""
     ended = command("doctor", DATABASE_URL="postgresql://app:hunter2@127.0.0.1:1/none")
     assert ended.returncode == 1
     assert "cannot be reached" in ended.stdout

@@ -143,7 +143,7 @@ def silent_about_errors(scope: Scope, status: int, body: bytes) -> tuple[int, by
     return status, json.dumps({"success": reply["success"]}).encode()
 
 
-def everything_taken(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+def accept_everything(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
     if (reply := _events(scope, status, body)) is None:
         return status, body
     indexes = sorted(one["index"] for one in (*reply["success"], *reply["error"]))
@@ -169,7 +169,7 @@ def token_of_any_grant(scope: Scope, status: int, body: bytes) -> tuple[int, byt
         pytest.param(plain_200, {"seg-207", "oas-types", "seg-build-001"}, id="200 for 207"),
         pytest.param(silent_about_errors, {"seg-207-partial", "gtmdoc-001"}, id="an empty 207 for a refusal"),
         pytest.param(
-            everything_taken, {"seg-207-partial", "oas-006", "oas-units", "amp-time-002"}, id="takes all"
+            accept_everything, {"seg-207-partial", "oas-006", "oas-units", "amp-time-002"}, id="takes all"
         ),
         pytest.param(
             errors_without_codes, {"oas-001", "oas-401", "oas-limit-501"}, id="errors without codes"
@@ -188,7 +188,7 @@ def test_a_broken_stand_in_fails_by_name(sandbox: ASGIApp, rewrite: Rewrite, nam
 
 
 def test_without_a_sign_in_nothing_else_is_claimed() -> None:
-    """Where nobody listens, the sign-in fails and all others are not run."""
+    """Without a server, the sign-in fails and no other case runs."""
     found = evaluated(f"http://127.0.0.1:{free_port()}")
     assert failed(found) == {"sign-in"}
     assert {line.word for line in found[1:]} == {"not run"}
@@ -215,8 +215,8 @@ def test_the_exit_code_is_that_of_the_worst_line(
     with served(sandbox) as url:
         assert run(settings, _asked(url)) == 0
         assert run(settings, _asked(url, strict=True)) == 1
-    said = capsys.readouterr().out
-    assert "pass     oas-001                  an empty list of events is refused  [OAS 2]" in said
+    output = capsys.readouterr().out
+    assert "pass     oas-001                  an empty list of events is refused  [OAS 2]" in output
 
 
 @pytest.mark.parametrize(

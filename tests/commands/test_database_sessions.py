@@ -1,4 +1,4 @@
-"""What a session with the database is told, whatever the database has as its defaults."""
+"""The settings of a database session do not depend on the database's defaults."""
 
 import asyncio
 import socket

@@ -81,7 +81,7 @@ CASES = (
          {"OIDC_ISSUER": "https://id.example.com", "OIDC_CLIENT_ID": "console"}),
     Case("sign-in without a client", "OIDC_CLIENT_ID", ["together with OIDC_ISSUER"],
          {"OIDC_ISSUER": "https://id.example.com", "OIDC_ROLES": "admin=ops"}),
-    Case("nobody can sign in", "CONSOLE_KEY_SIGN_IN", ["needs OIDC_ISSUER"],
+    Case("no way to sign in", "CONSOLE_KEY_SIGN_IN", ["needs OIDC_ISSUER"],
          {"CONSOLE_KEY_SIGN_IN": "false"}),
     Case("a webhook without TLS", "NOTIFY_WEBHOOKS", ["ops", "https://"],
          {"NOTIFY_WEBHOOKS": "ops=http://hooks.example.com"}),

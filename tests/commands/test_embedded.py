@@ -124,7 +124,7 @@ async def test_a_start_after_kill_9_of_everything_succeeds(folder: Path) -> None
         pytest.param(
             "{stranger}\n/elsewhere\n1\n1\n\n\n\nready\n", id="the pid was given to a stranger since"
         ),
-        pytest.param("999999\n/elsewhere\n1\n1\n\n\n\nready\n", id="the pid belongs to nobody"),
+        pytest.param("999999\n/elsewhere\n1\n1\n\n\n\nready\n", id="no process has the pid"),
     ],
 )
 async def test_a_stale_pid_file_is_no_obstacle(folder: Path, left_behind: str) -> None:
@@ -188,7 +188,7 @@ def test_two_launchers_of_one_folder_are_distinguished(folder: Path) -> None:
         first.stop()
 
 
-async def test_a_port_taken_meanwhile_is_given_up_for_another(folder: Path) -> None:
+async def test_a_port_in_use_is_replaced_by_another(folder: Path) -> None:
     """Somebody else's listener on the kept port does not keep the database from starting."""
     import socket
 

@@ -52,7 +52,7 @@ def test_each_process_shows_its_health_and_its_numbers(product: Product, command
     address = f"http://127.0.0.1:{port}"
     product.ready(f"{address}/health/live")
     ready = httpx.get(f"{address}/health/ready", timeout=30)
-    assert ready.status_code == 503  # the tests' database is not durable, and this is where it is told
+    assert ready.status_code == 503  # the tests' database is not durable, and readiness reports this
     assert "fsync_off" in ready.json()["reasons"]
     numbers = httpx.get(f"{address}/metrics", timeout=30).text
     for name in (

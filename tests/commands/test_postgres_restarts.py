@@ -8,7 +8,7 @@ from dev.postgres.cluster import EmbeddedError
 
 
 class Flaky:
-    """A Postgres that has ended, and whose next starts fail as often as said."""
+    """A Postgres that has ended; its next `failures` starts fail."""
 
     def __init__(self, failing: int) -> None:
         self.failing = failing
@@ -23,7 +23,7 @@ class Flaky:
     def start(self) -> None:
         self.starts += 1
         if self.starts <= self.failing:
-            raise EmbeddedError("Postgres did not start: it said nothing.")
+            raise EmbeddedError("Postgres did not start: it printed nothing.")
         self.is_alive = True
 
 
@@ -33,8 +33,8 @@ def test_a_start_that_fails_is_tried_again(capfd: pytest.CaptureFixture[str]) ->
     with pytest.raises(KeyboardInterrupt):
         _watch(Children({}, print), postgres, every_s=0.01)
     assert postgres.starts == 3
-    said = capfd.readouterr().err
-    assert said.count("Postgres did not start: it said nothing. Retrying.") == 2
+    output = capfd.readouterr().err
+    assert output.count("Postgres did not start: it printed nothing. Retrying.") == 2
 
 
 def test_starts_that_keep_failing_end_it(capfd: pytest.CaptureFixture[str]) -> None:

@@ -163,7 +163,7 @@ class TestBackups:
             "DATA_DIR": str(folder.parent / "dev"),
         }
 
-    def test_are_taken_over_tls(self, cluster: Cluster, certificates: Certificates, tmp_path: Path) -> None:
+    def test_backups_run_over_tls(self, cluster: Cluster, certificates: Certificates, tmp_path: Path) -> None:
         """By programs that have it, although newer ones without it are installed."""
         saved = tmp_path / "saved"
         done = self.backup(cluster, saved, certificates.parameters("require"))

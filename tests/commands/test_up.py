@@ -154,7 +154,7 @@ def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(m
 def test_every_process_can_be_watched_on_a_port_of_its_own(large_machine: Machine) -> None:
     """Counted on from METRICS_PORT: both API processes, then both workers."""
     (launcher,) = large_machine.launched
-    wanted = [large_machine.metrics_port + nth for nth in range(4)]
+    wanted = [large_machine.metrics_port + number for number in range(4)]
 
     def owned() -> list[list[int]]:
         found = (sorted(ports_of(pid) & set(wanted)) for pid in large_machine.group(launcher))

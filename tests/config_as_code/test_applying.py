@@ -113,7 +113,7 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World)
     assert (await apply(world.engine, text)).plan.actions == planned.plan.actions
 
 
-async def test_one_refusal_leaves_nothing_of_the_whole_file(world: World) -> None:
+async def test_one_refusal_rolls_back_the_file(world: World) -> None:
     """The second destination breaks the name rule: the first is not made either, and both problems show."""
     other = {**MAPPING, "name": "Other", "event_name": "added to cart"}
     unready = {"name": "No consent", "fields": {"email": "user.email"}}
@@ -243,7 +243,7 @@ async def test_somebodys_unpublished_edit_is_no_drift(world: World) -> None:
 
 
 async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
-    """Told apart by name, another name is another destination; with the id it is the same one renamed."""
+    """Without an id, another name is another destination; with the id, the destination is renamed."""
     done = await apply(world.engine, file(acme()))
     id_ = done.destinations[0].id
     renamed = await apply(world.engine, file(acme(id=id_, name="Acme USA")))

@@ -36,13 +36,13 @@ class Site:
     allowed_failures: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.page.on("console", self._said)
+        self.page.on("console", self._messages)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.type}"))
         self.page.on("request", self._asked)
 
-    def _said(self, message: Any) -> None:
-        # A page that is rightly answered with 404 or 422 is told in the console too.
+    def _messages(self, message: Any) -> None:
+        # The browser's console reports an expected 404 or 422 too.
         expected = any(f"status of {status}" in message.text for status in self.allowed_failures)
         if message.type in ("error", "warning") and not expected:
             self.complaints.append(f"{message.type}: {message.text}")

@@ -3,7 +3,7 @@
     python -m tests.console.screens                # makes docs/screens anew
     python -m tests.console.screens --look FOLDER  # every page, at a desk and dark on a phone, as PNG
 
-It takes chromium, and starts an instance of its own with nobody's data in it.
+It takes chromium, and starts an instance of its own with synthetic data.
 """
 
 import argparse
@@ -151,7 +151,7 @@ def make_the_ten(browser: Browser, product: Product, cast: Cast) -> None:
             print(f"{name}.webp {(SCREENS / f'{name}.webp').stat().st_size:,} bytes", flush=True)
 
 
-def look(browser: Browser, product: Product, cast: Cast, folder: Path) -> None:
+def capture_all(browser: Browser, product: Product, cast: Cast, folder: Path) -> None:
     """Write every page whole, for eyes."""
     folder.mkdir(parents=True, exist_ok=True)
     sandbox = {"sandbox": "/", "sandbox-events": "/events-manager", "sandbox-faults": "/faults"}
@@ -177,7 +177,7 @@ def main() -> None:
     """Start an instance, fill it, take the pictures."""
     asked = argparse.ArgumentParser(prog="python -m tests.console.screens", description=__doc__)
     asked.add_argument("--look", type=Path, metavar="FOLDER")
-    folder = asked.parse_args().look
+    folder = asked.parse_args().capture_all
     if CHROMIUM is None:
         raise SystemExit("no chromium on this machine")
     with instance() as (product, dsn):
@@ -187,7 +187,7 @@ def main() -> None:
             if folder is None:
                 make_the_ten(browser, product, cast)
             else:
-                look(browser, product, cast, folder)
+                capture_all(browser, product, cast, folder)
             browser.close()
 
 

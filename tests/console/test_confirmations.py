@@ -126,7 +126,7 @@ async def resume(case: Case) -> httpx.Response:
 
 
 async def connect(case: Case) -> httpx.Response:
-    """The button leads to Amazon; what it did is said by the page that Amazon leads back to."""
+    """The button leads to Amazon. The page after the return from Amazon confirms the action."""
     leading = await case.post(D + "/connect")
     state = re.search(r"state=([^&]+)", leading.headers["location"])
     assert state is not None
@@ -258,7 +258,7 @@ ELSEWHERE = {D + "/test"}
 
 
 def test_no_action_escapes_the_table() -> None:
-    """Whoever adds a form says here what it does, or that it changes nothing."""
+    """A new form needs a row here with its effect, or that it changes nothing."""
     posted = {path for path, _, _ in WRITES}
     assert posted == set(ACTS) | NO_ACTION | ELSEWHERE
 
@@ -279,9 +279,9 @@ async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
         again = await case.world.client.get(following)
         assert not re.search(r'<p class="notice good" role="status">', again.text)
     assert answer.status_code == 200, answer.text[:2000]
-    said = re.search(r'<(p|section|div) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
-    assert said is not None, f"{path} says nothing"
-    if (link := re.search(r'href="([^"#]+)', said[0])) is not None:
+    notice = re.search(r'<(p|section|div) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
+    assert notice is not None, f"{path} says nothing"
+    if (link := re.search(r'href="([^"#]+)', notice[0])) is not None:
         assert (await case.world.client.get(link[1])).status_code == 200, link[1]
     else:
         # The secret is on this page only.

@@ -45,7 +45,7 @@ async def test_a_forged_word_shows_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("word", ["published", "published.x", "published.1234567890", "replayed.-1"])
-async def test_a_sentence_without_its_number_is_not_shown(world: World, word: str) -> None:
+async def test_a_sentence_without_its_number_is_left_out(world: World, word: str) -> None:
     """The number is digits only."""
     await sign_in(world)
     world.client.cookies.set("console_done", word, path="/console")

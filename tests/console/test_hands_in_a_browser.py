@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
-from tests.console.test_pages_in_a_browser import Furnished, furnished
+from tests.console.test_pages_in_a_browser import Seeded, seeded
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import event
 
-__all__ = ["furnished"]  # a fixture
+__all__ = ["seeded"]  # a fixture
 
 
 def api(site: Site, method: str, path: str, body: Any = None) -> Any:
@@ -22,7 +22,7 @@ def api(site: Site, method: str, path: str, body: Any = None) -> Any:
     return answer.json()
 
 
-def test_a_double_click_makes_one_thing(site: Site, furnished: Furnished) -> None:
+def test_a_double_click_makes_one_thing(site: Site, seeded: Seeded) -> None:
     """One destination, not two that look alike; and the button works again on the next page."""
     site.sign_in()
     site.open("/console/destinations/new")
@@ -43,10 +43,10 @@ def test_a_double_click_makes_one_thing(site: Site, furnished: Furnished) -> Non
     assert len(sent) == 1
 
 
-def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, furnished: Furnished) -> None:
+def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, seeded: Seeded) -> None:
     """What was opened stays open, what had the focus keeps it, and the page does not stand still for it."""
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    page, here = site.page, f"/console/destinations/{seeded.destination}"
     site.open(here)
     expect(page.locator("#live")).to_have_text("Live")
     summary = page.locator("#why-rejected > summary")
@@ -55,13 +55,13 @@ def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, furnis
     expect(page.locator("#why-rejected")).to_have_attribute("open", "")
     accepted = page.locator(".station", has_text="Accepted").locator("b")
     before = int(accepted.inner_text())
-    api(site, "POST", "/events", event(500, destination_id=furnished.destination))
+    api(site, "POST", "/events", event(500, destination_id=seeded.destination))
     expect(accepted).to_have_text(str(before + 1))
     expect(page.locator("#why-rejected")).to_have_attribute("open", "")
     expect(page.locator("#why-rejected > summary")).to_be_focused()
 
 
-def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Furnished) -> None:
+def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seeded) -> None:
     """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
     site.sign_in()
     page, answers = site.page, [502]
@@ -69,24 +69,24 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Fu
         "**/live?*",
         lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
     )
-    site.open(f"/console/destinations/{furnished.destination}")
+    site.open(f"/console/destinations/{seeded.destination}")
     expect(page.locator("#live")).to_have_text("Reconnecting…")
     expect(page.locator("#live")).to_have_text("Live")
     site.complaints[:] = [one for one in site.complaints if "502" not in one]
 
 
-def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, furnished: Furnished) -> None:
+def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, seeded: Seeded) -> None:
     """Browsers open six to a host; with as many pages left open, the seventh loads, and goes live."""
     site.sign_in()
     site.page.context.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away})")
-    address = site.product.api + furnished.pages["destination"]
+    address = site.product.api + seeded.pages["destination"]
     for _ in range(6):
         tab = site.page.context.new_page()
         tab.goto(address)
         expect(tab.locator("#live")).to_have_text("Live")
         tab.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
         expect(tab.locator("#live")).to_have_text("As of now")
-    site.open(furnished.pages["destination"])
+    site.open(seeded.pages["destination"])
     expect(site.page.locator("#live")).to_have_text("Live")
     tab.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(tab.locator("#live")).to_have_text("Live")
@@ -102,30 +102,30 @@ EventSource.prototype.addEventListener = function (type, act) {
 """
 
 
-def test_news_that_came_while_text_was_marked_are_shown_afterwards(site: Site, furnished: Furnished) -> None:
+def test_updates_wait_while_text_is_selected(site: Site, seeded: Seeded) -> None:
     """They are not sent again, and the page says that it is live."""
     site.page.add_init_script(_COUNTED)
     site.sign_in()
-    site.open(furnished.pages["destination"])
+    site.open(seeded.pages["destination"])
     expect(site.page.locator("#live")).to_have_text("Live")
     accepted = site.page.locator(".station", has_text="Accepted").locator("b")
     before = int(accepted.inner_text())
     site.page.evaluate("getSelection().selectAllChildren(document.querySelector('#road'))")
     came = site.page.evaluate("window.news")
-    api(site, "POST", "/events", event(700, destination_id=furnished.destination))
+    api(site, "POST", "/events", event(700, destination_id=seeded.destination))
     site.page.wait_for_function("(came) => window.news > came", arg=came)
     assert accepted.inner_text() == str(before)
     site.page.evaluate("getSelection().removeAllRanges()")
     expect(accepted).to_have_text(str(before + 1))
 
 
-def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furnished) -> None:
+def test_an_events_page_follows_the_event_to_its_end(site: Site, seeded: Seeded) -> None:
     """Held while the destination is paused; delivered, on the same page, once it is resumed."""
     site.sign_in()
-    here = f"/destinations/{furnished.destination}"
+    here = f"/destinations/{seeded.destination}"
     api(site, "POST", f"{here}/pause")
     try:
-        api(site, "POST", "/events", event(600, destination_id=furnished.destination))
+        api(site, "POST", "/events", event(600, destination_id=seeded.destination))
         site.open(f"/console{here}/event?id=ord-600")
         expect(site.page.locator("h2 .pill").first).to_have_text("On hold (paused)")
     finally:
@@ -135,12 +135,12 @@ def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furn
 
 
 @pytest.mark.parametrize("page", ["destination", "activate"])
-def test_every_tab_is_in_sight_on_a_phone(browser: Browser, furnished: Furnished, page: str) -> None:
+def test_every_tab_is_in_sight_on_a_phone(browser: Browser, seeded: Seeded, page: str) -> None:
     """A tab that is only found by sliding the row aside is not found."""
     window = browser.new_context(viewport={"width": 390, "height": 844})
-    site = Site(furnished.product, window.new_page())
+    site = Site(seeded.product, window.new_page())
     site.sign_in()
-    site.open(furnished.pages[page])
+    site.open(seeded.pages[page])
     for row in (".tabs a", ".top nav a"):
         right = site.page.locator(row).last.bounding_box()
         assert right is not None
@@ -148,26 +148,26 @@ def test_every_tab_is_in_sight_on_a_phone(browser: Browser, furnished: Furnished
     window.close()
 
 
-def test_copying_works_where_browsers_offer_no_clipboard(site: Site, furnished: Furnished) -> None:
+def test_copying_works_where_browsers_offer_no_clipboard(site: Site, seeded: Seeded) -> None:
     """Over plain http on another machine than this there is none; and what is copied is what was shown."""
     site.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     site.page.add_init_script(
         "document.addEventListener('copy', () => { window.taken = String(getSelection()); })"
     )
     site.sign_in()
-    site.open(furnished.pages["activate"])
+    site.open(seeded.pages["activate"])
     button = site.page.locator("[data-copy=dst]")
     button.click()
     expect(button).to_have_text("Copied")
-    assert site.page.evaluate("window.taken.trim()") == furnished.destination
+    assert site.page.evaluate("window.taken.trim()") == seeded.destination
 
 
-def test_without_scripts_everything_can_still_be_done(browser: Browser, furnished: Furnished) -> None:
+def test_without_scripts_everything_can_still_be_done(browser: Browser, seeded: Seeded) -> None:
     """What a script would open stands on the page: a row of custom data, consent's sources, the questions."""
     window = browser.new_context(java_script_enabled=False)
-    site = Site(furnished.product, window.new_page())
+    site = Site(seeded.product, window.new_page())
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    page, here = site.page, f"/console/destinations/{seeded.destination}"
     site.open(f"{here}/mappings/new")
     page.get_by_label("Mapping name").fill("By hand")
     page.get_by_label("Custom data: name on Amazon").last.fill("maker")
@@ -190,10 +190,10 @@ def test_without_scripts_everything_can_still_be_done(browser: Browser, furnishe
     window.close()
 
 
-def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: Furnished) -> None:
+def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, seeded: Seeded) -> None:
     """In the row that takes its place, or at the button that adds one."""
     site.sign_in()
-    site.open(furnished.pages["mapping"])
+    site.open(seeded.pages["mapping"])
     page, names = site.page, site.page.get_by_label("Custom data: event field")
     before = names.count()
     page.get_by_role("button", name="+ Add Mapping Field").click()
@@ -204,29 +204,29 @@ def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: 
         expect(names.last if left else page.get_by_role("button", name="+ Add Mapping Field")).to_be_focused()
 
 
-def test_the_help_of_a_list_follows_what_is_chosen(site: Site, furnished: Furnished) -> None:
+def test_the_help_of_a_list_follows_what_is_chosen(site: Site, seeded: Seeded) -> None:
     """Not what was chosen when the page was opened."""
     site.sign_in()
-    site.open(furnished.pages["mapping"])
-    told = site.page.locator("#h-event_type")
-    expect(told).to_contain_text("added to a shopping cart")
+    site.open(seeded.pages["mapping"])
+    help_text = site.page.locator("#h-event_type")
+    expect(help_text).to_contain_text("added to a shopping cart")
     site.page.locator("#f-event_type").select_option(label="Off-Amazon Purchases")
-    expect(told).not_to_contain_text("added to a shopping cart")
-    expect(told).to_contain_text("bought outside Amazon")
+    expect(help_text).not_to_contain_text("added to a shopping cart")
+    expect(help_text).to_contain_text("bought outside Amazon")
 
 
-def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:
+def test_limits_are_reported_while_typing(site: Site, seeded: Seeded) -> None:
     """Beside the help of each field that has one."""
     site.sign_in()
-    site.open(furnished.pages["new destination"])
+    site.open(seeded.pages["new destination"])
     site.page.get_by_label("Destination Name").fill("Acme")
     expect(site.page.locator("#h-name")).to_contain_text("4 of 200")
 
 
-def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished: Furnished) -> None:
+def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, seeded: Seeded) -> None:
     """And takes it away again."""
     page = site.page
-    page.goto(furnished.product.amazon + "/faults")
+    page.goto(seeded.product.amazon + "/faults")
     page.get_by_label("For advertiser").fill("424242")
     page.get_by_role("button", name="A hidden rate limit").click()
     expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
@@ -234,7 +234,7 @@ def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished:
     expect(page.get_by_text("No faults: the sandbox behaves normally.")).to_be_visible()
 
 
-def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, furnished: Furnished) -> None:
+def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, seeded: Seeded) -> None:
     """Nor does it show the first again."""
     site.sign_in()
     site.open("/console/keys")
@@ -247,7 +247,7 @@ def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, fur
     assert made.count("once only") == 1
 
 
-def test_the_home_page_stays_live_after_a_search(site: Site, furnished: Furnished) -> None:
+def test_the_home_page_stays_live_after_a_search(site: Site, seeded: Seeded) -> None:
     """The stream follows what was searched; a range keeps the search, and the catalogue is one click away."""
     site.sign_in()
     page, streams = site.page, list[str]()
@@ -268,17 +268,17 @@ def test_the_home_page_stays_live_after_a_search(site: Site, furnished: Furnishe
     expect(page.get_by_label("Destination Name")).to_be_visible()
 
 
-def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, furnished: Furnished) -> None:
+def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, seeded: Seeded) -> None:
     """A paused page keeps its rows; resumed it shows what came meanwhile; signed out it asks to sign in."""
     site.sign_in()
     page = site.page
-    site.open(f"/console/tail?destination={furnished.destination}")
+    site.open(f"/console/tail?destination={seeded.destination}")
     expect(page.locator("#live")).to_have_text("Live")
-    api(site, "POST", "/events", event(801, destination_id=furnished.destination))
+    api(site, "POST", "/events", event(801, destination_id=seeded.destination))
     expect(page.get_by_role("link", name="ord-801")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#live")).to_have_text("Paused")
-    api(site, "POST", "/events", event(802, destination_id=furnished.destination))
+    api(site, "POST", "/events", event(802, destination_id=seeded.destination))
     expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("link", name="ord-802")).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
@@ -289,18 +289,18 @@ def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, furnished
     page.wait_for_url("**/console/sign-in**")
 
 
-def test_one_checkbox_selects_all_rows(site: Site, furnished: Furnished) -> None:
+def test_one_checkbox_selects_all_rows(site: Site, seeded: Seeded) -> None:
     """And shows when only some are; the next page counts those that were chosen."""
-    advertiser = api(site, "GET", f"/destinations/{furnished.destination}")["advertiser_id"]
+    advertiser = api(site, "GET", f"/destinations/{seeded.destination}")["advertiser_id"]
     fault = {"kind": "partial", "indexes": [0, 1], "code": "BAD_REQUEST"}
     set_fault = httpx.post(
         f"{site.product.amazon}/_sandbox/faults", json={"advertiser_id": advertiser, "fault": fault}
     )
     assert set_fault.status_code == 201
-    events = [event(number, destination_id=furnished.destination) for number in (811, 812)]
+    events = [event(number, destination_id=seeded.destination) for number in (811, 812)]
     api(site, "POST", "/events", {"events": events})
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{furnished.destination}/events?status=dead"
+    page, here = site.page, f"/console/destinations/{seeded.destination}/events?status=dead"
     boxes = page.locator("input[name=event]")
     site.open(here)
     until = time.monotonic() + 60

@@ -66,7 +66,7 @@ def test_each_incident_has_one_button(kind: Kind, state: str, button: RemedyButt
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - RESERVED))
-def test_no_button_is_shown_that_the_visitor_may_not_use(kind: Kind) -> None:
+def test_the_page_has_no_button_without_permission(kind: Kind) -> None:
     """A viewer gets links to pages that a viewer may open."""
     for state in ("active", "paused", "needs_reconnect"):
         button = home_view.remedy_button(incident(kind, state=state), may_write=False)

@@ -19,7 +19,7 @@ ADVERTISER = "580111222333"
 
 
 def marked(what: str) -> str:
-    """Return markup that can be told again on a page by its name."""
+    """Return markup whose name identifies it on a page."""
     return f"{what}{MARK}{RTL}"
 
 
@@ -33,7 +33,7 @@ class Hostile:
     event_id: str
 
     @property
-    def shown(self) -> dict[str, tuple[str, ...]]:
+    def rendered(self) -> dict[str, tuple[str, ...]]:
         """Which of the values each page must show, as text."""
         here = f"/console/destinations/{self.destination}"
         return {
@@ -108,7 +108,7 @@ def test_every_page_shows_them_as_text(site: Site, hostile: Hostile) -> None:
     """No dialog, no report of the policy, no request elsewhere; and they are there to be read."""
     site.allowed_failures |= {404, 422}
     site.sign_in()
-    for path, values in hostile.shown.items():
+    for path, values in hostile.rendered.items():
         site.open(path)
         expect(site.page.locator("main")).to_be_visible()
         untouched(site)

@@ -85,7 +85,7 @@ async def test_a_first_version_is_published_from_the_form(world: World) -> None:
     [{"consent": ""}, {"event_type": "LEAD"}, {"custom.1.name": "who", "custom.1.path": "user.address"}],
     ids=["incomplete", "a field is advised", "personal data"],
 )
-async def test_what_needs_a_look_is_reviewed_first(world: World, change: dict[str, str]) -> None:
+async def test_lint_warnings_are_reviewed_first(world: World, change: dict[str, str]) -> None:
     """Saved, not published; the review says what is missing or unusual."""
     here = await begun(world)
     form = {**FORM, **change, "csrf": await csrf(world), "then": "publish"}
@@ -240,7 +240,7 @@ async def test_recent_events_fill_the_form_of_a_saved_mapping(world: World) -> N
     assert 'value="Mine"' in page
 
 
-async def test_the_whole_mapping_is_json_and_is_taken_from_it(world: World) -> None:
+async def test_the_complete_mapping_is_edited_as_json(world: World) -> None:
     """Saved with what the form has no input for."""
     here = await begun(world)
     fields = {
@@ -343,7 +343,7 @@ async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: Wo
     assert (await world.client.get(f"{page}/versions?version=3")).status_code == 404
 
 
-async def test_a_note_that_is_too_long_is_refused_and_kept(world: World) -> None:
+async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: World) -> None:
     """Nothing is published."""
     await sign_in(world)
     made = (await world.made())["id"]
@@ -432,7 +432,7 @@ async def test_the_key_for_journeys_is_created_in_place(world: World) -> None:
     assert (key["scopes"], key["destination_ids"]) == (["events:write"], [here.rpartition("/")[2]])
 
 
-async def test_creating_can_lead_straight_to_the_sign_in(world: World) -> None:
+async def test_creating_can_lead_directly_to_the_sign_in(world: World) -> None:
     """R7 and R8 on one button; a similar name is shown first, since it may be the same account again."""
     await sign_in(world)
     form = {

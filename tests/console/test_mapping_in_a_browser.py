@@ -5,20 +5,20 @@ import re
 from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
-from tests.console.test_pages_in_a_browser import Furnished, furnished
+from tests.console.test_pages_in_a_browser import Seeded, seeded
 
-__all__ = ["furnished"]  # a fixture
+__all__ = ["seeded"]  # a fixture
 
 
-def opened(site: Site, furnished: Furnished, page: str = "mapping") -> None:
+def opened(site: Site, seeded: Seeded, page: str = "mapping") -> None:
     """Sign in and open a page of the editor."""
     site.sign_in()
-    site.open(furnished.pages[page])
+    site.open(seeded.pages[page])
 
 
-def test_the_picker_is_used_by_keyboard_alone(site: Site, furnished: Furnished) -> None:
+def test_the_picker_is_used_by_keyboard_alone(site: Site, seeded: Seeded) -> None:
     """Suggested fields come first, with how many events have them; Escape closes, Enter chooses."""
-    opened(site, furnished)
+    opened(site, seeded)
     page = site.page
     field = page.get_by_label("Email: event field")
     with page.expect_response("**/preview"):  # which is dimmed meanwhile
@@ -40,9 +40,9 @@ def test_the_picker_is_used_by_keyboard_alone(site: Site, furnished: Furnished) 
     expect(page.locator('[id="r-fields.email"]')).to_contain_text("sha256:")
 
 
-def test_the_picker_is_used_with_a_pointer_and_narrows_as_typed(site: Site, furnished: Furnished) -> None:
+def test_the_picker_is_used_with_a_pointer_and_narrows_as_typed(site: Site, seeded: Seeded) -> None:
     """What does not match is left out."""
-    opened(site, furnished)
+    opened(site, seeded)
     page = site.page
     field = page.get_by_label("City: event field")
     page.get_by_text("More match keys").click()
@@ -54,9 +54,9 @@ def test_the_picker_is_used_with_a_pointer_and_narrows_as_typed(site: Site, furn
     expect(page.locator('[id="r-fields.city"]')).to_contain_text("sha256:")
 
 
-def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, furnished: Furnished) -> None:
+def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, seeded: Seeded) -> None:
     """The text stays as it is written in the mapping language; bars in quotes divide nothing."""
-    opened(site, furnished)
+    opened(site, seeded)
     page = site.page
     row = page.locator(".row", has=page.get_by_label("Custom data: event field")).first
     row.get_by_text("More").click()
@@ -70,9 +70,9 @@ def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, furnishe
     expect(row.locator(".result")).to_contain_text("TEXT")
 
 
-def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, furnished: Furnished) -> None:
+def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, seeded: Seeded) -> None:
     """Without loading the page, and without losing what was typed."""
-    opened(site, furnished)
+    opened(site, seeded)
     page = site.page
     page.locator("#f-event_name").fill("Typed")
     page.get_by_role("button", name="Example event").click()
@@ -82,9 +82,9 @@ def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, furnishe
     expect(page.locator("#f-event_name")).to_have_value("Typed")
 
 
-def test_unsaved_changes_are_shown_and_not_lost_by_leaving(site: Site, furnished: Furnished) -> None:
+def test_unsaved_changes_are_marked_and_survive_leaving(site: Site, seeded: Seeded) -> None:
     """The sign goes when the change is taken back; leaving asks; saving does not."""
-    opened(site, furnished)
+    opened(site, seeded)
     page, sign = site.page, site.page.locator("#unsaved")
     expect(sign).to_have_text("")
     before = page.locator("#f-event_name").input_value()
@@ -102,9 +102,9 @@ def test_unsaved_changes_are_shown_and_not_lost_by_leaving(site: Site, furnished
     site.complaints.remove("dialog: beforeunload")
 
 
-def test_enter_in_a_field_sends_nothing(site: Site, furnished: Furnished) -> None:
+def test_enter_in_a_field_sends_nothing(site: Site, seeded: Seeded) -> None:
     """A mapping is saved and published by its buttons only."""
-    opened(site, furnished, "new mapping")
+    opened(site, seeded, "new mapping")
     posts: list[str] = []
     site.page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
     with site.page.expect_response("**/preview"):  # which follows later than a form that is sent
@@ -114,13 +114,13 @@ def test_enter_in_a_field_sends_nothing(site: Site, furnished: Furnished) -> Non
 
 
 def test_the_preview_stands_beside_the_fields_and_opens_over_them_on_a_phone(
-    browser: Browser, furnished: Furnished
+    browser: Browser, seeded: Seeded
 ) -> None:
     """At 1280 both are in sight; at 390 one button opens it from wherever one is, and one closes it."""
     for width, beside in ((1280, True), (390, False)):
         window = browser.new_context(viewport={"width": width, "height": 844}, color_scheme="dark")
-        site = Site(furnished.product, window.new_page())
-        opened(site, furnished)
+        site = Site(seeded.product, window.new_page())
+        opened(site, seeded)
         page = site.page
         fields, preview = page.locator("#fields").bounding_box(), page.locator("#preview").bounding_box()
         assert fields is not None

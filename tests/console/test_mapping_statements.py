@@ -22,10 +22,10 @@ RICH: dict[str, Any] = {
 }
 
 
-def test_a_version_is_said_in_words() -> None:
+def test_a_version_is_described_in_words() -> None:
     """No JSON, no word of the API, whatever the order in the document."""
-    said = [(each.label, each.text) for each in statements(RICH)]
-    assert said == [
+    pairs = [(each.label, each.text) for each in statements(RICH)]
+    assert pairs == [
         ("Mapping name", "Rich"),
         ("Event Timestamp", "from event.at"),
         ("Phone Number", 'from user.phone, transformed by trim | replace "a" "b"; if empty: none'),
@@ -35,13 +35,13 @@ def test_a_version_is_said_in_words() -> None:
         ("Event Source", "Website"),
         ("Event Name", "Bought"),
         ("Country Code", "from user.country; if empty: US"),
-        ("Consent", said[9][1]),
+        ("Consent", pairs[9][1]),
         ("Consent: user data", "from c.user"),
     ]
-    assert "amazon" not in said[9][1]
+    assert "amazon" not in pairs[9][1]
 
 
-def test_sources_that_read_several_fields_are_said_in_words() -> None:
+def test_sources_that_read_several_fields_are_described_in_words() -> None:
     """Each member with its pipe, then what holds for all."""
     document = {
         "fields": {
@@ -70,7 +70,7 @@ def test_other_spelling_is_no_change(after: dict[str, Any]) -> None:
     assert statement_changes(MAPPING, after) == []
 
 
-def test_changes_are_told_on_both_sides() -> None:
+def test_changes_are_listed_for_both_versions() -> None:
     """What is new, what is gone and what is other; in the order of the form."""
     after = {
         **MAPPING,

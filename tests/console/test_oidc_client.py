@@ -125,7 +125,7 @@ async def test_a_foreign_signature_is_refused() -> None:
 
 
 async def test_a_new_signing_key_is_found() -> None:
-    """The keys are read again once; not more often than every half minute, whoever sends tokens."""
+    """The keys are read again once, and at most every half minute whatever the tokens."""
     provider, clock = Provider(), Clock(100.0)
     client = client_of(provider, clock)
     arguments = {"code_verifier": "verifier" * 8, "nonce": "nonce-1"}
@@ -206,7 +206,7 @@ async def test_a_key_that_cannot_be_read_is_skipped(unreadable: Any) -> None:
 @pytest.mark.parametrize(
     "keys", [{"keys": []}, {}, {"keys": "text"}, {"keys": [None]}, [], {"keys": {"a": 1}}]
 )
-async def test_a_malformed_key_set_is_a_failure_and_not_kept(keys: Any) -> None:
+async def test_a_malformed_key_set_is_a_failure_and_not_cached(keys: Any) -> None:
     """A process that started with it accepts tokens when the provider is repaired."""
     provider, clock = Provider(keys=keys), Clock(100.0)
     client = client_of(provider, clock)
@@ -315,7 +315,7 @@ def test_a_nested_claim_is_found_and_the_organisation_is_exactly_one() -> None:
     assert PersonClaims().organisation_of({}) == "default"
 
 
-def test_no_address_is_shown_or_stored() -> None:
+def test_no_address_is_returned_or_stored() -> None:
     """Neither as a name nor as a subject."""
     assert display_name("ada@example.com", "s-1") == "s-1"
     assert display_name("Ada, tel:+1 206 555 0142", "s-1") == "s-1"

@@ -18,7 +18,7 @@ from tests.pipeline.world import MAPPING, event
 
 
 @dataclass
-class Furnished:
+class Seeded:
     """A product with something on every page."""
 
     product: Product
@@ -81,7 +81,7 @@ class Furnished:
 
 
 @pytest.fixture(scope="module")
-def furnished(product: Product) -> Iterator[Furnished]:
+def seeded(product: Product) -> Iterator[Seeded]:
     """A destination that sends, one that is a draft, a key, and events delivered and rejected."""
     headers = {"Authorization": f"Bearer {ADMIN}"}
     with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
@@ -109,7 +109,7 @@ def furnished(product: Product) -> Iterator[Furnished]:
             assert time.monotonic() < until
         selection = {"status": "dead", "dry_run": False}
         replay = ask("POST", f"/destinations/{made}/replay", selection)["replay_id"]
-        yield Furnished(product, made, mapping, draft, replay)
+        yield Seeded(product, made, mapping, draft, replay)
 
 
 # Not a page: a stream, a fragment, a file, or a step of a sign-in. An incident is looked at in its own test.
@@ -119,9 +119,9 @@ NO_PAGE = re.compile(
 )
 
 
-def test_every_page_is_looked_at(furnished: Furnished) -> None:
+def test_every_page_is_looked_at(seeded: Seeded) -> None:
     """A new page of the router must be in the list above."""
-    opened = [path.split("?")[0] for path in furnished.pages.values()]
+    opened = [path.split("?")[0] for path in seeded.pages.values()]
     missing = [
         path
         for path, method, _ in ROUTES
@@ -133,15 +133,15 @@ def test_every_page_is_looked_at(furnished: Furnished) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desk", "phone"])
 def test_axe_finds_nothing_and_nothing_sticks_out(
-    browser: Browser, furnished: Furnished, width: int, scheme: Any
+    browser: Browser, seeded: Seeded, width: int, scheme: Any
 ) -> None:
-    """On every page, light at a desk and dark on a phone; and nobody complains in the console."""
+    """On every page, light at a desk and dark on a phone, without errors in the browser's console."""
     window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    site = Site(furnished.product, window.new_page())
+    site = Site(seeded.product, window.new_page())
     site.open("/console/sign-in")
     found = {"sign-in": site.check_accessible()}
     site.sign_in()
-    for name, path in furnished.pages.items():
+    for name, path in seeded.pages.items():
         site.open(path)
         expect(site.page.locator("main")).to_be_visible()
         found[name] = site.check_accessible()
@@ -153,10 +153,10 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
 
 
 @pytest.mark.parametrize("path", ["/", "/events-manager", "/faults"])
-def test_axe_finds_nothing_on_the_sandboxs_pages(site: Site, furnished: Furnished, path: str) -> None:
+def test_axe_finds_nothing_on_the_sandboxs_pages(site: Site, seeded: Seeded, path: str) -> None:
     """And each says in words that it is not Amazon."""
     # Its pages allow no script at all, so axe is let in by the driver alone.
-    site.page.goto(furnished.product.amazon + path)
+    site.page.goto(seeded.product.amazon + path)
     expect(site.page.get_by_text("SANDBOX · this is not Amazon")).to_be_visible()
     assert site.check_accessible() == []
 
@@ -171,7 +171,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name: str) -> None:
+def test_a_hostile_name_is_rendered_as_text(site: Site, seeded: Seeded, name: str) -> None:
     """For a destination, a mapping and a key, on every page that shows it: no dialog, no markup."""
     site.sign_in()
     page = site.page
@@ -196,7 +196,7 @@ def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name:
         expect(page.locator("body")).to_contain_text(name if path != "/console/audit" else "created a key")
 
 
-def test_ten_kilobytes_in_every_field_are_refused_with_a_sentence(site: Site, furnished: Furnished) -> None:
+def test_ten_kilobytes_in_every_field_are_refused_with_a_sentence(site: Site, seeded: Seeded) -> None:
     """The form comes back with what was typed and what is wrong; nothing is cut in silence."""
     site.allowed_failures.add(422)
     site.sign_in()
@@ -212,7 +212,7 @@ def test_ten_kilobytes_in_every_field_are_refused_with_a_sentence(site: Site, fu
     expect(site.page.get_by_label("Destination Name")).to_have_value("n" * 10_000)
 
 
-def test_a_direction_mark_in_a_name_is_refused(site: Site, furnished: Furnished) -> None:
+def test_a_direction_mark_in_a_name_is_refused(site: Site, seeded: Seeded) -> None:
     """A name that would turn the text around it about is not taken."""
     site.allowed_failures.add(422)
     site.sign_in()
@@ -223,10 +223,10 @@ def test_a_direction_mark_in_a_name_is_refused(site: Site, furnished: Furnished)
     expect(site.page.get_by_text("Contains an invisible character")).to_be_visible()
 
 
-def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, furnished: Furnished) -> None:
+def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, seeded: Seeded) -> None:
     """R12: the page shows the pinned and the new name, and takes the pinned one at a click."""
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{furnished.destination}/mappings/{furnished.mapping}"
+    page, here = site.page, f"/console/destinations/{seeded.destination}/mappings/{seeded.mapping}"
     site.open(here)
     pinned = page.locator("#f-event_name").input_value()
     page.locator("#f-event_name").fill("Another name")
@@ -240,13 +240,11 @@ def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, furn
     expect(page.get_by_text("No unpublished changes")).to_be_visible()
 
 
-def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(
-    site: Site, furnished: Furnished
-) -> None:
+def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(site: Site, seeded: Seeded) -> None:
     """Loading and error states: beside what was typed, which stays."""
     site.sign_in()
     page = site.page
-    site.open(f"/console/destinations/{furnished.destination}/mappings/{furnished.mapping}")
+    site.open(f"/console/destinations/{seeded.destination}/mappings/{seeded.mapping}")
     held: list[Any] = []
     page.route("**/preview", lambda route: held.append(route))
     page.locator("#f-event_name").fill("Something else")
@@ -268,9 +266,9 @@ def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(
 _UNHELPED = """() => [...document.querySelectorAll('main input, main select, main textarea')]
   .filter(one => !['hidden', 'radio', 'checkbox', 'submit'].includes(one.type) && !one.closest('form.search'))
   .filter(one => {
-    const told = (one.getAttribute('aria-describedby') || '').split(' ')
+    const helpIds = (one.getAttribute('aria-describedby') || '').split(' ')
       .map(id => document.getElementById(id)?.textContent.trim());
-    return !told.some(Boolean) && !one.closest('.row')?.querySelector('.help')
+    return !helpIds.some(Boolean) && !one.closest('.row')?.querySelector('.help')
       && !one.closest('dialog') && !one.closest('#custom') && !one.closest('noscript');
   }).map(one => one.name || one.id)"""
 
@@ -287,24 +285,22 @@ _UNHELPED = """() => [...document.querySelectorAll('main input, main select, mai
         "hash tester",
     ],
 )
-def test_every_field_has_its_help(site: Site, furnished: Furnished, page: str) -> None:
+def test_every_field_has_its_help(site: Site, seeded: Seeded, page: str) -> None:
     """Beside it, and read with it; rows of custom data share the help above them."""
     site.sign_in()
-    site.open(furnished.pages[page])
+    site.open(seeded.pages[page])
     assert site.page.evaluate(_UNHELPED) == []
 
 
-def test_times_are_the_viewers_and_utc_on_hover(site: Site, furnished: Furnished) -> None:
+def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> None:
     """The browser stands in Berlin; hovering says UTC."""
     site.sign_in()
-    site.open(furnished.pages["event"])
+    site.open(seeded.pages["event"])
     time_ = site.page.locator(".trace time").first
     expect(time_).to_have_attribute("title", _HOVER)
 
 
-def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(
-    site: Site, furnished: Furnished
-) -> None:
+def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(site: Site, seeded: Seeded) -> None:
     """The first tab stop is the skip link; a slash goes to the search."""
     site.sign_in()
     site.page.keyboard.press("Tab")

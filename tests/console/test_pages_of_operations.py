@@ -79,7 +79,7 @@ async def test_an_altered_entry_is_marked(case: Case, engine: AsyncEngine) -> No
     assert "The chain breaks at audit row" in checked.text
 
 
-async def test_the_whole_chain_is_verified_on_request(case: Case) -> None:
+async def test_the_complete_chain_is_verified_on_request(case: Case) -> None:
     """Only the platform learns how many rows all organisations have."""
     assert re.search(
         r"Chain verified: no row of \d+ rows was changed", (await case.post("/console/audit/verify")).text
@@ -105,7 +105,7 @@ async def test_a_rename_shows_what_it_touches_before_it_is_done(case: Case) -> N
     assert 'aria-invalid="true"' in refused.text
 
 
-async def test_a_key_sees_only_names_of_advertisers_that_it_sees_as_a_whole(case: Case) -> None:
+async def test_a_key_reads_only_names_of_advertisers_that_it_may_read(case: Case) -> None:
     """As in the API."""
     other = await case.world.made(name="Other", advertiser_id="42")
     limited = await case.world.key("destinations:read", "events:read", destination_ids=[other["id"]])
@@ -126,7 +126,7 @@ async def test_the_hash_tester_shows_the_key_and_keeps_nothing(case: Case) -> No
     assert api.json()["sent"] in answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert await case.world.actions() == before
-    dropped = await case.post("/console/hash-tester", field="email", value="nobody", country="US")
+    dropped = await case.post("/console/hash-tester", field="email", value="unknown", country="US")
     assert "No match key: not an email" in dropped.text
     assert (
         "Choose an option from the list"
@@ -134,7 +134,7 @@ async def test_the_hash_tester_shows_the_key_and_keeps_nothing(case: Case) -> No
     )
 
 
-async def test_a_person_is_searched_for_without_being_shown(case: Case) -> None:
+async def test_a_search_for_a_person_does_not_repeat_the_person(case: Case) -> None:
     """The value is not on the page that answers."""
     answer = await case.post("/console/privacy/find", kind="email", value=PERSON)
     assert "E-mail address: not stored" in answer.text

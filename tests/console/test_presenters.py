@@ -86,7 +86,7 @@ DESTINATION = Destination(
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "said"),
+    ("part", "whole", "text"),
     [
         (0, 0, "–"),
         (0, 9, "0 %"),
@@ -98,13 +98,13 @@ DESTINATION = Destination(
         (5, 5, "100 %"),
     ],
 )
-def test_a_share_never_rounds_something_to_nothing(part: int, whole: int, said: str) -> None:
+def test_a_share_never_rounds_something_to_nothing(part: int, whole: int, text: str) -> None:
     """Nor almost all to all."""
-    assert share(part, whole) == said
+    assert share(part, whole) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (None, "–"),
         (0, "0 s"),
@@ -119,9 +119,9 @@ def test_a_share_never_rounds_something_to_nothing(part: int, whole: int, said: 
         (-4, "0 s"),
     ],
 )
-def test_an_age_has_at_most_two_units(seconds: float | None, said: str) -> None:
-    """The largest, and the next where it is not nought."""
-    assert age(seconds) == said
+def test_an_age_has_at_most_two_units(seconds: float | None, text: str) -> None:
+    """The largest unit, and the next unless it is zero."""
+    assert age(seconds) == text
 
 
 def test_numbers_are_grouped() -> None:
@@ -437,7 +437,7 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ago", "tone", "said"),
+    ("ago", "tone", "text"),
     [
         (None, "quiet", "This is expected"),
         (600, "warn", "normal for 1 h 50 min more"),
@@ -445,12 +445,12 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
     ],
     ids=["nothing accepted", "ten minutes", "two and a half hours"],
 )
-def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, said: str) -> None:
+def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, text: str) -> None:
     """R14: what the empty view means depends on the time since the first accepted event."""
     first = None if ago is None else NOW - timedelta(seconds=ago)
     found = present.events_manager_hint(first, NOW)
     assert found.tone == tone
-    assert said in found.sentence
+    assert text in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -536,7 +536,7 @@ def attempt(after: int, **answer: Any) -> EventAttempt:
 
 
 def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
-    """What happened, when, what Amazon said of the event, and who replayed it."""
+    """What happened and when, Amazon's result for the event, and the person who replayed it."""
     refused = attempt(
         2, item_outcome="amazon_refused", item_code="FIELD_VALUE_IS_INVALID", item_message="Not valid."
     )
@@ -606,7 +606,7 @@ def test_similar_attempts_in_a_row_are_one_entry() -> None:
         (None, ""),
     ],
 )
-def test_amazons_message_is_shown_without_a_position(text: str | None, shown: str) -> None:
+def test_amazons_message_is_rendered_without_a_position(text: str | None, shown: str) -> None:
     """The position in a request differs between equal failures."""
     assert amazon_message(text) == shown
 

@@ -21,9 +21,9 @@ def test_json_for_reading_is_short_and_the_same() -> None:
         "n": 1.50,
         "l": ["x" * 60] * 3,
     }
-    told = pretty_json(event)
-    assert json.loads(told) == event
-    assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in told
+    text = pretty_json(event)
+    assert json.loads(text) == event
+    assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in text
     assert pretty_json({}) == "{}"
 
 
@@ -39,7 +39,7 @@ def test_json_for_reading_is_short_and_the_same() -> None:
         ("consent", "gate", "granted", "consent checked"),
     ],
 )
-def test_what_was_done_to_a_field_is_said_in_words(field: str, rule: str, result: Any, done: str) -> None:
+def test_changes_of_a_field_are_described_in_words(field: str, rule: str, result: Any, done: str) -> None:
     """A pipe's functions are what the form calls them."""
     (line,) = field_results([FieldPreview(field, "a.b", result, rule)], {"brand": 2}).values()
     assert line.rule == done
@@ -64,19 +64,19 @@ def test_a_result_stands_at_its_row(field: str, expected: str) -> None:
         (FieldPreview("phone", "a", note="It is a number.", rejects=True), "", "bad"),
     ],
 )
-def test_a_result_is_shown_or_the_reason_for_none(preview_: FieldPreview, text: str, tone: str) -> None:
+def test_a_preview_has_a_result_or_a_reason(preview_: FieldPreview, text: str, tone: str) -> None:
     """Good, nothing, or a rejection of the event."""
     (line,) = field_results([preview_], {}).values()
     assert (line.text, line.note, line.tone) == (text, preview_.note or "", tone)
 
 
-def test_a_rejection_is_shown_by_the_label_of_its_field() -> None:
+def test_a_rejection_has_the_label_of_its_field() -> None:
     """Beside its code, reason and sentence."""
     view = preview(Rejection("no_match_key", "user.email", "email", "d", None))
     assert (view.mapping_field, view.reason, view.ok) == ("Email", "no_match_key", False)
 
 
-def test_a_conversion_is_shown_as_json_with_its_warnings() -> None:
+def test_a_conversion_is_rendered_as_json_with_its_warnings() -> None:
     """A warning has the label of its field."""
     body = b'{"name":"lead","value":5}'
     warnings = (EventWarning("key_dropped", "email"),)

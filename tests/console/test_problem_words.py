@@ -9,7 +9,7 @@ from tests.api.world import MAPPING
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "name"),
     [
         ("event_type", "Event Type"),
         ("fields.phone", "Phone Number"),
@@ -22,12 +22,12 @@ from tests.api.world import MAPPING
         ("", "The mapping"),
     ],
 )
-def test_a_place_is_called_as_the_form_calls_it(place: str, said: str) -> None:
+def test_a_place_is_called_as_the_form_calls_it(place: str, name: str) -> None:
     """Not by its path in the document, which is for programs."""
-    assert label(place) == said
+    assert label(place) == name
 
 
-def test_what_an_empty_mapping_lacks_is_told_without_the_words_of_machines() -> None:
+def test_problems_of_an_empty_mapping_use_labels() -> None:
     """Each line leads to its place on the form."""
     lacking = problem_views((one.path, one.sentence) for one in check_publishable({"fields": {}}))
     assert sorted(one.label for one in lacking) == [

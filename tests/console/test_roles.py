@@ -100,7 +100,7 @@ ROUTES = [(method, path) for path, method, _ in LOCKED]
 
 
 def test_no_act_escapes_the_table() -> None:
-    """Whoever adds a form says here who may send it."""
+    """A new form needs a row here with the roles that may send it."""
     forms = {(method, path) for method, path in ROUTES if method == "POST"}
     assert forms <= set(ACTS) | PLATFORM
     assert set(ACTS) | PLATFORM | PRIVACY | EVERYONE <= set(ROUTES), "an act of the table is gone"

@@ -47,11 +47,11 @@ async def test_events_are_found_by_the_execution_that_sent_them(
     )
     page = await visitor.get("/console/events", params={"q": "run-7/ä"})
     assert page.status_code == 200
-    told = read(page)
-    assert "ord-1" in told
-    assert "ord-3" in told
-    assert "ord-2" not in told
-    assert "ord-4" not in told
+    text = read(page)
+    assert "ord-1" in text
+    assert "ord-3" in text
+    assert "ord-2" not in text
+    assert "ord-4" not in text
     story = await visitor.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
     assert "q=run-7/%C3%A4" in story.text
 
@@ -80,7 +80,7 @@ async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Pr
     headers = {"Accept": "text/html", "Origin": product.api}
     async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
         assert (await client.post("/console/sign-in", data={"key": key})).status_code == 303
-        told = read(await client.get("/console/events", params={"q": "shared-run"}))
-        assert "ord-31" in told
-        assert "ord-32" not in told
+        text = read(await client.get("/console/events", params={"q": "shared-run"}))
+        assert "ord-31" in text
+        assert "ord-32" not in text
         assert "No event found" in read(await client.get("/console/events", params={"q": "ord-32"}))

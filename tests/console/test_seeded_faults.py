@@ -108,8 +108,8 @@ def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, num
     body = {"advertiser_id": advertiser, "fault": fault}
     answer = httpx.post(f"{product.amazon}/_sandbox/faults", json=body, timeout=30)
     assert answer.status_code == 201, answer.text
-    for nth in range(3):
-        send(product, destination, event_id=f"ord-{nth}")
+    for index in range(3):
+        send(product, destination, event_id=f"ord-{index}")
         time.sleep(0.3)  # requests apart, so that a rate limit has something to count
     until = time.monotonic() + 60
     page = ""

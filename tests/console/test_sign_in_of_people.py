@@ -179,7 +179,7 @@ def test_a_person_signs_in_acts_and_signs_out(product: tuple[Product, Provider],
     ("account", "title"),
     [("nobody", "You have no role here"), ("stranger", "You have no organisation here")],
 )
-def test_a_person_without_role_or_organisation_is_told_so(
+def test_a_person_without_role_or_organisation_gets_a_reason(
     product: tuple[Product, Provider], page: Page, account: str, title: str
 ) -> None:
     """With a page of its own and no session."""
@@ -190,7 +190,7 @@ def test_a_person_without_role_or_organisation_is_told_so(
     assert page.locator(".who .name").count() == 0
 
 
-def test_a_viewer_of_another_organisation_is_told_who_may(
+def test_a_viewer_of_another_organisation_learns_the_needed_role(
     product: tuple[Product, Provider], page: Page
 ) -> None:
     """An address is no display name; what the role may not do names the roles that may."""
@@ -229,7 +229,7 @@ def test_keys_need_a_fresh_sign_in(product: tuple[Product, Provider], page: Page
     assert [row["name"] for row in rows] == ["in time"]
 
 
-def test_a_session_that_ends_while_editing_is_told_so(product: tuple[Product, Provider], page: Page) -> None:
+def test_a_session_that_ends_while_editing_is_reported(product: tuple[Product, Provider], page: Page) -> None:
     """The change was not applied, and the sign-in returns to the page."""
     made, _ = product
     sign_in(page, made, "ada")
@@ -242,7 +242,7 @@ def test_a_session_that_ends_while_editing_is_told_so(product: tuple[Product, Pr
     assert page.get_by_label("Key", exact=True).count() == 0  # keys do not open this console
 
 
-def test_a_provider_that_is_away_is_told_so(product: tuple[Product, Provider], page: Page) -> None:
+def test_an_unavailable_provider_is_reported(product: tuple[Product, Provider], page: Page) -> None:
     """With a page instead of the browser's own, seconds after the provider was last reached."""
     made, provider = product
     provider.stop()

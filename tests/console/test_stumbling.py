@@ -30,7 +30,7 @@ async def test_the_fifty_first_mapping_is_a_page_further(world: World) -> None:
 
 
 @pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
-async def test_who_may_only_look_is_told_so_where_a_button_would_be(world: World, page: str) -> None:
+async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: World, page: str) -> None:
     """A form without a button and without a word looks broken."""
     made = (await world.made())["id"]
     mapping = (await world.mapped(made))["id"]
@@ -40,7 +40,7 @@ async def test_who_may_only_look_is_told_so_where_a_button_would_be(world: World
 
 
 async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: World) -> None:
-    """After a sign-in that does not see the advertiser, Settings is where that is mended."""
+    """After a sign-in without access to the advertiser, Settings is the page that repairs it."""
     await sign_in(world)
     made = await world.made(advertiser_id="42")
     here = f"/console/destinations/{made['id']}/settings"

@@ -20,7 +20,7 @@ UNCLEAR = Counter(
 
 
 @pytest.mark.parametrize(
-    ("told", "tone", "headline", "effects"),
+    ("changes", "tone", "headline", "effects"),
     [
         pytest.param({}, "good", "No changes for these events.", [], id="nothing changes"),
         pytest.param(
@@ -63,9 +63,9 @@ UNCLEAR = Counter(
         ),
     ],
 )
-def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
+def test_what_a_draft_would_do(changes: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
     """How many lose which match key comes first, in the words of the form."""
-    shown = backtest_view(Backtest(**{"events": 1000, **told}))
+    shown = backtest_view(Backtest(**{"events": 1000, **changes}))
     assert (shown.tone, shown.headline) == (tone, headline)
     assert [f"{one.events} ({one.share}) {one.text}" for one in shown.effects] == effects
 
@@ -89,7 +89,7 @@ def test_no_promise_is_made_where_a_result_is_unclear(more: dict[str, Any]) -> N
     ]
 
 
-def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
+def test_expected_rejections_have_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
     rejected = Counter({EventGroup("timestamp_missing", "a", "event_timestamp"): 5})
     [effect] = backtest_view(Backtest(events=1000, rejected=rejected)).effects
@@ -98,9 +98,9 @@ def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
 
 def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
     """And nothing else of the sentence becomes markup."""
-    shown = str(timed("Amazon said <b>no</b> at 2026-11-24 10:00:02 UTC."))
+    shown = str(timed("Amazon answered <b>no</b> at 2026-11-24 10:00:02 UTC."))
     assert shown == (
-        "Amazon said &lt;b&gt;no&lt;/b&gt; at "
+        "Amazon answered &lt;b&gt;no&lt;/b&gt; at "
         '<time datetime="2026-11-24T10:00:02Z" data-seconds>2026-11-24 10:00:02 UTC</time>.'
     )
 

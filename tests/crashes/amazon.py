@@ -57,7 +57,7 @@ def say_nothing_of(request: Request) -> Reply:
 
 @dataclass
 class StandIn:
-    """Answers by `script`; a token for whoever asks. `requests` is the record that the judge reads.
+    """Answers by `script`, and gives a token to every client. `requests` is the record that the judge reads.
 
     Windows after a 429 are not noted: in a rehearsal the clock that they are measured by is a number.
     """

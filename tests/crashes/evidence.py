@@ -16,7 +16,7 @@ class Request:
     """One request for the events call, as the stand-in saw it; the three tuples run in step.
 
     `ended` is when the last byte of the answer had left or the sender had hung up, whichever came first.
-    `clear` tells that the answer said of every event what became of it, and reached the wire whole.
+    `clear` means that a complete response was sent, with a result for every event.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The counts of one destination as the API told them at one moment."""
+    """The counts of one destination as the API returned them at one moment."""
 
     destination: str
     at: float

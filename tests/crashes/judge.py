@@ -1,4 +1,4 @@
-"""The judge: compares what callers were told, what the database holds and what the stand-in saw.
+"""The judge: compares the responses to callers, the database and the requests to the stand-in.
 
 Each promise is one function from the evidence to the ways in which it was broken. The judge looks at
 records only; it asks nothing of the service and is never killed with it.
@@ -44,7 +44,7 @@ def one_state_each(seen: Evidence) -> Iterator[str]:
         "in several places", {event for event, states in seen.stored.items() if len(states) != 1}
     )
     unknown = {event for event, states in seen.stored.items() if not STATES.issuperset(states)}
-    yield from _some("in a state nobody knows", unknown)
+    yield from _some("in an unknown state", unknown)
     if seen.listed is not None:
         differing = {
             event
@@ -54,9 +54,9 @@ def one_state_each(seen: Evidence) -> Iterator[str]:
         yield from _some("reported otherwise by the API than by the database", differing)
 
 
-def delivered_was_taken(seen: Evidence) -> Iterator[str]:
+def delivered_was_accepted(seen: Evidence) -> Iterator[str]:
     """Nothing is called delivered that the stand-in did not accept."""
-    taken = {event for request in seen.requests for event in _taken(request)}
+    taken = {event for request in seen.requests for event in _accepted(request)}
     yield from _some("delivered, never accepted", _in_state(seen, "delivered") - taken)
 
 
@@ -101,7 +101,7 @@ def acceptance_ends_it(seen: Evidence) -> Iterator[str]:
     done: dict[str, float] = {}
     for request in seen.requests:
         if request.clear and (moment := settled.get(request.number)) is not None:
-            for event in _taken(request):
+            for event in _accepted(request):
                 done[event] = min(moment, done.get(event, moment))
     for request in seen.requests:
         again = {
@@ -112,7 +112,7 @@ def acceptance_ends_it(seen: Evidence) -> Iterator[str]:
         yield from _some(f"sent in request {request.number} after it was known to be accepted", again)
 
 
-def windows_are_kept(seen: Evidence) -> Iterator[str]:
+def windows_are_obeyed(seen: Evidence) -> Iterator[str]:
     """No request is sent inside a Retry-After window once its 429 was read.
 
     That it was read, and by when, is what the settled attempt says that names the stand-in's request.
@@ -200,12 +200,12 @@ RULES: tuple[Rule, ...] = (
     nothing_is_invented,
     refused_stays_out,
     one_state_each,
-    delivered_was_taken,
+    delivered_was_accepted,
     one_wording_each,
     once_a_request,
     never_two_at_once,
     acceptance_ends_it,
-    windows_are_kept,
+    windows_are_obeyed,
     stops_hold,
     only_the_guilty_die,
     everything_ends,
@@ -216,7 +216,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _taken(request: Request) -> Iterator[str]:
+def _accepted(request: Request) -> Iterator[str]:
     return (event for event, taken in zip(request.ids, request.taken, strict=True) if taken)
 
 

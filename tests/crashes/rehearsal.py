@@ -74,7 +74,7 @@ _TODAY = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
 
 @dataclass
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that a test advances."""
 
     now: float = 1_000.0
 
@@ -83,7 +83,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Wired(Resources):
+class _FusedConnection(Resources):
     """Resources whose connections all go through one fuse."""
 
     fuse: Fuse = field(default_factory=Fuse)
@@ -99,7 +99,7 @@ class _Wired(Resources):
 
 @dataclass
 class Rehearsal:
-    """The stage: a database, a stand-in, a record of what callers were told. Lives come and go on it."""
+    """A database, a stand-in for Amazon and a record of responses. Lives start and end on it."""
 
     resources: Resources
     office: asyncpg.Connection
@@ -163,7 +163,7 @@ class Rehearsal:
         clock = Clock()
         # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
         given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
-        context = _Wired(
+        context = _FusedConnection(
             **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
             fuse=fuse,
             session=session,
@@ -254,7 +254,7 @@ class Life:
         )
 
     async def post(self, destination: str, *names: str) -> bool:
-        """Post events as one batch, noting what the caller is told. False when that is nothing."""
+        """Post events as one batch, and record the response. Return False without a response."""
         seen = self._stage.evidence
         seen.offered.update(names)
         read = read_events(

@@ -23,7 +23,7 @@ async def places(
 
     Batches `without` are left out: the run damaged them, and what became of them is read elsewhere.
 
-    A batch without its ledger row, or a row without its batch, shows as a state that nobody knows.
+    A batch without its ledger row, or a row without its batch, shows as an unknown state.
     """
     batches = await connection.fetch(
         "SELECT p.id, p.shapes, s.disposition, s.tries, d.state, s.events FROM batches p "

@@ -2,7 +2,7 @@
 
 A small workload meets the answers that change most: a part refused for now, a 429, a lost answer, a poisoned
 event. It runs once to count its calls, and then once for each of them, breaking there; a fresh life takes
-over, callers repeat what they were not told, and the judge looks at all of it.
+over, callers repeat posts without a response, and the judge checks everything.
 """
 
 import os

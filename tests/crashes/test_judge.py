@@ -69,14 +69,14 @@ def _with(change: Callable[[Evidence], object]) -> Evidence:
     return forged
 
 
-def _more(*requests: Request) -> Callable[[Evidence], None]:
+def _add(*requests: Request) -> Callable[[Evidence], None]:
     return lambda seen: setattr(seen, "requests", [*seen.requests, *requests])
 
 
 FORGED = {
     "acknowledged, then gone": ("acknowledged_is_stored", lambda s: s.acknowledged.add("lost")),
     "stored without an offer": ("nothing_is_invented", lambda s: s.stored.update(x=["delivered"])),
-    "sent without being stored": ("nothing_is_invented", _more(request(6, "x", began=30.0))),
+    "sent without being stored": ("nothing_is_invented", _add(request(6, "x", began=30.0))),
     "rejected, yet stored": ("refused_stays_out", lambda s: s.stored.update(bad=["delivered"])),
     "rejected after it was acknowledged": ("refused_stays_out", lambda s: s.refused.add("a")),
     "in two batches": ("one_state_each", lambda s: s.stored.update(a=["delivered", "queued"])),
@@ -84,20 +84,20 @@ FORGED = {
     "reported otherwise by the API": ("one_state_each", lambda s: s.listed.update(a=["queued"])),
     "missing from the API's lists": ("one_state_each", lambda s: s.listed.pop("a")),
     "called delivered, refused by the stand-in": (
-        "delivered_was_taken",
+        "delivered_was_accepted",
         lambda s: setattr(
             s, "requests", [replace(s.requests[0], taken=(True, False)), *s.requests[1:]]
         ),
     ),
     "sent again in other bytes": (
         "one_wording_each",
-        _more(request(6, "c", began=30.0, hashes=("other",), clear=False)),
+        _add(request(6, "c", began=30.0, hashes=("other",), clear=False)),
     ),
-    "twice in one request": ("once_a_request", _more(request(6, "c", "c", began=11.2))),
-    "in two requests at once": ("never_two_at_once", _more(request(6, "c", began=11.0, ended=11.6))),
-    "sent again after a clear acceptance": ("acceptance_ends_it", _more(request(6, "a", began=30.0))),
-    "sent inside a window": ("windows_are_kept", _more(request(6, "d", began=13.0, clear=False))),
-    "sent during a pause": ("stops_hold", _more(request(6, "d", began=16.0, clear=False))),
+    "twice in one request": ("once_a_request", _add(request(6, "c", "c", began=11.2))),
+    "in two requests at once": ("never_two_at_once", _add(request(6, "c", began=11.0, ended=11.6))),
+    "sent again after a clear acceptance": ("acceptance_ends_it", _add(request(6, "a", began=30.0))),
+    "sent inside a window": ("windows_are_obeyed", _add(request(6, "d", began=13.0, clear=False))),
+    "sent during a pause": ("stops_hold", _add(request(6, "d", began=16.0, clear=False))),
     "dead for nothing": ("only_the_guilty_die", lambda s: s.stored.update(a=["dead"])),
     "expired too soon": ("only_the_guilty_die", lambda s: s.stored.update(a=["expired"])),
     "left waiting": ("everything_ends", lambda s: s.stored.update(a=["retrying"])),
@@ -145,7 +145,7 @@ def test_every_rule_has_a_forgery() -> None:
 
 def test_an_unread_429_shuts_no_window() -> None:
     """A worker that was killed before it read the answer could not have known."""
-    seen = _with(_more(request(6, "d", began=13.0, clear=False)))
+    seen = _with(_add(request(6, "d", began=13.0, clear=False)))
     seen.attempts = [one for one in seen.attempts if one.number != 4]
     assert judge(seen) == []
 

@@ -41,7 +41,7 @@ async def dying_at(stage: Rehearsal, call: str, *names: str) -> None:
 
 
 async def test_what_was_acknowledged_before_the_commit_failed_is_stored(database_url: str) -> None:
-    """The process dies at the COMMIT that holds a caller's events: the caller was told nothing."""
+    """The process dies at the COMMIT that holds a caller's events: the caller got no response."""
     async with rehearse(database_url) as stage:
         await dying_at(stage, "COMMIT", "e-2")
         assert await verdict(stage) == []
@@ -117,7 +117,7 @@ async def test_what_is_sent_again_is_sent_in_the_same_bytes(database_url: str) -
 
 
 async def test_a_207_that_names_nobody_delivers_nobody(database_url: str) -> None:
-    """Nothing was taken, nothing was said: everything is sent again."""
+    """Amazon accepted nothing and reported nothing: everything is sent again."""
 
     def moody(request: Request) -> Reply:
         return say_nothing_of(request) if request.number == 1 else take(request)
@@ -179,4 +179,4 @@ async def test_a_stand_in_that_forgets_is_found_out(database_url: str) -> None:
             assert await life.post(dst, "e-1")
             await life.deliver()
         stage.amazon.requests = [replace(one, taken=(False,)) for one in stage.amazon.requests]
-        assert [objection.rule for objection in judge(await stage.evaluated())] == ["delivered_was_taken"]
+        assert [objection.rule for objection in judge(await stage.evaluated())] == ["delivered_was_accepted"]

@@ -51,7 +51,7 @@ def test_a_request_above_the_limit_is_alone() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 120)), max_size=40))
-def test_every_request_is_taken_once_in_the_order_of_its_organisation(sent: list[tuple[str, int]]) -> None:
+def test_every_request_leaves_once_in_the_order_of_its_organisation(sent: list[tuple[str, int]]) -> None:
     requests = [request(*each) for each in sent]
     queue = queue_of(*requests)
     taken = []

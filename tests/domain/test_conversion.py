@@ -16,7 +16,7 @@ PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
 SCOPE = amazon_event_id("dst_1", "map_1", "ADD_TO_SHOPPING_CART", "")
 
 
-def test_the_whole_event_in_the_order_of_the_contract() -> None:
+def test_all_members_in_the_order_of_the_contract() -> None:
     """Every member there is, each at its place, as compact JSON."""
     made = document(
         {**PURCHASE},
@@ -148,11 +148,11 @@ def test_a_missing_country() -> None:
 
 
 def test_uk_becomes_gb_with_a_warning() -> None:
-    """Since consent hangs on it, the reading is said."""
+    """Consent depends on the country, so the result names the country that was read."""
     assert warnings(event(user__country="UK")) == [("country_uk_read_as_gb", "user.country")]
 
 
-def at(**ago: float) -> str:
+def occurred(**ago: float) -> str:
     """Write a time so far before now."""
     return (NOW - timedelta(**ago)).isoformat()
 
@@ -160,11 +160,11 @@ def at(**ago: float) -> str:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        pytest.param(at(days=21), None, id="21 days ago is taken"),
-        pytest.param(at(days=21, milliseconds=1), "event_too_old", id="a millisecond more is too old"),
+        pytest.param(occurred(days=21), None, id="21 days ago is taken"),
+        pytest.param(occurred(days=21, milliseconds=1), "event_too_old", id="a millisecond more is too old"),
         pytest.param("1970-01-01T00:00:00Z", "event_too_old", id="epoch zero is too old"),
-        pytest.param(at(minutes=-5), None, id="five minutes ahead is taken"),
-        pytest.param(at(minutes=-5, seconds=-1), "timestamp_future", id="a second more is the future"),
+        pytest.param(occurred(minutes=-5), None, id="five minutes ahead is taken"),
+        pytest.param(occurred(minutes=-5, seconds=-1), "timestamp_future", id="a second more is the future"),
         pytest.param(None, "timestamp_missing", id="null is missing"),
         pytest.param("", "timestamp_missing", id="nothing is missing"),
         pytest.param("2026-11-24", "timestamp_invalid", id="a date alone"),
@@ -191,10 +191,12 @@ def test_the_interfaces_own_sentence() -> None:
     assert (outcome.code, outcome.event_id) == ("BAD_REQUEST", "x")
 
 
-def test_aging_events_are_taken_with_a_warning() -> None:
+def test_aging_events_are_accepted_with_a_warning() -> None:
     """Older than seven days, Amazon may leave it out of reports."""
-    assert warnings(event(event__timestamp=at(days=7))) == []
-    assert warnings(event(event__timestamp=at(days=7, seconds=1))) == [("event_aging", "event.timestamp")]
+    assert warnings(event(event__timestamp=occurred(days=7))) == []
+    assert warnings(event(event__timestamp=occurred(days=7, seconds=1))) == [
+        ("event_aging", "event.timestamp")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_traits_that_cost_only_the_match_key(changes: dict[str, Any], dropped: d
     ],
 )
 def test_traits_that_make_no_key(email: Any, warned: bool) -> None:
-    """The event goes on while one key is left, and is rejected when none is; the field is nobody's."""
+    """An event with one valid key is accepted, and without any it is rejected; the value is a placeholder."""
     expected = [("match_key_dropped", "user.email")] if warned else []
     assert warnings(event(user__email=email, user__phone="+15550100199")) == expected
     outcome = refused(event(user__email=email))

@@ -86,7 +86,7 @@ def test_a_pipe_reads_text_values() -> None:
     assert refused(event(v="a lot"), made).reason == "transform_failed"
 
 
-def test_rounding_is_said() -> None:
+def test_rounding_is_a_warning() -> None:
     """Only where it changed something."""
     assert warnings(event(v=49.999), document(value="v")) == [("value_rounded", "v")]
     assert warnings(event(v=49.9), document(value="v")) == []
@@ -339,14 +339,14 @@ def test_a_warning_is_a_word_and_a_path() -> None:
 
 
 @pytest.mark.parametrize("value", ["a@b.example", "x?mail=a%40b.example", "+12345678", "+1 (555) 010-0199"])
-def test_a_custom_value_that_looks_personal_is_dropped_and_the_event_kept(value: str) -> None:
+def test_a_custom_value_that_looks_personal_is_dropped_from_the_event(value: str) -> None:
     """A coupon code must not cost the conversion; the warning names the path, never the value."""
     content = event(event__properties__brand=value)
     assert "customData" not in amazon_event(content)
     assert warnings(content) == [("custom_value_dropped", "event.properties.brand")]
 
 
-def test_a_whole_number_with_an_exponent_is_no_count_of_units() -> None:
+def test_an_integer_with_an_exponent_is_no_count_of_units() -> None:
     """`2.0` is how some engines write 2; `1E3` is a measurement."""
     assert (CHECKS["units_sold"](Decimal("2.0")), CHECKS["units_sold"](Decimal("2.00"))) == (2, 2)
     assert isinstance(CHECKS["units_sold"](Decimal("1E3")), SourceFailed)

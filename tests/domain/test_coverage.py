@@ -9,7 +9,7 @@ def _shape(*keys: str) -> EventMetadata:
 
 
 def test_each_key_has_its_share() -> None:
-    """In the order in which they are sent; keys that nobody carried are left out."""
+    """In the order in which they are sent; keys without any event are left out."""
     report = match_key_coverage([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
     assert report["events"] == 3
     assert [(one["match_key"], one["events"], one["share"]) for one in report["match_keys"]] == [

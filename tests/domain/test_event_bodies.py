@@ -136,11 +136,11 @@ def test_ids_that_are_refused_are_not_repeated(event_id: Any, reason: str) -> No
         "15551928493",
         "+1234567",
         "+1234567890123456",
-        # A mobile advertising id has the form of a random UUID and cannot be told from one.
+        # A mobile advertising id has the form of a random UUID and cannot be distinguished from one.
         "6d92078a-8246-4ba4-ae5b-76104861e7dc",
     ],
 )
-def test_ids_that_are_taken(event_id: str) -> None:
+def test_valid_ids(event_id: str) -> None:
     """1 to 256 characters, any but controls and the at sign."""
     assert read({"event_id": event_id})[0].event_id == event_id
 

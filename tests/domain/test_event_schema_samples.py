@@ -123,7 +123,7 @@ def without(name: str) -> dict[str, Any]:
     ],
 )
 def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
-    """And nothing else is said of it."""
+    """The sample contains nothing else about the field."""
     assert kind_of(value, NOW) is kind
 
 
@@ -145,8 +145,8 @@ json_values = st.recursive(
 
 @settings(max_examples=150)
 @given(st.dictionaries(st.text(max_size=12), json_values, max_size=6))
-def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> None:
-    """Whatever the event: no value, no odd name, bounded; and it can be kept, stood in for and told again."""
+def test_a_sample_contains_plain_names_and_kinds(event: dict[str, Any]) -> None:
+    """Whatever the event: no value, no odd name, bounded; and it can be stored, replaced and read again."""
     found = take_sample(event, now=NOW)
     assert len(found) <= MAX_PATHS
     for path, kind, _ in found:
@@ -173,7 +173,7 @@ def test_names_that_may_be_values_are_left_out(event: dict[str, Any]) -> None:
     assert not [path for path, *_ in take_sample(event, now=NOW) if "." in path]
 
 
-def test_a_path_that_a_mapping_reads_is_kept_whatever_its_name() -> None:
+def test_a_path_that_a_mapping_reads_stays_whatever_its_name() -> None:
     """The mapping says it already; a draft can be judged by it."""
     assert take_sample({"utm source": {"x": "y"}}, ['["utm source"].x'], now=NOW) == (
         SampleEntry('["utm source"].x', ValueKind.TEXT),
@@ -255,7 +255,7 @@ def test_an_event_left_without_any_key_is_newly_rejected() -> None:
 
 
 def test_a_new_key_is_gained() -> None:
-    """What the draft adds is said as well."""
+    """Fields that only the draft reads are listed too."""
     groups = sampled(({**EVENT, "user": {**EVENT["user"], "first_name": "Ada"}}, 3))
     result = tried(groups, **fields(first_name="user.first_name"))
     assert (result.gained, result.loss) == ({"FIRST_NAME": 3}, 0)
@@ -521,7 +521,7 @@ def test_a_schema_has_only_the_most_frequent_paths() -> None:
     assert schema_mismatches({**DOCUMENT, **fields(phone="user.fone")}, learned) == []
 
 
-def test_unknown_paths_and_unusual_types_are_doubted() -> None:
+def test_unknown_paths_and_unusual_types_are_lint_warnings() -> None:
     """With their place in the document; a default or a pipe is the author's own affair."""
     draft = {**DOCUMENT, **fields(phone="user.fone", value="event.properties.brand")}
     assert {(one.code, one.field) for one in schema_mismatches(draft, merge_samples(SEEN_SAMPLES))} == {

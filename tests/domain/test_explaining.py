@@ -35,7 +35,7 @@ def test_a_parked_event_explains_the_state_of_the_sign_in(reason: str, words: st
     assert explanation.endswith("It expires at 2026-12-15 10:00:02 UTC.")
 
 
-def test_a_held_event_of_a_suspended_organisation_names_the_organisation() -> None:
+def test_an_event_on_hold_of_a_suspended_organisation_names_the_organisation() -> None:
     """Resuming the destination would not help."""
     held = state_of(Status.HELD)
     assert "destination is paused" in explain(held)

@@ -147,7 +147,7 @@ def test_every_lane_has_an_owner(lanes: int, workers: int) -> None:
     assert (share - 1) * workers < lanes or share == 0
 
 
-def test_a_lapsed_lane_is_taken_beyond_the_share() -> None:
+def test_an_expired_lane_is_leased_beyond_the_share() -> None:
     """Its owner hangs, however many workers are counted."""
     assert may_acquire(2, 3, is_lapsed=False)
     assert not may_acquire(3, 3, is_lapsed=False)

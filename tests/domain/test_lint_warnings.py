@@ -118,7 +118,9 @@ NONE = {"consent": {"mode": "none"}}
         ),
     ],
 )
-def test_what_is_odd_is_said(draft: dict[str, Any], region: str, found: list[tuple[str, str]]) -> None:
+def test_each_likely_mistake_is_a_warning(
+    draft: dict[str, Any], region: str, found: list[tuple[str, str]]
+) -> None:
     """Each with the member that it is about."""
     assert [tuple(one) for one in lint(draft, Region(region))] == found
 

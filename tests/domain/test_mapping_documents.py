@@ -299,7 +299,7 @@ def test_characters_no_event_name_may_hold(character: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Lead_TestDrive", "Added to cart", "Größe: 5, 'neu' - \"x\".", "x" * 256])
-def test_event_names_that_are_taken(name: str) -> None:
+def test_valid_event_names(name: str) -> None:
     """1 to 256 characters, other scripts too."""
     assert found({**DOCUMENT, "event_name": name}) == []
 
@@ -379,7 +379,7 @@ def test_documents_survive_storage() -> None:
     assert found(json.loads(json.dumps(made))) == []
 
 
-def test_what_mappings_write_alike_is_kept_once() -> None:
+def test_equal_parts_of_mappings_share_an_object() -> None:
     """A thousand destinations read few different paths; each mapping by itself would take 30 kB."""
     one, other = (compiled(json.loads(json.dumps(DOCUMENT))) for _ in range(2))
     assert one.timestamp is other.timestamp

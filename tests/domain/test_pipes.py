@@ -194,7 +194,7 @@ def test_pipes_are_total(value: Any, written: list[Any]) -> None:
 
 @given(VALUES)
 def test_no_step_as_written_makes_it_raise(written: Any) -> None:
-    """Any JSON value is a step or is told why not."""
+    """Any JSON value is a step or gets a problem."""
     make_step(written)
     make_step(["map", written])
     make_step(["date", written])

@@ -6,18 +6,18 @@ from conversions import NOW, RULES, compiled, document, event
 
 from app.domain.conversion.convert import Rules, compile_plan
 from app.domain.event import Event
-from app.domain.observed.preview import preview
+from app.domain.observed import preview
 
 
-def shown(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+def preview_of(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Preview an event under a mapping."""
-    return preview(
+    return preview.preview(
         Event("x", "dst_1", "map_1", content), "x", compile_plan(compiled(made), Rules(**RULES)), now=NOW
     )
 
 
 def test_each_step_says_where_a_field_came_from() -> None:
-    """Source, whether it was found, by which rule, and a result that gives nobody away."""
+    """Source, whether a value was found, the rule, and a result without personal data."""
     made = document(
         {"custom_data": [{"name": "cat", "path": "c", "pipe": ["lower", "slug"]}]},
         maid="m",
@@ -25,7 +25,7 @@ def test_each_step_says_where_a_field_came_from() -> None:
         ip_address="ip",
     )
     content = event(c="Running Shoes", m="6d92078a-8246-4ba4-ae5b-76104861e7dc", v=5, ip="8.8.8.8")
-    steps = {step["field"]: step for step in shown(content, made)["steps"]}
+    steps = {step["field"]: step for step in preview_of(content, made)["steps"]}
     assert steps["email"] == {
         "field": "email",
         "source": "user.email",
@@ -50,7 +50,7 @@ def test_each_step_says_where_a_field_came_from() -> None:
 
 def test_a_refusal_shows_code_reason_field_and_sentence() -> None:
     """As the real call would answer it."""
-    assert shown({"user": {"email": "ada@example.com"}}, document()) == {
+    assert preview_of({"user": {"email": "ada@example.com"}}, document()) == {
         "ok": False,
         "code": "BAD_REQUEST",
         "reason": "timestamp_missing",

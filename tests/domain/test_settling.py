@@ -90,7 +90,7 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
         (o.ItemUnknown("contradictory"), 11, Dead("gave_up", amazon_message="contradictory")),
     ],
 )
-def test_a_conversion_gets_what_amazon_said_of_it(item: o.Outcome, tries: int, disposition: object) -> None:
+def test_a_conversion_gets_its_own_result(item: o.Outcome, tries: int, disposition: object) -> None:
     """Beside a delivered one, which it does not concern."""
     settlement = settled(o.PerItemReply((o.ACCEPTED, item)), 0, tries)
     assert settlement == PerItem((Delivered(), disposition))  # type: ignore[arg-type]

@@ -100,8 +100,8 @@ def test_many_brackets_are_not_deep() -> None:
     assert parse(deep.encode()) == MalformedJson("too_deep")
 
 
-def test_no_value_is_kept_in_a_malformed() -> None:
-    """What is said of a bad body never repeats any of it."""
+def test_a_malformed_body_keeps_no_value_in_its_error() -> None:
+    """The error of a malformed body contains nothing of the body."""
     assert "canary" not in repr(parse(b'{"canary@example.com": "canary" "canary"}'))
 
 

@@ -209,7 +209,7 @@ def test_a_total_in_cents_shows_in_comparison_with_the_products() -> None:
     assert suggested(events).mapping["fields"]["value"] == {"path": "total", "pipe": [["divide", 100]]}
 
 
-def test_whole_amounts_that_are_not_round_are_left_to_a_person() -> None:
+def test_integer_amounts_that_are_not_round_are_left_to_a_person() -> None:
     """They may be cents, which nothing in the events says."""
     assert ("value", "may_be_hundredths") in undecided(suggested(orders(total=lambda n: 1999 + 7 * n)))
     for amounts in (lambda n: 1900 + 100 * n, lambda n: 19.5 + n, lambda n: 5 + n):
@@ -281,7 +281,7 @@ def test_the_type_follows_from_the_name(name: str, event_type: str, reason: str 
     assert (reason is not None) is (("event_type", "event_name_unknown") in undecided(suggestion))
 
 
-def test_events_of_several_types_are_told_apart() -> None:
+def test_events_of_several_types_are_distinguished() -> None:
     """No page view is sent as a purchase."""
     suggestion = suggested(orders(event=lambda n: "purchase" if n % 3 else "page_view"))
     table = {"purchase": "OFF_AMAZON_PURCHASES", "page_view": "PAGE_VIEW", "*": "OTHER"}

@@ -43,7 +43,7 @@ def test_a_match_key_costs_only_itself(name: str, value: Any) -> None:
 
 def test_a_match_key_that_normalises_to_nothing_can_reject() -> None:
     """With a reason of its own; the detail says why, without the value."""
-    outcome = refused(event(x="nobody", maid=MAID), of_field("email", "reject"))
+    outcome = refused(event(x="unknown", maid=MAID), of_field("email", "reject"))
     assert (outcome.reason, outcome.also) == ("match_key_invalid", ())
     assert outcome.detail == "Email is mapped to x, which gives no match key: not an email."
 

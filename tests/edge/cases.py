@@ -174,7 +174,7 @@ WELL_FORMED = [
         202,
         CLOSED,
     ),
-    row("expects what nobody knows", "RFC 9110 §10.1.1", post("Expect: 200-maybe"), (202, 417), EITHER),
+    row("an unknown expectation", "RFC 9110 §10.1.1", post("Expect: 200-maybe"), (202, 417), EITHER),
     row("liveness", "interface §6", get(), 200, KEPT),
     row("HEAD", "RFC 9110 §9.3.2", get(method="HEAD"), (200, 405), KEPT, head=True),
     row(

@@ -172,7 +172,7 @@ def test_the_second_change_of_one_version_is_stale(attacked: tuple[Service, Targ
 
 
 def test_the_log_holds_no_traceback_and_no_person(attacked: tuple[Service, Target, Path]) -> None:
-    """After all of it the process still runs, and its metrics and log name nobody."""
+    """After all rows the process still runs, and its metrics and log contain no personal data."""
     service, _, log = attacked
     written = log.read_text()
     metrics = send(service.port, [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"], 1).responses[0].body.decode()

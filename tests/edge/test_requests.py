@@ -1,8 +1,7 @@
-"""What every request gets, however its bytes are cut, and whatever stands before and behind it.
+"""The response to every request of `tests/edge/cases.py`, alone, pipelined and in segments.
 
-The table is `tests/edge/cases.py`. Three laws hold for all of it: a connection brings no response that nobody
-asked for, an event is stored exactly when its request was answered 202, and a status does not depend on
-where segments end.
+Three laws hold for all of them: each response on a connection belongs to a request, an event is stored
+exactly if its request got a 202, and a status does not depend on where segments end.
 """
 
 import dataclasses
@@ -97,8 +96,8 @@ def alone(desk: Desk, case: Case, *segments_at: int) -> tuple[str, Exchange]:
         if not announced:
             wire.send(desk.probe(event_id))
         got = wire.read(heads=heads)
-        # A proxy reuses a connection unless its last response said `close`; the next caller's request is
-        # then lost if the server closes all the same.
+        # A proxy reuses a connection after a response without `Connection: close`. If the server closes it,
+        # the next request is lost.
         assert announced or got.statuses[1:] == [200], f"{case.name}: closed without saying so"
     finally:
         wire.close()
@@ -193,7 +192,7 @@ def test_an_early_answer_leaves_nothing_of_the_body_behind(
     wire.close()
     assert got.statuses in ([status], [status, 200]), got
     assert all(response.request_id == "probe-early" for response in got.responses[1:])
-    # A client that was told to keep its body back, and sends it all the same, may meet a reset.
+    # A client that sends its body after a final response to `Expect` may get a reset.
     assert got.end == "eof" or more[:1] == ("Expect: 100-continue",)
 
 

@@ -32,7 +32,7 @@ def fields(caller: Caller, kind: str, *more: str) -> list[str]:
     return ["Host: edge", f"X-Api-Key: {caller.key}", f"Content-Type: {kind}", "Connection: close", *more]
 
 
-def whole(caller: Caller, kind: str, body: bytes, *more: str, **line: str) -> bytes:
+def content_of(caller: Caller, kind: str, body: bytes, *more: str, **line: str) -> bytes:
     return head(*fields(caller, kind, *more), f"Content-Length: {len(body)}", **line) + body
 
 
@@ -51,10 +51,10 @@ def chunked(chance: random.Random, caller: Caller, kind: str, body: bytes, *trai
 
 
 WAYS: dict[str, Way] = {
-    "one segment": lambda chance, caller, kind, body: ("service", [whole(caller, kind, body)]),
+    "one segment": lambda chance, caller, kind, body: ("service", [content_of(caller, kind, body)]),
     "segments": lambda chance, caller, kind, body: (
         "service",
-        in_pieces(chance, whole(caller, kind, body), 12),
+        in_pieces(chance, content_of(caller, kind, body), 12),
     ),
     "chunked": lambda chance, caller, kind, body: ("service", [chunked(chance, caller, kind, body)]),
     "chunked in segments": lambda chance, caller, kind, body: (
@@ -65,38 +65,38 @@ WAYS: dict[str, Way] = {
     ),
     "query": lambda chance, caller, kind, body: (
         "service",
-        [whole(caller, kind, body, target=f"/events?destination_id={caller.destination}")],
+        [content_of(caller, kind, body, target=f"/events?destination_id={caller.destination}")],
     ),
     "percent-encoded path": lambda chance, caller, kind, body: (
         "service",
-        [whole(caller, kind, body, target="/%65v%65nts")],
+        [content_of(caller, kind, body, target="/%65v%65nts")],
     ),
     "absolute form": lambda chance, caller, kind, body: (
         "service",
-        [whole(caller, kind, body, target="http://edge/events")],
+        [content_of(caller, kind, body, target="http://edge/events")],
     ),
     "HTTP/1.0": lambda chance, caller, kind, body: (
         "service",
-        [whole(caller, kind, body, version="HTTP/1.0")],
+        [content_of(caller, kind, body, version="HTTP/1.0")],
     ),
     "h2c offer": lambda chance, caller, kind, body: (
         "service",
-        in_pieces(chance, whole(caller, kind, body, "Connection: Upgrade", "Upgrade: h2c"), 3),
+        in_pieces(chance, content_of(caller, kind, body, "Connection: Upgrade", "Upgrade: h2c"), 3),
     ),
     "expecting 100": lambda chance, caller, kind, body: (
         "service",
-        [whole(caller, kind, body, "Expect: 100-continue")],
+        [content_of(caller, kind, body, "Expect: 100-continue")],
     ),
     "second on its connection": lambda chance, caller, kind, body: (
         "service",
         [
             head("Host: edge", "X-Request-Id: first", method="GET", target="/health/live")
-            + whole(caller, kind, body)
+            + content_of(caller, kind, body)
         ],
     ),
-    "nginx": lambda chance, caller, kind, body: ("nginx", [whole(caller, kind, body)]),
+    "nginx": lambda chance, caller, kind, body: ("nginx", [content_of(caller, kind, body)]),
     "nginx, chunked": lambda chance, caller, kind, body: ("nginx", [chunked(chance, caller, kind, body)]),
-    "haproxy": lambda chance, caller, kind, body: ("haproxy", [whole(caller, kind, body)]),
+    "haproxy": lambda chance, caller, kind, body: ("haproxy", [content_of(caller, kind, body)]),
     "haproxy, chunked": lambda chance, caller, kind, body: ("haproxy", [chunked(chance, caller, kind, body)]),
 }
 
@@ -104,7 +104,7 @@ WAYS: dict[str, Way] = {
 def body_of(chance: random.Random, number: int) -> tuple[str, str]:
     """Return a media type and a body for the destination `HERE`: mostly taken, partly or wholly refused."""
 
-    def one(part: int) -> Any:
+    def single(part: int) -> Any:
         made = event(
             HERE, f"way-{number}-{part}", more=chance.choice(["x", "é\u2028", "𝒳", 1e300, None, [1]])
         )
@@ -125,7 +125,7 @@ def body_of(chance: random.Random, number: int) -> tuple[str, str]:
                 return "no object"
         return made
 
-    events = [one(part) for part in range(chance.choice((1, 1, 2, 3, 30)))]
+    events = [single(part) for part in range(chance.choice((1, 1, 2, 3, 30)))]
     match number % 8:
         case 0:
             return JSON, chance.choice(
@@ -203,7 +203,7 @@ def test_every_way_answers_and_stores_alike(
             wire.send(*segments)
             got = wire.read()
             wire.close()
-            answers = [one for one in got.responses if one.request_id != "first"]
+            answers = [single for single in got.responses if single.request_id != "first"]
             assert len(answers) == 1, (way, number, got)
             results[way] = normal(answers[0], caller)
         statuses.add(results["one segment"][0])

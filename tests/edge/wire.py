@@ -134,7 +134,7 @@ class Wire:
         return result
 
     def announces_close(self) -> bool:
-        """Tell whether the last response said that it is the last."""
+        """Return whether the last response announces the end of the connection."""
         responses = self.result.responses
         return bool(responses) and responses[-1].headers.get("connection", "").lower() == "close"
 

@@ -177,7 +177,7 @@ def test_two_lists_are_merged_in_their_order(
 
 
 @given(TIMES, TIMES)
-def test_nothing_beyond_the_horizon_is_taken(accepted: list[datetime], rejected: list[datetime]) -> None:
+def test_a_search_ends_at_the_horizon(accepted: list[datetime], rejected: list[datetime]) -> None:
     """What one list has not read yet may belong between."""
     horizon = BEGIN + timedelta(seconds=25)
     chosen = take_newest(accepted, rejected, horizon, 100)

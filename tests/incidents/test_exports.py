@@ -22,7 +22,9 @@ async def text_of(service: Service, path: str) -> tuple[str, str]:
     return answer.text, answer.headers["content-type"]
 
 
-async def test_a_list_is_exported_as_a_whole(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_contains_the_complete_list(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over several pages, with the columns of the list, in both formats."""
     monkeypatch.setattr("app.api.export.ROWS", 3)
     destination = await service.world.destination()

@@ -107,7 +107,7 @@ class Flood:
                 if self.idle:
                     self.idle.pop().post()
                 else:
-                    self.kept_back += 1  # nobody has more connections than the system gives
+                    self.kept_back += 1  # the system limits the number of connections
             await asyncio.sleep(0.005)
 
 

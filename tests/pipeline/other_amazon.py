@@ -1,4 +1,4 @@
-"""A second stand-in for Amazon, written for one test: what the product needs, said differently."""
+"""A second stand-in for Amazon, written for one test: what the product needs, implemented differently."""
 
 import asyncio
 import json

@@ -18,11 +18,11 @@ _CHUNK = 65_536
 
 @dataclass(slots=True)
 class Cut:
-    """Cut a connection at the `nth` passing of `message`, before it is passed on."""
+    """Cut a connection at an `occurrence` of `message`, before the message is passed on."""
 
     message: bytes
     towards_client: bool
-    nth: int = 1
+    occurrence: int = 1
 
 
 class Proxy:
@@ -156,15 +156,15 @@ class Proxy:
             start = max(0, old - len(cut.message) + 1)
             while (at := seen.find(cut.message, start)) >= 0:
                 start = at + 1
-                cut.nth -= 1
-                if cut.nth <= 0:
+                cut.occurrence -= 1
+                if cut.occurrence <= 0:
                     self.cuts.remove(cut)
                     return True
         return False
 
 
 def _sever(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection: what is under way is gone, and the other end is told so."""
+    """Reset a connection: bytes in transit are lost, and the other end gets an error."""
     held = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

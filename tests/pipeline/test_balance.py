@@ -158,7 +158,7 @@ async def test_two_batches_under_one_id_are_found_across_midnight(world: World) 
     assert kinds == {}
 
 
-async def test_under_load_all_adds_up_at_every_look(world: World) -> None:
+async def test_under_load_the_balance_holds_at_every_check(world: World) -> None:
     """Events come, go out, fail and are retried while it looks: nothing that only moves is reported."""
     destinations = [await world.destination() for _ in range(3)]
     world.amazon.script = mixed
@@ -193,7 +193,7 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
     admission = DatabaseGauges(world.resources.pool, world.resources.telemetry)
     value = world.resources.telemetry.registry.get_sample_value
 
-    async def shown() -> dict[str, float]:
+    async def listed() -> dict[str, float]:
         await admission.read()
         statuses = ("queued", "retrying", "held", "parked")
         names = ("amazon_conversions_waiting_events", "amazon_conversions_oldest_waiting_age_seconds")
@@ -203,14 +203,14 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
         return {one: number for one in statuses if (number := value(names[0], {"status": one}))}
 
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '1 hour'")
-    assert await shown() == {"queued": 13, "retrying": 4}
+    assert await listed() == {"queued": 13, "retrying": 4}
     oldest = value("amazon_conversions_oldest_waiting_age_seconds", {"status": "queued"})
     assert oldest == pytest.approx(3600, abs=60)
     await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", dst)
     await world.fetch(
         "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1", other
     )
-    assert await shown() == {"held": 15, "parked": 2}
+    assert await listed() == {"held": 15, "parked": 2}
 
 
 class Clock:
@@ -227,7 +227,7 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
     await world.fetch(f"DELETE FROM batch_states WHERE batch = {OPEN}")
     telemetry = world.resources.telemetry
 
-    def shown() -> float | None:
+    def listed() -> float | None:
         return telemetry.registry.get_sample_value("amazon_conversions_event_count_imbalance")
 
     clock = Clock()
@@ -236,14 +236,14 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
         for n in range(2)
     ]
     await made[0].advance()
-    assert shown() == 20
+    assert listed() == 20
     (row,) = await world.fetch("SELECT owner, imbalance, mismatches FROM balance_checks")
     assert (row["owner"], row["imbalance"]) == ("w0", 20)
     assert {one["destination_id"] for one in json.loads(row["mismatches"])} == {dst}
     # The other has nothing to do, but knows.
     telemetry.imbalance.set(-1)
     await made[1].advance()
-    assert shown() == 20
+    assert listed() == 20
     assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w0"
     await world.fetch("UPDATE balance_checks SET started_at = now() - interval '61 minutes'")
     clock.now += 3_700

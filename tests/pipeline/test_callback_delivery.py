@@ -31,7 +31,7 @@ NAMED = [f"whsec_{base64.b64encode(secret).decode()}" for secret in SECRETS]
 
 
 def _verifier() -> Callable[..., bool]:
-    """The function that the documentation gives to whoever receives notices, as it stands there."""
+    """The function with which the documentation verifies callbacks, verbatim."""
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     code = re.search(r"```python\n(import base64, hashlib.*?)```", text, re.DOTALL)
     assert code is not None
@@ -45,7 +45,7 @@ is_ours = _verifier()
 
 @dataclass
 class Receiver:
-    """A journey engine: a bare HTTP server that keeps what it got, and answers as told."""
+    """A journey engine: an HTTP server that stores requests and responds as scripted."""
 
     answers: list[str] = field(default_factory=list)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -121,7 +121,7 @@ def refuse_odd(request: Request) -> httpx.Response:
 async def test_final_states_are_delivered_in_batches_with_valid_signatures(
     world: World, receiver: Receiver
 ) -> None:
-    """1,000 events, half refused: each is told once, and every notice verifies by the code in the docs."""
+    """1,000 events, half refused: each is reported once, and the code in the docs verifies every callback."""
     dst = await world.destination()
     await tell(world, dst)
     world.amazon.script = refuse_odd
@@ -175,7 +175,7 @@ async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
 
 @pytest.mark.parametrize("name", ["shapes: empty", "batches: row missing", "page: chunks missing (XX001)"])
 async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: Receiver, name: str) -> None:
-    """Nothing can be told of a batch whose event ids cannot be read; the others are told once."""
+    """A batch with unreadable event ids has no callback; all other events are reported once."""
     dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(80)))
@@ -259,7 +259,7 @@ async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Re
 async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_delivered(
     world: World, receiver: Receiver
 ) -> None:
-    """The id alone is told; what it was about is gone."""
+    """The callback contains the id only; the event is erased."""
     dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(5)))
@@ -290,7 +290,7 @@ async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: Worl
 
 
 async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receiver: Receiver) -> None:
-    """One that was written first and committed last is told as well: there is no cursor to be behind."""
+    """A state that is written first and committed last is reported too: there is no cursor to pass it."""
     first, second = await world.destination(), await world.destination()
     for dst in (first, second):
         await tell(world, dst)
@@ -328,7 +328,7 @@ class DyingJourney:
         return answer
 
 
-async def test_a_notice_that_was_taken_unseen_comes_again_under_its_id(
+async def test_a_callback_without_acknowledgement_is_repeated_with_its_id(
     world: World, receiver: Receiver
 ) -> None:
     """At least once: a death lies between answer and commit, and the receiver can tell it by the id."""
@@ -339,7 +339,7 @@ async def test_a_notice_that_was_taken_unseen_comes_again_under_its_id(
     await received(receiver, 1)
     await world.until(dst, delivered=1)
     await world.stop_workers()
-    # Nobody takes it before its lease has lapsed; then the next worker does.
+    # No worker claims it before its lease has expired; then the next worker does.
     await world.fetch("UPDATE callbacks SET leased_until = now() - interval '1 second'")
     world.work(journey=engine_of(receiver))
     await received(receiver, 2)
@@ -369,7 +369,7 @@ async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, r
 async def test_no_final_state_is_lost_when_workers_are_killed(
     database_url: str, tmp_path: Path, receiver: Receiver
 ) -> None:
-    """Whole processes, kill -9 over and over: the set told is the set delivered."""
+    """Real processes under repeated kill -9: the reported events are the delivered events."""
     product = Product(database_url, tmp_path / "log.txt")
     product.more = {"STATUS_CALLBACK_URL": receiver.url, "STATUS_CALLBACK_SECRETS": ",".join(NAMED)}
     product.start("sandbox", "sandbox")

@@ -142,6 +142,6 @@ async def test_a_clock_that_is_set_or_stood_still_is_noticed_before_anything_is_
     [(100, 100.5, 0), (99, 101, 0), (90, 91, 9), (110, 112, -10)],
     ids=["a delay", "a long one", "behind", "ahead"],
 )
-def test_a_delay_is_not_taken_for_skew(before: float, after: float, offset: float) -> None:
+def test_a_delay_is_not_mistaken_for_skew(before: float, after: float, offset: float) -> None:
     """Only what lies outside our two readings must be the clock."""
     assert adjusted_offset(0, database=100.2, before=before, after=after) == pytest.approx(offset, abs=0.3)

@@ -39,7 +39,7 @@ TCF = consent_to_all()
             "granted",
             id="half a pair",
         ),
-        pytest.param(Mode.AMAZON, {}, None, "not_required", id="nothing said where nothing is asked"),
+        pytest.param(Mode.AMAZON, {}, None, "not_required", id="no consent where none is required"),
         pytest.param(
             Mode.GPP,
             {"gpp": "DBAA~x"},
@@ -49,7 +49,7 @@ TCF = consent_to_all()
         ),
     ],
 )
-def test_what_is_kept_of_a_consent(
+def test_the_stored_record_of_a_consent(
     mode: Mode, signal: dict[str, Any], kept: str | None, decided: str
 ) -> None:
     """Never the string itself."""
@@ -105,7 +105,7 @@ async def test_each_accepted_event_has_its_record(operator: Operator) -> None:
     assert TCF not in str(page)
 
 
-async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
+async def test_events_without_consent_are_counted_by_their_basis(
     operator: Operator, database_url: str
 ) -> None:
     """Two mappings, one of them changed meanwhile: each event counts under the mode it was judged by."""
@@ -174,7 +174,7 @@ async def _page(operator: Operator, path: str) -> str:
 
 
 def test_a_batch_from_before_the_records_can_still_be_read() -> None:
-    """An older shape has no such member; it counts as one that said nothing itself."""
+    """An older shape has no such member; it counts as an event without consent of its own."""
     import msgspec
     import zstandard
 

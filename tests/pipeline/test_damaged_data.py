@@ -322,7 +322,7 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
     assert [one.batch for portion in rest for one in portion.damaged] == [on_page]
 
 
-async def test_a_missing_state_is_said_to_be_damage(world: World, api: web.World) -> None:
+async def test_a_missing_state_is_reported_as_damage(world: World, api: web.World) -> None:
     """And not that the event was dropped with its age."""
     dst = await world.destination()
     await world.post(dst, event(1))

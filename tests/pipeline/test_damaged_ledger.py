@@ -57,7 +57,7 @@ def flip(file: Path) -> None:
 
 
 async def test_readiness_follows_a_damaged_page_of_the_ledger(own_cluster: Cluster, tmp_path: Path) -> None:
-    """Not ready within ten seconds of the first refused post; ready again, without any, once it is mended."""
+    """Not ready within ten seconds of the first refused post; after the repair ready again without a post."""
     if await ask(own_cluster, "SHOW data_checksums") != "on":
         pytest.skip("this Postgres makes no checksums by default")
     async with make_world(own_cluster.url) as world:
@@ -83,12 +83,12 @@ async def test_readiness_follows_a_damaged_page_of_the_ledger(own_cluster: Clust
             answer = await client.get(f"{product.api}/health/ready")
             return "flushes_refused" in answer.json()["reasons"]
 
-        async def taken() -> bool:
+        async def accepts() -> bool:
             return await post() == 202
 
         try:
             product.start("api", "serve", "--socket", str(product.listener.fileno()))
-            await eventually(taken, seconds=60, every=0.2)
+            await eventually(accepts, seconds=60, every=0.2)
             assert not await refused()
 
             await asyncio.to_thread(own_cluster.stop)

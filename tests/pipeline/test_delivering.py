@@ -142,7 +142,7 @@ async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, sta
     assert row["reason"] == "amazon_request_refused"
 
 
-async def test_a_429_costs_no_attempt_and_shuts_the_gate(world: World) -> None:
+async def test_a_429_costs_no_attempt_and_blocks_the_lane(world: World) -> None:
     """Nothing leaves inside the window; the events stay queued, never retrying."""
     dst = await world.destination()
     await world.post(dst, event(1))
@@ -478,7 +478,7 @@ async def _value(value: object) -> object:
     return value
 
 
-async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_worker(
+async def test_a_lane_that_was_lost_and_leased_again_can_move_to_another_worker(
     world: World, database_url: str
 ) -> None:
     """A session's lock counts how often it was taken; losing a lane gives it back."""
@@ -501,7 +501,7 @@ async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_work
 async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
     world: World, database_url: str
 ) -> None:
-    """The gate is written whoever owns the lane by then."""
+    """`blocked_until` is written even if another worker owns the lane by then."""
     dst = await world.destination()
     await world.post(dst, event(1))
     entered, release = asyncio.Event(), asyncio.Event()

@@ -20,7 +20,7 @@ async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> Non
     assert page.count("Nothing is sent until the destination is reconnected.") == 3
 
 
-async def test_another_currency_is_offered_where_it_is_seen(service: Service) -> None:
+async def test_another_observed_currency_is_offered(service: Service) -> None:
     """The diagnosis names both, and a button changes the destination's."""
     world = service.world
     dst = await world.destination()

@@ -1,4 +1,4 @@
-"""A full disk: posts are told to come back, nothing that was acknowledged is lost, and with room all flows.
+"""A full disk: posts get 503, no acknowledged event is lost, and with free space all events are delivered.
 
 Postgres has a small file system of its own. First its tables cannot grow; then its log cannot, and it ends
 itself. Some fifteen seconds. Where nothing may be mounted this is skipped by name, but in CI it fails.
@@ -95,7 +95,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @dataclass
 class Caller:
-    """Posts events one by one, and remembers which were acknowledged and which nobody knows of."""
+    """Posts events one by one, and records which were acknowledged and which got no response."""
 
     client: httpx.AsyncClient
     destination: str

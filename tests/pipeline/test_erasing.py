@@ -28,11 +28,11 @@ from tests.pipeline.world import MAPPING, World, event, eventually
 EMAIL = "person3@example.com"
 
 
-async def erase(world: World, **said: str) -> str:
+async def erase(world: World, **values: str) -> str:
     id, _ = await erasure.request_erasure(  # noqa: A001
         world.pool,
         world.resources.vault,
-        said or {"email": EMAIL},
+        values or {"email": EMAIL},
         by="key_test",
         monotonic=asyncio.get_running_loop().time,
     )
@@ -125,7 +125,7 @@ async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World) 
 
 
 async def retried_alone(world: World) -> str:
-    """Let one event fail by itself and wait for its retry, with nobody at work; return its destination."""
+    """Let one event fail alone and wait for its retry, with no worker running; return its destination."""
     dst = await world.destination()
     failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
     world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})

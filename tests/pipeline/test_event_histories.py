@@ -291,7 +291,7 @@ async def test_batches_that_never_left_remember_their_replay(service: Service) -
         assert replay["replay_id"] == done["replay_id"]
 
 
-async def test_an_answer_that_is_unclear_about_an_event_is_kept(service: Service) -> None:
+async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> None:
     """An index that is missing, one in both lists, and no list at all."""
     world = service.world
     dst = await world.destination()

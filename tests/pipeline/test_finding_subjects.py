@@ -12,12 +12,12 @@ from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 
 
-async def search(world: World, *, after: int = 0, monotonic: object = None, **said: str) -> SubjectSearch:
+async def search(world: World, *, after: int = 0, monotonic: object = None, **fields: str) -> SubjectSearch:
     clock = asyncio.get_running_loop().time
     return await subject_search.search(
         scoped_pool((world.receiving or world.resources).pool, DEFAULT_ORGANISATION),
         world.resources.vault,
-        values_of(said),
+        values_of(fields),
         after=after,
         now=datetime.now(UTC),
         monotonic=monotonic or clock,  # type: ignore[arg-type]

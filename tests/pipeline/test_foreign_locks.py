@@ -42,7 +42,7 @@ class Service:
     async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
         return await self.client.request(method, path, json=body, params=query)
 
-    async def make(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    async def create(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         answer = await self.ask(method, path, body, **query)
         assert answer.status_code < 300, answer.text
         return answer.json()
@@ -84,7 +84,7 @@ async def service(database_url: str) -> AsyncIterator[Service]:
         headers = {"X-Api-Key": ADMIN}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
             made = Service(world, client, foreign, "")
-            key = await made.make("POST", "/keys", {"name": "Journey", "scopes": ["events:write"]})
+            key = await made.create("POST", "/keys", {"name": "Journey", "scopes": ["events:write"]})
             made.key = key["key"]
             yield made
         await world.stop_workers()
@@ -121,7 +121,7 @@ async def test_a_foreign_lock_stops_neither_intake_nor_another_call(service: Ser
     for dst in (first, second):
         await service.post(dst)
         await world.until(dst, delivered=1)
-    await service.make("POST", "/subjects/erase", {"email": "someone@example.com"})
+    await service.create("POST", "/subjects/erase", {"email": "someone@example.com"})
     await make_partitions_due(world)
     maintenance = dispatcher.maintenance
     for job in maintenance._jobs:

@@ -1,4 +1,4 @@
-"""A worker whose process stands still stops nobody: what it was at moves to others within the lease."""
+"""The lanes of a stopped worker process move to other workers within the lease."""
 
 import asyncio
 import os

@@ -86,7 +86,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
     assert other == 404
 
 
-async def test_an_event_whose_day_was_dropped_is_said_to_be_deleted(service: Service) -> None:
+async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service) -> None:
     """The ledger keeps its id longer than its batch; so do records of duplicates."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
@@ -104,7 +104,7 @@ async def test_an_event_whose_day_was_dropped_is_said_to_be_deleted(service: Ser
     )
 
 
-async def test_a_batch_without_its_state_is_said_to_be_damaged(service: Service) -> None:
+async def test_a_batch_without_its_state_is_reported_as_damaged(service: Service) -> None:
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1))

@@ -87,7 +87,7 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
     )
     # And this many are due: full requests for the whole of the test.
     for start in range(60):
-        await world.post(crowded, *(event(1_000 + start * 400 + nth) for nth in range(400)))
+        await world.post(crowded, *(event(1_000 + start * 400 + place) for place in range(400)))
     under_way: dict[str, int] = {}
     most: dict[str, int] = {}
 
@@ -126,8 +126,8 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
             since = stored[who]
             waited.append(
                 next(
-                    nth
-                    for nth, request in enumerate(world.amazon.requests[since:])
+                    place
+                    for place, request in enumerate(world.amazon.requests[since:])
                     if request.advertiser_id == who
                 )
             )

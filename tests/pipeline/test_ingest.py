@@ -88,7 +88,7 @@ async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, data
             assert sorted(won) == sorted(e["event_id"] for e in named)
 
 
-async def test_a_mapped_amazon_id_is_taken_once_for_an_advertiser(world: World) -> None:
+async def test_a_mapped_amazon_id_is_unique_for_an_advertiser(world: World) -> None:
     """Two events that name one Amazon id: Amazon would count one and drop the other unseen."""
     mapped = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
     dst = await world.destination(mapping=mapped)
@@ -287,7 +287,7 @@ async def test_a_name_pinned_as_events_are_stored_holds_for_every_mapping(world:
     ]
 
 
-async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(world: World) -> None:
+async def test_an_evaluation_uses_the_names_that_another_process_pinned(world: World) -> None:
     """The same answer as the real call's, and nothing is pinned by it."""
     typed = {**MAPPING, "event_type": {"path": "event.type"}, "event_name": "One"}
     dst = await world.destination(mapping=typed)

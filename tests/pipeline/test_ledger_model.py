@@ -80,7 +80,7 @@ async def test_an_event_that_is_not_stored_pins_no_name(world: World) -> None:
     ]
 
 
-async def test_the_first_event_of_a_type_pins_its_name_in_a_usual_flush_too(world: World) -> None:
+async def test_the_first_event_of_a_type_pins_its_name_in_a_single_round_trip_flush_too(world: World) -> None:
     """A flush of new events in one round trip would pin nothing."""
     typed = {**mapping_with_types("One"), "fields": MAPPING["fields"]}
     one = await world.destination(mapping=typed, advertiser="1")
@@ -121,7 +121,7 @@ async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World) -> No
     await other.close()
 
 
-async def test_a_usual_flush_claims_the_mapped_id_too(world: World) -> None:
+async def test_a_single_round_trip_flush_claims_the_mapped_id_too(world: World) -> None:
     """A flush of new events in one round trip would claim the first key of each only."""
     dst = await world.destination(mapping=MAPPED_ID)
     await world.post(dst, sale("x", "A"))

@@ -37,7 +37,7 @@ async def test_low_and_live_share_one_commit_and_no_batch(world: World) -> None:
     assert [(row["queue"], row["events"]) for row in rows] == [(0, 1), (2, 2)]
 
 
-async def test_an_id_is_taken_once_whatever_its_priority(world: World) -> None:
+async def test_an_id_is_accepted_once_whatever_its_priority(world: World) -> None:
     """Filling in what came live already, or twice, is harmless."""
     dst = await world.destination()
     await world.post(dst, event(1))

@@ -49,8 +49,8 @@ class StalledPostgres:
                 if not received:
                     return
                 writer.write(b"N")  # no TLS
-            said = b"SFATAL\0VFATAL\0C" + self.mode.encode() + b"\0Mno\0\0"
-            writer.write(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+            fields = b"SFATAL\0VFATAL\0C" + self.mode.encode() + b"\0Mno\0\0"
+            writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
             writer.close()
 
 

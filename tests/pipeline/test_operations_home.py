@@ -1,4 +1,4 @@
-"""The operations home: each destination has one condition, the worst come first, nobody sees another's."""
+"""The operations home: one condition for each destination, the worst first, only the organisation's own."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -42,9 +42,9 @@ async def flood(
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.pipeline.flood", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await child.communicate()
+    output, _ = await child.communicate()
     assert child.returncode == 0
-    seen: dict[str, Any] = json.loads(said)
+    seen: dict[str, Any] = json.loads(output)
     return seen
 
 

@@ -17,7 +17,7 @@ async def drop_partitions(world: World, *tables: str) -> None:
         await world.fetch(f"DROP TABLE {row['name']}")
 
 
-async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> None:
+async def test_maintenance_creates_missing_partitions(world: World) -> None:
     """Its last maintenance was a moment ago, as after a suspend; posts are refused until it comes round."""
     dst = await world.destination()
     maintenance = world.work().maintenance
@@ -29,7 +29,7 @@ async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> No
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 
-async def test_a_sweep_that_meets_a_damaged_page_makes_them_all_the_same(world: World) -> None:
+async def test_maintenance_creates_partitions_despite_a_damaged_page(world: World) -> None:
     """Expiring reads all that is open; what it trips over must not end intake some days later."""
     dst = await world.destination()
     maintenance = world.work().maintenance

@@ -80,7 +80,7 @@ async def break_(world: World, table: str, action: str = "INSERT") -> None:
         await c.execute(REFUSE.format(action=action, table=table))
 
 
-async def mend(world: World, table: str) -> None:
+async def repair(world: World, table: str) -> None:
     async with world.resources.pool.acquire() as c:
         await c.execute(f"DROP TRIGGER refuse ON {table}")
 
@@ -100,10 +100,10 @@ async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_p
             seen.clock.now += 1
         assert await seen.reasons() == {"flushes_refused"}
         assert seen.errors("XX") >= 7
-        # Nobody sends it anything any more: time alone does not make it ready, the database's mending does.
+        # No more posts arrive: only the repair of the database makes the process ready, not time.
         seen.clock.now += 600
         assert await seen.reasons() == {"flushes_refused"}
-        await mend(world, table)
+        await repair(world, table)
         assert await seen.reasons() == set()
         assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
         rows = await world.fetch("SELECT destination FROM batch_states WHERE destination = 0")
@@ -118,7 +118,7 @@ async def test_a_success_makes_it_ready_at_once(world: World) -> None:
         for number in range(8):
             await world.try_post(dst, event(number))
             seen.clock.now += 1
-        await mend(world, "ledger")
+        await repair(world, "ledger")
         await world.post(dst, event(20))
         assert await seen.reasons() == set()
 
@@ -132,7 +132,7 @@ async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(
         assert await seen.reasons() == {"flushes_refused"}
         [record] = [one for one in caplog.records if one.getMessage() == "readiness.refused"]
         assert record.fields["sqlstate"] == "XX001"  # type: ignore[attr-defined]
-        await mend(world, "ledger")
+        await repair(world, "ledger")
         assert await seen.reasons() == set()
 
 
@@ -154,7 +154,7 @@ async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_pass
         value = world.resources.telemetry.registry.get_sample_value
         assert (value("amazon_conversions_lane_errors_total", {"kind": "database"}) or 0) >= 3
         assert seen.errors("XX") >= 3
-        await mend(world, "attempts")
+        await repair(world, "attempts")
         await world.until(dst, delivered=1)
         assert await seen.reasons() == set()
 
@@ -220,7 +220,7 @@ def test_refused_values_are_no_refusals_of_the_database() -> None:
     assert not outcomes.are_refused
 
 
-def test_a_probe_is_believed_until_the_next_flush_is_refused() -> None:
+def test_a_successful_probe_counts_until_the_next_refused_flush() -> None:
     """It writes other rows than a flush; so one refusal after it is enough."""
     refusals = NONE
     for now in (0.0, 3.0, 6.0):

@@ -91,7 +91,7 @@ async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: W
 
 
 async def test_asking_twice_is_asking_once(world: World) -> None:
-    """The second answer is nought; nothing is sent twice."""
+    """The second response reports zero events; nothing is sent twice."""
     dst = await dead(world, 5)
     await world.stop_workers()
     world.amazon.script = None
@@ -128,7 +128,7 @@ async def test_what_is_too_old_or_forgotten_is_refused_and_counted(world: World)
     assert (await world.counts(dst))["dead"] == 6
 
 
-async def test_a_filter_by_reason_and_time_is_kept(world: World) -> None:
+async def test_a_replay_records_its_filter(world: World) -> None:
     """Another reason, or an earlier end, names nothing."""
     dst = await dead(world, 3)
     assert (await ask(world, dst, dry_run=True, reason="gave_up")).matched == 0
@@ -138,7 +138,7 @@ async def test_a_filter_by_reason_and_time_is_kept(world: World) -> None:
     assert (await ask(world, dst, dry_run=True, since=row["at"])).matched == 3
 
 
-async def test_whole_batches_that_were_discarded_or_expired_go_back_too(world: World) -> None:
+async def test_discarded_and_expired_batches_are_replayed_too(world: World) -> None:
     """A discarded batch is dead, an expired one expired; both return, with their counts."""
     gone, late = await world.destination(), await world.destination()
     await world.post(gone, *(event(n) for n in range(4)))
@@ -180,14 +180,14 @@ async def test_a_replay_takes_at_most_a_fifth_while_live_events_wait(world: Worl
 
 
 async def test_a_refused_replay_is_dead_again_and_counted_once(world: World) -> None:
-    """Retrying goes back to nought."""
+    """The count of retrying events returns to zero."""
     dst = await dead(world, 2)
     await ask(world, dst)
-    await eventually(lambda: _seen(len(world.amazon.requests) >= 2))
+    await eventually(lambda: _sent_ids(len(world.amazon.requests) >= 2))
     await world.until(dst, dead=2, retrying=0)
 
 
-async def _seen(value: bool) -> bool:
+async def _sent_ids(value: bool) -> bool:
     return value
 
 

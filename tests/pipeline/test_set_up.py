@@ -124,9 +124,9 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
         return done.returncode, done.stdout + done.stderr
 
     assert (await run("plan", "-", given=file()))[0] == 2
-    code, said = await run("apply", "-", given=file())
-    assert code == 0, said
-    assert "not connected" in said
+    code, output = await run("apply", "-", given=file())
+    assert code == 0, output
+    assert "not connected" in output
     assert (await run("plan", "-", given=file()))[0] == 0
     ((destination,),) = [[one["id"] for one in (await operator.call("GET", "/destinations"))["items"]]]
     url = (await operator.call("POST", f"/destinations/{destination}/connect"))["authorize_url"]
@@ -145,11 +145,11 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
     learned = await operator.call("GET", f"/destinations/{destination}/event-schema")
     assert {one["path"]: one["fill_rate"] for one in learned["items"]}["user.phone"] == 0.6
     slip = file(phone={"path": "user.fone"})
-    code, said = await run("plan", "-", given=slip)
-    assert (code, "Of the last 20: 12 lose PHONE." in said) == (2, True), said
+    code, output = await run("plan", "-", given=slip)
+    assert (code, "Of the last 20: 12 lose PHONE." in output) == (2, True), output
     for command in ("plan", "apply"):
-        code, said = await run(command, "-", "--max-loss", "1%", given=slip)
-        assert (code, "12 lose PHONE" in said) == (1, True), said
+        code, output = await run(command, "-", "--max-loss", "1%", given=slip)
+        assert (code, "12 lose PHONE" in output) == (1, True), output
     assert (await run("plan", "-", given=file()))[0] == 0
     exported = await asyncio.to_thread(product.run, "export")
     assert (await run("plan", "-", given=exported.stdout))[0] == 0

@@ -73,7 +73,7 @@ async def lane_of(world: World, destination: str) -> tuple[LaneId, int]:
     return LaneId(row["id"]), row["fence"]
 
 
-async def seen(world: World, destination: str) -> tuple[Any, ...]:
+async def listed(world: World, destination: str) -> tuple[Any, ...]:
     """Return all that restrains the requests of a destination, and what its statistics show of that."""
     lane, _ = await lane_of(world, destination)
     async with world.resources.pool.acquire() as c:
@@ -108,11 +108,11 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
         mine = ours[state] = await world.destination(
             advertiser=f"7{number}", organisation=OURS, rate=5, burst=5
         )
-        before = await seen(world, mine)
+        before = await listed(world, mine)
         theirs = await world.destination(advertiser=f"7{number}", organisation=THEIRS, rate=5, burst=5)
         await world.fetch(f"UPDATE destinations SET {facts} WHERE id = $1", theirs)
         await does(Foreign(world, theirs, *await lane_of(world, theirs)))
-        assert await seen(world, mine) == before, state
+        assert await listed(world, mine) == before, state
     world.stop_clock()
     world.work()
     for number in range(3):

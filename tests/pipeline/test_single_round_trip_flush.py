@@ -49,7 +49,7 @@ async def taking_posts(url: str) -> AsyncIterator[Callable[..., Awaitable[list[b
             yield post
 
 
-async def test_the_usual_flush_is_one_call(database_url: str) -> None:
+async def test_a_flush_is_one_call(database_url: str) -> None:
     """One event or many: nothing else is asked."""
     async with taking_posts(database_url) as post:
         assert await post("a") == [True]
@@ -123,7 +123,7 @@ async def two_wait(world: World) -> bool:
 
 
 async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, database_url: str) -> None:
-    """Two processes insert them against each other; every id is accepted once, and nobody is thrown out."""
+    """Two processes insert the same ids; every id is accepted once, and no post fails."""
     dst = await world.destination()
     (name,) = (await world.fetch("SELECT current_database()"))[0]
     # Postgres finds a deadlock after a second, and the flush is tried again: here it would stand for an hour.

@@ -41,7 +41,7 @@ async def test_it_passes_on_what_no_fault_concerns(proxy: Proxy) -> None:
 
 async def test_it_cuts_at_the_nth_passing_of_a_message(proxy: Proxy) -> None:
     """Also of one that comes in two pieces; what came before was passed on."""
-    proxy.cuts.append(Cut(b"COMMIT", towards_client=False, nth=2))
+    proxy.cuts.append(Cut(b"COMMIT", towards_client=False, occurrence=2))
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"COMMIT\n")
     assert await reader.readline() == b"COMMIT\n"
@@ -54,7 +54,7 @@ async def test_it_cuts_at_the_nth_passing_of_a_message(proxy: Proxy) -> None:
 
 
 async def test_half_open_holds_back_and_then_loses(proxy: Proxy) -> None:
-    """Nothing passes and nobody is told; in the end the connection is reset and the bytes are gone."""
+    """Neither end gets bytes or an error; in the end the connection is reset and the bytes are lost."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     proxy.stall()
     writer.write(b"hello\n")
@@ -91,13 +91,13 @@ async def test_it_knows_the_words_of_postgres(
     through = await asyncpg.connect(f"{login}:{proxy.port}/{database}")
     direct = await asyncpg.connect(address)
     try:
-        await direct.execute("CREATE TABLE told (word text)")
+        await direct.execute("CREATE TABLE words (word text)")
         proxy.cuts.append(Cut(message, towards_client))
         with pytest.raises((asyncpg.PostgresConnectionError, ConnectionError, asyncpg.InterfaceError)):
             async with through.transaction():
-                await through.execute("INSERT INTO told VALUES ($1)", "x")
+                await through.execute("INSERT INTO words VALUES ($1)", "x")
         assert proxy.cuts_made == 1
-        assert await direct.fetchval("SELECT count(*) FROM told") == int(kept)
+        assert await direct.fetchval("SELECT count(*) FROM words") == int(kept)
     finally:
         through.terminate()
         await direct.close()

@@ -95,7 +95,7 @@ def test_the_bootstrap_key_is_removed_with_the_marked_lines() -> None:
 
 
 def test_ports_are_open_to_this_machine_only() -> None:
-    """A development set-up is nobody else's business; the database's port is not published at all."""
+    """The development ports are bound to localhost; the database's port is not published."""
     published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)

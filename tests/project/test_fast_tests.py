@@ -51,6 +51,6 @@ def test_a_test_with_the_mark_starts_one() -> None:
         ("tests/api/test_matrix.py", False),
     ],
 )
-def test_whole_modules_are_left_out_by_what_they_import(path: str, slow: bool) -> None:
+def test_slow_modules_are_left_out_by_their_imports(path: str, slow: bool) -> None:
     """They are not even collected."""
     assert is_slow(ROOT / path) is slow

@@ -155,7 +155,7 @@ def a_caller() -> Callable[..., Caller]:
 def event() -> Callable[..., dict[str, Any]]:
     """Make a valid event of noon that day, with some members changed."""
 
-    def make(event_id: str = "order-1", **changes: Any) -> dict[str, Any]:
+    def build(event_id: str = "order-1", **changes: Any) -> dict[str, Any]:
         return {
             "eventDescription": {
                 "name": "Order Completed",
@@ -175,7 +175,7 @@ def event() -> Callable[..., dict[str, Any]]:
             "customData": [{"name": "brand", "value": "acme"}],
         } | changes
 
-    return make
+    return build
 
 
 @pytest.fixture(params=["httptools", "h11"])

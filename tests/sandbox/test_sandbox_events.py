@@ -38,11 +38,11 @@ async def test_a_request_of_refused_events_is_still_207(caller: Any) -> None:
     [
         pytest.param({"authorization": ""}, 401, "UNAUTHORIZED", id="no token"),
         pytest.param({"authorization": "Basic eDp5"}, 401, "UNAUTHORIZED", id="no bearer token"),
-        pytest.param({"authorization": "Bearer Atza|x.y"}, 401, "UNAUTHORIZED", id="a token of nobody's"),
+        pytest.param({"authorization": "Bearer Atza|x.y"}, 401, "UNAUTHORIZED", id="an unknown token"),
         pytest.param({"amazon_ads_clientid": ""}, 401, "UNAUTHORIZED", id="no client id"),
         pytest.param({"amazon_ads_clientid": "other"}, 401, "UNAUTHORIZED", id="another client's token"),
         pytest.param({"amazon_ads_accountid": ""}, 400, "BAD_REQUEST", id="no account"),
-        pytest.param({"amazon_ads_accountid": "999"}, 403, "FORBIDDEN", id="an account nobody knows"),
+        pytest.param({"amazon_ads_accountid": "999"}, 403, "FORBIDDEN", id="an unknown account"),
         pytest.param({"amazon_ads_accountid": "2000000001"}, 403, "FORBIDDEN", id="another region's account"),
         pytest.param({"amazon_ads_accountid": "ENTITY1"}, 403, "FORBIDDEN", id="an entity id"),
         pytest.param({"content_type": "text/plain"}, 415, "BAD_REQUEST", id="a body that is not JSON"),
@@ -105,7 +105,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", UNREADABLE)
-async def test_a_body_as_a_whole_is_400_for(caller: Any, body: bytes) -> None:
+async def test_a_malformed_body_is_400(caller: Any, body: bytes) -> None:
     answer = await caller.send_bytes(body)
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
 

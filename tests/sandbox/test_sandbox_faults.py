@@ -21,7 +21,7 @@ MINE, OTHERS = "1000000001", "1000000002"
     ],
     ids=str,
 )
-async def test_a_status_refuses_the_whole_request(
+async def test_a_status_refuses_the_complete_request(
     caller: Any, event: Any, fault: dict[str, Any], status: int, code: str
 ) -> None:
     """Nothing is accepted, and the log names the fault."""
@@ -263,7 +263,7 @@ async def test_a_malformed_token_answer_is_html_or_breaks_a_line(caller: Any) ->
         pytest.param({"fault": {"kind": "partial", "indexes": [500]}}, id="an index no request has"),
         pytest.param({"fault": {"kind": "5xx"}, "faults": [{"kind": "429"}]}, id="one and a list"),
         pytest.param({"advertiser_id": MINE}, id="nothing"),
-        pytest.param({"advertiser_id": "", "fault": {"kind": "5xx"}}, id="for nobody"),
+        pytest.param({"advertiser_id": "", "fault": {"kind": "5xx"}}, id="no advertiser"),
         pytest.param({"advertiser": MINE, "fault": {"kind": "5xx"}}, id="a misspelt member"),
         pytest.param([], id="a list"),
     ],

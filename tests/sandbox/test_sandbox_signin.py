@@ -70,7 +70,9 @@ async def test_deny_returns_access_denied_and_state(caller: Any) -> None:
         pytest.param({"code_challenge": "é" * 43, "code_challenge_method": "plain"}, id="it is ASCII"),
     ],
 )  # fmt: skip
-async def test_a_bad_ask_is_shown_and_never_redirects(caller: Any, changes: dict[str, str]) -> None:
+async def test_a_bad_authorization_request_gets_a_page_and_no_redirect(
+    caller: Any, changes: dict[str, str]
+) -> None:
     for answer in (
         await caller.http.get("/na/ap/oa", params=caller.ask(**changes)),
         await caller.http.post("/na/ap/oa", data=caller.ask(**changes) | {"decision": "allow"}),
@@ -206,7 +208,7 @@ async def test_an_access_token_lives_an_hour(caller: Any, clock: Any, event: Any
     assert (await caller.send(event())).status_code == 207
 
 
-async def test_client_secrets_are_held_where_they_are_given(a_caller: Callable[..., Any]) -> None:
+async def test_client_secrets_are_required_if_configured(a_caller: Callable[..., Any]) -> None:
     sandbox = create_sandbox(client_secrets={"me": "right"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
         caller = a_caller(http, client_id="me")

@@ -71,7 +71,7 @@ async def test_the_head_is_logged_daily(
         await maintenance.run()
     result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainHead)
-    facts = [vars(one)["fields"] for one in caplog.records if one.message == "audit.head"]
+    facts = [vars(entry)["fields"] for entry in caplog.records if entry.message == "audit.head"]
     assert facts == [{"rows": 3, "hash": result.hash.hex()}] * 2
 
 
@@ -83,7 +83,7 @@ async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
 async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
     """Three rows a transaction, some undone: no fork, no gap."""
 
-    async def one(number: int) -> None:
+    async def entry(number: int) -> None:
         async with engine.connect() as connection:
             await connection.begin()
             for _ in range(3):
@@ -93,7 +93,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
             else:
                 await connection.rollback()
 
-    await asyncio.gather(*(one(number) for number in range(50)))
+    await asyncio.gather(*(entry(number) for number in range(50)))
     result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainHead)
     assert result.rows == 40 * 3

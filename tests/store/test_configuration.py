@@ -22,50 +22,50 @@ FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")
 MAPPING = MappingId("map_aaaaaaaaaaaaaaaaaaaa")
 
 
-async def make(
+async def create(
     engine: AsyncEngine, destination: DestinationId = FIRST, draft: DestinationDraft = DRAFT
 ) -> Destination:
     async with engine.begin() as connection:
         return await destinations.create(connection, destination, draft)
 
 
-async def one(engine: AsyncEngine, statement: str) -> Any:
+async def scalar(engine: AsyncEngine, statement: str) -> Any:
     async with engine.begin() as connection:
         return (await connection.execute(text(statement))).scalar_one()
 
 
 async def test_destinations_made_at_once_share_one_lane(engine: AsyncEngine) -> None:
-    """Whoever loses the race for the lane's row takes the winner's."""
+    """The loser of a race for the lane's row uses the winner's row."""
     ids = [DestinationId(f"dst_{letter * 20}") for letter in "abcdefgh"]
-    made = await asyncio.gather(*(make(engine, destination) for destination in ids))
+    made = await asyncio.gather(*(create(engine, destination) for destination in ids))
     assert len({destination.lane for destination in made}) == 1
-    assert await one(engine, "SELECT count(*) FROM lanes") == 1
+    assert await scalar(engine, "SELECT count(*) FROM lanes") == 1
 
 
 async def test_a_lane_that_its_last_destination_leaves_is_deleted(engine: AsyncEngine) -> None:
     """A draft that gets many advertisers, one after the other, leaves no lanes behind."""
-    await make(engine)
+    await create(engine)
     other = replace(DRAFT, advertiser_id=AdvertiserId("9"))
-    second = await make(engine, DestinationId("dst_" + "b" * 20))
+    second = await create(engine, DestinationId("dst_" + "b" * 20))
     for draft, lanes in ((other, 2), (DRAFT, 1), (other, 2), (replace(other, region=Region.EU), 2)):
         async with engine.begin() as connection:
             changed = await destinations.change(connection, FIRST, draft)
-        assert await one(engine, "SELECT count(*) FROM lanes") == lanes
+        assert await scalar(engine, "SELECT count(*) FROM lanes") == lanes
         assert (changed.lane == second.lane) == (draft == DRAFT)
 
 
 async def test_organisations_have_a_lane_each(engine: AsyncEngine) -> None:
     """On one advertiser and region. No statement can move a destination to a lane of another one."""
-    await make(engine)
+    await create(engine)
     async with engine.begin() as connection:
         await connection.execute(text("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')"))
         await connection.execute(text("SET LOCAL app.organisation_id = 'acme'"))
         second = await destinations.create(connection, DestinationId("dst_" + "b" * 20), DRAFT)
-    assert await one(engine, "SELECT count(*) FROM lanes") == 2
+    assert await scalar(engine, "SELECT count(*) FROM lanes") == 2
     with pytest.raises(DBAPIError, match="foreign key"):
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE destinations SET lane = (SELECT min(id) FROM lanes)"))
-    assert second.lane == await one(engine, "SELECT lane FROM destinations WHERE organisation_id = 'acme'")
+    assert second.lane == await scalar(engine, "SELECT lane FROM destinations WHERE organisation_id = 'acme'")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_organisations_have_a_lane_each(engine: AsyncEngine) -> None:
 )
 async def test_the_state_follows_from_the_facts(engine: AsyncEngine, facts: str, state: State) -> None:
     """No code writes a state, so none can be written that the facts do not bear."""
-    await make(engine)
+    await create(engine)
     async with engine.begin() as connection:
         await connection.execute(text(f"UPDATE destinations SET {facts}"))
         found = await destinations.find(connection, FIRST)
@@ -103,7 +103,7 @@ async def test_the_state_follows_from_the_facts(engine: AsyncEngine, facts: str,
 )
 async def test_the_database_refuses_what_cannot_be(engine: AsyncEngine, facts: str) -> None:
     """CHECKs defend the facts against every writer."""
-    await make(engine)
+    await create(engine)
     with pytest.raises(IntegrityError):
         async with engine.begin() as connection:
             await connection.execute(text(f"UPDATE destinations SET {facts}"))
@@ -121,7 +121,7 @@ async def test_the_database_refuses_what_cannot_be(engine: AsyncEngine, facts: s
 )
 async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: str) -> None:
     """Archived for good, and published versions immutable, against every writer."""
-    made = await make(engine)
+    made = await create(engine)
     async with engine.begin() as connection:
         await mappings.create(connection, MappingId("map_" + "1" * 16), made.id, {"name": "Cart"})
         await connection.execute(
@@ -154,7 +154,7 @@ async def test_of_names_pinned_at_once_all_see_the_first(engine: AsyncEngine) ->
 
 async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
     """Of twenty at once, one gets it; later ones get nothing."""
-    await make(engine)
+    await create(engine)
     async with engine.begin() as connection:
         await oauth_states.begin(
             connection, state_hash=b"h", destination=FIRST, key=KeyId("key_x"), sealed_verifier=b"v"
@@ -172,7 +172,7 @@ async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
 
 async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
     """They are swept up as new ones begin."""
-    await make(engine)
+    await create(engine)
     for state in (b"old", b"new"):
         async with engine.begin() as connection:
             await oauth_states.begin(
@@ -183,12 +183,12 @@ async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
                     "UPDATE oauth_states SET expires_at = now() - interval '2 days' WHERE state_hash = 'old'"
                 )
             )
-    assert await one(engine, "SELECT count(*) FROM oauth_states") == 1
+    assert await scalar(engine, "SELECT count(*) FROM oauth_states") == 1
 
 
 async def test_the_generation_of_a_sign_in_grows_across_a_disconnect(engine: AsyncEngine) -> None:
     """A refresh begun before it cannot be taken for one of the new sign-in."""
-    await make(engine)
+    await create(engine)
     seen = []
     for forget in (False, True, False):
         async with engine.begin() as connection:
@@ -200,7 +200,7 @@ async def test_the_generation_of_a_sign_in_grows_across_a_disconnect(engine: Asy
                 lifetime_s=3600,
                 connected_by="key",
             )
-        seen.append(await one(engine, "SELECT generation FROM sign_ins"))
+        seen.append(await scalar(engine, "SELECT generation FROM sign_ins"))
         if forget:
             async with engine.begin() as connection:
                 # As if the first sign-in had been a day ago, with a refresh every hour since.
@@ -217,7 +217,7 @@ async def test_documents_come_back_exactly(engine: AsyncEngine) -> None:
         "a": [Decimal("0.10000000000000000000001"), 10**30, -1, True, None],
         "b": {"ü\u2028": "\U0001f600"},
     }
-    await make(engine)
+    await create(engine)
     async with engine.begin() as connection:
         await mappings.create(connection, MAPPING, FIRST, document)
         assert await mappings.publish(connection, MAPPING, document, "key") == 1
@@ -231,7 +231,7 @@ async def test_documents_come_back_exactly(engine: AsyncEngine) -> None:
 
 async def test_a_mapping_cannot_point_at_a_version_that_does_not_exist(engine: AsyncEngine) -> None:
     """The foreign key holds at commit."""
-    await make(engine)
+    await create(engine)
     with pytest.raises(IntegrityError):
         async with engine.begin() as connection:
             await mappings.create(connection, MAPPING, FIRST, {"name": "M"})
@@ -254,7 +254,7 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             await audit.record(connection, "k", "a", "s")
             raise RuntimeError
-    assert await one(engine, "SELECT count(*) FROM audit") == 0
+    assert await scalar(engine, "SELECT count(*) FROM audit") == 0
 
 
 async def created_key(connection: AsyncConnection, letter: str) -> ApiKey:

@@ -1,4 +1,4 @@
-"""A database that is away is told from a statement that is wrong."""
+"""Errors of an unavailable database differ from errors of a wrong statement."""
 
 import asyncpg
 import pytest
@@ -10,7 +10,7 @@ from app.store.organisation_scope import scoped_pool
 
 AWAY = [
     pytest.param(ConnectionRefusedError(), id="connection refused"),
-    pytest.param(asyncpg.AdminShutdownError(), id="the server was told to stop"),
+    pytest.param(asyncpg.AdminShutdownError(), id="the server is stopping"),
     pytest.param(asyncpg.TooManyConnectionsError(), id="no connection is left"),
     pytest.param(asyncpg.InternalClientError(), id="the session ended between two statements"),
     pytest.param(asyncpg.InterfaceError("connection is closed"), id="the session ended before a statement"),

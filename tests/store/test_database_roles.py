@@ -119,7 +119,7 @@ async def refused(connection: asyncpg.Connection, statement: str) -> None:
 
 
 async def test_every_table_and_sequence_has_a_row(owner: asyncpg.Connection) -> None:
-    """A new table is granted to nobody until somebody decides who needs it."""
+    """A new table is granted to no role until the table of privileges lists it."""
     rows = await owner.fetch(
         "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND NOT relispartition AND relkind IN ('r', 'p', 'S') AND NOT EXISTS (SELECT FROM pg_depend "

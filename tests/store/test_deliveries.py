@@ -72,7 +72,7 @@ NOTHING = ((None,) * 4, [], [])
 
 
 async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> None:
-    """The batch beside them stays open; written again, nothing changes, and that is said."""
+    """The batch beside them stays open; a second write changes nothing, and returns that."""
     assert await settle(c)
     once = await written(c)
     assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])

@@ -101,7 +101,7 @@ async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
 async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
     c: asyncpg.Connection, database_url: str
 ) -> None:
-    """Nobody can read one generation and write into another."""
+    """No transaction reads one generation and writes into another."""
     await age_ledger(c)
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
 

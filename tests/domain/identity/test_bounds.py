@@ -28,7 +28,7 @@ def test_a_match_id_has_at_most_100_characters(profile: Profile) -> None:
     assert over == DroppedKey(DropReason.TOO_LONG)
 
 
-def test_thirty_marks_over_a_letter_are_kept() -> None:
+def test_thirty_marks_over_a_letter_stay() -> None:
     """One more is dropped; the next letter has thirty of its own."""
     mark = "\N{COMBINING GRAVE ACCENT BELOW}"
     assert composed("q" + mark * 30) == "q" + mark * 30
@@ -38,7 +38,7 @@ def test_thirty_marks_over_a_letter_are_kept() -> None:
     assert composed("é" * 31) == "é" * 31
 
 
-def test_letters_for_look_ups() -> None:
+def test_letters_for_comparisons() -> None:
     """Without accents and punctuation, in lower case; invisible characters are no letters."""
     assert unaccented("Île-du-Prince-Édouard") == "ileduprinceedouard"
     assert unaccented("N.Y.") == "ny"
@@ -88,7 +88,9 @@ def test_phones_without_a_number(trait: str, expected: DroppedKey) -> None:
         ("maid", "AEBE52E703EE455AC3C4E57283966239", DropReason.UNUSABLE_DIGEST),
     ],
 )
-def test_digests_of_other_kinds_are_told_by_their_length(field: str, trait: str, why: DropReason) -> None:
+def test_digests_of_other_kinds_are_recognised_by_their_length(
+    field: str, trait: str, why: DropReason
+) -> None:
     assert amazon(field, trait) == DroppedKey(why)
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.domain.identity import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile, clean, match_key
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
-NOBODY: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+EMPTY_DIGEST: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def amazon(field: str, trait: str, country: str = "US") -> MatchKey | DroppedKey:
@@ -23,7 +23,7 @@ def amazon(field: str, trait: str, country: str = "US") -> MatchKey | DroppedKey
         pytest.param("email", "null", DropReason.PLACEHOLDER, id="a program's null"),
         pytest.param("email", "undefined", DropReason.PLACEHOLDER, id="a script's undefined"),
         pytest.param("email", "N/A", DropReason.PLACEHOLDER, id="not available"),
-        pytest.param("email", "{{email}}", DropReason.PLACEHOLDER, id="a template nobody filled in"),
+        pytest.param("email", "{{email}}", DropReason.PLACEHOLDER, id="an unfilled template"),
         pytest.param(
             "email", "${user.email}@x.com", DropReason.PLACEHOLDER, id="a template filled in by half"
         ),
@@ -42,7 +42,7 @@ def amazon(field: str, trait: str, country: str = "US") -> MatchKey | DroppedKey
         pytest.param(
             "email", "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", DropReason.UNUSABLE_DIGEST, id="SHA-1"
         ),
-        pytest.param("email", NOBODY.upper(), DropReason.EMPTY, id="the digest of nothing"),
+        pytest.param("email", EMPTY_DIGEST.upper(), DropReason.EMPTY, id="the digest of nothing"),
         pytest.param("email", "0" * 64, DropReason.PLACEHOLDER, id="a filler in the form of a digest"),
         pytest.param("first_name", "محمد", DropReason.EMPTY, id="a name right to left"),
         pytest.param("last_name", "Дмитрий", DropReason.EMPTY, id="a Cyrillic name"),
@@ -74,7 +74,7 @@ def amazon(field: str, trait: str, country: str = "US") -> MatchKey | DroppedKey
         ),
         pytest.param("fip", "0.0.0.0", DropReason.PLACEHOLDER, id="no address at all"),
         pytest.param("match_id", "a" * 101, DropReason.TOO_LONG, id="over a hundred characters"),
-        pytest.param("match_id", "{{id}}", DropReason.PLACEHOLDER, id="an id nobody filled in"),
+        pytest.param("match_id", "{{id}}", DropReason.PLACEHOLDER, id="an unfilled id"),
         pytest.param("ramp_id", "XY\x0012", DropReason.CONTROL_CHARACTER, id="a NUL in an id"),
         pytest.param("ramp_id", "XY\ud800", DropReason.CONTROL_CHARACTER, id="half a surrogate pair"),
         pytest.param("kantar_id", " \t", DropReason.EMPTY, id="a blank id"),
@@ -91,7 +91,7 @@ def test_amazon_drops(field: str, trait: str, why: DropReason) -> None:
     ("field", "trait", "why"),
     [
         ("email", "   ", DropReason.EMPTY),
-        ("email", NOBODY, DropReason.EMPTY),
+        ("email", EMPTY_DIGEST, DropReason.EMPTY),
         ("phone", "n/a", DropReason.EMPTY),
         ("phone", "000-000-0000", DropReason.PLACEHOLDER),
         ("last_name", "Дмитрий", DropReason.EMPTY),

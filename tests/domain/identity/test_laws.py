@@ -18,7 +18,7 @@ from app.domain.identity.profiles import PROFILES
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 HASHED: Final = [rule for rule in MATCH_KEYS if rule.hashed]
-NOBODY: Final = hashlib.sha256(b"").hexdigest()
+EMPTY_DIGEST: Final = hashlib.sha256(b"").hexdigest()
 
 profiles = st.sampled_from(Profile)
 rules = st.sampled_from(MATCH_KEYS)
@@ -48,7 +48,7 @@ def test_any_text_gives_a_key_or_a_word_why_not(
     """Nothing raises; a hashed key is 64 hex digits and never the hash of nothing; a raw one is not blank."""
     match match_key(profile, rule, trait, country=country):
         case MatchKey(value, name):
-            assert value != NOBODY
+            assert value != EMPTY_DIGEST
             assert value.strip()
             assert name in (f"{profile}.{rule.field}", "already_hashed")
             if rule.hashed:

@@ -8,27 +8,29 @@ from app.domain.identity.showing import HashedTrait, hash_trait
 RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
-def shown(rule: MatchKeyRule, text: str) -> HashedTrait:
+def rendered(rule: MatchKeyRule, text: str) -> HashedTrait:
     return hash_trait(Profile.AMAZON, rule, text, country="US")
 
 
-def test_a_trait_is_shown_as_amazon_gets_it() -> None:
+def test_a_trait_is_rendered_as_amazon_gets_it() -> None:
     digest = hashlib.sha256(b"ada@example.com").hexdigest()
-    assert shown(RULES["email"], " Ada@Example.com") == HashedTrait(
+    assert rendered(RULES["email"], " Ada@Example.com") == HashedTrait(
         "ada@example.com", digest, "amazon.email", None
     )
-    assert shown(RULES["ramp_id"], " XY1 ") == HashedTrait("XY1", "XY1", "amazon.ramp_id", None)
+    assert rendered(RULES["ramp_id"], " XY1 ") == HashedTrait("XY1", "XY1", "amazon.ramp_id", None)
 
 
 def test_a_digest_has_no_normalised_form() -> None:
-    """Nobody knows the text behind it."""
+    """The text behind the hash is unknown."""
     digest = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
-    assert shown(RULES["email"], digest.upper()) == HashedTrait("", digest, "already_hashed", None)
+    assert rendered(RULES["email"], digest.upper()) == HashedTrait("", digest, "already_hashed", None)
 
 
 def test_a_trait_without_a_key_says_why() -> None:
-    assert shown(RULES["email"], "null") == HashedTrait("", None, None, "placeholder")
+    assert rendered(RULES["email"], "null") == HashedTrait("", None, None, "placeholder")
 
 
 def test_no_value_is_in_a_repr() -> None:
-    assert repr(shown(RULES["email"], "ada@example.com")) == "HashedTrait(rule='amazon.email', dropped=None)"
+    assert (
+        repr(rendered(RULES["email"], "ada@example.com")) == "HashedTrait(rule='amazon.email', dropped=None)"
+    )
