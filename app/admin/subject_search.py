@@ -15,7 +15,7 @@ from app.admin.ids import new_id
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import carries_key
+from app.domain.erasure import carried_key
 from app.store import audit, subjects
 from app.store.audit import AuditAction
 from app.store.organisation_scope import PipelinePool
@@ -99,8 +99,8 @@ async def search(
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:
-            for erasure in await subjects.pending_erasures(connection):
-                result.pending_erasures += _searches_for(vault, erasure.id, erasure.sealed, values)
+            for id_, sealed in await subjects.pending_erasures(connection):
+                result.pending_erasures += _searches_for(vault, id_, sealed, values)
         # The database's clock sets the acceptance time of a batch. It may be ahead of this process's clock.
         accepted_until = now + timedelta(days=1)
         while page := await subjects.next_batches(
@@ -123,7 +123,7 @@ def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: Subjec
             result.unreadable += 1
             continue
         for place, body in bodies.items():
-            if carries_key(body, values):
+            if carried_key(body, values) is not None:
                 status = _STATUSES.get(batch.exceptions.get(place, batch.disposition), "waiting")
                 result.events[batch.destination or "", "batches", status] += 1
 

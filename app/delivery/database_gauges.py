@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
-from app.store import backups, balance, transactions, waiting_events
+from app.store import backups, balance, erasures, transactions, waiting_events
 from app.store.backups import BackupState
 from app.store.errors import DRIVER_ERRORS
 from app.store.waiting_events import DestinationPace, WaitingCounts
@@ -35,6 +35,7 @@ class DatabaseGauges(Collector):
         self._waiting: list[WaitingCounts] = []
         self._paces: list[DestinationPace] = []
         self._backups = BackupState()
+        self._erasure_age_s = 0.0
         self._is_read = False
         telemetry.registry.register(self)
 
@@ -54,6 +55,7 @@ class DatabaseGauges(Collector):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
             checked, self._backups = await balance.last(connection), await backups.read(connection)
+            self._erasure_age_s = await erasures.oldest_age_s(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
@@ -83,7 +85,13 @@ class DatabaseGauges(Collector):
             breakers.add_metric(labels, sum(pace.breaker_open for pace in paces))
             left = [pace.token_left_s for pace in paces if pace.token_left_s is not None]
             tokens.add_metric(labels, min(left, default=float("nan")))
-        yield from (events, ages, rates, breakers, tokens, *self._of_backups())
+        erasing = GaugeMetricFamily(
+            _NAME + "oldest_erasure_age_seconds",
+            "Time since the oldest unfinished erasure was requested; 0 if all are finished",
+        )
+        if self._is_read:
+            erasing.add_metric([], self._erasure_age_s)
+        yield from (events, ages, rates, breakers, tokens, erasing, *self._of_backups())
 
     def _of_backups(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges of backups, without a sample if there is no base backup or no slot."""

@@ -1,6 +1,6 @@
 """Read and decrypt the due events of a queue: complete batches, or single exceptions for a retry."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -17,7 +17,7 @@ from app.delivery.request_content import (
     Unreadable,
 )
 from app.domain import batch as packing
-from app.domain.erasure import carries_key
+from app.domain.erasure import carried_key
 from app.domain.ids import BatchId
 from app.store import PipelineConnection, batches, exceptions
 
@@ -28,7 +28,7 @@ class ClaimRules:
 
     vault: Vault
     oldest: datetime
-    erased_values: frozenset[str]
+    erased_values: Collection[str]
 
 
 async def read_due_batches(
@@ -157,7 +157,7 @@ def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
     if not rules.erased_values:
         return False
     try:
-        return True in {carries_key(body, rules.erased_values) for body in bodies}
+        return True in {carried_key(body, rules.erased_values) is not None for body in bodies}
     except ValueError:
         return None
 

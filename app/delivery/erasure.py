@@ -1,11 +1,15 @@
 """Erase a person: stop sending the person's waiting events, and remove the person's events from batches.
 
 An erasure begins with a row in the database. From then on, a claim rewrites a batch with the person's events
-before it sends the batch. A scan rewrites the other batches: one worker at a time reads all batches that
-still have a data key.
+before it sends the batch. A scan rewrites the other batches: one worker at a time searches all batches of
+the erasures' organisations that still have a data key. It reads many batches in one statement without a
+lock, and locks only those with erased events. While the worker has other work, the scan uses a tenth of its
+time.
 """
 
 import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -15,16 +19,21 @@ import msgspec
 from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
 from app.delivery.due_work import open_bodies
 from app.domain import batch as packing
-from app.domain.erasure import carries_key
+from app.domain.erasure import carried_key
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.store import PipelineConnection, callbacks, counts, erasures, job_leases
+from app.store import PipelineConnection, batches, callbacks, counts, erasures, job_leases
 from app.store.errors import is_transient
 from app.store.job_leases import Job
 from app.telemetry import Telemetry, describe_exception
 
-_SCAN_LIMIT = 200
+_PAGE = 1_000  # batches whose ids are read in one statement
+_MOST_EVENTS = 2_000  # events whose content is read in one statement
+_NOTE_EVERY_S = 1.0
 _CHECK_EVERY_S = 0.1
+# The loop has other work if it uses more CPU time while a task gives way.
+_BUSY_S = 0.0003
+_REST_FACTOR = 9
 
 
 def erasure_place(id: str) -> str:
@@ -44,24 +53,32 @@ class ErasureScanner:
     worker: str
     lease: timedelta = timedelta(seconds=TIMES.silent_after)
     callbacks_enabled: bool = False
-    _erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = field(init=False, default_factory=dict)
+    # The pending erasures whose values could be decrypted, by number.
+    _opened: dict[int, frozenset[str]] = field(init=False, default_factory=dict)
+    # The erasures by match key value, of each organisation.
+    _values: dict[OrganisationId, dict[str, str]] = field(init=False, default_factory=dict)
     # The erasures whose values cannot be decrypted.
     _unreadable: set[str] = field(init=False, default_factory=set)
 
-    def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
-        """Return the match key values of the persons that an organisation erases.
+    def erased_values(self, organisation: OrganisationId) -> Mapping[str, str]:
+        """Return the match key values of the persons that an organisation erases, each with its erasure.
 
         An event of this organisation that contains one of them must not be sent.
         """
-        return frozenset().union(
-            *(values for owner, values in self._erasures.values() if owner == organisation)
-        )
+        return self._values.get(organisation, {})
 
     async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
         """Read the pending erasures, and return those whose values can be decrypted."""
-        pending = await erasures.pending(connection)
-        self._erasures = dict(filter(None, map(self._open, pending)))
-        return [erasure for erasure in pending if erasure.id in self._erasures]
+        pending = await erasures.pending(connection, known=list(self._opened))
+        if not self._opened.keys() <= {erasure.number for erasure in pending}:
+            self._opened, self._values = {}, {}
+            pending = await erasures.pending(connection, known=[])
+        for erasure in pending:
+            if erasure.sealed is not None and (values := self._open(erasure.id, erasure.sealed)) is not None:
+                self._opened[erasure.number] = values
+                found = self._values.setdefault(erasure.organisation_id, {})
+                found.update((value, erasure.id) for value in values if value not in found)
+        return [erasure for erasure in pending if erasure.number in self._opened]
 
     async def scan(self) -> None:
         """Complete the pending erasures, unless another worker does so. May be cancelled at any point."""
@@ -88,23 +105,68 @@ class ErasureScanner:
             if not await self._has_lease(connection):
                 return
             await asyncio.sleep(_CHECK_EVERY_S)
-        ids = [erasure.id for erasure in pending]
-        position = min(erasure.scanned_to for erasure in pending)
+        await self._search(connection, pending, requested_until)
+        self.telemetry.log("erasure.finished", erasures=len(pending))
+
+    async def _search(
+        self,
+        connection: PipelineConnection,
+        pending: Sequence[erasures.PendingErasure],
+        requested_until: datetime,
+    ) -> None:
+        """Search all batches, and finish the erasures unless another worker acquires the lease."""
+        numbers = [erasure.number for erasure in pending]
+        organisations = {erasure.organisation_id for erasure in pending}
+        position, noted_at = min(erasure.scanned_to for erasure in pending), time.monotonic()
+        scanned = unreadable = 0
         while page := await erasures.next_batches(
-            connection, after=position, accepted_until=requested_until, limit=_SCAN_LIMIT
+            connection,
+            after=position,
+            accepted_until=requested_until,
+            limit=_PAGE,
+            organisations=organisations,
         ):
-            unreadable = page.unreadable
-            for batch, day in page.batches:
-                unreadable += not await self._try_rewrite(connection, batch, day)
-            position = page.to
-            if not await self._has_lease(connection):
-                return
-            await erasures.advance(
-                connection, ids, to=position, scanned=len(page.batches), unreadable=unreadable
-            )
-        await erasures.finish(connection, ids)
-        await self.refresh(connection)
-        self.telemetry.log("erasure.finished", erasures=ids)
+            for part in page.parts(_MOST_EVENTS):
+                unreadable += await self._search_batches(connection, part)
+            position, scanned, unreadable = page.to, scanned + len(page.batches), unreadable + page.unreadable
+            if time.monotonic() - noted_at >= _NOTE_EVERY_S:
+                if not await self._has_lease(connection):
+                    return
+                await erasures.advance(
+                    connection, numbers, to=position, scanned=scanned, unreadable=unreadable
+                )
+                scanned = unreadable = 0
+                noted_at = time.monotonic()
+        if await self._has_lease(connection):
+            await erasures.advance(connection, numbers, to=position, scanned=scanned, unreadable=unreadable)
+            await erasures.finish(connection, numbers)
+            await self.refresh(connection)
+
+    async def _search_batches(
+        self, connection: PipelineConnection, found: Sequence[erasures.KeyedBatch]
+    ) -> int:
+        """Rewrite the batches that have erased events; return how many cannot be read.
+
+        Events never join a batch, so a batch without an erased value needs no lock. One that cannot be read
+        here is judged under its lock.
+        """
+        contents = await batches.read(connection, [(batch.id, batch.day) for batch in found])
+        unreadable = 0
+        for batch in found:
+            began = time.thread_time()
+            data_key, content, _ = contents.get(batch.id, (None, None, None))
+            bodies = open_bodies(batch.id, data_key, content, self.vault)
+            values = self.erased_values(batch.organisation_id)
+            try:
+                is_free = bodies is not None and not any(
+                    carried_key(body, values) is not None for body in bodies.values()
+                )
+            except ValueError:
+                is_free = False
+            if not is_free:
+                unreadable += not await self._try_rewrite(connection, batch.id, batch.day)
+            await _give_way(time.thread_time() - began)
+        return unreadable
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
         """Rewrite a batch. If it cannot be read, log it and return False."""
@@ -186,29 +248,30 @@ class ErasureScanner:
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
         """Return the id of the erasure whose values a conversion contains, or None."""
-        return next(
-            (
-                id_
-                for id_, (owner, values) in self._erasures.items()
-                if owner == organisation and carries_key(body, values)
-            ),
-            None,
-        )
+        values = self.erased_values(organisation)
+        key = carried_key(body, values)
+        return None if key is None else values[key]
 
-    def _open(
-        self, erasure: erasures.PendingErasure
-    ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
-        """Decrypt an erasure; return its id, organisation and values. Log a failure and return None."""
+    def _open(self, id: str, sealed: bytes) -> frozenset[str] | None:
+        """Decrypt the values of an erasure. Log a failure once and return None."""
         try:
-            values = self.vault.open(erasure.sealed, place=erasure_place(erasure.id))
+            values = self.vault.open(sealed, place=erasure_place(id))
         except CannotDecrypt as error:
-            if erasure.id not in self._unreadable:
-                self._unreadable.add(erasure.id)
+            if id not in self._unreadable:
+                self._unreadable.add(id)
                 self.telemetry.log(
-                    "erasure.unreadable", level=40, erasure=erasure.id, error=describe_exception(error)
+                    "erasure.unreadable", level=40, erasure=id, error=describe_exception(error)
                 )
             return None
-        return erasure.id, (erasure.organisation_id, frozenset(msgspec.json.decode(values, type=list[str])))
+        return frozenset(msgspec.json.decode(values, type=list[str]))
+
+
+async def _give_way(used_s: float) -> None:
+    """Let other tasks run. If they used the loop meanwhile, wait nine times as long as the caller used it."""
+    began = time.thread_time()
+    await asyncio.sleep(0)
+    if time.thread_time() - began > _BUSY_S:
+        await asyncio.sleep(_REST_FACTOR * used_s)
 
 
 def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:

@@ -1,7 +1,7 @@
 """Find the conversions of a person by the match keys that the person's identifiers can become."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from itertools import product
 from typing import Final
@@ -87,10 +87,15 @@ def _folded(value: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def carries_key(body: bytes, values: frozenset[str]) -> bool:
-    """Return whether a conversion has one of these values as a match key, in any spelling."""
-    return any(
-        value in values or _folded(value) in values
-        for key in _bodies.decode(body).matchKeys
-        for value in key.values
-    )
+def carried_key(body: bytes, values: Collection[str]) -> str | None:
+    """Return the first of these values that a conversion has as a match key, in any spelling, or None.
+
+    The body is read once, so it costs the same for one value as for a million.
+    """
+    for key in _bodies.decode(body).matchKeys:
+        for value in key.values:
+            if value in values:
+                return value
+            if (folded := _folded(value)) in values:
+                return folded
+    return None

@@ -3,9 +3,10 @@
 The search values are stored encrypted (`sealed`) until the scan ends. The receipt has no personal data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 import asyncpg
 
@@ -18,13 +19,16 @@ _LANE_LOCK_S = 1.0  # the lanes that are locked already wait meanwhile
 
 @dataclass(frozen=True, slots=True)
 class PendingErasure:
-    """An unfinished erasure, with encrypted search values (`sealed`) and the last batch searched."""
+    """An unfinished erasure, with encrypted search values (`sealed`) and the last batch searched.
+
+    `sealed` is None if the reader knows the values.
+    """
 
     organisation_id: OrganisationId
     id: str
     number: int
     requested_at: datetime
-    sealed: bytes
+    sealed: bytes | None
     scanned_to: int
 
 
@@ -94,15 +98,26 @@ async def under_way(connection: PipelineConnection, before: datetime, *, younger
     return found
 
 
-async def pending(connection: PipelineConnection) -> list[PendingErasure]:
-    """Return the unfinished erasures, oldest first."""
+async def pending(connection: PipelineConnection, *, known: Sequence[int]) -> list[PendingErasure]:
+    """Return the unfinished erasures, oldest first. The values of `known` numbers are left out."""
     rows = await connection.fetch(
         """
-        SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures
-        WHERE finished_at IS NULL ORDER BY number
-        """
+        SELECT organisation_id, id, number, requested_at,
+          CASE WHEN number = ANY($1::bigint[]) THEN NULL ELSE sealed END AS sealed, scanned_to
+        FROM erasures WHERE finished_at IS NULL ORDER BY number
+        """,
+        known,
     )
     return [read_row(PendingErasure, row) for row in rows]
+
+
+async def oldest_age_s(connection: PipelineConnection) -> float:
+    """Return the seconds since the oldest unfinished erasure was requested; 0 if all are finished."""
+    age: float = await connection.fetchval(
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8 FROM erasures "
+        "WHERE finished_at IS NULL"
+    )
+    return age
 
 
 _ERASURES = """
@@ -126,40 +141,54 @@ async def newest(connection: PipelineConnection, *, limit: int, below: int | Non
     return [read_row(Erasure, row) for row in rows]
 
 
+class KeyedBatch(NamedTuple):
+    """A batch that still has a data key, with the number of its events."""
+
+    id: BatchId
+    day: date
+    organisation_id: OrganisationId
+    events: int
+
+
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A step of a scan: batches with their days, the number of unreadable batches, and the last id."""
+    """A step of a scan: the batches, the number of unreadable ones, and the id to continue after."""
 
-    batches: list[tuple[BatchId, date]]
+    batches: Sequence[KeyedBatch]
     unreadable: int
     to: int
 
+    def parts(self, most_events: int) -> Iterator[list[KeyedBatch]]:
+        """Yield the batches in parts of at most `most_events` events, or of one batch."""
+        part, events = list[KeyedBatch](), 0
+        for batch in self.batches:
+            if part and events + batch.events > most_events:
+                yield part
+                part, events = [], 0
+            part.append(batch)
+            events += batch.events
+        if part:
+            yield part
+
 
 async def next_batches(
-    connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
+    connection: PipelineConnection,
+    *,
+    after: int,
+    accepted_until: datetime,
+    limit: int,
+    organisations: Collection[OrganisationId] | None = None,
 ) -> Portion | None:
-    """Return the next batches that still have a data key, in order of id; None at the end.
+    """Return the batches of these organisations among the next `limit` with a data key; None at the end.
 
+    Without `organisations` they are of every organisation that the session sees. They are in order of id.
     Batches whose state is on a damaged page are only counted.
     """
     with damage.suppressed():
         rows = await connection.fetch(
-            f"SELECT batch, day {_KEYED} AND batch > $2 ORDER BY batch LIMIT $3",
-            accepted_until,
-            after,
-            limit,
+            f"{_KEYED} AND batch > $2 ORDER BY batch LIMIT $3", accepted_until, after, limit
         )
-        found = [(BatchId(row["batch"]), row["day"]) for row in rows]
-        return Portion(found, 0, found[-1][0]) if found else None
-    return await _next_around_damage(connection, after, accepted_until, limit)
-
-
-_KEYED = "FROM batch_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
-
-
-async def _next_around_damage(
-    connection: PipelineConnection, after: int, accepted_until: datetime, limit: int
-) -> Portion | None:
+        return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
     last = await damage.newest_batch(connection)
     if after >= last:
         return None
@@ -167,18 +196,35 @@ async def _next_around_damage(
 
     async def read(first: int, last: int) -> list[asyncpg.Record]:
         return await connection.fetch(
-            f"SELECT batch, day {_KEYED} AND batch BETWEEN $2 AND $3 ORDER BY batch",
-            accepted_until,
-            first,
-            last,
+            f"{_KEYED} AND batch BETWEEN $2 AND $3 ORDER BY batch", accepted_until, first, last
         )
 
     found = await damage.read_range(read, connection, after + 1, to)
-    return Portion([(row["batch"], row["day"]) for row in found.rows], len(found.unreadable), to)
+    return _portion(found.rows, organisations, unreadable=len(found.unreadable), to=to)
+
+
+_KEYED = """
+    SELECT s.batch, s.day, d.organisation_id, s.events FROM batch_states s
+    JOIN destinations d ON d.number = s.destination
+    WHERE s.accepted_at <= $1 AND s.data_key IS NOT NULL
+"""
+
+
+def _portion(
+    rows: Sequence[asyncpg.Record],
+    organisations: Collection[OrganisationId] | None,
+    *,
+    unreadable: int,
+    to: int,
+) -> Portion:
+    found = [KeyedBatch(*row) for row in rows]
+    if organisations is not None:
+        found = [batch for batch in found if batch.organisation_id in organisations]
+    return Portion(found, unreadable, to)
 
 
 async def advance(
-    connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
+    connection: PipelineConnection, numbers: Sequence[int], *, to: int, scanned: int, unreadable: int
 ) -> None:
     """Store `to` as the last scanned batch of these erasures.
 
@@ -186,8 +232,8 @@ async def advance(
     """
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
-        "WHERE id = ANY($1)",
-        list(ids),
+        "WHERE number = ANY($1)",
+        numbers,
         to,
         scanned,
         unreadable,
@@ -209,11 +255,12 @@ async def add_found(
     )
 
 
-async def finish(connection: PipelineConnection, ids: Sequence[str]) -> None:
+async def finish(connection: PipelineConnection, numbers: Sequence[int]) -> None:
     """Finish these erasures and delete their search values."""
     await connection.execute(
-        "UPDATE erasures SET finished_at = now(), sealed = NULL WHERE id = ANY($1) AND finished_at IS NULL",
-        list(ids),
+        "UPDATE erasures SET finished_at = now(), sealed = NULL "
+        "WHERE number = ANY($1) AND finished_at IS NULL",
+        numbers,
     )
 
 

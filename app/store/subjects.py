@@ -1,12 +1,10 @@
 """Read the stored batches of an organisation in pages, to find a person's events."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.domain.ids import BatchId, DestinationId
 from app.store import PipelineConnection, batches, erasures
-from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ async def next_batches(
     page = await erasures.next_batches(connection, after=after, accepted_until=accepted_until, limit=limit)
     if page is None:
         return None
-    contents = await batches.read(connection, page.batches)
+    contents = await batches.read(connection, [(batch.id, batch.day) for batch in page.batches])
     rows = await connection.fetch(
         """
         SELECT s.batch, s.disposition, d.id AS destination,
@@ -52,8 +50,8 @@ async def next_batches(
         JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()
         ORDER BY s.batch
         """,
-        [batch for batch, _ in page.batches],
-        [day for _, day in page.batches],
+        [batch.id for batch in page.batches],
+        [batch.day for batch in page.batches],
     )
     found = []
     for row in rows:
@@ -65,12 +63,10 @@ async def next_batches(
     return BatchPage(found, page.unreadable, page.to)
 
 
-async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.PendingErasure]:
-    """Return the organisation's unfinished erasures, oldest first."""
+async def pending_erasures(connection: PipelineConnection) -> list[tuple[str, bytes]]:
+    """Return the ids and encrypted search values of the organisation's unfinished erasures."""
     rows = await connection.fetch(
-        """
-        SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures
-        WHERE organisation_id = acting_organisation() AND finished_at IS NULL ORDER BY number
-        """
+        "SELECT id, sealed FROM erasures "
+        "WHERE organisation_id = acting_organisation() AND finished_at IS NULL"
     )
-    return [read_row(erasures.PendingErasure, row) for row in rows]
+    return [(row["id"], row["sealed"]) for row in rows]

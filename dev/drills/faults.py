@@ -114,6 +114,7 @@ class FaultInjector:
             FaultCase("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
             FaultCase("a destination usually gets far more events", ("VolumeDrop",), self._add_usual_volume, self._remove_usual_volume),
             FaultCase("the last base backup is old", ("BackupTooOld",), self._note_old_backup, self._forget_backup),
+            FaultCase("an erasure cannot be read", ("ErasureOverdue",), self._request_erasure, self._delete_erasure),
             FaultCase("no backup receives the WAL", ("SlotRetainsWal",), self._retain_wal, self._drop_slot),
             FaultCase("a channel refuses messages", ("NotificationsFailing",), self._refuse_messages, self._accept_messages),
         ]  # fmt: skip
@@ -275,6 +276,16 @@ class FaultInjector:
 
     def _forget_backup(self) -> None:
         self.stage.execute("DELETE FROM last_base_backup")
+
+    def _request_erasure(self) -> None:
+        """Store an erasure of five hours ago whose identifiers no key can decrypt."""
+        self.stage.execute(
+            "INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at) "
+            "VALUES ('default', 'era_00000000000000000000', 'drill', '{email}', 'damaged', now() - interval '5 hours')"
+        )
+
+    def _delete_erasure(self) -> None:
+        self.stage.execute("DELETE FROM erasures WHERE id = 'era_00000000000000000000'")
 
     def _retain_wal(self) -> None:
         """Create the slot of a backup, and write more WAL than a receiver lags behind."""

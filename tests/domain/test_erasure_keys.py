@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.erasure import HASH, IDENTIFYING_FIELDS, carries_key, erasure_keys
+from app.domain.erasure import HASH, IDENTIFYING_FIELDS, carried_key, erasure_keys
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
 
 _RULES = {rule.field: rule for rule in MATCH_KEYS}
@@ -121,7 +121,7 @@ def is_found(field: str, written: str, by: str, country: str = "US") -> list[tup
         key = match_key(profile, rule, written, country=country)
         if isinstance(key, MatchKey):
             body = msgspec.json.encode({"matchKeys": [{"type": rule.type, "values": [key.value]}]})
-            result.append((profile, carries_key(body, values)))
+            result.append((profile, carried_key(body, values) is not None))
     return result
 
 

@@ -15,7 +15,7 @@ from app.delivery import settlement
 from app.delivery.lane import Lane
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
-from app.domain.erasure import carries_key
+from app.domain.erasure import carried_key
 from app.domain.ids import BatchId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import batches, erasures
@@ -64,7 +64,7 @@ async def stored_bodies(world: World) -> list[bytes]:
 
 
 def persons(bodies: list[bytes]) -> list[bytes]:
-    return [body for body in bodies if carries_key(body, erasure.values_of({"email": EMAIL}))]
+    return [body for body in bodies if carried_key(body, erasure.values_of({"email": EMAIL}))]
 
 
 def sent_ids(world: World) -> set[str]:

@@ -1,0 +1,158 @@
+"""Many erasures cost about as much as one: a scan reads each stored event once, and locks few batches."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from app.crypto import Vault
+from app.delivery import erasure as scanning
+from app.delivery.database_gauges import DatabaseGauges
+from app.delivery.erasure import ErasureScanner, erasure_place
+from app.domain.ids import OrganisationId
+from app.store import erasures
+from tests.pipeline.test_erasing import erase
+from tests.pipeline.world import World, event
+
+PERSONS = 100
+AGE = "amazon_conversions_oldest_erasure_age_seconds"
+
+
+async def scanner(world: World) -> ErasureScanner:
+    """Return the scanner of a worker that has stopped."""
+    erasing = world.work().erasing
+    await world.stop_workers()
+    return erasing
+
+
+async def unfinished(world: World) -> int:
+    (row,) = await world.fetch("SELECT count(*) FROM erasures WHERE finished_at IS NULL")
+    return int(row["count"])
+
+
+async def test_each_erasure_of_many_finds_its_person(world: World) -> None:
+    """Persons in one large batch and in batches of their own, all in one scan."""
+    dst = await world.destination()
+    await world.post(dst, *(event(number) for number in range(PERSONS)))
+    for number in range(PERSONS, PERSONS + 20):
+        await world.post(dst, event(number))
+    world.work()
+    await world.until(dst, delivered=PERSONS + 20)
+    await world.stop_workers()
+    for number in range(0, PERSONS + 20, 2):
+        await erase(world, email=f"person{number}@example.com")
+    erasing = await scanner(world)
+    await erasing.scan()
+    assert await unfinished(world) == 0
+    receipts = await world.fetch("SELECT waiting, dead, delivered, unreadable FROM erasures")
+    assert Counter(tuple(row) for row in receipts) == {(0, 0, 1, 0): PERSONS // 2 + 10}
+    (row,) = await world.fetch("SELECT count(*) FROM exceptions WHERE erased_at IS NOT NULL")
+    assert row["count"] == PERSONS // 2 + 10
+    assert erasing.erased_values(OrganisationId("default")) == {}
+
+
+async def test_a_scan_reads_each_event_once_and_locks_only_batches_with_erased_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of erasures changes neither; another organisation's batches are not decrypted."""
+    await world.fetch("INSERT INTO organisations (id, name) VALUES ('other', 'Other')")
+    mine, foreign = await world.destination(), await world.destination(organisation="other")
+    for number in range(10):
+        await world.post(mine, *(event(10 * number + each) for each in range(10)))
+        await world.post(foreign, event(number), organisation="other")
+    for number in range(PERSONS):
+        await erase(world, email=f"absent{number}@example.com")
+    await erase(world, email="person3@example.com")
+    erasing = await scanner(world)
+    read, opened, locked = Counter[bytes](), list[int](), list[int]()
+    carried, lock, open_bodies = scanning.carried_key, erasures.lock, scanning.open_bodies
+
+    def note_read(body: bytes, values: Any) -> str | None:
+        read[body] += 1
+        return carried(body, values)
+
+    async def note_lock(connection: Any, batch: Any, day: Any) -> Any:
+        locked.append(batch)
+        return await lock(connection, batch, day)
+
+    def note_open(batch: Any, data_key: Any, content: Any, vault: Vault) -> Any:
+        opened.append(batch)
+        return open_bodies(batch, data_key, content, vault)
+
+    monkeypatch.setattr(scanning, "carried_key", note_read)
+    monkeypatch.setattr(scanning.erasures, "lock", note_lock)
+    monkeypatch.setattr(scanning, "open_bodies", note_open)
+    await erasing.scan()
+    assert await unfinished(world) == 0
+    assert len(locked) == 1
+    assert len(opened) == 11  # the batch of the person is read again under its lock
+    assert len(read) == 100
+    assert max(read.values()) <= 2
+
+
+async def test_an_erasure_whose_values_were_read_is_not_decrypted_again(world: World) -> None:
+    """Every lane reads the pending erasures, so that each request would decrypt all earlier ones."""
+    for number in range(5):
+        await erase(world, email=f"person{number}@example.com")
+    erasing = await scanner(world)
+    decrypted: list[str] = []
+    open_ = erasing.vault.open
+
+    def note(sealed: bytes, *, place: str) -> bytes:
+        decrypted.append(place)
+        return open_(sealed, place=place)
+
+    erasing.vault = type("Noting", (), {"open": staticmethod(note)})()  # type: ignore[assignment]
+    async with world.resources.pool.acquire() as connection:
+        await erasing.refresh(connection)
+        first = len(decrypted)
+        await erase(world, email="person9@example.com")
+        assert len(await erasing.refresh(connection)) == 6
+    assert len(decrypted) == first + 1
+    assert decrypted[-1].startswith(erasure_place("era_"))
+
+
+async def test_a_scan_leaves_the_loop_to_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another task computes, the scan rests nine times as long as it computes; alone it does not."""
+
+    rests = list[float]()
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        rests.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(scanning.asyncio, "sleep", note)
+    for _ in range(20):
+        await scanning._give_way(0.002)
+    assert set(rests) == {0}
+
+    async def compute() -> None:
+        while True:
+            step = time.thread_time()
+            while time.thread_time() - step < 0.001:
+                pass
+            await sleep(0)
+
+    other = asyncio.create_task(compute())
+    await sleep(0)
+    rests.clear()
+    await scanning._give_way(0.002)
+    other.cancel()
+    assert rests == [0, pytest.approx(0.018)]
+
+
+async def test_the_age_of_the_oldest_erasure_is_a_gauge(world: World) -> None:
+    """An erasure that no scan finishes is shown nowhere else."""
+    gauges = DatabaseGauges(world.resources.pool, world.resources.telemetry)
+    value = world.resources.telemetry.registry.get_sample_value
+    assert value(AGE) is None
+    await gauges.read()
+    assert value(AGE) == 0
+    await erase(world)
+    await erase(world, email="person4@example.com")
+    await world.fetch("UPDATE erasures SET requested_at = now() - interval '2 hours' WHERE number = 1")
+    await gauges.read()
+    assert value(AGE) == pytest.approx(7200, abs=60)
