@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.store.organisation_scope import prepare_engine, scoped_engine
+from app.store.organisations.scope import prepare_engine, scoped_engine
 from tests.databases import RUNNING, Office, ThrowawayCluster, share_types
 from tests.process_guard import GUARD, ProcessGuard
 

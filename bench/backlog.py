@@ -21,7 +21,8 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.watermarks import Watermarks
 from app.processes.resources import session_settings
 from app.settings import Settings
-from app.store import attempts, batches, counts, lanes, migrate, partitions
+from app.store import attempts, batches, counts, lanes
+from app.store.database import migrate, partitions
 from bench.report import table
 from dev.postgres.cluster import DURABLE, Cluster
 

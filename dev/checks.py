@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.settings import Settings
-from app.store import migrate
+from app.store.database import migrate
 from dev.postgres.cluster import THROWAWAY, Cluster
 
 ROOT = migrate.ROOT

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from app.store.migrate import ROOT
+from app.store.database.migrate import ROOT
 
 VENDORED: Final = ROOT / "app" / "console" / "static" / "VENDORED.md"
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==(\S+?)(?: ; (.+?))? \\$")

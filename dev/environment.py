@@ -101,7 +101,7 @@ def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
     cluster.start()
     try:
         # Imported here, because Alembic is not needed if the database runs.
-        from app.store import migrate
+        from app.store.database import migrate
 
         migrate.upgrade(cluster.url)
         yield with_url(settings, cluster.url)

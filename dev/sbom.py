@@ -22,7 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from app.settings import Settings
-from app.store.migrate import ROOT
+from app.store.database.migrate import ROOT
 from dev.components import LockedPackage, VendoredFile, locked_packages, vendored_files
 
 

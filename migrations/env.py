@@ -1,8 +1,8 @@
 """Run migrations one at a time, each in a separate transaction, with short lock timeouts.
 
 While a migration waits for a table lock, every later query waits behind it. The lock timeout therefore lets
-it fail soon, and `app.store.migrate` tries again. A rolling deploy can start several migrators. They wait for
-each other by an advisory lock.
+it fail soon, and `app.store.database.migrate` tries again. A rolling deploy can start several migrators. They
+wait for each other by an advisory lock.
 
 Revisions are written by hand, because there is no table metadata from which Alembic could generate them.
 """
@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.store.migrate import CONNECT_SECONDS
-from app.store.servers import Servers
+from app.store.database.migrate import CONNECT_SECONDS
+from app.store.database.servers import Servers
 
 TURN = 0x616D7A6D6967  # the advisory lock of migrators: "amzmig" in ASCII
 LIMITS = {

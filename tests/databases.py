@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from app.store.migrate import upgrade
-from app.store.privileges import RoleNames, creation
+from app.store.database.migrate import upgrade
+from app.store.database.privileges import RoleNames, creation
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
 TEMPLATE = "migrated"

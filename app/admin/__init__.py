@@ -3,9 +3,9 @@
 A use case returns a value or raises `Refusal` (`refusals.py`). A use case that takes the context opens its
 own transaction. A use case that takes a connection acts in the transaction of its caller: for example, a
 configuration file is applied in a single transaction.
-`mappings.py` has drafts, `publishing.py` has published versions, and `pinned_names.py` has event names.
-`destination_settings.py` wraps create and change of `destinations.py` in a transaction.
+`mappings/` has drafts, published versions (`mappings/publishing.py`) and pinned event names.
+`destinations/settings.py` wraps create and change of `destinations` in a transaction.
 
 Request bodies are in `inputs.py`. The resources of use cases are in `context.py`. Callers and scopes are in
-`access.py`. Labels and help texts of forms are in `catalog.py`.
+`access/`. Labels and help texts of forms are in `catalog.py`.
 """

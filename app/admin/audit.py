@@ -11,7 +11,7 @@ from app.admin.context import AppContext
 from app.domain.audit_chain import ChainBroken, ChainHead, is_unchanged, verify
 from app.store import audit
 from app.store.audit import AuditEntry, AuditFilter
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 
 _ROWS: Final = 1_000
 

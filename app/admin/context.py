@@ -13,8 +13,8 @@ from typing import ParamSpec, Protocol, TypeVar
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin.access.person_claims import PersonClaims
 from app.admin.computation import ComputationThread
-from app.admin.person_claims import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
@@ -26,9 +26,9 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
-from app.store.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.store.organisation_scope import NONE, PipelinePool, scoped_engine, scoped_pool
+from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")

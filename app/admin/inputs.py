@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.admin.access import Scope
-from app.admin.field_problems import MEMBER_PATH
+from app.admin.mappings.field_problems import MEMBER_PATH
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_TYPES

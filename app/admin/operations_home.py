@@ -8,8 +8,9 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.destination_condition import HOLDS_FOR
-from app.store import destination_health, incidents, outcome_history
-from app.store.destination_health import DestinationListing, PageQuery
+from app.store import incidents, outcome_history
+from app.store.destinations import health
+from app.store.destinations.health import DestinationListing, PageQuery
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 
@@ -37,7 +38,7 @@ async def read_home(
         found, open_incidents = await incidents.most_severe(
             connection, only=caller.only, holds_for=HOLDS_FOR, limit=incident_limit
         )
-        listing = await destination_health.page(connection, query)
+        listing = await health.page(connection, query)
         numbers = [item.number for item in listing.items]
         history = await outcome_history.buckets(connection, numbers, width=query.width, since=query.since)
         monitored_at = await incidents.monitored_at(connection)

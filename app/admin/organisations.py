@@ -17,11 +17,12 @@ from app.admin.ids import new_id
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_version
 from app.domain.ids import OrganisationId
-from app.store import audit, organisation_usage, organisations
+from app.store import audit
 from app.store.audit import AuditAction
-from app.store.organisation_scope import EVERY
-from app.store.organisation_usage import DayUsage
-from app.store.organisations import Organisation, OrganisationLimits
+from app.store.organisations import organisations, usage
+from app.store.organisations.organisations import Organisation, OrganisationLimits
+from app.store.organisations.scope import EVERY
+from app.store.organisations.usage import DayUsage
 
 MAX_USAGE_DAYS = 366
 DESTINATION_RETRY_S = 3600  # a person must delete a destination or raise the limit
@@ -126,7 +127,7 @@ async def organisation_usage_by_day(
         )
     found = await find_organisation(context, organisation)
     async with context.within(found.id).pool.acquire() as connection:
-        return await organisation_usage.by_day(connection, found.id, first, last)
+        return await usage.by_day(connection, found.id, first, last)
 
 
 async def _set_suspended(

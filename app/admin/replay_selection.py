@@ -7,7 +7,8 @@ from app.domain.batch import read_shapes
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.ledger_keys import event_key
-from app.store import PipelineConnection, damage, event_history, ledger, replays
+from app.store import PipelineConnection, event_history, ledger, replays
+from app.store.database import damage
 
 _BATCHES = 200  # of one query
 _MOST_NOT_FOUND = 100  # event ids in a response

@@ -8,9 +8,10 @@ from typing import Final
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Refusal
-from app.store import balance, encryption_key_usage, partitions, system_facts
-from app.store.balance import BalanceResult
-from app.store.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes
+from app.store.database import balance, partitions, system_facts
+from app.store.database.balance import BalanceResult
+from app.store.database.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes
+from app.store.encryption import key_usage
 
 SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
 
@@ -47,7 +48,7 @@ async def read_system(context: AppContext, caller: Caller) -> SystemState:
             lanes=await system_facts.lanes_by_worker(connection),
             waiting=await system_facts.waiting_events(connection),
             clock_offset_s=None if context.clock is None else context.clock.offset,
-            seals=await encryption_key_usage.seals(connection),
+            seals=await key_usage.seals(connection),
             writing_key=context.vault.writes,
             oldest_day=days[0] if days else None,
             days_ahead=await partitions.days_ahead(connection),

@@ -1,8 +1,8 @@
 """The HTTP API: one module per resource, with its routes and its request and response models.
 
-The routes share some modules. `auth.py` authenticates, `secured_route.py` checks scopes, and `errors.py` has
-the only table of status codes. `paging.py`, `etags.py` and `openapi.py` are also shared. `export.py` writes
-CSV and NDJSON, with a column for each member of a response model. `event_models.py` has the models about
-events. The console's exports also use `event_pages.py` and `audit_models.py`. A route calls a use case of
-`app.admin`.
+The routes share some modules. `access/auth.py` authenticates, `access/secured_route.py` checks scopes, and
+`errors.py` has the only table of status codes. `paging.py` and the package `http` are also shared.
+`export.py` writes CSV and NDJSON, with a column for each member of a response model. `event_models.py` has
+the models about events. The console's exports also use `event_pages.py` and `audit_models.py`. A route calls
+a use case of `app.admin`.
 """

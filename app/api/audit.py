@@ -8,10 +8,10 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.audit_models import AuditEntryView, AuditPage, audit_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.audit import AuditFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])

@@ -8,8 +8,8 @@ from pydantic import Field
 from app.admin.access import Caller
 from app.admin.audit import list_audit
 from app.admin.context import AppContext
+from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, number_of, split_page
-from app.api.response_body import ResponseBody
 from app.store.audit import AuditEntry, AuditFilter
 
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.admin.catalog import DestinationType, search
+from app.api.access.secured_route import SecuredRoute, requires
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
-from app.api.secured_route import SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["catalog"])
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from app.admin.field_problems import field_problems, own_sentences
+from app.admin.mappings.field_problems import field_problems, own_sentences
 from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.domain import strict_json
 from app.store.errors import is_unavailable

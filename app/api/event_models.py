@@ -13,8 +13,8 @@ from app.admin.event_records import WarningView
 from app.admin.event_search import FoundEvent
 from app.admin.rejections import RejectionEntry
 from app.api.destinations import RateLimitView
+from app.api.http.response_body import ResponseBody
 from app.api.paging import Page
-from app.api.response_body import ResponseBody
 from app.domain.destination import State
 from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode

@@ -6,16 +6,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.destination_stats import read_filtered_stats, read_stats
+from app.admin.destinations.stats import read_filtered_stats, read_stats
 from app.admin.event_history import read_event_history
 from app.admin.event_list import ListedEvent, list_destination_events
 from app.admin.event_records import EventHistory
 from app.admin.inputs import EventTypeName, Instant, ReasonName
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.event_models import FilteredStatsView, ListedEventsPage, StatsView
 from app.api.event_pages import Dismissed
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 

@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.event_search import REJECTED, FoundEvent
 from app.admin.inputs import REPORT_ONCE, EventTypeName, Instant, ReasonName
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.event_models import FoundEventsPage
 from app.api.event_pages import Dismissed, search_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 

@@ -14,8 +14,9 @@ from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
-from app.admin.field_problems import field_problems
+from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.api.access.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
 from app.api.errors import ErrorBody, malformed_body
 from app.api.event_models import (
     EXAMPLE_EVENT,
@@ -25,10 +26,14 @@ from app.api.event_models import (
     RowsBatch,
     SentEvent,
 )
-from app.api.headers import FirstHeaders
-from app.api.json_response import exact_json
-from app.api.query_parameters import DeclaredParameters, of_keyed_route, refused_parameters, unreadable_target
-from app.api.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
+from app.api.http.headers import FirstHeaders
+from app.api.http.json_response import exact_json
+from app.api.http.query_parameters import (
+    DeclaredParameters,
+    of_keyed_route,
+    refused_parameters,
+    unreadable_target,
+)
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines

@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import Context, SecuredRoute, public
 from app.api.errors import ErrorBody
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, SecuredRoute, public
+from app.api.http.response_body import ResponseBody
 from app.domain.installation import MIN_DAYS_AHEAD
-from app.store import PipelineConnection, driver_of, readiness
-from app.store.clock import DatabaseClock
+from app.store import PipelineConnection, driver_of
+from app.store.database import readiness
+from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.errors import is_unavailable
 from app.telemetry import describe_exception, sqlstate_fields

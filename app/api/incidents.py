@@ -8,13 +8,13 @@ from pydantic import Field
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
+from app.admin.incidents.notification_channels import ChannelStatus
+from app.admin.incidents.notification_channels import list_channels as list_statuses
 from app.admin.inputs import REPORT_ONCE, Instant, RequestBody
-from app.admin.notification_channels import ChannelStatus
-from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.incidents.kinds import Kind, Remedy, Severity
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference

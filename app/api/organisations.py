@@ -23,12 +23,12 @@ from app.admin.organisations import (
     resume_organisation,
     suspend_organisation,
 )
-from app.api.etags import Expected, etag
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.etags import Expected, etag
+from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page, split_page, time_and_id_of
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.organisation_usage import DayUsage
-from app.store.organisations import Organisation, OrganisationLimits
+from app.store.organisations.organisations import Organisation, OrganisationLimits
+from app.store.organisations.usage import DayUsage
 
 router = APIRouter(route_class=SecuredRoute, tags=["organisations"])
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from app.admin.event_search import START, SearchPosition
 from app.admin.inputs import DIGITS
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.response_body import ResponseBody
+from app.api.http.response_body import ResponseBody
 from app.domain.ids import BatchId
 
 Item = TypeVar("Item")

@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.inputs import Instant, ReasonName
 from app.admin.rejections import summarize_rejections
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.event_models import RejectionView
 from app.api.event_pages import RejectionPage, rejection_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.rejection_records import RejectionFilter, RejectionSummary
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])

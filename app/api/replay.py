@@ -9,8 +9,8 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.inputs import Instant, ReasonName, RequestBody
 from app.admin.replay import replay_events
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.response_body import ResponseBody
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 

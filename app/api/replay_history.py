@@ -10,10 +10,10 @@ from pydantic import Field
 from app.admin import replay_progress as use_cases
 from app.admin.access import Scope
 from app.admin.dead_letters import dismiss_dead_letters
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.api.replay import NOT_FOUND, EventSelectionBody
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import replays
 
 _SELECTION = (

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from app.admin.access import Scope
 from app.admin.inputs import RequestBody
 from app.admin.status_callback import StatusCallbackState, read_status_callback, switch_status_callback
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 

@@ -8,7 +8,7 @@ from app.admin.audit import follow_chain
 from app.domain.audit_chain import ChainBroken
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 
 _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 

@@ -29,10 +29,10 @@ from app.commands.postgres_programs import (
 )
 from app.processes.resources import dsn_of
 from app.settings import Settings
-from app.store import backups
-from app.store.backups import SLOT
+from app.store.database import backups
+from app.store.database.backups import SLOT
+from app.store.database.servers import Servers
 from app.store.errors import DRIVER_ERRORS
-from app.store.servers import Servers
 
 STAMP = "%Y%m%dT%H%M%SZ"
 _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory

@@ -8,7 +8,7 @@ from typing import Any
 from app.delivery.balance_check import BalanceCheck, BalanceScope
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store import balance
+from app.store.database import balance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

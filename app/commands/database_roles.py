@@ -11,10 +11,10 @@ from app.commands.failure import CommandFailed
 from app.processes.resources import dsn_of
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from app.store import privileges, schema_revision
-from app.store.privileges import RoleNames
-from app.store.schema_revision import NotMigrated
-from app.store.servers import Servers
+from app.store.database import privileges, schema_revision
+from app.store.database.privileges import RoleNames
+from app.store.database.schema_revision import NotMigrated
+from app.store.database.servers import Servers
 
 PROCESS_ROLES: Final[Sequence[DatabaseRole]] = ("api", "worker", "backup")
 

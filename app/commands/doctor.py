@@ -28,7 +28,7 @@ from app.domain.installation import (
 )
 from app.domain.weak_secrets import is_weak_password
 from app.settings import Settings, weak_key_ids
-from app.store.backups import SLOT
+from app.store.database.backups import SLOT
 from app.store.errors import DRIVER_ERRORS, connection_problem
 
 MIN_POSTGRES_VERSION = 150_000

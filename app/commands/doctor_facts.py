@@ -12,11 +12,13 @@ from app.delivery.due_work import opens_under
 from app.domain.notifications.channels import DeclaredChannel
 from app.processes.resources import connect_as
 from app.settings import Settings
-from app.store import damage, notifications, privileges, schema_revision, secrets
-from app.store.damage import DamagedBatch
-from app.store.deployment import Deployment, read_deployment
+from app.store.database import damage, privileges, schema_revision
+from app.store.database.damage import DamagedBatch
+from app.store.database.deployment import Deployment, read_deployment
+from app.store.encryption import secrets
 from app.store.errors import DRIVER_ERRORS, connection_problem
-from app.store.organisation_scope import sees_every_organisation
+from app.store.incidents import notifications
+from app.store.organisations.scope import sees_every_organisation
 
 CHECKED_BATCHES = 2_000
 

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.actor import actor
+from app.admin.access.actor import actor
+from app.admin.access.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
 from app.admin.inputs import name_problem_code
-from app.admin.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store import destinations, keys
-from app.store.keys import ApiKey
+from app.store.access import keys
+from app.store.access.keys import ApiKey
+from app.store.destinations import destinations
 
 _MAX_LISTED = 10_000
 

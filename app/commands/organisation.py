@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.commands.failure import CommandFailed
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.processes.resources import Resources
-from app.store import organisations
+from app.store.organisations import organisations
 
 
 def add_organisation_argument(parser: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
     """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
-    from app.store.schema_revision import required
+    from app.store.database.schema_revision import required
 
     migrate(settings)
     sys.stdout.write(f"The database is at revision {required()}.\n")
@@ -53,7 +53,7 @@ def migrate(settings: Settings) -> None:
     Raises CommandFailed if one of these roles is missing, or if another session holds a lock for too long.
     """
     from app.commands.database_roles import role_names
-    from app.store import migrate
+    from app.store.database import migrate
 
     try:
         missing = migrate.upgrade(settings.database_for("owner"), roles=role_names(settings))

@@ -13,9 +13,10 @@ from typing import Any
 from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import PipelineConnection, sealed_values
-from app.store.damage import is_damage, name_of, newest_batch
-from app.store.sealed_values import SealedColumn, SealedValue
+from app.store import PipelineConnection
+from app.store.database.damage import is_damage, name_of, newest_batch
+from app.store.encryption import sealed_values
+from app.store.encryption.sealed_values import SealedColumn, SealedValue
 
 _ROWS = 500
 

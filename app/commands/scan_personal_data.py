@@ -13,8 +13,8 @@ from collections import Counter
 from app.domain.personal_data import canary_forms
 from app.processes.resources import dsn_of
 from app.settings import Settings
-from app.store import personal_data
-from app.store.servers import Servers
+from app.store.database.servers import Servers
+from app.store.privacy import personal_data
 
 _SHORTEST = 4
 

@@ -8,12 +8,12 @@ from fractions import Fraction
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as destination_use_cases
-from app.admin import mappings as mapping_use_cases
-from app.admin import publishing
-from app.admin.backtest import comparison, summary
 from app.admin.ids import new_id
-from app.admin.mapping_schema import compile_or_refuse
-from app.admin.mappings import valid_draft
+from app.admin.mappings import drafts as mapping_use_cases
+from app.admin.mappings import publishing
+from app.admin.mappings.backtest import comparison, summary
+from app.admin.mappings.drafts import valid_draft
+from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import Refusal, error_body
 from app.config_as_code.plan import (
     DestinationStep,
@@ -27,8 +27,10 @@ from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
 from app.domain.observed.backtest import Backtest, ComparedMapping
-from app.store import configuration, destinations, mappings
-from app.store.destinations import Destination
+from app.store import mappings
+from app.store.database import configuration
+from app.store.destinations import destinations
+from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.admin.actor import actor
-from app.admin.delivery_control import StoreDeliveryControl
+from app.admin.access.actor import actor
+from app.admin.destinations.delivery_control import StoreDeliveryControl
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
@@ -31,7 +31,8 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import destinations, mappings
+from app.store import mappings
+from app.store.destinations import destinations
 
 DRIFT = 2
 

@@ -8,7 +8,7 @@ import yaml
 
 from app.config_as_code.model import VERSION
 from app.domain.destination import State
-from app.store.destinations import Destination
+from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
 # The order in which people write the members of a mapping.

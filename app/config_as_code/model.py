@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.admin.inputs import NewDestination, RequestBody
-from app.admin.mapping_schema import DOCUMENT_SCHEMA
+from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.domain.mapping.example import EXAMPLE_MAPPING
 
 VERSION = 1

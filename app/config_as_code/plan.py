@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-from app.admin.destination_settings import draft_from
 from app.admin.destinations import draft_of
+from app.admin.destinations.settings import draft_from
 from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
-from app.store.destinations import Destination, DestinationDraft
+from app.store.destinations.destinations import Destination, DestinationDraft
 from app.store.mappings import Document, StoredMapping
 
 Entry: TypeAlias = DesiredState | DesiredMapping

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from app.admin.field_problems import OWN_WORDS, request_path
 from app.admin.inputs import name_problem_code
+from app.admin.mappings.field_problems import OWN_WORDS, request_path
 from app.config_as_code.model import DesiredDestination, File, MappingMembers
 
 MAX_CHARACTERS = 10 * 1024 * 1024

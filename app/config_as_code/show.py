@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.admin.backtest import summary
+from app.admin.mappings.backtest import summary
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
 from app.config_as_code.read import InvalidFile
 from app.domain.mapping.diff import Difference

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.fixed_documents import fixed_document
-from app.api.secured_route import Context, public
+from app.api.access.secured_route import Context, public
+from app.api.http.fixed_documents import fixed_document
 from app.console import pages
-from app.console.secured_page import SecuredPage
+from app.console.access.secured_page import SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.context import AppContext
-from app.console.sessions import is_secure
+from app.console.access.sessions import is_secure
 from app.console.wording import events
 
 _COOKIE: Final = "console_done"

@@ -9,15 +9,15 @@ from app.admin.access import Scope
 from app.admin.event_list import mapping_names
 from app.admin.failures import list_failures
 from app.admin.rejections import list_rejections, summarize_rejections
+from app.api.access.secured_route import requires
 from app.api.event_models import RejectionView
 from app.api.event_pages import rejection_page
 from app.api.export import export
 from app.api.paging import Cursor, record_id_of, split_page
-from app.api.secured_route import requires
 from app.console import pages
-from app.console.destination import PAGE, content_of
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.destinations.page import PAGE, content_of
 from app.console.event_filter import Events, FileFormat
-from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage
 from app.console.wording import EVENT_STATUSES, number
 from app.console.wording import events as event_count
 from app.domain.outcomes.reasons import REASONS

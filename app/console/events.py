@@ -13,23 +13,23 @@ from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
 from app.admin.event_records import EventHistory
 from app.admin.event_search import REJECTED, FoundEvent, search_events
-from app.admin.mappings import find_mapping
-from app.admin.payload_shape import payload_shape
+from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
 from app.api.event_pages import search_page
 from app.api.export import export
 from app.api.paging import Cursor, cursor_of, search_position_of
-from app.api.secured_route import requires
 from app.console import event_timeline, pages
-from app.console.destination import PAGE, content_of, diagnosis_of
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.destinations.page import PAGE, content_of, diagnosis_of
 from app.console.event_filter import Events, FileFormat
-from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
 from app.console.wording import EVENT_STATUSES, person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import FINAL
 from app.store import audit
-from app.store.destinations import Destination
+from app.store.destinations.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
+from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
 from app.admin.refusals import FieldProblem, Refusal
 from app.api.errors import status_of
 

@@ -12,14 +12,14 @@ from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.incidents import acknowledge_incident
 from app.admin.operations_home import read_home
-from app.api.secured_route import requires
+from app.api.access.secured_route import requires
 from app.console import confirmations, home_view, pages
-from app.console.destination import sign_in_origin
-from app.console.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.destinations.page import sign_in_origin
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, time_range
 from app.domain.destination import Region
 from app.domain.incidents.destination_condition import Condition
-from app.store.destination_health import PageQuery, Sort
+from app.store.destinations.health import PageQuery, Sort
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
-from app.console.incident_view import TONES, consequences_sentence
-from app.console.sparkline import condensed, line
+from app.console.destinations.sparkline import condensed, line
+from app.console.incidents.view import TONES, consequences_sentence
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number, state_key
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.causes import ACCESS, OPERATOR, advice
 from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
-from app.store.destination_health import ListedDestination, Sort
+from app.store.destinations.health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 

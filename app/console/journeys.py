@@ -5,10 +5,10 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.journey_figures import read_journey_figures
-from app.api.secured_route import requires
+from app.api.access.secured_route import requires
 from app.console import pages
-from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.destinations.page import PAGE, content_of
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.wording import number
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.admin.access import Scope
-from app.admin.roles import roles_with
-from app.console.sessions import Visitor
+from app.admin.access.roles import roles_with
+from app.console.access.sessions import Visitor
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from app.admin import organisations
 from app.admin.access import Scope
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
 from app.api.paging import Cursor, split_page, time_and_id_of
-from app.api.secured_route import requires
-from app.console import confirmations, form_view, pages, sessions
-from app.console.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console import confirmations, form_view, pages
+from app.console.access import sessions
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

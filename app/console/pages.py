@@ -12,11 +12,11 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin.refusals import Problem, error_body
 from app.api.errors import error_response, status_of
-from app.api.negotiation import wants
+from app.api.http.negotiation import wants
 from app.console import assets, confirmations
+from app.console.access.sessions import Visitor
 from app.console.form_view import of_fields
 from app.console.navigation import navigation_of
-from app.console.sessions import Visitor
 from app.console.wording import amazon_message
 
 _TEMPLATES = Environment(

@@ -20,17 +20,24 @@ from app.admin.event_list import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replay import replay_events
 from app.admin.replay_progress import find_replay, list_replays
+from app.api.access.secured_route import requires
 from app.api.paging import Cursor, number_of, split_page
-from app.api.secured_route import requires
 from app.console import confirmations, pages
-from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentDestination, CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+)
+from app.console.destinations.page import PAGE, content_of
 from app.console.time_range import PARAMETER, RangeName, time_range
 from app.console.wording import STATUSES, age, event_type_label, number, person
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store import audit
-from app.store.destinations import Destination
+from app.store.destinations.destinations import Destination
 from app.store.replays import ReplayProgress
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)

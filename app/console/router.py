@@ -4,47 +4,33 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import Context, public
 from app.api.errors import catch_all
-from app.api.query_parameters import ignores_unknown_parameters
-from app.api.secured_route import Context, public
+from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import (
-    activate,
     api_reference,
     audit,
-    consent_records,
-    copies,
-    create_destination,
-    destination,
     errors,
-    event_names,
-    event_schema,
     events,
-    hash_tester,
     home,
     incidents,
     journeys,
-    keys,
     live_updates,
-    mapping_editor,
-    mapping_versions,
     mappings,
-    notifications,
     organisations,
-    people_sign_in,
-    preflight,
     privacy,
-    publish,
     replay,
     search,
-    session_list,
-    sessions,
-    settings,
-    sign_in,
     static_files,
     system,
     tail,
 )
-from app.console.secured_page import SecuredPage
+from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
+from app.console.access.secured_page import SecuredPage
+from app.console.destinations import activate, copies, create, event_schema, page, preflight, settings
+from app.console.incidents import notifications
+from app.console.mappings import editor, event_names, publish, versions
+from app.console.privacy import consent_records, hash_tester
 
 ROUTERS: tuple[APIRouter, ...] = (
     api_reference.router,
@@ -52,15 +38,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     people_sign_in.router,
     home.router,
-    create_destination.router,
-    destination.router,
+    create.router,
+    page.router,
     live_updates.router,
     preflight.router,
     event_schema.router,
     mappings.router,
-    mapping_editor.router,
+    editor.router,
     publish.router,
-    mapping_versions.router,
+    versions.router,
     copies.router,
     activate.router,
     events.router,

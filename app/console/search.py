@@ -9,11 +9,11 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.event_search import FoundEvent, SearchPage, destination_names, search_events
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
 from app.api.paging import Cursor, cursor_of, search_position_of
-from app.api.secured_route import requires
 from app.console import pages
+from app.console.access.secured_page import CurrentVisit, SecuredPage
 from app.console.event_filter import Events
-from app.console.secured_page import CurrentVisit, SecuredPage
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 

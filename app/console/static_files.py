@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.secured_route import public
+from app.api.access.secured_route import public
+from app.console.access.secured_page import SecuredPage
 from app.console.assets import ASSETS, compressed
-from app.console.secured_page import SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

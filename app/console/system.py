@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.system import read_system
-from app.api.secured_route import requires
+from app.api.access.secured_route import requires
 from app.console import pages, system_view
-from app.console.secured_page import CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentVisit, SecuredPage
 from app.telemetry import VERSION
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.event_search import destination_names, search_events
 from app.admin.refusals import Refusal
-from app.api.secured_route import requires
+from app.api.access.secured_route import requires
 from app.console import pages
+from app.console.access.secured_page import CurrentVisit, SecuredPage, Visit, polled
 from app.console.event_filter import EventParameters, Events
 from app.console.live_updates import Panel, streamed
 from app.console.search import MOST_LISTED
-from app.console.secured_page import CurrentVisit, SecuredPage, Visit, polled
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 

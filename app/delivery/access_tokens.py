@@ -14,8 +14,8 @@ from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
 from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
-from app.store import token_leases
-from app.store.token_leases import access_place, refresh_place
+from app.store.destinations import token_leases
+from app.store.destinations.token_leases import access_place, refresh_place
 from app.telemetry import Telemetry
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)

@@ -17,7 +17,7 @@ from app.delivery.request_content import Claim, RequestContent, Selection
 from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
 from app.domain.pacing.fair_queueing import WorkKind
 from app.store import PipelineConnection, lanes
-from app.store.damage import is_damage
+from app.store.database.damage import is_damage
 from app.store.errors import is_transient
 from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 

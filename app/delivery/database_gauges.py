@@ -14,9 +14,11 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
-from app.store import backups, balance, erasures, transactions, waiting_events
-from app.store.backups import BackupState
+from app.store import transactions, waiting_events
+from app.store.database import backups, balance
+from app.store.database.backups import BackupState
 from app.store.errors import DRIVER_ERRORS
+from app.store.privacy import erasures
 from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
 

@@ -32,8 +32,8 @@ from app.domain.outcomes.settle import Deferred, PerItem, RetryAll, RetryPolicy,
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.store import PipelineConnection, attempts, lanes
-from app.store.clock import DatabaseClock
 from app.store.counts import CountDelta
+from app.store.database.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 

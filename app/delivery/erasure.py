@@ -22,9 +22,11 @@ from app.domain import batch as packing
 from app.domain.erasure import carried_key
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.store import PipelineConnection, batches, callbacks, counts, erasures, job_leases
+from app.store import PipelineConnection, batches, callbacks, counts
+from app.store.database import job_leases
+from app.store.database.job_leases import Job
 from app.store.errors import is_transient
-from app.store.job_leases import Job
+from app.store.privacy import erasures
 from app.telemetry import Telemetry, describe_exception
 
 _PAGE = 1_000  # batches whose ids are read in one statement

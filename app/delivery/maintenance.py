@@ -20,11 +20,11 @@ from app.store import (
     counts,
     exceptions,
     journey_figures,
-    partitions,
     rejection_records,
     transactions,
 )
-from app.store.damage import is_damage
+from app.store.database import partitions
+from app.store.database.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
 _FOLD_LIMIT = 1_000  # journey nodes per statement

@@ -11,7 +11,7 @@ import asyncpg
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.settle import RetryPolicy
-from app.store import notifications
+from app.store.incidents import notifications
 from app.telemetry import Telemetry
 
 LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a delivery

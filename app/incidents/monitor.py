@@ -34,16 +34,10 @@ from app.domain.incidents.machine import (
 from app.domain.notifications.channels import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
-from app.store import (
-    PipelineConnection,
-    incidents,
-    intake_facts,
-    job_leases,
-    notifications,
-    outcome_history,
-)
-from app.store.incidents import StoredIncident
-from app.store.job_leases import Job
+from app.store import PipelineConnection, incidents, outcome_history
+from app.store.database import job_leases
+from app.store.database.job_leases import Job
+from app.store.incidents import StoredIncident, intake_facts, notifications
 from app.telemetry import Telemetry
 
 # The lease of the monitor. Postgres ends the session of a frozen process after the same time.

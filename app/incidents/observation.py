@@ -12,9 +12,11 @@ from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection, incident_facts, intake_facts, notifications, transactions
-from app.store.incident_facts import WatchedDestination
-from app.store.intake_facts import VolumeFacts
+from app.store import PipelineConnection, transactions
+from app.store.incidents import facts as incident_facts
+from app.store.incidents import intake_facts, notifications
+from app.store.incidents.facts import WatchedDestination
+from app.store.incidents.intake_facts import VolumeFacts
 
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change

@@ -19,8 +19,8 @@ from app.domain.notifications.policy import (
     due_message,
 )
 from app.incidents.observation import Observation, ObservedDestination
-from app.store import PipelineConnection, incidents, notifications
-from app.store.incidents import StoredIncident
+from app.store import PipelineConnection, incidents
+from app.store.incidents import StoredIncident, notifications
 
 # Incidents of delays send no message for this time after the end of the problem that explains them.
 _SILENT_AFTERWARDS: Final = timedelta(minutes=5)

@@ -21,7 +21,7 @@ from app.domain.ids import (
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.document import compile_mapping
 from app.store import PipelineConnection
-from app.store import cached_destinations as store
+from app.store.destinations import cache as store
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,9 @@ from app.ingest.dedup import (
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_nodes import JourneyNodes
 from app.ingest.pending_request import PendingRequest
-from app.store import (
-    PipelineConnection,
-    batches,
-    cached_destinations,
-    counts,
-    event_attempts,
-    journey_figures,
-    ledger,
-)
+from app.store import PipelineConnection, batches, counts, event_attempts, journey_figures, ledger
 from app.store import flush as flush_store
+from app.store.destinations import cache
 
 _RESERVED_IDS = 256  # batch ids that a session reserves at a time
 
@@ -161,7 +154,7 @@ class FlushWriter:
         """Read the pinned names that the cache does not have."""
         types = {type_ for _, candidate in flush.candidates() if (type_ := unpinned_type(candidate))}
         if types:
-            flush.pinned_names = await cached_destinations.pinned_names(connection, types)
+            flush.pinned_names = await cache.pinned_names(connection, types)
 
     async def _pin_names(
         self, connection: PipelineConnection, flush: Flush, accepted: Sequence[_BatchMember]
@@ -174,7 +167,7 @@ class FlushWriter:
         }
         if not names:
             return
-        if await cached_destinations.pin_names(connection, names) != names:
+        if await cache.pin_names(connection, names) != names:
             # Another flush pinned another name meanwhile. The transaction starts again and reads it.
             raise asyncpg.SerializationError("An event name was pinned concurrently.")
         flush.pinned_names |= names

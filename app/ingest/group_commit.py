@@ -15,7 +15,7 @@ from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import PipelineConnection
-from app.store.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 

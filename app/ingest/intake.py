@@ -27,7 +27,7 @@ from app.ingest.pending_request import (
     SenderAccess,
 )
 from app.ingest.rejection_recorder import RejectionRecorder
-from app.store.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 

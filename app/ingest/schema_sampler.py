@@ -27,7 +27,8 @@ from app.domain.outcomes.reasons import JourneyCode
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.pending_request import DedupResult, RequestResults
-from app.store import PipelineConnection, schema_samples, transactions
+from app.store import PipelineConnection, transactions
+from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 

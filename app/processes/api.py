@@ -13,12 +13,12 @@ from functools import partial
 import uvloop
 from fastapi import FastAPI
 
+from app.admin.access.person_claims import PersonClaims
 from app.admin.context import AppContext
-from app.admin.delivery_control import StoreDeliveryControl
-from app.admin.person_claims import PersonClaims
+from app.admin.destinations.delivery_control import StoreDeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.api.organisation_cache import OrganisationCache
+from app.api.access.organisation_cache import OrganisationCache
 from app.api.recent_rows import keep_fresh
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
@@ -41,7 +41,7 @@ from app.server.connection_eviction import allowed_connections
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
-from app.store.organisation_scope import NONE
+from app.store.organisations.scope import NONE
 from app.telemetry import configure_logging
 
 POOL_SIZE = 6

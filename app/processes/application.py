@@ -12,38 +12,31 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.context import AppContext
 from app.api import (
-    advertisers,
     audit,
     catalog,
-    consent_records,
     destinations,
-    erasures,
     errors,
     event_reports,
-    event_schema,
     event_search,
     events,
-    hashing,
     health,
     incidents,
-    keys,
     mappings,
-    oauth,
-    openapi,
     organisations,
-    preflight,
-    preview,
     rejections,
     replay,
     replay_history,
-    sessions,
     status_callback,
-    suggestions,
 )
-from app.api.auth import KeyRing
+from app.api.access import keys, sessions
+from app.api.access.auth import KeyRing
+from app.api.access.organisation_cache import OrganisationCache
+from app.api.destinations import event_schema, oauth, preflight
 from app.api.health import API, MetricsText, Readiness
+from app.api.http import openapi
+from app.api.mappings import advertisers, preview, suggestions
 from app.api.match_quality import hashes, match_keys
-from app.api.organisation_cache import OrganisationCache
+from app.api.privacy import consent_records, erasures, hashing
 from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
@@ -51,7 +44,7 @@ from app.server.fast_events import EventsEndpoint
 from app.server.head_requests import HeadRequests
 from app.server.middleware import RequestMiddleware
 from app.server.request_head import PATH
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 from app.telemetry import VERSION
 
 TITLE = "Amazon Conversions destination"

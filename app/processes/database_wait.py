@@ -17,9 +17,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from app.store.database.keepalive import servers_of
+from app.store.database.schema_revision import NotMigrated
 from app.store.errors import connection_problem
-from app.store.keepalive import servers_of
-from app.store.schema_revision import NotMigrated
 
 Result = TypeVar("Result")
 _REPORT_EVERY_S: Final = 30.0

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from app.delivery.database_gauges import DatabaseGauges
 from app.processes.resources import Resources
 from app.settings import SettingsError
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 
 
 @asynccontextmanager

@@ -26,19 +26,15 @@ from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
-from app.store import (
-    counts,
-    encryption_key_usage,
-    keepalive,
-    organisation_scope,
-    schema_revision,
-    transactions,
-)
-from app.store import secrets as stored_secrets
-from app.store.clock import DatabaseClock
+from app.store import counts, transactions
+from app.store.database import keepalive, schema_revision
+from app.store.database.clock import DatabaseClock
+from app.store.database.servers import Servers
 from app.store.database_results import DatabaseResults
-from app.store.organisation_scope import EVERY, NONE
-from app.store.servers import Servers
+from app.store.encryption import key_usage
+from app.store.encryption import secrets as stored_secrets
+from app.store.organisations import scope
+from app.store.organisations.scope import EVERY, NONE
 from app.telemetry import VERSION, Telemetry, configure_logging
 
 if TYPE_CHECKING:
@@ -109,7 +105,7 @@ class Resources:
             hide_parameters=True,
         )
 
-        organisation_scope.prepare_engine(engine)
+        scope.prepare_engine(engine)
 
         @event.listens_for(engine.sync_engine, "handle_error")
         def _count(context: "ExceptionContext") -> None:
@@ -122,7 +118,7 @@ class Resources:
 
         Ingest and delivery do not use it.
         """
-        return organisation_scope.scoped_engine(self._engine, organisation)
+        return scope.scoped_engine(self._engine, organisation)
 
     async def close_engine(self) -> None:
         """Close the engine if it was created."""
@@ -266,7 +262,7 @@ async def _open_pool(
         async with pool.acquire() as connection, connection.transaction():
             await schema_revision.require(connection)
             pepper = await _pepper(connection, vault)
-            await encryption_key_usage.note(connection, vault.writes)
+            await key_usage.note(connection, vault.writes)
             return pool, pepper
     except CannotDecrypt as problem:
         pool.terminate()
@@ -307,7 +303,7 @@ def session_settings(
         "synchronous_commit": "on",
         # After a lock, a statement must see the rows that other transactions wrote before the lock.
         "default_transaction_isolation": "read committed",
-        organisation_scope.SETTING: organisation,
+        scope.SETTING: organisation,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",

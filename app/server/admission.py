@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.admin.access import Caller
 from app.admin.refusals import ErrorCode, Problem
-from app.api.headers import RawHeaders, first_headers
+from app.api.http.headers import RawHeaders, first_headers
 from app.domain.admission import (
     MEMORY_PER_COST,
     POST_COST,

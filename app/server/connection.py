@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
-from app.api.headers import FirstHeaders, first_headers
+from app.api.http.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
 from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit

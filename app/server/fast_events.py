@@ -18,11 +18,11 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api import events
-from app.api.auth import KeyRing
+from app.api.access.auth import KeyRing
+from app.api.access.organisation_cache import OrganisationCache
+from app.api.access.secured_route import acting_in, authorize, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
-from app.api.headers import FirstHeaders, first_headers
-from app.api.organisation_cache import OrganisationCache
-from app.api.secured_route import acting_in, authorize, scopes_of
+from app.api.http.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace

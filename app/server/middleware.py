@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import error_response, problem_of
-from app.api.headers import FirstHeaders, first_headers
-from app.api.query_parameters import unreadable_target
+from app.api.http.headers import FirstHeaders, first_headers
+from app.api.http.query_parameters import unreadable_target
 from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit

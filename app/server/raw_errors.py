@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from app.admin.refusals import Problem, error_body
 from app.api.errors import status_of
-from app.api.headers import FirstHeaders, RawHeaders
+from app.api.http.headers import FirstHeaders, RawHeaders
 from app.domain.admission import ShedReason
 from app.server.admission import shed_problem
 from app.server.middleware import FIXED_HEADERS, request_id_of

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.api.headers import FirstHeaders
+from app.api.http.headers import FirstHeaders
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB

@@ -1,4 +1,4 @@
-"""All SQL, one file per stored noun. Functions take a connection and never commit.
+"""All SQL, one file or folder per stored noun. Functions take a connection and never commit.
 
 Two kinds of connection (ADR 0003):
 

@@ -12,7 +12,8 @@ import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, damage
+from app.store import PipelineConnection
+from app.store.database import damage
 
 LIVE, LOW = 0, 2  # queues; LOW has replays and low-priority events: at most a fifth of a lane's requests
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, damage
+from app.store import PipelineConnection
+from app.store.database import damage
 from app.store.rows import read_row
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import WorkKind
-from app.store import PipelineConnection, damage, transactions
+from app.store import PipelineConnection, transactions
+from app.store.database import damage
 
 
 def heads(destination: str, *, since_live: str = "'-infinity'", since_replay: str = "'-infinity'") -> str:

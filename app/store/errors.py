@@ -9,7 +9,7 @@ import traceback
 
 import asyncpg
 
-from app.store.schema_revision import NotMigrated
+from app.store.database.schema_revision import NotMigrated
 
 # Every error that asyncpg raises when it cannot carry out a statement. It raises InternalClientError when the
 # server ended the session between two statements.
@@ -23,7 +23,7 @@ _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
 # SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
 _REFUSED = ("08", "28", "3D", "53", "57P")
 # The modules that open connections.
-_DRIVERS = ("asyncpg.", "app.store.servers")
+_DRIVERS = ("asyncpg.", "app.store.database.servers")
 # asyncpg's messages for a connection whose session has ended, outside a pool and in a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 

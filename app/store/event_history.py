@@ -9,8 +9,9 @@ from asyncpg import Record
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import PipelineConnection, damage
-from app.store.partitions import STORED
+from app.store import PipelineConnection
+from app.store.database import damage
+from app.store.database.partitions import STORED
 from app.store.rows import MAX_BIGINT, read_row
 
 

@@ -8,8 +8,8 @@ from asyncpg import Record
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
+from app.store.database.partitions import STORED
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
-from app.store.partitions import STORED
 from app.store.rows import MAX_BIGINT, read_row
 
 # Up to this number, each destination is read by an index. For more, the newest batches are scanned.

@@ -21,8 +21,8 @@ import asyncpg
 from app.domain.ids import DestinationId, DestinationNumber
 from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
-from app.store.cached_destinations import CACHED_VERSION
-from app.store.partitions import FLUSH_LOCK
+from app.store.database.partitions import FLUSH_LOCK
+from app.store.destinations.cache import CACHED_VERSION
 
 # The parameters of the statement of `append`, in order. They are also the first parameters of the function.
 _APPEND_PARAMETERS: Final = {

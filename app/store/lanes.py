@@ -16,7 +16,8 @@ from typing import Any
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
-from app.store import PipelineConnection, damage, due_heads, silent_sessions
+from app.store import PipelineConnection, due_heads
+from app.store.database import damage, silent_sessions
 from app.store.due_heads import IS_LIMITING, PROBE_DUE
 from app.store.errors import DRIVER_ERRORS
 from app.store.rows import read_row

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from app.api.body_examples import BODY_EXAMPLES
+from app.api.http.body_examples import BODY_EXAMPLES
 from tests.edge.hostile_inputs import Target, event
 from tests.edge.service import Service
 

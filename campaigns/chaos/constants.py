@@ -56,7 +56,7 @@ class Constant:
 CONSTANTS: Mapping[str, Constant] = {
     "lease_s": Constant("app/domain/pacing/lane_limits.py", "lease", ()),
     "request_deadline_s": Constant("app/domain/pacing/lane_limits.py", "request", (2.0, 3.0, 4.0)),
-    "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", ()),
+    "statement_deadline_s": Constant("app/store/database/keepalive.py", "COMMAND_TIMEOUT_S", ()),
     "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
     "single_queue_cache_s": Constant("app/delivery/lane.py", "POLL_CACHE_S", (0.0, 0.05, 0.5, 2.0)),

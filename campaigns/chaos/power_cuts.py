@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.store import migrate
+from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos.stage import POSTGRES, ROOT
 from dev.postgres.cluster import Cluster

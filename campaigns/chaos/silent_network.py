@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app.processes.resources import session_settings
-from app.store import keepalive
+from app.store.database import keepalive
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos.stage import POSTGRES
 from dev.postgres.cluster import Cluster

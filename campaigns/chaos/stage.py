@@ -24,7 +24,7 @@ import asyncpg
 import httpx
 
 from app.processes import parent_watch
-from app.store import migrate
+from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos import constants
 from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError

@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 
 from app.domain.installation import MAX_RETAINED_BYTES
-from app.store.backups import SLOT
+from app.store.database.backups import SLOT
 from dev.drills.load import Load
 from dev.drills.monitoring import Monitoring
 from dev.drills.stage import Stage

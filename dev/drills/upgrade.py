@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 
 from app.settings import ROOT
-from app.store import schema_revision
+from app.store.database import schema_revision
 from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 

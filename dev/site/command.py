@@ -10,7 +10,7 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
 from app.settings import Settings
-from app.store.migrate import ROOT
+from app.store.database.migrate import ROOT
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from app.processes.application import api_description
-from app.store.migrate import ROOT
+from app.store.database.migrate import ROOT
 from dev.site import api_reference, markdown, navigation
 
 _REFERENCE = "reference/"

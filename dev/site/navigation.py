@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.store.migrate import ROOT
+from app.store.database.migrate import ROOT
 
 DOCS: Final = ROOT / "docs"
 PROJECT: Final = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "THIRD_PARTY_NOTICES.md")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.store.organisation_scope import prepare_engine
+from app.store.organisations.scope import prepare_engine
 from tests.api.world import World, make_world
 from tests.databases import ROLES, acting_as
 

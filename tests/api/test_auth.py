@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from app.admin.keys import new_key
+from app.admin.access.keys import new_key
 from app.telemetry import JsonLines
 from tests.api.world import BOOTSTRAP, World, cache_queries, statements_of
 

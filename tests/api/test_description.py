@@ -9,12 +9,12 @@ import httpx
 import jsonschema
 import pytest
 
-from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
-from app.admin.mapping_schema import DOCUMENT_SCHEMA
+from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
+from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import ErrorCode
+from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.errors import STATUSES
-from app.api.openapi import RETURNS_ETAG
-from app.api.secured_route import SecuredRoute, scopes_of
+from app.api.http.openapi import RETURNS_ETAG
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
@@ -60,7 +60,7 @@ VERBS = {
     "Switch",
     "Test",
 }
-MODULES = sorted((Path(__file__).parents[2] / "app" / "api").glob("*.py"))
+MODULES = sorted((Path(__file__).parents[2] / "app" / "api").rglob("*.py"))
 ROUTES = [
     (method, route.path_format, route)
     for router in ROUTERS

@@ -13,7 +13,7 @@ from app.admin.access import Caller, Scope
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, error_body
 from app.api.errors import STATUSES, error_response, status_of
 from app.api.events import accept_events
-from app.api.openapi import routes_of
+from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.ids import KeyId
 from app.ingest.pending_request import NotStored

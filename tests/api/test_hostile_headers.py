@@ -6,8 +6,8 @@ import re
 import asyncpg
 import pytest
 
-from app.api.headers import address_parts
-from app.api.query_parameters import parameters_of
+from app.api.http.headers import address_parts
+from app.api.http.query_parameters import parameters_of
 from tests.api.test_queries import application_of, routes, signed_in
 from tests.api.world import BOOTSTRAP, World
 

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.api.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
+from app.api.access.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
 from app.domain.ids import OrganisationId
-from app.store.organisation_scope import EVERY, SETTING
+from app.store.organisations.scope import EVERY, SETTING
 
 ACME = OrganisationId("default")
 LIMIT = 100

@@ -16,10 +16,10 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from app.api.secured_route import SecuredRoute, scopes_of
-from app.console.secured_page import SecuredPage
+from app.api.access.secured_route import SecuredRoute, scopes_of
+from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
-from app.store.organisation_scope import SETTING
+from app.store.organisations.scope import SETTING
 from tests.api.test_matrix import routes_of
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
 from tests.api.world import STREAMS, World

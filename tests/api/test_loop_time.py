@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from app.console import pages
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
-from app.store.schema_samples import RING
+from app.store.destinations.schema_samples import RING
 from tests.api.test_matrix import routes_of
 from tests.api.world import STREAMS
 from tests.console.showcase import MAPPING

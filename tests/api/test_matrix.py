@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 
 from app.admin.access import Scope
-from app.api.secured_route import SecuredRoute, scopes_of
-from app.console.secured_page import SecuredPage
+from app.api.access.secured_route import SecuredRoute, scopes_of
+from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from tests.api.world import DESTINATION, EVENT, MAPPING, PUBLIC, World
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.store.token_leases import access_place, refresh_place
+from app.store.destinations.token_leases import access_place, refresh_place
 from tests.api.world import ACCESS, PUBLIC, REFRESH, World
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.admin.preflight import ENTITY_HINT, PreflightFacts, run_preflight
+from app.admin.destinations.preflight import ENTITY_HINT, PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import Region, State
-from app.store.amazon_accounts import AmazonAccount, Confirmation
-from app.store.destinations import ConfiguredRate, Destination
+from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
+from app.store.destinations.destinations import ConfiguredRate, Destination
 from tests.api.world import World
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)

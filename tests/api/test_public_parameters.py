@@ -9,8 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from app.api.secured_route import scopes_of
-from app.console.people_sign_in import _PLACE, _Pending
+from app.api.access.secured_route import scopes_of
+from app.console.access.people_sign_in import _PLACE, _Pending
 from app.oidc_client import Logout, OidcClient, OidcFailure
 from tests.api.test_matrix import routes_of
 from tests.api.test_queries import application_of

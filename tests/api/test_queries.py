@@ -13,9 +13,14 @@ import pytest
 from fastapi import Query
 from starlette.routing import Route
 
-from app.api.query_parameters import DeclaredParameters, parameters_of, refused_parameters, without_blanks
-from app.api.secured_route import SecuredRoute, public
-from app.console.secured_page import SecuredPage
+from app.api.access.secured_route import SecuredRoute, public
+from app.api.http.query_parameters import (
+    DeclaredParameters,
+    parameters_of,
+    refused_parameters,
+    without_blanks,
+)
+from app.console.access.secured_page import SecuredPage
 from tests.api.test_matrix import routes_of
 from tests.api.world import BOOTSTRAP, STREAMS, World
 

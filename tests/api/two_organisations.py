@@ -13,16 +13,17 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin.access import Scope
-from app.admin.erasure import request_erasure
-from app.console.sessions import csrf_of
+from app.admin.privacy.erasure import request_erasure
+from app.console.access.sessions import csrf_of
 from app.domain.event_query import EventQuery
 from app.domain.ids import OrganisationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
 from app.domain.outcomes.status import Status
-from app.store import counts, incidents, journey_figures, notifications, rejection_records, replays
-from app.store.organisation_scope import EVERY, SETTING, ScopedPool, prepare_engine
+from app.store import counts, incidents, journey_figures, rejection_records, replays
+from app.store.incidents import notifications
+from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine
 from app.store.rejection_records import NewRejection
 from tests.api.test_matrix import BODIES
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, World, make_world

@@ -17,7 +17,7 @@ import pytest
 from app.commands.backup import delete_old, make_way
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
-from app.store.backups import SLOT
+from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
 
 pytestmark = pytest.mark.process

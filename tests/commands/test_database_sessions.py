@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from app.processes.resources import open_resources
-from app.store import keepalive
-from app.store.organisation_scope import EVERY
-from app.store.servers import Servers
+from app.store.database import keepalive
+from app.store.database.servers import Servers
+from app.store.organisations.scope import EVERY
 from tests.pipeline.tcp_proxy import Proxy
 from tests.pipeline.world import settings_of
 

@@ -13,11 +13,12 @@ from pydantic import SecretStr
 from app.commands.doctor import Grade, examine
 from app.commands.doctor_facts import Facts
 from app.settings import Settings
-from app.store import encryption_key_usage, schema_revision
-from app.store.backups import SLOT, BackupState
-from app.store.balance import BalanceResult, finish
-from app.store.deployment import Deployment, read_deployment
-from app.store.partitions import create_ahead
+from app.store.database import schema_revision
+from app.store.database.backups import SLOT, BackupState
+from app.store.database.balance import BalanceResult, finish
+from app.store.database.deployment import Deployment, read_deployment
+from app.store.database.partitions import create_ahead
+from app.store.encryption import key_usage
 
 
 def checked(*, imbalance: int = 0, hours: int = 0) -> BalanceResult:
@@ -218,10 +219,10 @@ async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(datab
     """A key that comes later counts from the oldest batch that is still stored."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
-        await encryption_key_usage.note(connection, "first")
+        await key_usage.note(connection, "first")
         await connection.execute("SELECT setval('batch_ids', 5000)")
-        await encryption_key_usage.note(connection, "first")
-        await encryption_key_usage.note(connection, "second")
+        await key_usage.note(connection, "first")
+        await key_usage.note(connection, "second")
         await connection.execute("SELECT setval('batch_ids', 5007)")
         facts = await read_deployment(connection)
     finally:

@@ -25,8 +25,8 @@ import pytest
 from app import cli
 from app.crypto import Vault
 from app.settings import Settings, named_keys
-from app.store import backups, balance, migrate, privileges
-from app.store.secrets import keep_first
+from app.store.database import backups, balance, migrate, privileges
+from app.store.encryption.secrets import keep_first
 from dev.drills.failover import Standby
 from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
 from dev.postgres.postmaster import free_port

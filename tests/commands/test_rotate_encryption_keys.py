@@ -11,8 +11,8 @@ from app.commands.rotate_encryption_keys import rotate
 from app.crypto import NamedKey, Vault
 from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
-from app.store import sealed_values
-from app.store.deployment import read_deployment
+from app.store.database.deployment import read_deployment
+from app.store.encryption import sealed_values
 
 OLD, NEW, LOST = (NamedKey(name, name.encode()[:1] * 32) for name in ("old", "new", "lost"))
 

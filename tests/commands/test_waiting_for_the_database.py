@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from app.processes import database_wait
-from app.store import schema_revision
-from app.store.migrate import configured, upgrade
+from app.store.database import schema_revision
+from app.store.database.migrate import configured, upgrade
 from app.telemetry import VERSION
 from dev.postgres.postmaster import free_port
 from tests.pipeline.processes import Product

@@ -7,8 +7,8 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.store.migrate import upgrade
-from app.store.organisation_scope import prepare_engine, scoped_engine
+from app.store.database.migrate import upgrade
+from app.store.organisations.scope import prepare_engine, scoped_engine
 from tests.api.world import World, make_world
 
 

@@ -10,7 +10,8 @@ from app.config_as_code import apply as applying
 from app.config_as_code import export
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.read import DesiredState, InvalidFile, read
-from app.store import destinations, mappings
+from app.store import mappings
+from app.store.destinations import destinations
 from tests.api.world import DESTINATION, MAPPING
 
 BY = "cli:test"

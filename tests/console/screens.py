@@ -18,7 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from app.store.migrate import upgrade
+from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
 from tests.console.showcase import Cast, furnish

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.audit_view import SENTENCES, sentence
+from app.console.audit.view import SENTENCES, sentence
 from app.store.audit import AuditAction
 
 

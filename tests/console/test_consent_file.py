@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from app.admin.consent_records import ConsentRecord, ConsentRecords
-from app.console import consent_records
-from app.console.secured_page import Visit
+from app.admin.privacy.consent_records import ConsentRecord, ConsentRecords
+from app.console.access.secured_page import Visit
+from app.console.privacy import consent_records
 from app.domain.ids import BatchId, MappingId
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
 from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
-from app.store.destination_health import ListedDestination
+from app.store.destinations.health import ListedDestination
 from app.store.incidents import OpenIncident, StoredIncident
 from app.store.outcome_history import RETENTION, OutcomeBucket
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_statements import statement_changes, statements
+from app.console.mappings.statements import statement_changes, statements
 from tests.api.world import MAPPING
 
 RICH: dict[str, Any] = {

@@ -13,8 +13,8 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from app.admin.access import Scope
-from app.admin.person_claims import PersonClaims, display_name, person_caller, subject_of
-from app.admin.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
+from app.admin.access.person_claims import PersonClaims, display_name, person_caller, subject_of
+from app.admin.access.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
 from app.oidc_client import Identity, Logout, OidcClient, OidcFailure
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
 

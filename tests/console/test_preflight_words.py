@@ -1,7 +1,7 @@
 """The preflight on its page: every line has a label, and people's lines can be confirmed and taken back."""
 
-from app.admin.preflight import run_preflight
-from app.console.setup_view import LABELS, check_views
+from app.admin.destinations.preflight import run_preflight
+from app.console.destinations.setup_view import LABELS, check_views
 from tests.api.test_preflight import TERMS, known
 
 

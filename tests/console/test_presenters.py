@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from app.admin.destination_overview import MatchKeySample, RecentOutcomes
-from app.admin.destination_stats import DestinationStats
+from app.admin.destinations.overview import MatchKeySample, RecentOutcomes
+from app.admin.destinations.stats import DestinationStats
 from app.admin.event_records import EventAttempt, EventHistory, EventReplay
-from app.admin.mapping_schema import draft_warnings
-from app.console import destination_view as present
-from app.console.diagnosis_view import DiagnosisInput, diagnose
+from app.admin.mappings.schema import draft_warnings
+from app.console.destinations import view as present
+from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
+from app.console.destinations.setup_view import steps
+from app.console.destinations.sparkline import condensed, line
 from app.console.event_timeline import TimelineEntry, collapse, match_keys, timeline
-from app.console.mapping_view import Change, changes, paths, warning_lines
-from app.console.setup_view import steps
-from app.console.sparkline import condensed, line
+from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.store.delivery_figures import ConnectionInfo, FailureRun, Rates, RequestRow
-from app.store.destinations import ConfiguredRate, Destination
+from app.store.destinations.destinations import ConfiguredRate, Destination
+from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.console.field_results import field_results
-from app.console.mapping_view import pretty_json, preview
+from app.console.mappings.field_results import field_results
+from app.console.mappings.view import pretty_json, preview
 from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import Rejection
 from app.domain.observed.field_preview import FieldPreview

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.console.mapping_statements import statement_changes
-from app.console.problem_view import label, problem_views
+from app.console.mappings.problem_view import label, problem_views
+from app.console.mappings.statements import statement_changes
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING
 

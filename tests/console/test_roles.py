@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.admin.roles import ROLES, PersonRole
+from app.admin.access.roles import ROLES, PersonRole
 from tests.api.world import World
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
 

@@ -9,11 +9,11 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.roles import ROLES, PersonRole, role_of
-from app.api.secured_route import scopes_of
+from app.admin.access.roles import ROLES, PersonRole, role_of
+from app.api.access.secured_route import scopes_of
+from app.console.access.secured_page import SecuredPage
+from app.console.access.sessions import safe_next
 from app.console.router import ROUTERS
-from app.console.secured_page import SecuredPage
-from app.console.sessions import safe_next
 from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
 
 PAGE = {"Accept": "text/html"}

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.person_claims import PersonClaims
-from app.console.people_sign_in import BACK_CHANNEL, CALLBACK
+from app.admin.access.person_claims import PersonClaims
+from app.console.access.people_sign_in import BACK_CHANNEL, CALLBACK
 from app.oidc_client import OidcClient
 from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
 from tests.console.identity_provider import ISSUER, Provider, from_now

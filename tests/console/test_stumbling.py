@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.admin.roles import ROLES, PersonRole
+from app.admin.access.roles import ROLES, PersonRole
 from tests.api.world import MAPPING, PUBLIC, World
 from tests.console.test_sessions import COOKIE, csrf, sign_in, world
 

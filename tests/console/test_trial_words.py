@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_statements import statement_changes
+from app.console.mappings.preview_view import backtest_view
+from app.console.mappings.statements import statement_changes
 from app.console.pages import timed
-from app.console.preview_view import backtest_view
 from app.domain.observed.backtest import Backtest, EventGroup
 
 UNCLEAR = Counter(

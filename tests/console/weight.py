@@ -19,7 +19,8 @@ import asyncpg
 import httpx
 
 from app.domain.batch import EventMetadata, pack
-from app.store import incident_facts, intake_facts, outcome_history
+from app.store import outcome_history
+from app.store.incidents import facts, intake_facts
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import ADMIN, Product
@@ -237,13 +238,13 @@ async def time_monitor(dsn: str) -> list[tuple[str, float]]:
     """Return the statements that the monitor runs every few seconds, each with its best time in ms."""
     connection = await asyncpg.connect(dsn, server_settings={"app.organisation_id": "*", "jit": "off"})
     try:
-        numbers = [watched.number for watched in await incident_facts.watched(connection)]
+        numbers = [watched.number for watched in await facts.watched(connection)]
         windows = [300.0] * len(numbers)
         statements: dict[str, Callable[[], Awaitable[object]]] = {
-            "watched": lambda: incident_facts.watched(connection),
-            "delivery": lambda: incident_facts.delivery(connection, numbers, [60.0] * len(numbers)),
+            "watched": lambda: facts.watched(connection),
+            "delivery": lambda: facts.delivery(connection, numbers, [60.0] * len(numbers)),
             "intake": lambda: intake_facts.intake(connection, numbers, windows),
-            "workers": lambda: incident_facts.workers(connection),
+            "workers": lambda: facts.workers(connection),
             "record_intake": lambda: intake_facts.record_intake(connection),
             "volumes (every 10 s)": lambda: intake_facts.volumes(connection),
             "outcome_history.record (every 15 s)": lambda: outcome_history.record(connection, {}),

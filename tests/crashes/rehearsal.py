@@ -35,10 +35,10 @@ from app.ingest.pending_request import NotStored, SenderAccess
 from app.processes import api
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
-from app.store.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.destinations.token_leases import refresh_place
 from app.store.errors import DRIVER_ERRORS
-from app.store.token_leases import refresh_place
 from tests.crashes import stored
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence

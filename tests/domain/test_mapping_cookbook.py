@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conversions import NOW, RULES
 
-from app.console.mapping_form import canonical, from_form
+from app.console.mappings.form import canonical, from_form
 from app.domain import strict_json
 from app.domain.conversion.convert import Rules, compile_plan
 from app.domain.event import Event, Rejection

@@ -19,7 +19,7 @@ from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.processes.api import build_ingest
 from app.processes.resources import open_resources
-from app.store.migrate import upgrade
+from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN, Product

@@ -12,7 +12,7 @@ import pytest
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
 from app.delivery.database_gauges import DatabaseGauges
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 

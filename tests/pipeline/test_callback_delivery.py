@@ -16,10 +16,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from app.admin import erasure
+from app.admin.privacy import erasure
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
-from app.store.organisation_scope import EVERY
+from app.store.organisations.scope import EVERY
 from app.webhook_client import CallbackClient
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.admin.consent_records import ConsentRecord
+from app.admin.privacy.consent_records import ConsentRecord
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision, evidence
 from app.domain.conversion.tcf import consent_to_all

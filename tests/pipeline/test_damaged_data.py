@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin import erasure
+from app.admin.privacy import erasure
 from app.delivery.due_work import opens_under
-from app.store import erasures
-from app.store.damage import check
+from app.store.database.damage import check
+from app.store.privacy import erasures
 from tests.api import world as web
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update

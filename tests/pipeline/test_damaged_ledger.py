@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.store.migrate import upgrade
+from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world

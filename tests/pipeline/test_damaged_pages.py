@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.store import migrate
-from app.store.damage import check
+from app.store.database import migrate
+from app.store.database.damage import check
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.test_damaged_data import FAILED, MANY
 from tests.pipeline.test_erasing import erase, finished

@@ -6,7 +6,7 @@ import time
 from prometheus_client import CollectorRegistry
 
 from app.delivery.database_gauges import DatabaseGauges
-from app.store import backups, balance
+from app.store.database import backups, balance
 from app.telemetry import Telemetry
 from tests.pipeline.world import World, event
 

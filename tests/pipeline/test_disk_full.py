@@ -22,7 +22,7 @@ from fastapi import FastAPI
 
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store import migrate
+from app.store.database import migrate
 from dev.postgres.cluster import Cluster, EmbeddedError
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN

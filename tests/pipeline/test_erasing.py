@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from app.admin import erasure
+from app.admin.privacy import erasure
 from app.crypto import batch_place, decrypt
 from app.delivery import settlement
 from app.delivery.lane import Lane
@@ -18,8 +18,9 @@ from app.domain import batch as packing
 from app.domain.erasure import carried_key
 from app.domain.ids import BatchId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
-from app.store import batches, erasures
+from app.store import batches
 from app.store.lanes import LaneLease
+from app.store.privacy import erasures
 from tests.pipeline.amazon import Request
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse

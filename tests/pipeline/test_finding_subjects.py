@@ -3,11 +3,11 @@
 import asyncio
 from datetime import UTC, datetime
 
-from app.admin import subject_search
-from app.admin.erasure import values_of
-from app.admin.subject_search import SubjectSearch
+from app.admin.privacy import subject_search
+from app.admin.privacy.erasure import values_of
+from app.admin.privacy.subject_search import SubjectSearch
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.store.organisation_scope import scoped_pool
+from app.store.organisations.scope import scoped_pool
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store.privileges import TABLES
+from app.store.database.privileges import TABLES
 from tests.databases import SESSIONS_HERE, WAITING_LOCKS
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN

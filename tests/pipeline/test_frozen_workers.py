@@ -9,7 +9,8 @@ import pytest
 
 from app.delivery.erasure import erasure_place
 from app.domain.pacing.lane_limits import Times
-from app.store import erasures, silent_sessions
+from app.store.database import silent_sessions
+from app.store.privacy import erasures
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.freezing import freezable_worker
 from tests.pipeline.world import World, event, eventually

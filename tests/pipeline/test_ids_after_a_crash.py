@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from app.ingest.pending_request import NotStored
-from app.store.migrate import upgrade
+from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually, make_world

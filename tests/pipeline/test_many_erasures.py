@@ -12,7 +12,7 @@ from app.delivery import erasure as scanning
 from app.delivery.database_gauges import DatabaseGauges
 from app.delivery.erasure import ErasureScanner, erasure_place
 from app.domain.ids import OrganisationId
-from app.store import erasures
+from app.store.privacy import erasures
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 

@@ -9,9 +9,10 @@ import pytest
 from app.console.time_range import RangeName, bucket_start, time_range
 from app.domain.ids import OrganisationId
 from app.domain.incidents.destination_condition import Condition
-from app.store import destination_health, outcome_history
-from app.store.destination_health import DestinationListing, PageQuery, Sort
-from app.store.organisation_scope import scoped_pool
+from app.store import outcome_history
+from app.store.destinations import health
+from app.store.destinations.health import DestinationListing, PageQuery, Sort
+from app.store.organisations.scope import scoped_pool
 from tests.pipeline.test_event_histories import Service, service
 from tests.pipeline.world import World, event, eventually
 
@@ -23,7 +24,7 @@ DAY = timedelta(days=1)
 async def listing(world: World, organisation: str = "default", **query: Any) -> DestinationListing:
     defaults = {"since": datetime.now(UTC) - DAY, "width": timedelta(minutes=15), "limit": 50}
     async with scoped_pool(world.resources.pool, OrganisationId(organisation)).acquire() as connection:
-        return await destination_health.page(connection, PageQuery(**{**defaults, **query}))
+        return await health.page(connection, PageQuery(**{**defaults, **query}))
 
 
 async def conditions(world: World) -> dict[str, Condition]:

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ids import DestinationNumber
-from app.store import delivery_figures, outcome_history
+from app.store import outcome_history
+from app.store.destinations import figures
 from app.store.outcome_history import RETENTION, OutcomeBucket
 from tests.pipeline.test_event_histories import Service, service
 from tests.pipeline.world import World, event
@@ -101,9 +102,9 @@ async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service
     await world.until(destination, delivered=2)
     now = datetime.now(UTC)
     async with world.pool.acquire() as connection:
-        found = await delivery_figures.daily_samples(connection, number, since=now - timedelta(days=7))
-        later = await delivery_figures.daily_samples(connection, number, since=now + timedelta(seconds=1))
-    shapes, unreadable = delivery_figures.shapes_in(found)
+        found = await figures.daily_samples(connection, number, since=now - timedelta(days=7))
+        later = await figures.daily_samples(connection, number, since=now + timedelta(seconds=1))
+    shapes, unreadable = figures.shapes_in(found)
     assert ({shape.event_id for shape in shapes}, unreadable) == ({"ord-1", "ord-2"}, 0)
     assert later == []
 

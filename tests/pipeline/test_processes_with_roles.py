@@ -12,8 +12,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.api.erasures import SubjectSearchView
-from app.store import privileges
+from app.api.privacy.erasures import SubjectSearchView
+from app.store.database import privileges
 from dev.postgres.postmaster import free_port
 from tests.databases import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product

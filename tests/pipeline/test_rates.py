@@ -2,22 +2,22 @@
 
 from datetime import timedelta
 
-from app.store import delivery_figures
+from app.store.destinations import figures
 from tests.pipeline.world import World, event
 
 SPAN = timedelta(minutes=5)
 
 
-async def _rates(world: World, destination: str, newest: int = 1_000) -> delivery_figures.Rates:
+async def _rates(world: World, destination: str, newest: int = 1_000) -> figures.Rates:
     number = await world.number(destination)
     async with world.resources.pool.acquire() as connection:
-        return await delivery_figures.rates(connection, number, SPAN, newest=newest)
+        return await figures.rates(connection, number, SPAN, newest=newest)
 
 
 async def test_rates_are_of_the_last_span(world: World) -> None:
     """Nothing before anything; then what came and what Amazon took; what is older no longer counts."""
     dst = await world.destination()
-    assert await _rates(world, dst) == delivery_figures.Rates(0, 0, 0, 0)
+    assert await _rates(world, dst) == figures.Rates(0, 0, 0, 0)
     await world.post(dst, *[event(n) for n in range(60)])
     world.work()
     await world.until(dst, delivered=60)

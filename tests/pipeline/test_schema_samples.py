@@ -19,7 +19,7 @@ from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sa
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
-from app.store import schema_samples
+from app.store.destinations import schema_samples
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import BEGAN, MAPPING, World, event

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin import erasure
+from app.admin.privacy import erasure
 from app.domain.ids import LaneId, OrganisationId
 from app.store import event_history, lanes
-from app.store.organisation_scope import ScopedPool, scoped_pool
+from app.store.organisations.scope import ScopedPool, scoped_pool
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, stamp
 

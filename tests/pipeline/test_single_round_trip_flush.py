@@ -14,8 +14,8 @@ from app.ingest.flush_writer import CAUTIOUS_FLUSHES
 from app.ingest.group_commit import FLUSH_MIN_REQUESTS
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store import partitions
-from app.store.partitions import FLUSH_LOCK
+from app.store.database import partitions
+from app.store.database.partitions import FLUSH_LOCK
 from tests.crashes.amazon import StandIn, take
 from tests.crashes.fuse import Fuse
 from tests.crashes.rehearsal import rehearse

@@ -5,11 +5,11 @@ from collections import Counter
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.admin import erasure
+from app.admin.privacy import erasure
 from app.domain.ids import OrganisationId
 from app.ingest.pending_request import NotStored
-from app.store import organisation_usage, organisations
-from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
+from app.store.organisations import organisations, usage
+from app.store.organisations.scope import EVERY, ScopedPool, prepare_engine, scoped_engine
 from tests.event_loop import turns
 from tests.pipeline.world import MAPPING, World, event
 
@@ -148,7 +148,7 @@ async def test_usage_is_exact_before_and_after_the_days_are_dropped(world: World
     # Of whatever days they are: midnight may also pass while this runs.
     first, last = (await world.fetch("SELECT min(day), max(day) FROM counts"))[0]
     async with world.resources.pool.acquire() as c:
-        before = await organisation_usage.by_day(c, ACME, first, last)
+        before = await usage.by_day(c, ACME, first, last)
         stored = await c.fetch(
             "SELECT sum(bytes)::int FROM batch_states s JOIN destinations d ON d.number = s.destination "
             "WHERE d.organisation_id = 'acme' GROUP BY day ORDER BY day"
@@ -156,6 +156,6 @@ async def test_usage_is_exact_before_and_after_the_days_are_dropped(world: World
         used = [(day.events, day.requests, day.bytes) for day in before if day.events]
         assert used == [(2, 1, stored[0][0]), (1, 1, stored[1][0])]
         for day in before:
-            await organisation_usage.record_day(c, day.day)
+            await usage.record_day(c, day.day)
         await c.execute("TRUNCATE attempts, batch_states")
-        assert await organisation_usage.by_day(c, ACME, first, last) == before
+        assert await usage.by_day(c, ACME, first, last) == before

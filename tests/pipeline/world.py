@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 from pydantic import SecretStr
 
-from app.admin.delivery_control import StoreDeliveryControl
+from app.admin.destinations.delivery_control import StoreDeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.callbacks import CallbackReceiver
@@ -33,8 +33,8 @@ from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
-from app.store.organisation_scope import scoped_pool
-from app.store.token_leases import access_place, refresh_place
+from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.organisations.scope import scoped_pool
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.manual_clock import ManualClock

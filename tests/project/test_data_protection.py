@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.privileges import TABLES
+from app.store.database.privileges import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"(?m)^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$")
@@ -30,7 +30,7 @@ def test_every_table_is_listed() -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_rights_are_those_that_are_granted(table: str) -> None:
-    """Both columns follow app/store/privileges.py."""
+    """Both columns follow app/store/database/privileges.py."""
     *_, api, worker = rows()[table]
     assert (api, worker) == (letters(TABLES[table].api), letters(TABLES[table].worker))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.admin import preflight
+from app.admin.destinations import preflight
 from app.domain.incidents import causes
 from app.domain.outcomes.explain import EventState, explain
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, PROBE_EVERY

@@ -12,10 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.domain.destination import Region, State
 from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
-from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
-from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store import audit, mappings
+from app.store.access import keys
+from app.store.access.keys import ApiKey
+from app.store.destinations import destinations, oauth_states, sign_ins
+from app.store.destinations.destinations import ConfiguredRate, Destination, DestinationDraft
 from app.store.errors import is_unavailable
-from app.store.keys import ApiKey
+from app.store.mappings import event_names
 
 DRAFT = DestinationDraft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, ConfiguredRate())
 FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.errors import DRIVER_ERRORS, is_unavailable
-from app.store.organisation_scope import scoped_pool
+from app.store.organisations.scope import scoped_pool
 
 AWAY = [
     pytest.param(ConnectionRefusedError(), id="connection refused"),

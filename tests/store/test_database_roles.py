@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.store import migrate, privileges
-from app.store.organisation_scope import EVERY, SETTING
-from app.store.partitions import create_ahead
-from app.store.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
+from app.store.database import migrate, privileges
+from app.store.database.partitions import create_ahead
+from app.store.database.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
+from app.store.organisations.scope import EVERY, SETTING
 from tests.databases import ROLES, acting_as
 
 DDL = (

@@ -3,7 +3,7 @@
 import asyncpg
 
 from app.domain.incidents.destination_condition import RULES, Condition, Fact
-from app.store.destination_health import condition_sql
+from app.store.destinations.health import condition_sql
 
 FACTS = [fact for fact in Fact if fact is not Fact.ANYTHING]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import asyncpg
 import pytest
 
-from app.store import migrate, schema_revision
+from app.store.database import migrate, schema_revision
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import eventually
 

@@ -10,16 +10,9 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import (
-    batches,
-    counts,
-    event_attempts,
-    event_history,
-    flush,
-    incident_facts,
-    ledger,
-    partitions,
-)
+from app.store import batches, counts, event_attempts, event_history, flush, ledger
+from app.store.database import partitions
+from app.store.incidents import facts as incident_facts
 
 NOW = datetime.now(UTC)
 

@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from app.processes.resources import connect_timeout, pool_settings
-from app.store import keepalive
-from app.store.keepalive import ServerAddress, servers_of
-from app.store.servers import Servers
+from app.store.database import keepalive
+from app.store.database.keepalive import ServerAddress, servers_of
+from app.store.database.servers import Servers
 from tests.pipeline.tcp_proxy import Proxy
 
 
@@ -151,7 +151,7 @@ async def test_connections_to_a_silent_server_end_when_another_one_is_the_primar
     database_url: str, is_promoted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen primary would otherwise hold a flush for 35 s. Without another primary, nothing is ended."""
-    monkeypatch.setattr("app.store.servers.PATIENCE_S", 0.2)
+    monkeypatch.setattr("app.store.database.servers.PATIENCE_S", 0.2)
     proxy, servers = Proxy(urlsplit(database_url).port or 5432), Servers()
     await proxy.start()
     with accepting() as never:
@@ -170,7 +170,7 @@ async def test_connections_to_a_silent_server_end_when_another_one_is_the_primar
 
 async def test_a_slow_statement_is_not_ended(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server still answers others."""
-    monkeypatch.setattr("app.store.servers.PATIENCE_S", 0.2)
+    monkeypatch.setattr("app.store.database.servers.PATIENCE_S", 0.2)
     servers = Servers()
     with accepting() as frozen:
         url = url_of(database_url, None, frozen)

@@ -31,33 +31,33 @@ FOR_ALL = {
     "audit.chain": "see audit._LINKS",
     "audit.unlinked": "see audit._LINKS",
     "audit_head.read": "a worker logs the newest link of the chain, which holds no row's content",
-    "balance.destinations": _BALANCE,
-    "balance.mapping_ids": _BALANCE,
-    "cached_destinations.load": "ingest serves all organisations; it compares the one of each destination",
-    "cached_destinations.pin_names": "one flush stores events of many; each name comes with its organisation",
-    "cached_destinations.pinned_names": "see cached_destinations.pin_names",
+    "database.balance.destinations": _BALANCE,
+    "database.balance.mapping_ids": _BALANCE,
+    "destinations.cache.load": "ingest serves all organisations; it compares the one of each destination",
+    "destinations.cache.pin_names": "one flush stores events of many; each name comes with its organisation",
+    "destinations.cache.pinned_names": "see cached_destinations.pin_names",
     "callbacks.note": _REPORTS,
     "callbacks.mark_failed": _REPORTS,
     "callbacks.names": _REPORTS,
     "callbacks.read_status": "names the destination by its number, which a scoped statement found",
-    "destinations._COLUMNS": "a part of statements that name the organisation",
-    "destinations.count_published": "a part of a statement that names the organisation",
+    "destinations.destinations._COLUMNS": "a part of statements that name the organisation",
+    "destinations.destinations.count_published": "a part of a statement that names the organisation",
     "deliveries._SETTLE": _LANE,
     "due_heads.POLL_TABLES": _LANE,
     "due_heads.owed_around_damage": _LANE,
     "due_heads.poll_around_damage": _LANE,
-    "erasures.delete_samples": _SCAN,
-    "erasures.pending": _SCAN,
-    "erasures.advance": _SCAN,
-    "erasures.add_found": _SCAN,
-    "erasures.finish": _SCAN,
-    "erasures.lock": _SCAN,
+    "privacy.erasures.delete_samples": _SCAN,
+    "privacy.erasures.pending": _SCAN,
+    "privacy.erasures.advance": _SCAN,
+    "privacy.erasures.add_found": _SCAN,
+    "privacy.erasures.finish": _SCAN,
+    "privacy.erasures.lock": _SCAN,
     "event_attempts.ATTEMPTS": "names the destination by its number, which a scoped statement found",
     "event_history._FIGURES": "names the destination by its number, which a scoped statement found",
     "flush._FUNCTION_SQL": "one flush stores events of many; ingest compared the organisation of each",
     "flush.read_preconditions": "see flush._FUNCTION_SQL",
-    "keys.find_alive": "authentication: the digest of the secret names the key, and the key its organisation",
-    "keys.note_use": "the key that was just authenticated",
+    "access.keys.find_alive": "authentication: the digest names the key, and the key its organisation",
+    "access.keys.note_use": "the key that was just authenticated",
     "lanes._OWED": _LANE,
     "lanes._busy": _LANE,
     "lanes.acquire": _LANE,
@@ -67,56 +67,56 @@ FOR_ALL = {
     "lanes.record_state": _LANE,
     "lanes.release": _LANE,
     "lanes.renew": _LANE,
-    "oauth_states.begin": "deletes expired states of all",
-    "oauth_states.spend": "the callback has no key: its state is the credential and names the organisation",
-    "organisation_usage._REQUESTS": "a part of statements that name the organisation by its id",
-    "organisation_usage._BYTES": "a part of statements that name the organisation by its id",
-    "organisation_usage.record_day": "maintenance adds up each organisation before it drops a day",
-    "organisation_usage.by_day": "the platform asks for an organisation, named by its id",
-    "organisations.set_suspended": "the platform suspends an organisation, named by its id",
-    "partitions.drop_day": "maintenance drops whole days",
+    "destinations.oauth_states.begin": "deletes expired states of all",
+    "destinations.oauth_states.spend": "the state is the credential, and names the organisation",
+    "organisations.usage._REQUESTS": "a part of statements that name the organisation by its id",
+    "organisations.usage._BYTES": "a part of statements that name the organisation by its id",
+    "organisations.usage.record_day": "maintenance adds up each organisation before it drops a day",
+    "organisations.usage.by_day": "the platform asks for an organisation, named by its id",
+    "organisations.organisations.set_suspended": "the platform suspends an organisation, named by its id",
+    "database.partitions.drop_day": "maintenance drops whole days",
     "replays.lane_of": "names the destination by its number, which a scoped statement found",
-    "schema_samples._CLOSE": "names the destination by its number, or with the organisation",
-    "sessions._SESSIONS": "a part of statements that name the session or the organisation",
-    "sessions.act_for": _SESSION,
-    "sessions.begin": _SESSION,
-    "sessions.find": _SESSION,
-    "sessions.end": _SESSION,
-    "token_leases.read": _TOKENS,
-    "token_leases.acquire": _TOKENS,
-    "token_leases.release": _TOKENS,
-    "token_leases.store_tokens": _TOKENS,
-    "token_leases.record_refusal": _TOKENS,
-    "token_leases.confirm_token": _TOKENS,
-    "token_leases.park": _TOKENS,
-    "token_leases.endpoint_found": _TOKENS,
-    "incident_facts.watched": _MONITOR,
-    "incident_facts.workers": _MONITOR,
-    "intake_facts.record_intake": _MONITOR,
-    "intake_facts.forget_intake": _MONITOR,
-    "intake_facts.intake": _MONITOR,
-    "intake_facts.volumes": _MONITOR,
+    "destinations.schema_samples._CLOSE": "names the destination by its number, or with the organisation",
+    "access.sessions._SESSIONS": "a part of statements that name the session or the organisation",
+    "access.sessions.act_for": _SESSION,
+    "access.sessions.begin": _SESSION,
+    "access.sessions.find": _SESSION,
+    "access.sessions.end": _SESSION,
+    "destinations.token_leases.read": _TOKENS,
+    "destinations.token_leases.acquire": _TOKENS,
+    "destinations.token_leases.release": _TOKENS,
+    "destinations.token_leases.store_tokens": _TOKENS,
+    "destinations.token_leases.record_refusal": _TOKENS,
+    "destinations.token_leases.confirm_token": _TOKENS,
+    "destinations.token_leases.park": _TOKENS,
+    "destinations.token_leases.endpoint_found": _TOKENS,
+    "incidents.facts.watched": _MONITOR,
+    "incidents.facts.workers": _MONITOR,
+    "incidents.intake_facts.record_intake": _MONITOR,
+    "incidents.intake_facts.forget_intake": _MONITOR,
+    "incidents.intake_facts.intake": _MONITOR,
+    "incidents.intake_facts.volumes": _MONITOR,
     "incidents._FROM": _MONITOR,
     "incidents.current": _MONITOR,
     "incidents.insert": _MONITOR,
     "incidents.update": _MONITOR,
     "incidents.delete_old": _MONITOR,
     "incidents.open_by_kind": _MONITOR,
-    "notifications.sent": _MONITOR,
-    "notifications.mark_sent": _MONITOR,
-    "notifications.loads": _MONITOR,
-    "notifications.enqueue": _MONITOR,
-    "notifications.drop_unsent": _MONITOR,
-    "notifications.declare": _MONITOR,
-    "notifications.declared": _MONITOR,
-    "notifications.claim": _MONITOR,
-    "notifications.finish": _MONITOR,
-    "notifications.reschedule": _MONITOR,
-    "notifications.forget": _MONITOR,
-    "notifications.channel_succeeded": _MONITOR,
-    "notifications.channel_failed": _MONITOR,
-    "notifications.failing_channels": _MONITOR,
-    "inbound_demand.exchange": "an API process shares limits of organisations that send to it, by their ids",
+    "incidents.notifications.sent": _MONITOR,
+    "incidents.notifications.mark_sent": _MONITOR,
+    "incidents.notifications.loads": _MONITOR,
+    "incidents.notifications.enqueue": _MONITOR,
+    "incidents.notifications.drop_unsent": _MONITOR,
+    "incidents.notifications.declare": _MONITOR,
+    "incidents.notifications.declared": _MONITOR,
+    "incidents.notifications.claim": _MONITOR,
+    "incidents.notifications.finish": _MONITOR,
+    "incidents.notifications.reschedule": _MONITOR,
+    "incidents.notifications.forget": _MONITOR,
+    "incidents.notifications.channel_succeeded": _MONITOR,
+    "incidents.notifications.channel_failed": _MONITOR,
+    "incidents.notifications.failing_channels": _MONITOR,
+    "organisations.inbound_demand.exchange": "an API process shares limits of the organisations it serves",
     "rejection_records.add": "one flush counts rejections of many organisations, by destination",
     "outcome_history._RECORD": _MONITOR,
     "outcome_history.forget": _MONITOR,
@@ -130,11 +130,11 @@ FOR_ALL = {
 SEVERAL = {
     "attempts.settle": 2,
     "callbacks.names": 2,
-    "intake_facts.forget_intake": 2,
-    "notifications.channel_succeeded": 2,
+    "incidents.intake_facts.forget_intake": 2,
+    "incidents.notifications.channel_succeeded": 2,
     "outcome_history.forget": 2,
-    "sessions.begin": 2,
-    "sessions.find": 2,
+    "access.sessions.begin": 2,
+    "access.sessions.find": 2,
 }
 
 
@@ -151,8 +151,8 @@ async def test_every_statement_names_the_organisation(database_url: str) -> None
     owned = re.compile(rf"\b(?:FROM|JOIN|INTO|UPDATE)\s+({'|'.join(row['table_name'] for row in rows)})\b")
     unscoped = Counter(
         place
-        for path in sorted(STORE.glob("*.py"))
-        for place, text in statements(path)
+        for path in sorted(STORE.rglob("*.py"))
+        for place, text in statements(path, STORE)
         if owned.search(text) and "acting_organisation()" not in text
     )
     allowed = {place: SEVERAL.get(place, 1) for place in FOR_ALL}
@@ -169,14 +169,15 @@ def test_a_statement_without_its_organisation_is_found(tmp_path: Path) -> None:
         '    await c.execute(text(A + "WHERE id = :id"))\n'
         '    await c.fetch(f"SELECT {x} " f"FROM mappings WHERE id = {\'y\'}")\n'
     )
-    texts = list(statements(module))
+    texts = list(statements(module, tmp_path))
     assert [place for place, _ in texts] == ["module.A", "module.f", "module.f"]
     assert "FROM mappings WHERE id = :id" in texts[1][1]
     assert "FROM mappings WHERE id = " in texts[2][1]
 
 
-def statements(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (place, text) of every string expression of a module, constants filled in."""
+def statements(path: Path, root: Path) -> Iterator[tuple[str, str]]:
+    """Yield (place, text) of every string expression of a module below `root`, constants filled in."""
+    module = ".".join(part for part in path.relative_to(root).with_suffix("").parts if part != "__init__")
     constants: dict[str, str] = {}
     for node in ast.parse(path.read_text()).body:
         match node:
@@ -190,7 +191,7 @@ def statements(path: Path) -> Iterator[tuple[str, str]]:
                 continue
         for statement in body:
             for text in _texts(statement, constants):
-                yield f"{path.stem}.{name}", text
+                yield f"{module}.{name}", text
 
 
 def _texts(node: ast.AST, constants: Mapping[str, str]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Use case: name the rule by which another system hashed a value. Nothing is stored, logged or looked up."""
 
-from app.admin.hash_value import RULES
 from app.admin.match_quality.inputs import ExplainHashRequest
+from app.admin.privacy.hash_value import RULES
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.countries import read_country
 from app.domain.match_quality import foreign_hash

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
-from app.admin.backtest import compiled_or_none
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.evaluation import rules_of
+from app.admin.mappings.backtest import compiled_or_none
+from app.admin.mappings.evaluation import rules_of
 from app.domain.match_quality.match_keys import MatchQuality, match_quality
-from app.store import mappings, schema_samples
-from app.store.destinations import Destination
+from app.store import mappings
+from app.store.destinations import schema_samples
+from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
 

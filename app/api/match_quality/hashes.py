@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app.admin.access import Scope
 from app.admin.match_quality.explain_hash import explain_hash
 from app.admin.match_quality.inputs import ExplainHashRequest
-from app.api.secured_route import SecuredRoute, requires
+from app.api.access.secured_route import SecuredRoute, requires
 from app.domain.match_quality.foreign_hash import HashExplanation
 
 router = APIRouter(route_class=SecuredRoute, tags=["identity"])

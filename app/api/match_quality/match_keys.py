@@ -5,9 +5,9 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
-from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.match_quality.match_keys import FORMULA, MatchQuality
 
 router = APIRouter(route_class=SecuredRoute, tags=["match quality"])

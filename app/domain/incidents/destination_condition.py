@@ -1,6 +1,6 @@
 """The rules for the condition of a destination, by which the home page counts and sorts destinations.
 
-`app/store/destination_health.py` generates SQL from the rules, so that one statement counts and sorts 5,000
+`app/store/destinations/health.py` generates SQL from the rules, so that one statement counts and sorts 5,000
 destinations.
 """
 

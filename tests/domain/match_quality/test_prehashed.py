@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_form import from_form, to_form
-from app.console.mapping_statements import statements
+from app.console.mappings.form import from_form, to_form
+from app.console.mappings.statements import statements
 from app.domain.conversion.convert import Conversion
 from app.domain.event import Rejection
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping

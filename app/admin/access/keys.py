@@ -1,0 +1,255 @@
+"""Create, rotate and revoke API keys. Every change writes a row in the audit.
+
+`list_keys`, `create_key`, `rotate_key` and `revoke_key` are the use cases of API and console: each opens its
+transaction and raises `Refusal`. The other functions run in the caller's transaction and check no permission;
+the command line uses them. A key's secret is returned once and never stored.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.context import AppContext
+from app.admin.ids import new_id, require_id
+from app.admin.inputs import KeyRotation, NewKey
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId
+from app.store import audit
+from app.store.access import keys
+from app.store.access.keys import ApiKey
+from app.store.audit import AuditAction
+from app.store.destinations import destinations
+
+DAY_S = 24 * 3600
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def new_key() -> str:
+    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits."""
+    number, letters = int.from_bytes(secrets.token_bytes(32)), ""
+    for _ in range(43):
+        number, digit = divmod(number, 62)
+        letters = _DIGITS[digit] + letters
+    return f"ack_{letters}"
+
+
+def digest_of(key: str) -> bytes:
+    """Return the digest that is stored for a key. SHA-256 suffices: 256 random bits cannot be guessed."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def audit_view(key: ApiKey) -> dict[str, Any]:
+    """Return the members of a key that the audit records."""
+    return {
+        "name": key.name,
+        "hint": key.hint,
+        "scopes": list(key.scopes),
+        "destination_ids": None if key.destination_ids is None else list(key.destination_ids),
+        "expires_at": key.expires_at,
+    }
+
+
+async def list_keys(
+    context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None = None
+) -> list[ApiKey]:
+    """Return up to `limit` keys that the caller may see, oldest first, created after `after` (time, id)."""
+    async with context.engine.connect() as connection:
+        return await keys.page(
+            connection,
+            limit=limit,
+            after=after,
+            only=caller.only,
+            without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+        )
+
+
+async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple[ApiKey, str]:
+    """Create a key; return it and its secret.
+
+    A caller that is limited to some destinations can only create keys limited to some of these.
+    """
+    _require_future(context, body.expires_at)
+    _require_grantable(caller, body)
+    if body.destination_ids is None and caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.INVALID,
+            "This key is limited to its destinations: set destination_ids to some of them.",
+            FieldProblem("destination_ids", "missing"),
+        )
+    async with context.engine.begin() as connection:
+        if body.destination_ids is not None:
+            await _require_known(connection, caller, body.destination_ids)
+        return await insert_key(
+            connection,
+            name=body.name,
+            scopes=body.scopes,
+            destination_ids=body.destination_ids,
+            expires_at=body.expires_at,
+            by=caller.actor,
+        )
+
+
+async def rotate_key(
+    context: AppContext, caller: Caller, key_id: str, body: KeyRotation
+) -> tuple[ApiKey, str, ApiKey]:
+    """Create a key with the same permissions; return it, its secret, and the old key with its new expiry.
+
+    Raises Refusal: 404 for a key that the caller may not change, 409 `key_ended` or `key_rotated`.
+    """
+    require_id("key_", key_id)
+    _require_future(context, body.expires_at)
+    async with context.engine.begin() as connection:
+        key = await _find_changeable(connection, caller, key_id)
+        result = await insert_successor(
+            connection,
+            key.id,
+            overlap_s=body.overlap_seconds,
+            expires_at=body.expires_at,
+            by=caller.actor,
+        )
+    if isinstance(result, NotRotated):
+        raise Refusal(ErrorCode.KEY_ENDED if result is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
+    context.forget_key(result[2].id)
+    return result
+
+
+async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey:
+    """Revoke a key permanently and return it. Revoking it again changes nothing.
+
+    Raises Refusal (404) for a key that the caller may not change.
+    """
+    require_id("key_", key_id)
+    async with context.engine.begin() as connection:
+        key = await _find_changeable(connection, caller, key_id)
+        revoked = await mark_revoked(connection, key, by=caller.actor) or key
+    context.forget_key(key.id)
+    return revoked
+
+
+def _require_future(context: AppContext, expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= context.now():
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
+
+
+def _require_grantable(caller: Caller, body: NewKey) -> None:
+    """Raise Refusal if the caller may not grant these scopes: only the bootstrap key makes platform keys."""
+    if Scope.ORGANISATIONS_ADMIN not in body.scopes:
+        return
+    if caller.key != BOOTSTRAP:
+        raise Refusal(ErrorCode.FORBIDDEN, "Only the bootstrap key can grant organisations:admin.")
+    if caller.organisation != DEFAULT_ORGANISATION:
+        raise Refusal(
+            ErrorCode.INVALID,
+            "A key with organisations:admin acts in every organisation. Create it without organisation_id.",
+            FieldProblem("scopes", "not_allowed"),
+        )
+
+
+async def _require_known(connection: AsyncConnection, caller: Caller, destination_ids: Sequence[str]) -> None:
+    missing = await destinations.missing(connection, destination_ids)
+    unknown = [
+        FieldProblem(f"destination_ids[{index}]", "unknown")
+        for index, destination in enumerate(destination_ids)
+        if destination in missing or not caller.sees(destination)
+    ]
+    if unknown:
+        raise Refusal(ErrorCode.INVALID, None, *unknown)
+
+
+async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
+    """Return a key if the caller may use all its destinations. Raises Refusal (404)."""
+    key = await keys.find(connection, key_id)
+    # Only platform keys can see platform keys.
+    if key is None or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if caller.destination_ids is not None and (
+        key.destination_ids is None or not caller.destination_ids.issuperset(key.destination_ids)
+    ):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return key
+
+
+async def insert_key(
+    connection: AsyncConnection,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    destination_ids: Sequence[str] | None,
+    expires_at: datetime | None,
+    by: str,
+    replaces: KeyId | None = None,
+) -> tuple[ApiKey, str]:
+    """Store a new key; return it and its secret."""
+    secret = new_key()
+    key = await keys.create(
+        connection,
+        KeyId(new_id("key_")),
+        name=name,
+        hint=secret[:8],  # distinguishes the key from others in lists
+        digest=digest_of(secret),
+        scopes=sorted(set(scopes)),
+        destination_ids=None if destination_ids is None else sorted(set(destination_ids)),
+        expires_at=expires_at,
+        created_by=by,
+        replaces=replaces,
+    )
+    after = audit_view(key) if replaces is None else {**audit_view(key), "replaces": replaces}
+    await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=after)
+    return key, secret
+
+
+class NotRotated(StrEnum):
+    """The reason why a key cannot be rotated."""
+
+    ENDED = "ended"
+    """The key is revoked or expired, or does not exist."""
+    HAS_SUCCESSOR = "has_successor"
+    """The key was rotated before, and the new key is still valid."""
+
+
+async def insert_successor(
+    connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
+) -> tuple[ApiKey, str, ApiKey] | NotRotated:
+    """Store a new key with the permissions of an old key. The old key expires after the overlap.
+
+    Returns the new key, its secret, and the old key with its new expiry. Of several concurrent calls, only
+    one succeeds.
+    """
+    old = await keys.lock(connection, key)
+    if old is None:
+        return NotRotated.ENDED
+    if await keys.has_successor(connection, old.id):
+        return NotRotated.HAS_SUCCESSOR
+    new, secret = await insert_key(
+        connection,
+        name=old.name,
+        scopes=old.scopes,
+        destination_ids=old.destination_ids,
+        expires_at=expires_at,
+        by=by,
+        replaces=old.id,
+    )
+    ending = await keys.set_expiry(connection, old.id, seconds=overlap_s)
+    await audit.record(
+        connection,
+        by,
+        AuditAction.KEY_ROTATED,
+        old.id,
+        before=audit_view(old),
+        after={**audit_view(ending), "replaced_by": new.id},
+    )
+    return new, secret, ending
+
+
+async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:
+    """Revoke a key permanently. Return None if the key was already revoked."""
+    revoked = await keys.revoke(connection, key.id)
+    if revoked is not None:
+        await audit.record(connection, by, AuditAction.KEY_REVOKED, key.id, before=audit_view(key))
+    return revoked

@@ -1,0 +1,135 @@
+"""Use cases of console sessions: list them, end them, and record refused sign-ins."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.access.person_claims import subject_of
+from app.admin.access.roles import role_of
+from app.admin.context import AppContext
+from app.admin.ids import require_id
+from app.admin.refusals import ErrorCode, Refusal
+from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
+from app.oidc_client import Logout
+from app.store import audit
+from app.store.access import sessions
+from app.store.access.sessions import SessionEnd, SessionSelection, StoredSession
+from app.store.audit import AuditAction
+from app.store.organisations.scope import EVERY
+
+logger = logging.getLogger("app.console")
+
+UNKNOWN: Final = "unknown"
+PROVIDER: Final = "identity provider"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonOfSession:
+    """Who uses a session: a person, or a key with its id as `sub`."""
+
+    sub: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSession:
+    """A session of the console."""
+
+    id: str
+    person: PersonOfSession
+    roles: Sequence[str]
+    organisation_id: OrganisationId
+    started_at: datetime
+    last_seen_at: datetime
+
+
+async def list_sessions(
+    context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None
+) -> list[ConsoleSession]:
+    """Return up to `limit` sessions of the caller's organisation, oldest first, begun after (time, id).
+
+    Only platform keys see sessions of platform keys. A key that is limited to destinations sees none.
+    """
+    async with context.engine.connect() as connection:
+        return await _visible(context, caller, connection, limit=limit, after=after)
+
+
+async def end_session(context: AppContext, caller: Caller, session_id: str) -> ConsoleSession:
+    """End a session and return it. Raises Refusal (404) if `list_sessions` does not show it to the caller."""
+    require_id("ses_", session_id)
+    reason = SessionEnd.ENDED_BY_ADMIN
+    async with context.engine.begin() as connection:
+        found = await _visible(context, caller, connection, limit=1, session=session_id)
+        if not found:
+            raise Refusal(ErrorCode.NOT_FOUND)
+        await sessions.end(connection, SessionSelection(id=session_id), actor=caller.actor, reason=reason)
+    return found[0]
+
+
+async def _visible(
+    context: AppContext,
+    caller: Caller,
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    session: str | None = None,
+) -> list[ConsoleSession]:
+    if caller.destination_ids is not None:
+        return []
+    found = await sessions.page(
+        connection,
+        limit=limit,
+        after=after,
+        session=session,
+        bootstrap=context.bootstrap_key_digest if caller.is_platform else None,
+        without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+    )
+    return [_view(each) for each in found]
+
+
+async def end_signed_out(context: AppContext, logout: Logout) -> bool:
+    """End the sessions that the provider signed out. Return False if the logout token was used before."""
+    digest = hashlib.sha256(logout.id.encode()).digest()
+    selection = SessionSelection(
+        subject=None if logout.subject is None else subject_of(logout.subject),
+        provider_session=logout.session,
+    )
+    async with context.within(EVERY).engine.begin() as connection:
+        if not await sessions.spend_logout_token(connection, digest):
+            return False
+        await sessions.end(connection, selection, actor=PROVIDER, reason=SessionEnd.PROVIDER)
+    return True
+
+
+async def record_refusal(context: AppContext, reason: str, caller: Caller | None = None) -> None:
+    """Record a refused sign-in in the log and in the audit. `caller` is None if no person was identified.
+
+    Anybody can cause such a refusal, and audit rows are never deleted. So the audit gets 60 of them a minute.
+    """
+    logger.warning("sign_in.refused", extra={"fields": {"reason": reason}})
+    if caller is None and not context.refusals.allows(context.monotonic()):
+        return
+    organisation = DEFAULT_ORGANISATION if caller is None else caller.organisation
+    actor, action = UNKNOWN if caller is None else caller.actor, AuditAction.SIGN_IN_REFUSED
+    async with context.within(organisation).engine.begin() as connection:
+        await audit.record(connection, actor, action, "console", after={"reason": reason})
+
+
+def _view(session: StoredSession) -> ConsoleSession:
+    if session.subject is not None:
+        person, roles = PersonOfSession(session.subject, session.name or session.subject), session.roles
+    else:
+        key = session.key or BOOTSTRAP
+        person = PersonOfSession(key, session.key_name or "bootstrap key")
+        role = role_of(session.scopes if session.key else Scope)
+        roles = () if role is None else (role,)
+    return ConsoleSession(
+        session.id, person, roles, session.organisation, session.created_at, session.seen_at
+    )

@@ -1,0 +1,261 @@
+"""Use cases on destinations, shared by API, console and configuration files. Changes are audited.
+
+Functions that take a connection run inside the caller's transaction, which must be rolled back after a
+`Refusal`. Functions that take the context open their own transactions. Pause, disconnect and archive
+commit the change first, so that no further request to Amazon starts. They return when no request is in
+flight.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.ids import require_id
+from app.admin.mappings.pinned_names import pin_for_advertiser
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.domain.destination import State
+from app.domain.ids import DestinationId
+from app.store import audit, callbacks, driver_of
+from app.store.audit import AuditAction
+from app.store.database import partitions
+from app.store.destinations import destinations, sign_ins
+from app.store.destinations.destinations import Destination, DestinationDraft
+
+
+async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Return a destination that the caller may see, archived or not. Raises Refusal (not found)."""
+    require_id("dst_", destination)
+    found = await destinations.find(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return found
+
+
+async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Lock a destination until the transaction ends and return it. Raises Refusal (not found, archived)."""
+    require_id("dst_", destination)
+    found = await destinations.lock(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if found.state is State.ARCHIVED:
+        raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
+    return found
+
+
+def _reason(destination: Destination) -> str | None:
+    if destination.state is State.PAUSED and destination.suspended:
+        return "organisation_suspended"
+    return destination.sign_in_reason
+
+
+def public_view(destination: Destination) -> dict[str, Any]:
+    """Return the public fields of a destination: no tokens, no internal numbers."""
+    return {
+        "id": destination.id,
+        "name": destination.name,
+        "advertiser_id": destination.advertiser_id,
+        "region": destination.region.value,
+        "currency": destination.currency,
+        "identity_profile": destination.identity_profile,
+        "dataset_name": destination.dataset_name,
+        "rate_limit": asdict(destination.rate),
+        "state": destination.state.value,
+        "reason": _reason(destination),
+        "connected": destination.sign_in == "valid",
+        "published_mappings": destination.published_mappings,
+        "version": destination.version,
+        "created_at": destination.created_at,
+        "updated_at": destination.updated_at,
+        "archived_at": destination.archived_at,
+    }
+
+
+def audit_view(destination: Destination) -> dict[str, Any]:
+    """Return the fields of a destination that the audit records."""
+    return {
+        name: value
+        for name, value in public_view(destination).items()
+        if not name.endswith(("_at", "version"))
+    }
+
+
+def draft_of(destination: Destination) -> DestinationDraft:
+    """Return the fields of a destination that a caller can set."""
+    return DestinationDraft(
+        name=destination.name,
+        advertiser_id=destination.advertiser_id,
+        region=destination.region,
+        currency=destination.currency,
+        identity_profile=destination.identity_profile,
+        dataset_name=destination.dataset_name,
+        rate=destination.rate,
+    )
+
+
+async def create_destination(
+    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft, *, by: str
+) -> Destination:
+    """Create a destination in state `draft` under an unused id."""
+    created = await destinations.create(connection, destination, draft)
+    await _record(connection, by, AuditAction.DESTINATION_CREATED, None, created)
+    return created
+
+
+async def change_destination(
+    connection: AsyncConnection, before: Destination, draft: DestinationDraft, *, by: str
+) -> Destination:
+    """Apply a draft to a destination and return the destination. Return `before` if nothing changes.
+
+    Raises Refusal if the draft changes an advertiser or region that can no longer change. Raises Refusal if
+    the new advertiser has another pinned name for the event type of a published mapping.
+    """
+    if draft == draft_of(before):
+        return before
+    if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
+        if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
+            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_fixed_field_problems(before, draft))
+        await pin_for_advertiser(connection, before.id, draft.advertiser_id)
+    after = await destinations.change(connection, before.id, draft)
+    await _record(connection, by, AuditAction.DESTINATION_CHANGED, before, after)
+    return after
+
+
+async def set_status_callback(
+    connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
+) -> None:
+    """Enable or disable status callbacks. Idempotent. Disabling also drops pending callbacks."""
+    driver = await driver_of(connection)
+    if enabled:
+        is_new = await callbacks.enable(driver, destination.number, by=by)
+    else:
+        is_new = await callbacks.disable(driver, destination.number)
+    if is_new:
+        await audit.record(
+            connection,
+            by,
+            AuditAction.DESTINATION_CALLBACK_CHANGED,
+            destination.id,
+            destination=destination.id,
+            before={"status_callback": not enabled},
+            after={"status_callback": enabled},
+        )
+
+
+async def pause_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Stop sending; events are still accepted and wait. Return when no request is in flight."""
+    paused = await _set_paused(context, caller, destination_id, paused=True)
+    await context.delivery_control.quiesce(paused.number)
+    return paused
+
+
+async def resume_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Start sending again; the destination returns to its state before the pause."""
+    resumed = await _set_paused(context, caller, destination_id, paused=False)
+    await context.wake(resumed.number)
+    return resumed
+
+
+async def _set_paused(
+    context: AppContext, caller: Caller, destination_id: str, *, paused: bool
+) -> Destination:
+    async with context.engine.begin() as connection:
+        before = await lock_visible(connection, caller, destination_id)
+        if before.paused == paused:
+            return before
+        after = await destinations.set_paused(connection, before.id, paused)
+        action = AuditAction.DESTINATION_PAUSED if paused else AuditAction.DESTINATION_RESUMED
+        await _record(connection, caller.actor, action, before, after)
+    return after
+
+
+async def disconnect_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Delete the Amazon tokens. The destination becomes `draft`, or `needs_reconnect` if events wait."""
+    async with context.engine.begin() as connection:
+        before = await lock_visible(connection, caller, destination_id)
+        if before.sign_in == "none":
+            return before
+        # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
+        after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
+        await sign_ins.delete(connection, before.id)
+        await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
+    await context.delivery_control.quiesce(after.number)
+    async with context.engine.begin() as connection:
+        after = await lock_visible(connection, caller, destination_id)
+        await partitions.hold_flushes(await driver_of(connection))
+        is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
+        if is_disconnected and not await context.delivery_control.waiting(connection, after.number):
+            after = await destinations.set_sign_in(connection, after.id, "none")
+    return after
+
+
+async def archive_destination(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    discard: bool,
+    expected: Collection[int] | None = None,
+) -> tuple[Destination, int]:
+    """Archive a destination permanently; return it and the number of events that were discarded.
+
+    Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
+    returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
+    archive is not in `expected`.
+    """
+    async with context.engine.begin() as connection:
+        await find_visible(connection, caller, destination_id)
+        before = await destinations.lock(connection, destination_id)
+        assert before is not None
+        await partitions.hold_flushes(await driver_of(connection))
+        after = before
+        if before.state is not State.ARCHIVED:
+            require_version(before.version, expected)
+            waiting = await context.delivery_control.waiting(connection, before.number)
+            if waiting and not discard:
+                raise Refusal(
+                    ErrorCode.EVENTS_WAITING,
+                    f"Accepted events of this destination wait: {waiting}. Let them be delivered, or delete "
+                    "with discard=true, which makes them dead with reason discarded.",
+                    waiting=waiting,
+                )
+            await sign_ins.delete(connection, before.id)
+            await destinations.set_sign_in(connection, before.id, "none")
+            after = await destinations.archive(connection, before.id)
+            action = AuditAction.DESTINATION_ARCHIVED
+            await _record(connection, caller.actor, action, before, after, discard=discard)
+    await context.delivery_control.quiesce(after.number)
+    if not discard:
+        return after, 0
+    async with context.engine.begin() as connection:
+        return after, await context.delivery_control.discard(connection, after.number)
+
+
+async def _record(
+    connection: AsyncConnection,
+    by: str,
+    action: AuditAction,
+    before: Destination | None,
+    after: Destination,
+    **details: Any,
+) -> None:
+    await audit.record(
+        connection,
+        by,
+        action,
+        after.id,
+        destination=after.id,
+        before=None if before is None else audit_view(before),
+        after={**audit_view(after), **details},
+    )
+
+
+def _fixed_field_problems(before: Destination, draft: DestinationDraft) -> list[FieldProblem]:
+    return [
+        FieldProblem(name, "not_allowed")
+        for name in ("advertiser_id", "region")
+        if getattr(before, name) != getattr(draft, name)
+    ]

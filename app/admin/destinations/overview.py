@@ -1,0 +1,147 @@
+"""The content of a destination's page: statistics, history, requests, times, match keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations.stats import DestinationStats, destination_stats
+from app.admin.event_list import find_visible_row
+from app.domain.batch import EventMetadata
+from app.domain.ids import DestinationNumber
+from app.store import PipelineConnection, outcome_history, replays
+from app.store.destinations import figures
+from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
+from app.store.outcome_history import OutcomeBucket
+
+_REQUESTS: Final = 20
+_NEWEST_BATCHES: Final = 60
+_SHAPES_PER_DAY: Final = 600
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_BY_DAY: Final = timedelta(hours=3)  # from this bucket width on, match keys are sampled by day
+
+
+@dataclass(frozen=True, slots=True)
+class RecentOutcomes:
+    """Counts of the last hour and day; the diagnosis uses them to decide whether a fault has ended."""
+
+    accepted_in_hour: int = 0
+    rejected_in_hour: int = 0
+    expired_in_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisFacts:
+    """What the diagnosis of a destination needs in addition to the statistics."""
+
+    about: ConnectionInfo
+    requests: Sequence[RequestRow]
+    failures: FailureRun | None
+    open_dead_letters: Sequence[tuple[str, int]]
+    recent_rejections: Sequence[tuple[str, str, int]]
+    recent: RecentOutcomes
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKeySample:
+    """The metadata of some events that were accepted on one day (UTC), newest first."""
+
+    day: datetime
+    shapes: Sequence[EventMetadata]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """The statistics of a destination and its history since the start of a time range.
+
+    `first_answer` is when Amazon first accepted an event, in the range or before it.
+    """
+
+    stats: DestinationStats
+    facts: DiagnosisFacts
+    history: Sequence[OutcomeBucket]
+    response_times: Sequence[ResponseTimes]
+    rejections: Sequence[tuple[str, str, int]]
+    samples: Sequence[MatchKeySample]
+    first_answer: datetime | None
+
+
+async def read_overview(
+    context: AppContext, caller: Caller, destination_id: str, *, since: datetime, bucket: timedelta
+) -> DestinationOverview:
+    """Read the overview of a destination in one snapshot, so that its figures agree. Raises Refusal (404)."""
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        destination = await find_visible_row(connection, caller, destination_id)
+        number = destination.number
+        history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
+        times = await figures.response_times(connection, number, since=since, bucket=bucket)
+        return DestinationOverview(
+            stats=await destination_stats(connection, destination, max_event_age=context.max_event_age),
+            facts=await _facts(connection, number, context.now()),
+            history=history[number],
+            response_times=times,
+            rejections=await figures.rejection_reasons(connection, number, since=since.date()),
+            samples=await _samples(connection, number, since, bucket),
+            first_answer=await figures.first_answer(connection, number),
+        )
+
+
+async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -> DiagnosisFacts:
+    """Read the input of the diagnosis, for pages without the overview."""
+    async with context.pool.acquire() as connection:
+        return await _facts(connection, number, context.now())
+
+
+async def _facts(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> DiagnosisFacts:
+    about = await figures.connection_of(connection, number)
+    assert about is not None
+    return DiagnosisFacts(
+        about=about,
+        requests=await figures.requests(connection, number, _REQUESTS),
+        failures=await figures.failure_run(connection, number),
+        open_dead_letters=await replays.open_dead_letters(connection, number),
+        recent_rejections=await figures.rejection_reasons(connection, number, since=(now - _HOUR).date()),
+        recent=await _recent(connection, number, now),
+    )
+
+
+async def _recent(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> RecentOutcomes:
+    minutes = await outcome_history.buckets(
+        connection, [number], width=timedelta(minutes=1), since=now - _HOUR
+    )
+    quarters = await outcome_history.buckets(
+        connection, [number], width=timedelta(minutes=15), since=now - _DAY
+    )
+    return RecentOutcomes(
+        accepted_in_hour=sum(bucket.accepted for bucket in minutes[number]),
+        rejected_in_hour=sum(bucket.rejected for bucket in minutes[number]),
+        expired_in_day=sum(bucket.expired for bucket in quarters[number]),
+    )
+
+
+async def _samples(
+    connection: PipelineConnection, number: DestinationNumber, since: datetime, bucket: timedelta
+) -> list[MatchKeySample]:
+    """Return the newest batches and, for ranges of days, some batches of each earlier day."""
+    newest = await figures.samples(connection, number, _NEWEST_BATCHES) or []
+    found = [sample for sample in newest if sample.accepted_at >= since]
+    if bucket >= _BY_DAY:
+        days = {_day_of(sample.accepted_at) for sample in found}
+        older = await figures.daily_samples(connection, number, since=since)
+        found += [sample for sample in older if _day_of(sample.accepted_at) not in days]
+    by_day: dict[datetime, list[figures.MetadataSample]] = {}
+    for sample in found:
+        by_day.setdefault(_day_of(sample.accepted_at), []).append(sample)
+    return [
+        MatchKeySample(day, figures.shapes_in(samples)[0][:_SHAPES_PER_DAY])
+        for day, samples in sorted(by_day.items())
+    ]
+
+
+def _day_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,353 @@
+"""The preflight checklist of a destination: its use cases, and a pure function for each check."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.refusals import ErrorCode, Refusal
+from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.crypto import CannotDecrypt
+from app.domain.destination import REGION_NAMES, State
+from app.domain.mapping.document import holds_literal_time
+from app.domain.outcomes.missing_endpoint import PROBE_EVERY
+from app.domain.outcomes.outcome import Unauthorized
+from app.store import audit, mappings
+from app.store.audit import AuditAction
+from app.store.database import readiness
+from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
+from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
+from app.store.destinations.destinations import Destination
+
+Status = Literal["ok", "failed", "unknown"]
+MANUAL_CHECKS = ("permission", "terms")  # not available from Amazon's API; people confirm them
+CLOCK_TOLERANCE_SECONDS = 5.0
+ENTITY_HINT = (
+    "The advertiser ID is the numeric ID next to the advertiser name in the DSP console; "
+    "an ID that begins with ENTITY is not an advertiser ID."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightCheck:
+    """The result of a check. `detail` says what was found or what to do.
+
+    `who` names the person who can fix it.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightFacts:
+    """The input of the checks.
+
+    `live_answer` is Amazon's response now; it is None if Amazon was not called.
+    """
+
+    destination: Destination
+    configured: bool
+    account: AmazonAccount | None
+    live_answer: Visible | NotVisible | CannotTell | None
+    confirmed: Mapping[str, Confirmation]
+    accepted: bool
+    delivered: int
+    seconds_apart: float
+    literal_times: Sequence[str] = ()  # names of published mappings whose events all have the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The results of all checks, in the order in which to fix them. `ready` is true if no check failed."""
+
+    ready: bool
+    checks: Sequence[PreflightCheck]
+
+
+async def check_setup(
+    context: AppContext, caller: Caller, destination_id: str, *, ask: bool = False
+) -> Preflight:
+    """Check every requirement for delivery. With `ask`, call Amazon, which may take ten seconds."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        sealed = await sign_ins.access_token(connection, destination.id) if ask else None
+    # No transaction is open during the call to Amazon.
+    live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)
+    async with context.engine.connect() as connection:
+        facts = PreflightFacts(
+            destination=destination,
+            configured=context.amazon_configured,
+            account=await amazon_accounts.find(connection, destination.id),
+            live_answer=live_answer,
+            confirmed=await amazon_accounts.confirmations(connection, destination.id),
+            accepted=await destinations.ever_accepted(connection, destination.number),
+            delivered=await destinations.delivered(connection, destination.number),
+            seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
+            literal_times=[
+                mapping.name
+                for mapping in await mappings.published_of(connection, [destination.id])
+                if holds_literal_time(mapping.published)
+            ],
+        )
+    checks = run_preflight(facts)
+    return Preflight(all(check.status != "failed" for check in checks), checks)
+
+
+async def _find_advertiser(
+    context: AppContext, destination: Destination, sealed: bytes
+) -> Visible | NotVisible | CannotTell:
+    try:
+        token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    except CannotDecrypt:
+        return CannotTell("unreadable")
+    answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
+    # An expired access token does not mean that the sign-in is invalid. The next delivery refreshes the
+    # token.
+    return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
+
+
+def _local_clock(context: AppContext) -> float:
+    """Return the time of this machine's clock in epoch seconds.
+
+    `context.now` is the time of the database's clock.
+    """
+    return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)
+
+
+async def confirm_check(
+    context: AppContext, caller: Caller, destination_id: str, check: str, *, confirmed: bool
+) -> Preflight:
+    """Confirm a check that only people can make, or withdraw the confirmation. Return all checks."""
+    if check not in MANUAL_CHECKS:
+        raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        if confirmed:
+            changed = await amazon_accounts.confirm(connection, destination.id, check, caller.actor)
+        else:
+            changed = await amazon_accounts.withdraw(connection, destination.id, check)
+        if changed:
+            await audit.record(
+                connection,
+                caller.actor,
+                AuditAction.PREFLIGHT_CONFIRMED if confirmed else AuditAction.PREFLIGHT_WITHDRAWN,
+                destination.id,
+                destination=destination.id,
+                after={"check": check},
+            )
+    return await check_setup(context, caller, destination_id)
+
+
+class Verdict(NamedTuple):
+    """The status of a check, and a sentence that says what was found or what to do."""
+
+    status: Status
+    detail: str
+    who: str | None = None  # if somebody else than usual can fix it
+
+
+def _credentials(facts: PreflightFacts) -> Verdict:
+    if facts.configured:
+        return Verdict("ok", "The Amazon application's id and secret are set.")
+    return Verdict("failed", "Set AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET and restart.")
+
+
+_REASONS = {
+    "revoked": "Amazon access was revoked or has expired.",
+    "unauthorized": "Amazon rejected the sign-in even with a new token.",
+    "forbidden": "The signed-in user has no permission to send events for this advertiser.",
+    "disconnected": "The destination was disconnected.",
+}
+_NOT_FOUND = (
+    "Amazon returns 404: the endpoint or the advertiser account does not exist. Check the region and the "
+    f"advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes automatically."
+)
+
+
+def _sign_in(facts: PreflightFacts) -> Verdict:
+    match facts.destination.sign_in:
+        case "valid":
+            return Verdict("ok", "The signed-in user has access to this advertiser.")
+        case "broken" if facts.destination.sign_in_reason == "endpoint_not_found":
+            return Verdict("ok", "The sign-in is valid. See the check “Advertiser account”.")
+        case "broken":
+            reason = _REASONS[facts.destination.sign_in_reason or "revoked"]
+            return Verdict("failed", f"{reason} Connect again; events wait until then.")
+        case _:
+            return Verdict("failed", "Connect to Amazon and click Allow.")
+
+
+def _account(facts: PreflightFacts) -> Verdict:
+    if facts.destination.sign_in_reason == "endpoint_not_found":
+        return Verdict("failed", _NOT_FOUND, "team")
+    match facts.live_answer:
+        case Visible(name=name):
+            suffix = _name_suffix(name)
+            return Verdict("ok", f"Amazon confirms access to this advertiser{suffix}.")
+        case NotVisible(ids=ids):
+            return Verdict("failed", not_visible_sentence(ids))
+        case CannotTell():
+            return Verdict("unknown", "Amazon is not reachable at the moment. Check again.", "nobody")
+        case None if facts.account is not None:
+            suffix = _name_suffix(facts.account.name)
+            day = facts.account.seen_at.strftime("%Y-%m-%d")
+            return Verdict("ok", f"Amazon confirmed access to this advertiser{suffix} on {day}.")
+        case None:
+            return Verdict("unknown", "This is checked when the destination is connected.")
+
+
+def _name_suffix(name: str | None) -> str:
+    # Do not show a name with redacted parts.
+    return f", called {name}" if name and "***" not in name else ""
+
+
+def not_visible_sentence(ids: tuple[str, ...]) -> str:
+    """Return the sentence that the sign-in has no access to the advertiser ID, and list the ids that it can
+    access.
+    """
+    visible = (
+        f"It has access to {', '.join(ids)}." if ids else "It has access to no advertiser in this region."
+    )
+    return f"The signed-in user has no access to this advertiser ID. {visible} {ENTITY_HINT}"
+
+
+def _region(facts: PreflightFacts) -> Verdict:
+    region = REGION_NAMES[facts.destination.region]
+    if isinstance(facts.live_answer, NotVisible) and not facts.live_answer.ids:
+        detail = f"The signed-in user has no advertiser in {region}. The account may be in another region."
+        return Verdict("failed", detail)
+    if isinstance(facts.live_answer, Visible) or facts.account is not None:
+        return Verdict("ok", f"The account was found in {region}.")
+    return Verdict("unknown", f"The region {region} is checked when connecting.")
+
+
+def _currency(facts: PreflightFacts) -> Verdict:
+    configured = facts.destination.currency
+    reported = facts.live_answer.currency if isinstance(facts.live_answer, Visible) else None
+    actual = reported or (facts.account.currency if facts.account else None)
+    if actual is None:
+        detail = f"Amazon did not report the account's currency. Check that it is {configured}."
+        return Verdict("unknown", detail)
+    if actual == configured:
+        return Verdict("ok", f"The account's currency is {configured}, as configured.")
+    detail = (
+        f"The Amazon account's currency is {actual}, but this destination uses {configured}. "
+        "Change it in the settings."
+    )
+    return Verdict("failed", detail)
+
+
+def _permission(facts: PreflightFacts) -> Verdict:
+    if facts.destination.sign_in_reason == "forbidden":
+        detail = "Give the signed-in user edit permission in Amazon's Events manager, then connect again."
+        return Verdict("failed", detail)
+    if facts.delivered:
+        return Verdict("ok", "Amazon accepted events from the signed-in user.")
+    return _confirmed(
+        facts,
+        "permission",
+        "the signed-in user has edit permission in Amazon's Events manager",
+        "This cannot be checked automatically: confirm that the signed-in user has edit permission in "
+        "Amazon's Events manager.",
+    )
+
+
+def _terms(facts: PreflightFacts) -> Verdict:
+    if facts.delivered:
+        return Verdict("ok", "Amazon accepted events, so its terms were accepted.")
+    return _confirmed(
+        facts,
+        "terms",
+        "the Events manager's terms were accepted for the account",
+        "This cannot be checked automatically: accept the terms in Amazon's Events manager once, then "
+        "confirm it here.",
+    )
+
+
+def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -> Verdict:
+    confirmation = facts.confirmed.get(name)
+    if confirmation is None:
+        return Verdict("unknown", request)
+    day = confirmation.at.strftime("%Y-%m-%d")
+    return Verdict("ok", f"{confirmation.by} confirmed on {day} that {statement}.")
+
+
+def _mapping(facts: PreflightFacts) -> Verdict:
+    if facts.literal_times:
+        names = ", ".join(facts.literal_times)
+        return Verdict(
+            "failed", f"Event Timestamp is a fixed time in: {names}. Map it to a path and publish."
+        )
+    if count := facts.destination.published_mappings:
+        return Verdict("ok", f"Published mappings: {count}.")
+    return Verdict("failed", "Publish a mapping.")
+
+
+def _state(facts: PreflightFacts) -> Verdict:
+    match facts.destination.state:
+        case State.ACTIVE:
+            return Verdict("ok", "Delivery is active.")
+        case State.PAUSED if facts.destination.suspended:
+            return Verdict(
+                "failed",
+                "The organisation is suspended and events wait. The operator can resume it.",
+                "operator",
+            )
+        case State.PAUSED:
+            return Verdict("failed", "Delivery is paused and events wait. Resume it.")
+        case State.ARCHIVED:
+            return Verdict("failed", "The destination was deleted. Create a new one.")
+        case State.DRAFT | State.CONNECTED | State.NEEDS_RECONNECT:
+            return Verdict("failed", "See the failed checks above.")
+
+
+def _first_event(facts: PreflightFacts) -> Verdict:
+    if facts.delivered:
+        detail = f"Amazon accepted events: {facts.delivered:,}. Events manager is up to two hours behind."
+        return Verdict("ok", detail)
+    if facts.accepted:
+        return Verdict("unknown", "Events were accepted, but none has reached Amazon yet.")
+    return Verdict(
+        "unknown", "No event received yet. Send one; Events manager shows it up to two hours later."
+    )
+
+
+def _clock(facts: PreflightFacts) -> Verdict:
+    offset = abs(facts.seconds_apart)
+    if offset <= CLOCK_TOLERANCE_SECONDS:
+        return Verdict("ok", "The clocks of this machine and the database agree.")
+    return Verdict(
+        "failed",
+        f"The clocks of this machine and the database differ by {offset:.0f} seconds. Events may be rejected "
+        "because their time is in the future. Synchronise both clocks with NTP.",
+    )
+
+
+_CHECKS: Sequence[tuple[str, str, Callable[[PreflightFacts], Verdict]]] = (
+    ("credentials", "operator", _credentials),
+    ("sign_in", "advertiser", _sign_in),
+    ("account", "advertiser", _account),
+    ("region", "team", _region),
+    ("currency", "team", _currency),
+    ("permission", "advertiser", _permission),
+    ("terms", "advertiser", _terms),
+    ("mapping", "team", _mapping),
+    ("state", "team", _state),
+    ("first_event", "journey", _first_event),
+    ("clock", "operator", _clock),
+)
+"""Name of each check, who can usually fix it, and its function; in the order in which to fix them."""
+
+
+def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
+    """Run every check. Return the results in the order in which to fix them."""
+    verdicts = [(name, who, check(facts)) for name, who, check in _CHECKS]
+    return [
+        PreflightCheck(name, verdict.status, verdict.detail, verdict.who or who)
+        for name, who, verdict in verdicts
+    ]

@@ -1,0 +1,202 @@
+"""Use cases on incidents: list, read, acknowledge, mute; alerting and notifications of a destination."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.inputs import read_note
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.domain.incidents import thresholds
+from app.domain.incidents.health import health_of
+from app.domain.incidents.kinds import Kind
+from app.domain.incidents.machine import IncidentState
+from app.domain.incidents.thresholds import Alerting
+from app.domain.notifications.policy import Preference
+from app.store import audit, driver_of, incidents
+from app.store.audit import AuditAction
+from app.store.destinations.destinations import Destination
+from app.store.incidents import IncidentFilter, StoredIncident
+from app.store.incidents import alerting as stored_alerting
+
+
+def _sees(caller: Caller, stored: StoredIncident) -> bool:
+    """Return whether a caller may see an incident. Only unlimited callers see incidents of the service."""
+    destination = stored.incident.destination
+    return caller.destination_ids is None if destination is None else caller.sees(destination)
+
+
+async def list_incidents(
+    context: AppContext,
+    caller: Caller,
+    *,
+    state: IncidentState | None = None,
+    destination: str | None = None,
+    kind: Kind | None = None,
+    limit: int,
+    below: int | None = None,
+) -> list[StoredIncident]:
+    """Return up to `limit` incidents that the caller may see, newest first."""
+    wanted = IncidentFilter(state, destination, kind, caller.only)
+    async with context.engine.connect() as connection:
+        return await incidents.page(await driver_of(connection), wanted, limit=limit, below=below)
+
+
+async def find_incident(context: AppContext, caller: Caller, incident: str) -> StoredIncident:
+    """Return an incident that the caller may see. Raises Refusal (not found)."""
+    async with context.engine.connect() as connection:
+        found = await incidents.find(await driver_of(connection), incident)
+    if found is None or not _sees(caller, found):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return found
+
+
+async def acknowledge_incident(
+    context: AppContext, caller: Caller, incident: str, *, note: str | None
+) -> StoredIncident:
+    """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
+    note = read_note(note)
+    async with context.engine.begin() as connection:
+        before = await _lock(connection, caller, incident)
+        await incidents.acknowledge(await driver_of(connection), incident, by=caller.actor, note=note)
+        return await _record(connection, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
+
+
+async def mute_incident(
+    context: AppContext, caller: Caller, incident: str, *, until: datetime | None
+) -> StoredIncident:
+    """Send no message about an incident before `until`; None ends the mute."""
+    async with context.engine.begin() as connection:
+        before = await _lock(connection, caller, incident)
+        await incidents.mute(await driver_of(connection), incident, until=until)
+        return await _record(connection, caller, AuditAction.INCIDENT_MUTED, before)
+
+
+async def _lock(connection: AsyncConnection, caller: Caller, incident: str) -> StoredIncident:
+    found = await incidents.find(await driver_of(connection), incident, lock=True)
+    if found is None or not _sees(caller, found):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return found
+
+
+async def _record(
+    connection: AsyncConnection, caller: Caller, action: AuditAction, before: StoredIncident
+) -> StoredIncident:
+    after = await incidents.find(await driver_of(connection), before.id)
+    assert after is not None
+    if after != before:
+        await audit.record(
+            connection,
+            caller.actor,
+            action,
+            after.id,
+            destination=after.incident.destination,
+            before=_audit_view(before),
+            after=_audit_view(after),
+        )
+    return after
+
+
+def _audit_view(stored: StoredIncident) -> dict[str, Any]:
+    # A note is free text and may be personal. The audit therefore records only that a note exists.
+    return {
+        "state": stored.incident.state.value,
+        "muted_until": stored.muted_until,
+        "has_note": stored.note is not None,
+    }
+
+
+async def change_alerting(
+    connection: AsyncConnection, destination: Destination, change: Mapping[str, Any], *, by: str
+) -> bool:
+    """Merge a change into the thresholds of a destination; return whether it changed anything."""
+    driver = await driver_of(connection)
+    before = dict((await stored_alerting.read(driver, destination.id)).alerting)
+    after = thresholds.merged(before, change)
+    if after == before:
+        return False
+    await stored_alerting.write_alerting(driver, destination.id, after)
+    await audit.record(
+        connection,
+        by,
+        AuditAction.DESTINATION_ALERTING_CHANGED,
+        destination.id,
+        destination=destination.id,
+        before={"alerting": before},
+        after={"alerting": after},
+    )
+    return True
+
+
+async def read_preference(context: AppContext, caller: Caller, destination: str) -> Preference:
+    """Return the notification settings of a destination."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination)
+        return (await stored_alerting.read(await driver_of(connection), found.id)).preference
+
+
+async def read_alerting(context: AppContext, caller: Caller, destination: str) -> Alerting:
+    """Return the thresholds of a destination, defaults included."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination)
+        return thresholds.read((await stored_alerting.read(await driver_of(connection), found.id)).alerting)
+
+
+async def set_preference(
+    context: AppContext, caller: Caller, destination: str, preference: Preference
+) -> Preference:
+    """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
+    known = {channel.name for channel in context.channels if channel.organisation == caller.organisation}
+    unknown = (preference.channels or frozenset()) - known
+    if unknown:
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "not_in_list"))
+    async with context.engine.begin() as connection:
+        found = await lock_visible(connection, caller, destination)
+        driver = await driver_of(connection)
+        before = (await stored_alerting.read(driver, found.id)).preference
+        if before != preference:
+            await stored_alerting.write_preference(driver, found.id, preference)
+            await audit.record(
+                connection,
+                caller.actor,
+                AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
+                found.id,
+                destination=found.id,
+                before=preference_view(before),
+                after=preference_view(preference),
+            )
+    return preference
+
+
+def preference_view(preference: Preference) -> dict[str, Any]:
+    """Return notification settings in the API's form."""
+    return {
+        "channels": None if preference.channels is None else sorted(preference.channels),
+        "kinds": "all" if preference.kinds is None else sorted(kind.value for kind in preference.kinds),
+        "min_severity": preference.min_severity.value,
+    }
+
+
+async def monitoring_of(
+    connection: AsyncConnection, found: Sequence[Destination], now: datetime
+) -> dict[str, dict[str, Any]]:
+    """Return health, number of open incidents and alerting of these destinations, by id."""
+    driver = await driver_of(connection)
+    ids = [each.id for each in found]
+    open_kinds = await incidents.open_kinds(driver, ids)
+    settings = await stored_alerting.read_all(driver, ids)
+    received = await incidents.last_received(driver, [each.number for each in found])
+    result: dict[str, dict[str, Any]] = {}
+    for each in found:
+        severities = [severity for _, severity in open_kinds.get(each.id, [])]
+        row = settings.get(each.id, stored_alerting.DEFAULT_ROW)
+        result[each.id] = {
+            "health": health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now),
+            "open_incidents": len(severities),
+            "alerting": thresholds.read(row.alerting).view(),
+        }
+    return result

@@ -1,0 +1,1 @@
+"""Mappings: drafts, published versions, pinned event names, previews and suggestions."""

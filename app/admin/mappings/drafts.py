@@ -1,0 +1,232 @@
+"""Use cases of mappings and their drafts: list, read, create, change, archive. Each change is audited.
+
+Functions that take a connection run in the caller's transaction, which must be rolled back after a `Refusal`.
+Functions that take the context open their own transaction.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.ids import new_id, require_id
+from app.admin.mappings.schema import draft_warnings, name_problem, refusal_of_document
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.domain.destination import Region
+from app.domain.ids import DestinationId, MappingId
+from app.domain.mapping.document import ACTION, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.event_name import with_clean_event_name
+from app.domain.mapping.lint import LintWarning
+from app.domain.observed.event_schema import SchemaMismatch, merge_samples
+from app.domain.observed.fingerprints import match_key_paths
+from app.store import audit
+from app.store import mappings as stored_mappings
+from app.store.audit import AuditAction
+from app.store.destinations import destinations, schema_samples
+from app.store.destinations.destinations import Destination
+from app.store.destinations.schema_samples import StoredSamples
+from app.store.mappings import Document, StoredMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappingDetails:
+    """A mapping, the problems that prevent publishing it, and warnings about its draft."""
+
+    mapping: StoredMapping
+    problems: Sequence[MappingProblem]
+    warnings: Sequence[LintWarning | SchemaMismatch]
+
+    @property
+    def state(self) -> Literal["archived", "draft", "published"]:
+        """Return 'archived', 'draft' or 'published'."""
+        if self.mapping.archived_at is not None:
+            return "archived"
+        return "draft" if self.mapping.published_version is None else "published"
+
+    @property
+    def unpublished_changes(self) -> bool:
+        """Return whether the draft differs from the published version."""
+        return self.mapping.draft != self.mapping.published
+
+
+def valid_draft(draft: Document) -> Document:
+    """Check a draft, which may be incomplete, and return it with a normalised event name.
+
+    Raises Refusal (422).
+    """
+    name_code = name_problem(draft.get("name"))
+    problems = check_draft(dict(draft))
+    if name_code is not None and not any(problem.path == "name" for problem in problems):
+        raise Refusal(
+            ErrorCode.INVALID,
+            "A mapping needs a name of printable characters.",
+            FieldProblem("name", name_code),
+        )
+    if problems:
+        raise refusal_of_document(ErrorCode.INVALID, problems)
+    return with_clean_event_name(draft)
+
+
+async def find_mapping(
+    connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
+) -> StoredMapping:
+    """Return a mapping of a destination. Raises Refusal: 404, or 409 if it is archived and `lock` is set."""
+    require_id("map_", mapping)
+    fetch = stored_mappings.lock if lock else stored_mappings.find
+    stored = await fetch(connection, destination.id, mapping)
+    if stored is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if lock and stored.archived_at is not None:
+        raise Refusal(ErrorCode.MAPPING_ARCHIVED)
+    return stored
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMapping:
+    """A mapping as stored, with the samples of its destination's events, on which its warnings depend."""
+
+    mapping: StoredMapping
+    region: Region
+    samples: StoredSamples
+
+    def details(self) -> MappingDetails:
+        """Return the mapping with its problems and warnings. This can take long: use `context.compute`."""
+        schema = merge_samples(self.samples.counted())
+        return MappingDetails(
+            self.mapping,
+            check_publishable(dict(self.mapping.draft)),
+            draft_warnings(self.mapping.draft, self.region, schema),
+        )
+
+
+async def reread(connection: AsyncConnection, destination: Destination, mapping: str) -> ReadMapping:
+    """Return a mapping as stored now."""
+    return ReadMapping(
+        await find_mapping(connection, destination, mapping),
+        destination.region,
+        await schema_samples.of_destination(connection, destination.id),
+    )
+
+
+async def read_mapping(
+    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
+) -> MappingDetails:
+    """Return a mapping, archived or not."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        found = await reread(connection, destination, mapping_id)
+    return await context.compute(found.details)
+
+
+async def list_mappings(
+    context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
+) -> list[MappingDetails]:
+    """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
+    return [
+        MappingDetails(row, check_publishable(dict(row.draft)), draft_warnings(row.draft, destination.region))
+        for row in rows
+    ]
+
+
+async def create_draft(
+    context: AppContext, caller: Caller, destination_id: str, members: Document
+) -> MappingDetails:
+    """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
+    draft = valid_draft({"action": ACTION, **_present(members)})
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        mapping = MappingId(new_id("map_"))
+        await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
+        created = await reread(connection, destination, mapping)
+    return await context.compute(created.details)
+
+
+async def create_mapping(
+    connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
+) -> None:
+    """Create an unpublished mapping under a new id."""
+    await stored_mappings.create(connection, mapping, destination, draft)
+    await schema_samples.close_paths(connection, destination, match_key_paths(draft))
+    await audit.record(
+        connection, by, AuditAction.MAPPING_CREATED, mapping, destination=destination, after=draft
+    )
+
+
+async def change_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    members: Document,
+    expected: Collection[int] | None,
+) -> MappingDetails:
+    """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        before = await find_mapping(connection, destination, mapping_id, lock=True)
+        require_version(before.version, expected)
+        draft = valid_draft(_present({**before.draft, **members}))
+        await change_mapping(connection, before, draft, by=caller.actor)
+        changed = await reread(connection, destination, before.id)
+    return await context.compute(changed.details)
+
+
+async def change_mapping(
+    connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
+) -> None:
+    """Replace a mapping's draft. The published version is unchanged."""
+    if draft != before.draft:
+        await stored_mappings.change_draft(connection, before.id, draft)
+        await schema_samples.close_paths(connection, before.destination, match_key_paths(draft))
+        await record_change(connection, by, AuditAction.MAPPING_CHANGED, before, before.draft, draft)
+
+
+async def delete_mapping(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+) -> MappingDetails:
+    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        before = await find_mapping(connection, destination, mapping_id)
+        if before.archived_at is None:
+            before = await find_mapping(connection, destination, mapping_id, lock=True)
+            require_version(before.version, expected)
+            await archive_mapping(connection, before, by=caller.actor)
+        archived = await reread(connection, destination, before.id)
+    return await context.compute(archived.details)
+
+
+async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
+    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
+    await stored_mappings.archive(connection, before.id)
+    await destinations.count_published(connection, before.destination)
+    await record_change(connection, by, AuditAction.MAPPING_ARCHIVED, before, before.draft, None)
+
+
+async def record_change(
+    connection: AsyncConnection,
+    by: str,
+    action: AuditAction,
+    mapping: StoredMapping,
+    before: Document | None,
+    after: Document | None,
+) -> None:
+    """Record a change of a mapping in the audit."""
+    await audit.record(
+        connection, by, action, mapping.id, destination=mapping.destination, before=before, after=after
+    )
+
+
+def _present(members: Document) -> Document:
+    return {name: value for name, value in members.items() if value is not None}

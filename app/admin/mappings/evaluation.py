@@ -1,0 +1,61 @@
+"""The conversion rules of a mapping, for previews and backtests."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.convert import Rules
+from app.domain.identity import Profile
+from app.domain.ids import MappingId
+from app.store.destinations.destinations import Destination
+from app.store.mappings import StoredMapping, event_names
+
+UNSAVED: Final = MappingId("map_unsaved")
+
+
+class EvaluationSettings(Protocol):
+    """The deployment's settings that conversions depend on."""
+
+    @property
+    def max_event_age(self) -> timedelta: ...
+
+    @property
+    def warn_event_age(self) -> timedelta: ...
+
+    @property
+    def consent(self) -> ConsentSettings: ...
+
+    @property
+    def pepper(self) -> bytes: ...
+
+    @property
+    def now(self) -> Callable[[], datetime]: ...
+
+
+async def rules_of(
+    connection: AsyncConnection,
+    settings: EvaluationSettings,
+    destination: Destination,
+    mapping: StoredMapping | None,
+) -> Rules:
+    """Return the conversion rules that apply to the mapping's events on receipt, with the pinned names.
+
+    An unsaved mapping has no id. The event ids of its previews are therefore derived from `UNSAVED`.
+    """
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    return Rules(
+        destination_id=destination.id,
+        mapping_id=mapping.id if mapping else UNSAVED,
+        mapping_version=(mapping.published_version if mapping else None) or 0,
+        region=destination.region,
+        profile=Profile(destination.identity_profile),
+        currency=destination.currency,
+        dataset_name=destination.dataset_name,
+        pins={pin.event_type: pin.name for pin in pins},
+        max_age=settings.max_event_age,
+        warn_age=settings.warn_event_age,
+        consent_settings=settings.consent,
+    )

@@ -1,0 +1,106 @@
+"""Use cases that preview the conversion of an event. They store nothing and send nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.evaluation import UNSAVED, rules_of
+from app.admin.mappings.schema import compile_or_refuse
+from app.admin.refusals import ErrorCode
+from app.domain.conversion.convert import ID_DERIVED, Conversion, Trace, compile_plan
+from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
+from app.domain.mapping.document import check_publishable, compile_parts
+from app.domain.observed.field_preview import FieldPreview, preview_fields
+from app.domain.observed.preview import preview, rejection_view
+from app.store.destinations.destinations import Destination
+from app.store.mappings import Document, StoredMapping
+
+
+async def preview_event(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    content: dict[str, Any],
+    document: Document | None = None,
+) -> dict[str, Any]:
+    """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
+        rules = await rules_of(connection, context, destination, mapping)
+    if document is None:
+        compiled = compile_or_refuse(mapping.draft)
+    else:
+        compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+    event = _event_of(context, destination, mapping, content)
+    if isinstance(event, Rejection):
+        return rejection_view(event)
+    result = preview(*event, compile_plan(compiled, rules), now=context.now())
+    if event[0].event_id is None and result["ok"]:
+        result["warnings"] = [asdict(ID_DERIVED), *result["warnings"]]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPreview:
+    """The preview of an unsaved draft: the result of each field, and the conversion.
+
+    `conversion` is None if the draft has problems or lacks required members.
+    """
+
+    fields: Sequence[FieldPreview]
+    conversion: Conversion | Rejection | None
+
+
+async def preview_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str | None,
+    content: dict[str, Any],
+    document: Document,
+) -> DraftPreview:
+    """Convert an event with the valid parts of a draft.
+
+    `mapping_id` is None for a mapping that is not saved.
+    """
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
+        rules = await rules_of(connection, context, destination, mapping)
+    written = dict(document)
+    parts = compile_parts(written)
+    event = _event_of(context, destination, mapping, content)
+    # The id changes nothing but the derived Amazon eventId, so all fields can be shown without it.
+    shown = (Event(None, destination.id, None, content), "") if isinstance(event, Rejection) else event
+    trace: Trace = []
+    outcome = compile_plan(parts, rules).convert(*shown, context.now(), trace=trace)
+    fields = list(preview_fields(trace, parts.event_name))
+    if check_publishable(written):
+        return DraftPreview(fields, None)
+    if isinstance(event, Rejection):
+        return DraftPreview(fields, event)
+    if event[0].event_id is None and isinstance(outcome, Conversion):
+        outcome = msgspec.structs.replace(outcome, warnings=(ID_DERIVED, *outcome.warnings))
+    return DraftPreview(fields, outcome)
+
+
+def _event_of(
+    context: AppContext, destination: Destination, mapping: StoredMapping | None, content: dict[str, Any]
+) -> tuple[Event, str] | Rejection:
+    """Return the event and its id, or the rejection of an invalid id.
+
+    An event without an id gets a derived id.
+    """
+    given_id = content.get("event_id")
+    if given_id is not None and (rejection := check_event_id(given_id)):
+        return rejection
+    event_id = given_id or derived_event_id(content_digest(content, context.pepper))
+    return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id

@@ -1,0 +1,204 @@
+"""Use cases that publish, roll back and list versions of a mapping. Each change is recorded in the audit.
+
+A function that takes a connection runs in the caller's transaction. After a `Refusal`, the caller must roll
+it back. A function that takes the context opens its own transaction.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.inputs import read_note
+from app.admin.mappings.drafts import MappingDetails, find_mapping, record_change, reread
+from app.admin.mappings.pinned_names import pin
+from app.admin.mappings.schema import compile_or_refuse
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.domain.destination import State
+from app.domain.mapping.diff import Difference, differences
+from app.store import mappings
+from app.store.audit import AuditAction
+from app.store.destinations import destinations
+from app.store.destinations.destinations import Destination
+from app.store.mappings import Document, StoredMapping, Version, event_names
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDetails:
+    """A published version. `current` is true if new events use it.
+
+    `changes` compares it with the previous version.
+    """
+
+    version: Version
+    current: bool
+    changes: Sequence[Difference]
+
+
+async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
+    """Lock all destinations of an advertiser. Return the given destination as it is after the lock.
+
+    Raises Refusal if the given destination is archived. An advertiser's destinations share its pinned names,
+    so only one of these destinations may publish at a time. The fixed order of locks prevents deadlocks.
+    """
+    while destination.state is not State.ARCHIVED:
+        for locked in await destinations.of_advertiser(connection, destination.advertiser_id):
+            if locked.id == destination.id:
+                return locked
+        # The destination may have been archived or moved to another advertiser during the wait for the lock.
+        current = await destinations.find(connection, destination.id)
+        assert current is not None
+        destination = current
+    raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
+
+
+@asynccontextmanager
+async def _locked(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+) -> AsyncIterator[tuple[AsyncConnection, Destination, StoredMapping]]:
+    """Lock the advertiser, then the mapping. Notify the workers after the commit."""
+    async with context.engine.begin() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        destination = await lock_advertiser(connection, destination)
+        mapping = await find_mapping(connection, destination, mapping_id, lock=True)
+        require_version(mapping.version, expected)
+        yield connection, destination, mapping
+    await context.wake(destination.number)
+
+
+async def publish_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+    note: str | None = None,
+) -> MappingDetails:
+    """Publish the draft as a new version. Publishing an unchanged draft changes nothing. Raises Refusal.
+
+    `note` explains the version; surrounding blanks are removed.
+    """
+    note = read_note(note)
+    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+        connection,
+        destination,
+        before,
+    ):
+        await publish_mapping(connection, destination, before, by=caller.actor, note=note)
+        published = await reread(connection, destination, before.id)
+    return await context.compute(published.details)
+
+
+async def publish_mapping(
+    connection: AsyncConnection,
+    destination: Destination,
+    before: StoredMapping,
+    *,
+    by: str,
+    note: str | None = None,
+) -> None:
+    """Publish the draft. Publishing an unchanged draft keeps the version in use. Raises Refusal."""
+    compiled = compile_or_refuse(before.draft)
+    if before.published_version is not None and before.draft == before.published:
+        return
+    await pin(connection, destination.advertiser_id, compiled)
+    version = await mappings.publish(connection, before.id, before.draft, by, note)
+    await destinations.count_published(connection, destination.id)
+    # A note is free text: the audit records only that the note exists.
+    after = {**before.draft, "published_version": version, **({"has_note": True} if note else {})}
+    await record_change(connection, by, AuditAction.MAPPING_PUBLISHED, before, _published(before), after)
+
+
+def _published(mapping: StoredMapping) -> Document | None:
+    """Return the published document with its version number, for the audit."""
+    if mapping.published is None:
+        return None
+    return {**mapping.published, "published_version": mapping.published_version}
+
+
+async def roll_back(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    version: int,
+    expected: Collection[int] | None,
+) -> MappingDetails:
+    """Use an earlier version for new events. The draft and the other versions stay unchanged.
+
+    An earlier version whose event type was renamed since is published again under the pinned name. Raises
+    Refusal.
+    """
+    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+        connection,
+        destination,
+        before,
+    ):
+        earlier = await mappings.version(connection, before.id, version)
+        if earlier is None:
+            raise Refusal(
+                ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
+            )
+        if before.published_version != version:
+            await _use_version(connection, destination, before, earlier, by=caller.actor)
+            await destinations.count_published(connection, destination.id)
+        after = await reread(connection, destination, before.id)
+        if before.published_version != version:
+            action = AuditAction.MAPPING_ROLLED_BACK
+            await record_change(
+                connection, caller.actor, action, before, _published(before), _published(after.mapping)
+            )
+    return await context.compute(after.details)
+
+
+async def _use_version(
+    connection: AsyncConnection,
+    destination: Destination,
+    mapping: StoredMapping,
+    earlier: Version,
+    *,
+    by: str,
+) -> None:
+    compiled = compile_or_refuse(earlier.document)
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
+    if pinned is None or pinned == compiled.event_name:
+        await pin(connection, destination.advertiser_id, compiled)
+        await mappings.point_at(connection, mapping.id, earlier.version)
+        return
+    document = {**earlier.document, "event_name": pinned}
+    note = f"Version {earlier.version} under the pinned name “{pinned}”."
+    await mappings.publish(connection, mapping.id, document, by, note)
+
+
+async def list_versions(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    *,
+    limit: int,
+    below: int | None = None,
+) -> list[VersionDetails]:
+    """Return up to `limit` versions, newest first. With `below`, return only versions with a lower number."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
+        rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
+    return [
+        VersionDetails(
+            row,
+            row.version == mapping.published_version,
+            tuple(differences(older.document, row.document)) if older else (),
+        )
+        for row, older in zip_longest(rows[:limit], rows[1 : limit + 1])
+    ]

@@ -1,0 +1,179 @@
+"""Use cases of erasures: request an erasure, and read its receipt, which is signed with an Ed25519 key."""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.crypto import CannotDecrypt, Vault
+from app.delivery.delivery import SETTLED_WITHIN
+from app.delivery.erasure import erasure_place
+from app.domain.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
+from app.store import audit
+from app.store.audit import AuditAction
+from app.store.encryption import secrets as stored_secrets
+from app.store.organisations.scope import PipelinePool
+from app.store.privacy import erasures
+
+_SECRET = "receipt_key"  # noqa: S105 - its name, not its value
+_POLL_INTERVAL_S = 0.05
+
+# Stated on every receipt: data that this system cannot erase.
+STORED_ELSEWHERE = (
+    "Amazon keeps what it accepted; ask Amazon to erase it there.",
+    "Backups and write-ahead logs of the database contain the old, encrypted content until they are rotated.",
+    "Event ids, times, kinds of match keys and keyed digests remain until their partition is dropped.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """The state of an erasure. `signature` signs the bytes of `signed`."""
+
+    body: Mapping[str, Any]
+    signed: str
+    signature: str
+    public_key: str
+
+
+async def request_erasure(
+    pool: PipelinePool,
+    vault: Vault,
+    identifiers: Mapping[str, str],
+    *,
+    by: str,
+    monotonic: Callable[[], float],
+) -> tuple[str, datetime]:
+    """Commit an erasure, wait until earlier requests to Amazon have ended, and return its id and time.
+
+    After the commit, no event with any of these values is sent, and workers erase the stored events.
+    """
+    id = f"era_{secrets.token_hex(10)}"  # noqa: A001
+    values = sorted(await asyncio.to_thread(values_of, identifiers))
+    sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
+    async with pool.acquire() as connection, connection.transaction():
+        at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)
+    until = monotonic() + SETTLED_WITHIN.total_seconds()
+    while monotonic() < until:
+        async with pool.acquire() as connection:
+            if not await erasures.under_way(connection, at, younger_than=SETTLED_WITHIN):
+                break
+        await asyncio.sleep(_POLL_INTERVAL_S)
+    return id, at
+
+
+IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
+"""The kinds of identifiers of a person. `hash` is the SHA-256, in hex, of an identifier of another kind."""
+
+
+def values_of(identifiers: Mapping[str, str]) -> frozenset[str]:
+    """Return every match key that the person can have. Raises Refusal (422) if an identifier has none."""
+    keys = erasure_keys(identifiers)
+    if unusable := sorted(name for name, values in keys.items() if not values):
+        raise Refusal(ErrorCode.INVALID, None, *(FieldProblem(name, "invalid") for name in unusable))
+    return frozenset().union(*keys.values())
+
+
+async def erase_person(
+    context: AppContext, caller: Caller, identifiers: Mapping[str, str]
+) -> tuple[str, datetime]:
+    """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
+    require_unlimited(caller)
+    id_, at = await request_erasure(
+        context.pool, context.vault, identifiers, by=caller.actor, monotonic=context.monotonic
+    )
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            caller.actor,
+            AuditAction.SUBJECT_ERASURE_REQUESTED,
+            id_,
+            after={"identifiers": sorted(identifiers)},
+        )
+    return id_, at
+
+
+async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> ErasureReceipt:
+    """Return the receipt of an erasure of the caller's organisation. Raises Refusal (403, 404)."""
+    require_unlimited(caller)
+    async with context.pool.acquire() as connection:
+        found = await erasures.find(connection, erasure)
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return await read_receipt(context.pool, context.vault, found)
+
+
+async def list_erasures(
+    context: AppContext, caller: Caller, *, limit: int, below: int | None = None
+) -> list[erasures.Erasure]:
+    """Return up to `limit` erasures of the caller's organisation, newest first. Raises Refusal (403)."""
+    require_unlimited(caller)
+    async with context.pool.acquire() as connection:
+        return await erasures.newest(connection, limit=limit, below=below)
+
+
+def require_unlimited(caller: Caller) -> None:
+    """Raise Refusal (403) for a key that is limited to destinations, because an erasure covers all."""
+    if caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
+        )
+
+
+async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
+    """Return the signed receipt of an erasure, finished or not."""
+    body = {
+        "id": found.id,
+        "status": _status(vault, found),
+        "requested_at": _time(found.requested_at),
+        "finished_at": _time(found.finished_at) if found.finished_at else None,
+        "requested_by": found.requested_by,
+        "identifiers": list(found.kinds),
+        "batches_scanned": found.scanned,
+        # Damaged batches cannot be searched. See docs/operations.md.
+        "unreadable_batches": found.unreadable,
+        "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
+        "kept_elsewhere": list(STORED_ELSEWHERE),
+    }
+    signed = msgspec.json.encode(body, order="sorted")
+    key = await _key(pool, vault)
+    return ErasureReceipt(
+        body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw())
+    )
+
+
+def _status(vault: Vault, found: erasures.Erasure) -> str:
+    """Return the status of an erasure: 'unreadable' if the stored identifiers of the person are damaged."""
+    if found.finished_at or found.sealed is None:
+        return "finished"
+    try:
+        vault.open(found.sealed, place=erasure_place(found.id))
+    except CannotDecrypt:
+        return "unreadable"
+    return "under_way"
+
+
+async def _key(pool: PipelinePool, vault: Vault) -> Ed25519PrivateKey:
+    """Return the key that signs receipts. Create it on first use, and store it encrypted."""
+    place = f"secrets/{_SECRET}"
+    fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
+    async with pool.acquire() as connection, connection.transaction():
+        kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
+    return Ed25519PrivateKey.from_private_bytes(vault.open(kept, place=place))
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

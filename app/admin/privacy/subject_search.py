@@ -1,0 +1,138 @@
+"""Count the stored events of a person. The search compares the same match key values as an erasure."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.ids import new_id
+from app.admin.privacy.erasure import require_unlimited, values_of
+from app.crypto import CannotDecrypt, Vault
+from app.delivery.due_work import open_bodies
+from app.delivery.erasure import erasure_place
+from app.domain.erasure import carried_key
+from app.store import audit
+from app.store.audit import AuditAction
+from app.store.organisations.scope import PipelinePool
+from app.store.privacy import subjects
+from app.store.privacy.subjects import BatchPage
+
+_BATCHES = 20  # of up to 500 events, decrypted in a thread
+_SECONDS = 5.0  # of one request; the caller continues with the cursor
+_STATUSES = {
+    None: "waiting",
+    "sent": "delivered",
+    "expired": "dead",
+    "discarded": "dead",
+    "retrying": "waiting",
+    "delivered": "delivered",
+    "dead": "dead",
+}
+# Where data may be that the search does not read, and why.
+NOT_SEARCHED = (
+    "Amazon, which stores the events that it accepted.",
+    "Backups and write-ahead logs of the database.",
+    "Batches whose data key was deleted. They are unreadable.",
+)
+
+
+@dataclass(slots=True)
+class SubjectSearch:
+    """The results of a search. The keys of `events` are destination, table and status.
+
+    `cursor` is the id of the last batch that was searched. It is None if every batch was searched.
+    """
+
+    events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    pending_erasures: int = 0
+    batches: int = 0
+    unreadable: int = 0
+    cursor: int | None = None
+
+
+async def find_person(
+    context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
+) -> tuple[str, SubjectSearch]:
+    """Search for a person. Return the id of the search and its results. Raises Refusal (403, 422).
+
+    The audit records the search and the kinds of identifiers, but not their values.
+    """
+    require_unlimited(caller)
+    values = await asyncio.to_thread(values_of, identifiers)
+    id_ = new_id("sub_")
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            caller.actor,
+            AuditAction.SUBJECT_SEARCHED,
+            id_,
+            after={"identifiers": sorted(identifiers)},
+        )
+    found = await search(
+        context.pool,
+        context.vault,
+        values,
+        after=after,
+        now=context.now(),
+        monotonic=context.monotonic,
+    )
+    return id_, found
+
+
+async def search(
+    pool: PipelinePool,
+    vault: Vault,
+    values: frozenset[str],
+    *,
+    after: int,
+    now: datetime,
+    monotonic: Callable[[], float],
+) -> SubjectSearch:
+    """Search the batches with ids above `after`, for some seconds.
+
+    `cursor` is None in the result if no batch is left to search.
+    """
+    result, until = SubjectSearch(), monotonic() + _SECONDS
+    async with pool.acquire() as connection:
+        if after == 0:
+            for id_, sealed in await subjects.pending_erasures(connection):
+                result.pending_erasures += _searches_for(vault, id_, sealed, values)
+        # The database's clock sets the acceptance time of a batch. It may be ahead of this process's clock.
+        accepted_until = now + timedelta(days=1)
+        while page := await subjects.next_batches(
+            connection, after=after, accepted_until=accepted_until, limit=_BATCHES
+        ):
+            after = page.to
+            result.batches += len(page.batches)
+            result.unreadable += page.unreadable
+            await asyncio.to_thread(_count, vault, page, values, result)
+            if monotonic() >= until:
+                result.cursor = after
+                break
+    return result
+
+
+def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: SubjectSearch) -> None:
+    for batch in page.batches:
+        bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
+        if bodies is None:
+            result.unreadable += 1
+            continue
+        for place, body in bodies.items():
+            if carried_key(body, values) is not None:
+                status = _STATUSES.get(batch.exceptions.get(place, batch.disposition), "waiting")
+                result.events[batch.destination or "", "batches", status] += 1
+
+
+def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:
+    """Return whether an unfinished erasure contains one of these values."""
+    try:
+        wanted = vault.open(sealed, place=erasure_place(id))
+    except CannotDecrypt:
+        return False
+    return not values.isdisjoint(msgspec.json.decode(wanted, type=list[str]))

@@ -1,0 +1,149 @@
+"""The limits of organisations in events a second, for all API processes together.
+
+Each process admits its share of a limit. Twice a second it stores its demand: the rate of events that the
+organisation sends to it. It reads the demands of the other processes and computes its share. If the read
+fails, the share stays the same.
+"""
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+from app.domain.ids import OrganisationId
+from app.domain.pacing.inbound_limit import InboundLimit, share_of
+from app.store import PipelineConnection
+from app.store.errors import DRIVER_ERRORS
+from app.store.organisations import inbound_demand
+from app.store.organisations.scope import PipelinePool
+from app.telemetry import Telemetry
+
+EXCHANGE_EVERY_S: Final = 0.5
+# After a longer gap, the demands of other processes may be missing. The share then stays the same.
+LONGEST_GAP_S: Final = 2.0
+# An organisation that sent no request to this process for this time is removed from the counts.
+IDLE_S: Final = 60.0
+
+
+class _Usage:
+    """The requests and events that an organisation sent to this process since the last sample."""
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.limit = InboundLimit(rate, now)
+        self.active_at = self.sampled_at = self.divided_at = now
+        self.posts = self.received = self.refused = 0
+        self.events_per_post = 1.0
+        self.demand = self.stored = 0.0  # events per second
+
+    def sample(self, now: float) -> None:
+        """Update the demand.
+
+        A refused post was not read, so it counts as many events as an average accepted post.
+        """
+        if self.posts:
+            self.events_per_post = self.received / self.posts
+        newest = (self.received + self.refused * self.events_per_post) / max(now - self.sampled_at, 0.001)
+        self.posts = self.received = self.refused = 0
+        self.sampled_at = now
+        # The average over some seconds is used, because clients that wait for Retry-After return at the same
+        # time.
+        demand = self.demand + (min(newest, self.limit.rate) - self.demand) / 4
+        if self.limit.wait(now) > 0:  # Retry-After was computed with the current share
+            demand = max(demand, self.limit.share)
+        self.demand = demand if demand > self.limit.rate / 100 else 0.0
+
+    def divide(self, others: list[float], now: float) -> None:
+        """Compute this process's share from its demand and the demands of the other processes."""
+        if (seconds := now - self.divided_at) <= LONGEST_GAP_S:
+            self.limit.divide(share_of(self.limit.rate, self.demand, others), seconds, now)
+        self.divided_at = now
+
+
+class InboundLimits:
+    """The limits of the organisations that send events to this process. `monotonic` returns seconds."""
+
+    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._process = secrets.token_hex(8)
+        self._usages: dict[OrganisationId, _Usage] = {}
+        self._ended: set[OrganisationId] = set()  # the next exchange deletes their rows
+
+    def wait(self, organisation: OrganisationId, rate: int | None) -> float:
+        """Return the seconds until a request is admitted. Return 0 or less to admit it now.
+
+        `rate` is the limit of the organisation; None means that it has no limit.
+        """
+        if rate is None:
+            if organisation in self._usages:
+                self._end(organisation)
+            return 0.0
+        now = self._monotonic()
+        usage = self._usages.get(organisation)
+        if usage is None:
+            usage = self._usages[organisation] = _Usage(rate, now)
+            self._ended.discard(organisation)
+        elif usage.limit.rate != rate:
+            usage.limit = InboundLimit(rate, now, part=usage.limit.share / usage.limit.rate)
+        usage.active_at = now
+        wait = usage.limit.wait(now)
+        if wait > 0:
+            usage.refused += 1
+        return wait
+
+    def charge(self, organisation: OrganisationId, events: int) -> float:
+        """Count the events of a request whose body was read, if the organisation has a limit.
+
+        Return 0.0 to admit the request. Other requests may have used the limit since `wait`. Then count no
+        event, and return the seconds until the request is admitted.
+        """
+        if (usage := self._usages.get(organisation)) is None:
+            return 0.0
+        now = self._monotonic()
+        if (wait := usage.limit.wait(now)) > 0:
+            usage.refused += 1
+            return wait
+        usage.limit.take(events, now)
+        usage.received += events
+        usage.posts += 1
+        return 0.0
+
+    def _end(self, organisation: OrganisationId) -> None:
+        del self._usages[organisation]
+        self._ended.add(organisation)
+
+    async def exchange(self, connection: PipelineConnection) -> None:
+        """Store the demand of this process, and compute its shares from the demand of all processes."""
+        now = self._monotonic()
+        for id_ in [id_ for id_, usage in self._usages.items() if now - usage.active_at > IDLE_S]:
+            self._end(id_)
+        for usage in self._usages.values():
+            usage.sample(now)
+        usages, ended = dict(self._usages), frozenset(self._ended)
+        rows = await inbound_demand.exchange(
+            connection,
+            self._process,
+            # A demand of 0 is written only once. Other processes ignore a row that is no longer updated.
+            demand={id_: usage.demand for id_, usage in usages.items() if usage.demand or usage.stored},
+            ended=ended,
+            read=usages.keys(),
+        )
+        self._ended -= ended
+        others: defaultdict[OrganisationId, list[float]] = defaultdict(list)
+        for organisation, demand in rows:
+            others[organisation].append(demand)
+        now = self._monotonic()
+        for id_, usage in usages.items():
+            usage.stored = usage.demand
+            usage.divide(others[id_], now)
+
+    async def run(self, pool: PipelinePool, telemetry: Telemetry) -> None:
+        while True:
+            await asyncio.sleep(EXCHANGE_EVERY_S)
+            if not self._usages and not self._ended:
+                continue
+            try:
+                async with pool.acquire() as connection:
+                    await self.exchange(connection)
+            except DRIVER_ERRORS as error:
+                telemetry.failed("inbound_limits.exchange_failed", error, level=30)

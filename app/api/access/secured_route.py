@@ -1,0 +1,189 @@
+"""The route class of the API. It authorizes a request before it reads the body, and parses the body strictly.
+
+A route declares its scopes with `@requires(scope)` or `@public`. Without either, building the route fails, so
+no route is public by mistake.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import Scope as ASGIScope
+
+from app.admin.access import Caller, Scope
+from app.admin.context import AppContext
+from app.admin.mappings.field_problems import request_path
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.api.access.auth import KeyRing
+from app.api.access.organisation_cache import OrganisationCache
+from app.api.errors import error_response, malformed_body
+from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
+from app.api.http.query_parameters import of_keyed_route, parameters_of, refused_parameters, take_organisation
+from app.domain import strict_json
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_SCOPES = "__scopes__"
+_RAW = "__raw_body__"
+
+
+def requires(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
+    """Allow only keys with at least one of these scopes."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _SCOPES, any_of)
+        return endpoint
+
+    return mark
+
+
+def public(endpoint: Endpoint) -> Endpoint:
+    """Allow requests without a key."""
+    setattr(endpoint, _SCOPES, ())
+    return endpoint
+
+
+def reads_its_own_body(endpoint: Endpoint) -> Endpoint:
+    """Let the route read the body. The route has its own media types or limits."""
+    setattr(endpoint, _RAW, True)
+    return endpoint
+
+
+def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
+    """Return the scopes of a route. The caller needs at least one of these. A public route has none."""
+    scopes: tuple[Scope, ...] = getattr(endpoint, _SCOPES)
+    return scopes
+
+
+class SecuredRoute(APIRoute):
+    """A route that checks each request before its function runs.
+
+    The order of the checks: key (400 or 401), scope (403), query (422), body syntax (415 or 400), body fields
+    (422).
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        if not hasattr(endpoint, _SCOPES):
+            raise TypeError(f"{path}: declare access with @requires(...) or @public")
+        super().__init__(path, endpoint, **settings)
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        endpoint = super().get_route_handler()
+        scopes, raw = scopes_of(self.endpoint), hasattr(self.endpoint, _RAW)
+        has_body = self.body_field is not None
+        parameters = parameters_of(self.dependant, self.endpoint)
+        if scopes:
+            parameters = of_keyed_route(parameters)
+
+        async def handle(request: Request) -> Response:
+            if scopes:
+                caller = await authorize(key_ring_of(request), request.scope["headers"], scopes)
+                if isinstance(caller, Problem):
+                    return error_response(caller)
+                acting = await acting_in(request.app.state.organisations, request.scope, caller)
+                if isinstance(acting, Problem):
+                    return error_response(acting)
+                caller = request.state.caller = acting
+                request.state.context = request.app.state.context.within(caller.organisation)
+            if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
+                return error_response(refused)
+            if not raw:
+                await _read_body(request, has_body=has_body)
+            return await endpoint(request)
+
+        return handle
+
+
+async def authorize(
+    ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...], *, known: Caller | None = None
+) -> Caller | Problem:
+    """Return the caller that the headers authenticate, or the problem: no valid key, or no matching scope.
+
+    `known` is the caller if admission control has authenticated it.
+    """
+    caller = known or await ring.authenticate(headers)
+    if isinstance(caller, Caller) and not caller.may(*scopes):
+        return Problem(ErrorCode.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
+    return caller
+
+
+async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: Caller) -> Caller | Problem:
+    """Return the caller in the organisation that `?organisation_id=` names. Remove the parameter from the
+    query.
+
+    Only a platform key may name an organisation other than its own. Other keys get 404.
+    """
+    if (query := take_organisation(scope["query_string"])) is None:
+        return caller
+    if isinstance(query, Problem):
+        return query
+    scope["query_string"], organisation = query
+    if organisation == caller.organisation:
+        return caller
+    if not caller.is_platform or await organisations.find(organisation) is None:
+        return Problem(ErrorCode.NOT_FOUND)
+    return replace(caller, organisation=organisation)
+
+
+async def _read_body(request: Request, *, has_body: bool) -> None:
+    """Parse a JSON body strictly. Store the value where the framework reads the body. Raises Refusal."""
+    body = await request.body()
+    if not body:
+        return  # the framework returns 422 if the route requires a body
+    check_media_type(first_headers(request.scope["headers"]), "application/json")
+    value = strict_json.parse(body)
+    if isinstance(value, strict_json.MalformedJson):
+        raise Refusal.of(malformed_body(value))
+    if not has_body and value not in ({}, None):
+        fields = (
+            [FieldProblem(request_path([name]), "unknown_field") for name in value]
+            if isinstance(value, dict)
+            else []
+        )
+        raise Refusal(ErrorCode.INVALID, "This address accepts no body.", *fields[:20])
+    request._json = value
+
+
+def check_media_type(headers: FirstHeaders, *accepted: str) -> str:
+    """Return the media type of the body, which must be in `accepted`. Raises Refusal.
+
+    The body must be uncompressed and in UTF-8.
+    """
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    if content_type in accepted and b"content-encoding" not in headers:
+        return content_type  # the usual case
+    media_type, _, parameters = content_type.partition(";")
+    charset = parameters.replace('"', "").strip().lower()
+    if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8", "charset=utf8"):
+        expected = " or ".join(accepted)
+        raise Refusal(
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {expected}, in UTF-8."
+        )
+    if headers.get(b"content-encoding", b"identity").lower() not in (b"", b"identity"):
+        raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
+    return media_type.strip().lower()
+
+
+def key_ring_of(request: Request) -> KeyRing:
+    """Return the key ring of the application that serves this request."""
+    ring: KeyRing = request.app.state.key_ring
+    return ring
+
+
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _context(request: Request) -> AppContext:
+    # The context is set together with the caller. A public route acts for no organisation.
+    context: AppContext = getattr(request.state, "context", request.app.state.context)
+    return context
+
+
+# Route functions use these annotated types for their parameters.
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+Context = Annotated[AppContext, Depends(_context)]

@@ -1,0 +1,1 @@
+"""HTTP that is not specific to a resource: headers, query parameters, OpenAPI."""

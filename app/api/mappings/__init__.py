@@ -1,0 +1,277 @@
+"""Mappings over HTTP: create, edit, publish, roll back and delete."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body
+from pydantic import ConfigDict, Field
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from app.admin.access import Scope
+from app.admin.event_records import WarningView
+from app.admin.inputs import PublishRequest, RollbackRequest
+from app.admin.mappings import drafts, publishing
+from app.admin.mappings.drafts import MappingDetails
+from app.admin.mappings.publishing import VersionDetails
+from app.admin.mappings.schema import DOCUMENT_SCHEMA
+from app.admin.refusals import field_problem_of
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.etags import Expected, etag
+from app.api.http.json_response import ExactJsonResponse
+from app.api.http.response_body import ResponseBody
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
+from app.domain.mapping.example import EXAMPLE_MAPPING
+
+router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
+
+MAPPINGS = "/destinations/{destination_id}/mappings"
+MAPPING = MAPPINGS + "/{mapping_id}"
+
+DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
+NewDraftBody = Annotated[
+    dict[str, Any], Body(json_schema_extra={**DOCUMENT_SCHEMA, "title": "NewMapping", "required": ["name"]})
+]
+
+
+class DraftProblem(TypedDict):
+    """A problem that prevents publishing."""
+
+    field: str
+    problem: str
+    detail: str
+
+
+class MappingState(TypedDict):
+    """The members of a mapping that do not belong to its draft."""
+
+    id: str
+    destination_id: str
+    state: Literal["archived", "draft", "published"]
+    published_version: int | None
+    unpublished_changes: bool
+    problems: list[DraftProblem]
+    warnings: list[WarningView]
+    version: Annotated[int, Field(description="Also the `ETag`. Counts edits, not published versions.")]
+    created_at: datetime
+    updated_at: datetime
+
+
+_EXAMPLE: dict[str, Any] = {
+    **EXAMPLE_MAPPING,
+    "id": "map_0a1b2c3d4e5f6g7h8i9j",
+    "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
+    "state": "published",
+    "published_version": 1,
+    "unpublished_changes": False,
+    "problems": [],
+    "warnings": [],
+    "version": 1,
+    "created_at": "2026-11-24T10:00:00Z",
+    "updated_at": "2026-11-24T10:00:00Z",
+}
+
+
+def _add_document(schema: dict[str, Any]) -> None:
+    """Add the members of a mapping document to a schema. Only the name is required in a draft."""
+    schema["properties"] = {**DOCUMENT_SCHEMA["properties"], **schema["properties"]}
+    schema["required"] = ["name", *schema["required"]]
+    schema["example"] = _EXAMPLE
+
+
+class MappingView(MappingState):
+    """A mapping: the members of its draft, followed by its state. Decimals are exact."""
+
+    __pydantic_config__ = ConfigDict(json_schema_extra=_add_document)  # type: ignore[misc]
+
+
+class MappingPage(Page[MappingView]):
+    """A page of mappings."""
+
+
+class MappingChange(ResponseBody):
+    """A change of a member between two versions."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class MappingVersionView(ResponseBody):
+    """A published version. `current` is true for the version that new events use."""
+
+    version: int
+    current: bool
+    mapping: dict[str, Any] = Field(description="The mapping document. Decimals are exact.")
+    changes: list[MappingChange] = Field(description="The changes from the previous version.")
+    published_by: str
+    published_at: datetime
+    note: str | None = Field(description="Why it was published, as its author wrote it.")
+
+    @classmethod
+    def of(cls, details: VersionDetails) -> "MappingVersionView":
+        """Return the view of a version."""
+        version = details.version
+        return cls(
+            version=version.version,
+            current=details.current,
+            mapping=dict(version.document),
+            changes=[MappingChange.model_validate(change) for change in details.changes],
+            published_by=version.published_by,
+            published_at=version.published_at,
+            note=version.note,
+        )
+
+
+class MappingVersionPage(Page[MappingVersionView]):
+    """A page of published versions."""
+
+
+def _mapping_body(details: MappingDetails) -> dict[str, Any]:
+    """Return the body for a mapping: the members of the draft in their order, then the state."""
+    mapping = details.mapping
+    state: MappingState = {
+        "id": mapping.id,
+        "destination_id": mapping.destination,
+        "state": details.state,
+        "published_version": mapping.published_version,
+        "unpublished_changes": details.unpublished_changes,
+        "problems": [
+            {"field": problem.path, "problem": field_problem_of(problem.problem), "detail": problem.sentence}
+            for problem in details.problems
+        ],
+        "warnings": [{"code": warning.code, "field": warning.field} for warning in details.warnings],
+        "version": mapping.version,
+        "created_at": mapping.created_at,
+        "updated_at": mapping.updated_at,
+    }
+    return {**mapping.draft, **state}
+
+
+def _response(details: MappingDetails, status: int = 200, **headers: str) -> Response:
+    headers = {"ETag": etag(details.mapping.version), **headers}
+    return ExactJsonResponse(_mapping_body(details), status, headers)
+
+
+@router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(
+    destination_id: str, body: NewDraftBody, caller: CurrentCaller, context: Context
+) -> Response:
+    """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
+    created = await drafts.create_draft(context, caller, destination_id, body)
+    mapping = created.mapping
+    return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
+
+
+@router.get(MAPPINGS, summary="List mappings", response_model=MappingPage)
+@requires(Scope.DESTINATIONS_READ)
+async def list_all(
+    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+) -> Response:
+    """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
+    found = await drafts.list_mappings(
+        context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
+    )
+    items, next_cursor = split_page(found, limit, lambda details: (details.mapping.number,))
+    return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
+
+
+@router.get(MAPPING, summary="Read a mapping", response_model=MappingView)
+@requires(Scope.DESTINATIONS_READ)
+async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
+    """Read the draft, the number of the published version, and the problems that prevent publishing."""
+    return _response(await drafts.read_mapping(context, caller, destination_id, mapping_id))
+
+
+@router.patch(MAPPING, summary="Edit a mapping's draft", response_model=MappingView)
+@requires(Scope.DESTINATIONS_WRITE)
+async def change(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    body: DraftBody,
+    caller: CurrentCaller,
+    context: Context,
+    expected: Expected,
+) -> Response:
+    """Replace the given members of the draft. A member that is null is removed.
+
+    Published versions stay unchanged.
+    """
+    return _response(await drafts.change_draft(context, caller, destination_id, mapping_id, body, expected))
+
+
+@router.delete(MAPPING, summary="Delete a mapping", response_model=MappingView)
+@requires(Scope.DESTINATIONS_WRITE)
+async def delete(
+    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, expected: Expected
+) -> Response:
+    """Archive a mapping, so that it accepts no more events.
+
+    Events that it accepted before are still delivered.
+    """
+    deleted = await drafts.delete_mapping(context, caller, destination_id, mapping_id, expected)
+    return ExactJsonResponse(_mapping_body(deleted))
+
+
+@router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=MappingView)
+@requires(Scope.DESTINATIONS_WRITE)
+async def publish(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    expected: Expected,
+    body: PublishRequest | None = None,
+) -> Response:
+    """Publish the draft as a new, immutable version for new events, with an optional note.
+
+    Errors: 422 with every missing field. 409 `event_name_conflict` with `pinned_name` if the advertiser uses
+    another name for this event type. Publishing an unchanged draft changes nothing.
+    """
+    note = None if body is None else body.note
+    return _response(
+        await publishing.publish_draft(context, caller, destination_id, mapping_id, expected, note)
+    )
+
+
+@router.get(MAPPING + "/versions", summary="List published versions", response_model=MappingVersionPage)
+@requires(Scope.DESTINATIONS_READ)
+async def versions(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """List versions, newest first.
+
+    Each version has its document and its changes from the previous version.
+    """
+    found = await publishing.list_versions(
+        context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
+    )
+    items, next_cursor = split_page(found, limit, lambda details: (details.version.version,))
+    page = MappingVersionPage(items=[MappingVersionView.of(item) for item in items], next_cursor=next_cursor)
+    return ExactJsonResponse(page.model_dump())
+
+
+@router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=MappingView)
+@requires(Scope.DESTINATIONS_WRITE)
+async def rollback(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    body: RollbackRequest,
+    caller: CurrentCaller,
+    context: Context,
+    expected: Expected,
+) -> Response:
+    """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
+    return _response(
+        await publishing.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
+    )

@@ -1,0 +1,1 @@
+"""Erase and find the events of persons; consent records; hashes."""

@@ -1,0 +1,1 @@
+"""Who may see which page: sign-in, sessions and keys."""

@@ -1,0 +1,155 @@
+"""The keys page: create, rotate and revoke keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.access.keys import create_key, list_keys, revoke_key, rotate_key
+from app.admin.access.roles import ROLES, PersonRole, role_of
+from app.admin.destinations.settings import list_destinations
+from app.admin.inputs import KeyRotation, NewKey
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
+from app.api.paging import MOST, Cursor, split_page, time_and_id_of
+from app.api.paging import PAGE as PAGE_SIZE
+from app.console import confirmations, form_view, pages
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.store.access.keys import ApiKey
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+# The purposes of a key, from least to most permissions.
+PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
+    (
+        "journey",
+        "Journey",
+        "Only sends events. For a Send to Destinations node.",
+        frozenset({Scope.EVENTS_WRITE}),
+    ),
+    ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
+    ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
+    (
+        "editor",
+        "Editor",
+        "Operator, plus create, connect, map, pause and delete.",
+        ROLES[PersonRole.EDITOR],
+    ),
+    ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[PersonRole.ADMIN]),
+)
+OVERLAPS = (("0", "Immediately"), ("3600", "In 1 hour"), ("86400", "In 1 day"), ("604800", "In 7 days"))
+LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
+
+
+@router.get("/console/keys", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+    """List keys next to the form for a new key."""
+    return await _page(visit, cursor=cursor)
+
+
+@router.post("/console/keys", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def create(visit: CurrentVisit, form: Form) -> Response:
+    """Create a key and show its secret in this response only."""
+    scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
+    limited, days = form_text(form, "destination_id"), form_text(form, "days")
+    body: dict[str, object] = {"name": form_text(form, "name"), "scopes": sorted(scopes)}
+    if limited:
+        body["destination_ids"] = [limited]
+    if days in {value for value, _ in LIFETIMES if value}:
+        body["expires_at"] = (visit.context.now() + timedelta(days=int(days))).isoformat()
+    try:
+        key, secret = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return await _page(visit, problems=problems, status=status)
+    return await _page(visit, created={"name": key.name, "key": secret})
+
+
+@router.post("/console/keys/{key_id}/revoke", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def revoke(visit: CurrentVisit, key_id: str) -> Response:
+    """Revoke a key and end its sessions."""
+    await revoke_key(visit.context, visit.caller, key_id)
+    return confirmations.redirect(visit.context, "/console/keys", "key_revoked")
+
+
+@router.post("/console/keys/{key_id}/rotate", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def rotate(visit: CurrentVisit, key_id: str, form: Form) -> Response:
+    """Create a key with the same permissions. The old key works until the overlap ends."""
+    chosen = form_text(form, "overlap")
+    if chosen not in {value for value, _ in OVERLAPS}:
+        raise Refusal(ErrorCode.INVALID, "Choose an expiry from the list.")
+    body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
+    key, secret, _ = await rotate_key(visit.context, visit.caller, key_id, body)
+    return await _page(visit, created={"name": key.name, "key": secret})
+
+
+async def _page(
+    visit: Visit,
+    *,
+    cursor: str | None = None,
+    problems: dict[str, str] | None = None,
+    created: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    found = await list_keys(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
+    listed, next_cursor = split_page(found, PAGE_SIZE, lambda key: (key.created_at.isoformat(), key.id))
+    return pages.show(
+        visit.request,
+        "keys.html",
+        status=status,
+        keys=_rows(listed, visit.context.now()),
+        next_cursor=next_cursor,
+        destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
+        purposes=PURPOSES,
+        lifetimes=LIFETIMES,
+        overlaps=OVERLAPS,
+        problems=problems or {},
+        created=created,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A row of the list. `ended` is "revoked", "expired" or None."""
+
+    key: ApiKey
+    ended: str | None
+    purpose: str
+    replaced_by: ApiKey | None
+    replaces_name: str | None
+
+
+def _rows(keys: Sequence[ApiKey], now: datetime) -> list[KeyRow]:
+    """Return the rows of the list. Each row names the key that it replaces and the key that replaces it."""
+    names = {key.id: key.name for key in keys}
+    successors = {key.replaces: key for key in keys if key.replaces is not None}
+    return [
+        KeyRow(
+            key,
+            _ended(key, now),
+            _purpose(key),
+            successors.get(key.id),
+            None if key.replaces is None else names.get(key.replaces, key.replaces),
+        )
+        for key in keys
+    ]
+
+
+def _ended(key: ApiKey, now: datetime) -> str | None:
+    if key.revoked_at:
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at < now else None
+
+
+def _purpose(key: ApiKey) -> str:
+    scopes = frozenset(key.scopes)
+    purpose = next((label for _, label, _, needed in PURPOSES if needed == scopes), None)
+    return purpose or role_of(scopes) or ", ".join(sorted(scopes))

@@ -1,0 +1,220 @@
+"""The route class of the console: checks session, scopes and form token before the page runs.
+
+Like the API's routes, a page declares its scopes with `@requires(scope)` or `@public`; a page without either
+cannot be built. Errors become error pages.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.admin.access import Caller, Scope
+from app.admin.access.roles import why_not
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.refusals import ErrorCode, Problem, Refusal
+from app.api.access.secured_route import Endpoint, scopes_of
+from app.api.errors import problem_of
+from app.api.http.headers import address_parts
+from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
+from app.console import pages
+from app.console.access import sessions
+from app.console.access.sessions import Visitor
+from app.crypto import same_secret
+from app.store.destinations.destinations import Destination
+
+logger = logging.getLogger("app.console")
+
+SIGN_IN = "/console/sign-in"
+MAX_FIELDS = 1000
+STEP_UP = timedelta(minutes=10)
+"""Time after a sign-in in which a person may erase persons and manage keys and organisations."""
+_SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
+
+
+_POLLED = "__polled__"
+_FROM_OTHER_ORIGINS = "__from_other_origins__"
+
+
+def polled(endpoint: Endpoint) -> Endpoint:
+    """Mark a route that open pages call by themselves. Its calls do not keep a session alive."""
+    setattr(endpoint, _POLLED, True)
+    return endpoint
+
+
+def from_other_origins(endpoint: Endpoint) -> Endpoint:
+    """Mark a public route whose form comes from no page of this console and carries its own proof."""
+    setattr(endpoint, _FROM_OTHER_ORIGINS, True)
+    return endpoint
+
+
+class SecuredPage(APIRoute):
+    """A console route.
+
+    It checks session, scopes, query parameters, form origin and form token, in this order.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        if not hasattr(endpoint, "__scopes__"):
+            raise TypeError(f"{path}: declare access with @requires(...) or @public")
+        super().__init__(path, endpoint, **settings)
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        endpoint = super().get_route_handler()
+        scopes, is_activity = scopes_of(self.endpoint), not hasattr(self.endpoint, _POLLED)
+        parameters = parameters_of(self.dependant, self.endpoint)
+
+        async def handle(request: Request) -> Response:
+            context: AppContext = request.app.state.context
+            request.state.visitor = None
+            try:
+                if scopes:
+                    note = is_activity and "x-polled" not in request.headers
+                    visitor = await sessions.visitor_of(context, request, note=note)
+                    if visitor is None:
+                        return _to_sign_in(request)
+                    request.state.visitor, request.state.caller = visitor, visitor.caller
+                    request.state.context = context.within(visitor.caller.organisation)
+                    if not visitor.caller.may(*scopes):
+                        refusal = Problem(ErrorCode.FORBIDDEN, why_not(visitor.role, scopes))
+                        return pages.problem(request, refusal)
+                    if request.method == "POST" and _is_too_old(context, visitor, scopes):
+                        return _sign_in_afresh(request)
+                if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
+                    return pages.problem(request, refused)
+                # A form also sends its empty fields. Drop these, so that the defaults apply.
+                request.scope["query_string"] = without_blanks(request.scope["query_string"])
+                if request.method == "POST":
+                    is_foreign = hasattr(self.endpoint, _FROM_OTHER_ORIGINS)
+                    await _read_form(context, request, is_foreign=is_foreign)
+                    if scopes and not same_secret(
+                        request.state.visitor.csrf, form_text(request.state.form, "csrf")
+                    ):
+                        return _ask_again(request)
+                return await endpoint(request)
+            except ClientDisconnect:
+                raise
+            except Exception as error:
+                return pages.problem(request, problem_of(error))
+
+        return handle
+
+
+def _to_sign_in(request: Request) -> Response:
+    """Redirect to the sign-in page. After a GET, the sign-in leads back to this page."""
+    if request.headers.get("hx-request"):
+        # An open page requested a fragment. A redirect would discard the input that is not saved yet.
+        return HTMLResponse(pages.part("session_ended_part.html"), 401)
+    if request.method != "GET":
+        # The form is lost. After the sign-in, return to the page that sent the form, if the browser names
+        # that page.
+        page = address_parts(request.headers.get("referer", ""))
+        back = page.path + (f"?{page.query}" if page.query else "")
+        return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(sessions.safe_next(back))}", 303)
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", 303)
+
+
+def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]) -> bool:
+    """Return whether a person must sign in again before this action (erasure, keys, organisations)."""
+    return (
+        visitor.caller.person is not None
+        and set(scopes) <= _SENSITIVE
+        and context.now() - visitor.signed_in_at > STEP_UP
+    )
+
+
+def _sign_in_afresh(request: Request) -> Response:
+    """Ask the person to sign in again. The form is not stored, and the page says so."""
+    page = address_parts(request.headers.get("referer", ""))
+    onward = quote(sessions.safe_next(page.path + (f"?{page.query}" if page.query else "")))
+    return pages.show(request, "sign_in_afresh.html", status=403, onward=onward)
+
+
+def _ask_again(request: Request) -> Response:
+    """Ask the person to confirm a form that an earlier session sent. The page carries the input of the form.
+
+    The form's origin was checked, so a console page sent it. Its token belongs to another session, so the
+    person must confirm the change.
+    """
+    if request.headers.get("hx-request"):
+        return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
+    form: FormData = request.state.form
+    fields = [
+        (name, value) for name, value in form.multi_items() if name != "csrf" and isinstance(value, str)
+    ]
+    action = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
+
+
+async def _read_form(context: AppContext, request: Request, *, is_foreign: bool) -> None:
+    """Store the form in the request's state. Raises Refusal (403) if no console page sent it."""
+    if not is_foreign and not sessions.comes_from_here(context, request):
+        raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
+    form = await request.form(max_fields=MAX_FIELDS, max_files=0)
+    if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
+        raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
+    request.state.form = form
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request with its visitor. `context` acts for the organisation of the visitor."""
+
+    request: Request
+    context: AppContext
+    visitor: Visitor
+
+    @property
+    def caller(self) -> Caller:
+        """Return the visitor in the form in which use cases expect a caller."""
+        return self.visitor.caller
+
+
+async def _visit(request: Request) -> Visit:
+    return Visit(request, request.state.context, request.state.visitor)
+
+
+async def _form(request: Request) -> FormData:
+    form: FormData = request.state.form
+    return form
+
+
+# Annotated types for the parameters of routes.
+CurrentVisit = Annotated[Visit, Depends(_visit)]
+Form = Annotated[FormData, Depends(_form)]
+
+
+async def _destination(visit: CurrentVisit, destination_id: str) -> Destination:
+    async with visit.context.engine.connect() as connection:
+        return await find_visible(connection, visit.caller, destination_id)
+
+
+CurrentDestination = Annotated[Destination, Depends(_destination)]
+"""The destination in the address of a page. Its route answers 404 if the visitor may not see it."""
+
+
+def form_text(form: FormData, name: str) -> str:
+    """Return a form field without surrounding blanks and with LF line ends; empty if absent."""
+    value = form.get(name)
+    return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
+
+
+def form_version(form: FormData) -> frozenset[int] | None:
+    """Return the version that the form showed, which the change expects.
+
+    Return None if the form has no version.
+    """
+    version = form_text(form, "version")
+    if not (version.isascii() and version.isdigit() and len(version) < 19):
+        return None
+    return frozenset({int(version)})

@@ -1,0 +1,218 @@
+"""Console sessions: a cookie, the API key that opened the session, and the role that the key's scopes give.
+
+The cookie contains a random token; the database stores the token's digest. A visitor has the permissions that
+the key has now. So revoking the key ends its sessions.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.access.person_claims import person_caller
+from app.admin.access.roles import role_of
+from app.admin.context import AppContext
+from app.api.http.headers import address_parts
+from app.crypto import same_secret
+from app.domain.ids import KeyId, OrganisationId
+from app.store import audit
+from app.store.access import sessions
+from app.store.audit import AuditAction
+from app.store.organisations.scope import EVERY
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Visitor:
+    """The person or key behind a session. Every form of the session must carry the token `csrf`."""
+
+    caller: Caller
+    session: str  # its id
+    name: str
+    role: str  # several roles are separated by commas
+    since: datetime
+    csrf: str
+    # When the provider authenticated the person.
+    signed_in_at: datetime
+    # The name of the organisation that a platform caller chose to act for; None for its own.
+    acting_for: str | None = None
+
+
+def is_secure(context: AppContext) -> bool:
+    """Return whether the console is served over TLS. Only development uses plain HTTP."""
+    return context.public_url.startswith("https://")
+
+
+def cookie_name(context: AppContext) -> str:
+    """Return the cookie's name. The prefix `__Host-` limits it to this host and to TLS."""
+    return "__Host-console" if is_secure(context) else "console"
+
+
+def digest_of(token: str) -> bytes:
+    """Return the digest that the database stores for a token.
+
+    SHA-256 suffices, because 256 random bits cannot be guessed.
+    """
+    return hashlib.sha256(token.encode()).digest()
+
+
+def csrf_of(token: str) -> str:
+    """Return the form token of a session. It is derived one-way from the session's cookie token."""
+    return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
+
+
+async def begin(
+    context: AppContext,
+    request: Request,
+    response: Response,
+    caller: Caller,
+    *,
+    key_digest: bytes | None = None,
+    person: sessions.Person | None = None,
+) -> None:
+    """Begin a session for a key or a person, and set its cookie on the response.
+
+    It ends an earlier session of this browser, perhaps of another person, and the person's sessions with
+    other roles.
+
+    SameSite is Lax, not Strict: the redirect back from Amazon's sign-in comes from another site. A GET
+    changes nothing, and every POST must name its origin and carry the session's form token.
+    """
+    token, replaced = secrets.token_urlsafe(32), sessions.SessionEnd.REPLACED
+    await end(context, request, response, actor=caller.actor, reason=replaced)
+    if person is not None:
+        outdated = sessions.SessionSelection(subject=person.subject, unlike=person)
+        await end_all(context, outdated, actor=caller.actor, reason=replaced)
+    role = role_of(caller.scopes)
+    roles = person.roles if person else [role] if role else []
+    new = sessions.NewSession(
+        digest_of(token), caller.actor, roles, caller.organisation, key_digest=key_digest, person=person
+    )
+    async with context.within(caller.organisation).engine.begin() as connection:
+        await sessions.begin(connection, new)
+    response.set_cookie(
+        cookie_name(context),
+        token,
+        path="/",
+        secure=is_secure(context),
+        httponly=True,
+        samesite="lax",
+        max_age=int(sessions.ABSOLUTE.total_seconds()),
+    )
+
+
+async def end(
+    context: AppContext, request: Request, response: Response, *, actor: str, reason: sessions.SessionEnd
+) -> None:
+    """End the request's session in the database and in the browser."""
+    token = request.cookies.get(cookie_name(context))
+    if token:
+        own = sessions.SessionSelection(digest=digest_of(token))
+        await end_all(context, own, actor=actor, reason=reason)
+    response.delete_cookie(
+        cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
+    )
+
+
+async def end_all(
+    context: AppContext, selection: sessions.SessionSelection, *, actor: str, reason: sessions.SessionEnd
+) -> None:
+    """End the selected sessions of all organisations."""
+    async with context.within(EVERY).engine.begin() as connection:
+        await sessions.end(connection, selection, actor=actor, reason=reason)
+
+
+async def act_for(
+    context: AppContext, request: Request, caller: Caller, organisation: OrganisationId
+) -> None:
+    """Let the request's session act for an organisation. Only a platform caller may do so."""
+    token = request.cookies.get(cookie_name(context), "")
+    async with context.within(organisation).engine.begin() as connection:
+        await audit.record(connection, caller.actor, AuditAction.ORGANISATION_SWITCHED, organisation)
+    async with context.within(EVERY).engine.begin() as connection:
+        await sessions.act_for(connection, digest_of(token), organisation)
+
+
+async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
+    """Return the visitor of a request, or None if the request has no valid session.
+
+    A session ends when it expires or when its key loses access. With `note`, the request counts as activity
+    and postpones the expiry of an idle session.
+    """
+    token = request.cookies.get(cookie_name(context))
+    if not token or len(token) > 100:
+        return None
+    async with context.within(EVERY).engine.begin() as connection:
+        session = await sessions.find(connection, digest_of(token), note=note)
+    if session is None:
+        return None
+    if session.subject is not None:
+        assert session.name is not None
+        caller: Caller | None = person_caller(
+            session.subject, session.name, session.roles, session.organisation
+        )
+        name, role = session.name, ", ".join(session.roles)
+    else:
+        caller, name = _caller(context, session) if context.key_sign_in else (None, "")
+        role = (caller and role_of(caller.scopes)) or ""
+    if caller is None or not role:
+        return None
+    return Visitor(
+        _acting(caller, session),
+        session.id,
+        name,
+        role,
+        session.created_at,
+        csrf_of(token),
+        session.signed_in_at,
+        session.acting_for_name,
+    )
+
+
+def _acting(caller: Caller, session: sessions.StoredSession) -> Caller:
+    """Return the caller in the organisation that the session chose; only a platform caller may choose."""
+    if session.acting_for is None or not caller.is_platform:
+        return caller
+    return replace(caller, organisation=session.acting_for)
+
+
+def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:
+    bootstrap = context.bootstrap_key_digest
+    assert session.key_digest is not None
+    if bootstrap is not None and same_secret(session.key_digest, bootstrap):
+        return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
+    if session.key is None:
+        return None, ""
+    limited = None if session.destination_ids is None else frozenset(session.destination_ids)
+    caller = Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)
+    return caller, session.key_name or session.key
+
+
+def comes_from_here(context: AppContext, request: Request) -> bool:
+    """Return whether a console page sent the form, by the Origin header that browsers add to every POST."""
+    origin = request.headers.get("origin")
+    if origin is None or origin == "null":
+        return False
+    if origin == _origin(context.public_url):
+        return True
+    # In development, the browser may use another host name than the name in PUBLIC_URL.
+    return context.development and address_parts(origin).netloc == request.headers.get("host")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def safe_next(path: str | None) -> str:
+    """Return the path to open after the sign-in.
+
+    This is the requested path if it belongs to the console, or else the first page.
+    """
+    is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
+    return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

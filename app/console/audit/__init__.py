@@ -1,0 +1,85 @@
+"""The audit page. It lists, filters, exports and verifies administrative actions, newest first."""
+
+from functools import partial
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.audit import changed_entries, list_audit, verify_chain
+from app.api.access.secured_route import requires
+from app.api.audit_models import AuditEntryView, audit_page
+from app.api.export import ExportFormat, export
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, number_of, split_page
+from app.console import pages
+from app.console.access.secured_page import CurrentVisit, SecuredPage, Visit
+from app.console.audit import view
+from app.console.wording import person
+from app.domain.audit_chain import ChainBroken, ChainHead
+from app.store import audit as stored_audit
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE = "/console/audit"
+Filter = Annotated[view.AuditForm, Depends()]
+
+
+@router.get(_PAGE, response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def page(visit: CurrentVisit, chosen: Filter, cursor: Cursor = None) -> Response:
+    """List administrative actions, newest first."""
+    return await _page(visit, chosen, cursor)
+
+
+@router.get(_PAGE + "/export", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def download(
+    visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV
+) -> StreamingResponse:
+    """Stream the complete filtered list."""
+    page_at = partial(audit_page, visit.context, visit.caller, chosen.wanted())
+    return await export(file, AuditEntryView, page_at, name="audit")
+
+
+@router.post(_PAGE + "/verify", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def verify(visit: CurrentVisit) -> Response:
+    """Verify the complete hash chain and show the result."""
+    result = await verify_chain(visit.context)
+    return await _page(visit, view.AuditForm(), None, result.chain)
+
+
+async def _page(
+    visit: Visit,
+    chosen: view.AuditForm,
+    cursor: str | None,
+    chain: ChainHead | ChainBroken | None = None,
+) -> Response:
+    below = number_of(cursor)
+    found = await list_audit(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, below=below, wanted=chosen.wanted()
+    )
+    entries, next_cursor = split_page(found, PAGE_SIZE, lambda entry: (entry.id,))
+    changed = await changed_entries(visit.context, entries)
+    ids = {name for entry in entries for name in view.ids_of(entry)}
+    async with visit.context.engine.connect() as connection:
+        names = await stored_audit.names(connection, ids)
+    query = chosen.parameters
+    return pages.show(
+        visit.request,
+        "audit.html",
+        entries=[view.present(entry, names, person(entry.actor, names)) for entry in entries],
+        changed=changed,
+        form=chosen,
+        is_filtered=bool(query),
+        query=urlencode(query),
+        older=urlencode({**query, "cursor": next_cursor}) if next_cursor else None,
+        kinds=view.KINDS,
+        actions=view.SENTENCES,
+        chain=chain and view.chain_sentence(chain, shows_total=visit.caller.is_platform),
+        chain_is_broken=isinstance(chain, ChainBroken),
+    )

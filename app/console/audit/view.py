@@ -1,0 +1,228 @@
+"""Present audit entries as sentences. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Query
+
+from app.console.mappings.view import Change, changes
+from app.console.wording import event_type_label
+from app.domain.audit_chain import ChainBroken, ChainHead
+from app.store.audit import AuditAction, AuditEntry, AuditFilter
+
+SENTENCES: Mapping[str, str] = {
+    AuditAction.DESTINATION_CREATED: "created the destination",
+    AuditAction.DESTINATION_CHANGED: "changed the destination",
+    AuditAction.DESTINATION_CONNECT_BEGUN: "started the Amazon sign-in",
+    AuditAction.DESTINATION_CONNECTED: "connected it to Amazon",
+    AuditAction.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
+    AuditAction.DESTINATION_PAUSED: "paused it",
+    AuditAction.DESTINATION_RESUMED: "resumed it",
+    AuditAction.DESTINATION_CALLBACK_CHANGED: "changed the status callback",
+    AuditAction.DESTINATION_ALERTING_CHANGED: "changed the alerting",
+    AuditAction.DESTINATION_NOTIFICATIONS_CHANGED: "changed the notifications",
+    AuditAction.INCIDENT_ACKNOWLEDGED: "acknowledged an incident",
+    AuditAction.INCIDENT_MUTED: "muted an incident",
+    AuditAction.DESTINATION_ARCHIVED: "deleted the destination",
+    AuditAction.MAPPING_CREATED: "created the mapping",
+    AuditAction.MAPPING_CHANGED: "changed the mapping's draft",
+    AuditAction.MAPPING_PUBLISHED: "published the mapping",
+    AuditAction.MAPPING_ROLLED_BACK: "rolled the mapping back",
+    AuditAction.MAPPING_ARCHIVED: "deleted the mapping",
+    AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
+    AuditAction.EVENTS_REPLAYED: "replayed events",
+    AuditAction.DEAD_LETTERS_DISMISSED: "dismissed failed events",
+    AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
+    AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
+    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a setup check",
+    AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a setup check confirmation",
+    AuditAction.KEY_CREATED: "created a key",
+    AuditAction.KEY_ROTATED: "rotated a key",
+    AuditAction.KEY_REVOKED: "revoked a key",
+    AuditAction.ORGANISATION_CREATED: "created the organisation",
+    AuditAction.ORGANISATION_CHANGED: "changed the organisation",
+    AuditAction.ORGANISATION_SUSPENDED: "suspended the organisation",
+    AuditAction.ORGANISATION_RESUMED: "resumed the organisation",
+    AuditAction.ORGANISATION_SWITCHED: "switched to the organisation",
+    AuditAction.SIGN_IN: "signed in to the console",
+    AuditAction.SIGN_IN_REFUSED: "was refused a sign-in to the console",
+    AuditAction.SESSION_ENDED: "ended a console session",
+}
+
+
+def sentence(action: str) -> str:
+    """Return what an actor did. The text continues a sentence that begins with the actor's name."""
+    # This release does not know the action, so show its code.
+    return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
+
+
+KINDS: Mapping[str, str] = {
+    "destination": "Destinations",
+    "mapping": "Mappings",
+    "event_name": "Event names",
+    "events": "Replays",
+    "dead_letters": "Failed events",
+    "incident": "Incidents",
+    "subject": "Persons",
+    "preflight": "Setup checks",
+    "key": "Keys",
+    "organisation": "Organisations",
+    "organisation_switched": "Changes of organisation",
+    "sign_in": "Sign-ins",
+    "sign_in_refused": "Refused sign-ins",
+    "session_ended": "Ended sessions",
+}
+
+
+_Text = Annotated[str, Query(max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditForm:
+    """The filter of the audit page, as query parameters. Days are in UTC, and the day `until` is included."""
+
+    actor: _Text = ""
+    kind: _Text = ""
+    action: _Text = ""
+    target: _Text = ""
+    since: _Text = ""
+    until: _Text = ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query parameters that are not empty."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    @property
+    def problem(self) -> str | None:
+        """The message about an invalid day, or None."""
+        wrong = [text for text in (self.since, self.until) if text and _day(text) is None]
+        return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
+
+    def wanted(self) -> AuditFilter:
+        """Return the filter for the use case.
+
+        The displayed name of the bootstrap key also finds the actions of this key.
+        """
+        since, until = _day(self.since), _day(self.until)
+        actor = "bootstrap" if self.actor.strip().lower().endswith("bootstrap key") else self.actor.strip()
+        return AuditFilter(
+            actor=actor or None,
+            kind=self.kind or None,
+            action=self.action or None,
+            target=self.target.strip() or None,
+            since=since,
+            until=None if until is None else until + timedelta(days=1),
+        )
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return day if 2000 <= day.year <= 9000 else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry of the page. `link` is the address of the target's page, or None if the target has no page."""
+
+    id: int
+    at: datetime
+    actor: str
+    actor_name: str
+    sentence: str
+    target: str
+    target_name: str
+    link: str | None
+    changes: Sequence[Change]
+
+
+def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
+    """Return the view of an entry. `names` maps the ids in the entry to names."""
+    return EntryView(
+        entry.id,
+        entry.at,
+        entry.actor,
+        actor_name,
+        sentence(entry.action),
+        entry.subject,
+        _target_name(entry, names),
+        page_of(entry),
+        differences(entry, names),
+    )
+
+
+def ids_of(entry: AuditEntry) -> list[str]:
+    """Return the ids in an entry that the page replaces with names."""
+    known = {**(entry.before or {}), **(entry.after or {})}
+    related = [known[name] for name in ("replaces", "replaced_by") if isinstance(known.get(name), str)]
+    return [entry.actor, entry.subject, *related]
+
+
+def _target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
+    if entry.action == AuditAction.EVENT_NAME_RENAMED and "/" in entry.subject:
+        advertiser, event_type = entry.subject.rsplit("/", 1)
+        return f"{event_type_label(event_type)}, advertiser {advertiser}"
+    return names.get(entry.subject, entry.subject)
+
+
+def page_of(entry: AuditEntry) -> str | None:
+    """Return the address of the page of an entry's target, or None if it has none."""
+    kind, _, _ = entry.action.partition(".")
+    match kind:
+        case "incident":
+            return f"/console/incidents/{quote(entry.subject)}"
+        case "key":
+            return f"/console/keys#{quote(entry.subject)}"
+        case "organisation":
+            return "/console/organisations"
+        case "event_name":
+            return f"/console/event-names/{quote(entry.subject)}"
+    if entry.action == AuditAction.SUBJECT_ERASURE_REQUESTED:
+        return f"/console/privacy?erasure={quote(entry.subject)}"
+    if entry.destination is None:
+        return None
+    destination = f"/console/destinations/{entry.destination}"
+    return f"{destination}/mappings/{entry.subject}" if entry.subject.startswith("map_") else destination
+
+
+def differences(entry: AuditEntry, names: Mapping[str, str] | None = None) -> list[Change]:
+    """Return the changes that an entry records, in words."""
+    return [
+        Change(change.place, _words(change.was, names or {}), _words(change.now, names or {}))
+        for change in changes(entry.before, entry.after or {})
+    ]
+
+
+_WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]": "none", "{}": "none"}
+
+
+def _words(text: str | None, names: Mapping[str, str]) -> str | None:
+    """Return a value as people read it: without JSON, and with the name next to each id."""
+    if text is None or text in _WORDS:
+        return None if text is None else _WORDS[text]
+    if text in names:
+        return f"{names[text]} ({text})"
+    if text.startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            return text
+        if all(isinstance(value, str | int | float) for value in values):
+            return ", ".join(map(str, values))
+    return text
+
+
+def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
+    """Return the result of the verification as a sentence."""
+    if isinstance(found, ChainBroken):
+        return f"The chain breaks at audit row {found.id}. {found.sentence} Ask the operator of this service."
+    # Only the platform may see the number of rows of all organisations.
+    rows = f" of {found.rows:,} rows" if shows_total else ""
+    return f"Chain verified: no row{rows} was changed. Hash of the newest row: {found.hash.hex()}."

@@ -1,0 +1,111 @@
+"""The form for a new destination (R7)."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.admin import catalog
+from app.admin.access import Scope
+from app.admin.destinations.amazon_connection import begin_connection
+from app.admin.destinations.settings import create_destination
+from app.admin.inputs import NewDestination
+from app.admin.refusals import Refusal
+from app.api.access.secured_route import requires
+from app.console import confirmations, form_view, pages
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.destinations.page import sign_in_origin
+from app.domain.destination import Region, advertiser_id_problem
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+NEW = "/console/destinations/new"
+_TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+# Region and currency have no default. Users would submit a default without checking it.
+DEFAULTS = {"identity_profile": "amazon"}
+# The sandbox's built-in advertisers.
+SANDBOX_ADVERTISERS = (
+    ("1000000001", "North America"),
+    ("2000000001", "Europe"),
+    ("3000000001", "Far East"),
+)
+
+
+@router.get(NEW, response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def page(visit: CurrentVisit) -> Response:
+    """Show help and an empty form."""
+    return _show(visit, DEFAULTS, {})
+
+
+@router.post(NEW, response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(visit: CurrentVisit, form: Form) -> Response:
+    """Create the destination and redirect to its page.
+
+    If the input is invalid, show the form again with its problems.
+    """
+    values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
+    try:
+        body = NewDestination.model_validate(body_of(form))
+        created = await create_destination(visit.context, visit.caller, body)
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return _show(visit, values, problems, status=status)
+    if form_text(form, "then") == "connect" and visit.context.amazon_configured and not created.similar:
+        # Show the warning about a similar name before Amazon's sign-in, because the destination may be a
+        # duplicate.
+        sign_in = await begin_connection(visit.context, visit.caller, created.destination.id)
+        return RedirectResponse(sign_in, 303)
+    query = "?alike=1" if created.similar else ""
+    address = f"/console/destinations/{created.destination.id}{query}"
+    return confirmations.redirect(visit.context, address, "created")
+
+
+@router.get("/console/hints/advertiser-id", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def advertiser_hint(advertiser_id: str = "") -> Response:
+    """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
+    typed = advertiser_id.strip()
+    problem = advertiser_id_problem(typed) if typed else None
+    return HTMLResponse(pages.part("hint_part.html", problem=problem))
+
+
+def body_of(form: FormData) -> dict[str, object]:
+    """Return the form as the API's request body, without blank fields."""
+    body = {name: form_text(form, name) for name in _TEXT_FIELDS if form_text(form, name)}
+    rate = {
+        name: _number(form_text(form, name))
+        for name in ("requests_per_second", "burst")
+        if form_text(form, name)
+    }
+    return {**body, **({"rate_limit": rate} if rate else {})}
+
+
+def _number(text: str) -> float | int | str:
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return text  # the model refuses a string
+
+
+def _show(
+    visit: Visit, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
+) -> Response:
+    kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
+    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
+    return pages.show(
+        visit.request,
+        "create.html",
+        status=status,
+        leads_to=" ".join(sorted(origins)),
+        configured=visit.context.amazon_configured,
+        kind=kind,
+        fields={field.name: field for field in kind.fields},
+        values=values,
+        problems=problems,
+        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
+    )

@@ -1,0 +1,68 @@
+"""The preflight page: all checks, a new check with Amazon, and manual confirmations."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.destinations.preflight import Preflight, check_setup, confirm_check
+from app.api.access.secured_route import requires
+from app.console import confirmations, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+)
+from app.console.destinations.page import PAGE, content_of, sign_in_origin
+from app.console.destinations.setup_view import check_views
+from app.store.destinations import amazon_accounts
+from app.store.destinations.destinations import Destination
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+@router.get(PAGE + "/preflight", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Show the checklist from stored results."""
+    result = await check_setup(visit.context, visit.caller, found.id)
+    return await _show(visit, found, result, rechecked=False)
+
+
+@router.post(PAGE + "/preflight/ask", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Check the access to the advertiser with Amazon now.
+
+    This is a POST, because it sends a request to Amazon.
+    """
+    result = await check_setup(visit.context, visit.caller, found.id, ask=True)
+    return await _show(visit, found, result, rechecked=True)
+
+
+@router.post(PAGE + "/preflight/confirm", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def confirm(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+    """Confirm a manual check, or withdraw the confirmation."""
+    check = form_text(form, "check")
+    confirmed = form_text(form, "confirmed") == "yes"
+    await confirm_check(visit.context, visit.caller, destination_id, check, confirmed=confirmed)
+    done = "check_confirmed" if confirmed else "check_withdrawn"
+    return confirmations.redirect(visit.context, f"/console/destinations/{destination_id}/preflight", done)
+
+
+async def _show(visit: Visit, found: Destination, result: Preflight, *, rechecked: bool) -> Response:
+    async with visit.context.engine.connect() as connection:
+        account = await amazon_accounts.find(connection, found.id)
+    return pages.show(
+        visit.request,
+        "preflight.html",
+        leads_to=sign_in_origin(visit.context, found.region),
+        **content_of(visit, found, "overview"),
+        checks=check_views(result.checks),
+        ready=result.ready,
+        rechecked=rechecked,
+        account_currency=account and account.currency,
+    )

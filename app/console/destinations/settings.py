@@ -1,0 +1,116 @@
+"""The settings pages. One shows this instance and the session; the other shows a destination."""
+
+import sys
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from app.admin import catalog
+from app.admin.access import Scope
+from app.admin.access.roles import ROLES
+from app.admin.destinations.settings import change_destination
+from app.admin.incidents.alerting import DestinationUpdate
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
+from app.console import confirmations, form_view, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
+from app.console.destinations.create import body_of
+from app.console.destinations.page import PAGE, content_of
+from app.console.wording import age
+from app.domain.destination import State
+from app.store.access import sessions
+from app.store.destinations.destinations import Destination
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_STALE = "Someone changed this destination after you opened the page. Reload the page."
+_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+
+
+@router.get("/console/settings", response_model=None)
+@requires(*Scope)
+async def page(visit: CurrentVisit) -> Response:
+    """Show the configuration of this instance and the permissions of the session."""
+    context = visit.context
+    facts = (
+        ("Address", context.public_url),
+        ("Mode", "Development" if context.development else "Production"),
+        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is unavailable"),
+        ("Max event age", age(context.max_event_age.total_seconds())),
+        ("Warning age", age(context.warn_event_age.total_seconds())),
+        ("TCF vendor", str(context.consent.tcf_vendor)),
+        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
+        ("Python", sys.version.split()[0]),
+    )
+    limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
+    return pages.show(
+        visit.request,
+        "settings.html",
+        facts=facts,
+        limits=limits,
+        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
+        scopes=sorted(visit.caller.scopes),
+    )
+
+
+@router.get(PAGE + "/settings", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def destination_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Show the destination's settings in a form."""
+    return await _show(visit, found)
+
+
+@router.post(PAGE + "/settings", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Apply the form to the destination. The form omits fixed fields."""
+    try:
+        body = DestinationUpdate.model_validate({"dataset_name": None, **body_of(form)})
+        await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
+            problems = {"": _STALE}
+        return await _show(visit, found, form=form, problems=problems, status=status)
+    address = f"/console/destinations/{found.id}/settings"
+    return confirmations.redirect(visit.context, address, "settings_saved")
+
+
+async def _show(
+    visit: Visit,
+    found: Destination,
+    *,
+    form: FormData | None = None,
+    problems: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    content = content_of(visit, found, "settings")
+    values = {
+        **{name: str(getattr(found, name) or "") for name in _FIELDS},
+        "requests_per_second": f"{found.rate.requests_per_second:g}",
+        "burst": str(found.rate.burst),
+    }
+    if form is not None:
+        values |= {name: form_text(form, name) for name in values if name in form}
+    return pages.show(
+        visit.request,
+        "destination_settings.html",
+        status=status,
+        **content,
+        values=values,
+        problems=problems or {},
+        fields={field.name: field for field in catalog.AMAZON.fields},
+        # The API decides whether a change is allowed. The form offers these fields only while the destination
+        # is a draft.
+        editable=content["may_write"] and found.state is State.DRAFT,
+    )

@@ -1,0 +1,364 @@
+"""The mapping editor (R9 to R11).
+
+One form serves new and existing mappings, and shows results while the user types.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, Response
+
+from app.admin import catalog
+from app.admin.access import Scope
+from app.admin.destinations.event_schemas import read_event_schema, read_observed
+from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft, read_mapping
+from app.admin.mappings.previewing import preview_draft
+from app.admin.mappings.publishing import publish_draft
+from app.admin.mappings.schema import draft_warnings
+from app.admin.mappings.suggestions import suggest_mapping
+from app.admin.refusals import Refusal
+from app.api.access.secured_route import requires
+from app.api.errors import status_of
+from app.console import confirmations, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
+from app.console.destinations.page import content_of
+from app.console.form_view import of_fields
+from app.console.mappings import MAPPING, MAPPINGS, address_of
+from app.console.mappings.field_results import field_results
+from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
+from app.console.mappings.problem_view import ProblemView, problem_views
+from app.console.mappings.publish import landing
+from app.console.mappings.source_inputs import ANY_INPUTS
+from app.console.mappings.starting_draft import ADDITIONS, EVENT_NAMES, STARTING_DRAFT
+from app.console.mappings.suggestion_view import suggestion_view
+from app.console.mappings.transforms import transforms
+from app.console.mappings.view import paths, pretty_json, preview, warning_lines
+from app.console.wording import share
+from app.domain import strict_json
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.example import example_event
+from app.domain.observed.event_schema import EventSchema
+from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.synthetic_event import common_events
+from app.domain.suggestions.from_samples import fields_by_path
+from app.domain.suggestions.suggest import Suggestion
+from app.store.destinations.destinations import Destination
+from app.store.mappings import Document, event_names
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+NEW = "new"
+_COMMON_EVENTS = 3
+_STALE = (
+    "Someone else changed this mapping after you opened it. Your input is below, not saved. "
+    "Saving it now replaces their changes."
+)
+
+
+# Why there is no suggestion, by the button that asked for it.
+_NO_EVENTS = {
+    "suggest": "There is no suggestion: the sample is not one event as a JSON object.",
+    "suggest-recent": "There is no suggestion: no event has come in yet. Paste one instead.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """A sample event to choose, as compact JSON."""
+
+    id: str
+    label: str
+    text: str
+
+
+@router.get(MAPPINGS + "/new", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
+    """Show the form of a new mapping. It is filled with the paths that fit recent events."""
+    return await _show(visit, destination, None, None)
+
+
+@router.post(MAPPINGS + "/new", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
+    """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
+    document = from_form(_form_values(form))
+    if _stores_nothing(form):
+        return await _show_unsaved(visit, destination, None, document, form)
+    if check_draft(document):
+        return await _show(visit, destination, None, document, form=form, status=422)
+    try:
+        created = await create_draft(visit.context, visit.caller, destination.id, document)
+    except Refusal as refusal:
+        problem = refusal.problem
+        if status_of(problem) != 422:
+            raise
+        return await _show(
+            visit, destination, None, document,
+            form=form, status=422, sentences=of_fields(problem.fields),
+        )  # fmt: skip
+    return await _leave(visit, created, form, "mapping_created")
+
+
+@router.get(MAPPING, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
+    """Show the form of a mapping with the results for a sample event."""
+    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    return await _show(visit, destination, found, found.mapping.draft)
+
+
+@router.post(MAPPING, response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
+    """Save the draft. If it is invalid, show the form again with each problem at its field."""
+    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    draft = found.mapping.draft
+    document = keep_short_forms(draft, from_form(_form_values(form)))
+    if _stores_nothing(form):
+        return await _show_unsaved(visit, destination, found, document, form)
+    if check_draft(document):
+        return await _show(visit, destination, found, document, form=form, status=422)
+    # In a change, null removes a member. So set the members that the form left out to null.
+    members = {**dict.fromkeys(draft), **document}
+    try:
+        saved = await change_draft(
+            visit.context, visit.caller, destination.id, mapping_id, members, form_version(form)
+        )
+    except Refusal as refusal:
+        problem = refusal.problem
+        return await _show(
+            visit, destination, found, document,
+            form=form, status=status_of(problem), refused=problem.detail or _STALE,
+        )  # fmt: skip
+    return await _leave(visit, saved, form, "draft_saved")
+
+
+async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str) -> Response:
+    """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
+    mapping = saved.mapping
+    here, then = address_of(mapping.destination, mapping.id), form_text(form, "then")
+    if then not in ("publish", "review"):
+        return confirmations.redirect(visit.context, here, done)
+    is_first = mapping.published_version is None
+    if then == "publish" and is_first and not saved.problems and not saved.warnings:
+        try:
+            published = await publish_draft(
+                visit.context, visit.caller, mapping.destination, mapping.id, frozenset({mapping.version})
+            )
+        except Refusal:
+            # The review page shows why publishing failed, such as a second name for the event type.
+            return confirmations.redirect(visit.context, f"{here}/publish", done)
+        return await landing(visit, published.mapping, form_text(form, "sample"))
+    return confirmations.redirect(visit.context, f"{here}/publish", done)
+
+
+def _stores_nothing(form: FormData) -> bool:
+    """Return whether the form was sent to show it with other content. Nothing is saved then."""
+    then = form_text(form, "then")
+    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-"))
+
+
+async def _show_unsaved(
+    visit: Visit, destination: Destination, found: MappingDetails | None, document: Document, form: FormData
+) -> Response:
+    """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
+    match form_text(form, "then"):
+        case "json":
+            written = strict_json.parse(form_text(form, "json").encode())
+            if not isinstance(written, dict):
+                refused = "The JSON is not a mapping. The form is unchanged."
+                return await _show(visit, destination, found, document, form=form, refused=refused)
+            return await _show(visit, destination, found, written, form=form)
+        case "suggest" | "suggest-recent" as then:
+            sample = strict_json.parse(form_text(form, "sample").encode())
+            events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
+            try:
+                suggestion = await suggest_mapping(
+                    visit.context, visit.caller, destination.id, events, form_text(form, "zone") or None
+                )
+            except Refusal as refusal:
+                refused = refusal.problem.detail or _NO_EVENTS[then]
+                return await _show(visit, destination, found, document, form=form, refused=refused)
+            if not suggestion.rows:
+                return await _show(visit, destination, found, document, form=form, refused=_NO_EVENTS[then])
+            suggested = dict(suggestion.mapping)
+            if document.get("name") not in ("", *EVENT_NAMES.values()):
+                suggested["name"] = document["name"]
+            return await _show(visit, destination, found, suggested, form=form, suggestion=suggestion)
+        case _:
+            return await _show(visit, destination, found, document, form=form)
+
+
+@router.post(MAPPING + "/preview", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def show_preview(
+    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
+) -> Response:
+    """Return the results of the unsaved form for the sample event. Nothing is stored."""
+    values = _form_values(form)
+    document = from_form(values)
+    schema = await read_event_schema(visit.context, visit.caller, destination.id)
+    results = await _results(
+        visit,
+        destination,
+        None if mapping_id == NEW else mapping_id,
+        document,
+        schema,
+        sample=form_text(form, "sample"),
+        custom=custom_numbers(values),
+    )
+    return HTMLResponse(pages.part("preview_part.html", fragment=True, **results))
+
+
+async def _results(
+    visit: Visit,
+    destination: Destination,
+    mapping_id: str | None,
+    document: Document,
+    schema: EventSchema,
+    *,
+    sample: str,
+    custom: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the content of the preview: the result of each row, problems, warnings and the conversion."""
+    event = strict_json.parse(sample.encode())
+    sample_problem = None
+    if isinstance(event, strict_json.MalformedJson):
+        sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
+    elif not isinstance(event, dict):
+        sample_problem = "The sample must be one event: a JSON object."
+    results, view = {}, None
+    if isinstance(event, dict):
+        answer = await preview_draft(visit.context, visit.caller, destination.id, mapping_id, event, document)
+        results = field_results(answer.fields, custom)
+        view = None if answer.conversion is None else preview(answer.conversion)
+    return {
+        "sample_problem": sample_problem,
+        "results": results,
+        "shown": view,
+        "lacking": _problem_views(check_publishable(dict(document))),
+        "json": pretty_json(document),
+        "odd": warning_lines(draft_warnings(document, destination.region, schema)),
+    }
+
+
+def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
+    return problem_views((problem.path, problem.sentence) for problem in problems)
+
+
+def _form_values(form: FormData) -> dict[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list[SampleEvent]:
+    """Return the sample events to choose from.
+
+    Samples of recent events come first, then the example event.
+    """
+    total = sum(times for _, times in samples)
+    found = [
+        SampleEvent(
+            f"recent-{number}",
+            f"{share(common.events, total)} of events",
+            _as_text(common.event),
+        )
+        for number, common in enumerate(common_events(samples, now, limit=_COMMON_EVENTS), 1)
+    ]
+    return [*found, SampleEvent("example", "Example event", _as_text(example_event(now)))]
+
+
+def _as_text(event: Any) -> str:
+    return msgspec.json.Encoder(decimal_format="number").encode(event).decode()
+
+
+async def _show(
+    visit: Visit,
+    destination: Destination,
+    found: MappingDetails | None,
+    document: Document | None,
+    *,
+    form: FormData | None = None,
+    status: int = 200,
+    refused: str | None = None,
+    sentences: Mapping[str, str] | None = None,
+    suggestion: Suggestion | None = None,
+) -> Response:
+    """Return the editor page. `form` is input that is not saved, or None.
+
+    `suggestion` is what the document was suggested from, or None.
+    """
+    async with visit.context.engine.connect() as connection:
+        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    observed = await read_observed(visit.context, visit.caller, destination.id)
+    schema = observed.schema
+    if document is None:
+        suggestion = observed.suggestion
+        document = dict(suggestion.mapping) or STARTING_DRAFT
+    problems = check_draft(dict(document)) if found or form else []
+    fields = to_form(document, problems)
+    samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
+    then = form_text(form, "then") if form else ""
+    typed = form_text(form, "sample") if form else ""
+    picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
+    sample = msgspec.json.format(picked.text, indent=2) if picked else typed
+    zone = form_text(form, "zone") if form else ""
+    mapping = found.mapping if found else None
+    names = EVENT_NAMES | {pin.event_type: pin.name for pin in pins}
+    parsed = strict_json.parse(sample.encode())
+    results = await _results(
+        visit,
+        destination,
+        mapping.id if mapping else None,
+        document,
+        schema,
+        sample=sample,
+        custom={row.name: number for number, row in enumerate(fields.custom)},
+    )
+    return pages.show(
+        visit.request,
+        "mapping.html",
+        status=status,
+        **content_of(visit, destination, "mappings"),
+        **results,
+        here=address_of(destination.id, mapping.id if mapping else NEW),
+        details=found,
+        mapping=mapping,
+        archived=found is not None and found.state == "archived",
+        form=fields,
+        empty_row=empty_row,
+        any_inputs=ANY_INPUTS,
+        opened=then.removeprefix("open-") if then.startswith("open-") else "",
+        unsaved=form is not None,
+        fragment=False,
+        wrong=_problem_views(problems),
+        sentences=sentences or {},
+        refused=refused,
+        kind=catalog.AMAZON,
+        most=MAX_CUSTOM_FIELDS,
+        pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
+        names=names,
+        additions={} if observed.suggestion.rows else ADDITIONS,
+        suggested=suggestion_view(suggestion),
+        sample=sample,
+        zone=zone,
+        picked=picked,
+        samples=samples,
+        observed=schema.events,
+        paths=paths(parsed, schema, fields_by_path(observed.suggestion)),
+        transforms=transforms(),
+    )

@@ -1,0 +1,87 @@
+"""Pages of pinned event names: a list by advertiser and event type, and a rename with its effects (R12)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.mappings.event_names import rename_event
+from app.admin.mappings.pinned_names import list_pinned_names, preview_rename
+from app.admin.refusals import Refusal
+from app.api.access.secured_route import requires
+from app.api.errors import status_of
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, bad_cursor, place_of, split_page
+from app.console import confirmations, pages
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.wording import event_type_label
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE = "/console/event-names"
+_NAME = _PAGE + "/{advertiser_id}/{event_type}"
+
+
+@router.get(_PAGE, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(
+    visit: CurrentVisit, q: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None
+) -> Response:
+    """List pinned names by advertiser and event type."""
+    after = None
+    if (place := place_of(cursor)) is not None:
+        if len(place) != 2:
+            raise bad_cursor()
+        after = (place[0], place[1])
+    found = await list_pinned_names(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None
+    )
+    pins, next_cursor = split_page(found, PAGE_SIZE, lambda pin: (pin.advertiser_id, pin.event_type))
+    return pages.show(
+        visit.request,
+        "event_names.html",
+        pins=[(pin, event_type_label(pin.event_type)) for pin in pins],
+        q=q,
+        next_cursor=next_cursor,
+    )
+
+
+@router.get(_NAME, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def name_page(visit: CurrentVisit, advertiser_id: str, event_type: str) -> Response:
+    """Show a pinned name, the mappings that use it, and the form that renames it."""
+    return await _show(visit, advertiser_id, event_type)
+
+
+@router.post(_NAME, response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form: Form) -> Response:
+    """Rename the event type and republish the mappings that send it."""
+    to = form_text(form, "to")
+    try:
+        renamed = await rename_event(visit.context, visit.caller, advertiser_id, event_type, to)
+    except Refusal as refusal:
+        if status_of(refusal.problem) != 422:
+            raise
+        return await _show(visit, advertiser_id, event_type, to=to, problem=refusal.problem.detail)
+    address = f"{_PAGE}/{advertiser_id}/{event_type}"
+    if renamed.name == renamed.previous_name:
+        return confirmations.redirect(visit.context, address, "event_name_kept")
+    return confirmations.redirect(visit.context, address, "event_renamed", len(renamed.republished))
+
+
+async def _show(
+    visit: Visit, advertiser_id: str, event_type: str, *, to: str = "", problem: str | None = None
+) -> Response:
+    impact = await preview_rename(visit.context, visit.caller, advertiser_id, event_type)
+    return pages.show(
+        visit.request,
+        "event_name.html",
+        status=200 if problem is None else 422,
+        impact=impact,
+        label=event_type_label(event_type),
+        to=to,
+        problem=problem,
+        may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
+    )

@@ -1,0 +1,137 @@
+"""Describe a mapping document in words: the content of a version, and the differences between two versions.
+Pure.
+
+Statements have the order of the form, not the order of the document.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin import catalog
+from app.console.mappings.form import canonical
+from app.console.mappings.problem_view import label
+from app.console.mappings.source_inputs import ON_ERROR
+from app.console.mappings.text import write_pipe, write_value
+from app.console.mappings.view import Change
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.mapping.fields import FIELDS
+from app.store.mappings import Document
+
+_CHOICES = {"event_type": EVENT_TYPES, "event_source": EVENT_SOURCES}
+_SOURCES = ("event_type", "event_source", "event_name", "country_code")
+_CONSENT_SOURCES = ("user_data", "ad_storage", "string")
+_CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_modes}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence about one member of a mapping."""
+
+    place: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        """Return the form's label of the place."""
+        return label(self.place)
+
+
+def statements(document: Document) -> list[Statement]:
+    """Return the content of a mapping, in the order of the form."""
+    expanded = canonical(document)
+    found = {place: _words(place, source) for place, source in _places(expanded)}
+    return [Statement(place, found[place]) for place in _order(found)]
+
+
+def statement_changes(before: Document | None, after: Document) -> list[Change]:
+    """Return every difference between two mappings, in the order of the form."""
+    old = {each.place: each.text for each in statements(before)} if before else {}
+    new = {each.place: each.text for each in statements(after)}
+    return [
+        Change(place, old.get(place), new.get(place))
+        for place in _order([*old, *new])
+        if old.get(place) != new.get(place)
+    ]
+
+
+def _places(document: Document) -> Iterable[tuple[str, Any]]:
+    yield "name", document.get("name", "")
+    for name in _SOURCES:
+        if document.get(name) is not None:
+            yield name, document[name]
+    for name, source in _members(document.get("fields")).items():
+        if source is not None:
+            yield f"fields.{name}", source
+    rows = document.get("custom_data")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, Mapping):
+            yield f"custom_data.{row.get('name', '')}", {k: v for k, v in row.items() if k != "name"}
+    consent = _members(document.get("consent"))
+    if "mode" in consent:
+        yield "consent", _CONSENT_MODES.get(consent["mode"], str(consent["mode"]))
+    for name in _CONSENT_SOURCES:
+        if consent.get(name) is not None:
+            yield f"consent.{name}", consent[name]
+    if document.get("prehashed") is not None:
+        yield "prehashed", str(document["prehashed"])
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+_RANKS = {
+    place: rank
+    for rank, place in enumerate(
+        [
+            "name",
+            *(f"fields.{name}" for name in FIELDS),
+            "custom_data",
+            *_SOURCES,
+            "consent",
+            *(f"consent.{name}" for name in _CONSENT_SOURCES),
+            "prehashed",
+        ]
+    )
+}
+
+
+def _order(places: Iterable[str]) -> list[str]:
+    """Return the places in the order of the form. Custom data keeps the order of the document."""
+    unique = dict.fromkeys(places)
+    return sorted(
+        unique,
+        key=lambda place: _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999),
+    )
+
+
+def _words(place: str, source: Any) -> str:
+    if isinstance(source, str):
+        return source
+    choices = _CHOICES.get(place, {})
+
+    def value(written: Any) -> str:
+        choice = choices.get(written) if isinstance(written, str) else None
+        return choice.label if choice else str(written) if isinstance(written, str) else write_value(written)
+
+    if "const" in source:
+        text = value(source["const"])
+        return text if place in _SOURCES else f"always {text}"
+    members = source["first_of"] if isinstance(source.get("first_of"), list) else [source]
+    text = "from " + ", else ".join(_reading(member) for member in members)
+    if members != [source] and source.get("pipe"):
+        text += f", transformed by {write_pipe(source['pipe'])}"
+    if source.get("default") is not None:
+        text += f"; if empty: {value(source['default'])}"
+    if source.get("on_error") is not None:
+        text += f"; if unreadable: {ON_ERROR.get(source['on_error'], source['on_error'])}"
+    return text
+
+
+def _reading(member: Any) -> str:
+    """Return what a member of a source reads, and how it changes it."""
+    if not isinstance(member, Mapping) or "const" in member:
+        return write_value(member["const"] if isinstance(member, Mapping) else member)
+    text = str(member.get("path") or member.get("template") or "")
+    return f"{text}, transformed by {write_pipe(member['pipe'])}" if member.get("pipe") else text

@@ -1,0 +1,113 @@
+"""The published versions of a mapping: content, changes and rollback."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.mappings.drafts import read_mapping
+from app.admin.mappings.publishing import list_versions, roll_back
+from app.admin.refusals import ErrorCode, Problem, Refusal
+from app.api.access.secured_route import requires
+from app.api.errors import status_of
+from app.api.paging import Cursor, number_of, split_page
+from app.console import confirmations, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
+from app.console.destinations.page import content_of
+from app.console.mappings import MAPPING, address_of
+from app.console.mappings.statements import statement_changes, statements
+from app.console.wording import person
+from app.store import audit
+from app.store.destinations.destinations import Destination
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE_SIZE = 20
+VersionNumber = Annotated[int | None, Query(ge=1, lt=2**31)]
+
+
+@router.get(MAPPING + "/versions", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(
+    visit: CurrentVisit,
+    destination: CurrentDestination,
+    mapping_id: str,
+    version: VersionNumber = None,
+    cursor: Cursor = None,
+) -> Response:
+    """List the versions, newest first, and show the content of the selected version."""
+    return await _page(visit, destination, mapping_id, version, cursor)
+
+
+@router.post(MAPPING + "/rollback", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def rollback(
+    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
+) -> Response:
+    """Roll back to an earlier version."""
+    version = form_text(form, "to")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
+    number = int(version)
+    try:
+        await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form_version(form))
+    except Refusal as refusal:
+        return await _page(visit, destination, mapping_id, number, None, problem=refusal.problem)
+    address = f"{address_of(destination.id, mapping_id)}/versions"
+    return confirmations.redirect(visit.context, address, "rolled_back", number)
+
+
+async def _page(
+    visit: Visit,
+    destination: Destination,
+    mapping_id: str,
+    version: int | None,
+    cursor: str | None,
+    *,
+    problem: Problem | None = None,
+) -> Response:
+    mapping = (await read_mapping(visit.context, visit.caller, destination.id, mapping_id)).mapping
+    found = await list_versions(
+        visit.context, visit.caller, destination.id, mapping_id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
+    )
+    items, next_cursor = split_page(found, _PAGE_SIZE, lambda details: (details.version.version,))
+    chosen = version or mapping.published_version or 0
+    # The changes of a version are relative to its predecessor, so load the predecessor too.
+    shown = await list_versions(
+        visit.context, visit.caller, destination.id, mapping_id, limit=2, below=chosen + 1
+    )
+    shown = [each for each in shown if each.version.version in (chosen, chosen - 1)]
+    if version is not None and (not shown or shown[0].version.version != version):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    selected = shown[0].version if shown else None
+    before = shown[1].version.document if len(shown) > 1 else None
+    async with visit.context.engine.connect() as connection:
+        names = await audit.names(connection, [each.version.published_by for each in items])
+    in_use = mapping.published
+    return pages.show(
+        visit.request,
+        "mapping_versions.html",
+        status=200 if problem is None else status_of(problem),
+        **content_of(visit, destination, "mappings"),
+        here=address_of(destination.id, mapping_id),
+        mapping=mapping,
+        versions=[(each, person(each.version.published_by, names)) for each in items],
+        selected=selected,
+        says=statements(selected.document) if selected else [],
+        changed=statement_changes(before, selected.document) if selected and before else [],
+        rollback=statement_changes(in_use, selected.document) if selected and in_use else [],
+        next_cursor=next_cursor,
+        later=cursor is not None,
+        refused=(problem.detail or "Someone else changed this mapping. Review it and try again.")
+        if problem
+        else None,
+    )

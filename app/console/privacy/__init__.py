@@ -1,0 +1,186 @@
+"""Privacy page: find where a person is stored, erase a person, and read the receipts.
+
+A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
+"""
+
+import base64
+import binascii
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Query
+from starlette.datastructures import FormData
+from starlette.responses import JSONResponse, Response
+
+from app.admin.access import Scope
+from app.admin.context import AppContext
+from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
+from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.access.secured_route import requires
+from app.api.paging import Cursor, number_of, split_page
+from app.console import confirmations, pages
+from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.crypto import CannotDecrypt
+from app.store import audit
+from app.store.destinations import destinations
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE: Final = "/console/privacy"
+_PLACE: Final = "console/privacy/find"
+_ROWS: Final = 20
+_DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
+_LABELS = {
+    "email": "E-mail address",
+    "phone": "Phone number",
+    "maid": "Mobile advertising ID",
+    "ramp_id": "RampID",
+    "match_id": "Match ID",
+    "real_id": "RealID",
+    "merkle_id": "Merkle ID",
+    "kantar_id": "Kantar ID",
+    "fip": "FIP",
+    "hash": "SHA-256 of any of these",
+}
+
+
+class _Found(msgspec.Struct):
+    """The state of a search: the value to find, the position, and its results so far."""
+
+    kind: str
+    value: str
+    cursor: int
+    events: dict[str, int]
+    batches: int = 0
+    unreadable: int = 0
+    pending: int = 0
+
+
+@router.get(_PAGE, response_model=None)
+@requires(Scope.ERASE)
+async def page(
+    visit: CurrentVisit, erasure: Annotated[str | None, Query(max_length=40)] = None, cursor: Cursor = None
+) -> Response:
+    """Show the forms, the erasures, the receipt of the chosen erasure, and links to consent records."""
+    return await _show(visit, erasure=erasure, cursor=cursor)
+
+
+@router.get(_PAGE + "/receipt", response_model=None)
+@requires(Scope.ERASE)
+async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
+    """Download the signed receipt of an erasure."""
+    found = await find_receipt(visit.context, visit.caller, erasure)
+    signed = {"signed": found.signed, "signature": found.signature, "public_key": found.public_key}
+    disposition = f'attachment; filename="{found.body["id"]}.json"'
+    return JSONResponse({**found.body, **signed}, headers={"Content-Disposition": disposition})
+
+
+@router.post(_PAGE + "/find", response_model=None)
+@requires(Scope.ERASE)
+async def find(visit: CurrentVisit, form: Form) -> Response:
+    """Show where a person is stored, as counts without values.
+
+    Continue a search that reached its time limit.
+    """
+    so_far = _continued(visit.context, form)
+    if so_far is None:
+        so_far = _Found(*_identifier(form), cursor=0, events={})
+    _, result = await find_person(
+        visit.context, visit.caller, {so_far.kind: so_far.value}, after=so_far.cursor
+    )
+    counts = Counter(so_far.events)
+    for (destination, _, status), events in result.events.items():
+        counts[f"{destination} {status}"] += events
+    found = _Found(
+        so_far.kind,
+        so_far.value,
+        result.cursor or 0,
+        dict(counts),
+        so_far.batches + result.batches,
+        so_far.unreadable + result.unreadable,
+        so_far.pending + result.pending_erasures,
+    )
+    more = _sealed(visit.context, found) if result.cursor is not None else None
+    return await _show(visit, found=found, more=more)
+
+
+@router.post(_PAGE + "/erase", response_model=None)
+@requires(Scope.ERASE)
+async def erase(visit: CurrentVisit, form: Form) -> Response:
+    """Erase a person. The value is neither shown again nor stored unencrypted."""
+    kind, value = _identifier(form)
+    id_, _ = await erase_person(visit.context, visit.caller, {kind: value})
+    return confirmations.redirect(visit.context, f"{_PAGE}?erasure={id_}", "erasure_requested")
+
+
+def _identifier(form: FormData) -> tuple[str, str]:
+    kind, value = form_text(form, "kind"), form_text(form, "value")
+    if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
+        problem = FieldProblem("value", "missing")
+        raise Refusal(ErrorCode.INVALID, "Choose a kind and enter a value.", problem)
+    if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
+        raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")
+    return kind, value.lower() if kind == "hash" else value
+
+
+def _sealed(context: AppContext, found: _Found) -> str:
+    return base64.urlsafe_b64encode(context.vault.seal(msgspec.json.encode(found), place=_PLACE)).decode()
+
+
+def _continued(context: AppContext, form: FormData) -> _Found | None:
+    """Return the search that the form continues, or None for a new search."""
+    text = form_text(form, "search")
+    if not text:
+        return None
+    try:
+        opened = context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE)
+        return msgspec.json.decode(opened, type=_Found)
+    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
+        raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.") from None
+
+
+async def _show(
+    visit: Visit,
+    *,
+    erasure: str | None = None,
+    cursor: str | None = None,
+    found: _Found | None = None,
+    more: str | None = None,
+) -> Response:
+    async with visit.context.engine.connect() as connection:
+        names = await destinations.names(connection, only=visit.caller.only)
+    shown = None if erasure is None else (await find_receipt(visit.context, visit.caller, erasure)).body
+    below = number_of(cursor)
+    rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=below)
+    erasures, next_cursor = split_page(rows, _ROWS, lambda row: (row.number,))
+    async with visit.context.engine.connect() as connection:
+        actors = await audit.names(connection, {each.requested_by for each in erasures})
+    response = pages.show(
+        visit.request,
+        "privacy.html",
+        kinds=[(kind, _LABELS.get(kind, kind)) for kind in IDENTIFIERS],
+        labels=_LABELS,
+        destinations=names,
+        receipt=shown,
+        erasures=erasures,
+        actors={**actors, "bootstrap": "bootstrap key"},
+        next_cursor=next_cursor,
+        found=found,
+        found_rows=[] if found is None else list(_rows(found, dict(names))),
+        found_total=0 if found is None else sum(found.events.values()),
+        more=more,
+        not_searched=NOT_SEARCHED,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _rows(found: _Found, names: Mapping[str, str]) -> Iterator[tuple[str, str, str, int]]:
+    """Yield the results of a search: destination id, its name, status, number of events."""
+    for key, events in sorted(found.events.items()):
+        destination, status = key.split(" ")
+        yield destination, names.get(destination, destination), status, events

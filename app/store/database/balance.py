@@ -1,0 +1,279 @@
+"""Read the input of the balance check, which compares the counts of events with the stored events."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from app.domain import batch as packing
+from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.store import PipelineConnection
+from app.store.database import partitions
+
+# A row of `batch_states` or `exceptions` can lack its batch. The check looks for such rows up to this
+# distance outside the range of the day's batch ids.
+_MARGIN = 10_000
+
+
+async def days(connection: PipelineConnection) -> list[date]:
+    """Return the days whose batches are stored, newest first, without future days."""
+    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    return [day for day in reversed(await partitions.starts(connection, "batches")) if day <= today]
+
+
+async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
+    """Return the range of ids to check for a day: its batch ids and a margin on both sides."""
+    row = await connection.fetchrow(
+        "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM batch_ids) AS newest "
+        "FROM batches WHERE day = $1",
+        day,
+    )
+    assert row is not None
+    if row["first"] is None:
+        return 0, row["newest"]
+    return max(0, row["first"] - _MARGIN), row["last"] + _MARGIN
+
+
+async def next_ids(
+    connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
+) -> list[BatchId]:
+    """Return the next `limit` ids above `after` that have a batch, a state or an exception on this day."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM (
+          (SELECT id FROM batches WHERE day = $1 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4)
+          UNION
+          (SELECT batch FROM batch_states WHERE day = $1 AND batch > $2 AND batch <= $3
+           ORDER BY batch LIMIT $4)
+          UNION
+          (SELECT DISTINCT batch FROM exceptions WHERE day = $1 AND batch > $2 AND batch <= $3
+           ORDER BY batch LIMIT $4)
+        ) AS either ORDER BY id LIMIT $4
+        """,
+        day,
+        after,
+        last,
+        limit,
+    )
+    return [BatchId(row["id"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredBatchState:
+    """One stored batch. `shapes` is the metadata of its events; `accepted_at` is None without a state."""
+
+    id: BatchId
+    batch: BatchBalance
+    accepted_at: datetime | None
+    shapes: tuple[packing.EventMetadata, ...]
+
+    def is_since(self, moment: datetime | None) -> bool:
+        """Return whether the batch was accepted at or after this time; False if either time is unknown."""
+        return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
+
+
+async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
+    """Return the stored batch of each of these ids on a day. All rows come from one snapshot."""
+    rows = await connection.fetch(
+        """
+        SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
+          p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
+          coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
+          -- Over all days, because an id must be unique.
+          (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
+        FROM unnest($2::bigint[]) AS page (id)
+        LEFT JOIN batches p ON p.id = page.id AND p.day = $1
+        LEFT JOIN batch_states s ON s.batch = page.id AND s.day = $1
+        LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
+          WHERE batch = page.id AND day = $1) e ON true
+        """,
+        day,
+        list(ids),
+    )
+    return [_stored(dict(row)) for row in rows]
+
+
+def _stored(row: dict[str, Any]) -> StoredBatchState:
+    found = packing.read_shapes(row["shapes"])
+    shapes = None if found is None else tuple(found)
+    batch = BatchBalance(
+        destination=DestinationNumber(row["destination"]),
+        has_batch=row["has_batch"],
+        states=int(row["has_state"]),
+        ids=row["ids"],
+        places=None if shapes is None else len(shapes),
+        events=row["events"],
+        disposition=row["disposition"],
+        exceptions=row["exceptions"],
+    )
+    return StoredBatchState(BatchId(row["id"]), batch, row["accepted_at"], shapes or ())
+
+
+async def accepted(connection: PipelineConnection, day: date) -> dict[DestinationNumber, int]:
+    """Return the number of events counted as accepted on a day, by destination."""
+    rows = await connection.fetch(
+        "SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1 "
+        "GROUP BY destination HAVING sum(accepted) > 0",
+        day,
+    )
+    return {DestinationNumber(row["destination"]): row["accepted"] for row in rows}
+
+
+async def ledger_places(
+    connection: PipelineConnection, keys: Collection[bytes]
+) -> dict[bytes, tuple[int, int]]:
+    """Return (batch, place) of each of these keys in the ledger, over all its generations."""
+    found: dict[bytes, tuple[int, int]] = {}
+    generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
+    for row in generations:
+        # One query per generation: with several in one query, Postgres would scan the complete ledger.
+        rows = await connection.fetch(
+            "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
+            row["generation"],
+            list(keys),
+        )
+        found.update({row["key"]: (row["batch"], row["place"]) for row in rows})
+    return found
+
+
+async def ledger_since(connection: PipelineConnection) -> datetime | None:
+    """Return a time: every event that was accepted later has a key in the ledger.
+
+    The time is one hour after the oldest generation began, because an event can be slightly older than the
+    generation of its key. While the first generation is stored, the ledger is complete.
+    """
+    since: datetime | None = await connection.fetchval(
+        """
+        SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
+          ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
+        """
+    )
+    return since
+
+
+async def destinations(connection: PipelineConnection) -> dict[DestinationNumber, DestinationId]:
+    """Return the ids of all destinations by their numbers."""
+    rows = await connection.fetch("SELECT number, id FROM destinations ORDER BY number")
+    return {DestinationNumber(row["number"]): DestinationId(row["id"]) for row in rows}
+
+
+async def mapping_ids(connection: PipelineConnection) -> dict[MappingNumber, MappingId]:
+    """Return the ids of all mappings by their numbers."""
+    rows = await connection.fetch("SELECT number, id FROM mappings")
+    return {MappingNumber(row["number"]): MappingId(row["id"]) for row in rows}
+
+
+async def totals(
+    connection: PipelineConnection, number: DestinationNumber, oldest: date | None
+) -> BalanceTotals:
+    """Return the counts of a destination, and the sums over its stored events that must equal them.
+
+    Both come from one snapshot. `oldest` is the first day whose batches are stored.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT c.*, o.*, f.*, e.* FROM (
+          SELECT coalesce(sum(accepted - delivered - dead - expired - erased), 0)::bigint
+              AS waiting, coalesce(sum(retrying), 0)::bigint AS retrying,
+            coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired,
+            coalesce(sum(erased), 0)::bigint AS erased,
+            coalesce(min(day) FILTER (WHERE accepted > 0) >= $2, true) AS is_complete
+          FROM counts WHERE destination = $1) c, (
+          SELECT coalesce(sum(events), 0)::bigint AS open,
+            coalesce(sum(events) FILTER (WHERE tries > 0), 0)::bigint AS open_failing
+          FROM batch_states WHERE destination = $1 AND settled_at IS NULL) o, (
+          SELECT coalesce(sum(events) FILTER (WHERE disposition = 'discarded'), 0)::bigint AS whole_dead,
+            coalesce(sum(events) FILTER (WHERE disposition = 'expired'), 0)::bigint AS whole_expired
+          FROM batch_states WHERE destination = $1 AND disposition IN ('expired', 'discarded')) f, (
+          SELECT count(*) FILTER (WHERE status = 'retrying') AS single_retrying,
+            count(*) FILTER (WHERE status = 'dead') AS single_dead,
+            count(*) FILTER (WHERE status = 'expired') AS single_expired,
+            count(*) FILTER (WHERE status = 'erased') AS single_erased
+          FROM exceptions WHERE destination = $1) e
+        """,
+        number,
+        oldest,
+    )
+    assert row is not None
+    return BalanceTotals(
+        counted={
+            MismatchKind.WAITING: row["waiting"],
+            MismatchKind.RETRYING: row["retrying"],
+            MismatchKind.DEAD: row["dead"],
+            MismatchKind.EXPIRED: row["expired"],
+            MismatchKind.ERASED: row["erased"],
+        },
+        stored={
+            MismatchKind.WAITING: row["open"] + row["single_retrying"],
+            MismatchKind.RETRYING: row["open_failing"] + row["single_retrying"],
+            MismatchKind.DEAD: row["whole_dead"] + row["single_dead"],
+            MismatchKind.EXPIRED: row["whole_expired"] + row["single_expired"],
+            MismatchKind.ERASED: row["single_erased"],
+        },
+        is_complete=row["is_complete"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceResult:
+    """The result of the last finished check. `mismatches` are the first ones found."""
+
+    finished_at: datetime
+    imbalance: int
+    batches: int
+    mismatches: list[dict[str, Any]]
+
+
+async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
+    """Start a check for the process `owner`, unless the last check began less than `every` ago.
+
+    Return a number that grows by one each hour, or None if no check was started. The number selects which
+    older day and which ledger keys the hourly check samples.
+    """
+    turn: int | None = await connection.fetchval(
+        """
+        INSERT INTO balance_checks AS b (id, owner, started_at) VALUES (1, $1, now())
+        ON CONFLICT (id) DO UPDATE SET owner = $1, started_at = now()
+        WHERE b.started_at < now() - $2::interval OR b.started_at > now() + interval '1 minute'
+        RETURNING (extract(epoch FROM now()) / 3600)::int
+        """,
+        owner,
+        every,
+    )
+    return turn
+
+
+async def renew(connection: PipelineConnection, owner: str) -> bool:
+    """Prolong a running check, so that no other process starts one. Return False if another process has."""
+    status: str = await connection.execute(
+        "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
+    )
+    return status == "UPDATE 1"
+
+
+async def finish(
+    connection: PipelineConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
+) -> None:
+    """Store the result of a check."""
+    await connection.execute(
+        """
+        INSERT INTO balance_checks AS b (id, owner, started_at, finished_at, imbalance, batches, mismatches)
+        VALUES (1, '', now(), now(), $1, $2, $3)
+        ON CONFLICT (id) DO UPDATE SET finished_at = now(), imbalance = $1, batches = $2, mismatches = $3
+        """,
+        imbalance,
+        batches,
+        json.dumps(list(mismatches)),
+    )
+
+
+async def last(connection: PipelineConnection) -> BalanceResult | None:
+    """Return the result of the last finished check, or None before the first check."""
+    row = await connection.fetchrow(
+        "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
+    )
+    if row is None:
+        return None
+    return BalanceResult(row["finished_at"], row["imbalance"], row["batches"], json.loads(row["mismatches"]))

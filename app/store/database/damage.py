@@ -1,0 +1,258 @@
+"""Read around damaged pages of the database, and find the batches that cannot be read.
+
+One unreadable page fails a complete statement. Readers therefore first try one statement for many batches.
+Only if it meets damage do they read batch by batch.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeVar
+
+import asyncpg
+
+from app.domain.batch import read_shapes
+from app.domain.ids import BatchId, DestinationNumber
+from app.store import PipelineConnection
+from app.store.database.partitions import STORED
+
+_Row = TypeVar("_Row")
+
+# I/O error, and missing file. Corruption and internal errors have codes of class XX.
+_FILE_ERRORS = ("58030", "58P01")
+MISSING = "missing"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether a statement failed because stored data cannot be read."""
+    # SQLAlchemy wraps the driver's error.
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith("XX") or state in _FILE_ERRORS
+    # The driver cannot represent the value: a time beyond the year 9999, text that is not UTF-8.
+    return isinstance(error, OverflowError | UnicodeDecodeError)
+
+
+def name_of(error: BaseException) -> str:
+    """Return the SQLSTATE of an error, or its class name if it has none."""
+    return getattr(error, "sqlstate", None) or type(error).__name__
+
+
+class suppressed:
+    """Leave the block, and continue after it, if a statement in it fails because of damage."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return error is not None and is_damage(error)
+
+
+@asynccontextmanager
+async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
+    """If a transaction is open, keep it usable when a statement in the block fails."""
+    if connection.is_in_transaction():
+        async with connection.transaction():
+            yield
+    else:
+        yield
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredBatchPart:
+    """The stored values of one batch. A value that cannot be read is None; `problem` is then the reason."""
+
+    content: bytes | None
+    shapes: bytes | None
+    problem: str | None = None
+
+
+async def read_singly(
+    connection: PipelineConnection,
+    places: Sequence[tuple[BatchId, date]],
+    destination: DestinationNumber | None = None,
+    *,
+    content: bool = True,
+) -> dict[BatchId, StoredBatchPart]:
+    """Read the values of these batches with one statement per value, and return an entry for each batch.
+
+    `places` gives each batch with its day. A batch of another `destination` counts as missing. Without
+    `content`, only the shapes are read.
+    """
+    found = {}
+    for batch, day in places:
+        shapes, shapes_problem = await _value(connection, "shapes", batch, day, destination)
+        value, problem = None, None
+        if content:
+            value, problem = await _value(connection, "content", batch, day, destination)
+        found[batch] = StoredBatchPart(value, shapes, problem or shapes_problem)
+    return found
+
+
+async def _value(
+    connection: PipelineConnection, column: str, batch: BatchId, day: date, of: DestinationNumber | None
+) -> tuple[bytes | None, str | None]:
+    """Return (value, None), or (None, the reason why the value cannot be read)."""
+    try:
+        async with savepoint(connection):
+            value = await connection.fetchval(
+                f"SELECT {column} FROM batches WHERE id = $1 AND day = $2 "
+                "AND ($3::integer IS NULL OR destination = $3)",
+                batch,
+                day,
+                of,
+            )
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return None, name_of(error)
+    return value, MISSING if value is None else None
+
+
+async def read_shapes_of(
+    connection: PipelineConnection, days: Mapping[BatchId, date]
+) -> dict[BatchId, bytes | None]:
+    """Return the shapes of these batches by id. `days` gives the day of each batch.
+
+    Shapes on a damaged page are None. A batch without a row has no entry.
+    """
+    with suppressed():
+        async with savepoint(connection):
+            rows = await connection.fetch(
+                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day) "
+                "JOIN batches p ON p.id = requested.id AND p.day = requested.day",
+                list(days),
+                list(days.values()),
+            )
+        return {BatchId(row["id"]): row["shapes"] for row in rows}
+    stored = await read_singly(connection, list(days.items()), content=False)
+    return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRows:
+    """The rows of a range of batch ids. `unreadable` has the error of each id that cannot be read."""
+
+    rows: list[asyncpg.Record]
+    unreadable: dict[BatchId, str]
+
+
+Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
+
+
+async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
+    """Return what `read` returns for the batch ids `first` to `last`, without ids that cannot be read.
+
+    On damage, the range is halved until each unreadable id is found.
+    """
+    with suppressed():
+        async with savepoint(connection):
+            return RangeRows(await read(first, last), {})
+    async with connection.transaction():
+        # A sequential scan would meet the damaged page for every id.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        return await _halved(read, connection, first, last)
+
+
+async def _halved(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
+    try:
+        async with savepoint(connection):
+            return RangeRows(await read(first, last), {})
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        if first == last:
+            return RangeRows([], {BatchId(first): name_of(error)})
+    middle = (first + last) // 2
+    lower = await _halved(read, connection, first, middle)
+    upper = await _halved(read, connection, middle + 1, last)
+    return RangeRows(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedBatch:
+    """A batch that cannot be read, with the reason: a code, or the SQLSTATE of the error.
+
+    'missing': the batch has a state and no content. 'state_missing': it has content and no state. 'shapes':
+    its event metadata is invalid. 'not_opened': its content or its data key cannot be decrypted.
+    """
+
+    batch: BatchId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """The result of one step of a check: the batches read, the last id of the step, and damaged batches."""
+
+    batches: int
+    to: int
+    damaged: tuple[DamagedBatch, ...]
+
+
+Opens = Callable[[BatchId, bytes, bytes], bool]
+
+
+async def newest_batch(connection: PipelineConnection) -> BatchId:
+    """Return the last reserved batch id. It bounds a scan even if an index cannot be read."""
+    return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
+
+
+async def check(
+    connection: PipelineConnection,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    limit: int = 100,
+    opens: Opens | None = None,
+) -> AsyncIterator[CheckProgress]:
+    """Read every stored batch with an id from `first` to `last`, in steps of `limit` ids.
+
+    Yields after each step, so that the caller can pause, stop, or resume later after the id
+    `CheckProgress.to`. `opens` returns whether a content can be decrypted with its encrypted data key.
+    Without `opens`, contents are only read. Call it outside a transaction, so that no transaction stays open
+    between two steps.
+    """
+    if last is None:
+        last = await newest_batch(connection)
+    while first <= last:
+        to = min(first + limit - 1, last)
+        states = await read_range(_reading(connection, _STATES), connection, first, to)
+        alone = await read_range(_reading(connection, _WITHOUT_STATE), connection, first, to)
+        found = states.unreadable | alone.unreadable
+        found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
+        found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
+        damaged = tuple(DamagedBatch(BatchId(id_), found[id_]) for id_ in sorted(found))
+        checked = {row["id"] for row in states.rows} | set(found)
+        yield CheckProgress(len(checked), to, damaged)
+        first = to + 1
+
+
+def _reading(connection: PipelineConnection, statement: str) -> Read:
+    async def read(first: int, last: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
+        return rows
+
+    return read
+
+
+_STATES = f"""
+    SELECT s.batch AS id, s.data_key, p.content, p.shapes
+    FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
+    WHERE s.batch BETWEEN $1 AND $2 AND {STORED} ORDER BY s.batch
+"""
+_WITHOUT_STATE = """
+    SELECT p.id FROM batches p WHERE p.id BETWEEN $1 AND $2
+    AND NOT EXISTS (SELECT FROM batch_states s
+      WHERE s.batch = p.id AND s.day = p.day AND s.batch BETWEEN $1 AND $2)
+"""
+
+
+def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
+    if row["content"] is None:
+        return MISSING
+    if read_shapes(row["shapes"]) is None:
+        return "shapes"
+    # Without a data key the content was deleted as intended.
+    is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
+    return None if is_open else "not_opened"

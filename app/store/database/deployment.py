@@ -1,0 +1,149 @@
+"""Read the facts about the database that `doctor` checks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from app.store.database import backups, balance
+from app.store.database.backups import BackupState
+from app.store.database.balance import BalanceResult
+from app.store.database.partitions import days_ahead
+from app.store.encryption import key_usage
+from app.store.encryption.sealed_values import COLUMNS
+from app.store.organisations.scope import EVERY, SETTING
+
+if TYPE_CHECKING:
+    from app.store import PipelineConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
+
+    `key_ids` are the encryption keys of stored values. `seals` has, for each key, an upper bound of the
+    number of values that the key has encrypted.
+    """
+
+    version: int
+    fsync: str
+    synchronous_commit: str
+    full_page_writes: str
+    max_connections: int
+    superuser: bool
+    now: datetime
+    revision: str | None
+    days_ahead: int | None
+    key_ids: frozenset[str] | None
+    checksums: bool = True
+    checksum_failures: int = 0
+    # The number of malformed encrypted values by `table.column`; None if a page of the table is damaged.
+    # `app.store.database.damage.check` finds damaged batches.
+    damaged: Mapping[str, int | None] = field(default_factory=dict)
+    # Whether the role of this session owns the tables and can therefore change the audit.
+    owner: bool = False
+    balance: BalanceResult | None = None
+    seals: Mapping[str, int] = field(default_factory=dict)
+    # Whether this session sees the rows of all organisations, and about how many batches are stored.
+    sees_every_row: bool = True
+    stored_batches: int = 0
+    # Whether the server is a standby, or the database refuses writes.
+    is_read_only: bool = False
+    # Tables with policies of row-level security that are not enabled.
+    unprotected: Sequence[str] = ()
+    backups: BackupState = field(default_factory=BackupState)
+
+
+# An encrypted value starts with the length of its key's id (1 byte) and the id.
+_KEY_IDS = """
+SELECT CASE WHEN name ~ '^[A-Za-z0-9_.-]{{1,32}}$' THEN name END AS id, count(*) AS rows FROM (
+  -- A malformed value has the name ''. A nonce of 12 bytes and a tag of 16 bytes follow the id.
+  -- The escape format accepts any bytes of a damaged value.
+  SELECT CASE WHEN octet_length({column}) = 0 THEN ''
+    WHEN octet_length({column}) < 1 + get_byte({column}, 0) + 28 THEN ''
+    ELSE encode(substring({column} FROM 2 FOR get_byte({column}, 0)), 'escape') END AS name
+  FROM {table} WHERE {column} IS NOT NULL) AS named
+GROUP BY 1
+"""
+
+
+async def read_deployment(connection: "PipelineConnection") -> Deployment:
+    """Read the facts about the connected database. Changes nothing."""
+    row = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync, "
+        "current_setting('synchronous_commit') AS synchronous_commit, "
+        "current_setting('full_page_writes') AS full_page_writes, "
+        "current_setting('max_connections')::int AS max_connections, "
+        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
+        "coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class "
+        "WHERE oid = to_regclass('audit')), false) AS owner, "
+        "current_setting('transaction_read_only') = 'on' AS is_read_only, "
+        "array(SELECT oid::regclass::text FROM pg_class WHERE NOT relrowsecurity "
+        "AND oid IN (SELECT polrelid FROM pg_policy) ORDER BY 1) AS unprotected, "
+        "current_setting('data_checksums') = 'on' AS checksums, "
+        # A row without a name counts the objects that all databases share.
+        "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
+        "WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures, "
+        "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
+    )
+    assert row is not None
+    facts = dict(row)
+    revision = ahead = key_ids = last = None
+    damaged: dict[str, int | None] = {}
+    seals: Mapping[str, int] = {}
+    sees_every_row, stored, backup_state = True, 0, BackupState()
+    if facts.pop("migrated"):
+        revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
+    if revision is not None:
+        ahead = await days_ahead(connection)
+        key_ids, damaged = await _sealed(connection)
+        # A database that lacks some migrations can lack these tables; doctor reports the migrations.
+        if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
+            last = await balance.last(connection)
+        if await connection.fetchval("SELECT to_regclass('last_base_backup') IS NOT NULL"):
+            backup_state = await backups.read(connection)
+        sees_every_row = not await connection.fetchval(
+            "SELECT row_security_active('batch_states') AND current_setting($1, true) IS DISTINCT FROM $2",
+            SETTING,
+            EVERY,
+        )
+        # Row-level security does not hide this number.
+        stored = await connection.fetchval(
+            "SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables "
+            "WHERE relid IN (SELECT relid FROM pg_partition_tree('batch_states'))"
+        )
+        if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
+            seals = await key_usage.seals(connection)
+    return Deployment(
+        **facts,
+        revision=revision,
+        days_ahead=ahead,
+        key_ids=key_ids,
+        damaged=damaged,
+        balance=last,
+        seals=seals,
+        sees_every_row=sees_every_row,
+        stored_batches=stored,
+        backups=backup_state,
+    )
+
+
+async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
+    """Return the key ids of all encrypted values, and the number of malformed values by `table.column`."""
+    ids: set[str] = set()
+    damaged: dict[str, int | None] = {}
+    for column in COLUMNS:
+        name = f"{column.table}.{column.column}"
+        try:
+            rows = await connection.fetch(_KEY_IDS.format(table=column.table, column=column.column))
+        except asyncpg.PostgresError as error:
+            if not str(error.sqlstate).startswith("XX"):
+                raise
+            damaged[name] = None  # a page of the table is damaged
+            continue
+        ids.update(row["id"] for row in rows if row["id"] is not None)
+        if wrong := sum(row["rows"] for row in rows if row["id"] is None):
+            damaged[name] = wrong
+    return frozenset(ids), damaged

@@ -1,0 +1,1 @@
+"""Destinations: their rows, sign-ins, tokens, health and figures."""

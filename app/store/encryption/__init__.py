@@ -1,0 +1,1 @@
+"""Encrypted values and the keys that encrypt them."""

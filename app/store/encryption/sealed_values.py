@@ -1,0 +1,124 @@
+"""Find values that are encrypted with an earlier key, and store them encrypted with the current key.
+
+Encrypted values in the database are called sealed values. Each sealed value is bound to a context, a text
+that names its row. The value can be decrypted only with the same context.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg import Record
+
+from app.crypto import batch_place
+from app.store import PipelineConnection
+from app.store.database import damage
+from app.store.destinations.oauth_states import verifier_place
+from app.store.destinations.token_leases import access_place, refresh_place
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column of sealed values.
+
+    `key` is the column that identifies a row, and `kind` is the type of this column. `place` returns the
+    context of a row.
+    """
+
+    table: str
+    column: str
+    key: str
+    kind: str
+    place: Callable[[Any], str]
+
+
+# Every column with sealed values.
+COLUMNS = (
+    SealedColumn("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
+    SealedColumn("sign_ins", "refresh_token", "destination", "text", refresh_place),
+    SealedColumn("sign_ins", "access_token", "destination", "text", access_place),
+    SealedColumn("oauth_states", "code_verifier", "state_hash", "bytea", verifier_place),
+    SealedColumn("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
+    SealedColumn("batch_states", "data_key", "batch", "bigint", batch_place),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SealedValue:
+    """A sealed value, and the `key` that identifies its row."""
+
+    key: Any
+    value: bytes
+
+
+# Whether a value is sealed with another key than $1. The first byte of a sealed value is the length of the
+# key's id, and the id follows.
+_OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
+
+
+async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
+    """Return the number of values of a column that are sealed with another key than `writes`."""
+    older = _OLDER.format(c=of.column)
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}", writes.encode()
+    )
+    return found
+
+
+async def sealed_under_other_keys(
+    connection: PipelineConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
+) -> list[SealedValue]:
+    """Return up to `limit` values that are sealed with another key than `writes`.
+
+    The values are in order of the column `key`, after the value `after`.
+    """
+    rows = await connection.fetch(
+        f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
+        writes.encode(),
+        after,
+        limit,
+    )
+    return [SealedValue(row["key"], bytes(row["value"])) for row in rows]
+
+
+async def older_between(
+    connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
+) -> tuple[list[SealedValue], int]:
+    """Return values that are sealed with another key than `writes`, and the number of damaged rows.
+
+    Only rows whose `key` is from `first` to `last` are read.
+    """
+
+    async def read(first: int, last: int) -> list[Record]:
+        statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
+        rows: list[Record] = await connection.fetch(statement, writes.encode(), first, last)
+        return rows
+
+    found = await damage.read_range(read, connection, first, last)
+    return [SealedValue(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
+
+
+def _select(of: SealedColumn) -> str:
+    older = _OLDER.format(c=of.column)
+    return (
+        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
+        f"WHERE {of.column} IS NOT NULL AND {older}"
+    )
+
+
+async def replace(
+    connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
+) -> int:
+    """Replace each old value by the new value if it is unchanged. Return the number of replaced values.
+
+    A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
+    """
+    done = await connection.fetch(
+        f"UPDATE {of.table} AS t SET {of.column} = changed.new "
+        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS changed (key, old, new) "
+        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old RETURNING 1",
+        [value.key for value in old],
+        [value.value for value in old],
+        list(new),
+    )
+    return len(done)

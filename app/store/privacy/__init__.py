@@ -1,0 +1,1 @@
+"""Erasures, and identifying values that were stored in clear."""
