@@ -37,7 +37,7 @@ class LaunchError(Exception):
 def run(settings: Settings) -> int:
     """Run everything until a signal requests shutdown. Return the exit code."""
     if settings.production:
-        say("./run is for development only. In production run serve, work and migrate (docs/operations.md).")
+        say("./run is for development only. In production run serve, work and migrate (docs/production.md).")
         return 2
     generated_admin_key = settings.bootstrap_admin_key is None
     own_sandbox = settings.amazon_base_url is None

@@ -200,7 +200,7 @@ def _stored_batches(facts: Facts) -> Finding:
     named = _listed([f"{each.batch} ({each.reason})" for each in damaged])
     return Grade.FAILURE, (
         f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}; "
-        "see Damaged data in docs/operations.md"
+        "see Damaged data in docs/repair.md"
     )
 
 
@@ -217,8 +217,7 @@ def _damaged(facts: Facts) -> Finding:
         for name, rows in sorted(facts.database.damaged.items())
     ]
     return Grade.FAILURE, (
-        f"were found: {', '.join(places)}; their content cannot be used, see Damaged data in "
-        "docs/operations.md"
+        f"were found: {', '.join(places)}; their content cannot be used, see Damaged data in docs/repair.md"
     )
 
 

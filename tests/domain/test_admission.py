@@ -43,7 +43,7 @@ RETAINED = 192 * MIB + 1  # resident bytes above the limit
 
 
 def test_the_limits_in_force() -> None:
-    """In bytes, seconds and events, as docs/operations.md states them."""
+    """In bytes, seconds and events, as docs/admission.md states them."""
     assert Limits(3.0, 24 * 1_048_576, 192 * 1_048_576, 10.0, 900) == Limits()
     assert (MIB, POST_COST, RESERVE, UNDECLARED_COST) == (1_048_576, 2_048, 32_768, 65_536)
     assert AdaptiveLimit() == AdaptiveLimit(4 * MIB, float("-inf"))

@@ -76,9 +76,9 @@ def test_every_reason_and_warning_is_documented_with_its_remedy(word: str) -> No
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_is_documented(command: object) -> None:
-    """docs/operations.md names each command as it is typed."""
+    """docs/commands.md names each command as it is typed."""
     name = getattr(command, "name", "")
-    assert re.search(rf"`(\./run )?{name}[ `]", (ROOT / "docs" / "operations.md").read_text())
+    assert re.search(rf"`(\./run )?{name}[ `]", (ROOT / "docs" / "commands.md").read_text())
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure
         "requested_by": found.requested_by,
         "identifiers": list(found.kinds),
         "batches_scanned": found.scanned,
-        # Damaged batches cannot be searched. See docs/operations.md.
+        # Damaged batches cannot be searched. See docs/repair.md.
         "unreadable_batches": found.unreadable,
         "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
         "kept_elsewhere": list(STORED_ELSEWHERE),

@@ -18,7 +18,7 @@ from app.domain.identity import MatchKeyRule, MatchKeyType, Profile, clean
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _SENT: Final = "It has the match key that Amazon receives."
 
-# The rules in the order of the interface (§16), each with what to change at the source.
+# The rules in the order of interface §16, each with what to change at the source.
 REMEDIES: Final[Mapping[str, str]] = {
     "amazon": _SENT,
     "e164_with_plus": "Remove the + before hashing: Amazon wants digits only, with the country code.",
