@@ -1,8 +1,14 @@
 """A transport of httpx that limits the size of responses, without compression or cookies."""
 
-import h11
-import httpcore
+from typing import Final
+
 import httpx
+
+# Headers that are not true of a bounded response, and cookies: a cookie of one advertiser must not be sent
+# with another advertiser's request.
+REMOVED_HEADERS: Final = frozenset(
+    {b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"}
+)
 
 
 class BodyTooLong(httpx.ReadError):
@@ -13,8 +19,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     """A transport that returns complete responses of at most `limit` bytes.
 
     If `echo` is given, the limit is at least `echo` times the length of the request. The transport asks for
-    no compression and never decompresses a body, because a megabyte of gzip can expand to a gigabyte. It
-    removes Set-Cookie, because a cookie of one advertiser must not be sent with another advertiser's request.
+    no compression and never decompresses a body, because a megabyte of gzip can expand to a gigabyte.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, limit: int, echo: int = 0) -> None:
@@ -29,10 +34,11 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         try:
             sent = int(request.headers.get("Content-Length", "0"))
             body = await self._read(response, max(self._limit, self._echo * sent))
-            _forbid_reuse_after_extra_bytes(response)
         finally:
             await response.aclose()
-        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _REMOVED]
+        headers = [
+            (name, value) for name, value in response.headers.raw if name.lower() not in REMOVED_HEADERS
+        ]
         return httpx.Response(
             response.status_code,
             headers=headers,
@@ -54,22 +60,3 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             if len(body) > limit:
                 raise BodyTooLong(f"a response longer than {limit} bytes")
         return bytes(body)
-
-
-_REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
-
-
-def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
-    """Make the pool close the connection if bytes arrived after the end of the response.
-
-    httpcore would read these bytes as the response to the next request, perhaps of another advertiser.
-    httpcore has no public option against this, so the function uses private attributes of httpx and httpcore.
-    The versions of both packages are pinned.
-    """
-    pooled = getattr(response.stream, "_httpcore_stream", None)
-    connection = getattr(getattr(pooled, "_stream", None), "_connection", None)
-    if isinstance(connection, httpcore.AsyncHTTP11Connection):
-        state: h11.Connection = connection._h11_state
-        extra, _ = state.trailing_data
-        if extra:
-            state.send_failed()

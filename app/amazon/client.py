@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
-from app.amazon.transport import CONNECTIONS, ECHO, MAX_REPLY_BYTES, open_pools
+from app.amazon.transport import CONNECTIONS, open_pools
 from app.amazon.wire import usable_token
-from app.bounded_transport import BodyTooLong, BoundedTransport
+from app.bounded_transport import BodyTooLong
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 from app.outbound import DIRECT, Outbound
@@ -56,10 +56,7 @@ class EventsClient:
         self.connections: float = connections if transport is None else math.inf  # per region
         self._client_id = client_id
         self._base_url = base_url
-        self._transports = {
-            region: BoundedTransport(pool, limit=MAX_REPLY_BYTES, echo=ECHO)
-            for region, pool in open_pools(transport, base_url, outbound, connections).items()
-        }
+        self._transports = open_pools(transport, base_url, outbound, connections)
 
     async def send(
         self,

@@ -14,7 +14,6 @@ from app.amazon import messages
 from app.amazon.json_reader import read_json
 from app.amazon.transport import open_pools
 from app.amazon.wire import endpoints, usable_token
-from app.bounded_transport import BoundedTransport
 from app.domain.destination import Region
 from app.outbound import DIRECT, Outbound
 
@@ -136,12 +135,12 @@ class SignIn:
                 redirect_uri=redirect_uri,
                 token_endpoint_auth_method="client_secret_post",  # noqa: S106
                 code_challenge_method="S256",
-                transport=BoundedTransport(inner, limit=_MAX_TOKEN_REPLY),
+                transport=pool,
                 trust_env=False,
                 follow_redirects=False,
                 timeout=_TRY_S,
             )
-            for region, inner in open_pools(transport, base_url, outbound).items()
+            for region, pool in open_pools(transport, base_url, outbound, limit=_MAX_TOKEN_REPLY).items()
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:

@@ -1,4 +1,4 @@
-"""The bounded transport over real sockets: which connections are reused, and what ends a response."""
+"""The connection pool over real sockets: which connections are reused, and what ends a response."""
 
 import asyncio
 import ssl
@@ -16,17 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, whole
 
-from app.amazon.transport import open_pool
+from app.amazon.transport import ConnectionPool
 from app.amazon.wire import MAX_BYTES
-from app.bounded_transport import BodyTooLong, BoundedTransport
+from app.bounded_transport import BodyTooLong
 
 BODY = b'{"success":[]}'
 
 
 @asynccontextmanager
-async def transport(*, connections: int = 8, keep_alive_s: float = 20.0) -> AsyncIterator[BoundedTransport]:
-    pool = open_pool(ssl.create_default_context(), connections=connections, keep_alive_s=keep_alive_s)
-    made = BoundedTransport(pool, limit=1000)
+async def transport(*, connections: int = 8, keep_alive_s: float = 20.0) -> AsyncIterator[ConnectionPool]:
+    made = ConnectionPool(
+        ssl.create_default_context(), connections=connections, limit=1000, keep_alive_s=keep_alive_s
+    )
     try:
         yield made
     finally:
@@ -34,7 +35,7 @@ async def transport(*, connections: int = 8, keep_alive_s: float = 20.0) -> Asyn
 
 
 async def ask(
-    over: BoundedTransport, url: str, body: bytes = b"x", **timeouts: float
+    over: ConnectionPool, url: str, body: bytes = b"x", **timeouts: float
 ) -> tuple[int, bytes, set[str]]:
     async with asyncio.timeout(30):
         request = httpx.Request("POST", url, content=body, extensions={"timeout": {"read": 2.0, **timeouts}})
@@ -249,7 +250,7 @@ async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
 async def test_a_certificate_is_verified_and_its_connection_reused(listen: Listen, tmp_path: Path) -> None:
     server_tls, client_tls = trusted(tmp_path)
     server = await listen(answer_well, server_tls)
-    async with BoundedTransport(open_pool(client_tls, connections=2), limit=1000) as over:
+    async with ConnectionPool(client_tls, connections=2, limit=1000) as over:
         for _ in range(2):
             assert (await ask(over, server.url))[0] == 207
     async with transport() as over:
