@@ -6,12 +6,12 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.organisations.scope import prepare_engine
-from tests.api.world import World, make_world
+from tests.api.world import ApiWorld, make_world
 from tests.databases import ROLES, acting_as
 
 
 @pytest_asyncio.fixture
-async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
+async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[ApiWorld]:
     """The web, assembled, with Amazon and the pipeline played by fakes; the database role is the API's."""
     limited = create_async_engine(acting_as(database_url, ROLES.api), hide_parameters=True)
     prepare_engine(limited)

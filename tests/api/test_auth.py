@@ -13,14 +13,14 @@ from sqlalchemy.util import await_only
 
 from app.admin.access.keys import new_key
 from app.telemetry import JsonLines
-from tests.api.world import BOOTSTRAP, World, cache_queries, statements_of
+from tests.api.world import BOOTSTRAP, ApiWorld, cache_queries, statements_of
 
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-async def test_a_key_is_accepted_in_three_headers(world: World) -> None:
+async def test_a_key_is_accepted_in_three_headers(world: ApiWorld) -> None:
     """Bearer, X-Api-Key, and the password of Basic whatever the user; the scheme in any case."""
     key = await world.key("destinations:read")
     for headers in (
@@ -50,7 +50,7 @@ async def test_a_key_is_accepted_in_three_headers(world: World) -> None:
         {"X-Api-Key": new_key()},
     ],
 )
-async def test_without_a_valid_key_401_says_how(world: World, headers: dict[str, str]) -> None:
+async def test_without_a_valid_key_401_says_how(world: ApiWorld, headers: dict[str, str]) -> None:
     """401 in the one shape, with WWW-Authenticate."""
     answer = await world.call("GET", "/destinations", key=None, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
@@ -66,13 +66,13 @@ async def test_without_a_valid_key_401_says_how(world: World, headers: dict[str,
         [("Authorization", f"Bearer {BOOTSTRAP}"), ("X-Api-Key", BOOTSTRAP)],
     ],
 )
-async def test_two_keys_in_one_request_are_refused(world: World, headers: list[tuple[str, str]]) -> None:
+async def test_two_keys_in_one_request_are_refused(world: ApiWorld, headers: list[tuple[str, str]]) -> None:
     """400, even when they agree: a proxy and this service could read different ones."""
     answer = await world.client.get("/destinations", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "credentials_ambiguous")
 
 
-async def test_a_key_is_returned_once_and_stored_as_a_hash(world: World) -> None:
+async def test_a_key_is_returned_once_and_stored_as_a_hash(world: ApiWorld) -> None:
     """POST gives it, GET does not, and the table does not hold it."""
     answer = await world.call("POST", "/keys", {"name": "engine", "scopes": ["events:write"]})
     assert answer.status_code == 201
@@ -85,7 +85,7 @@ async def test_a_key_is_returned_once_and_stored_as_a_hash(world: World) -> None
     assert made["key"] not in kept
 
 
-async def test_a_revoked_key_is_refused_here_at_once(world: World) -> None:
+async def test_a_revoked_key_is_refused_here_at_once(world: ApiWorld) -> None:
     """In the process that revoked it, from the answer on; revoking again answers the same."""
     key = await world.key("destinations:read")
     assert (await world.call("GET", "/destinations", key=key)).status_code == 200
@@ -99,7 +99,7 @@ async def test_a_revoked_key_is_refused_here_at_once(world: World) -> None:
 
 @pytest.mark.parametrize("is_refreshed", [True, False])
 async def test_a_key_revoked_elsewhere_is_refused_within_three_seconds(
-    world: World, is_refreshed: bool
+    world: ApiWorld, is_refreshed: bool
 ) -> None:
     """Another process revokes it; this one reads it again in the background, or cannot."""
     key = await world.key("destinations:read")
@@ -113,7 +113,7 @@ async def test_a_key_revoked_elsewhere_is_refused_within_three_seconds(
 
 
 @pytest.mark.parametrize("is_refresh", [True, False])
-async def test_a_key_revoked_here_while_it_is_read_stays_refused(world: World, is_refresh: bool) -> None:
+async def test_a_key_revoked_here_while_it_is_read_stays_refused(world: ApiWorld, is_refresh: bool) -> None:
     """A refresh or another request has read the key before its revocation, and gets the row after it."""
     key = await world.key("destinations:read")
     (listed,) = (await world.call("GET", "/keys")).json()["items"]
@@ -137,7 +137,7 @@ async def test_a_key_revoked_here_while_it_is_read_stays_refused(world: World, i
     assert (await world.call("GET", "/destinations", key=key)).status_code == 401
 
 
-async def test_an_expired_key_is_refused(world: World) -> None:
+async def test_an_expired_key_is_refused(world: ApiWorld) -> None:
     """On the database's clock."""
     key = await world.key("destinations:read", expires_at="2199-01-01T00:00:00Z")
     assert (await world.call("GET", "/destinations", key=key)).status_code == 200
@@ -146,7 +146,7 @@ async def test_an_expired_key_is_refused(world: World) -> None:
     assert (await world.call("GET", "/destinations", key=key)).status_code == 401
 
 
-async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -> None:
+async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: ApiWorld) -> None:
     """A hundred requests with a key that is not cached cost one query."""
     key = await world.key("destinations:read")
     executed = statements_of(world)
@@ -157,7 +157,7 @@ async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -
     assert len(cache_queries(executed)) == 1
 
 
-async def test_the_last_use_is_noted_at_most_once_a_minute(world: World) -> None:
+async def test_the_last_use_is_noted_at_most_once_a_minute(world: ApiWorld) -> None:
     """In the background, for all keys in one statement; an unused key is not written."""
     keys = [await world.key("destinations:read") for _ in range(3)]
 
@@ -178,9 +178,9 @@ async def test_the_last_use_is_noted_at_most_once_a_minute(world: World) -> None
     assert await use_and_pass_time(2, keys[0]) == [True, False, False]
 
 
-async def test_a_key_for_some_destinations_knows_no_others(world: World) -> None:
+async def test_a_key_for_some_destinations_knows_no_others(world: ApiWorld) -> None:
     """It lists its own, and every other is as if it did not exist."""
-    mine, other = await world.made(name="Mine"), await world.made(name="Other")
+    mine, other = await world.create_destination(name="Mine"), await world.create_destination(name="Other")
     key = await world.key("destinations:read", "destinations:write", destination_ids=[mine["id"]])
     listed = (await world.call("GET", "/destinations", key=key)).json()["items"]
     assert [item["id"] for item in listed] == [mine["id"]]
@@ -192,9 +192,9 @@ async def test_a_key_for_some_destinations_knows_no_others(world: World) -> None
     assert answer.status_code in (403, 422)
 
 
-async def test_a_limited_key_makes_sees_and_revokes_only_keys_within_its_limits(world: World) -> None:
+async def test_a_limited_key_makes_sees_and_revokes_only_keys_within_its_limits(world: ApiWorld) -> None:
     """keys:admin with destination_ids cannot climb out of them."""
-    mine, other = await world.made(name="Mine"), await world.made(name="Other")
+    mine, other = await world.create_destination(name="Mine"), await world.create_destination(name="Other")
     await world.key("events:write")
     await world.key("events:write", destination_ids=[other["id"]])
     admin = await world.key("keys:admin", destination_ids=[mine["id"]])
@@ -233,14 +233,14 @@ async def test_a_limited_key_makes_sees_and_revokes_only_keys_within_its_limits(
     ],
 )
 async def test_what_is_wrong_with_a_key_is_named(
-    world: World, change: dict[str, Any], field: str, problem: str
+    world: ApiWorld, change: dict[str, Any], field: str, problem: str
 ) -> None:
     """422 by field and word."""
     answer = await world.call("POST", "/keys", {"name": "k", "scopes": ["events:write"], **change})
     assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": field, "problem": problem}])
 
 
-async def test_keys_are_listed_in_pages(world: World) -> None:
+async def test_keys_are_listed_in_pages(world: ApiWorld) -> None:
     """Each once, revoked ones too."""
     for _ in range(5):
         await world.key("events:read")
@@ -254,7 +254,7 @@ async def test_keys_are_listed_in_pages(world: World) -> None:
     assert len(found) == len(set(found)) == 5
 
 
-async def test_an_unauthenticated_body_is_not_even_read(world: World) -> None:
+async def test_an_unauthenticated_body_is_not_even_read(world: ApiWorld) -> None:
     """401 comes before what is wrong with the body, and 403 too."""
     answer = await world.call("POST", "/destinations", b"{nonsense", key=None)
     assert answer.status_code == 401
@@ -265,7 +265,7 @@ async def test_an_unauthenticated_body_is_not_even_read(world: World) -> None:
 
 
 async def test_the_log_names_the_key_by_id_and_neither_key_nor_path(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line a request, with the route's template."""
     key = await world.key("destinations:read")

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, take_sample
-from tests.api.world import EVENT, MAPPING, World
+from tests.api.world import EVENT, MAPPING, ApiWorld
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
 SAMPLED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -13,7 +13,7 @@ WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}}
 WITHOUT = take_sample(EVENT, now=SAMPLED_AT)
 
 
-async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> None:
+async def saw(world: ApiWorld, mapping: str, *seen: tuple[SchemaSample, int]) -> None:
     """Let a mapping have seen events of these outlines."""
     ((number,),) = await world.sql("SELECT number FROM mappings WHERE id = :id", id=mapping)
     for shape, times in seen:
@@ -25,16 +25,16 @@ async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> No
         )
 
 
-async def ready(world: World) -> tuple[str, str]:
+async def ready(world: ApiWorld) -> tuple[str, str]:
     """Publish a mapping with a phone, and return the paths of its destination and of it."""
-    made = await world.made()
-    mapping = await world.published(made["id"], fields=PHONE)
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"], fields=PHONE)
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     destination = f"/destinations/{made['id']}"
     return destination, f"{destination}/mappings/{mapping['id']}"
 
 
-async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: World) -> None:
+async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: ApiWorld) -> None:
     """Never a value."""
     destination, _ = await ready(world)
     answer = (await world.call("GET", f"{destination}/event-schema")).json()
@@ -60,7 +60,7 @@ async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: Wo
     assert "ada@example.com" not in str(answer)
 
 
-async def test_a_broken_draft_is_reported_in_numbers(world: World) -> None:
+async def test_a_broken_draft_is_reported_in_numbers(world: ApiWorld) -> None:
     """Six of ten lose PHONE; an unsaved mapping is tried likewise."""
     _, mapping = await ready(world)
     broken = {**PHONE, "phone": {"path": "user.fone"}}
@@ -75,7 +75,7 @@ async def test_a_broken_draft_is_reported_in_numbers(world: World) -> None:
     assert (fewer["events"], fewer["lost"]) == (4, {})
 
 
-async def test_a_backtest_compares_everything_that_is_sent(world: World) -> None:
+async def test_a_backtest_compares_everything_that_is_sent(world: ApiWorld) -> None:
     """Type and consent lose no key and reject nothing, and still change each event."""
     _, mapping = await ready(world)
     draft = {**MAPPING, "fields": PHONE, "event_type": "LEAD", "event_name": "Lead"}
@@ -95,10 +95,10 @@ async def test_a_backtest_compares_everything_that_is_sent(world: World) -> None
     ]
 
 
-async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(world: World) -> None:
+async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(world: ApiWorld) -> None:
     """422 with what is missing."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     assert (await world.call("POST", f"{path}/backtest")).json()["error"] == "not_publishable"
     answer = await world.call("POST", f"{path}/backtest", {"mapping": {"name": "x"}})
@@ -106,7 +106,7 @@ async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(worl
     assert {"field": "mapping.consent", "problem": "missing"} in answer.json()["fields"]
 
 
-async def test_a_path_that_no_event_has_is_a_lint_warning(world: World) -> None:
+async def test_a_path_that_no_event_has_is_a_lint_warning(world: ApiWorld) -> None:
     """As one types; nothing is refused."""
     _, mapping = await ready(world)
     answer = await world.call("PATCH", mapping, {"fields": {**PHONE, "phone": {"path": "user.fone"}}})
@@ -118,16 +118,16 @@ async def test_a_path_that_no_event_has_is_a_lint_warning(world: World) -> None:
     ]
 
 
-async def test_the_catalogue_type_offers_twelve_presets(world: World) -> None:
+async def test_the_catalogue_type_offers_twelve_presets(world: ApiWorld) -> None:
     """Each with a draft that can be saved as it is."""
     (amazon,) = (await world.call("GET", "/catalog")).json()["items"]
     assert len(amazon["presets"]) == 12
-    made = await world.made()
+    made = await world.create_destination()
     preset: dict[str, Any] = amazon["presets"][0]["mapping"]
-    assert (await world.mapped(made["id"], **preset))["problems"] == []
+    assert (await world.create_mapping(made["id"], **preset))["problems"] == []
 
 
-async def test_a_damaged_schema_sample_is_left_out(world: World) -> None:
+async def test_a_damaged_schema_sample_is_left_out(world: ApiWorld) -> None:
     """Of the catalogue and of a backtest; the rest of the ring is read."""
     destination, mapping = await ready(world)
     await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")

@@ -19,7 +19,7 @@ from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
 from tests.api.description import description_of
-from tests.api.world import MAPPING, World
+from tests.api.world import MAPPING, ApiWorld
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 # The first word of a title: what the request does.
@@ -70,11 +70,11 @@ ROUTES = [
 ]
 
 
-async def test_real_answers_have_the_shapes_they_are_described_with(world: World) -> None:
+async def test_real_answers_have_the_shapes_they_are_described_with(world: ApiWorld) -> None:
     """A destination's whole life. The client of every test checks each response against the description."""
-    made = await world.made()
+    made = await world.create_destination()
     destination = f"/destinations/{made['id']}"
-    mapping = f"{destination}/mappings/{(await world.mapped(made['id']))['id']}"
+    mapping = f"{destination}/mappings/{(await world.create_mapping(made['id']))['id']}"
     key = (await world.call("POST", "/keys", {"name": "k", "scopes": ["events:read"]})).json()
     rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
     for method, path, body in (
@@ -106,7 +106,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("wrong", [{"status": "fine"}, {"status": "ok", "more": 1}, {}], ids=str)
-def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong: dict[str, Any]) -> None:
+def test_a_response_that_is_not_as_described_fails_its_test(world: ApiWorld, wrong: dict[str, Any]) -> None:
     """A wrong value, a member without description, and a missing member."""
     request = httpx.Request("GET", "http://x/health/live")
     response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
@@ -115,7 +115,7 @@ def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong:
 
 
 @pytest.mark.reads_only
-def test_every_example_has_its_own_shape(world: World) -> None:
+def test_every_example_has_its_own_shape(world: ApiWorld) -> None:
     """An example is what people copy."""
     description = description_of(world.app)
     examples = 0
@@ -149,7 +149,7 @@ def test_the_example_mapping_can_be_published() -> None:
 
 
 @pytest.mark.reads_only
-async def test_answers_that_are_no_plain_json_are_described(world: World) -> None:
+async def test_answers_that_are_no_plain_json_are_described(world: ApiWorld) -> None:
     """An empty batch has the error shape; metrics are text."""
     paths = (await world.call("GET", "/openapi.json")).json()["paths"]
     schema = paths["/events"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]
@@ -161,7 +161,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
 
 
 @pytest.mark.reads_only
-async def test_every_operation_is_described_completely(world: World) -> None:
+async def test_every_operation_is_described_completely(world: ApiWorld) -> None:
     """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
     described = (await world.call("GET", "/openapi.json")).json()
     description = description_of(world.app)
@@ -195,11 +195,11 @@ async def test_every_operation_is_described_completely(world: World) -> None:
     assert ambiguous["description"] == "event_ambiguous"
 
 
-async def test_described_etags_are_sent(world: World) -> None:
+async def test_described_etags_are_sent(world: ApiWorld) -> None:
     """The header is described where it is sent."""
-    made = await world.made()
+    made = await world.create_destination()
     destination = f"/destinations/{made['id']}"
-    mapping = f"{destination}/mappings/{(await world.mapped(made['id']))['id']}"
+    mapping = f"{destination}/mappings/{(await world.create_mapping(made['id']))['id']}"
     for path in (destination, mapping):
         assert (await world.call("GET", path)).headers["ETag"]
         stale = await world.call("PATCH", path, {"name": "B"}, headers={"If-Match": '"99"'})
@@ -207,7 +207,7 @@ async def test_described_etags_are_sent(world: World) -> None:
 
 
 @pytest.mark.reads_only
-def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
+def test_every_body_of_an_event_post_has_an_example(world: ApiWorld) -> None:
     """An example for each form that the body may have."""
     description = description_of(world.app)
     content = world.app.openapi()["paths"]["/events"]["post"]["requestBody"]["content"]
@@ -219,7 +219,7 @@ def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
 
 
 @pytest.mark.reads_only
-def test_every_body_has_a_valid_example(world: World) -> None:
+def test_every_body_has_a_valid_example(world: ApiWorld) -> None:
     """The reference offers it for a trial."""
     description = description_of(world.app)
     wrong = []
@@ -238,7 +238,7 @@ def test_every_body_has_a_valid_example(world: World) -> None:
 
 
 @pytest.mark.reads_only
-def test_operations_follow_the_journey_of_a_user(world: World) -> None:
+def test_operations_follow_the_journey_of_a_user(world: ApiWorld) -> None:
     """`POST /events` is the first; every tag has a description."""
     described = world.app.openapi()
     assert next(iter(described["paths"])) == "/events"
@@ -253,7 +253,7 @@ def test_operations_follow_the_journey_of_a_user(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_every_reference_leads_somewhere(world: World) -> None:
+async def test_every_reference_leads_somewhere(world: ApiWorld) -> None:
     """No `$ref` dangles."""
     described = (await world.call("GET", "/openapi.json")).json()
     found: list[str] = []
@@ -322,14 +322,14 @@ def test_every_problem_of_a_field_is_in_the_docs(word: str) -> None:
     ],
 )
 async def test_a_body_is_valid_for_the_service_if_it_is_for_its_schema(
-    world: World, method: str, path: str, body: str, valid: bool
+    world: ApiWorld, method: str, path: str, body: str, valid: bool
 ) -> None:
     """Null, absence and whole numbers with a decimal point included."""
     described = world.app.openapi()
     schema = described["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]["schema"]
     complete = {**schema, "components": described["components"]}
     assert jsonschema.Draft202012Validator(complete).is_valid(json.loads(body)) is valid
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call(method, path.format(destination_id=made["id"], id="default"), body.encode())
     assert (answer.status_code < 300) is valid, answer.text
     assert answer.status_code in (200, 201, 202, 422)

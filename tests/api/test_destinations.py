@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import DESTINATION, World
+from tests.api.world import DESTINATION, ApiWorld
 
 
-async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -> None:
+async def test_a_post_that_creates_answers_201_with_id_and_state(world: ApiWorld) -> None:
     """A new destination is a draft with the defaults of the interface."""
     answer = await world.call("POST", "/destinations", DESTINATION)
 
@@ -35,7 +35,7 @@ async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -
     ],
 )
 async def test_a_refusal_says_where_the_right_value_is_found(
-    world: World, change: dict[str, Any], hint: str
+    world: ApiWorld, change: dict[str, Any], hint: str
 ) -> None:
     """P2: an entity id is refused with a hint on where to find the advertiser id."""
     answer = await world.call("POST", "/destinations", {**DESTINATION, **change})
@@ -89,7 +89,7 @@ async def test_a_refusal_says_where_the_right_value_is_found(
     ],
 )
 async def test_what_is_wrong_is_named_by_field_and_word(
-    world: World, change: dict[str, Any], field: str, problem: str
+    world: ApiWorld, change: dict[str, Any], field: str, problem: str
 ) -> None:
     """422 names the field and a stable word, and repeats nothing that was sent."""
     answer = await world.call("POST", "/destinations", {**DESTINATION, **change})
@@ -101,47 +101,47 @@ async def test_what_is_wrong_is_named_by_field_and_word(
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("missing", sorted(DESTINATION))
-async def test_every_required_field_is_asked_for(world: World, missing: str) -> None:
+async def test_every_required_field_is_asked_for(world: ApiWorld, missing: str) -> None:
     """Name, advertiser id, region and currency are required."""
     body = {name: value for name, value in DESTINATION.items() if name != missing}
     answer = await world.call("POST", "/destinations", body)
     assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": missing, "problem": "missing"}])
 
 
-async def test_the_global_account_id_is_accepted(world: World) -> None:
+async def test_the_global_account_id_is_accepted(world: ApiWorld) -> None:
     """P2: digits, or amzn1.ads-account.g.…"""
-    made = await world.made(advertiser_id="amzn1.ads-account.g.abc123")
+    made = await world.create_destination(advertiser_id="amzn1.ads-account.g.abc123")
     assert made["advertiser_id"] == "amzn1.ads-account.g.abc123"
 
 
-async def test_the_fraction_of_a_rate_is_stored(world: World) -> None:
+async def test_the_fraction_of_a_rate_is_stored(world: ApiWorld) -> None:
     """0.1 to 1,000 requests a second, burst 1 to 1,000; what is left out has its default."""
-    made = await world.made(rate_limit={"requests_per_second": 0.1})
+    made = await world.create_destination(rate_limit={"requests_per_second": 0.1})
     assert made["rate_limit"] == {"requests_per_second": 0.1, "burst": 5}
-    made = await world.made(rate_limit={"requests_per_second": 1000, "burst": 1000})
+    made = await world.create_destination(rate_limit={"requests_per_second": 1000, "burst": 1000})
     assert made["rate_limit"] == {"requests_per_second": 1000.0, "burst": 1000}
 
 
-async def test_destinations_of_one_advertiser_and_region_share_a_lane(world: World) -> None:
+async def test_destinations_of_one_advertiser_and_region_share_a_lane(world: ApiWorld) -> None:
     """One lane for each (region, advertiser)."""
-    await world.made()
-    await world.made(name="Second")
-    await world.made(name="Third", region="EU")
+    await world.create_destination()
+    await world.create_destination(name="Second")
+    await world.create_destination(name="Third", region="EU")
     lanes = await world.sql("SELECT count(*) AS n, count(DISTINCT lane) AS lanes FROM destinations")
     assert (lanes[0].n, lanes[0].lanes) == (3, 2)
 
 
-async def test_a_name_that_looks_like_another_is_warned_of(world: World) -> None:
+async def test_a_name_that_looks_like_another_is_warned_of(world: ApiWorld) -> None:
     """Acme with a Cyrillic А is accepted, with a warning that names the other destination."""
-    first = await world.made(name="Acme")
-    second = await world.made(name="\u0410cme")
+    first = await world.create_destination(name="Acme")
+    second = await world.create_destination(name="\u0410cme")
     assert second["warnings"] == [{"code": "name_confusable", "field": "name", "destination_id": first["id"]}]
 
 
-async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: World) -> None:
+async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: ApiWorld) -> None:
     """Before Amazon reported one there is nothing to compare; the account's own gives no warning."""
     world.advertisers.currency = "EUR"
-    made = await world.made()
+    made = await world.create_destination()
 
     async def warnings(**change: str) -> object:
         answer = await world.call("PATCH", f"/destinations/{made['id']}", change)
@@ -149,16 +149,16 @@ async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: World) ->
         return answer.json()["warnings"]
 
     assert await warnings(currency="GBP") == []
-    await world.connected(made)
+    await world.connect(made)
     differs = {"code": "currency_differs", "field": "currency", "account_currency": "EUR"}
     assert await warnings(currency="USD") == [differs]
     assert await warnings(name="Other") == []
     assert await warnings(currency="EUR") == []
 
 
-async def test_reading_gives_the_same_as_making_and_an_etag(world: World) -> None:
+async def test_reading_gives_the_same_as_making_and_an_etag(world: ApiWorld) -> None:
     """GET answers the destination, without warnings."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("GET", f"/destinations/{made['id']}")
     assert answer.status_code == 200
     assert answer.headers["etag"] == '"1"'
@@ -175,15 +175,15 @@ async def test_reading_gives_the_same_as_making_and_an_etag(world: World) -> Non
         "/destinations/..%2fx",
     ],
 )
-async def test_an_id_that_does_not_exist_is_404(world: World, path: str) -> None:
+async def test_an_id_that_does_not_exist_is_404(world: ApiWorld, path: str) -> None:
     """Whatever stands in the path: 404 in the one shape."""
     answer = await world.call("GET", path)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-async def test_a_list_is_given_in_pages(world: World) -> None:
+async def test_a_list_is_given_in_pages(world: ApiWorld) -> None:
     """`next_cursor` leads through every destination once."""
-    made = [(await world.made(name=f"d{number}"))["id"] for number in range(5)]
+    made = [(await world.create_destination(name=f"d{number}"))["id"] for number in range(5)]
     found, cursor = [], None
     while True:
         params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
@@ -199,17 +199,17 @@ async def test_a_list_is_given_in_pages(world: World) -> None:
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("cursor", ["x", "%00", "MTIz!", "é", "LTE", "MSAy", "OTk5OTk5OTk5OTk5"])
-async def test_a_cursor_that_is_not_ours_is_refused(world: World, cursor: str) -> None:
+async def test_a_cursor_that_is_not_ours_is_refused(world: ApiWorld, cursor: str) -> None:
     """422 on the field `cursor`, never a 500; NUL is refused before."""
     answer = await world.call("GET", f"/destinations?cursor={cursor}")
     assert answer.status_code in (400, 422)
     assert set(answer.json()) >= {"error", "detail", "fields"}
 
 
-async def test_q_searches_names_and_advertiser_ids_as_text(world: World) -> None:
+async def test_q_searches_names_and_advertiser_ids_as_text(world: ApiWorld) -> None:
     """No letter of a search is a pattern."""
-    await world.made(name="100% Acme")
-    await world.made(name="Other", advertiser_id="99")
+    await world.create_destination(name="100% Acme")
+    await world.create_destination(name="Other", advertiser_id="99")
 
     async def found(q: str) -> list[str]:
         answer = await world.call("GET", "/destinations", params={"q": q})
@@ -222,9 +222,9 @@ async def test_q_searches_names_and_advertiser_ids_as_text(world: World) -> None
     assert await found("") == ["100% Acme", "Other"]
 
 
-async def test_a_change_touches_only_what_it_names(world: World) -> None:
+async def test_a_change_touches_only_what_it_names(world: ApiWorld) -> None:
     """PATCH changes a member and leaves the rest; the version grows."""
-    made = await world.made(dataset_name="My_Events")
+    made = await world.create_destination(dataset_name="My_Events")
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"currency": "EUR"})
     assert answer.status_code == 200
     assert answer.json()["currency"] == "EUR"
@@ -234,33 +234,33 @@ async def test_a_change_touches_only_what_it_names(world: World) -> None:
     assert answer.json()["dataset_name"] is None
 
 
-async def test_a_change_of_half_the_rate_limit_keeps_the_other_half(world: World) -> None:
+async def test_a_change_of_half_the_rate_limit_keeps_the_other_half(world: ApiWorld) -> None:
     """PATCH of `rate_limit.burst` leaves the rate."""
-    made = await world.made(rate_limit={"requests_per_second": 2, "burst": 3})
+    made = await world.create_destination(rate_limit={"requests_per_second": 2, "burst": 3})
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"rate_limit": {"burst": 9}})
     assert answer.json()["rate_limit"] == {"requests_per_second": 2.0, "burst": 9}
 
 
-async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: World) -> None:
+async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: ApiWorld) -> None:
     """An empty PATCH, or one with the values that stand there, is no act."""
-    made = await world.made()
+    made = await world.create_destination()
     for body in ({}, {"name": made["name"]}):
         answer = await world.call("PATCH", f"/destinations/{made['id']}", body)
         assert answer.headers["etag"] == '"1"'
     assert await world.actions() == ["destination.created"]
 
 
-async def test_null_is_refused_where_a_value_is_needed(world: World) -> None:
+async def test_null_is_refused_where_a_value_is_needed(world: ApiWorld) -> None:
     """A destination cannot lose its name."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"name": None, "region": None})
     assert answer.status_code == 422
     assert {field["field"] for field in answer.json()["fields"]} == {"name", "region"}
 
 
-async def test_a_stale_if_match_is_412_and_nothing_changes(world: World) -> None:
+async def test_a_stale_if_match_is_412_and_nothing_changes(world: ApiWorld) -> None:
     """Of two changes from one reading, the second is refused."""
-    made = await world.made()
+    made = await world.create_destination()
     path, headers = f"/destinations/{made['id']}", {"If-Match": '"1"'}
     assert (await world.call("PATCH", path, {"name": "A"}, headers=headers)).status_code == 200
     answer = await world.call("PATCH", path, {"name": "B"}, headers=headers)
@@ -269,9 +269,9 @@ async def test_a_stale_if_match_is_412_and_nothing_changes(world: World) -> None
     assert (await world.call("PATCH", path, {"name": "C"}, headers={"If-Match": "*"})).status_code == 200
 
 
-async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: World) -> None:
+async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: ApiWorld) -> None:
     """The version is compared under the row's lock."""
-    made = await world.made()
+    made = await world.create_destination()
     answers = await asyncio.gather(
         *(
             world.call("PATCH", f"/destinations/{made['id']}", {"name": f"n{n}"}, headers={"If-Match": '"1"'})
@@ -281,9 +281,9 @@ async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: World)
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 19
 
 
-async def test_advertiser_and_region_can_change_on_a_draft(world: World) -> None:
+async def test_advertiser_and_region_can_change_on_a_draft(world: ApiWorld) -> None:
     """A wrong value can be corrected before anything was sent; the lane follows."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42", "region": "EU"})
     assert answer.status_code == 200
     lane = await world.sql(
@@ -292,10 +292,10 @@ async def test_advertiser_and_region_can_change_on_a_draft(world: World) -> None
     assert tuple(lane[0]) == ("EU", "42")
 
 
-async def test_advertiser_and_region_are_fixed_once_connected(world: World) -> None:
+async def test_advertiser_and_region_are_fixed_once_connected(world: ApiWorld) -> None:
     """What was accepted for one account must not arrive at another."""
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42"})
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")
     assert answer.json()["fields"] == [{"field": "advertiser_id", "problem": "not_allowed"}]
@@ -303,9 +303,9 @@ async def test_advertiser_and_region_are_fixed_once_connected(world: World) -> N
     assert answer.status_code == 200
 
 
-async def test_advertiser_is_fixed_once_an_event_was_accepted(world: World) -> None:
+async def test_advertiser_is_fixed_once_an_event_was_accepted(world: ApiWorld) -> None:
     """A draft that was connected once and took events keeps its account."""
-    made = await world.made()
+    made = await world.create_destination()
     await world.sql(
         "INSERT INTO counts (destination, day, writer, accepted) "
         "SELECT number, current_date, 32767, 1 FROM destinations"

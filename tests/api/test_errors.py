@@ -19,7 +19,7 @@ from app.domain.ids import KeyId
 from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.telemetry import JsonLines
-from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, FakeIntake, World
+from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
@@ -50,14 +50,14 @@ def test_the_shape_is_three_members() -> None:
         "/events/a%00b?destination_id=x",
     ],
 )
-async def test_an_unknown_path_is_404(world: World, path: str) -> None:
+async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
     """Without a redirect, in the one shape."""
     answer = await world.call("GET", path)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
 @pytest.mark.reads_only
-async def test_another_method_is_405_with_the_allowed_methods(world: World) -> None:
+async def test_another_method_is_405_with_the_allowed_methods(world: ApiWorld) -> None:
     """With Allow."""
     answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
     assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
@@ -79,9 +79,9 @@ async def test_another_method_is_405_with_the_allowed_methods(world: World) -> N
         pytest.param(b'{"name":' + b"[" * 100_000, "not_json", id="100,000 open brackets"),
     ],
 )
-async def test_a_body_without_a_single_reading_is_400(world: World, body: bytes, reason: str) -> None:
+async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: bytes, reason: str) -> None:
     """`malformed`, with a stable reason, on every kind of administrative body."""
-    made = await world.made()
+    made = await world.create_destination()
     for method, path in (
         ("POST", "/destinations"),
         ("PATCH", f"/destinations/{made['id']}"),
@@ -97,7 +97,7 @@ async def test_a_body_without_a_single_reading_is_400(world: World, body: bytes,
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
-async def test_a_body_that_is_no_object_is_422(world: World, body: bytes) -> None:
+async def test_a_body_that_is_no_object_is_422(world: ApiWorld, body: bytes) -> None:
     """In the one shape, with the field `body`."""
     answer = await world.call("POST", "/destinations", body)
     assert answer.status_code == 422
@@ -105,7 +105,7 @@ async def test_a_body_that_is_no_object_is_422(world: World, body: bytes) -> Non
 
 
 @pytest.mark.reads_only
-async def test_a_missing_body_is_422(world: World) -> None:
+async def test_a_missing_body_is_422(world: ApiWorld) -> None:
     """It needs no Content-Type, since there is none."""
     answer = await world.call("POST", "/destinations")
     assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": "body", "problem": "missing"}])
@@ -122,13 +122,13 @@ async def test_a_missing_body_is_422(world: World) -> None:
         {"Content-Type": ""},
     ],
 )
-async def test_another_media_type_is_415(world: World, headers: dict[str, str]) -> None:
+async def test_another_media_type_is_415(world: ApiWorld, headers: dict[str, str]) -> None:
     """JSON in UTF-8, not compressed."""
     answer = await world.call("POST", "/destinations", b"{}", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
 
 
-async def test_json_with_the_charset_utf8_is_accepted(world: World) -> None:
+async def test_json_with_the_charset_utf8_is_accepted(world: ApiWorld) -> None:
     """The one parameter that is common."""
     headers = {"Content-Type": 'application/json; charset="UTF-8"'}
     answer = await world.call("POST", "/destinations", DESTINATION, headers=headers)
@@ -136,7 +136,7 @@ async def test_json_with_the_charset_utf8_is_accepted(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: World) -> None:
+async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: ApiWorld) -> None:
     """By Content-Length at once; without one as soon as it is too much."""
     body = b'{"name": "' + b"x" * 1024 * 1024 + b'"}'
     answer = await world.call("POST", "/destinations", body)
@@ -155,7 +155,7 @@ async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: World)
 
 
 @pytest.mark.reads_only
-async def test_no_value_that_was_sent_is_repeated(world: World) -> None:
+async def test_no_value_that_was_sent_is_repeated(world: ApiWorld) -> None:
     """Neither in `detail` nor in `fields`, nor as the name of an unknown field that is no name."""
     secret = "ada@example.com"
     for body in (
@@ -169,14 +169,14 @@ async def test_no_value_that_was_sent_is_repeated(world: World) -> None:
 
 
 async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log line is an event with fields: the error's type and places, and no message."""
 
     async def broken(*_: object) -> None:
         raise ValueError("ada@example.com")
 
-    made = await world.made()
+    made = await world.create_destination()
     world.delivery_control.quiesce = broken  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO):
         answer = await world.call("POST", f"/destinations/{made['id']}/pause")
@@ -192,14 +192,14 @@ async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
 
 
 async def test_a_lost_notification_is_logged_and_changes_nothing(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The change is committed; workers notice it later."""
 
     async def broken(*_: object) -> None:
         raise ConnectionRefusedError
 
-    made = await world.made()
+    made = await world.create_destination()
     world.delivery_control.wake = broken  # type: ignore[method-assign]
     answer = await world.call("POST", f"/destinations/{made['id']}/pause")
     answer = await world.call("POST", f"/destinations/{made['id']}/resume")
@@ -210,14 +210,14 @@ async def test_a_lost_notification_is_logged_and_changes_nothing(
     assert failed["destination"] > 0
 
 
-async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> None:
+async def test_a_database_that_is_away_is_503_with_retry_after(world: ApiWorld) -> None:
     """Nothing was changed, and trying again is right."""
     for error in (ConnectionRefusedError(), DBAPIError("x", {}, Exception(), connection_invalidated=True)):
 
         async def away(*_: object, raised: Exception = error) -> None:
             raise raised
 
-        made = await world.made()
+        made = await world.create_destination()
         world.delivery_control.quiesce = away  # type: ignore[method-assign]
         answer = await world.call("POST", f"/destinations/{made['id']}/pause")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
@@ -241,7 +241,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> 
         "limit=",
     ],
 )
-async def test_a_query_that_cannot_be_meant_is_refused(world: World, query: str) -> None:
+async def test_a_query_that_cannot_be_meant_is_refused(world: ApiWorld, query: str) -> None:
     """NUL is 400, a parameter out of range 422, never a 500."""
     answer = await world.call("GET", f"/destinations?{query}")
     assert answer.status_code in (400, 422)
@@ -249,7 +249,7 @@ async def test_a_query_that_cannot_be_meant_is_refused(world: World, query: str)
 
 
 @pytest.mark.reads_only
-async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> None:
+async def test_every_answer_has_safe_headers_and_a_request_id(world: ApiWorld) -> None:
     """Errors too; a harmless id of the caller's is kept, another one replaced."""
     for path in ("/destinations", "/nothing", "/health/live"):
         answer = await world.call("GET", path, headers={"X-Request-Id": "abc-1"})
@@ -262,7 +262,7 @@ async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> N
     assert answer.headers["x-request-id"] != "a b\tc"
 
 
-async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) -> None:
+async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: ApiWorld) -> None:
     """Walked over the application itself, so that a new route is covered on the day it is made."""
     for path, method, _ in routes_of(create_application(world.context.__class__(**_fields(world)))):
         url = path.replace("{destination_id}", "dst_00000000000000000000")
@@ -271,7 +271,7 @@ async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) ->
             assert set(answer.json()) >= {"error", "detail", "fields"}, path
 
 
-def _fields(world: World) -> dict[str, Any]:
+def _fields(world: ApiWorld) -> dict[str, Any]:
     from prometheus_client import CollectorRegistry
 
     names = world.context.__dataclass_fields__
@@ -286,7 +286,7 @@ class _RefusingIntake(FakeIntake):
 
 
 @pytest.mark.reads_only
-async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: World) -> None:
+async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: ApiWorld) -> None:
     """`Retry-After` is a header, spread over some seconds; the body has the journey code."""
 
     async def body() -> bytes:

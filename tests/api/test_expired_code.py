@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.amazon.tokens import SignIn
 from sandbox import create_sandbox
-from tests.api.world import PUBLIC, World, make_world
+from tests.api.world import PUBLIC, ApiWorld, make_world
 
 CLIENT = "amzn1.application-oa2-client.tests"
 
@@ -37,7 +37,7 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
         CLIENT, SecretStr("secret"), f"{PUBLIC}/oauth/amazon/callback", "http://amazon.test", sandbox
     )
     world = over(engine, sign_in)
-    made = await world.made()
+    made = await world.create_destination()
     url = (await world.call("POST", f"/destinations/{made['id']}/connect")).json()["authorize_url"]
     parts = urlsplit(url)
     async with httpx.AsyncClient(transport=sandbox, base_url="http://amazon.test") as browser:
@@ -58,7 +58,7 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
     await world.client.aclose()
 
 
-def over(engine: AsyncEngine, sign_in: SignIn) -> World:
+def over(engine: AsyncEngine, sign_in: SignIn) -> ApiWorld:
     """Return a world whose sign-in is Amazon's client itself."""
     world = make_world(engine)
     world.client._transport.app.state.context = replace(world.context, sign_in=sign_in)  # type: ignore[attr-defined]

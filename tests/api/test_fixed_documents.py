@@ -5,14 +5,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from tests.api.world import World, make_world
+from tests.api.world import ApiWorld, make_world
 
 PUBLISHED = ("/docs", "/openapi.json", "/metrics")
 
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
-async def test_a_fixed_document_has_an_entity_tag_and_is_compressed(world: World, path: str) -> None:
+async def test_a_fixed_document_has_an_entity_tag_and_is_compressed(world: ApiWorld, path: str) -> None:
     """A client that has the document gets 304; a client without gzip gets the same content."""
     plain = await world.call("GET", path, key=None, headers={"Accept-Encoding": "identity"})
     packed = await world.call("GET", path, key=None, headers={"Accept-Encoding": "gzip"})
@@ -27,7 +27,7 @@ async def test_a_fixed_document_has_an_entity_tag_and_is_compressed(world: World
 
 
 @pytest.mark.reads_only
-async def test_metrics_are_computed_once_a_second(world: World) -> None:
+async def test_metrics_are_computed_once_a_second(world: ApiWorld) -> None:
     """A flood of requests costs one computation."""
 
     async def metrics() -> str:
@@ -41,7 +41,7 @@ async def test_metrics_are_computed_once_a_second(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_what_is_not_published_is_not_found_and_not_linked(world: World) -> None:
+async def test_what_is_not_published_is_not_found_and_not_linked(world: ApiWorld) -> None:
     """As in production, where only the monitoring port has metrics."""
     hidden = make_world(world.engine)
     hidden.app.state.context = replace(hidden.app.state.context, publishes_reference=False)

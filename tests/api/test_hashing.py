@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from tests.api.world import World
+from tests.api.world import ApiWorld
 
 
 @pytest.mark.reads_only
@@ -30,7 +30,7 @@ from tests.api.world import World
     ],
 )
 async def test_the_cleaned_form_and_what_is_sent(
-    world: World, body: dict[str, str], cleaned: str, sent: str
+    world: ApiWorld, body: dict[str, str], cleaned: str, sent: str
 ) -> None:
     """As the pipeline would make it."""
     answer = (await world.call("POST", "/identity/hash", body)).json()
@@ -39,7 +39,7 @@ async def test_the_cleaned_form_and_what_is_sent(
 
 
 @pytest.mark.reads_only
-async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
+async def test_a_value_that_makes_no_key_says_why(world: ApiWorld) -> None:
     """A word, and nothing else."""
     answer = (await world.call("POST", "/identity/hash", {"field": "phone", "value": "000000"})).json()
     assert (answer["sent"], answer["cleaned"]) == (None, None)
@@ -48,7 +48,7 @@ async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
 
 @pytest.mark.reads_only
 async def test_the_value_is_neither_stored_nor_repeated(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No log line, no audit row; and a refusal does not show it."""
     caplog.set_level(logging.DEBUG)
@@ -63,7 +63,7 @@ async def test_the_value_is_neither_stored_nor_repeated(
 
 @pytest.mark.reads_only
 async def test_a_foreign_hash_is_explained_and_not_stored(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scope is `destinations:read`, and a refusal shows neither value nor hash."""
     caplog.set_level(logging.DEBUG)

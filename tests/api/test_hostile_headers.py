@@ -9,7 +9,7 @@ import pytest
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of
 from tests.api.test_queries import application_of, routes, signed_in
-from tests.api.world import BOOTSTRAP, World
+from tests.api.world import BOOTSTRAP, ApiWorld
 
 BRACKET = "http://["
 SETS = {
@@ -40,7 +40,7 @@ CREDENTIALS = (
 
 
 @pytest.mark.campaign
-async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: str) -> None:
+async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld, database_url: str) -> None:
     """With a key and a session, so that all of a route's reading is reached."""
     await signed_in(world)
     application = application_of(world)
@@ -73,10 +73,10 @@ VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
 
 
 @pytest.mark.campaign
-async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database_url: str) -> None:
+async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld, database_url: str) -> None:
     """Each declared parameter with each value, and each value as every id of the path."""
     await signed_in(world)
-    made = await world.made()
+    made = await world.create_destination()
     application = application_of(world)
     tried = 0
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
@@ -96,7 +96,7 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database
 
 
 @pytest.mark.reads_only
-async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
+async def test_credentials_that_cannot_be_read_are_401(world: ApiWorld) -> None:
     """Whatever their bytes."""
     for headers in CREDENTIALS:
         sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
@@ -106,7 +106,7 @@ async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("header", ["Origin", "Referer"])
-async def test_an_address_that_is_none_is_from_elsewhere(world: World, header: str) -> None:
+async def test_an_address_that_is_none_is_from_elsewhere(world: ApiWorld, header: str) -> None:
     """Signing in from it is refused; signing out leads to the sign-in page as without one."""
     answer = await world.client.post("/console/sign-in", data={"key": BOOTSTRAP}, headers={header: BRACKET})
     assert answer.status_code == 403
@@ -123,11 +123,11 @@ def test_parts_of_what_is_no_address_are_empty() -> None:
     assert address_parts("https://a.example:1/b?c").netloc == "a.example:1"
 
 
-async def test_a_row_number_of_five_thousand_digits_is_no_row(world: World) -> None:
+async def test_a_row_number_of_five_thousand_digits_is_no_row(world: ApiWorld) -> None:
     """A form's field names are the caller's too."""
     await signed_in(world)
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     here = f"/console/destinations/{made['id']}/mappings/{mapping['id']}"
     page = (await world.client.get(here)).text
     token = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)

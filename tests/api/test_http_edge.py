@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.domain.admission import MIB
 from app.processes.application import create_application
 from tests.api.test_ways_in import CLOSE, EVENT, application, exchanged, post, served
-from tests.api.world import BOOTSTRAP, FakeIntake, World
+from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 CHUNKED = "Transfer-Encoding: chunked"
@@ -48,7 +48,7 @@ async def plain() -> AsyncIterator[int]:
 
 
 @pytest_asyncio.fixture
-async def port(world: World) -> AsyncIterator[int]:
+async def port(world: ApiWorld) -> AsyncIterator[int]:
     async with served(application(world)) as opened:
         yield opened
 
@@ -328,7 +328,7 @@ async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: 
 
 @pytest.mark.reads_only
 async def test_memory_that_runs_out_while_a_body_is_received_is_503(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_application(replace(world.context, intake=FakeIntake(), registry=CollectorRegistry()))
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.notifications.channels import read_emails, read_webhooks
 from app.processes.application import create_application
-from tests.api.world import World, make_world
+from tests.api.world import ApiWorld, make_world
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
 MEMBERS = {
@@ -23,7 +23,7 @@ MEMBERS = {
 
 
 @pytest_asyncio.fixture
-async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
+async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[ApiWorld]:
     """A world with a pool and two channels."""
     made = make_world(engine)
     channels = read_webhooks("ops=https://hooks.test/secret") + read_emails("mail=a@example.com")
@@ -35,7 +35,7 @@ async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
 
 
 async def opened(
-    world: World, destination: str | None, *, kind: str = "backlog", incident: str = INCIDENT
+    world: ApiWorld, destination: str | None, *, kind: str = "backlog", incident: str = INCIDENT
 ) -> None:
     await world.sql(
         "INSERT INTO incidents "
@@ -47,9 +47,9 @@ async def opened(
     )
 
 
-async def test_an_incident_is_listed_read_acknowledged_and_muted(world: World) -> None:
+async def test_an_incident_is_listed_read_acknowledged_and_muted(world: ApiWorld) -> None:
     """Both acts are audited once; a repetition changes nothing."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     await opened(world, destination)
     page = (
         await world.call("GET", f"/incidents?state=open&destination_id={destination}&kind=backlog")
@@ -70,15 +70,18 @@ async def test_an_incident_is_listed_read_acknowledged_and_muted(world: World) -
     assert (item["open_incidents"], item["health"]) == (1, "degraded")
 
 
-async def test_acknowledging_needs_no_body(world: World) -> None:
+async def test_acknowledging_needs_no_body(world: ApiWorld) -> None:
     """A POST without a body needs no Content-Type."""
     await opened(world, None, kind="no_worker")
     assert (await world.call("POST", f"/incidents/{INCIDENT}/acknowledge")).status_code == 200
 
 
-async def test_a_limited_key_sees_its_own_incidents_only(world: World) -> None:
+async def test_a_limited_key_sees_its_own_incidents_only(world: ApiWorld) -> None:
     """Those of other destinations and of the service do not exist for it."""
-    mine, other = (await world.made())["id"], (await world.made(name="Other"))["id"]
+    mine, other = (
+        (await world.create_destination())["id"],
+        (await world.create_destination(name="Other"))["id"],
+    )
     await opened(world, mine)
     await opened(world, other, incident=INCIDENT.replace("0a", "0b"))
     await opened(world, None, kind="no_worker", incident=INCIDENT.replace("0a", "0c"))
@@ -91,9 +94,9 @@ async def test_a_limited_key_sees_its_own_incidents_only(world: World) -> None:
     assert len((await world.call("GET", "/incidents")).json()["items"]) == 3
 
 
-async def test_thresholds_are_merged_and_audited(world: World) -> None:
+async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
     """A change bumps the ETag; a bad member names the problem."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}"
     body = {"alerting": {"failing": {"share": 0.25, "min_requests": 3}, "dead_letters": {"enabled": False}}}
     answer = await world.call("PATCH", path, body)
@@ -125,15 +128,15 @@ async def test_thresholds_are_merged_and_audited(world: World) -> None:
         ([], "", "not_an_object"),
     ],
 )
-async def test_a_bad_threshold_is_refused(world: World, alerting: Any, field: str, problem: str) -> None:
+async def test_a_bad_threshold_is_refused(world: ApiWorld, alerting: Any, field: str, problem: str) -> None:
     """With its path and the problem. Nothing is stored."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"alerting": alerting})
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"] == [{"field": "alerting" + field, "problem": problem}]
 
 
-async def test_channels_are_listed_without_addresses(world: World) -> None:
+async def test_channels_are_listed_without_addresses(world: ApiWorld) -> None:
     """Their state is that of the last delivery."""
     await world.sql(
         "INSERT INTO notification_channels (organisation_id, name, failing_since, last_error) "
@@ -148,9 +151,9 @@ async def test_channels_are_listed_without_addresses(world: World) -> None:
     assert "example.com" not in answer.text
 
 
-async def test_the_notifications_of_a_destination_are_set(world: World) -> None:
+async def test_the_notifications_of_a_destination_are_set(world: ApiWorld) -> None:
     """A channel that does not exist is refused."""
-    path = f"/destinations/{(await world.made())['id']}/notifications"
+    path = f"/destinations/{(await world.create_destination())['id']}/notifications"
     assert (await world.call("GET", path)).json() == {
         "channels": None, "kinds": "all", "min_severity": "warning",
     }  # fmt: skip

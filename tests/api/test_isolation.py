@@ -22,7 +22,7 @@ from app.processes.application import ROUTERS
 from app.store.organisations.scope import SETTING
 from tests.api.test_matrix import routes_of
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
-from tests.api.world import STREAMS, World
+from tests.api.world import STREAMS, ApiWorld
 
 __all__ = ["two"]  # a fixture
 
@@ -191,7 +191,7 @@ async def test_public_answers_tell_nothing_of_an_organisation(two: Two) -> None:
         assert "alpha" not in answer.text, path
 
 
-async def _contents(world: World) -> dict[str, Any]:
+async def _contents(world: ApiWorld) -> dict[str, Any]:
     """Return what `alpha` has, table by table."""
     async with world.context.pool.acquire() as c:
         tables = await _owned(c)

@@ -17,7 +17,7 @@ from app.ingest.pending_request import NotStored
 from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
-from tests.api.world import BOOTSTRAP, FakeIntake, World
+from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(world: World) -> Callable[..., Crowd]:
+def crowd(world: ApiWorld) -> Callable[..., Crowd]:
     def build(*, monotonic: Callable[[], float] | None = None, **bounds: Any) -> Crowd:
         intake, registry = BlockedIntake(), CollectorRegistry()
         context = replace(
@@ -256,7 +256,7 @@ async def test_more_than_is_answered_in_time_is_shed(crowd: Callable[..., Crowd]
 
 @pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_is_charged_as_it_comes(
-    crowd: Callable[..., Crowd], world: World, body_length: int | None
+    crowd: Callable[..., Crowd], world: ApiWorld, body_length: int | None
 ) -> None:
     """Where bodies exceed their memory, and this one the share of its key, its reading ends."""
     crowded = crowd(body_bytes=5 * MIB)
@@ -270,7 +270,7 @@ async def test_a_body_is_charged_as_it_comes(
     assert crowded.gauge("amazon_conversions_request_body_bytes_in_flight") == 0
 
 
-async def known_key(crowded: Crowd, world: World, organisation: str | None = None) -> str:
+async def known_key(crowded: Crowd, world: ApiWorld, organisation: str | None = None) -> str:
     """Return a key for posts that the application has cached."""
     target = "/keys" if organisation is None else f"/keys?organisation_id={organisation}"
     made = await world.call("POST", target, {"name": "sender", "scopes": ["events:write"]})
@@ -280,7 +280,7 @@ async def known_key(crowded: Crowd, world: World, organisation: str | None = Non
 
 
 async def test_a_quiet_organisation_is_admitted_beside_one_that_uses_everything(
-    crowd: Callable[..., Crowd], world: World
+    crowd: Callable[..., Crowd], world: ApiWorld
 ) -> None:
     """The large sender gets 429 from then on, with the journey's code, until it is below its share."""
     crowded = crowd(body_bytes=9 * MIB)
@@ -301,7 +301,7 @@ async def test_a_quiet_organisation_is_admitted_beside_one_that_uses_everything(
 
 
 async def test_a_quiet_key_is_admitted_beside_one_that_uses_everything(
-    crowd: Callable[..., Crowd], world: World
+    crowd: Callable[..., Crowd], world: ApiWorld
 ) -> None:
     """Keys of one organisation share its part."""
     crowded = crowd(body_bytes=9 * MIB)
@@ -314,7 +314,7 @@ async def test_a_quiet_key_is_admitted_beside_one_that_uses_everything(
 
 
 async def test_heavy_reads_of_an_organisation_are_limited_and_probes_are_not(
-    crowd: Callable[..., Crowd], world: World
+    crowd: Callable[..., Crowd], world: ApiWorld
 ) -> None:
     """A request without a body is admitted too, with the cost of its route."""
     crowded = crowd()
@@ -331,7 +331,9 @@ async def test_heavy_reads_of_an_organisation_are_limited_and_probes_are_not(
     assert isinstance(admission.admit(b"GET", b"/destinations/dst_1/event-schema", headers), Permit)
 
 
-async def test_bodies_that_stall_shed_only_their_own_key(crowd: Callable[..., Crowd], world: World) -> None:
+async def test_bodies_that_stall_shed_only_their_own_key(
+    crowd: Callable[..., Crowd], world: ApiWorld
+) -> None:
     """Sixty posts declare 5 MiB each and send nothing. Posts of another key are admitted."""
     crowded = crowd()
     quiet = await known_key(crowded, world)
@@ -376,7 +378,7 @@ async def test_a_body_that_is_too_large_anyway_gets_413(crowd: Callable[..., Cro
 LATE = "dst_late"
 
 
-def with_late(world: World, late: str) -> Any:
+def with_late(world: ApiWorld, late: str) -> Any:
     """Return an application that knows of one destination whose queue is too long."""
     intake = BlockedIntake()
     intake.go.set()
@@ -386,7 +388,7 @@ def with_late(world: World, late: str) -> Any:
 
 
 @pytest.fixture
-def app_with_a_late_lane(world: World) -> Any:
+def app_with_a_late_lane(world: ApiWorld) -> Any:
     return with_late(world, LATE)
 
 
@@ -400,8 +402,8 @@ async def test_a_post_for_a_queue_that_is_too_long_is_shed(app_with_a_late_lane:
     assert (await Sender(app_with_a_late_lane).post()).status == 202
 
 
-async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: World) -> None:
-    late = (await world.made())["id"]
+async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: ApiWorld) -> None:
+    late = (await world.create_destination())["id"]
     key = await world.key("events:write", destination_ids=[late])
     app = with_late(world, late)
     away = await Sender(app, key=key).post(b'{"destination_id": "%s"}' % late.encode())
@@ -411,7 +413,7 @@ async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: World) -> No
 
 
 @pytest.mark.reads_only
-async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> None:
+async def test_in_a_mixed_post_only_its_events_are_rejected(world: ApiWorld) -> None:
     """With a reason of its own, so that the sender knows which to send again."""
     intake = BlockedIntake()
     intake.go.set()

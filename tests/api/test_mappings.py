@@ -8,12 +8,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.api.world import EVENT, MAPPING, World
+from tests.api.world import EVENT, MAPPING, ApiWorld
 
 
-async def test_a_mapping_is_made_on_a_draft_destination(world: World) -> None:
+async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None:
     """201 with `id`; the draft's own members come back as they were sent."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings", MAPPING)
     assert answer.status_code == 201
     mapping = answer.json()
@@ -25,9 +25,9 @@ async def test_a_mapping_is_made_on_a_draft_destination(world: World) -> None:
     assert answer.headers["etag"] == '"1"'
 
 
-async def test_a_draft_may_lack_what_publishing_needs(world: World) -> None:
+async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld) -> None:
     """A name suffices; `problems` says what publishing needs."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings", {"name": "Empty"})
     assert answer.status_code == 201
     lacking = {problem["field"] for problem in answer.json()["problems"]}
@@ -65,24 +65,24 @@ async def test_a_draft_may_lack_what_publishing_needs(world: World) -> None:
         pytest.param({"consent": {"mode": "maybe"}}, "consent.mode", id="no such consent mode"),
     ],
 )
-async def test_what_a_draft_says_must_be_right(world: World, change: dict[str, Any], field: str) -> None:
+async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str, Any], field: str) -> None:
     """422 with the place, at POST and at PATCH; nothing is stored."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}/mappings"
     answer = await world.call("POST", path, {**MAPPING, **change})
     assert answer.status_code == 422
     assert field in {found["field"] for found in answer.json()["fields"]}
     assert (await world.call("GET", path)).json()["items"] == []
 
-    mapping = await world.mapped(made["id"])
+    mapping = await world.create_mapping(made["id"])
     answer = await world.call("PATCH", f"{path}/{mapping['id']}", change)
     assert answer.status_code == 422
     assert (await world.call("GET", f"{path}/{mapping['id']}")).json()["version"] == 1
 
 
-async def test_a_mapping_needs_a_name(world: World) -> None:
+async def test_a_mapping_needs_a_name(world: ApiWorld) -> None:
     """Missing, null and taken away by PATCH: refused."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}/mappings"
     for body in ({}, {"name": None}):
         answer = await world.call("POST", path, body)
@@ -90,24 +90,24 @@ async def test_a_mapping_needs_a_name(world: World) -> None:
             422,
             [{"field": "name", "problem": "missing"}],
         )
-    mapping = await world.mapped(made["id"])
+    mapping = await world.create_mapping(made["id"])
     assert (await world.call("PATCH", f"{path}/{mapping['id']}", {"name": None})).status_code == 422
 
 
-async def test_exact_numbers_survive(world: World) -> None:
+async def test_exact_numbers_survive(world: ApiWorld) -> None:
     """A constant comes back as it was sent, and unchanged it is no change."""
-    made = await world.made()
+    made = await world.create_destination()
     fields = {**MAPPING["fields"], "value": {"const": 19.99}}
-    mapping = await world.mapped(made["id"], fields=fields)
+    mapping = await world.create_mapping(made["id"], fields=fields)
     assert mapping["fields"]["value"] == {"const": 19.99}
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     assert (await world.call("PATCH", path, {"fields": fields})).headers["etag"] == '"1"'
 
 
-async def test_a_path_that_names_another_field_is_warned_of(world: World) -> None:
+async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld) -> None:
     """Email from user.maid breaks no rule; it is accepted with a hint."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"], fields={**MAPPING["fields"], "email": "user.maid"})
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"], fields={**MAPPING["fields"], "email": "user.maid"})
     assert {"code": "path_names_another_field", "field": "fields.email"} in mapping["warnings"]
     for path in (
         f"/destinations/{made['id']}/mappings",
@@ -117,10 +117,10 @@ async def test_a_path_that_names_another_field_is_warned_of(world: World) -> Non
         assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
 
 
-async def test_patch_edits_the_draft_and_not_what_is_published(world: World) -> None:
+async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) -> None:
     """A published version is immutable; the named members are replaced as a whole."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     answer = await world.call("PATCH", path, {"fields": {"event_timestamp": "t", "phone": "user.phone"}})
     assert answer.json()["fields"] == {"event_timestamp": "t", "phone": "user.phone"}
@@ -132,10 +132,10 @@ async def test_patch_edits_the_draft_and_not_what_is_published(world: World) -> 
     assert "custom_data" not in answer.json()
 
 
-async def test_a_stale_if_match_is_412(world: World) -> None:
+async def test_a_stale_if_match_is_412(world: ApiWorld) -> None:
     """For PATCH, publish, rollback and DELETE alike."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path, stale = f"/destinations/{made['id']}/mappings/{mapping['id']}", {"If-Match": '"1"'}
     for method, action, body in (
         ("PATCH", "", {"name": "x"}),
@@ -147,39 +147,39 @@ async def test_a_stale_if_match_is_412(world: World) -> None:
         assert (answer.status_code, answer.json()["error"]) == (412, "stale")
 
 
-async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_active(world: World) -> None:
+async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_active(world: ApiWorld) -> None:
     """Interface §3."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     assert (mapping["published_version"], mapping["state"]) == (1, "published")
     assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "draft"
-    assert (await world.connected(made))["state"] == "active"
+    assert (await world.connect(made))["state"] == "active"
 
 
-async def test_publishing_twice_is_one_act(world: World) -> None:
+async def test_publishing_twice_is_one_act(world: ApiWorld) -> None:
     """The draft equals the published version: same version, no new row, no audit."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
     assert (answer.status_code, answer.json()["published_version"]) == (200, 1)
     assert (await world.actions()).count("mapping.published") == 1
 
 
-async def test_publishing_makes_cached_configurations_stale(world: World) -> None:
+async def test_publishing_makes_cached_configurations_stale(world: ApiWorld) -> None:
     """The destination's version grows, and that of the advertiser's others when a name is pinned anew."""
-    first, second = await world.made(), await world.made(name="Second")
-    await world.published(first["id"])
+    first, second = await world.create_destination(), await world.create_destination(name="Second")
+    await world.publish_mapping(first["id"])
     versions = [row.version for row in await world.sql("SELECT version FROM destinations ORDER BY number")]
     assert versions[0] > first["version"]
     assert versions[1] > second["version"]
 
 
-async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: World) -> None:
+async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: ApiWorld) -> None:
     """R12, over all destinations and regions of the advertiser."""
-    first = await world.made()
-    await world.published(first["id"])
-    second = await world.made(name="Second", region="EU")
-    other = await world.mapped(second["id"], event_name="In the cart")
+    first = await world.create_destination()
+    await world.publish_mapping(first["id"])
+    second = await world.create_destination(name="Second", region="EU")
+    other = await world.create_mapping(second["id"], event_name="In the cart")
     path = f"/destinations/{second['id']}/mappings/{other['id']}/publish"
     answer = await world.call("POST", path)
     assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
@@ -188,58 +188,66 @@ async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: World)
     assert (await world.call("GET", f"/destinations/{second['id']}")).json()["published_mappings"] == 0
 
 
-async def test_another_advertiser_or_type_has_names_of_its_own(world: World) -> None:
+async def test_another_advertiser_or_type_has_names_of_its_own(world: ApiWorld) -> None:
     """A pin belongs to (advertiser, event type)."""
-    first, second = await world.made(), await world.made(name="Second", advertiser_id="42")
-    await world.published(first["id"])
-    await world.published(second["id"], event_name="In the cart")
-    await world.published(first["id"], event_type="CHECKOUT", event_name="In the cart")
+    first, second = (
+        await world.create_destination(),
+        await world.create_destination(name="Second", advertiser_id="42"),
+    )
+    await world.publish_mapping(first["id"])
+    await world.publish_mapping(second["id"], event_name="In the cart")
+    await world.publish_mapping(first["id"], event_type="CHECKOUT", event_name="In the cart")
 
 
-async def test_of_two_names_published_at_once_one_is_pinned(world: World) -> None:
+async def test_of_two_names_published_at_once_one_is_pinned(world: ApiWorld) -> None:
     """Ten destinations of one advertiser publish ten names for a type at once: one 200, nine 409, no 5xx."""
     paths = []
     for number in range(10):
-        made = await world.made(name=f"d{number}")
-        mapping = await world.mapped(made["id"], event_name=f"Name {number}")
+        made = await world.create_destination(name=f"d{number}")
+        mapping = await world.create_mapping(made["id"], event_name=f"Name {number}")
         paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
     answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 9
 
 
-async def test_publishes_of_different_types_at_once_do_not_wait_for_each_other_for_ever(world: World) -> None:
+async def test_publishes_of_different_types_at_once_do_not_wait_for_each_other_for_ever(
+    world: ApiWorld,
+) -> None:
     """They hold the advertiser's destinations in one order, so none is a victim of a deadlock."""
     types = ["CHECKOUT", "CONTACT", "LEAD", "SEARCH", "SIGN_UP", "SUBSCRIBE"]
     paths = []
     for kind in types:
-        made = await world.made(name=kind)
-        mapping = await world.mapped(made["id"], event_type=kind, event_name=kind.title())
+        made = await world.create_destination(name=kind)
+        mapping = await world.create_mapping(made["id"], event_type=kind, event_name=kind.title())
         paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
     answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
     assert [answer.status_code for answer in answers] == [200] * len(types)
 
 
-async def test_a_mapped_type_pins_nothing_when_published(world: World) -> None:
+async def test_a_mapped_type_pins_nothing_when_published(world: ApiWorld) -> None:
     """Its names are pinned as events are stored."""
-    made = await world.made()
-    await world.published(made["id"], event_type={"path": "event.kind"})
+    made = await world.create_destination()
+    await world.publish_mapping(made["id"], event_type={"path": "event.kind"})
     assert await world.sql("SELECT * FROM event_names") == []
 
 
-async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: World) -> None:
+async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: ApiWorld) -> None:
     """A published mapping's name is judged by the advertiser's pins that the destination moves to."""
-    first, second = await world.made(), await world.made(name="Second", advertiser_id="42")
-    await world.published(first["id"])
-    await world.published(second["id"], event_name="In the cart")
+    first, second = (
+        await world.create_destination(),
+        await world.create_destination(name="Second", advertiser_id="42"),
+    )
+    await world.publish_mapping(first["id"])
+    await world.publish_mapping(second["id"], event_name="In the cart")
     answer = await world.call("PATCH", f"/destinations/{second['id']}", {"advertiser_id": "580123456789"})
     assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
     assert (await world.call("GET", f"/destinations/{second['id']}")).json()["advertiser_id"] == "42"
 
 
-async def test_rename_changes_the_pin_and_published_mappings_follow(world: World) -> None:
+async def test_rename_changes_the_pin_and_published_mappings_follow(world: ApiWorld) -> None:
     """An explicit, audited act; the mapping has a new version with the new name, and so does its draft."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
     answer = await world.call("POST", path, {"to": "In the cart"})
     assert answer.status_code == 200
@@ -254,11 +262,11 @@ async def test_rename_changes_the_pin_and_published_mappings_follow(world: World
     assert (action["before"]["name"], action["after"]["name"]) == ("Added to cart", "In the cart")
 
 
-async def test_rename_names_the_mappings_that_cannot_follow(world: World) -> None:
+async def test_rename_names_the_mappings_that_cannot_follow(world: ApiWorld) -> None:
     """A mapping with a mapped type carries one name for all of them: it is listed under `mappings_left`."""
-    made = await world.made()
-    await world.published(made["id"])
-    mapped = await world.published(made["id"], event_type={"path": "event.kind"})
+    made = await world.create_destination()
+    await world.publish_mapping(made["id"])
+    mapped = await world.publish_mapping(made["id"], event_type={"path": "event.kind"})
     path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
     answer = (await world.call("POST", path, {"to": "In the cart"})).json()
     assert [one["id"] for one in answer["mappings_left"]] == [mapped["id"]]
@@ -276,18 +284,18 @@ async def test_rename_names_the_mappings_that_cannot_follow(world: World) -> Non
     ],
 )
 async def test_a_rename_of_nothing_or_to_nothing_is_refused(
-    world: World, path: str, body: dict[str, str], status: int
+    world: ApiWorld, path: str, body: dict[str, str], status: int
 ) -> None:
     """404 where nothing is pinned, 422 for a name that Amazon would refuse."""
-    made = await world.made()
-    await world.published(made["id"])
+    made = await world.create_destination()
+    await world.publish_mapping(made["id"])
     assert (await world.call("POST", path, body)).status_code == status
 
 
-async def test_rollback_points_back_and_keeps_every_version(world: World) -> None:
+async def test_rollback_points_back_and_keeps_every_version(world: ApiWorld) -> None:
     """The draft stays, so that it can be repaired; the next publish is a new version."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     await world.call("PATCH", path, {"country_code": "DE"})
     assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 2
@@ -299,10 +307,10 @@ async def test_rollback_points_back_and_keeps_every_version(world: World) -> Non
     assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 3
 
 
-async def test_a_version_keeps_the_note_of_its_author(world: World) -> None:
+async def test_a_version_keeps_the_note_of_its_author(world: ApiWorld) -> None:
     """The list of versions shows it; the audit says only that there is one; blanks are none."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     for country, body in (("US", {"note": " The phone moved. "}), ("DE", {"note": " "}), ("FR", None)):
         await world.call("PATCH", path, {"country_code": country})
@@ -318,20 +326,20 @@ async def test_a_version_keeps_the_note_of_its_author(world: World) -> None:
     ("body", "problem"),
     [({"note": "n" * 1001}, "too_long"), ({"note": 5}, "not_a_string"), ({"nota": "n"}, "unknown_field")],
 )
-async def test_a_note_that_is_none_is_refused(world: World, body: dict[str, Any], problem: str) -> None:
+async def test_a_note_that_is_none_is_refused(world: ApiWorld, body: dict[str, Any], problem: str) -> None:
     """And nothing is published."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     answer = await world.call("POST", f"{path}/publish", body)
     assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, problem)
     assert (await world.call("GET", path)).json()["published_version"] is None
 
 
-async def test_a_rename_leaves_a_note_on_the_versions_that_it_publishes(world: World) -> None:
+async def test_a_rename_leaves_a_note_on_the_versions_that_it_publishes(world: ApiWorld) -> None:
     """So that the list of versions says why there is one more."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
     await world.call("POST", rename, {"to": "In the cart"})
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/versions"
@@ -339,10 +347,10 @@ async def test_a_rename_leaves_a_note_on_the_versions_that_it_publishes(world: W
     assert newest["note"] == "Event renamed from “Added to cart” to “In the cart”."
 
 
-async def test_rollback_to_no_version_is_refused(world: World) -> None:
+async def test_rollback_to_no_version_is_refused(world: ApiWorld) -> None:
     """422 on `version`, for what does not exist and what is no number."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/rollback"
     for body, problem in (
         ({"version": 9}, "unknown"),
@@ -358,10 +366,10 @@ async def test_rollback_to_no_version_is_refused(world: World) -> None:
         )
 
 
-async def test_rollback_takes_the_pinned_name(world: World) -> None:
+async def test_rollback_takes_the_pinned_name(world: ApiWorld) -> None:
     """A version from before a rename is published again under the new name; the draft stays."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     await world.call("PATCH", path, {"country_code": "DE"})
     await world.call("POST", f"{path}/publish")
@@ -377,11 +385,11 @@ async def test_rollback_takes_the_pinned_name(world: World) -> None:
     assert (await world.call("GET", path)).json()["event_name"] == "In the cart"
 
 
-async def test_delete_archives_and_the_destination_is_no_longer_active(world: World) -> None:
+async def test_delete_archives_and_the_destination_is_no_longer_active(world: ApiWorld) -> None:
     """It leaves the list, stays readable with its versions, and does not change any more."""
-    made = await world.made()
-    await world.connected(made)
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    await world.connect(made)
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     answer = await world.call("DELETE", path)
     assert (answer.status_code, answer.json()["state"]) == (200, "archived")
@@ -394,18 +402,18 @@ async def test_delete_archives_and_the_destination_is_no_longer_active(world: Wo
         assert (answer.status_code, answer.json()["error"]) == (409, "mapping_archived")
 
 
-async def test_a_mapping_is_found_under_its_own_destination_only(world: World) -> None:
+async def test_a_mapping_is_found_under_its_own_destination_only(world: ApiWorld) -> None:
     """404 under another one."""
-    first, second = await world.made(), await world.made(name="Second")
-    mapping = await world.mapped(first["id"])
+    first, second = await world.create_destination(), await world.create_destination(name="Second")
+    mapping = await world.create_mapping(first["id"])
     answer = await world.call("GET", f"/destinations/{second['id']}/mappings/{mapping['id']}")
     assert answer.status_code == 404
 
 
-async def test_preview_shows_what_would_be_sent(world: World) -> None:
+async def test_preview_shows_what_would_be_sent(world: ApiWorld) -> None:
     """On a draft destination, with the saved draft; no trait in clear in the answer, nothing stored."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
     answer = await world.call("POST", path, {"event": EVENT})
     assert answer.status_code == 200
@@ -417,10 +425,10 @@ async def test_preview_shows_what_would_be_sent(world: World) -> None:
     assert await world.sql("SELECT * FROM event_names") == []
 
 
-async def test_preview_takes_an_unsaved_mapping(world: World) -> None:
+async def test_preview_takes_an_unsaved_mapping(world: ApiWorld) -> None:
     """`mapping` in the body is used instead of the saved one, and is judged like it."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
     answer = await world.call("POST", path, {"event": EVENT, "mapping": {**MAPPING, "event_name": "Other"}})
     assert answer.json()["amazon_event"]["eventDescription"]["name"] == "Other"
@@ -429,10 +437,10 @@ async def test_preview_takes_an_unsaved_mapping(world: World) -> None:
     assert answer.json()["fields"][0]["field"] == "mapping.event_type"
 
 
-async def test_preview_answers_200_also_when_ok_is_false(world: World) -> None:
+async def test_preview_answers_200_also_when_ok_is_false(world: ApiWorld) -> None:
     """The event would be refused: code, reason, field and detail say so."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
     answer = await world.call("POST", path, {"event": {**EVENT, "event": {}}})
     assert answer.status_code == 200
@@ -442,10 +450,10 @@ async def test_preview_answers_200_also_when_ok_is_false(world: World) -> None:
     assert (answer.json()["ok"], answer.json()["reason"]) == (False, "event_id_personal")
 
 
-async def test_preview_without_an_event_id_shows_the_derived_one(world: World) -> None:
+async def test_preview_without_an_event_id_shows_the_derived_one(world: ApiWorld) -> None:
     """And warns, as acceptance does."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
     event = {name: value for name, value in EVENT.items() if name != "event_id"}
     shown = (await world.call("POST", path, {"event": event})).json()
@@ -456,25 +464,27 @@ async def test_preview_without_an_event_id_shows_the_derived_one(world: World) -
 @pytest.mark.parametrize(
     "body", [{}, {"event": []}, {"event": EVENT, "mapping": []}, {"event": EVENT, "x": 1}]
 )
-async def test_preview_refuses_a_bad_request(world: World, body: dict[str, Any]) -> None:
+async def test_preview_refuses_a_bad_request(world: ApiWorld, body: dict[str, Any]) -> None:
     """422 for a body of another form."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
     assert (await world.call("POST", path, body)).status_code == 422
 
 
-async def test_preview_judges_names_by_the_pins(world: World) -> None:
+async def test_preview_judges_names_by_the_pins(world: ApiWorld) -> None:
     """What publishing or ingest would refuse is refused here."""
-    made = await world.made()
-    await world.published(made["id"])
-    other = await world.mapped(made["id"], event_name="In the cart")
+    made = await world.create_destination()
+    await world.publish_mapping(made["id"])
+    other = await world.create_mapping(made["id"], event_name="In the cart")
     path = f"/destinations/{made['id']}/mappings/{other['id']}/preview"
     shown = (await world.call("POST", path, {"event": EVENT})).json()
     assert (shown["ok"], shown["reason"]) == (False, "event_name_conflict")
 
 
-async def while_waiting(world: World, statement: str, publish: Awaitable[httpx.Response]) -> httpx.Response:
+async def while_waiting(
+    world: ApiWorld, statement: str, publish: Awaitable[httpx.Response]
+) -> httpx.Response:
     """Hold a change open until a publish waits for it, commit it, and return the publish's answer."""
     async with world.engine.begin() as holder:
         await holder.execute(text(statement))
@@ -490,10 +500,10 @@ async def while_waiting(world: World, statement: str, publish: Awaitable[httpx.R
     return await task
 
 
-async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(world: World) -> None:
+async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(world: ApiWorld) -> None:
     """The destination moves while the publish waits: the name is pinned where it is now."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     answer = await while_waiting(
         world,
         "UPDATE destinations SET advertiser_id = '42', version = version + 1",
@@ -503,10 +513,10 @@ async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(wo
     assert [pin.advertiser_id for pin in await world.sql("SELECT * FROM event_names")] == ["42"]
 
 
-async def test_a_publish_that_meets_a_delete_is_refused(world: World) -> None:
+async def test_a_publish_that_meets_a_delete_is_refused(world: ApiWorld) -> None:
     """409, and nothing is pinned."""
-    made = await world.made()
-    mapping = await world.mapped(made["id"])
+    made = await world.create_destination()
+    mapping = await world.create_mapping(made["id"])
     answer = await while_waiting(
         world,
         "UPDATE destinations SET archived_at = now(), version = version + 1",
@@ -516,10 +526,10 @@ async def test_a_publish_that_meets_a_delete_is_refused(world: World) -> None:
     assert await world.sql("SELECT * FROM event_names") == []
 
 
-async def test_the_history_says_what_each_version_changed(world: World) -> None:
+async def test_the_history_says_what_each_version_changed(world: ApiWorld) -> None:
     """Member by member, against the version before; the first has none, on any page."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
     await world.call("PATCH", path, {"fields": {**MAPPING["fields"], "phone": "user.phone"}})
     await world.call("POST", f"{path}/publish")

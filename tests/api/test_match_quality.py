@@ -1,14 +1,14 @@
 """Match quality over HTTP: exact numbers from samples, no value of a person, one organisation's own."""
 
 from tests.api.test_catalog_and_backtests import PHONE, WITH, WITHOUT, saw
-from tests.api.world import MAPPING, World
+from tests.api.world import MAPPING, ApiWorld
 
 
-async def test_what_another_path_would_add(world: World) -> None:
+async def test_what_another_path_would_add(world: ApiWorld) -> None:
     """Six of ten events have a phone number that the mapping does not read."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
-    await world.mapped(made["id"], name="A draft")
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
+    await world.create_mapping(made["id"], name="A draft")
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     answer = await world.call("GET", f"/destinations/{made['id']}/match-quality")
     assert answer.status_code == 200, answer.text
@@ -29,12 +29,12 @@ async def test_what_another_path_would_add(world: World) -> None:
     assert "ada@example.com" not in answer.text
 
 
-async def test_pages_and_a_mapping_that_reads_the_path(world: World) -> None:
+async def test_pages_and_a_mapping_that_reads_the_path(world: ApiWorld) -> None:
     """A path that is mapped adds nothing; the cursor leads over drafts."""
-    made = await world.made()
-    first = await world.published(made["id"], fields=PHONE)
-    await world.mapped(made["id"], name="A draft")
-    second = await world.published(made["id"], name="Second", prehashed="refuse")
+    made = await world.create_destination()
+    first = await world.publish_mapping(made["id"], fields=PHONE)
+    await world.create_mapping(made["id"], name="A draft")
+    second = await world.publish_mapping(made["id"], name="Second", prehashed="refuse")
     await saw(world, first["id"], (WITH, 6))
     path, cursor, found = f"/destinations/{made['id']}/match-quality", "", []
     while cursor is not None:

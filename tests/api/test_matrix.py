@@ -13,7 +13,7 @@ from app.admin.access import Scope
 from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
-from tests.api.world import DESTINATION, EVENT, MAPPING, PUBLIC, World
+from tests.api.world import DESTINATION, EVENT, MAPPING, PUBLIC, ApiWorld
 
 ROUTES = [
     (route.path, method, scopes_of(route.endpoint))
@@ -71,7 +71,7 @@ def routes_of(routes: Iterable[Any]) -> Iterator[Any]:
         yield from routes_of(within.routes) if within is not None else [route]
 
 
-def test_every_route_of_the_application_is_in_the_matrix(world: World) -> None:
+def test_every_route_of_the_application_is_in_the_matrix(world: ApiWorld) -> None:
     """Whatever is reachable is a listed route, or a page of the console, which are tried apart."""
     application = world.client._transport.app  # type: ignore[attr-defined]
     known = {(path, method) for path, method, _ in ROUTES}
@@ -117,7 +117,7 @@ def test_only_changes_that_exist_are_excused_from_etags() -> None:
     assert set(WITHOUT_ETAG) <= {(method, path) for path, method in CHANGES}
 
 
-async def test_with_a_stale_etag_412_and_nothing_changes(world: World) -> None:
+async def test_with_a_stale_etag_412_and_nothing_changes(world: ApiWorld) -> None:
     """On every route that changes what the caller had looked at."""
     for path, method in CHANGES:
         url, before = path.format(**await things(world)), await world.actions()
@@ -135,10 +135,10 @@ def test_only_the_interfaces_open_routes_are_open() -> None:
     assert {path for path, _, scopes in ROUTES if not scopes} == OPEN
 
 
-async def things(world: World) -> dict[str, str]:
+async def things(world: ApiWorld) -> dict[str, str]:
     """Make one thing of each kind that a path names, and return their ids."""
-    made = await world.made()
-    mapping = await world.published(made["id"])
+    made = await world.create_destination()
+    mapping = await world.publish_mapping(made["id"])
     scopes = ["destinations:read", "events:read"]
     key = await world.call("POST", "/keys", {"name": "victim", "scopes": scopes})
     form, origin = {"key": key.json()["key"]}, {"Origin": PUBLIC}
@@ -157,7 +157,7 @@ async def things(world: World) -> dict[str, str]:
     }
 
 
-async def test_without_a_key_401(world: World) -> None:
+async def test_without_a_key_401(world: ApiWorld) -> None:
     """On every route, before anything else is looked at. One world for all: nothing is changed."""
     for path, method, _ in LOCKED:
         url = path.replace("{", "").replace("}", "")
@@ -166,7 +166,7 @@ async def test_without_a_key_401(world: World) -> None:
         assert answer.headers["www-authenticate"], (method, path)
 
 
-async def test_with_every_other_scope_403(world: World) -> None:
+async def test_with_every_other_scope_403(world: ApiWorld) -> None:
     """All scopes but those that the route names do not suffice."""
     any_scope = tuple(Scope)
     keys = {
@@ -183,10 +183,10 @@ async def test_with_every_other_scope_403(world: World) -> None:
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden"), (method, path)
 
 
-async def test_a_key_of_a_foreign_destination_reads_nothing(world: World) -> None:
+async def test_a_key_of_a_foreign_destination_reads_nothing(world: ApiWorld) -> None:
     """404 where something is named, an empty list where all is listed, and nothing changes."""
     ids = await things(world)
-    own = (await world.made(name="Foreign", advertiser_id="42"))["id"]
+    own = (await world.create_destination(name="Foreign", advertiser_id="42"))["id"]
     needed = {scopes for _, _, scopes in ADMIN}
     keys = {scopes: await world.key(*scopes, destination_ids=[own]) for scopes in needed}
     before = await world.actions()
@@ -208,10 +208,10 @@ async def test_a_key_of_a_foreign_destination_reads_nothing(world: World) -> Non
 OF_A_DESTINATION = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
 
 
-async def test_events_of_a_foreign_destination_are_not_listed(world: World, database_url: str) -> None:
+async def test_events_of_a_foreign_destination_are_not_listed(world: ApiWorld, database_url: str) -> None:
     """404 as if there were none, whatever is asked about them."""
     ids = await things(world)
-    foreign = await world.made(name="Foreign", advertiser_id="42")
+    foreign = await world.create_destination(name="Foreign", advertiser_id="42")
     application = world.client._transport.app  # type: ignore[attr-defined]
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
         application.state.context = replace(world.context, pool=pool)
@@ -221,9 +221,12 @@ async def test_events_of_a_foreign_destination_are_not_listed(world: World, data
             assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), (method, path)
 
 
-async def test_an_event_of_a_foreign_destination_is_not_found(world: World, database_url: str) -> None:
+async def test_an_event_of_a_foreign_destination_is_not_found(world: ApiWorld, database_url: str) -> None:
     """The destination is named in the query there."""
-    made, foreign = await world.made(), await world.made(name="Foreign", advertiser_id="42")
+    made, foreign = (
+        await world.create_destination(),
+        await world.create_destination(name="Foreign", advertiser_id="42"),
+    )
     key = await world.key(Scope.EVENTS_READ, destination_ids=[foreign["id"]])
     application = world.client._transport.app  # type: ignore[attr-defined]
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
@@ -232,7 +235,7 @@ async def test_an_event_of_a_foreign_destination_is_not_found(world: World, data
     assert answer.status_code == 404
 
 
-async def test_with_one_scope_that_the_route_names_it_works(world: World) -> None:
+async def test_with_one_scope_that_the_route_names_it_works(world: ApiWorld) -> None:
     """Each of the scopes alone suffices."""
     keys = {scope: await world.key(scope) for scope in {scope for _, _, scopes in ADMIN for scope in scopes}}
     for path, method, scopes in ADMIN:

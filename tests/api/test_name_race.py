@@ -3,17 +3,17 @@
 import asyncio
 from collections import Counter
 
-from tests.api.world import World
+from tests.api.world import ApiWorld
 
 PUBLISHERS = 20
 
 
-async def test_of_twenty_publishers_one_wins_and_the_others_see_the_winner(world: World) -> None:
+async def test_of_twenty_publishers_one_wins_and_the_others_see_the_winner(world: ApiWorld) -> None:
     """Twenty destinations of one advertiser, each with its own name; 19 get 409 with the one that won."""
     paths = []
     for number in range(PUBLISHERS):
-        made = await world.made(name=f"Acme {number}", region=("NA", "EU", "FE")[number % 3])
-        mapping = await world.mapped(made["id"], event_name=f"Name {number}")
+        made = await world.create_destination(name=f"Acme {number}", region=("NA", "EU", "FE")[number % 3])
+        mapping = await world.create_mapping(made["id"], event_name=f"Name {number}")
         paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
     answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
     assert Counter(answer.status_code for answer in answers) == {200: 1, 409: PUBLISHERS - 1}
@@ -26,11 +26,11 @@ async def test_of_twenty_publishers_one_wins_and_the_others_see_the_winner(world
     assert published == [(1,)]
 
 
-async def test_a_near_miss_is_called_out(world: World) -> None:
+async def test_a_near_miss_is_called_out(world: ApiWorld) -> None:
     """Mostly it is the pinned name, misspelt."""
-    made = await world.made()
-    await world.published(made["id"])
-    other = await world.mapped(made["id"], name="Other", event_name="added to cart")
+    made = await world.create_destination()
+    await world.publish_mapping(made["id"])
+    other = await world.create_mapping(made["id"], name="Other", event_name="added to cart")
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
     assert answer.json()["near_miss"] == "case"
     assert "capital letters" in answer.json()["detail"]

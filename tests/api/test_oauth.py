@@ -7,26 +7,26 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.store.destinations.token_leases import access_place, refresh_place
-from tests.api.world import ACCESS, PUBLIC, REFRESH, World
+from tests.api.world import ACCESS, PUBLIC, REFRESH, ApiWorld
 
 
-async def ready(world: World) -> tuple[dict[str, object], str]:
+async def ready(world: ApiWorld) -> tuple[dict[str, object], str]:
     """Return a destination that Amazon would show, and the state of a sign-in begun for it."""
-    made = await world.made()
+    made = await world.create_destination()
     world.advertisers.visible.add(("NA", "580123456789"))
     world.grant("abc")
     return made, await world.state_of_sign_in(made["id"])
 
 
-async def unchanged(world: World, made: dict[str, object]) -> bool:
+async def unchanged(world: ApiWorld, made: dict[str, object]) -> bool:
     """Return whether the destination is as it was made, without tokens."""
     now = (await world.call("GET", f"/destinations/{made['id']}")).json()
     return (now["state"], now["version"]) == ("draft", 1) and await world.sql("SELECT * FROM sign_ins") == []
 
 
-async def test_connect_gives_the_page_where_the_user_clicks_allow(world: World) -> None:
+async def test_connect_gives_the_page_where_the_user_clicks_allow(world: ApiWorld) -> None:
     """With a state and an S256 challenge; the state is kept as a hash, the verifier sealed."""
-    made = await world.made()
+    made = await world.create_destination()
     answer = await world.call("POST", f"/destinations/{made['id']}/connect")
     assert (answer.status_code, set(answer.json())) == (200, {"authorize_url"})
     query = parse_qs(urlsplit(answer.json()["authorize_url"]).query)
@@ -35,7 +35,7 @@ async def test_connect_gives_the_page_where_the_user_clicks_allow(world: World) 
     assert query["state"][0] not in kept
 
 
-async def test_the_browser_comes_back_to_the_destinations_page(world: World) -> None:
+async def test_the_browser_comes_back_to_the_destinations_page(world: ApiWorld) -> None:
     """303 to the console under PUBLIC_URL, and the tokens are kept sealed, each for its place."""
     made, state = await ready(world)
     answer = await world.back(html=True, state=state, code="abc")
@@ -53,7 +53,7 @@ async def test_the_browser_comes_back_to_the_destinations_page(world: World) -> 
     assert "destination.connected" in await world.actions()
 
 
-async def test_a_client_that_asks_for_json_gets_json(world: World) -> None:
+async def test_a_client_that_asks_for_json_gets_json(world: ApiWorld) -> None:
     """`{"status": "connected"}`."""
     made, state = await ready(world)
     answer = await world.back(json=True, state=state, code="abc")
@@ -61,10 +61,10 @@ async def test_a_client_that_asks_for_json_gets_json(world: World) -> None:
     assert answer.json() == {"status": "connected", "destination_id": made["id"]}
 
 
-async def test_no_answer_and_no_audit_holds_a_token(world: World) -> None:
+async def test_no_answer_and_no_audit_holds_a_token(world: ApiWorld) -> None:
     """Neither in clear nor sealed."""
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     shown = [
         (await world.call("GET", path)).text for path in ("/audit", f"/destinations/{made['id']}", "/metrics")
     ]
@@ -74,7 +74,9 @@ async def test_no_answer_and_no_audit_holds_a_token(world: World) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"state": "zzz", "code": "abc"}, {"state": "", "code": "abc"}])
-async def test_an_unknown_state_is_400_and_asks_amazon_nothing(world: World, query: dict[str, str]) -> None:
+async def test_an_unknown_state_is_400_and_asks_amazon_nothing(
+    world: ApiWorld, query: dict[str, str]
+) -> None:
     """`invalid_state`."""
     await ready(world)
     answer = await world.back(**query)
@@ -82,7 +84,7 @@ async def test_an_unknown_state_is_400_and_asks_amazon_nothing(world: World, que
     assert world.sign_in.exchanged == []
 
 
-async def test_two_states_in_one_query_are_refused(world: World) -> None:
+async def test_two_states_in_one_query_are_refused(world: ApiWorld) -> None:
     """A parser before us might read the other one."""
     _, state = await ready(world)
     answer = await world.call("GET", f"/oauth/amazon/callback?state={state}&state=x&code=abc", key=None)
@@ -90,7 +92,7 @@ async def test_two_states_in_one_query_are_refused(world: World) -> None:
     assert world.sign_in.exchanged == []
 
 
-async def test_a_used_state_is_400_and_asks_amazon_nothing(world: World) -> None:
+async def test_a_used_state_is_400_and_asks_amazon_nothing(world: ApiWorld) -> None:
     """One state, one exchange."""
     _, state = await ready(world)
     assert (await world.back(json=True, state=state, code="abc")).status_code == 200
@@ -100,7 +102,7 @@ async def test_a_used_state_is_400_and_asks_amazon_nothing(world: World) -> None
     assert world.sign_in.exchanged == ["abc"]
 
 
-async def test_an_expired_state_is_400_and_asks_amazon_nothing(world: World) -> None:
+async def test_an_expired_state_is_400_and_asks_amazon_nothing(world: ApiWorld) -> None:
     """After ten minutes."""
     made, state = await ready(world)
     await world.sql("UPDATE oauth_states SET expires_at = expires_at - interval '11 minutes'")
@@ -110,7 +112,7 @@ async def test_an_expired_state_is_400_and_asks_amazon_nothing(world: World) -> 
     assert await unchanged(world, made)
 
 
-async def test_of_twenty_callbacks_at_once_one_exchanges_the_code(world: World) -> None:
+async def test_of_twenty_callbacks_at_once_one_exchanges_the_code(world: ApiWorld) -> None:
     """The state is spent before Amazon is asked."""
     _, state = await ready(world)
     answers = await asyncio.gather(*(world.back(json=True, state=state, code="abc") for _ in range(20)))
@@ -118,7 +120,7 @@ async def test_of_twenty_callbacks_at_once_one_exchanges_the_code(world: World) 
     assert world.sign_in.exchanged == ["abc"]
 
 
-async def test_denied_is_400_access_denied(world: World) -> None:
+async def test_denied_is_400_access_denied(world: ApiWorld) -> None:
     """The user clicked Deny; the state is spent all the same."""
     made, state = await ready(world)
     answer = await world.back(state=state, error="access_denied")
@@ -128,7 +130,7 @@ async def test_denied_is_400_access_denied(world: World) -> None:
 
 
 @pytest.mark.parametrize("accept", ["html", "json"])
-async def test_nothing_from_the_query_appears_in_an_error(world: World, accept: str) -> None:
+async def test_nothing_from_the_query_appears_in_an_error(world: ApiWorld, accept: str) -> None:
     """A script in `error` or in `state` is not repeated, escaped or not."""
     _, state = await ready(world)
     script = "<script>alert(1)</script>"
@@ -140,7 +142,7 @@ async def test_nothing_from_the_query_appears_in_an_error(world: World, accept: 
         assert answer.headers["content-security-policy"].startswith(f"default-src '{own}'")
 
 
-async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world: World) -> None:
+async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world: ApiWorld) -> None:
     """By Accept; a client that names neither gets JSON."""
     page = await world.back(html=True, state="zzz")
     assert page.headers["content-type"].startswith("text/html")
@@ -148,7 +150,7 @@ async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world
     assert set(plain.json()) == {"error", "detail", "fields"}
 
 
-async def test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes(world: World) -> None:
+async def test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes(world: ApiWorld) -> None:
     """Connected must mean a verified call: the tokens are not kept."""
     made, state = await ready(world)
     world.advertisers.visible.clear()
@@ -157,7 +159,7 @@ async def test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes(worl
     assert await unchanged(world, made)
 
 
-async def test_the_advertiser_must_be_visible_in_the_destinations_region(world: World) -> None:
+async def test_the_advertiser_must_be_visible_in_the_destinations_region(world: ApiWorld) -> None:
     """The same id in another region does not count."""
     made, state = await ready(world)
     world.advertisers.visible = {("EU", "580123456789")}
@@ -166,7 +168,7 @@ async def test_the_advertiser_must_be_visible_in_the_destinations_region(world: 
 
 
 @pytest.mark.parametrize("who", ["sign_in", "advertisers"])
-async def test_when_amazon_cannot_be_asked_nothing_changes(world: World, who: str) -> None:
+async def test_when_amazon_cannot_be_asked_nothing_changes(world: ApiWorld, who: str) -> None:
     """502 `amazon_unavailable`, to be tried again."""
     made, state = await ready(world)
     getattr(world, who).unavailable = True
@@ -175,7 +177,7 @@ async def test_when_amazon_cannot_be_asked_nothing_changes(world: World, who: st
     assert await unchanged(world, made)
 
 
-async def test_a_code_that_amazon_declines_is_400(world: World) -> None:
+async def test_a_code_that_amazon_declines_is_400(world: ApiWorld) -> None:
     """`sign_in_failed`; begin again."""
     made, state = await ready(world)
     answer = await world.back(state=state, code="another")
@@ -183,9 +185,9 @@ async def test_a_code_that_amazon_declines_is_400(world: World) -> None:
     assert await unchanged(world, made)
 
 
-async def test_a_sign_in_begun_with_a_key_that_was_revoked_is_refused(world: World) -> None:
+async def test_a_sign_in_begun_with_a_key_that_was_revoked_is_refused(world: ApiWorld) -> None:
     """The state is bound to the key that began it."""
-    made = await world.made()
+    made = await world.create_destination()
     key = await world.key("destinations:write")
     url = (await world.call("POST", f"/destinations/{made['id']}/connect", key=key)).json()["authorize_url"]
     await world.sql("UPDATE api_keys SET revoked_at = now()")
@@ -194,7 +196,7 @@ async def test_a_sign_in_begun_with_a_key_that_was_revoked_is_refused(world: Wor
     assert world.sign_in.exchanged == []
 
 
-async def test_a_sign_in_of_a_destination_deleted_meanwhile_is_refused(world: World) -> None:
+async def test_a_sign_in_of_a_destination_deleted_meanwhile_is_refused(world: ApiWorld) -> None:
     """409, and Amazon is not asked."""
     made, state = await ready(world)
     await world.call("DELETE", f"/destinations/{made['id']}")
@@ -203,7 +205,7 @@ async def test_a_sign_in_of_a_destination_deleted_meanwhile_is_refused(world: Wo
     assert world.sign_in.exchanged == []
 
 
-async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(world: World) -> None:
+async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(world: ApiWorld) -> None:
     """401 from the accounts: 400 with what to do, the destination stays a draft; preflight cannot tell."""
     made, state = await ready(world)
     world.advertisers.declines = True
@@ -211,13 +213,13 @@ async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(wor
     assert (answer.status_code, answer.json()["error"]) == (400, "sign_in_failed")
     assert await world.sql("SELECT * FROM sign_ins") == []
     world.advertisers.declines = False
-    await world.connected(made)
+    await world.connect(made)
     world.advertisers.declines = True
     preflight = (await world.call("GET", f"/destinations/{made['id']}/preflight?ask=true")).json()
     assert {one["name"]: one["status"] for one in preflight["checks"]}["account"] != "failed"
 
 
-async def test_tokens_are_stored_only_for_the_requested_sign_in(world: World) -> None:
+async def test_tokens_are_stored_only_for_the_requested_sign_in(world: ApiWorld) -> None:
     """The advertiser id changed while Amazon was asked: 409, nothing kept."""
     made, state = await ready(world)
     find = world.context.find_advertiser
@@ -235,22 +237,22 @@ async def test_tokens_are_stored_only_for_the_requested_sign_in(world: World) ->
 
 
 @pytest.mark.parametrize("reason", ["revoked", "unauthorized", "forbidden", "disconnected"])
-async def test_reconnecting_heals_needs_reconnect(world: World, reason: str) -> None:
+async def test_reconnecting_heals_needs_reconnect(world: ApiWorld, reason: str) -> None:
     """The reason is cleared, the generation grows, the workers are notified."""
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     before = (await world.sql("SELECT generation FROM sign_ins"))[0].generation
     await world.sql("UPDATE destinations SET sign_in = 'broken', sign_in_reason = :reason", reason=reason)
     now = (await world.call("GET", f"/destinations/{made['id']}")).json()
     assert (now["state"], now["reason"]) == ("needs_reconnect", reason)
-    now = await world.connected(made)
+    now = await world.connect(made)
     assert (now["state"], now["reason"]) == ("connected", None)
     assert (await world.sql("SELECT generation FROM sign_ins"))[0].generation > before
     assert world.delivery_control.calls[-1] == ("wake", 1)
 
 
 @pytest.mark.parametrize("target", ["https://evil.example", "/\\evil.example", "//evil.example"])
-async def test_no_parameter_moves_the_redirect(world: World, target: str) -> None:
+async def test_no_parameter_moves_the_redirect(world: ApiWorld, target: str) -> None:
     """There is no `next`; unknown parameters are not read, and there is no other way in."""
     made, state = await ready(world)
     answer = await world.back(html=True, state=state, code="abc", next=target, redirect_uri=target)

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 from app.admin.access import Scope
 from app.processes.application import create_application
 from tests.api.test_ways_in import EVENT_OF
-from tests.api.world import BOOTSTRAP, DESTINATION, FakeIntake, World, cache_queries, statements_of
+from tests.api.world import BOOTSTRAP, DESTINATION, ApiWorld, FakeIntake, cache_queries, statements_of
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
 
-async def organisation(world: World, id_: str = "acme", **changes: Any) -> str:
+async def organisation(world: ApiWorld, id_: str = "acme", **changes: Any) -> str:
     """Create an organisation and return a key of it with every scope that it can have."""
     made = await world.call("POST", "/organisations", {"id": id_, "name": "Acme", **changes})
     assert made.status_code == 201, made.text
@@ -27,7 +27,7 @@ async def organisation(world: World, id_: str = "acme", **changes: Any) -> str:
     return str(key.json()["key"])
 
 
-async def test_an_organisation_is_created_read_changed_and_listed(world: World) -> None:
+async def test_an_organisation_is_created_read_changed_and_listed(world: ApiWorld) -> None:
     """With its limits, its state and its version; a fresh database has `default`."""
     made = await world.call("POST", "/organisations", {"name": "Acme", "limits": {"destinations": 3}})
     assert made.status_code == 201
@@ -61,14 +61,14 @@ async def test_an_organisation_is_created_read_changed_and_listed(world: World) 
         ({"name": "A", "colour": "red"}, "colour"),
     ],
 )
-async def test_a_wrong_organisation_is_refused(world: World, body: Any, field: str) -> None:
+async def test_a_wrong_organisation_is_refused(world: ApiWorld, body: Any, field: str) -> None:
     """With the field, and nothing is created."""
     answer = await world.call("POST", "/organisations", body)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, field)
     assert len((await world.call("GET", "/organisations")).json()["items"]) == 1
 
 
-async def test_an_organisation_id_is_unique(world: World) -> None:
+async def test_an_organisation_id_is_unique(world: ApiWorld) -> None:
     """409, and the first stays as it is."""
     await organisation(world)
     answer = await world.call("POST", "/organisations", {"id": "acme", "name": "Other"})
@@ -76,7 +76,7 @@ async def test_an_organisation_id_is_unique(world: World) -> None:
     assert (await world.call("GET", "/organisations/acme")).json()["name"] == "Acme"
 
 
-async def test_only_the_bootstrap_key_makes_platform_keys(world: World) -> None:
+async def test_only_the_bootstrap_key_makes_platform_keys(world: ApiWorld) -> None:
     """A platform key acts in `default` unless the query says otherwise; no other key grants the scope."""
     await organisation(world)
     platform = await world.key(Scope.ORGANISATIONS_ADMIN, Scope.KEYS_ADMIN, Scope.DESTINATIONS_READ)
@@ -94,7 +94,7 @@ async def test_only_the_bootstrap_key_makes_platform_keys(world: World) -> None:
     assert nowhere.status_code == 404
 
 
-async def test_platform_keys_are_hidden_from_the_keys_of_default(world: World) -> None:
+async def test_platform_keys_are_hidden_from_the_keys_of_default(world: ApiWorld) -> None:
     """An admin of `default` neither lists, rotates nor revokes them: it would become the platform."""
     await world.key(Scope.ORGANISATIONS_ADMIN)
     (platform,) = (await world.call("GET", "/keys")).json()["items"]
@@ -106,7 +106,7 @@ async def test_platform_keys_are_hidden_from_the_keys_of_default(world: World) -
 
 
 @pytest.mark.parametrize("named", ["default", "unknown", "acme2"])
-async def test_for_a_key_of_an_organisation_there_is_no_other(world: World, named: str) -> None:
+async def test_for_a_key_of_an_organisation_there_is_no_other(world: ApiWorld, named: str) -> None:
     """404 for another and for one that does not exist alike; its own may be named."""
     key = await organisation(world)
     await organisation(world, "acme2")
@@ -117,7 +117,7 @@ async def test_for_a_key_of_an_organisation_there_is_no_other(world: World, name
     assert (twice.status_code, twice.json()["fields"][0]["problem"]) == (422, "duplicate")
 
 
-async def test_the_limit_on_destinations_holds(world: World) -> None:
+async def test_the_limit_on_destinations_holds(world: ApiWorld) -> None:
     """429 at the limit; an archived destination frees its place; other organisations are not concerned."""
     key = await organisation(world, limits={"destinations": 1})
     first = await world.call("POST", "/destinations", DESTINATION, key=key)
@@ -125,17 +125,17 @@ async def test_the_limit_on_destinations_holds(world: World) -> None:
     second = await world.call("POST", "/destinations", {**DESTINATION, "name": "B"}, key=key)
     assert (second.status_code, second.json()["error"]) == (429, "destination_limit")
     assert int(second.headers["retry-after"]) > 0
-    await world.made()
+    await world.create_destination()
     assert (await world.call("DELETE", f"/destinations/{first.json()['id']}", key=key)).status_code == 200
     assert (await world.call("POST", "/destinations", DESTINATION, key=key)).status_code == 201
 
 
-async def posting(world: World, intake: Any) -> httpx.AsyncClient:
+async def posting(world: ApiWorld, intake: Any) -> httpx.AsyncClient:
     world.app = create_application(replace(world.context, intake=intake, registry=CollectorRegistry()))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://x")
 
 
-async def test_the_limit_on_events_holds(world: World) -> None:
+async def test_the_limit_on_events_holds(world: ApiWorld) -> None:
     """429 with the time after which the next request is admitted; it is."""
     key = await organisation(world, limits={"events_per_second": 10})
     async with await posting(world, FakeIntake()) as client:
@@ -154,7 +154,7 @@ async def test_the_limit_on_events_holds(world: World) -> None:
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
 
 
-async def test_a_suspended_organisation_sends_no_new_events(world: World) -> None:
+async def test_a_suspended_organisation_sends_no_new_events(world: ApiWorld) -> None:
     """403 until it is resumed; its destinations wait, and return to the state before."""
     key = await organisation(world)
     made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
@@ -193,7 +193,7 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
     assert not [item for item in own_audit if "organisation" in item["action"]]
 
 
-async def test_a_suspension_changes_no_version_of_a_destination(world: World) -> None:
+async def test_a_suspension_changes_no_version_of_a_destination(world: ApiWorld) -> None:
     """The configuration is the same, so an editor's If-Match still holds; processes read it again."""
     key = await organisation(world)
     made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
@@ -208,7 +208,7 @@ async def test_a_suspension_changes_no_version_of_a_destination(world: World) ->
     assert changed.status_code == 200, changed.text
 
 
-async def test_every_key_reads_the_limits_of_its_own_organisation(world: World) -> None:
+async def test_every_key_reads_the_limits_of_its_own_organisation(world: ApiWorld) -> None:
     """And of no other; the id `self` can therefore not be taken."""
     key = await organisation(world, limits={"destinations": 7})
     made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
@@ -234,7 +234,7 @@ async def test_every_key_reads_the_limits_of_its_own_organisation(world: World) 
 
 @pytest.mark.parametrize("is_refreshed", [True, False])
 async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_seconds(
-    world: World, is_refreshed: bool
+    world: ApiWorld, is_refreshed: bool
 ) -> None:
     """Another process suspends it; this one reads it again in the background, or cannot."""
     key = await organisation(world)
@@ -250,7 +250,7 @@ async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_s
         assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
 
 
-async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: World) -> None:
+async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: ApiWorld) -> None:
     """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
     headers = {"Authorization": f"Bearer {await organisation(world)}"}
     async with await posting(world, FakeIntake()) as client:
@@ -264,11 +264,11 @@ async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world
             assert executed == []
 
 
-async def test_usage_is_given_for_each_day(world: World) -> None:
+async def test_usage_is_given_for_each_day(world: ApiWorld) -> None:
     """Idle days included; days that the pipeline has dropped keep their sums."""
     key = await organisation(world)
     made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
-    other = await world.made()
+    other = await world.create_destination()
     today = datetime.now(UTC).date()
     for destination, events in ((made, 7), (other, 100)):
         await world.sql(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_incident_routes import INCIDENT, opened
-from tests.api.world import DESTINATION, MAPPING, World
+from tests.api.world import DESTINATION, MAPPING, ApiWorld
 
 EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
 
@@ -32,10 +32,10 @@ EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
     ],
 )
 async def test_is_refused(
-    world: World, method: str, path: str, body: dict[str, Any], field: str, text: str
+    world: ApiWorld, method: str, path: str, body: dict[str, Any], field: str, text: str
 ) -> None:
     """With the field and the problem `personal`."""
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     saved = (await world.call("POST", f"/destinations/{made}/mappings", MAPPING)).json()["id"]
     await opened(world, made)
     answer = await world.call(method, path.format(dst=made, map=saved), _filled(body, text))

@@ -10,7 +10,7 @@ from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import Region, State
 from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
 from app.store.destinations.destinations import ConfiguredRate, Destination
-from tests.api.world import World
+from tests.api.world import ApiWorld
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -102,28 +102,28 @@ def test_a_line_says_how_it_stands_and_what_to_do(
     assert line.who
 
 
-async def lines(world: World, path: str, query: str = "") -> dict[str, str]:
+async def lines(world: ApiWorld, path: str, query: str = "") -> dict[str, str]:
     answer = (await world.call("GET", f"{path}/preflight{query}")).json()
     return {line["name"]: line["status"] for line in answer["checks"]}
 
 
-async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: World) -> None:
+async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: ApiWorld) -> None:
     """Another currency than the destination's is red from then on, until it is changed."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}"
     world.advertisers.currency = "CAD"
-    await world.connected(made)
+    await world.connect(made)
     found = await lines(world, path)
     assert (found["account"], found["region"], found["currency"]) == ("ok", "ok", "failed")
     await world.call("PATCH", path, {"currency": "CAD"})
     assert (await lines(world, path))["currency"] == "ok"
 
 
-async def test_amazon_is_asked_anew_when_that_is_wished(world: World) -> None:
+async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None:
     """An advertiser that is gone since shows, with the ids that are visible."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}"
-    await world.connected(made)
+    await world.connect(made)
     world.advertisers.visible = {("NA", "42")}
     assert (await lines(world, path))["account"] == "ok"
     answer = (await world.call("GET", f"{path}/preflight?ask=true")).json()
@@ -134,9 +134,9 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: World) -> None:
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
 
 
-async def test_a_confirmation_is_recorded_once_and_can_be_withdrawn(world: World) -> None:
+async def test_a_confirmation_is_recorded_once_and_can_be_withdrawn(world: ApiWorld) -> None:
     """With the person who confirmed it, and in the audit."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}"
     for _ in range(2):
         answer = await world.call("POST", f"{path}/preflight", {"check": "terms"})
@@ -150,9 +150,9 @@ async def test_a_confirmation_is_recorded_once_and_can_be_withdrawn(world: World
     assert wrong.status_code == 422
 
 
-async def test_an_unknown_application_is_distinguished_from_a_refused_code(world: World) -> None:
+async def test_an_unknown_application_is_distinguished_from_a_refused_code(world: ApiWorld) -> None:
     """502 for the operator; the destination stays a draft, and the user has nothing to mend."""
-    made = await world.made()
+    made = await world.create_destination()
     state = await world.state_of_sign_in(made["id"])
     world.sign_in.unknown = True
     answer = await world.back(state=state, code="code-1", json=True)
@@ -160,9 +160,9 @@ async def test_an_unknown_application_is_distinguished_from_a_refused_code(world
     assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "draft"
 
 
-async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world: World) -> None:
+async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world: ApiWorld) -> None:
     """And with the hint where to find the right id."""
-    made = await world.made()
+    made = await world.create_destination()
     state = await world.state_of_sign_in(made["id"])
     world.grant("code-1")
     world.advertisers.visible = {("NA", "42"), ("EU", "43")}

@@ -14,7 +14,7 @@ from app.console.access.people_sign_in import _PLACE, _Pending
 from app.oidc_client import Logout, OidcClient, OidcFailure
 from tests.api.test_matrix import routes_of
 from tests.api.test_queries import application_of
-from tests.api.world import STREAMS, World
+from tests.api.world import STREAMS, ApiWorld
 from tests.console.identity_provider import ISSUER, Provider
 
 VALUES = ("", "%C3%A9", "%ff", "%00", "%ED%A0%80", "a" * 400, "9" * 5_000, "%E2%80%AE", "[]", "'\"<")
@@ -40,7 +40,7 @@ class NoPeople:
         return None
 
 
-def addresses(world: World) -> Iterator[tuple[str, str, str]]:
+def addresses(world: ApiWorld) -> Iterator[tuple[str, str, str]]:
     """Yield (method, address, form) with each value in each parameter, the others as they should be."""
     for route in routes_of(application_of(world).routes):
         if scopes_of(route.endpoint) or route.path in STREAMS:
@@ -58,7 +58,7 @@ def addresses(world: World) -> Iterator[tuple[str, str, str]]:
                     yield method, f"{path}?{'&'.join(f'{key}={text}' for key, text in query.items())}", ""
 
 
-def started_sign_in(world: World) -> str:
+def started_sign_in(world: ApiWorld) -> str:
     """Configure the provider; return the cookie of a started sign-in."""
     context = replace(world.context, people=NoPeople())  # type: ignore[arg-type]
     application_of(world).state.context = context
@@ -67,7 +67,7 @@ def started_sign_in(world: World) -> str:
     return f"__Host-oidc={base64.urlsafe_b64encode(sealed).decode()}"
 
 
-async def test_no_value_of_a_public_parameter_is_an_internal_error(world: World) -> None:
+async def test_no_value_of_a_public_parameter_is_an_internal_error(world: ApiWorld) -> None:
     """The cookie of a started sign-in lets the callback compare its state."""
     cookie = started_sign_in(world)
     form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://testserver"}
@@ -81,7 +81,7 @@ async def test_no_value_of_a_public_parameter_is_an_internal_error(world: World)
 
 
 @pytest.mark.parametrize(("state", "status"), [(STATE, 403), ("%C3%A9", 400), ("%ff", 400)])
-async def test_the_callback_compares_any_state(world: World, state: str, status: int) -> None:
+async def test_the_callback_compares_any_state(world: ApiWorld, state: str, status: int) -> None:
     """The right state reaches the provider; another is refused, whatever its letters."""
     cookie = started_sign_in(world)
     answer = await world.client.get(

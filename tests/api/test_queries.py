@@ -22,17 +22,17 @@ from app.api.http.query_parameters import (
 )
 from app.console.access.secured_page import SecuredPage
 from tests.api.test_matrix import routes_of
-from tests.api.world import BOOTSTRAP, STREAMS, World
+from tests.api.world import BOOTSTRAP, STREAMS, ApiWorld
 
 # They take what another server wrote, or answer 404 to whatever address.
 IGNORING = {"/oauth/amazon/callback", "/console/oidc/callback", "/console/{anywhere:path}"}
 
 
-def application_of(world: World) -> Any:
+def application_of(world: ApiWorld) -> Any:
     return world.client._transport.app  # type: ignore[attr-defined]
 
 
-async def signed_in(world: World) -> None:
+async def signed_in(world: ApiWorld) -> None:
     """Give the client a console session beside the key that it sends."""
     origin = {"Origin": "http://testserver"}
     answer = await world.client.post("/console/sign-in", data={"key": BOOTSTRAP}, headers=origin)
@@ -42,7 +42,7 @@ async def signed_in(world: World) -> None:
         cookie.secure = False
 
 
-def routes(world: World) -> list[tuple[str, str, Any]]:
+def routes(world: ApiWorld) -> list[tuple[str, str, Any]]:
     """Return (method, address, route) of every route, with something in place of its path parameters.
 
     Without GET of streams, which have no end.
@@ -64,7 +64,7 @@ def refused(answer: httpx.Response, *fields: tuple[str, str]) -> bool:
     return body["error"] == "invalid" and found == list(fields)
 
 
-async def test_every_route_refuses_a_parameter_that_it_does_not_have(world: World) -> None:
+async def test_every_route_refuses_a_parameter_that_it_does_not_have(world: ApiWorld) -> None:
     """Also one that differs from its own in case only; the OAuth callback ignores it."""
     await signed_in(world)
     tried = 0
@@ -79,7 +79,7 @@ async def test_every_route_refuses_a_parameter_that_it_does_not_have(world: Worl
     assert tried > 80
 
 
-async def test_every_route_refuses_a_parameter_given_twice(world: World) -> None:
+async def test_every_route_refuses_a_parameter_given_twice(world: ApiWorld) -> None:
     """Whatever its values; where a list is declared, repeating is the way to write it."""
     await signed_in(world)
     tried = 0
@@ -99,7 +99,7 @@ async def test_every_route_refuses_a_parameter_given_twice(world: World) -> None
 
 
 @pytest.mark.reads_only
-def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> None:
+def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: ApiWorld) -> None:
     """Only the callback, and filters of the console with several choices."""
     lenient = {
         route.path
@@ -110,7 +110,7 @@ def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> 
     assert lenient == IGNORING
 
 
-async def test_the_callback_ignores_what_it_does_not_know(world: World) -> None:
+async def test_the_callback_ignores_what_it_does_not_know(world: ApiWorld) -> None:
     """Amazon may add to its redirect what it likes."""
     answer = await world.call("GET", "/oauth/amazon/callback?state=x&iss=y&scope=z", key=None)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_state")
@@ -129,7 +129,7 @@ MISSPELT = (
 
 
 @pytest.mark.reads_only
-async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: World) -> None:
+async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: ApiWorld) -> None:
     """Nothing is sent by accident: neither `Content-Type` nor the body matter any more."""
     for query in MISSPELT:
         answer = await world.call("POST", f"/events?{query}", b"not even JSON")
@@ -138,13 +138,13 @@ async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: Worl
 
 
 @pytest.mark.reads_only
-async def test_dry_run_twice_is_refused(world: World) -> None:
+async def test_dry_run_twice_is_refused(world: ApiWorld) -> None:
     """The last one would have won."""
     assert refused(await world.call("POST", "/events?dry_run=true&dry_run=false"), ("dry_run", "duplicate"))
 
 
 @pytest.mark.reads_only
-async def test_what_a_name_holds_is_not_repeated(world: World) -> None:
+async def test_what_a_name_holds_is_not_repeated(world: ApiWorld) -> None:
     """A name that does not look like one may be a person's."""
     answer = await world.call("GET", f"/keys?{quote('ada@example.com')}=1&{quote('+15551928493')}")
     assert refused(answer, ("?", "unknown_parameter"))
@@ -152,9 +152,9 @@ async def test_what_a_name_holds_is_not_repeated(world: World) -> None:
     assert "1555" not in answer.text
 
 
-async def test_a_since_that_is_no_time_is_named(world: World) -> None:
+async def test_a_since_that_is_no_time_is_named(world: ApiWorld) -> None:
     """With the same word as in bodies."""
-    made = await world.made()
+    made = await world.create_destination()
     for since in ("1795615270", "yesterday", "2026-11-24", "2026-11-24T10:00:00", ""):
         for list_of in ("events", "consent-records"):
             answer = await world.call("GET", f"/destinations/{made['id']}/{list_of}", params={"since": since})
@@ -162,7 +162,7 @@ async def test_a_since_that_is_no_time_is_named(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_every_list_takes_limit_and_cursor(world: World) -> None:
+async def test_every_list_takes_limit_and_cursor(world: ApiWorld) -> None:
     """As the interface says of all of them."""
     described = application_of(world).openapi()
     schemas = described["components"]["schemas"]
@@ -180,7 +180,7 @@ async def test_every_list_takes_limit_and_cursor(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_a_list_in_memory_is_paged_too(world: World) -> None:
+async def test_a_list_in_memory_is_paged_too(world: ApiWorld) -> None:
     """The destination types: one, and nothing behind it."""
     first = (await world.call("GET", "/catalog?limit=1")).json()
     assert (len(first["items"]), first["next_cursor"]) == (1, None)
@@ -188,7 +188,7 @@ async def test_a_list_in_memory_is_paged_too(world: World) -> None:
     assert refused(await world.call("GET", "/catalog?cursor=nonsense"), ("cursor", "invalid"))
 
 
-async def test_head_answers_what_get_answers_without_a_body(world: World) -> None:
+async def test_head_answers_what_get_answers_without_a_body(world: ApiWorld) -> None:
     """On every route that takes GET: API, console, documentation, health, metrics."""
     await signed_in(world)
     tried = 0
@@ -210,10 +210,10 @@ async def test_head_answers_what_get_answers_without_a_body(world: World) -> Non
     assert head.headers["content-type"].startswith("text/event-stream")
 
 
-async def test_head_of_a_page_that_is_there(world: World) -> None:
+async def test_head_of_a_page_that_is_there(world: ApiWorld) -> None:
     """With the length that GET would have."""
     await signed_in(world)
-    made = await world.made()
+    made = await world.create_destination()
     for path in (
         "/health/live",
         "/docs",
@@ -238,7 +238,7 @@ ALLOWED = {
 
 
 @pytest.mark.reads_only
-async def test_another_method_gets_405_with_the_allowed_ones(world: World) -> None:
+async def test_another_method_gets_405_with_the_allowed_ones(world: ApiWorld) -> None:
     """OPTIONS too; HEAD wherever GET is."""
     for path, allowed in ALLOWED.items():
         answer = await world.call("OPTIONS", path)
@@ -246,7 +246,7 @@ async def test_another_method_gets_405_with_the_allowed_ones(world: World) -> No
 
 
 @pytest.mark.reads_only
-async def test_a_method_without_get_takes_no_head(world: World) -> None:
+async def test_a_method_without_get_takes_no_head(world: ApiWorld) -> None:
     """405 as before, without a body."""
     answer = await world.call("HEAD", "/events")
     assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
@@ -270,7 +270,7 @@ def test_blank_fields_of_a_form_are_left_out() -> None:
 
 
 @pytest.mark.reads_only
-def test_every_route_is_one_that_checks_its_query(world: World) -> None:
+def test_every_route_is_one_that_checks_its_query(world: ApiWorld) -> None:
     """A route of another class would not."""
     assert all(
         isinstance(route, Route) and isinstance(route, SecuredRoute | SecuredPage)
@@ -279,7 +279,7 @@ def test_every_route_is_one_that_checks_its_query(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_the_list_of_accepted_parameters_is_complete(world: World) -> None:
+async def test_the_list_of_accepted_parameters_is_complete(world: ApiWorld) -> None:
     """Every route with a key accepts `organisation_id`; a public one does not."""
     answer = await world.call("GET", "/destinations?qq=x")
     assert "Accepted parameters: cursor, limit, organisation_id, q, state." in answer.json()["detail"]

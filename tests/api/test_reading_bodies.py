@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from app.api.health import Readiness
-from tests.api.world import World
+from tests.api.world import ApiWorld
 
 
-async def test_the_audit_shows_what_changed_newest_first(world: World) -> None:
+async def test_the_audit_shows_what_changed_newest_first(world: ApiWorld) -> None:
     """`before` and `after` hold the members that changed and no others."""
-    made = await world.made()
+    made = await world.create_destination()
     await world.call("PATCH", f"/destinations/{made['id']}", {"currency": "EUR"})
     items = (await world.call("GET", "/audit")).json()["items"]
     assert [item["action"] for item in items] == ["destination.changed", "destination.created"]
@@ -19,9 +19,9 @@ async def test_the_audit_shows_what_changed_newest_first(world: World) -> None:
     assert (items[0]["actor"], items[0]["destination_id"]) == ("bootstrap", made["id"])
 
 
-async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: World) -> None:
+async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: ApiWorld) -> None:
     """Each act once."""
-    first, second = await world.made(name="a"), await world.made(name="b")
+    first, second = await world.create_destination(name="a"), await world.create_destination(name="b")
     for _ in range(2):
         await world.call("POST", f"/destinations/{first['id']}/pause")
         await world.call("POST", f"/destinations/{first['id']}/resume")
@@ -41,14 +41,14 @@ async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: Worl
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize(("q", "found"), [("amazon", 1), ("AMAZON conversions", 1), ("facebook", 0), ("", 1)])
-async def test_the_catalogue_is_searched_by_words(world: World, q: str, found: int) -> None:
+async def test_the_catalogue_is_searched_by_words(world: ApiWorld, q: str, found: int) -> None:
     """In any case, every word somewhere in name or help."""
     answer = await world.call("GET", "/catalog", params={"q": q})
     assert len(answer.json()["items"]) == found
 
 
 @pytest.mark.reads_only
-async def test_the_catalogue_holds_what_a_form_needs(world: World) -> None:
+async def test_the_catalogue_holds_what_a_form_needs(world: ApiWorld) -> None:
     """Fields with help, event types, sources, currencies, countries, in Amazon's numbers."""
     (kind,) = (await world.call("GET", "/catalog")).json()["items"]
     assert kind["name"] == "Amazon Conversions API"
@@ -61,9 +61,9 @@ async def test_the_catalogue_holds_what_a_form_needs(world: World) -> None:
     assert {"US", "DE"} <= {country["value"] for country in kind["countries"]}
 
 
-async def test_preflight_lists_what_is_missing_and_who_can_help(world: World) -> None:
+async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld) -> None:
     """From a draft to an active destination."""
-    made = await world.made()
+    made = await world.create_destination()
     path = f"/destinations/{made['id']}/preflight"
     answer = (await world.call("GET", path)).json()
     assert answer["ready"] is False
@@ -83,8 +83,8 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: World) ->
     }
     assert all(line["detail"] and line["who"] for line in answer["checks"])
 
-    await world.connected(made)
-    await world.published(made["id"])
+    await world.connect(made)
+    await world.publish_mapping(made["id"])
     apart = await world.sql("SELECT clock_timestamp() AS at")
     world.now = apart[0].at
     answer = (await world.call("GET", path)).json()
@@ -92,14 +92,14 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: World) ->
 
 
 @pytest.mark.reads_only
-async def test_live_says_nothing_of_the_database(world: World) -> None:
+async def test_live_says_nothing_of_the_database(world: ApiWorld) -> None:
     """200 as long as the process answers."""
     await world.engine.dispose()
     answer = await world.call("GET", "/health/live", key=None)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-async def test_ready_commits_a_row_at_most_once_a_second(world: World) -> None:
+async def test_ready_commits_a_row_at_most_once_a_second(world: ApiWorld) -> None:
     """However many ask."""
 
     async def written() -> object:
@@ -116,7 +116,7 @@ async def test_ready_commits_a_row_at_most_once_a_second(world: World) -> None:
     assert await written() != first
 
 
-async def settings_off(world: World) -> set[str]:
+async def settings_off(world: ApiWorld) -> set[str]:
     """Return the reasons that the cluster of this run gives: a throw-away one syncs nothing."""
     names = ("fsync", "synchronous_commit", "full_page_writes")
     return {
@@ -126,7 +126,7 @@ async def settings_off(world: World) -> set[str]:
     }
 
 
-async def test_ready_is_red_with_reasons(world: World) -> None:
+async def test_ready_is_red_with_reasons(world: ApiWorld) -> None:
     """What durability rests on, each under its word, in the error's shape."""
     expected = await settings_off(world)
     answer = await world.call("GET", "/health/ready", key=None)
@@ -136,7 +136,7 @@ async def test_ready_is_red_with_reasons(world: World) -> None:
         assert set(answer.json()) >= {"error", "detail", "fields"}
 
 
-async def test_ready_is_red_when_partitions_run_out(world: World) -> None:
+async def test_ready_is_red_when_partitions_run_out(world: ApiWorld) -> None:
     """Under two days ahead."""
     days = await world.sql(
         "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'attempts'::regclass"
@@ -148,14 +148,14 @@ async def test_ready_is_red_when_partitions_run_out(world: World) -> None:
     assert "partitions_short" in answer.json()["reasons"]
 
 
-async def test_ready_is_red_when_the_database_refuses_the_row(world: World) -> None:
+async def test_ready_is_red_when_the_database_refuses_the_row(world: ApiWorld) -> None:
     """A database that cannot be written to is not ready, whatever else it says."""
     await world.sql("DROP TABLE readiness")
     answer = await world.call("GET", "/health/ready", key=None)
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["database_refused"])
 
 
-async def test_ready_is_red_when_the_database_is_away(world: World) -> None:
+async def test_ready_is_red_when_the_database_is_away(world: ApiWorld) -> None:
     """And says so in bounded time."""
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -163,9 +163,9 @@ async def test_ready_is_red_when_the_database_is_away(world: World) -> None:
     assert await Readiness(nowhere, lambda: 0.0).reasons() == ("database_unavailable",)
 
 
-async def test_metrics_count_by_route_template(world: World) -> None:
+async def test_metrics_count_by_route_template(world: ApiWorld) -> None:
     """No id and no key is a label."""
-    made = await world.made()
+    made = await world.create_destination()
     await world.call("GET", f"/destinations/{made['id']}")
     await world.call("GET", "/ada@example.com")
     await world.call("GET", "/ada2@example.com")
@@ -178,7 +178,7 @@ async def test_metrics_count_by_route_template(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_the_description_covers_every_route_with_scope_and_errors(world: World) -> None:
+async def test_the_description_covers_every_route_with_scope_and_errors(world: ApiWorld) -> None:
     """Security where a key is needed, the one error shape, no trace of the framework's own."""
     described = (await world.call("GET", "/openapi.json", key=None)).json()
     assert described["openapi"].startswith("3.1")
@@ -203,7 +203,7 @@ async def test_the_description_covers_every_route_with_scope_and_errors(world: W
 
 
 @pytest.mark.reads_only
-async def test_the_docs_need_no_outside_asset(world: World) -> None:
+async def test_the_docs_need_no_outside_asset(world: ApiWorld) -> None:
     """Every address in the page is our own, and its policy allows nothing else, no inline script or style."""
     page = await world.call("GET", "/docs", key=None)
     assert page.status_code == 200

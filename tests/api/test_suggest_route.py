@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_catalog_and_backtests import ready
-from tests.api.world import World
+from tests.api.world import ApiWorld
 
 NAME, EMAIL = "Adelheid", "adelheid@example.com"
 
@@ -27,9 +27,9 @@ def order(number: int) -> dict[str, Any]:
     }
 
 
-async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: World) -> None:
+async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: ApiWorld) -> None:
     """It converts an event, too."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     body = {"events": [order(n) for n in range(12)], "zone": "Europe/Berlin"}
     answer = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body)
     assert answer.status_code == 200, answer.text
@@ -51,10 +51,10 @@ async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: World)
 
 
 async def test_nothing_of_the_events_is_stored_or_logged(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No action is recorded, no row is written, and the answer holds no value of a person."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     before = await world.actions()
     with caplog.at_level(logging.DEBUG):
         answer = await world.call(
@@ -68,9 +68,9 @@ async def test_nothing_of_the_events_is_stored_or_logged(
     assert samples[0][0] == 0
 
 
-async def test_without_a_zone_the_time_is_left_out(world: World) -> None:
+async def test_without_a_zone_the_time_is_left_out(world: ApiWorld) -> None:
     """The mapping can be saved, but not published."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     url = f"/destinations/{destination}/mappings"
     found = (await world.call("POST", f"{url}/suggest", {"events": [order(1)]})).json()
     assert {"field": "event_timestamp", "reason": "zone_needed"} in found["undecided"]
@@ -78,20 +78,20 @@ async def test_without_a_zone_the_time_is_left_out(world: World) -> None:
     assert [problem["field"] for problem in made.json()["problems"]] == ["fields.event_timestamp"]
 
 
-async def test_samples_are_used_without_events(world: World) -> None:
+async def test_samples_are_used_without_events(world: ApiWorld) -> None:
     """Without samples either, the answer is empty."""
     destination, _ = await ready(world)
     found = (await world.call("POST", f"{destination}/mappings/suggest")).json()
     assert {"event_timestamp", "email", "phone"} <= found["mapping"]["fields"].keys()
     assert next(row["share"] for row in found["rows"] if row["field"] == "phone") == 0.6
-    empty = (await world.made())["id"]
+    empty = (await world.create_destination())["id"]
     answer = await world.call("POST", f"/destinations/{empty}/mappings/suggest", {"zone": "Europe/Paris"})
     assert (answer.status_code, answer.json()) == (200, {"mapping": {}, "rows": [], "undecided": []})
 
 
-async def test_a_batch_is_read_as_events_are(world: World) -> None:
+async def test_a_batch_is_read_as_events_are(world: ApiWorld) -> None:
     """A GA4 body with `events` is a batch: its members are the events."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     batch = {"client_id": "1", "events": [order(1), order(2), "no event"]}
     one, other = [
         (await world.call("POST", f"/destinations/{destination}/mappings/suggest", {"events": events})).json()
@@ -111,18 +111,18 @@ async def test_a_batch_is_read_as_events_are(world: World) -> None:
     ],
 )
 async def test_a_wrong_body_is_refused_with_its_place(
-    world: World, body: dict[str, Any], problem: dict[str, str]
+    world: ApiWorld, body: dict[str, Any], problem: dict[str, str]
 ) -> None:
     """422 with the member that is wrong."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     answer = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body)
     assert answer.status_code == 422
     assert answer.json()["fields"] == [problem]
 
 
-async def test_two_hundred_large_events_fit_into_a_body(world: World) -> None:
+async def test_two_hundred_large_events_fit_into_a_body(world: ApiWorld) -> None:
     """As many bytes as `POST /events` takes."""
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     events = [order(n % 60) | {"note": "x" * 10_000} for n in range(200)]
     assert len(json.dumps(events)) > 2_000_000
     answer = await world.call("POST", f"/destinations/{destination}/mappings/suggest", {"events": events})

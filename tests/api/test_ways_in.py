@@ -18,14 +18,14 @@ from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
-from tests.api.world import BOOTSTRAP, FakeIntake, World
+from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
 
 # With and without a query, which here says what holds anyway.
 PLAIN, ASKING = "/events", "/events?dry_run=false"
 JSON = {"Content-Type": "application/json"}
 
 
-def application(world: World, registry: CollectorRegistry | None = None) -> Any:
+def application(world: ApiWorld, registry: CollectorRegistry | None = None) -> Any:
     return create_application(
         replace(world.context, intake=FakeIntake(), registry=registry or CollectorRegistry())
     )
@@ -55,7 +55,7 @@ async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
 
 
 async def every_way(
-    world: World, content: bytes, headers: dict[str, str], registry: CollectorRegistry | None = None
+    world: ApiWorld, content: bytes, headers: dict[str, str], registry: CollectorRegistry | None = None
 ) -> list[httpx.Response]:
     """Send the same request each way."""
     app = application(world, registry)
@@ -88,7 +88,7 @@ async def every_way(
     ],
 )
 async def test_all_ways_answer_alike(
-    world: World, content: bytes, headers: dict[str, str], status: int
+    world: ApiWorld, content: bytes, headers: dict[str, str], status: int
 ) -> None:
     """Status, body and headers; only the request's own id differs, and the server's date."""
     answers = await every_way(world, content, {"X-Api-Key": BOOTSTRAP, **headers})
@@ -100,7 +100,7 @@ async def test_all_ways_answer_alike(
         assert dict(answer.headers) == dict(answers[0].headers)
 
 
-async def test_all_ways_want_the_same_scope(world: World) -> None:
+async def test_all_ways_want_the_same_scope(world: ApiWorld) -> None:
     """A key that may only read sends no events."""
     key = await world.key("events:read")
     answers = await every_way(world, b"{}", {**JSON, "X-Api-Key": key})
@@ -109,7 +109,7 @@ async def test_all_ways_want_the_same_scope(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_all_ways_are_counted_under_one_route(world: World) -> None:
+async def test_all_ways_are_counted_under_one_route(world: ApiWorld) -> None:
     """The metrics do not tell them apart."""
     registry = CollectorRegistry()
     await every_way(world, b'{"destination_id": "d"}', {**JSON, "X-Api-Key": BOOTSTRAP}, registry)
@@ -152,7 +152,7 @@ CLOSE = "Connection: close"
 
 
 @pytest.mark.reads_only
-async def test_posts_that_come_together_are_answered_in_their_order(world: World) -> None:
+async def test_posts_that_come_together_are_answered_in_their_order(world: ApiWorld) -> None:
     """Whichever way each of them takes: pipelined ones wait for the one before."""
     async with served(application(world)) as port:
         bodies = [EVENT % number for number in range(4)]
@@ -164,7 +164,7 @@ async def test_posts_that_come_together_are_answered_in_their_order(world: World
 
 
 @pytest.mark.reads_only
-async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
+async def test_a_connection_that_is_to_be_closed_is(world: ApiWorld) -> None:
     """Asked by header, or by the version of HTTP; and the answer says so."""
     async with served(application(world)) as port:
         for one in (post(EVENT % 1, CLOSE), post(EVENT % 1, version="1.0")):
@@ -174,7 +174,7 @@ async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
+async def test_a_body_may_come_in_pieces_and_unannounced(world: ApiWorld) -> None:
     """In chunks of HTTP, byte by byte, or after 100 Continue."""
     chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\nConnection: close")
     body = EVENT % 7
@@ -190,7 +190,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
+async def test_a_defect_is_answered_and_the_connection_goes_on(world: ApiWorld) -> None:
     """500 in the one shape, with nothing of the event in it."""
     app = create_application(replace(world.context, intake=BrokenIntake(), registry=CollectorRegistry()))
     async with served(app) as port:
@@ -201,7 +201,7 @@ async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> 
 
 
 @pytest.mark.reads_only
-async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
+async def test_a_caller_that_hangs_up_harms_nobody(world: ApiWorld) -> None:
     """Neither in the middle of its body nor before its answer."""
     app = application(world)
     async with served(app) as port:
@@ -219,7 +219,7 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize("length", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
-async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str) -> None:
+async def test_a_length_is_charged_however_it_is_spelt(world: ApiWorld, length: str) -> None:
     """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""
     app = application(world)
     head = post(b"").replace(b"Content-Length: 0", b"Content-Length: " + (length % 1000).encode())
@@ -244,7 +244,7 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str
 
 
 @pytest.mark.reads_only
-async def test_browsers_get_hsts_where_tls_is_required(world: World) -> None:
+async def test_browsers_get_hsts_where_tls_is_required(world: ApiWorld) -> None:
     """On every answer: a post's, a page's, the server's own."""
     async with served(application(world), *HSTS_HEADERS) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -271,7 +271,7 @@ async def test_browsers_get_hsts_where_tls_is_required(world: World) -> None:
     ],
 )
 async def test_a_query_that_cannot_be_read_is_refused(
-    world: World, query: str, problems: set[tuple[str, str]]
+    world: ApiWorld, query: str, problems: set[tuple[str, str]]
 ) -> None:
     """422 with each parameter, and nothing is taken."""
     answer = await world.call("POST", f"/events?{query}", [EVENT_OF])
@@ -281,7 +281,7 @@ async def test_a_query_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.reads_only
-async def test_a_query_sets_what_events_leave_out(world: World) -> None:
+async def test_a_query_sets_what_events_leave_out(world: ApiWorld) -> None:
     """Destination and mapping, priority and dry run reach the events as before."""
     received: list[Any] = []
 
@@ -310,7 +310,7 @@ class OutOfMemory(FakeIntake):
 
 
 @pytest.mark.reads_only
-async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
+async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: ApiWorld) -> None:
     """503 with a time to return: a journey takes 500 for a defect of its event."""
     app = create_application(replace(world.context, intake=OutOfMemory(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)

@@ -26,7 +26,7 @@ from app.store.incidents import notifications
 from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine
 from app.store.rejection_records import NewRejection
 from tests.api.test_matrix import BODIES
-from tests.api.world import DESTINATION, MAPPING, PUBLIC, World, make_world
+from tests.api.world import DESTINATION, MAPPING, PUBLIC, ApiWorld, make_world
 
 EVERY_SCOPE = [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]
 TODAY = datetime.now(UTC).date()
@@ -63,7 +63,7 @@ QUERIES = {
 class Two:
     """Two organisations on one advertiser: what `alpha` has, and the keys of both."""
 
-    world: World
+    world: ApiWorld
     ids: dict[str, str]
     keys: dict[str, str]
     cookies: dict[str, str]
@@ -176,7 +176,7 @@ async def _restricted_role(database_url: str) -> str:
     return role
 
 
-async def _made(world: World) -> Two:
+async def _made(world: ApiWorld) -> Two:
     keys: dict[str, str] = {"platform": await world.key(Scope.ORGANISATIONS_ADMIN, *EVERY_SCOPE)}
     ids: dict[str, str] = {**UNKNOWN_IDS, "id": "alpha", "event_id": "ord-alpha-1"}
     for name in ("alpha", "beta"):

@@ -132,7 +132,7 @@ class FakeIntake:
 
 
 @dataclass
-class World:
+class ApiWorld:
     """One application with its fakes. `call` goes through all of it, as the bootstrap key by default."""
 
     engine: AsyncEngine
@@ -163,21 +163,21 @@ class World:
             settings["content"] = body if isinstance(body, bytes) else json.dumps(body)
         return await self.client.request(method, path, headers=given, **settings)
 
-    async def made(self, **changes: Any) -> dict[str, Any]:
+    async def create_destination(self, **changes: Any) -> dict[str, Any]:
         """Make a destination and return it."""
         answer = await self.call("POST", "/destinations", {**DESTINATION, **changes})
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def mapped(self, destination: str, **changes: Any) -> dict[str, Any]:
+    async def create_mapping(self, destination: str, **changes: Any) -> dict[str, Any]:
         """Make a mapping of a destination and return it."""
         answer = await self.call("POST", f"/destinations/{destination}/mappings", {**MAPPING, **changes})
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def published(self, destination: str, **changes: Any) -> dict[str, Any]:
+    async def publish_mapping(self, destination: str, **changes: Any) -> dict[str, Any]:
         """Make and publish a mapping of a destination and return it."""
-        mapping = await self.mapped(destination, **changes)
+        mapping = await self.create_mapping(destination, **changes)
         answer = await self.call("POST", f"/destinations/{destination}/mappings/{mapping['id']}/publish")
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -188,7 +188,7 @@ class World:
         assert answer.status_code == 200, answer.text
         return parse_qs(urlsplit(answer.json()["authorize_url"]).query)["state"][0]
 
-    async def connected(self, destination: dict[str, Any]) -> dict[str, Any]:
+    async def connect(self, destination: dict[str, Any]) -> dict[str, Any]:
         """Take a destination through the sign-in and return it."""
         state = await self.state_of_sign_in(destination["id"])
         self.grant("code-1")
@@ -232,7 +232,7 @@ class World:
         return [row.action for row in await self.sql("SELECT action FROM audit ORDER BY id")]
 
 
-def statements_of(world: World) -> list[str]:
+def statements_of(world: ApiWorld) -> list[str]:
     """Return a list that gets every statement of the application."""
     executed: list[str] = []
     engine = world.context.engine.sync_engine
@@ -265,7 +265,7 @@ EVENT = {
 }
 
 
-def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> World:
+def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> ApiWorld:
     """Return a world on an engine; the application uses `limited` where it is given."""
     sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeDeliveryControl()
     context = AppContext(
@@ -288,5 +288,5 @@ def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> World
     client = httpx.AsyncClient(
         transport=transport, base_url="http://testserver", event_hooks={"response": [check_responses(app)]}
     )
-    world = World(engine, sign_in, advertisers, delivery_control, context, client, app)
+    world = ApiWorld(engine, sign_in, advertisers, delivery_control, context, client, app)
     return world

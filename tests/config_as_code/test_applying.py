@@ -11,13 +11,13 @@ from app.config_as_code.plan import PlannedAction
 from app.config_as_code.read import InvalidFile
 from app.config_as_code.show import lines
 from tests.api.test_catalog_and_backtests import WITH, WITHOUT, saw
-from tests.api.world import MAPPING, World
+from tests.api.world import MAPPING, ApiWorld
 from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
 
 EU = {"name": "Acme EU", "advertiser_id": "580123456789", "region": "EU", "currency": "EUR"}
 
 
-async def test_applying_makes_publishes_and_pins_as_the_api_does(world: World) -> None:
+async def test_applying_makes_publishes_and_pins_as_the_api_does(world: ApiWorld) -> None:
     """Read back over HTTP: a published mapping, a pinned name, the same acts in the audit."""
     done = await apply(world.engine, file(acme(rate_limit={"requests_per_second": 2.5, "burst": 3})))
     (one,) = done.destinations
@@ -50,7 +50,7 @@ RICH = {
 }
 
 
-async def test_every_kind_of_source_is_applied_and_exported_as_it_was_written(world: World) -> None:
+async def test_every_kind_of_source_is_applied_and_exported_as_it_was_written(world: ApiWorld) -> None:
     """Lists, sums, templates and formats; an export of it applies without a change."""
     await apply(world.engine, file(acme(RICH)))
     (destination,) = (await world.call("GET", "/destinations")).json()["items"]
@@ -61,7 +61,7 @@ async def test_every_kind_of_source_is_applied_and_exported_as_it_was_written(wo
     assert again.plan.actions == []
 
 
-async def test_a_problem_within_a_source_has_its_line(world: World) -> None:
+async def test_a_problem_within_a_source_has_its_line(world: ApiWorld) -> None:
     """As in the API: two formats that can read the same text, and a template without a placeholder."""
     formats = ["DD/MM/YYYY HH:mm", "MM/DD/YYYY HH:mm"]
     time = {"path": "at", "pipe": [["time", {"formats": formats, "zone": "UTC"}]]}
@@ -72,7 +72,7 @@ async def test_a_problem_within_a_source_has_its_line(world: World) -> None:
     assert "fields.email.template" in problems
 
 
-async def test_applying_twice_changes_nothing(world: World) -> None:
+async def test_applying_twice_changes_nothing(world: ApiWorld) -> None:
     """No version, no edit, no audit row."""
     text = file(acme(), acme(**EU))
     await apply(world.engine, text)
@@ -82,7 +82,7 @@ async def test_applying_twice_changes_nothing(world: World) -> None:
     assert (await exported(world.engine), await world.actions()) == before
 
 
-async def test_another_spelling_of_an_event_name_is_no_drift(world: World) -> None:
+async def test_another_spelling_of_an_event_name_is_no_drift(world: ApiWorld) -> None:
     """Blanks around it and a decomposed accent are stored in one form, by files as by the API."""
     text = file(acme({**MAPPING, "event_name": " Cafe\u0301 "}))
     await apply(world.engine, text)
@@ -93,7 +93,7 @@ async def test_another_spelling_of_an_event_name_is_no_drift(world: World) -> No
     assert (name, pinned) == ("Caf\u00e9", "Caf\u00e9")
 
 
-async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World) -> None:
+async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: ApiWorld) -> None:
     """The same acts, the same members; nothing is left of it."""
     await apply(world.engine, file(acme()))
     before = await exported(world.engine), await world.actions()
@@ -113,7 +113,7 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World)
     assert (await apply(world.engine, text)).plan.actions == planned.plan.actions
 
 
-async def test_one_refusal_rolls_back_the_file(world: World) -> None:
+async def test_one_refusal_rolls_back_the_file(world: ApiWorld) -> None:
     """The second destination breaks the name rule: the first is not made either, and both problems show."""
     other = {**MAPPING, "name": "Other", "event_name": "added to cart"}
     unready = {"name": "No consent", "fields": {"email": "user.email"}}
@@ -129,7 +129,7 @@ async def test_one_refusal_rolls_back_the_file(world: World) -> None:
 
 
 async def test_an_export_applied_to_an_empty_instance_exports_the_same(
-    world: World, empty_instance: AsyncEngine
+    world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:
     """Ids, numbers, drafts, words that YAML would bend: all of it comes back to the byte."""
     odd = {
@@ -149,12 +149,12 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
 
 
 async def test_things_of_one_name_are_distinguished_by_their_ids(
-    world: World, empty_instance: AsyncEngine
+    world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:
     """Made over HTTP, two destinations and two mappings may share a name: their export can be applied."""
-    one, other = await world.made(name="Twin"), await world.made(name="Twin")
+    one, other = await world.create_destination(name="Twin"), await world.create_destination(name="Twin")
     for _ in range(2):
-        await world.mapped(one["id"], name="Cart")
+        await world.create_mapping(one["id"], name="Cart")
     text = await exported(world.engine)
     assert (await plan(world.engine, text)).plan.actions == []
     await apply(empty_instance, text)
@@ -167,7 +167,7 @@ async def test_things_of_one_name_are_distinguished_by_their_ids(
 
 
 async def test_a_file_sets_whether_the_journey_engine_gets_callbacks(
-    world: World, empty_instance: AsyncEngine
+    world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:
     """On and off by the act of the API; left out it stays, and an export restores it elsewhere."""
     done = await apply(world.engine, file(acme(status_callback=True)))
@@ -196,7 +196,7 @@ async def test_a_file_sets_whether_the_journey_engine_gets_callbacks(
 
 
 async def test_an_export_without_ids_makes_the_same_under_other_ids(
-    world: World, empty_instance: AsyncEngine
+    world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:
     """From staging to production."""
     await apply(world.engine, file(acme(), acme(**EU)))
@@ -207,23 +207,23 @@ async def test_an_export_without_ids_makes_the_same_under_other_ids(
     assert await exported(empty_instance) != await exported(world.engine)
 
 
-async def test_an_export_holds_no_secret(world: World) -> None:
+async def test_an_export_holds_no_secret(world: ApiWorld) -> None:
     """A connected destination's tokens and the key that made it stay where they are."""
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     text = await exported(world.engine)
     for secret in ("Atza", "Atzr", "bootstrap"):
         assert secret not in text
 
 
-async def test_what_the_file_does_not_name_is_left_alone(world: World) -> None:
+async def test_what_the_file_does_not_name_is_left_alone(world: ApiWorld) -> None:
     """A destination and a mapping made by hand stay; with --prune the mapping goes, never the destination."""
     await apply(world.engine, file(acme()))
-    by_hand = await world.made(name="By hand")
+    by_hand = await world.create_destination(name="By hand")
     (one,) = (await plan(world.engine, file(acme()))).plan.unmanaged
     assert one.id == by_hand["id"]
     acme_id = (await plan(world.engine, file(acme()))).destinations[0].id
-    extra = await world.published(acme_id, name="Extra")
+    extra = await world.publish_mapping(acme_id, name="Extra")
     assert (await plan(world.engine, file(acme()))).plan.actions == []
     await apply(world.engine, file(acme()), prune=True)
     path = f"/destinations/{acme_id}/mappings/{extra['id']}"
@@ -231,7 +231,7 @@ async def test_what_the_file_does_not_name_is_left_alone(world: World) -> None:
     assert (await world.call("GET", f"/destinations/{by_hand['id']}")).json()["state"] == "draft"
 
 
-async def test_somebodys_unpublished_edit_is_no_drift(world: World) -> None:
+async def test_somebodys_unpublished_edit_is_no_drift(world: ApiWorld) -> None:
     """The file speaks of what is published; the draft stays as they left it."""
     done = await apply(world.engine, file(acme()))
     destination = done.destinations[0].id
@@ -242,7 +242,7 @@ async def test_somebodys_unpublished_edit_is_no_drift(world: World) -> None:
     assert (await world.call("GET", path)).json()["unpublished_changes"] is True
 
 
-async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
+async def test_a_rename_in_the_file_needs_an_id(world: ApiWorld) -> None:
     """Without an id, another name is another destination; with the id, the destination is renamed."""
     done = await apply(world.engine, file(acme()))
     id_ = done.destinations[0].id
@@ -251,24 +251,24 @@ async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
     assert [one.id for one in renamed.destinations] == [id_]
 
 
-async def test_a_fixed_advertiser_is_refused_as_over_http(world: World) -> None:
+async def test_a_fixed_advertiser_is_refused_as_over_http(world: ApiWorld) -> None:
     """What was connected for one account must not move to another."""
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     found = await refused(world.engine, file(acme(id=made["id"], advertiser_id="42")))
     assert found.problems[0].sentence.startswith("destination_fixed")
 
 
-async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> None:
+async def test_a_deleted_destinations_id_is_not_brought_back(world: ApiWorld) -> None:
     """Nor is a mapping taken from another destination."""
-    gone, other = await world.made(name="Gone"), await world.made(name="Other")
-    taken = await world.mapped(other["id"])
+    gone, other = await world.create_destination(name="Gone"), await world.create_destination(name="Other")
+    taken = await world.create_mapping(other["id"])
     await world.call("DELETE", f"/destinations/{gone['id']}")
     found = await refused(world.engine, file(acme(id=gone["id"]), acme({**MAPPING, "id": taken["id"]}, **EU)))
     assert [one.path for one in found.problems] == ["destinations[0].id", "destinations[1].mappings[0].id"]
 
 
-async def test_two_applies_at_once_take_turns(world: World) -> None:
+async def test_two_applies_at_once_take_turns(world: ApiWorld) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
     done = await asyncio.gather(
@@ -279,7 +279,7 @@ async def test_two_applies_at_once_take_turns(world: World) -> None:
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
 
 
-async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world: World) -> None:
+async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world: ApiWorld) -> None:
     """A broken phone path: 6 of the last 10 lose PHONE. Both plan and apply refuse it under --max-loss 1%."""
     phone = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
     broken = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.fone"}}

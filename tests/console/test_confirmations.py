@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.console.confirmations import LINKS, SENTENCES
 from app.domain.notifications.channels import read_webhooks
 from app.processes.application import create_application
-from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
+from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.test_sessions import COOKIE, PAGE, WRITES, csrf, sign_in
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
@@ -37,7 +37,7 @@ NO_ACTION = {
 class Case:
     """An instance with one of everything, and a signed-in browser."""
 
-    world: World
+    world: ApiWorld
     ids: dict[str, str]
     token: str = ""
     more: dict[str, Any] = field(default_factory=dict)
@@ -71,9 +71,9 @@ async def case(engine: AsyncEngine, database_url: str) -> AsyncIterator[Case]:
         world.client = httpx.AsyncClient(
             transport=transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
         )
-        made = await world.made()
-        await world.connected(made)
-        mapping = await world.published(made["id"])
+        made = await world.create_destination()
+        await world.connect(made)
+        mapping = await world.publish_mapping(made["id"])
         await world.sql(
             "INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at, "
             "last_seen_at, summary) VALUES ('default', :id, :destination, 'backlog', 'warning', 'open', "

@@ -7,13 +7,13 @@ import pytest
 from starlette.responses import Response
 
 from app.console import confirmations
-from tests.api.world import World
+from tests.api.world import ApiWorld
 from tests.console.test_sessions import csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
 
 
-async def test_each_action_says_what_it_did_once(world: World) -> None:
+async def test_each_action_says_what_it_did_once(world: ApiWorld) -> None:
     """On the next page, and not on the one after it."""
     await sign_in(world)
     form = {
@@ -35,7 +35,7 @@ async def test_each_action_says_what_it_did_once(world: World) -> None:
     assert "Destination deleted." in (await world.client.get(gone.headers["location"])).text
 
 
-async def test_a_forged_word_shows_nothing(world: World) -> None:
+async def test_a_forged_word_shows_nothing(world: ApiWorld) -> None:
     """The sentences are fixed."""
     await sign_in(world)
     world.client.cookies.set("console_done", "<b>Send your key to Mallory</b>", path="/console")
@@ -45,7 +45,7 @@ async def test_a_forged_word_shows_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("word", ["published", "published.x", "published.1234567890", "replayed.-1"])
-async def test_a_sentence_without_its_number_is_left_out(world: World, word: str) -> None:
+async def test_a_sentence_without_its_number_is_left_out(world: ApiWorld, word: str) -> None:
     """The number is digits only."""
     await sign_in(world)
     world.client.cookies.set("console_done", word, path="/console")
@@ -54,7 +54,7 @@ async def test_a_sentence_without_its_number_is_left_out(world: World, word: str
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize(("url", "secure"), [("https://x.example", True), ("http://localhost", False)])
-def test_the_word_is_as_secure_as_the_session(world: World, url: str, secure: bool) -> None:
+def test_the_word_is_as_secure_as_the_session(world: ApiWorld, url: str, secure: bool) -> None:
     """Over TLS the cookie is never sent in clear text, nor is its removal."""
     context = replace(world.context, public_url=url)
     removal = Response()
@@ -63,10 +63,10 @@ def test_the_word_is_as_secure_as_the_session(world: World, url: str, secure: bo
         assert ("; Secure" in response.headers["set-cookie"]) is secure
 
 
-async def test_a_mapping_says_what_was_done_with_it(world: World) -> None:
+async def test_a_mapping_says_what_was_done_with_it(world: ApiWorld) -> None:
     """Create, change and delete; a replay tells how many events."""
     await sign_in(world)
-    here = f"/console/destinations/{(await world.made())['id']}"
+    here = f"/console/destinations/{(await world.create_destination())['id']}"
     form = {"csrf": await csrf(world), "name": "Cart", "action": "send_events"}
     made = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
     assert "Mapping created." in (await world.client.get(made)).text
@@ -80,7 +80,7 @@ async def test_a_mapping_says_what_was_done_with_it(world: World) -> None:
     assert "0 events queued again" in (await world.client.get(here)).text
 
 
-async def test_region_and_currency_are_not_preselected(world: World) -> None:
+async def test_region_and_currency_are_not_preselected(world: ApiWorld) -> None:
     """And a form without them says what is missing."""
     await sign_in(world)
     page = (await world.client.get("/console/destinations/new")).text
@@ -92,10 +92,10 @@ async def test_region_and_currency_are_not_preselected(world: World) -> None:
     assert answer.text.count('class="wrong"') >= 2
 
 
-async def test_the_currency_follows_the_account_with_one_click(world: World) -> None:
+async def test_the_currency_follows_the_account_with_one_click(world: ApiWorld) -> None:
     """From the setup check; the overview offers the same."""
     await sign_in(world)
-    made = (await world.made(currency="USD"))["id"]
+    made = (await world.create_destination(currency="USD"))["id"]
     await world.sql("UPDATE destinations SET sign_in = 'valid', published_mappings = 1")
     await world.sql("INSERT INTO amazon_accounts (destination, currency) VALUES (:id, 'CAD')", id=made)
     here = f"/console/destinations/{made}"
@@ -107,9 +107,9 @@ async def test_the_currency_follows_the_account_with_one_click(world: World) -> 
     assert "Currency changed" in (await world.client.get(here)).text
 
 
-async def test_a_hold_keeps_its_beginning(world: World) -> None:
+async def test_a_hold_keeps_its_beginning(world: ApiWorld) -> None:
     """A later change of a setting does not move it; resuming ends it."""
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     await world.sql("UPDATE destinations SET sign_in = 'valid', paused = true")
     ((paused,),) = await world.sql("SELECT paused_since FROM destinations")
     await world.sql("UPDATE destinations SET name = 'Other', updated_at = now() + interval '1 hour'")

@@ -13,7 +13,7 @@ from app.console.mappings.suggestion_view import UNDECIDED
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_catalog_and_backtests import SAMPLED_AT, WITH, ready, saw
-from tests.api.world import EVENT, MAPPING, World
+from tests.api.world import EVENT, MAPPING, ApiWorld
 from tests.console.test_sessions import csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
@@ -34,18 +34,18 @@ FORM = {
 }
 
 
-async def begun(world: World, **destination: Any) -> str:
+async def begun(world: ApiWorld, **destination: Any) -> str:
     """Sign in and return the address of a new destination."""
     await sign_in(world)
-    return f"/console/destinations/{(await world.made(**destination))['id']}"
+    return f"/console/destinations/{(await world.create_destination(**destination))['id']}"
 
 
-async def published(world: World, mapping: str) -> Any:
+async def published(world: ApiWorld, mapping: str) -> Any:
     """Return the number of a mapping's published version."""
     return (await world.call("GET", mapping.removeprefix("/console"))).json()["published_version"]
 
 
-async def test_a_new_mapping_is_one_page_and_one_form(world: World) -> None:
+async def test_a_new_mapping_is_one_page_and_one_form(world: ApiWorld) -> None:
     """Name, action, fields and consent; saved with one request."""
     here = await begun(world)
     page = (await world.client.get(f"{here}/mappings/new")).text
@@ -58,7 +58,7 @@ async def test_a_new_mapping_is_one_page_and_one_form(world: World) -> None:
     assert mapping["problems"] == []
 
 
-async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: World) -> None:
+async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: ApiWorld) -> None:
     """What no event has is left empty; the picker says how many events have what."""
     destination, _ = await ready(world)
     await sign_in(world)
@@ -68,11 +68,11 @@ async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: Worl
     assert '<option value="user.phone" data-fits="fields.phone">60 % of events · text</option>' in page
 
 
-async def test_a_first_version_is_published_from_the_form(world: World) -> None:
+async def test_a_first_version_is_published_from_the_form(world: ApiWorld) -> None:
     """With nothing to review; the next page is the next setup step, and shows what was done."""
     await sign_in(world)
-    made = await world.made()
-    await world.connected(made)
+    made = await world.create_destination()
+    await world.connect(made)
     here = f"/console/destinations/{made['id']}"
     form = {**FORM, "csrf": await csrf(world), "then": "publish"}
     answer = await world.client.post(f"{here}/mappings/new", data=form)
@@ -85,7 +85,7 @@ async def test_a_first_version_is_published_from_the_form(world: World) -> None:
     [{"consent": ""}, {"event_type": "LEAD"}, {"custom.1.name": "who", "custom.1.path": "user.address"}],
     ids=["incomplete", "a field is advised", "personal data"],
 )
-async def test_lint_warnings_are_reviewed_first(world: World, change: dict[str, str]) -> None:
+async def test_lint_warnings_are_reviewed_first(world: ApiWorld, change: dict[str, str]) -> None:
     """Saved, not published; the review says what is missing or unusual."""
     here = await begun(world)
     form = {**FORM, **change, "csrf": await csrf(world), "then": "publish"}
@@ -97,10 +97,12 @@ async def test_lint_warnings_are_reviewed_first(world: World, change: dict[str, 
     assert ("Fix these fields first" in page) or ("Check before publishing" in page)
 
 
-async def test_another_name_for_a_type_is_reviewed_first(world: World) -> None:
+async def test_another_name_for_a_type_is_reviewed_first(world: ApiWorld) -> None:
     """R12: the review shows both names and whom a rename touches, by name, before any button."""
     here = await begun(world, name="Acme US")
-    await world.published(here.rpartition("/")[2], event_type="CONTACT", event_name="Contacted", name="Old")
+    await world.publish_mapping(
+        here.rpartition("/")[2], event_type="CONTACT", event_name="Contacted", name="Old"
+    )
     form = {**FORM, "csrf": await csrf(world), "then": "publish"}
     review = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
     page = (await world.client.get(review)).text
@@ -110,12 +112,12 @@ async def test_another_name_for_a_type_is_reviewed_first(world: World) -> None:
     assert f'action="{review}"' not in page
 
 
-async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: World) -> None:
+async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: ApiWorld) -> None:
     """The page says how many destinations it cannot see, and names none of them."""
-    hidden = (await world.made(name="Hidden"))["id"]
-    await world.published(hidden, event_name="Contacted", event_type="CONTACT")
-    visible = (await world.made(name="Visible"))["id"]
-    mapping = (await world.mapped(visible, event_name="Other", event_type="CONTACT"))["id"]
+    hidden = (await world.create_destination(name="Hidden"))["id"]
+    await world.publish_mapping(hidden, event_name="Contacted", event_type="CONTACT")
+    visible = (await world.create_destination(name="Visible"))["id"]
+    mapping = (await world.create_mapping(visible, event_name="Other", event_type="CONTACT"))["id"]
     scopes = ["destinations:read", "destinations:write", "events:read"]
     body = {"name": "k", "scopes": scopes, "destination_ids": [visible]}
     await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
@@ -125,7 +127,7 @@ async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: World
     assert "Rename everywhere" not in page
 
 
-async def test_an_incomplete_draft_shows_what_is_mapped(world: World) -> None:
+async def test_an_incomplete_draft_shows_what_is_mapped(world: ApiWorld) -> None:
     """Values that are not personal, hashes, and why a row is empty; beside what is missing."""
     here = await begun(world)
     form = {
@@ -149,7 +151,7 @@ async def test_an_incomplete_draft_shows_what_is_mapped(world: World) -> None:
 
 
 @pytest.mark.parametrize("sample", ["", "[]", "{", '{"a": NaN}'])
-async def test_a_sample_that_is_no_event_is_named(world: World, sample: str) -> None:
+async def test_a_sample_that_is_no_event_is_named(world: ApiWorld, sample: str) -> None:
     """The rest of the page stays as it is."""
     here = await begun(world)
     form = {"csrf": await csrf(world), "sample": sample}
@@ -158,7 +160,7 @@ async def test_a_sample_that_is_no_event_is_named(world: World, sample: str) -> 
     assert "notice bad" in answer.text
 
 
-async def test_results_come_without_saving_and_without_a_script(world: World) -> None:
+async def test_results_come_without_saving_and_without_a_script(world: ApiWorld) -> None:
     """The button of a sample, and the one that updates the results, send the form and store nothing."""
     destination, mapping = await ready(world)
     await sign_in(world)
@@ -190,7 +192,7 @@ ORDER = {
 }
 
 
-async def test_a_pasted_event_fills_the_form(world: World) -> None:
+async def test_a_pasted_event_fills_the_form(world: ApiWorld) -> None:
     """With the reason of each row and what is not decided; nothing is stored."""
     here = await begun(world)
     actions = await world.actions()
@@ -218,7 +220,7 @@ async def test_a_pasted_event_fills_the_form(world: World) -> None:
         ({"then": "json", "json": "[1"}, "The JSON is not a mapping."),
     ],
 )
-async def test_what_fills_nothing_says_why(world: World, form: dict[str, str], sentence: str) -> None:
+async def test_what_fills_nothing_says_why(world: ApiWorld, form: dict[str, str], sentence: str) -> None:
     """And the form stays as it is."""
     here = await begun(world)
     answer = await world.client.post(
@@ -229,7 +231,7 @@ async def test_what_fills_nothing_says_why(world: World, form: dict[str, str], s
     assert 'name="fields.email.path" value="user.email"' in answer.text
 
 
-async def test_recent_events_fill_the_form_of_a_saved_mapping(world: World) -> None:
+async def test_recent_events_fill_the_form_of_a_saved_mapping(world: ApiWorld) -> None:
     """As the API suggests them."""
     _, mapping = await ready(world)
     await sign_in(world)
@@ -240,7 +242,7 @@ async def test_recent_events_fill_the_form_of_a_saved_mapping(world: World) -> N
     assert 'value="Mine"' in page
 
 
-async def test_the_complete_mapping_is_edited_as_json(world: World) -> None:
+async def test_the_complete_mapping_is_edited_as_json(world: ApiWorld) -> None:
     """Saved with what the form has no input for."""
     here = await begun(world)
     fields = {
@@ -270,7 +272,7 @@ def test_every_undecided_word_has_a_sentence() -> None:
     assert {word for row in rows for word in re.findall(r"`(\w+)`", row)[1::2]} == set(UNDECIDED)
 
 
-async def test_samples_are_like_recent_events_without_their_values(world: World) -> None:
+async def test_samples_are_like_recent_events_without_their_values(world: ApiWorld) -> None:
     """The most common shapes with their share, then the example; values are invented."""
     destination, mapping = await ready(world)
     number = (await world.call("GET", mapping)).json()["id"]
@@ -283,10 +285,10 @@ async def test_samples_are_like_recent_events_without_their_values(world: World)
     assert destination
 
 
-async def test_the_fullest_editor_stays_light(world: World) -> None:
+async def test_the_fullest_editor_stays_light(world: ApiWorld) -> None:
     """And opens: every field mapped, thirteen rows of custom data, events of two hundred fields."""
     await sign_in(world)
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     names = [name for name in FIELDS if name != "event_timestamp"]
     document = {
         "event_type": "OFF_AMAZON_PURCHASES",
@@ -294,7 +296,7 @@ async def test_the_fullest_editor_stays_light(world: World) -> None:
         "fields": {"event_timestamp": "event.timestamp", **{name: f"user.{name}" for name in names}},
         "custom_data": [{"name": f"attribute_{n}", "path": f"event.attribute_{n}"} for n in range(13)],
     }
-    mapping = (await world.mapped(made, **document))["id"]
+    mapping = (await world.create_mapping(made, **document))["id"]
     wide = take_sample(
         {"event": {f"a_rather_long_name_{n}": f"text {n}" for n in range(60)}, **EVENT}, now=SAMPLED_AT
     )
@@ -309,7 +311,7 @@ async def test_the_fullest_editor_stays_light(world: World) -> None:
     assert len(page.content) + assets < 96_000
 
 
-async def test_a_problem_of_a_name_stands_at_the_name(world: World) -> None:
+async def test_a_problem_of_a_name_stands_at_the_name(world: ApiWorld) -> None:
     """A new mapping without a name is not created; what was typed stays."""
     here = await begun(world)
     for name in ("", "\u202e"):
@@ -320,11 +322,11 @@ async def test_a_problem_of_a_name_stands_at_the_name(world: World) -> None:
         assert 'id="p-name"' in answer.text
 
 
-async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: World) -> None:
+async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: ApiWorld) -> None:
     """In words, with note and author; the button comes after."""
     await sign_in(world)
-    made = (await world.made())["id"]
-    mapping = (await world.published(made))["id"]
+    made = (await world.create_destination())["id"]
+    mapping = (await world.publish_mapping(made))["id"]
     path = f"/destinations/{made}/mappings/{mapping}"
     await world.call("PATCH", path, {"country_code": "DE"})
     page = f"/console{path}"
@@ -343,11 +345,11 @@ async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: Wo
     assert (await world.client.get(f"{page}/versions?version=3")).status_code == 404
 
 
-async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: World) -> None:
+async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: ApiWorld) -> None:
     """Nothing is published."""
     await sign_in(world)
-    made = (await world.made())["id"]
-    mapping = (await world.mapped(made))["id"]
+    made = (await world.create_destination())["id"]
+    mapping = (await world.create_mapping(made))["id"]
     page = f"/console/destinations/{made}/mappings/{mapping}"
     form = {"csrf": await csrf(world), "version": "1", "note": "n" * 1001}
     answer = await world.client.post(f"{page}/publish", data=form)
@@ -356,11 +358,14 @@ async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: W
     assert await published(world, page) is None
 
 
-async def test_a_mapping_is_copied_within_and_between_destinations(world: World) -> None:
+async def test_a_mapping_is_copied_within_and_between_destinations(world: ApiWorld) -> None:
     """As a draft under another name; the original stays as it is."""
     await sign_in(world)
-    first, second = (await world.made(name="First"))["id"], (await world.made(name="Second"))["id"]
-    mapping = (await world.published(first))["id"]
+    first, second = (
+        (await world.create_destination(name="First"))["id"],
+        (await world.create_destination(name="Second"))["id"],
+    )
+    mapping = (await world.publish_mapping(first))["id"]
     page = f"/console/destinations/{first}/mappings/{mapping}/copy"
     assert 'value="Copy of Cart"' in (await world.client.get(page)).text
     assert "Second" in (await world.client.get(f"{page}?q=sec")).text
@@ -376,10 +381,13 @@ async def test_a_mapping_is_copied_within_and_between_destinations(world: World)
     assert refused.status_code == 422
 
 
-async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: World) -> None:
+async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWorld) -> None:
     """A destination that a limited key cannot see is neither offered nor taken."""
-    first, second = (await world.made(name="First"))["id"], (await world.made(name="Second"))["id"]
-    mapping = (await world.mapped(first))["id"]
+    first, second = (
+        (await world.create_destination(name="First"))["id"],
+        (await world.create_destination(name="Second"))["id"],
+    )
+    mapping = (await world.create_mapping(first))["id"]
     scopes = ["destinations:read", "destinations:write", "events:read"]
     body = {"name": "k", "scopes": scopes, "destination_ids": [first]}
     await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
@@ -390,14 +398,16 @@ async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: World)
     assert (await world.call("GET", f"/destinations/{second}/mappings")).json()["items"] == []
 
 
-async def test_a_destination_is_copied_with_its_mappings_and_not_its_sign_in(world: World) -> None:
+async def test_a_destination_is_copied_with_its_mappings_and_not_its_sign_in(world: ApiWorld) -> None:
     """Settings stay, the account is another one, and nothing is published."""
     await sign_in(world)
     rate = {"requests_per_second": 2, "burst": 3}
-    made = await world.made(rate_limit=rate, identity_profile="segment", dataset_name="shop_events")
-    await world.connected(made)
+    made = await world.create_destination(
+        rate_limit=rate, identity_profile="segment", dataset_name="shop_events"
+    )
+    await world.connect(made)
     for name in ("One", "Two"):
-        await world.published(made["id"], name=name)
+        await world.publish_mapping(made["id"], name=name)
     page = f"/console/destinations/{made['id']}/copy"
     assert "its 2 mappings as drafts" in (await world.client.get(page)).text
     form = {
@@ -420,7 +430,7 @@ async def test_a_destination_is_copied_with_its_mappings_and_not_its_sign_in(wor
     assert 'value="ENTITY1"' in wrong.text
 
 
-async def test_the_key_for_journeys_is_created_in_place(world: World) -> None:
+async def test_the_key_for_journeys_is_created_in_place(world: ApiWorld) -> None:
     """Shown once, limited to sending and to this destination."""
     here = await begun(world, name="Acme")
     answer = await world.client.post(f"{here}/journey-key", data={"csrf": await csrf(world)})
@@ -432,7 +442,7 @@ async def test_the_key_for_journeys_is_created_in_place(world: World) -> None:
     assert (key["scopes"], key["destination_ids"]) == (["events:write"], [here.rpartition("/")[2]])
 
 
-async def test_creating_can_lead_directly_to_the_sign_in(world: World) -> None:
+async def test_creating_can_lead_directly_to_the_sign_in(world: ApiWorld) -> None:
     """R7 and R8 on one button; a similar name is shown first, since it may be the same account again."""
     await sign_in(world)
     form = {

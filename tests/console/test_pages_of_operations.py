@@ -107,7 +107,7 @@ async def test_a_rename_shows_what_it_touches_before_it_is_done(case: Case) -> N
 
 async def test_a_key_reads_only_names_of_advertisers_that_it_may_read(case: Case) -> None:
     """As in the API."""
-    other = await case.world.made(name="Other", advertiser_id="42")
+    other = await case.world.create_destination(name="Other", advertiser_id="42")
     limited = await case.world.key("destinations:read", "events:read", destination_ids=[other["id"]])
     await sign_in(case.world, limited)
     assert "No names are pinned yet" in await text_of(case, "/console/event-names")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.api.test_catalog_and_backtests import PHONE, ready
-from tests.api.world import World
+from tests.api.world import ApiWorld
 from tests.console.test_sessions import csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
@@ -12,7 +12,7 @@ BROKEN = {**PHONE, "phone": {"path": "user.fone"}}
 
 
 @pytest.mark.parametrize("name", ["", "another name"])
-async def test_a_draft_that_loses_match_keys_is_published_only_by_name(world: World, name: str) -> None:
+async def test_a_draft_that_loses_match_keys_is_published_only_by_name(world: ApiWorld, name: str) -> None:
     """The form asks for the name; without it nothing is published."""
     _, mapping = await ready(world)
     draft = (await world.call("PATCH", mapping, {"fields": BROKEN})).json()
@@ -29,7 +29,7 @@ async def test_a_draft_that_loses_match_keys_is_published_only_by_name(world: Wo
     assert "Version 2 published." in (await world.client.get(published.headers["location"])).text
 
 
-async def test_a_harmless_draft_needs_no_name_and_a_rollback_says_what_it_did(world: World) -> None:
+async def test_a_harmless_draft_needs_no_name_and_a_rollback_says_what_it_did(world: ApiWorld) -> None:
     """The page after an action shows its result."""
     destination, mapping = await ready(world)
     draft = (await world.call("PATCH", mapping, {"name": "Renamed"})).json()
@@ -49,7 +49,7 @@ async def test_a_harmless_draft_needs_no_name_and_a_rollback_says_what_it_did(wo
     assert "Rolled back to version 1." in (await world.client.get(rolled_back.headers["location"])).text
 
 
-async def test_a_stale_page_publishes_nothing(world: World) -> None:
+async def test_a_stale_page_publishes_nothing(world: ApiWorld) -> None:
     """Someone else changed the draft after the page was opened."""
     _, mapping = await ready(world)
     draft = (await world.call("PATCH", mapping, {"name": "Renamed"})).json()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.admin.access.roles import ROLES, PersonRole
-from tests.api.world import World
+from tests.api.world import ApiWorld
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
@@ -107,7 +107,7 @@ def test_no_act_escapes_the_table() -> None:
 
 
 @pytest.mark.parametrize("role", ORDER)
-async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role: str) -> None:
+async def test_each_role_reaches_what_it_may_and_nothing_else(world: ApiWorld, role: str) -> None:
     """403 below the least role, whatever is asked for, and nothing done; from it on anything but that."""
     await sign_in(world, await world.key(*SCOPES[role]))
     token, before, wrong = await csrf(world), await world.actions(), []
@@ -128,7 +128,7 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role
     ("role", "reached"), [(PersonRole.PRIVACY, PRIVACY), (PersonRole.PLATFORM, PLATFORM)]
 )
 async def test_privacy_and_platform_reach_their_pages_only(
-    world: World, role: PersonRole, reached: set[tuple[str, str]]
+    world: ApiWorld, role: PersonRole, reached: set[tuple[str, str]]
 ) -> None:
     """A refused page names the roles that may open it."""
     await sign_in(world, await world.key(*SCOPES[role]))

@@ -14,7 +14,7 @@ from app.api.access.secured_route import scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.console.access.sessions import safe_next
 from app.console.router import ROUTERS
-from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
+from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 
 PAGE = {"Accept": "text/html"}
 COOKIE = "__Host-console"
@@ -30,7 +30,7 @@ WRITES = [route for route in LOCKED if route[1] == "POST"]
 
 
 @pytest_asyncio.fixture
-async def world(engine: AsyncEngine) -> AsyncIterator[World]:
+async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
     """The web, assembled, reached over https as in production."""
     made = make_world(engine)
     made.client = httpx.AsyncClient(
@@ -40,18 +40,18 @@ async def world(engine: AsyncEngine) -> AsyncIterator[World]:
     await made.client.aclose()
 
 
-async def sign_in(world: World, key: str = BOOTSTRAP, **form: str) -> httpx.Response:
+async def sign_in(world: ApiWorld, key: str = BOOTSTRAP, **form: str) -> httpx.Response:
     return await world.client.post("/console/sign-in", data={"key": key, **form})
 
 
-async def csrf(world: World) -> str:
+async def csrf(world: ApiWorld) -> str:
     page = (await world.client.get("/console/settings")).text
     found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
     assert found is not None
     return found[1]
 
 
-async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: World) -> None:
+async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: ApiWorld) -> None:
     """Held to this host, over TLS, not read by scripts, not sent with other sites' forms; no key in it."""
     answer = await sign_in(world, next="/console/keys")
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/keys")
@@ -64,7 +64,7 @@ async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: W
     assert cookie.split("=", 1)[1].split(";")[0].encode() not in bytes(row.digest)
 
 
-async def test_a_wrong_key_opens_nothing(world: World) -> None:
+async def test_a_wrong_key_opens_nothing(world: ApiWorld) -> None:
     """And says so on the page, without the key in it."""
     answer = await sign_in(world, "not-a-key-of-anybody")
     assert answer.status_code == 401
@@ -73,14 +73,14 @@ async def test_a_wrong_key_opens_nothing(world: World) -> None:
     assert not world.client.cookies
 
 
-async def test_a_journeys_key_does_not_open_the_console(world: World) -> None:
+async def test_a_journeys_key_does_not_open_the_console(world: ApiWorld) -> None:
     """It may send events; the console takes reading."""
     answer = await sign_in(world, await world.key("events:write"))
     assert answer.status_code == 403
     assert "This key cannot open the console" in answer.text
 
 
-async def test_signing_out_ends_the_session_here_and_in_the_browser(world: World) -> None:
+async def test_signing_out_ends_the_session_here_and_in_the_browser(world: ApiWorld) -> None:
     """A copy of the cookie opens nothing afterwards."""
     await sign_in(world)
     copy = world.client.cookies[COOKIE]
@@ -89,7 +89,7 @@ async def test_signing_out_ends_the_session_here_and_in_the_browser(world: World
     assert (await world.client.get("/console/settings")).status_code == 303
 
 
-async def test_revoking_the_key_ends_its_sessions(world: World) -> None:
+async def test_revoking_the_key_ends_its_sessions(world: ApiWorld) -> None:
     """At the next request."""
     key = await world.key(*Scope)
     await sign_in(world, key)
@@ -98,7 +98,7 @@ async def test_revoking_the_key_ends_its_sessions(world: World) -> None:
     assert (await world.client.get("/console/settings")).status_code == 303
 
 
-async def test_another_bootstrap_key_ends_the_sessions_of_the_one_before(world: World) -> None:
+async def test_another_bootstrap_key_ends_the_sessions_of_the_one_before(world: ApiWorld) -> None:
     """Replacing it in the environment is the way to lock everybody out."""
     await sign_in(world)
     await world.sql("UPDATE console_sessions SET key_digest = sha256('another')")
@@ -113,14 +113,14 @@ async def test_another_bootstrap_key_ends_the_sessions_of_the_one_before(world: 
     ],
     ids=["half an hour without use", "twelve hours in any case"],
 )
-async def test_a_session_ends_by_itself(world: World, aged: str) -> None:
+async def test_a_session_ends_by_itself(world: ApiWorld, aged: str) -> None:
     """On the database's clock."""
     await sign_in(world)
     await world.sql(f"UPDATE console_sessions SET {aged}")
     assert (await world.client.get("/console/settings")).status_code == 303
 
 
-async def test_use_puts_the_end_off(world: World) -> None:
+async def test_use_puts_the_end_off(world: ApiWorld) -> None:
     """Noted at most once a minute."""
     await sign_in(world)
     await world.sql(
@@ -133,7 +133,7 @@ async def test_use_puts_the_end_off(world: World) -> None:
 
 
 @pytest.mark.reads_only
-async def test_without_a_session_every_page_leads_to_the_sign_in(world: World) -> None:
+async def test_without_a_session_every_page_leads_to_the_sign_in(world: ApiWorld) -> None:
     """Before anything else is looked at."""
     for path, method, _ in LOCKED:
         answer = await world.client.request(method, re.sub(r"[{}]", "", path))
@@ -141,7 +141,7 @@ async def test_without_a_session_every_page_leads_to_the_sign_in(world: World) -
         assert (answer.status_code, location) == (303, "/console/sign-in"), (method, path)
 
 
-async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: World) -> None:
+async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: ApiWorld) -> None:
     """A form needs the token and the origin of a page of ours; one of them alone is refused."""
     await sign_in(world)
     before, token = await world.actions(), await csrf(world)
@@ -158,7 +158,7 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: World)
     assert await world.actions() == before
 
 
-async def test_a_viewer_changes_nothing(world: World) -> None:
+async def test_a_viewer_changes_nothing(world: ApiWorld) -> None:
     """Whatever form is sent, with a good token."""
     await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
     before, token = await world.actions(), await csrf(world)
@@ -202,7 +202,7 @@ def test_a_role_is_what_the_scopes_make(scopes: set[str], role: str | None) -> N
 
 
 async def test_every_page_has_a_policy_that_takes_nothing_inline_and_nothing_from_elsewhere(
-    world: World,
+    world: ApiWorld,
 ) -> None:
     """And no page brings a script or a style of its own."""
     await sign_in(world)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.access.person_claims import PersonClaims
 from app.console.access.people_sign_in import BACK_CHANNEL, CALLBACK
 from app.oidc_client import OidcClient
-from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
+from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.identity_provider import ISSUER, Provider, from_now
 from tests.console.test_sessions import COOKIE, csrf
 
@@ -25,7 +25,7 @@ GROUPS = (("admin", "leads"), ("viewer", "all"), ("platform", "ops"), ("privacy"
 class Signing:
     """The application with a provider. Each `Signing.browser()` is a browser of its own."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ApiWorld) -> None:
         self.world, self.provider = world, Provider(claims={"groups": ["leads"], "org": "default"})
         world.now = datetime.now(UTC)
         people = OidcClient(
@@ -291,7 +291,7 @@ async def test_sessions_of_platform_keys_are_listed_for_platform_keys_only(signi
     world = signing.world
     await signing.sign_in(signing.browser())
     await world.client.post("/console/sign-in", data={"key": BOOTSTRAP})
-    destination = (await world.made())["id"]
+    destination = (await world.create_destination())["id"]
     key = await world.key("keys:admin")
     limited = await world.key("keys:admin", destination_ids=[destination])
     person, own = (await world.call("GET", "/sessions")).json()["items"]

@@ -6,18 +6,18 @@ import re
 import pytest
 
 from app.admin.access.roles import ROLES, PersonRole
-from tests.api.world import MAPPING, PUBLIC, World
+from tests.api.world import MAPPING, PUBLIC, ApiWorld
 from tests.console.test_sessions import COOKIE, csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
 
 
-async def test_the_fifty_first_mapping_is_a_page_further(world: World) -> None:
+async def test_the_fifty_first_mapping_is_a_page_further(world: ApiWorld) -> None:
     """A list that ends says so, and the next page leads back."""
     await sign_in(world)
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     for number in range(51):
-        await world.mapped(made, name=f"Mapping {number:02d}")
+        await world.create_mapping(made, name=f"Mapping {number:02d}")
     here = f"/console/destinations/{made}/mappings"
     first = (await world.client.get(here)).text
     assert "Mapping 49" in first
@@ -30,19 +30,19 @@ async def test_the_fifty_first_mapping_is_a_page_further(world: World) -> None:
 
 
 @pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
-async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: World, page: str) -> None:
+async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page: str) -> None:
     """A form without a button and without a word looks broken."""
-    made = (await world.made())["id"]
-    mapping = (await world.mapped(made))["id"]
+    made = (await world.create_destination())["id"]
+    mapping = (await world.create_mapping(made))["id"]
     await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
     shown = (await world.client.get(f"/console/destinations/{made}{page.format(mapping)}")).text
     assert re.search(r"Your role is viewer.*requires? an editor", shown)
 
 
-async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: World) -> None:
+async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: ApiWorld) -> None:
     """After a sign-in without access to the advertiser, Settings is the page that repairs it."""
     await sign_in(world)
-    made = await world.made(advertiser_id="42")
+    made = await world.create_destination(advertiser_id="42")
     here = f"/console/destinations/{made['id']}/settings"
     assert 'name="advertiser_id"' in (await world.client.get(here)).text
     form = {"csrf": await csrf(world), "version": "1", "name": "Acme", "advertiser_id": "43", "region": "EU"}
@@ -55,7 +55,7 @@ async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: World) 
 
 
 @pytest.mark.reads_only
-async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world: World) -> None:
+async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world: ApiWorld) -> None:
     """Leading away would lose what somebody has typed; they sign in in another tab."""
     answer = await world.client.post(
         "/console/destinations/x/mappings/y/preview", headers={"HX-Request": "true"}
@@ -67,7 +67,7 @@ async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world:
 
 
 @pytest.mark.reads_only
-async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World) -> None:
+async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: ApiWorld) -> None:
     """And the sign-in says that it was not done; a page elsewhere is not led to."""
     sent = {"Referer": f"{PUBLIC}/console/keys"}
     answer = await world.client.post("/console/keys", data={"name": "x"}, headers=sent)
@@ -79,14 +79,14 @@ async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World
 
 
 @pytest.mark.reads_only
-async def test_the_sign_in_says_that_a_session_has_ended(world: World) -> None:
+async def test_the_sign_in_says_that_a_session_has_ended(world: ApiWorld) -> None:
     """Not to somebody who comes for the first time."""
     assert "has ended" not in (await world.client.get("/console/sign-in")).text
     world.client.cookies.set(COOKIE, "of-yesterday")
     assert "Your session has ended." in (await world.client.get("/console/sign-in")).text
 
 
-async def test_a_form_of_the_session_before_is_done_after_one_question(world: World) -> None:
+async def test_a_form_of_the_session_before_is_done_after_one_question(world: ApiWorld) -> None:
     """What was typed is in the question, markup as text; without a yes nothing is done."""
     await sign_in(world)
     stale = await csrf(world)
@@ -109,21 +109,21 @@ async def test_a_form_of_the_session_before_is_done_after_one_question(world: Wo
     assert (await world.call("GET", done.headers["location"].removeprefix("/console"))).json()["name"] == name
 
 
-async def test_activate_offers_a_payload_whose_execution_can_be_found_again(world: World) -> None:
+async def test_activate_offers_a_payload_whose_execution_can_be_found_again(world: ApiWorld) -> None:
     """Events are searched by journey execution, so the example names one; a plain webhook has none."""
     await sign_in(world)
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     page = html.unescape((await world.client.get(f"/console/destinations/{made}/activate")).text)
     one = page.split('id="body-one"')[1].split("</pre>")[0]
     assert '"execution_id"' in one
     assert '"journey"' not in page.split('id="body-webhook"')[1].split("</pre>")[0]
 
 
-async def test_the_audit_calls_people_and_things_by_their_names(world: World) -> None:
+async def test_the_audit_calls_people_and_things_by_their_names(world: ApiWorld) -> None:
     """With a way to each; ids are for programs. A version says by whom it was published alike."""
     key = await world.key(*ROLES[PersonRole.EDITOR])
     await world.sql("UPDATE api_keys SET name = 'Ada of ops'")
-    made = (await world.made(name="Acme Shop"))["id"]
+    made = (await world.create_destination(name="Acme Shop"))["id"]
     answer = await world.call("POST", f"/destinations/{made}/mappings", MAPPING, key=key)
     mapping = answer.json()["id"]
     await world.call("POST", f"/destinations/{made}/mappings/{mapping}/publish", key=key)
@@ -137,10 +137,10 @@ async def test_the_audit_calls_people_and_things_by_their_names(world: World) ->
     assert "by <bdi>Ada of ops</bdi>" in published
 
 
-async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: World) -> None:
+async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: ApiWorld) -> None:
     """Not to the list of all; a destination that is not there is led back to from nowhere."""
     await sign_in(world)
-    made = (await world.made())["id"]
+    made = (await world.create_destination())["id"]
     here = f"/console/destinations/{made}"
     answer = await world.client.post(f"{here}/delete", data={"csrf": await csrf(world), "name": "x"})
     assert answer.status_code == 422
