@@ -106,15 +106,36 @@ def test_the_page_of_states_is_current() -> None:
     assert {target for _, target, _ in states_page.TRANSITIONS} == set(Status)
 
 
-def test_every_decision_is_in_the_index() -> None:
-    """docs/adr/README.md lists each record with its title, and the numbers have no gaps."""
+def test_every_decision_is_in_one_group_of_the_index() -> None:
+    """docs/adr/README.md lists each record once, superseded ones apart with their successor."""
     folder = ROOT / "docs" / "adr"
-    index = (folder / "README.md").read_text()
+    in_force, _, superseded = (folder / "README.md").read_text().partition("## Superseded")
     records = sorted(folder.glob("[0-9]*.md"))
     assert [path.name[:4] for path in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
     for path in records:
-        number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(" ")
-        assert f"| [{number}]({path.name}) | {title} |" in index
+        text = path.read_text()
+        number, _, title = text.partition("\n")[0].removeprefix("# ").partition(" ")
+        if successor := re.search(r"(?m)^Status: superseded by (\[\d{4}\]\([\w-]+\.md\))$", text):
+            row = f"| [{number}]({path.name}) | {title.removeprefix('Superseded: ')} | {successor[1]} |"
+            assert title.startswith("Superseded: ")
+            assert (superseded.count(row), in_force.count(f"]({path.name})")) == (1, 0)
+        else:
+            assert not title.startswith("Superseded")
+            row = f"| [{number}]({path.name}) | {title} |\n"
+            assert (in_force.count(row), superseded.count(f"\n| [{number}]")) == (1, 0)
+
+
+def test_every_page_of_evidence_names_command_commit_and_date() -> None:
+    """Figures belong to a commit; the index lists each page."""
+    folder = ROOT / "docs" / "evidence"
+    index = (folder / "README.md").read_text()
+    row = re.compile(r"(?m)^\| (?:`.+`|no command).* \| [0-9a-f]{7,8}\b.* \| \d{4}-\d\d-\d\d")
+    for path in folder.glob("*.md"):
+        if path.name != "README.md":
+            head = path.read_text().partition("\n## ")[0]
+            assert "| command | commit | date |" in head, path.name
+            assert row.search(head), path.name
+            assert f"]({path.name})" in index
 
 
 def texts() -> Iterator[tuple[str, str]]:
