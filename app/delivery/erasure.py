@@ -23,7 +23,7 @@ from app.domain.erasure import carried_key
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.store import PipelineConnection, batches, callbacks, counts
-from app.store.database import job_leases
+from app.store.database import damage, job_leases
 from app.store.database.job_leases import Job
 from app.store.errors import is_transient
 from app.store.privacy import erasures
@@ -152,7 +152,9 @@ class ErasureScanner:
         Events never join a batch, so a batch without an erased value needs no lock. One that cannot be read
         here is judged under its lock.
         """
-        contents = await batches.read(connection, [(batch.id, batch.day) for batch in found])
+        contents: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]] = {}
+        with damage.suppressed():  # the statement may read damaged pages of other batches
+            contents = await batches.read(connection, [(batch.id, batch.day) for batch in found])
         unreadable = 0
         for batch in found:
             began = time.thread_time()
