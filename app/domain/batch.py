@@ -37,6 +37,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     dropped_keys: tuple[tuple[str, str], ...] = ()  # (Amazon's match key type, reason) of dropped match keys
     traceparent: str | None = None  # of the request that contained the event
     request_id: str | None = None  # `X-Request-Id` of the same request
+    event_source: str | None = None  # if the mapping reads it from the event
 
     @property
     def event_at(self) -> datetime:

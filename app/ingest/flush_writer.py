@@ -302,7 +302,19 @@ def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadat
         dropped_keys=conversion.dropped_keys,
         traceparent=trace.traceparent,
         request_id=trace.request_id,
+        event_source=_event_source(candidate),
     )
+
+
+_SOURCE = b'"eventSource":"'
+
+
+def _event_source(candidate: Candidate) -> str | None:
+    """Return the source of an event if the mapping reads it from the event. No other text has `_SOURCE`."""
+    assert candidate.mapping.compiled is not None
+    if not candidate.mapping.compiled.event_source.paths:
+        return None
+    return candidate.conversion.body.partition(_SOURCE)[2].partition(b'"')[0].decode()
 
 
 def _by_batch(members: Sequence[_BatchMember]) -> dict[BatchId, list[_BatchMember]]:

@@ -35,7 +35,7 @@ from app.api.destinations import event_schema, oauth, preflight
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
-from app.api.match_quality import hashes, match_keys
+from app.api.match_quality import hashes, match_keys, reconciliation
 from app.api.privacy import consent_records, erasures, hashing
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -66,6 +66,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     hashing.router,
     hashes.router,
     match_keys.router,
+    reconciliation.router,
     keys.router,
     sessions.router,
     audit.router,

@@ -68,6 +68,11 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", _MAPPING + "/rollback"): {"version": 1},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
     ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},
+    ("POST", _DESTINATION + "/reconciliation/explain"): {
+        "day": "2026-11-24",
+        "event_name": "Added to cart",
+        "amazon_count": 6100,
+    },
     ("POST", "/identity/explain-hash"): {
         "field": "phone",
         "value": "+1 555 010 0199",

@@ -1,0 +1,178 @@
+"""Use cases: what Amazon should count, computed from the stored batches, and the explanation of a gap."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.event_list import find_visible_row, status_and_reason
+from app.admin.mappings.backtest import compiled_or_none
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.ids import BatchId, MappingNumber
+from app.domain.match_quality.reconciliation import (
+    DayCounts,
+    EventKind,
+    Gap,
+    ReconciledDay,
+    amc_sql,
+    explain_gap,
+)
+from app.domain.outcomes.status import WAITING, Status
+from app.store import event_history
+from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
+from app.store.match_quality import reconciliation
+from app.store.match_quality.reconciliation import MappingVersion
+
+DAYS: Final = 7
+MOST_DAYS: Final = 31
+_BATCHES: Final = 50
+_SECONDS: Final = 20.0  # of one request
+
+_UNKNOWN: Final = EventKind(None, None, None, None)
+
+Tally = dict[tuple[date, EventKind], DayCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The rows of some days. `complete` is False if not all batches could be read in time."""
+
+    items: list[ReconciledDay]
+    amc_sql: str
+    complete: bool
+
+
+async def read_reconciliation(
+    context: AppContext, caller: Caller, destination_id: str, first: date | None, last: date | None
+) -> Reconciliation:
+    """Count the events of some UTC days, by default of the last seven. Raises Refusal (404, 422)."""
+    last = last or context.now().astimezone(UTC).date()
+    first = first or last - timedelta(days=DAYS - 1)
+    if first > last or last - first >= timedelta(days=MOST_DAYS):
+        word = "invalid" if first > last else "too_large"
+        raise Refusal(ErrorCode.INVALID, f"Ask for 1 to {MOST_DAYS} days.", FieldProblem("from", word))
+    kinds, destination, counted = await _kinds(context, caller, destination_id, first, last)
+    complete = await _count_batches(context, destination, kinds, counted, first, last)
+    items = [ReconciledDay(day, kind, counts) for (day, kind), counts in counted.items()]
+    items.sort(key=lambda row: (row.day, row.kind.event_name or "", row.kind.event_type or ""), reverse=True)
+    names = {row.kind.event_name for row in items if row.kind.event_name}
+    return Reconciliation(items, amc_sql(names), complete)
+
+
+async def explain_reconciliation(
+    context: AppContext, caller: Caller, destination_id: str, day: date, event_name: str, amazon_count: int
+) -> Gap:
+    """Explain the number that Amazon shows for an event name on a UTC day. Raises Refusal (404)."""
+    found = await read_reconciliation(context, caller, destination_id, day, day)
+    return explain_gap(found.items, day, event_name, amazon_count, context.now())
+
+
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """The event kinds of mappings by number and version."""
+
+    versions: Mapping[tuple[MappingNumber, int], EventKind]
+    current: Mapping[MappingNumber, int]
+
+    def of_event(self, shape: EventMetadata) -> EventKind:
+        found = self.versions.get((MappingNumber(shape.mapping), shape.mapping_version), _UNKNOWN)
+        return replace(
+            found, event_type=shape.event_type, event_source=shape.event_source or found.event_source
+        )
+
+    def of_mapping(self, mapping: MappingNumber) -> EventKind:
+        return self.versions.get((mapping, self.current.get(mapping, 0)), _UNKNOWN)
+
+
+async def _kinds(
+    context: AppContext, caller: Caller, destination_id: str, first: date, last: date
+) -> tuple[_Kinds, DestinationRef, Tally]:
+    """Read the mappings, and count the events that were not accepted."""
+    counted: Tally = defaultdict(DayCounts)
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        dataset = await reconciliation.dataset_name(connection, destination.number)
+        found = await reconciliation.versions(connection, destination.number)
+        kinds = _Kinds(
+            {(each.mapping, each.version): _described(each, dataset) for each in found},
+            {each.mapping: each.version for each in found if each.is_current},
+        )
+        for row in await reconciliation.unsent(connection, destination.number, first=first, last=last):
+            counted[row.day, kinds.of_mapping(row.mapping)] += DayCounts(
+                without_consent=row.without_consent, repeated_ids=row.repeated_ids
+            )
+        repeated = await reconciliation.mapped_duplicates(
+            connection, destination.number, first=first, last=last
+        )
+        owners = await reconciliation.places(
+            connection, destination.number, sorted({batch for _, batch, _ in repeated})
+        )
+    shapes = {(batch.id, shape.place): shape for batch in owners for shape in read_shapes(batch.shapes) or ()}
+    for day, batch, place in repeated:
+        if (shape := shapes.get((batch, place))) is not None:
+            counted[day, kinds.of_event(shape)] += DayCounts(repeated_ids=1)
+    return kinds, destination, counted
+
+
+def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
+    """Return the event kind of a version. Type and source are None if they differ per event."""
+    compiled = compiled_or_none(version.document)
+    if compiled is None:
+        return EventKind(str(version.document.get("event_name") or ""), None, None, dataset_name)
+    source = None if compiled.event_source.path is not None else str(compiled.event_source.const)
+    return EventKind(compiled.event_name, compiled.constant_event_type, source, dataset_name)
+
+
+async def _count_batches(
+    context: AppContext, destination: DestinationRef, kinds: _Kinds, counted: Tally, first: date, last: date
+) -> bool:
+    """Count the events of the stored batches, page by page. Return whether all could be read in time."""
+    since, until = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+    before: BatchId | None = None
+    deadline = context.monotonic() + _SECONDS
+    while True:
+        async with context.pool.acquire() as connection:
+            batches = await reconciliation.batches_of_days(
+                connection, destination.number, since=since, until=until, before=before, limit=_BATCHES
+            )
+            exceptions = await event_history.exceptions_by_batch(
+                connection, [destination.number], [batch.id for batch in batches]
+            )
+        for batch in batches:
+            await asyncio.sleep(0)  # other requests of this process go on meanwhile
+            _count(destination, batch, exceptions.get(batch.id, {}), kinds.of_event, counted, since, until)
+        if len(batches) < _BATCHES:
+            return True
+        if context.monotonic() >= deadline:
+            return False
+        before = batches[-1].id
+
+
+def _count(
+    destination: DestinationRef,
+    batch: BatchRow,
+    exceptions: Mapping[int, ExceptionRow],
+    kind_of: Callable[[EventMetadata], EventKind],
+    counted: Tally,
+    since: datetime,
+    until: datetime,
+) -> None:
+    within: Iterable[EventMetadata] = (
+        shape for shape in read_shapes(batch.shapes) or () if since <= shape.event_at < until
+    )
+    for shape in within:
+        exception = exceptions.get(shape.place)
+        status, reason = status_and_reason(destination, batch, exception)
+        was_sent = bool(batch.attempts or batch.tries or (exception and exception.item_outcomes))
+        counted[shape.event_at.date(), kind_of(shape)] += DayCounts(
+            accepted=1,
+            sent=int(was_sent or status is Status.DELIVERED),
+            amazon_accepted=int(status is Status.DELIVERED),
+            amazon_refused=int(status is Status.DEAD and reason == "amazon_refused"),
+            waiting=int(status in WAITING),
+        )

@@ -1,0 +1,1 @@
+"""SQL of match quality, dedupe, reconciliation and shadows."""
