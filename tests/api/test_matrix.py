@@ -53,12 +53,27 @@ BODIES: dict[tuple[str, str], Any] = {
 ROAD_BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
     ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead", "dry_run": True},
+    ("POST", "/destinations/{destination_id}/reconciliation/explain"): {
+        "day": "2026-11-24",
+        "event_name": "Cart",
+        "amazon_count": 1,
+    },
 }
 # Routes of the events themselves have tests of their own with a pipeline behind them.
 ADMIN = [
     route for route in LOCKED if Scope.EVENTS_WRITE not in route[2] and Scope.EVENTS_READ not in route[2]
 ]
-OF_THE_ROAD = ("stats", "events", "replay", "backtest", "erase", "{erasure_id}", "dismiss", "find")
+OF_THE_ROAD = (
+    "stats",
+    "events",
+    "replay",
+    "backtest",
+    "erase",
+    "{erasure_id}",
+    "dismiss",
+    "find",
+    "reconciliation",
+)
 ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in OF_THE_ROAD]
 # Organisations and incidents have tests of their own: test_organisations.py, test_incident_routes.py.
 ADMIN = [route for route in ADMIN if route[0].split("/")[1] not in ("organisations", "incidents")]

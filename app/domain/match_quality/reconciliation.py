@@ -7,6 +7,7 @@ are always fewer: an advertisement must have been served before.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Final
 
 # Source: docs/why-fewer.md#clocks.
@@ -127,19 +128,14 @@ def _causes(found: Sequence[ReconciledDay], gap: int) -> list[str]:
     return []
 
 
+_AMC: Final = Path(__file__).with_name("amc.sql").read_text("utf-8")
+_NAMES: Final = "  AND conversion_event_name IN (:names)\n"
+
+
 def amc_sql(names: Iterable[str]) -> str:
     """Return the query that counts received conversions in Amazon Marketing Cloud, by day and event name.
 
     `user_id_type` is NULL where Amazon found no identity: the only match rate that Amazon documents.
     """
     chosen = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(set(names)))
-    within = f"\n  AND conversion_event_name IN ({chosen})" if chosen else ""
-    return (
-        "-- Received conversions, not attributed ones. NULL in user_id_type: Amazon found no identity.\n"
-        "SELECT DATE_TRUNC('day', event_dt_hour_utc) AS day_utc, conversion_event_source_name,\n"
-        "  conversion_event_name, user_id_type,\n"
-        "  SUM(conversions) AS conversions, SUM(off_amazon_product_sales) AS sales\n"
-        "FROM conversions\n"
-        f"WHERE event_category = 'off-Amazon'{within}\n"
-        "GROUP BY 1, 2, 3, 4"
-    )
+    return _AMC.replace(_NAMES, _NAMES.replace(":names", chosen) if chosen else "")
