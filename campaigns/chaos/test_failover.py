@@ -3,6 +3,8 @@
 About half a minute each. The long form is `./run campaign failover` (docs/chaos.md).
 """
 
+import pytest
+
 from campaigns.chaos.campaign import tell
 from campaigns.chaos.failover import fail_over
 
@@ -18,6 +20,7 @@ async def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() 
     assert 0 < promoted_after < 30
 
 
+@pytest.mark.long
 async def test_a_standby_that_is_not_waited_for_loses() -> None:
     """The control: were nothing lost here, the two would never have been apart."""
     report, _ = await fail_over(1, EVENTS, synchronous=False)

@@ -25,6 +25,7 @@ async def test_what_was_acknowledged_survives_a_power_cut() -> None:
     assert verdict.acknowledged > 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "off",
     [{"fsync": "off"}, {"synchronous_commit": "off"}],

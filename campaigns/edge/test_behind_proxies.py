@@ -19,7 +19,12 @@ from tests.pipeline.processes import ADMIN
 REQUESTS = 900
 
 
-@pytest.fixture(params=["nginx", "nginx without buffering", "haproxy"])
+LONG = pytest.mark.long
+
+
+@pytest.fixture(
+    params=["nginx", pytest.param("nginx without buffering", marks=LONG), pytest.param("haproxy", marks=LONG)]
+)
 def proxy(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
     """The port of a proxy in front of the service."""
     if request.param == "haproxy":
@@ -40,7 +45,7 @@ def test_every_response_belongs_to_its_request(service: Service, proxy: int) -> 
     assert min(ledger.hostile.values()) > 10
 
 
-@pytest.mark.parametrize("kind", ["keys", "delete"])
+@pytest.mark.parametrize("kind", ["keys", pytest.param("delete", marks=LONG)])
 def test_an_upgrade_smuggles_nothing(service: Service, tmp_path: Path, kind: str) -> None:
     """The proof of concept of request smuggling, with one connection that all share.
 
@@ -67,7 +72,7 @@ def test_an_upgrade_smuggles_nothing(service: Service, tmp_path: Path, kind: str
     assert service.call("GET", f"/destinations/{target}")["state"] == "active"
 
 
-@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+@pytest.mark.parametrize("name", [pytest.param("nginx", marks=LONG), "haproxy"])
 def test_the_next_caller_is_served_after_every_request_of_the_table(
     service: Service, tmp_path: Path, name: str
 ) -> None:

@@ -7,12 +7,15 @@ addresses answer as before.
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from campaigns.edge.stalled import compare
 from tests.edge.service import running_service
 
 POSTS = 80
 
 
+@pytest.mark.long
 def test_another_key_is_served_beside_stalled_and_idle_connections(database_url: str, tmp_path: Path) -> None:
     """60 connections that declare 5 MiB each, and 1,100 that send nothing."""
     with running_service(database_url, tmp_path, 2) as service:

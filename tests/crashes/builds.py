@@ -109,8 +109,8 @@ def faulty_module(build: Build) -> FaultyModule:
     return FaultyModule(path, ast.parse(text.replace(build.text, build.instead)))
 
 
-def run(name: str | None, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:
-    """Run some of the promises on a build, or unbroken, in a process on the cluster of this run."""
+def run(name: str, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:
+    """Run some of the promises on a build, in a process on the cluster of this run."""
     named = [f"tests/crashes/test_promises.py::{test}" for test in tests]
     plugins = ["-p", "pytest_asyncio.plugin", "-p", "tests.crashes.lent_cluster", "-p", "no:cacheprovider"]
     return subprocess.run(
@@ -122,7 +122,7 @@ def run(name: str | None, tests: Sequence[str], cluster: str) -> subprocess.Comp
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTEST_ADDOPTS": "",
             CLUSTER: cluster,
-            **({} if name is None else {BUILD: name}),
+            BUILD: name,
         },
         capture_output=True,
         text=True,
