@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.reading import MAX_MEMBERS, MAX_STEPS, OVER_BUDGET, Reading
+from app.domain.mapping.reading import MAX_MEMBERS, OVER_BUDGET, Reading
 from app.domain.mapping.steps import StepProblem
 from tests.domain.readings import piped, read, read_with_notes
 
@@ -221,11 +221,11 @@ def test_an_event_has_a_limit_of_list_members() -> None:
 
 
 def test_an_event_has_a_limit_of_steps() -> None:
-    reading = Reading(MAX_STEPS - 10)
+    reading = Reading(steps_left=10)
     assert read("list[*]", {"list": [1] * 6}, reading) == [1] * 6
     assert read("list[*]", {"list": [1] * 6}, reading) == OVER_BUDGET.reason
     # A long text costs more than one step.
     assert (
-        read({"path": "t", "pipe": ["lower"]}, {"t": "A" * 8000}, Reading(MAX_STEPS - 10))
+        read({"path": "t", "pipe": ["lower"]}, {"t": "A" * 8000}, Reading(steps_left=10))
         == OVER_BUDGET.reason
     )

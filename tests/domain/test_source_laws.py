@@ -75,7 +75,7 @@ def test_sources_are_total_and_their_work_is_charged(written: Any, event: dict[s
     if not isinstance(source, Source):
         assert all(problem.path.startswith("x") for problem in source)
         return
-    reading = Reading(source.steps)
+    reading = Reading(steps_left=MAX_STEPS - source.steps)
     outcome, calls = _counted(source, event, reading)
     assert outcome is None or isinstance(outcome, str | int | Decimal | list | dict | SourceFailed)
     assert calls <= CALLS_PER_STEP * (MAX_STEPS - reading.steps_left)
@@ -117,7 +117,7 @@ def test_a_long_list_takes_no_more_than_its_steps(pipe: list[Any]) -> None:
     source = compile_source({"path": "list", "pipe": pipe * 3}, "x", bare="path")
     assert isinstance(source, Source)
     for members in (100, 2_000, 20_000):
-        reading = Reading(source.steps)
+        reading = Reading(steps_left=MAX_STEPS - source.steps)
         event = {"list": [{"p": "1.234,5 €", "q": "x" * 10, "r": [1] * 10}] * members}
         _, calls = _counted(source, event, reading)
         assert calls <= CALLS_PER_STEP * MAX_STEPS

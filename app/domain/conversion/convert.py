@@ -25,10 +25,11 @@ from app.domain.conversion.members import (
     json_text,
 )
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
-from app.domain.conversion.steps import MAX_PROBLEMS, Run, detail, field_step
+from app.domain.conversion.steps import MAX_PROBLEMS, Objects, Run, detail, field_step
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.mapping.document import DraftParts, Mapping
+from app.domain.mapping.reading import MAX_STEPS
 
 __all__ = [
     "Conversion",
@@ -74,27 +75,31 @@ class ConversionPlan:
         sources = dict(mapping.by_field)
         self._rules, self._name = rules, mapping.event_name
 
-        required = partial(field_step, sources, rejects=True)
+        self._objects = objects = Objects()
+        required = partial(field_step, sources, objects, rejects=True)
         self._type = required("event_type", values.check_event_type, absent="event_type_invalid")
         self._source = required("event_source", values.check_event_source, absent="event_source_invalid")
         self._country = required("country_code", values.check_country, absent="country_missing")
         self._time = required("event_timestamp", values.check_time, absent="timestamp_missing")
         self._event_id = required("event_id", values.CHECKS["event_id"])
         check_ip_address = values.CHECKS["ip_address"]
-        self._ip_address = field_step(sources, "ip_address", check_ip_address, rejects=False, shows=False)
+        self._ip_address = field_step(
+            sources, objects, "ip_address", check_ip_address, rejects=False, shows=False
+        )
         self._consent = mapping.consent
-        self._money = Money(sources, rules.currency)
-        self._keys = MatchKeys(sources, rules.profile, refuses_digests=mapping.prehashed == "refuse")
-        self._optional = OptionalMembers(sources)
+        self._is_granted = mapping.consent is not None and mapping.consent.mode is consent.Mode.GRANTED
+        self._money = Money(sources, objects, rules.currency)
+        self._keys = MatchKeys(sources, objects, rules.profile, refuses_digests=mapping.prehashed == "refuse")
+        self._optional = OptionalMembers(sources, objects)
         self._has_optional = not OPTIONAL_FIELDS.isdisjoint(sources)
-        self._custom = CustomData(mapping.custom_data)
+        self._custom = CustomData(mapping.custom_data, objects)
         read = [*sources.values(), *(row.source for row in mapping.custom_data)]
         if (rule := mapping.consent) is not None:
             read += [source for source in (rule.user_data, rule.ad_storage, rule.string) if source]
         # Each member of a first_of is checked.
         checks = [(steps, sources[name]) for name, steps in values.KEY_STEPS.items() if name in sources]
-        self._work = sum(source.steps for source in read)
-        self._work += sum(steps * source.checks for steps, source in checks)
+        self._steps = MAX_STEPS - sum(source.steps for source in read)
+        self._steps -= sum(steps * source.checks for steps, source in checks)
         self._kind = cache(self._kind_of)
         fixed = (self._type.fixed, self._source.fixed)
         kind = self._kind(*fixed) if all(type(value) is str for value in fixed) else None
@@ -139,10 +144,11 @@ class ConversionPlan:
         `event_id` is the caller's id. If the caller sent none, it is derived from the content. `work` is
         charged with the steps that the event took, and each step is reported to `trace`.
         """
-        run = Run(event.content, self._work, trace)
+        content = event.content
+        run = Run(steps_left=self._steps, content=content, objects=self._objects.of(content), trace=trace)
         outcome = self._convert(run, event_id, now)
-        if work is not None:
-            work.left -= run.spent
+        if work is not None:  # work beyond the limit is charged, but not done
+            work.left -= MAX_STEPS - max(run.steps_left, 0)
         return outcome
 
     def _convert(self, run: Run, event_id: str, now: datetime) -> Conversion | Rejection:
@@ -150,13 +156,14 @@ class ConversionPlan:
         if kind is None:
             kind = self._read_kind(run)
         country = self._read_country(run) or ""
-        signal = self._read_consent(run, country)
-        if isinstance(signal, Rejection):
-            blocked = replace(signal, event_id=event_id)
-            if run.trace is None:
-                return blocked
-        else:
-            blocked = None
+        blocked = None
+        signal: consent.Signal | Rejection = consent.GRANTED_PAIR
+        if not self._is_granted or run.trace is not None:
+            signal = self._read_consent(run, country)
+            if isinstance(signal, Rejection):
+                blocked = replace(signal, event_id=event_id)
+                if run.trace is None:
+                    return blocked
         moment = self._read_time(run, now)
         money = self._money.write(run, purchase=kind.purchase)
         mapped_id = self._event_id.value(run)
@@ -220,19 +227,15 @@ class ConversionPlan:
         rule = self._consent
         if rule is None:
             return {}
-        if rule.mode is consent.Mode.GRANTED and run.trace is None:
-            return consent.GRANTED_PAIR
         required = consent.is_required(self._rules.region, country)
         settings = self._rules.consent_settings
-        signal = consent.evaluate_consent(
-            rule, run.content, run.reading, required=required, settings=settings
-        )
+        signal = consent.evaluate_consent(rule, run.content, run, required=required, settings=settings)
         run.notes.clear()
         if run.trace is not None:
             run.trace += _consent_steps(rule, signal)
         if not isinstance(signal, consent.ConsentBlocked):
             return signal
-        alone = Run({}, 0, None)
+        alone = Run()
         alone.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
         return replace(_rejection(alone, ""), basis=rule.mode.value)
 

@@ -6,7 +6,8 @@ Each reads its fields with the steps of `steps.py`, and returns its piece of JSO
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from functools import cache
+from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +18,13 @@ from app.domain.conversion.event_types import PURCHASE_ONLY
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import rounded
 from app.domain.conversion.results import EventWarning
-from app.domain.conversion.steps import FieldStep, Run, field_step
+from app.domain.conversion.steps import FieldStep, Objects, Run, field_step
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile
+from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField
-from app.domain.mapping.sources import Check, Read, Source
+from app.domain.mapping.reading import SHORT_TEXT
+from app.domain.mapping.sources import Source, unchecked
+from app.domain.personal_text import holds_personal_text
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
@@ -59,15 +63,15 @@ def json_text(value: Any) -> str:
 class Money:
     """Writes `value`, `currencyCode` and `unitsSold`. The last two are sent with purchases only."""
 
-    def __init__(self, sources: Mapping[str, Source], currency: str) -> None:
+    def __init__(self, sources: Mapping[str, Source], objects: Objects, currency: str) -> None:
         """`currency` is the destination's, for purchases without one (R5)."""
         self._default = currency
         self._amount, self._price = (
-            field_step(sources, "value", check, rejects=True)
+            field_step(sources, objects, "value", check, rejects=True)
             for check in (values.check_amount, values.check_price)
         )
         self._currency, self._units = (
-            field_step(sources, name, values.CHECKS[name], rejects=True) for name in PURCHASE_ONLY
+            field_step(sources, objects, name, values.CHECKS[name], rejects=True) for name in PURCHASE_ONLY
         )
         self._has_others = not PURCHASE_ONLY.keys().isdisjoint(sources)
 
@@ -121,53 +125,65 @@ class Money:
 class MatchKeys:
     """Writes the members of `matchKeys`, hashed where Amazon requires it."""
 
-    def __init__(self, sources: Mapping[str, Source], profile: Profile, *, refuses_digests: bool) -> None:
-        self._profile, self._refuses_digests = profile, refuses_digests
-        self._sources = [(rule, sources[rule.field]) for rule in MATCH_KEYS if rule.field in sources]
-        self._steps_in = cache(self._steps)
-
-    def _steps(self, country: str) -> Sequence[tuple[FieldStep, Read, Check, str, str, bool]]:
-        """Return for each match key its step, type, the JSON before the value, and whether it is a hash."""
-        steps = []
-        for rule, source in self._sources:
-            check, wire_type = values.key_check(self._profile, rule, country), rule.type.value
-            if self._refuses_digests and rule.hashed:
-                check = values.refuse_digests(check)
-            step = FieldStep(
-                rule.field,
-                source,
-                check,
-                rejects=False,
-                omitted="match_key_dropped",
-                shows=False,
-                wire_type=wire_type,
+    def __init__(
+        self, sources: Mapping[str, Source], objects: Objects, profile: Profile, *, refuses_digests: bool
+    ) -> None:
+        self._check = partial(values.key_check, profile, refuses_digests=refuses_digests)
+        # For each match key its rule, its type, its step, its place in the event, the function that
+        # normalises a trait, whether it is hashed, and the JSON before its value.
+        self._rows = [
+            (
+                rule,
+                (wire_type := rule.type.value),
+                FieldStep(
+                    rule.field,
+                    (source := sources[rule.field]),
+                    unchecked,
+                    objects,
+                    rejects=False,
+                    omitted="match_key_dropped",
+                    shows=False,
+                    wire_type=wire_type,
+                ),
+                *objects.place_of(source),
+                PROFILES[profile][rule.type].clean,
+                rule.hashed,
+                f'{{"type":"{wire_type}","values":[',
             )
-            opening = f'{{"type":"{wire_type}","values":['
-            steps.append((step, source.read, check, wire_type, opening, rule.hashed))
-        return steps
+            for rule in MATCH_KEYS
+            if rule.field in sources
+        ]
 
     def write(self, run: Run, country: str) -> tuple[tuple[str, ...], str]:
         """Return the types of the match keys, and their JSON. Reject an event without a match key (R2)."""
         types: list[str] = []
         texts: list[str] = []
-        content, reading, notes, is_traced = run.content, run.reading, run.notes, run.trace is not None
-        steps = self._steps_in(country)
-        for step, read, check, wire_type, opening, is_hashed in steps:
-            key = read(content, reading, check)
-            if type(key) is not MatchKey or notes or is_traced:
-                rule = key.rule if isinstance(key, MatchKey) else None
-                result = f"sha256:{key.value[:8]}…" if rule and is_hashed else None
-                key = step.settle(run, key, rule=rule, result=result)
+        objects, is_traced = run.objects, run.trace is not None
+        for rule, wire_type, step, number, member, clean, is_hashed, opening in self._rows:
+            trait = objects[number].get(member)
+            # The usual case: a text that is neither blank nor as long as a digest.
+            if type(trait) is str and trait >= "!" and len(trait) < SHORT_TEXT and trait.isascii():
+                cleaned = None if is_traced else clean(trait, country)
+                if type(cleaned) is str and (is_hashed or not holds_personal_text(cleaned)):
+                    sent = sha256(cleaned.encode()).hexdigest() if is_hashed else cleaned
+                    types.append(wire_type)
+                    texts.append(f'{opening}"{sent}"]}}' if is_hashed else f"{opening}{json_text(sent)}]}}")
+                    continue
+            key = step.read(run.content, run, self._check(rule, country))
+            if type(key) is not MatchKey or run.notes or is_traced:
+                name = key.rule if isinstance(key, MatchKey) else None
+                result = f"sha256:{key.value[:8]}…" if name and is_hashed else None
+                key = step.settle(run, key, rule=name, result=result)
                 if key is None:
                     continue
             types.append(wire_type)
-            texts.append(f'{opening}"{key.value}"]}}' if is_hashed else f"{opening}{json_text(key.value)}]}}")
+            texts.append(f"{opening}{json_text(key.value)}]}}")
         if not texts:
             reasons: dict[str | None, str] = {each.mapping_field: each.reason for each in run.problems}
             reasons.update(run.dropped)
             causes = [
                 f"{step.name} is {reasons.get(wire_type) or reasons.get(step.name, 'absent')}"
-                for step, _, _, wire_type, *_ in steps
+                for _, wire_type, step, *_ in self._rows
             ]
             run.add_problem("no_match_key", None, None, f"No match key is left: {', '.join(causes)}.")
         return tuple(types), ",".join(texts)
@@ -176,11 +192,11 @@ class MatchKeys:
 class CustomData:
     """Writes `customData`, without absent fields (P10)."""
 
-    def __init__(self, rows: Sequence[CustomField]) -> None:
+    def __init__(self, rows: Sequence[CustomField], objects: Objects) -> None:
         self._rows = [
             (
-                FieldStep(row.field, row.source, values.check_custom, rejects=False),
-                row.source.read,
+                FieldStep(row.field, row.source, values.check_custom, objects, rejects=False),
+                *objects.place_of(row.source),
                 f'{{"name":"{row.name}","value":',
             )
             for row in rows
@@ -189,12 +205,13 @@ class CustomData:
     def write(self, run: Run) -> str:
         """Return the JSON, which begins with a comma if it is not empty."""
         texts = []
-        content, reading, notes, is_traced = run.content, run.reading, run.notes, run.trace is not None
-        for step, read, opening in self._rows:
-            text = read(content, reading, values.check_custom)
-            if type(text) is str and not notes and not is_traced:
-                texts.append(f'{opening}"{text}"}}')
+        objects, is_traced = run.objects, run.trace is not None
+        for step, number, member, opening in self._rows:
+            text = objects[number].get(member)
+            if type(text) is str and len(text) <= SHORT_TEXT and values.is_plain(text) and not is_traced:
+                texts.append(f'{opening}"{text}"}}')  # the usual case
                 continue
+            text = step.get(run)
             is_unusual = isinstance(text, values.UnusualText)
             text = step.settle(run, text, warnings=("custom_value_unusual",) if is_unusual else ())
             if text is not None:
@@ -205,10 +222,10 @@ class CustomData:
 class OptionalMembers:
     """Writes the members that Amazon needs for no event, except the IP address."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(self, sources: Mapping[str, Source], objects: Objects) -> None:
         self._steps = [
             (
-                field_step(sources, name, values.CHECKS[name], rejects=name == "limited_data_use"),
+                field_step(sources, objects, name, values.CHECKS[name], rejects=name == "limited_data_use"),
                 opening,
                 closing,
                 precedes,

@@ -7,36 +7,33 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
+
 from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.results import EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.reading import MAX_STEPS, Reading
+from app.domain.mapping.reading import SHORT_TEXT, Reading
 from app.domain.mapping.sources import Check, Source
 
 MAX_PROBLEMS: Final = 10  # that a rejection names
 
 
-class Run:
-    """The conversion of one event. It holds personal data."""
+class Run(Reading, eq=False):
+    """The conversion of one event. It holds personal data.
 
-    __slots__ = ("content", "dropped", "notes", "problems", "reading", "sentences", "trace", "warnings")
+    `objects` are those of `Objects`. `dropped` has Amazon's types of match keys, and the reasons. `sentences`
+    has one for each problem.
+    """
 
-    def __init__(self, content: dict[str, Any], steps: int, trace: Trace | None) -> None:
-        self.content = content
-        self.reading = reading = Reading(steps)
-        self.notes = reading.notes  # the warnings of the field that is being read
-        self.trace = trace
-        self.warnings: list[EventWarning] = []
-        self.dropped: list[tuple[str, str]] = []  # (Amazon's match key type, reason)
-        self.problems: list[EventProblem] = []
-        self.sentences: list[str] = []  # for each problem
-
-    @property
-    def spent(self) -> int:
-        """The steps that the event took so far. Work beyond the limit is charged, but not done."""
-        return MAX_STEPS - max(self.reading.steps_left, 0)
+    content: dict[str, Any] = msgspec.field(default_factory=dict)
+    objects: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    trace: Trace | None = None
+    warnings: list[EventWarning] = msgspec.field(default_factory=list)
+    dropped: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    problems: list[EventProblem] = msgspec.field(default_factory=list)
+    sentences: list[str] = msgspec.field(default_factory=list)
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> None:
         """Note a problem that rejects the event. Its sentence names the source."""
@@ -48,6 +45,40 @@ class Run:
         self.sentences.append(sentence)
 
 
+class Objects:
+    """The objects of an event that hold the values of plain paths. Each is read once for an event."""
+
+    def __init__(self) -> None:
+        # For each object after the first two: the number of the one that holds it, and its name there.
+        self._inner: list[tuple[int, str]] = []
+        self._numbers: dict[tuple[str, ...], int] = {(): 0}
+
+    def place_of(self, source: Source) -> tuple[int, str]:
+        """Return the number of the object with a source's value, and its name there.
+
+        The value of a source with another form than a plain path is in no object: it must be read.
+        """
+        return (self._number(source.names[:-1]), source.names[-1]) if source.names else (_NOWHERE, "")
+
+    def _number(self, path: tuple[str, ...]) -> int:
+        if path not in self._numbers:
+            self._inner.append((self._number(path[:-1]), path[-1]))
+            self._numbers[path] = len(self._inner) + _NOWHERE
+        return self._numbers[path]
+
+    def of(self, content: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the objects of an event by number, an empty one where the event has no object."""
+        objects = [content, _EMPTY]
+        for holder, name in self._inner:
+            member = objects[holder].get(name)
+            objects.append(member if type(member) is dict else _EMPTY)
+        return objects
+
+
+_NOWHERE: Final = 1  # the number of an object that is always empty
+_EMPTY: Final[dict[str, Any]] = {}
+
+
 class FieldStep:
     """Reads and settles one field. `shows` means that its value may appear in a preview."""
 
@@ -55,7 +86,9 @@ class FieldStep:
         "absent",
         "check",
         "fixed",
+        "member",
         "name",
+        "object",
         "omitted",
         "place",
         "read",
@@ -70,6 +103,7 @@ class FieldStep:
         name: str,
         source: Source,
         check: Check,
+        objects: Objects,
         *,
         rejects: bool,
         absent: str | None = None,
@@ -83,6 +117,7 @@ class FieldStep:
         value that was left out. `wire_type` is Amazon's type of a match key.
         """
         self.name, self.source, self.read, self.check = name, source, source.read, check
+        self.object, self.member = objects.place_of(source)
         self.place = source.path or name
         self.rejects = rejects if source.on_error is None else source.on_error == "reject"
         self.absent = None if absent is None else SourceFailed(absent, "is absent")
@@ -92,13 +127,19 @@ class FieldStep:
 
     def get(self, run: Run) -> Any:
         """Return the checked value, None or `SourceFailed`, which must then be settled."""
-        return self.read(run.content, run.reading, self.check) if self.fixed is None else self.fixed
+        if self.fixed is not None:
+            return self.fixed
+        value = run.objects[self.object].get(self.member)
+        # A text that begins with none of the characters up to the space is neither empty nor blank.
+        if type(value) is str and value >= "!" and len(value) <= SHORT_TEXT and value.isascii():
+            return self.check(value)
+        if type(value) is int or type(value) is Decimal:
+            return self.check(value)
+        return self.read(run.content, run, self.check)
 
     def value(self, run: Run) -> Any:
         """Return the checked value, or None if there is none."""
-        value = self.fixed
-        if value is None:
-            value = self.read(run.content, run.reading, self.check)
+        value = self.get(run)
         if value is None or type(value) is SourceFailed or run.notes or run.trace is not None:
             return self.settle(run, value)
         return value
@@ -169,10 +210,12 @@ class _Unmapped(FieldStep):
 _UNMAPPED: Final = _Unmapped()
 
 
-def field_step(sources: Mapping[str, Source], name: str, check: Check, **options: Any) -> FieldStep:
+def field_step(
+    sources: Mapping[str, Source], objects: Objects, name: str, check: Check, **options: Any
+) -> FieldStep:
     """Return the step of a field, whether or not the mapping fills it. `options` are those of `FieldStep`."""
     source = sources.get(name)
-    return _UNMAPPED if source is None else FieldStep(name, source, check, **options)
+    return _UNMAPPED if source is None else FieldStep(name, source, check, objects, **options)
 
 
 def detail(failed: SourceFailed, name: str, source: Source | None) -> str:

@@ -49,7 +49,8 @@ MAX_ADDRESSES: Final = 1024  # characters of a list of IP addresses
 PERSONAL: Final = SourceFailed("personal", "looks like an email address or a phone number")
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
-_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII).fullmatch
+is_plain: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII).fullmatch
+"""Whether Amazon's documents agree on a custom value."""
 # An IPv4 address, or an IPv6 address in brackets, with or without a port.
 _WITH_PORT: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -205,8 +206,8 @@ class UnusualText(str):
 
 def check_custom(value: Any) -> str | SourceFailed:
     """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
-    if type(value) is str and _PLAIN_CUSTOM(value):
-        return value  # the usual case
+    if type(value) is str and is_plain(value):
+        return value
     if type(value) is bool:
         return "true" if value else "false"
     if is_number(value):
@@ -214,7 +215,7 @@ def check_custom(value: Any) -> str | SourceFailed:
     elif not isinstance(value, str):
         return wrong_type(value, "a text, number or boolean is expected")
     text = _clear_text(value, "custom_data_invalid", MAX_CUSTOM_LENGTH)
-    return text if isinstance(text, SourceFailed) or _PLAIN_CUSTOM(text) else UnusualText(text)
+    return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
 
 
 # All fields that are neither required nor a match key. `value` is checked by `check_price` in a purchase.
@@ -239,10 +240,11 @@ KEY_STEPS: Final = {
 
 
 @cache  # 3 profiles, 15 match keys, 252 countries
-def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
+def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_digests: bool = False) -> Check:
     """Return the check of a match key, whose result is a `MatchKey`.
 
-    The failure of a value that gives no match key has the word of its `DropReason`.
+    The failure of a value that gives no match key has the word of its `DropReason`. `refuses_digests` refuses
+    values that were hashed before.
     """
     make: Callable[[str, str], MatchKey | DroppedKey] = KEY_MAKERS[profile][rule.type]
     has_zip_codes, is_hashed = rule.field == "postal" and country == "US", rule.hashed
@@ -258,21 +260,13 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
             return _TRAIT_TOO_LONG
         key = make(value, country)
         if type(key) is MatchKey:
+            if refuses_digests and key.rule == ALREADY_HASHED:
+                return _PREHASHED
             return key if is_hashed or not holds_personal_text(key.value) else PERSONAL
         assert isinstance(key, DroppedKey)
         return _NO_KEY[key.why]
 
     return check
-
-
-def refuse_digests(check: Check) -> Check:
-    """Return the check of a match key that refuses values that were hashed before."""
-
-    def refusing(value: Any) -> Any:
-        key = check(value)
-        return _PREHASHED if type(key) is MatchKey and key.rule == ALREADY_HASHED else key
-
-    return refusing
 
 
 _PREHASHED: Final = SourceFailed(

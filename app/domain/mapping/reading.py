@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from app.domain.conversion.failures import SourceFailed
 
 MAX_MEMBERS: Final = 2_000  # list members that are read for one event
@@ -11,21 +13,20 @@ CHARACTERS_PER_STEP: Final = 12  # of a longer one
 OVER_BUDGET: Final = SourceFailed("transform_failed", "takes more work than one event may use")
 
 
-class Reading:
+class Reading(msgspec.Struct, eq=False):
     """The work budget and the notes of one event.
 
-    A plan knows its own `steps` when it is compiled: they are charged once for each event. Only lists and
-    long texts are charged while they are read. `notes` has the warnings of the field that is being read; the
-    plan empties it.
+    A plan knows its own steps when it is compiled: they are charged once for each event. Only lists and long
+    texts are charged while they are read. `notes` has the warnings of the field that is being read; the plan
+    empties it. `lists` are those whose members are charged.
     """
 
-    __slots__ = ("_lists", "members_left", "notes", "steps_left")
+    steps_left: int = MAX_STEPS
+    members_left: int = MAX_MEMBERS
+    notes: list[str] = []
+    lists: dict[int, list[Any]] = {}
 
-    def __init__(self, steps: int = 0) -> None:
-        self.steps_left = MAX_STEPS - steps
-        self.members_left = MAX_MEMBERS
-        self.notes: list[str] = []
-        self._lists: dict[int, list[Any]] = {}  # lists whose members are charged
+    __repr__ = object.__repr__
 
     def charge(self, steps: int) -> bool:
         """Charge steps, and return whether the budget suffices."""
@@ -41,14 +42,14 @@ class Reading:
 
         A list that several fields read counts its members once.
         """
-        if id(members) not in self._lists:
+        if id(members) not in self.lists:
             self.members_left -= len(members)
-            self._lists[id(members)] = members  # a list that is gone could give its id to another one
+            self.lists[id(members)] = members  # a list that is gone could give its id to another one
         return self.charge(len(members) * each) and self.members_left >= 0
 
     def derived(self, members: list[Any]) -> list[Any]:
         """Return a list that was made of charged members, so that they are not charged again."""
-        self._lists[id(members)] = members
+        self.lists[id(members)] = members
         return members
 
     def note(self, warning: str) -> None:

@@ -11,7 +11,7 @@ from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
+from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
 from app.domain.mapping.templates import Placeholder, parse_template
 
@@ -44,7 +44,8 @@ class Source:
     `clear_paths` those whose values it does not hash. `fallbacks` are the constants of a `first_of`, with
     their places. `rule` has the names of the pipe's functions, for a preview. `pipe` is the text of all that
     changes the value, to compare it with others. `on_error` is `omit`, `reject` or None. `steps` is the work
-    that each event costs, whatever it holds.
+    that each event costs, whatever it holds. `names` is the path of a source that is a path of names without
+    a pipe.
     """
 
     read: Read
@@ -58,6 +59,7 @@ class Source:
     on_error: str | None = None
     steps: int = 2
     checks: int = 1  # values that are checked at most
+    names: tuple[str, ...] = ()
 
     @property
     def path(self) -> str | None:
@@ -344,39 +346,24 @@ def _reader(value_of: Value, default: Any, *, keep_blank: bool) -> Read:
     """Return a function that checks a value. The default stands for one that is absent, null or blank."""
 
     def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
-        return _checked(value_of(content, reading), reading, check, default, keep_blank)
+        value = value_of(content, reading)
+        if is_empty(value) and not (keep_blank and value and default is None):
+            return None if default is None else check(default)
+        return value if type(value) is SourceFailed else _judged(value, reading, check)
 
     return read
 
 
-def _checked(value: Any, reading: Reading, check: Check, default: Any, keep_blank: bool) -> Any:
-    if is_empty(value) and not (keep_blank and value and default is None):
-        return None if default is None else check(default)
-    return value if type(value) is SourceFailed else _judged(value, reading, check)
-
-
 def _path(text: str, default: Any, keep_blank: bool) -> Source:
     """Return the usual source: a path of names without a pipe."""
-    names = parse_path(text)
-    assert names is not None
+    names = tuple([step for step in parse_path(text) or () if isinstance(step, str)])
 
-    def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
-        value: Any = content
-        for name in names:
-            if type(value) is not dict:
-                value = walk(value, (name,))
-                break
-            value = value.get(name)
-        # A text that begins with none of the characters up to the space is neither empty nor blank.
-        if type(value) is str and value >= "!" and len(value) <= SHORT_TEXT and value.isascii():
-            return check(value)
-        if value is None and default is None:
-            return None
-        if type(value) is int or type(value) is Decimal:
-            return check(value)
-        return UNREACHABLE if value is IMPASSABLE else _checked(value, reading, check, default, keep_blank)
+    def value(content: dict[str, Any], _reading: Reading) -> Any:
+        found = walk(content, names)
+        return UNREACHABLE if found is IMPASSABLE else found
 
-    return Source(read, (text,), (text,), default=default)
+    read = _reader(value, default, keep_blank=keep_blank)
+    return Source(read, (text,), (text,), default=default, names=names)
 
 
 # Mappings share equal sources to save memory: a thousand destinations have few different sources. Constants

@@ -17,7 +17,7 @@ from app.domain.conversion.values import (
     key_check,
 )
 from app.domain.identity import MATCH_KEYS, Profile
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import MAX_STEPS, Reading
 from app.domain.mapping.sources import Check, Source, compile_source, unchecked
 from app.domain.suggestions.observations import Written
 
@@ -43,7 +43,9 @@ class Trial:
             compiled = compile_source(source, "", bare="path")
             if isinstance(compiled, Source):
                 read, steps = compiled.read, compiled.steps
-                self._values[key] = tuple(read(event, Reading(steps), unchecked) for event in self.events)
+                self._values[key] = tuple(
+                    read(event, Reading(steps_left=MAX_STEPS - steps), unchecked) for event in self.events
+                )
             else:
                 self._values[key] = (None,) * len(self.events)
         return self._values[key]
