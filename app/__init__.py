@@ -9,7 +9,7 @@ For an ordinary event the service calls these functions in this order (checked b
     matched     app.ingest.evaluate.match_mapping                            destination and mapping
     converted   app.domain.conversion.convert.ConversionPlan.convert           the hashed event
     stored      app.ingest.flush_writer.FlushWriter.write_in_one_round_trip  one commit for many posts
-                app.api.events.results_response                              202, after the commit
+                app.api.events.intake.results_response                       202, after the commit
     ‖
     claimed     app.delivery.delivery.Delivery.serve                         one request of one lane
                 app.delivery.due_work.read_due_batches                       batches, up to 500 events

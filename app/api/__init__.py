@@ -2,7 +2,6 @@
 
 The routes share some modules. `access/auth.py` authenticates, `access/secured_route.py` checks scopes, and
 `errors.py` has the only table of status codes. `paging.py` and the package `http` are also shared.
-`export.py` writes CSV and NDJSON, with a column for each member of a response model. `event_models.py` has
-the models about events. The console's exports also use `event_pages.py` and `audit_models.py`. A route calls
-a use case of `app.admin`.
+`export.py` writes CSV and NDJSON, with a column for each member of a response model. The console also uses
+it, `events/pages.py` and `audit_models.py` for its exports. A route calls a use case of `app.admin`.
 """

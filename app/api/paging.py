@@ -9,7 +9,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import Field
 
-from app.admin.event_search import START, SearchPosition
+from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.http.response_body import ResponseBody

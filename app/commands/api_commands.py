@@ -12,15 +12,15 @@ from urllib.parse import quote
 from app.commands.api_client import ApiClient, add_client_arguments
 from app.commands.event_tail import FILTERS, tail_events
 from app.commands.failure import CommandFailed
+from app.domain.event import JOURNEY_IDS
 from app.settings import Settings
 
 LIMIT = 50
 EVENT_FILTERS = (
-    "status", "reason", "event_type", "since", "until", "mapping_id", "execution_id", "journey_id", "node_id",
+    "status", "reason", "event_type", "since", "until", "mapping_id", *JOURNEY_IDS,
 )  # fmt: skip
 REJECTION_FILTERS = (
-    "since", "until", "reason", "field", "mapping_id", "execution_id", "journey_id", "node_id", "event_id",
-    "request_id",
+    "since", "until", "reason", "field", "mapping_id", *JOURNEY_IDS, "event_id", "request_id",
 )  # fmt: skip
 SUBJECT_FIELDS = (
     "email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip", "hash",

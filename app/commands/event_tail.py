@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.commands.api_client import ApiClient, ApiUnreachable
+from app.domain.event import JOURNEY_IDS
 
 POLL_S: Final = 2.0
 FIRST_SPAN: Final = timedelta(seconds=60)  # the age of the oldest events that are printed at the start
@@ -18,7 +19,7 @@ COLUMNS: Final[Mapping[str, int]] = {
     "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
     "journey_id": 14, "node_id": 12,
 }  # fmt: skip
-FILTERS: Final = ("destination_id", "status", "reason", "event_type", "execution_id", "journey_id", "node_id")
+FILTERS: Final = ("destination_id", "status", "reason", "event_type", *JOURNEY_IDS)
 
 Item = dict[str, Any]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from app.admin.access import Caller, Scope
 from app.admin.access.actor import actor
 from app.admin.refusals import Refusal
-from app.admin.replay import ReplayResult, replay_steps
+from app.admin.replays.replay import ReplayResult, replay_steps
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId

@@ -13,16 +13,16 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.event_history import read_event_history
+from app.admin.events.history import read_event_history
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
 from app.console.destinations.page import PAGE, content_of, panel_of
-from app.console.events import event_content
+from app.console.events.history import event_content
 from app.console.home import HomeParameters, home_content
-from app.console.replay import replay_content
+from app.console.replays import replay_content
 from app.console.time_range import RangeName, RangeParameter
 from app.domain.ids import DestinationId
 from app.store.destinations import destinations as stored

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin.refusals import Problem, error_body
 from app.api.errors import error_response, status_of
+from app.api.events.filters import JOURNEY_LABELS
 from app.api.http.negotiation import wants
 from app.console import assets, confirmations
 from app.console.access.sessions import Visitor
@@ -27,6 +28,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.globals["asset"] = assets.address
+_TEMPLATES.globals["journey_labels"] = JOURNEY_LABELS
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 

@@ -10,24 +10,20 @@ from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import (
     api_reference,
     audit,
-    errors,
-    events,
     home,
     incidents,
-    journeys,
     live_updates,
     mappings,
     organisations,
     privacy,
-    replay,
-    search,
+    replays,
     static_files,
     system,
-    tail,
 )
 from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
 from app.console.access.secured_page import SecuredPage
 from app.console.destinations import activate, copies, create, event_schema, page, preflight, settings
+from app.console.events import failures, history, search
 from app.console.incidents import notifications
 from app.console.mappings import editor, event_names, publish, versions
 from app.console.privacy import consent_records, hash_tester
@@ -49,13 +45,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     versions.router,
     copies.router,
     activate.router,
-    events.router,
-    search.router,
-    tail.router,
-    errors.router,
-    journeys.router,
     consent_records.router,
-    replay.router,
+    history.router,
+    search.router,
+    failures.router,
+    replays.router,
     incidents.router,
     notifications.router,
     event_names.router,

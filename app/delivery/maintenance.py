@@ -20,11 +20,11 @@ from app.store import (
     counts,
     exceptions,
     journey_figures,
-    rejection_records,
     transactions,
 )
 from app.store.database import partitions
 from app.store.database.damage import is_damage
+from app.store.events import rejections
 from app.telemetry import Telemetry, describe_exception
 
 _FOLD_LIMIT = 1_000  # journey nodes per statement
@@ -141,7 +141,7 @@ class Maintenance:
         )
 
     async def _delete_rejections(self, connection: PipelineConnection) -> None:
-        await rejection_records.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
+        await rejections.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain. The log reveals a later deletion of the newest rows."""

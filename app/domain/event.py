@@ -47,6 +47,7 @@ class JourneyIds(msgspec.Struct, frozen=True):
     execution_id: str | None = None
 
 
+JOURNEY_IDS: Final = JourneyIds.__struct_fields__
 NO_JOURNEY: Final = JourneyIds()
 
 

@@ -4,17 +4,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Final
 
 from app.domain.batch import EventMetadata, may_hold_id
+from app.domain.event import JOURNEY_IDS
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import Status
 
-_MEMBERS = ("execution_id", "journey_id", "node_id", "event_type")
+MEMBERS: Final = ("event_id", "event_type", "request_id", *JOURNEY_IDS)
+"""The members of a filter that are compared with the member of the same name of an event's metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Which events; None means any. `since` and `until` limit the time of acceptance."""
+    """Which events; None means any. `since` and `until` limit the time of acceptance or rejection.
+
+    `rejected` selects only rejected events (True) or only accepted events (False).
+    """
 
     status: Status | None = None
     reason: str | None = None
@@ -27,13 +33,37 @@ class EventQuery:
     event_type: str | None = None
     cause: str | None = None  # of a permanent failure: domain/outcomes/failure_cause.py
     any_id: str | None = None  # of the event, its execution, journey, node or request
+    event_id: str | None = None
+    request_id: str | None = None  # of the post that contained it
+    field: str | None = None  # the source path that rejected it
+    rejected: bool | None = None
     event_ids: Sequence[str] | None = None
     dismissed: bool | None = None  # dead letters that a person marked as handled, or all other events
 
     @property
+    def journey(self) -> dict[str, str]:
+        """Return the wanted ids of journey, node and execution, by member name."""
+        return {name: value for name in JOURNEY_IDS if (value := getattr(self, name)) is not None}
+
+    @property
     def members(self) -> dict[str, str]:
         """Return the wanted metadata values, by member name."""
-        return {name: value for name in _MEMBERS if (value := getattr(self, name)) is not None}
+        return {name: value for name in MEMBERS if (value := getattr(self, name)) is not None}
+
+    @property
+    def may_be_accepted(self) -> bool:
+        """Return whether an accepted event can match: no source path rejected it."""
+        return self.rejected is not True and self.field is None
+
+    @property
+    def may_be_rejected(self) -> bool:
+        """Return whether a rejected event can match: it has no delivery status and no event type."""
+        return (
+            self.rejected is not False
+            and self.status is None
+            and self.event_type is None
+            and not self.dismissed
+        )
 
     def may_match(self, accepted_at: datetime, shapes: bytes | None) -> bool:
         """Return whether a batch, judged by its time and packed metadata, can contain a matching event."""
@@ -52,8 +82,8 @@ class EventQuery:
         """Return whether the metadata of an event matches, apart from status, reason and mapping."""
         if not all(getattr(shape, name) == value for name, value in self.members.items()):
             return False
-        ids = (shape.event_id, shape.execution_id, shape.journey_id, shape.node_id, shape.request_id)
-        return self.any_id is None or self.any_id in ids
+        ids = ("event_id", *JOURNEY_IDS, "request_id")
+        return self.any_id is None or any(getattr(shape, name) == self.any_id for name in ids)
 
     def includes(self, status: Status, reason: str | None, *, dismissed: bool = False) -> bool:
         """Return whether the filter includes this status, this reason and dismissed dead letters."""

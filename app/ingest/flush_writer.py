@@ -22,9 +22,10 @@ from app.ingest.dedup import (
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_nodes import JourneyNodes
 from app.ingest.pending_request import PendingRequest
-from app.store import PipelineConnection, batches, counts, event_attempts, journey_figures, ledger
+from app.store import PipelineConnection, batches, counts, journey_figures, ledger
 from app.store import flush as flush_store
 from app.store.destinations import cache
+from app.store.events.attempts import note_mapped_duplicates
 
 _RESERVED_IDS = 256  # batch ids that a session reserves at a time
 
@@ -116,7 +117,7 @@ class FlushWriter:
         accepted, entries = await self._claim_keys(connection, flush)
         await self._pin_names(connection, flush, accepted)
         if duplicates := mapped_duplicates(flush, entries):
-            await event_attempts.note_mapped_duplicates(connection, duplicates)
+            await note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
         if accepted:
             sealed = await self._seal_all(flush, _by_batch(accepted))

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
-import msgspec
 
-from app.domain.event import NO_JOURNEY, Rejection, journey_id
+from app.domain.event import Rejection, journey_id
 from app.domain.ids import DestinationNumber
-from app.store import rejection_records, transactions
+from app.store import transactions
 from app.store.errors import DRIVER_ERRORS
-from app.store.rejection_records import MOST_A_MINUTE, NewRejection
+from app.store.events import rejections
+from app.store.events.rejections import MOST_A_MINUTE, NewRejection
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 0.5
@@ -61,24 +61,7 @@ class RejectionRecorder:
             if recorded >= MOST_A_MINUTE or len(self._records) >= _MOST_WAITING:
                 continue
             self._recorded[number] = recorded + 1
-            journey = rejection.journey or NO_JOURNEY
-            self._records.append(
-                NewRejection(
-                    destination=number,
-                    received_at=at,
-                    event_id=rejection.event_id,
-                    mapping=rejection.mapping,
-                    code=rejection.code.value,
-                    reason=rejection.reason,
-                    field=rejection.field,
-                    mapping_field=rejection.mapping_field,
-                    request_id=request_id,
-                    execution_id=journey.execution_id,
-                    journey_id=journey.journey_id,
-                    node_id=journey.node_id,
-                    also=msgspec.json.encode(rejection.also).decode() if rejection.also else None,
-                )
-            )
+            self._records.append(NewRejection(number, at, request_id, rejection))
 
     async def run(self) -> None:
         """Write the collected records twice a second, until cancelled."""
@@ -95,6 +78,6 @@ class RejectionRecorder:
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
                     await transactions.commit_without_waiting(connection)
-                    await rejection_records.add(connection, records)
+                    await rejections.add(connection, records)
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("rejections.write_failed", error, level=30, records=len(records))

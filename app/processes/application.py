@@ -16,22 +16,18 @@ from app.api import (
     catalog,
     destinations,
     errors,
-    event_reports,
-    event_search,
-    events,
     health,
     incidents,
     mappings,
     organisations,
-    rejections,
-    replay,
-    replay_history,
+    replays,
     status_callback,
 )
 from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
 from app.api.access.organisation_cache import OrganisationCache
 from app.api.destinations import event_schema, oauth, preflight
+from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
@@ -52,7 +48,7 @@ TITLE = "Amazon Conversions destination"
 # A router that is added here is part of the application, of its OpenAPI description and of the tests. The
 # description has the same order: `POST /events` comes first.
 ROUTERS: tuple[APIRouter, ...] = (
-    events.router,
+    intake.router,
     destinations.router,
     oauth.router,
     preflight.router,
@@ -71,11 +67,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     audit.router,
     organisations.router,
-    event_reports.router,
-    event_search.router,
-    rejections.router,
-    replay.router,
-    replay_history.router,
+    reports.router,
+    replays.router,
     status_callback.router,
     erasures.router,
     incidents.router,

@@ -1,7 +1,7 @@
 """The endpoint of `POST /events`, without the framework: from the request headers to the response.
 
 The framework's overhead for a request is twice the cost of storing an event. The framework's route for this
-path (`app.api.events.post_events`) only serves the OpenAPI description.
+path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.api import events
 from app.api.access.auth import KeyRing
 from app.api.access.organisation_cache import OrganisationCache
 from app.api.access.secured_route import acting_in, authorize, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
+from app.api.events import intake
 from app.api.http.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
@@ -44,7 +44,7 @@ _CAP: Final = max_body_bytes(PATH.encode())
 # Only one body of more than this size is parsed and evaluated at a time, so that posts of few events wait for
 # no more than one of them.
 _LARGE_BODY_BYTES: Final = 8 * KIB
-_SCOPES: Final = scopes_of(events.post_events)
+_SCOPES: Final = scopes_of(intake.post_events)
 _DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
 
 
@@ -113,13 +113,13 @@ class EventsEndpoint:
                 caller = await acting_in(self._organisations, scope, caller)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
-            elif isinstance(query := events.read_query(scope), Problem):
+            elif isinstance(query := intake.read_query(scope), Problem):
                 reply = _refused(query, request_id)
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
                 body = RequestBodyReader(receive, _CAP, length, permit, self._admission)
-                stored = await events.accept_events(
+                stored = await intake.accept_events(
                     headers,
                     partial(self._read, body, permit),
                     self._in_turn,
@@ -165,7 +165,7 @@ class EventsEndpoint:
         return self._organisations.admit(found)
 
 
-def _stored(response: events.EventsResponse, request_id: str) -> EventsReply:
+def _stored(response: intake.EventsResponse, request_id: str) -> EventsReply:
     headers = [
         (b"content-length", b"%d" % len(response.body)),
         (b"content-type", b"application/json"),

@@ -11,7 +11,7 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, batches, counts
-from app.store.failures import CAUSE
+from app.store.events.failures import CAUSE
 from app.store.rows import read_row
 
 QUEUE = batches.LOW

@@ -107,10 +107,10 @@ PARTS: dict[str, Part] = {
             ("tests/domain/identity/test_phone_numbers.py", *IDENTITY_TESTS),
         ),
     },
-    "event_description": {"app/admin/event_description.py": ("tests/domain/test_event_descriptions.py",)},
+    "event_description": {"app/admin/events/description.py": ("tests/domain/test_event_descriptions.py",)},
     # On a real Postgres that all mutants share, each with a database of its own.
     "event_history": {
-        "app/admin/event_history.py": (
+        "app/admin/events/history.py": (
             "tests/pipeline/test_history_lookups.py",
             "tests/pipeline/test_event_histories.py",
         )

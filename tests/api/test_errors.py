@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from app.admin.access import Caller, Scope
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, error_body
 from app.api.errors import STATUSES, error_response, status_of
-from app.api.events import accept_events
+from app.api.events.intake import accept_events
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.ids import KeyId

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +15,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.admin.access import Scope
 from app.admin.privacy.erasure import request_erasure
 from app.console.access.sessions import csrf_of
+from app.domain.event import Rejection
 from app.domain.event_query import EventQuery
 from app.domain.ids import OrganisationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
 from app.domain.outcomes.status import Status
-from app.store import counts, incidents, journey_figures, rejection_records, replays
+from app.store import counts, incidents, journey_figures, replays
+from app.store.events import rejections
+from app.store.events.rejections import NewRejection
 from app.store.incidents import notifications
 from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine
-from app.store.rejection_records import NewRejection
 from tests.api.test_matrix import BODIES
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, ApiWorld, make_world
 
@@ -235,14 +237,8 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
     )
     async with pool.acquire() as c:
         number = await c.fetchval("SELECT number FROM destinations WHERE id = $1", destination)
-        record = dict.fromkeys((each.name for each in fields(NewRejection)), None) | {
-            "destination": number,
-            "received_at": now,
-            "event_id": f"rejected by {organisation}",
-            "code": "BAD_REQUEST",
-            "reason": "timestamp_missing",
-        }
-        await rejection_records.add(c, [NewRejection(**record)])
+        rejection = Rejection("timestamp_missing", None, None, "", f"rejected by {organisation}")
+        await rejections.add(c, [NewRejection(number, now, None, rejection)])
         node = (number, f"journey-{organisation}", "")
         numbers = (await journey_figures.register(c, [node])).numbers
         await journey_figures.add(c, {(number, numbers[node]): journey_figures.UnstoredEvents(1, 0)})

@@ -120,7 +120,7 @@ async def test_a_list_is_filtered_by_everything_stored(desk: Desk) -> None:
     )
     page = await desk.get(here)
     assert all(name in page for name in ("in-1", "out-1", "bad-2"))
-    for name, value in (("journey", "welcome"), ("node", "n7"), ("execution", "run-1")):
+    for name, value in (("journey_id", "welcome"), ("node_id", "n7"), ("execution_id", "run-1")):
         page = await desk.get(here, **{name: value})
         assert "in-1" in page
         assert "bad-2" in page
@@ -128,8 +128,8 @@ async def test_a_list_is_filtered_by_everything_stored(desk: Desk) -> None:
     page = await desk.get(here, status="rejected")
     assert "bad-2" in page
     assert "in-1" not in page
-    assert "in-1" in await desk.get(here, type="ADD_TO_SHOPPING_CART")
-    assert "No matching events" in await desk.get(here, type="LEAD")
+    assert "in-1" in await desk.get(here, event_type="ADD_TO_SHOPPING_CART")
+    assert "No matching events" in await desk.get(here, event_type="LEAD")
     assert "in-1" in await desk.get(here, range="1h")
     exported = await desk.get(f"{here}/export", format="ndjson", status="rejected")
     (row,) = map(json.loads, exported.splitlines())
@@ -186,9 +186,9 @@ async def test_errors_are_grouped_replayed_and_dismissed(desk: Desk) -> None:
     assert f'href="{job}"' in history
     assert "Payload shape" in history
     assert "match key sent" in history
-    filtered = await desk.get(f"{here}/replay", status="dead", journey="welcome")
+    filtered = await desk.get(f"{here}/replay", status="dead", journey_id="welcome")
     assert "1 event will be resent" in read(httpx.Response(200, text=filtered))
-    dismissed = await desk.submit(filtered, f"{here}/dismiss", [("status", "dead"), ("node", "n7")])
+    dismissed = await desk.submit(filtered, f"{here}/dismiss", [("status", "dead"), ("node_id", "n7")])
     assert (dismissed.status_code, dismissed.headers["location"]) == (303, f"{here}/errors")
     assert "1 event dismissed." in await desk.get(f"{here}/errors")
     assert "1 dismissed" in await desk.get(f"{here}/errors")
@@ -242,13 +242,13 @@ async def test_a_replay_of_a_filter_selects_by_its_type(desk: Desk) -> None:
     await desk.post(destination, {**event(1), "event_id": "typed-1"})
     await desk.until_counted(destination, dead=1)
     await desk.heal()
-    page = await desk.get(f"{here}/events", status="dead", type="ADD_TO_SHOPPING_CART")
+    page = await desk.get(f"{here}/events", status="dead", event_type="ADD_TO_SHOPPING_CART")
     (link,) = re.findall(r'href="([^"]+)">Replay or dismiss all that match', page)
     link = html.unescape(link)
-    assert "type=ADD_TO_SHOPPING_CART" in link
+    assert "event_type=ADD_TO_SHOPPING_CART" in link
     counted = await desk.get(link)
     assert "1 event will be resent" in read(httpx.Response(200, text=counted))
-    assert 'name="type" value="ADD_TO_SHOPPING_CART"' in counted
+    assert 'name="event_type" value="ADD_TO_SHOPPING_CART"' in counted
     other = await desk.get(link.replace("ADD_TO_SHOPPING_CART", "LEAD"))
     assert "No events can be replayed." in other
     assert "No open events to dismiss." in other

@@ -47,7 +47,7 @@ class Hostile:
             f"{here}/mappings/{self.mapping}": ("map", "name", "const", "default"),
             f"{here}/mappings/{self.mapping}/publish": ("map", "name2"),
             f"{here}/events": ("evt",),
-            f"{here}/events?reason=typed%3Cb%3E&execution=typed%3Ci%3E": ("typed<b>", "typed<i>"),
+            f"{here}/events?reason=typed%3Cb%3E&execution_id=typed%3Ci%3E": ("typed<b>", "typed<i>"),
             f"{here}/event?id={quote(self.event_id)}": ("evt", "run", "map"),
             f"{here}/event?id={quote(marked('typed'))}": ("typed",),
             f"{here}/consent": ("evt",),

@@ -8,13 +8,13 @@ import pytest
 
 from app.admin.destinations.overview import MatchKeySample, RecentOutcomes
 from app.admin.destinations.stats import DestinationStats
-from app.admin.event_records import EventAttempt, EventHistory, EventReplay
+from app.admin.events.records import EventAttempt, EventHistory, EventReplay
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
 from app.console.destinations.setup_view import steps
 from app.console.destinations.sparkline import condensed, line
-from app.console.event_timeline import TimelineEntry, collapse, match_keys, timeline
+from app.console.events.timeline import TimelineEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata

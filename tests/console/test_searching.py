@@ -55,7 +55,7 @@ async def test_events_are_found_by_the_execution_that_sent_them(
     story = await visitor.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
     assert "q=run-7/%C3%A4" in story.text
 
-    listed = await visitor.get(f"/console/destinations/{first}/events", params={"execution": "run-7/ä"})
+    listed = await visitor.get(f"/console/destinations/{first}/events", params={"execution_id": "run-7/ä"})
     assert "ord-1" in listed.text
     assert "ord-2" not in listed.text
 

@@ -6,27 +6,27 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from app.admin.event_description import EventRows, accepted_history, duplicate_history, rejected_history
-from app.admin.event_records import (
+from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
+from app.admin.events.records import (
     EventAttempt,
     EventHistory,
     EventLocation,
     EventReplay,
     FirstEvent,
     OmittedMatchKey,
-    RecordedRejection,
 )
 from app.domain.batch import EventMetadata
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 from app.domain.outcomes.status import Status
-from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
+from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, MappingRef
+from app.store.events.rejections import RejectionRecord
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 HOUR, AGE = timedelta(hours=1), timedelta(days=21)
-DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "active", None, None)
-MAPPINGS = {MappingNumber(7): (MappingId("map_1"), "Orders")}
+DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "Shop", "active", None, None)
+MAPPINGS = {MappingNumber(7): MappingRef(MappingId("map_1"), "Orders", DESTINATION.id)}
 SHAPE = EventMetadata(
     place=3,
     event_id="ord-1",
@@ -44,6 +44,7 @@ SHAPE = EventMetadata(
 )
 BATCH = BatchRow(
     id=BatchId(5),
+    destination=DESTINATION.number,
     day=date(2026, 11, 24),
     accepted_at=AT,
     due_at=AT + HOUR,
@@ -103,6 +104,8 @@ def test_a_waiting_event_has_everything_from_its_metadata() -> None:
     """It has a next attempt and a deadline, and nothing final."""
     shown = history()
     assert shown == EventHistory(
+        destination_name="Shop",
+        received_at=AT,
         event_id="ord-1",
         status=Status.QUEUED,
         code=None,
@@ -120,7 +123,6 @@ def test_a_waiting_event_has_everything_from_its_metadata() -> None:
         request_id="req-1",
         dismissed_at=None,
         dismissed_by=None,
-        rejections=[],
         destination_id="dst_1",
         match_keys=["EMAIL", "PHONE"],
         dropped_match_keys=[OmittedMatchKey("MAID", "not_a_uuid")],
@@ -261,13 +263,14 @@ def test_damaged_metadata_is_named_and_hides_nothing_else() -> None:
     assert "damaged" not in history().explanation
 
 
+OTHER = replace(DESTINATION, id=DestinationId("dst_2"), name="Other")
 LOCATION = EventLocation("ord-2", "map_2", BatchId(9), 0)
 
 
 def test_a_duplicate_of_this_destination_shows_the_attempts_of_the_first() -> None:
     """Under its own id."""
     original = history(batch=SENT)
-    shown = duplicate_history(original, LOCATION, "dst_1", AT + HOUR, may_name=True)
+    shown = duplicate_history(original, LOCATION, DESTINATION, AT + HOUR, may_name=True)
     assert (shown.event_id, shown.mapping_id, shown.destination_id) == ("ord-2", "map_2", "dst_1")
     assert shown.duplicate_of == FirstEvent("ord-1", "dst_1", "map_1", AT + HOUR)
     assert (shown.attempts, shown.replays) == (original.attempts, original.replays)
@@ -287,17 +290,19 @@ def test_a_duplicate_of_another_destination_shows_no_attempts(
     may_name: bool, first: FirstEvent, words: str
 ) -> None:
     """And names the first event only to those who may see it."""
-    shown = duplicate_history(history(batch=SENT), LOCATION, "dst_2", AT, may_name=may_name)
+    shown = duplicate_history(history(batch=SENT), LOCATION, OTHER, AT, may_name=may_name)
     assert shown.duplicate_of == first
     assert (shown.attempts, shown.attempts_complete, shown.replays) == ((), False, ())
     assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4
     assert words in shown.explanation
     assert (shown.destination_id, shown.event_id) == ("dst_2", "ord-2")
+    assert shown.destination_name == "Other"
 
 
 def test_an_event_that_was_only_rejected() -> None:
     """It has the newest rejection's ids and words, and no attempts."""
-    newest = RecordedRejection(
+    newest = RejectionRecord(
+        event_id="ord-1",
         received_at=AT,
         code=JourneyCode.BAD_REQUEST,
         reason="no_match_key",
@@ -312,14 +317,14 @@ def test_an_event_that_was_only_rejected() -> None:
         node_id="node-1",
     )
     older = replace(newest, reason="country_missing", execution_id="exe-0")
-    shown = rejected_history("dst_1", "ord-1", None, [newest, older])
+    shown = rejected_history(DESTINATION, "ord-1", None, [newest, older])
     assert (shown.status, shown.code, shown.reason) == ("rejected", JourneyCode.BAD_REQUEST, "no_match_key")
     assert (shown.event_id, shown.destination_id, shown.mapping_id) == ("ord-1", "dst_1", "map_1")
     assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
     assert shown.request_id == "req-1"
-    assert (shown.attempts, shown.attempts_complete, shown.tries) == ([], True, 0)
+    assert (shown.attempts, shown.attempts_complete, shown.tries) == ((), True, 0)
     assert shown.rejections == [newest, older]
     assert shown.explanation.startswith(
         "The event was rejected on receipt and not stored. No mapped match key has a usable value. "
     )
-    assert rejected_history("dst_1", "ord-1", "map_9", [newest]).mapping_id == "map_9"
+    assert rejected_history(DESTINATION, "ord-1", "map_9", [newest]).mapping_id == "map_9"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from app.admin.event_list import BATCHES_PER_QUERY, scan_events
+from app.admin.events.scan import BATCHES_PER_QUERY, scan_events
 from app.domain.batch import EventMetadata, pack
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
-from app.store.event_history import BatchRow, DestinationRef
+from app.store.events.batches import BatchRow, DestinationRef
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "active", None, None)
+DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "Shop", "active", None, None)
 
 
 def batch(number: int) -> BatchRow:
@@ -19,7 +19,19 @@ def batch(number: int) -> BatchRow:
     shape = EventMetadata(0, f"order-{number}", 1, 1, "LEAD", 1_800_000_000_000, (), ())
     packed = pack([b"{}"], [shape]).shapes
     return BatchRow(
-        BatchId(number), date(2026, 11, 26), NOW, NOW, 1, NOW, "sent", NOW, None, (1,), (), packed
+        id=BatchId(number),
+        destination=DESTINATION.number,
+        day=date(2026, 11, 26),
+        accepted_at=NOW,
+        due_at=NOW,
+        tries=1,
+        first_event=NOW,
+        disposition="sent",
+        settled_at=NOW,
+        reason=None,
+        attempts=(1,),
+        replays=(),
+        shapes=packed,
     )
 
 

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from app.domain.outcomes.failure_cause import NO_ANSWER, failure_cause
-from app.store.failures import CAUSE
+from app.store.events.failures import CAUSE
 
 ANSWERS = [
     (None, None),

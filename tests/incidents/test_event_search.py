@@ -9,7 +9,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admin.event_search_rules import take_newest
+from app.admin.events.search import take_newest
 from tests.incidents.conftest import KEY, Service
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import event

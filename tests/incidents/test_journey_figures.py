@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.event_list import find_visible_row
-from app.admin.journey_figures import _count_stored, counts_of
+from app.admin.events.journeys import _count_stored, counts_of
+from app.admin.events.search import find_visible_row
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store import journey_figures

@@ -70,6 +70,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
     first = history["rejections"][0]
     assert first.pop("received_at")
     assert first == {
+        "event_id": "ord-1",
         "code": "BAD_REQUEST",
         "reason": "timestamp_missing",
         "field": "event.timestamp",

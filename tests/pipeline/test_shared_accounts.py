@@ -10,7 +10,8 @@ import pytest
 
 from app.admin.privacy import erasure
 from app.domain.ids import LaneId, OrganisationId
-from app.store import event_history, lanes
+from app.store import lanes
+from app.store.events import figures as event_figures
 from app.store.organisations.scope import ScopedPool, scoped_pool
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, stamp
@@ -83,7 +84,7 @@ async def listed(world: World, destination: str) -> tuple[Any, ...]:
         "SELECT blocked_until, learned_rate, breaker, error_rate, erasures FROM lanes WHERE id = $1", lane
     )
     async with scoped_pool(world.resources.pool, OURS).acquire() as c:
-        figures = await event_history.destination_figures(c, await world.number(destination))
+        figures = await event_figures.destination_figures(c, await world.number(destination))
     assert figures is not None
     shown = (figures.learned_rate, figures.breaker, figures.error_rate, figures.requests_per_second)
     return poll.limit, poll.erasures, poll.rates_elsewhere, terms, tuple(row), shown
@@ -219,7 +220,7 @@ async def test_statistics_say_that_another_organisation_uses_the_account_and_not
 
     async def is_shared(destination: str) -> bool:
         async with scoped_pool(world.receiving.pool, OURS).acquire() as c:
-            figures = await event_history.destination_figures(c, await world.number(destination))
+            figures = await event_figures.destination_figures(c, await world.number(destination))
         assert figures is not None
         return figures.shared_account
 

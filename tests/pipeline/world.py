@@ -32,8 +32,9 @@ from app.ingest.pending_request import NotStored, SenderAccess
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import event_history
 from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.events import batches as event_batches
+from app.store.events import figures as event_figures
 from app.store.organisations.scope import scoped_pool
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
@@ -254,9 +255,9 @@ class World:
 
     async def counts(self, destination: str, organisation: str = DEFAULT_ORGANISATION) -> dict[str, int]:
         async with scoped_pool(self.resources.pool, OrganisationId(organisation)).acquire() as c:
-            row = await event_history.destination(c, destination)
+            row = await event_batches.destination(c, destination)
             assert row is not None
-            figures = await event_history.destination_figures(c, row.number)
+            figures = await event_figures.destination_figures(c, row.number)
         assert figures is not None
         totals: CountTotals = figures.totals
         counts = tally(totals, State(figures.state))

@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, event_attempts, event_history, flush, ledger
+from app.store import batches, counts, flush, ledger
 from app.store.database import partitions
+from app.store.events import attempts as event_attempts
+from app.store.events import batches as event_batches
 from app.store.incidents import facts as incident_facts
 
 NOW = datetime.now(UTC)
@@ -194,7 +196,7 @@ async def test_a_later_page_of_batches_begins_at_its_place_in_the_index(c: async
     """Also with a generic plan: else a scan over all pages is quadratic."""
     await c.execute("SET plan_cache_mode = force_generic_plan")
     for status in (None, "expired", "dead"):
-        await c.execute(f"PREPARE page (integer, bigint, integer) AS {event_history._candidates(status)}")
+        await c.execute(f"PREPARE page (integer, bigint, integer) AS {event_batches._candidates(status)}")
         plan = "\n".join(row[0] for row in await c.fetch("EXPLAIN EXECUTE page (1, 700, 10)"))
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
         assert any("<= COALESCE" in line for line in conditions), plan

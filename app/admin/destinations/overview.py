@@ -8,7 +8,7 @@ from typing import Final
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations.stats import DestinationStats, destination_stats
-from app.admin.event_list import find_visible_row
+from app.admin.events.search import find_visible_row
 from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, outcome_history, replays

@@ -6,15 +6,17 @@ from typing import Any
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import find_visible_row
-from app.admin.journey_figures import counts_of
+from app.admin.events.journeys import counts_of
+from app.admin.events.search import find_visible_row
 from app.domain.destination import State
 from app.domain.event_query import EventQuery
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import WAITING, tally
-from app.store import PipelineConnection, event_history, replays
+from app.store import PipelineConnection, replays
 from app.store.destinations import figures as delivery_figures
+from app.store.events import figures as event_figures
+from app.store.events.batches import DestinationRef
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -70,10 +72,10 @@ async def read_filtered_stats(
 
 
 async def destination_stats(
-    connection: PipelineConnection, destination: event_history.DestinationRef, *, max_event_age: timedelta
+    connection: PipelineConnection, destination: DestinationRef, *, max_event_age: timedelta
 ) -> DestinationStats:
     """Read the statistics of a destination."""
-    figures = await event_history.destination_figures(connection, destination.number)
+    figures = await event_figures.destination_figures(connection, destination.number)
     assert figures is not None
     rates = await delivery_figures.rates(connection, destination.number, _RATE_WINDOW)
     samples = await delivery_figures.samples(connection, destination.number, _SAMPLED_BATCHES)

@@ -9,7 +9,9 @@ from typing import Final
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import find_visible_row, status_and_reason
+from app.admin.events.scan import exceptions_of
+from app.admin.events.search import find_visible_row
+from app.admin.events.summary import status_and_reason
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.batch import EventMetadata, read_shapes
@@ -23,8 +25,7 @@ from app.domain.match_quality.reconciliation import (
     explain_gap,
 )
 from app.domain.outcomes.status import WAITING, Status
-from app.store import event_history
-from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
+from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow
 from app.store.match_quality import reconciliation
 from app.store.match_quality.reconciliation import MappingVersion
 
@@ -140,9 +141,7 @@ async def _count_batches(
             batches = await reconciliation.batches_of_days(
                 connection, destination.number, since=since, until=until, before=before, limit=_BATCHES
             )
-            exceptions = await event_history.exceptions_by_batch(
-                connection, [destination.number], [batch.id for batch in batches]
-            )
+            exceptions = await exceptions_of(connection, batches)
         for batch in batches:
             await asyncio.sleep(0)  # other requests of this process go on meanwhile
             _count(destination, batch, exceptions.get(batch.id, {}), kinds.of_event, counted, since, until)

@@ -14,8 +14,9 @@ from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import BatchId, MappingId, MappingNumber
 from app.domain.mapping.sources import first_path
-from app.store import counts, event_history, mappings
+from app.store import counts, mappings
 from app.store.counts import ConsentStops
+from app.store.events import batches as event_batches
 from app.store.mappings import Document
 
 _BATCHES_PER_QUERY = 20
@@ -69,12 +70,12 @@ async def list_consent_records(
     last, unreadable = before, 0
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
         destination = await find_visible(connection, caller, destination_id)
-        ids = await event_history.mappings(pipeline, destination.id)
+        ids = await event_batches.mappings(pipeline, [destination.id])
         documents = _Documents(connection)
         while True:
-            batches = await event_history.newest(
+            batches = await event_batches.newest(
                 pipeline,
-                destination.number,
+                [destination.number],
                 wanted=None,
                 before=before[0] if before else None,
                 limit=_BATCHES_PER_QUERY,
@@ -90,7 +91,8 @@ async def list_consent_records(
                         continue
                     if len(items) == limit:
                         return ConsentRecords(items, last, unreadable)
-                    mapping, _ = ids.get(MappingNumber(event.mapping), (None, ""))
+                    found = ids.get(MappingNumber(event.mapping))
+                    mapping = found.id if found else None
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
                     last = (batch.id, event.place)

@@ -5,14 +5,13 @@ redirects to it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
-from fastapi import params
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_flat_params
+from pydantic import BaseModel
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
@@ -45,18 +44,25 @@ def ignores_unknown_parameters(endpoint: Endpoint) -> Endpoint:
 
 def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> DeclaredParameters:
     """Return the query parameters that a route and its dependencies declare."""
-    declared = [
-        parameter
-        for parameter in get_flat_params(dependant)
-        if isinstance(parameter.field_info, params.Query)
-    ]
+    declared = dict(_query_fields(dependant))
     return DeclaredParameters(
-        names=frozenset(parameter.alias for parameter in declared),
-        repeatable=frozenset(
-            parameter.alias for parameter in declared if _is_list(parameter.field_info.annotation)
-        ),
+        names=frozenset(declared),
+        repeatable=frozenset(name for name, annotation in declared.items() if _is_list(annotation)),
         ignores_unknown=hasattr(endpoint, _IGNORES_UNKNOWN),
     )
+
+
+def _query_fields(dependant: Dependant) -> Iterator[tuple[str, Any]]:
+    """Yield the name and type of each query parameter, also of those that a model declares."""
+    for parameter in dependant.query_params:
+        annotation = parameter.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            for name, field in annotation.model_fields.items():
+                yield field.alias or name, field.annotation
+        else:
+            yield parameter.alias, annotation
+    for dependency in dependant.dependencies:
+        yield from _query_fields(dependency)
 
 
 def of_keyed_route(declared: DeclaredParameters) -> DeclaredParameters:

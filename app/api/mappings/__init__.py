@@ -9,7 +9,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from app.admin.access import Scope
-from app.admin.event_records import WarningView
+from app.admin.events.records import WarningView
 from app.admin.inputs import PublishRequest, RollbackRequest
 from app.admin.mappings import drafts, publishing
 from app.admin.mappings.drafts import MappingDetails

@@ -7,15 +7,15 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.event_records import WarningView
+from app.admin.events.records import WarningView
 from app.admin.inputs import PreviewRequest
 from app.admin.mappings.previewing import preview_event
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.event_models import ALSO
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING
 from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import JourneyCode
+from app.store.events.rejections import ALSO
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 

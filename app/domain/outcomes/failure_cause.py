@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 # Amazon's message names the position of an event in the request, which differs between equal failures.
-# Postgres must read the pattern in the same way, because `app/store/failures.py` groups by it.
+# Postgres must read the pattern in the same way, because `app/store/events/failures.py` groups by it.
 POSITION_IN_REQUEST: Final = r"events\[[0-9]+\][.:]? *"
 
 

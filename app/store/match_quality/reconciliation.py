@@ -9,7 +9,7 @@ import msgspec
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.store import PipelineConnection
 from app.store.database.partitions import STORED
-from app.store.event_history import STATE, BatchRow, with_shapes
+from app.store.events.batches import STATE, BatchRow, with_shapes
 from app.store.mappings import Document
 from app.store.rows import MAX_BIGINT, read_row
 

@@ -1,0 +1,160 @@
+"""Use case: read the history of one event from the ledger, its batch and the recorded rejections."""
+
+from dataclasses import replace
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
+from app.admin.events.records import EventHistory, EventLocation
+from app.admin.events.search import find_visible_row
+from app.admin.events.summary import mapping_of
+from app.admin.refusals import ErrorCode, Refusal
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.event_query import EventQuery
+from app.domain.ledger_keys import event_key
+from app.store import PipelineConnection, ledger
+from app.store.events import attempts, batches, rejections
+from app.store.events.batches import BatchRow, DestinationRef, Mappings
+
+_MOST_REJECTIONS = 50  # of one event
+
+_STATE_MISSING = (
+    "The event was accepted, but its delivery state is missing: stored data is damaged. "
+    "Ask the operator to run doctor."
+)
+
+
+async def read_event_history(
+    context: AppContext, caller: Caller, destination_id: str, event_id: str, mapping_id: str | None
+) -> EventHistory:
+    """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
+    await context.write_rejections()
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        destination = await find_visible_row(connection, caller, destination_id)
+        mappings = await batches.mappings(connection, [destination.id])
+        keys = {
+            event_key(destination.id, mapping.id, event_id): mapping.id
+            for mapping in mappings.values()
+            if mapping_id in (None, mapping.id)
+        }
+        generation = await ledger.current_generation(connection)
+        found = await ledger.find(connection, generation, list(keys))
+        places = {key: (row.batch, row.place) for key, row in found.items()}
+        if not found:
+            duplicates = {row.key: row for row in await attempts.mapped_duplicates(connection, list(keys))}
+            places = {key: (row.batch, row.place) for key, row in duplicates.items()}
+        wanted = EventQuery(event_id=event_id, mapping_id=mapping_id)
+        stored = await rejections.newest(connection, [destination.number], wanted, limit=_MOST_REJECTIONS)
+        records = [each.record for each in stored]
+        if not places and records:
+            return rejected_history(destination, event_id, mapping_id, records)
+        if not places:
+            raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
+        if len(places) > 1:
+            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
+        ((key, (batch, place)),) = places.items()
+        location = EventLocation(event_id, keys[key], batch, place)
+        if found:
+            accepted = await _history(connection, context, destination, location, mappings)
+            return replace(accepted, rejections=records)
+        return await _history_of_duplicate(
+            connection, context, caller, destination, location, duplicates[key]
+        )
+
+
+async def _history(
+    connection: PipelineConnection,
+    context: AppContext,
+    destination: DestinationRef,
+    location: EventLocation,
+    mappings: Mappings,
+) -> EventHistory:
+    """Return the history of an accepted event. Raises Refusal (404) if its partition was dropped."""
+    found = await batches.batches(connection, destination.number, location.batch)
+    for batch in found:
+        shape = _shape_at(batch, location.place)
+        # Compare the event id too: a batch id could be assigned twice on different days.
+        if shape is None or shape.event_id != location.event_id:
+            continue
+        if mapping_of(shape, mappings) == location.mapping_id:
+            return await _describe(connection, context, destination, batch, location.place, shape, mappings)
+    for batch in found:
+        if read_shapes(batch.shapes) is None:
+            described = await _describe(
+                connection, context, destination, batch, location.place, None, mappings
+            )
+            return replace(described, event_id=location.event_id, mapping_id=location.mapping_id)
+    if not found and await batches.has_content(connection, location.batch):
+        raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
+    raise _dropped()
+
+
+async def _history_of_duplicate(
+    connection: PipelineConnection,
+    context: AppContext,
+    caller: Caller,
+    destination: DestinationRef,
+    location: EventLocation,
+    duplicate: attempts.MappedDuplicate,
+) -> EventHistory:
+    """Return the history of the event whose mapped Amazon event id this duplicate repeated.
+
+    This original event may belong to another destination of the advertiser. The history then lacks the
+    original's attempts and replays. It has the original's ids only if the caller may see that destination.
+    """
+    is_here = duplicate.destination == destination.id
+    origin = destination if is_here else await batches.destination(connection, duplicate.destination)
+    if origin is None:
+        raise _dropped()
+    mappings = await batches.mappings(connection, [origin.id])
+    found = await batches.batches(connection, origin.number, duplicate.batch)
+    shape = _shape_at(found[0], duplicate.place) if found else None
+    if shape is None:
+        raise _dropped()
+    original = await _describe(connection, context, origin, found[0], duplicate.place, shape, mappings)
+    return duplicate_history(
+        original,
+        location,
+        destination,
+        duplicate.answered_at,
+        may_name=is_here or caller.sees(origin.id),
+    )
+
+
+def _shape_at(batch: BatchRow, place: int) -> EventMetadata | None:
+    return next((shape for shape in read_shapes(batch.shapes) or () if shape.place == place), None)
+
+
+def _dropped() -> Refusal:
+    return Refusal(
+        ErrorCode.NOT_FOUND, "The event was accepted, but its history was deleted after the retention period."
+    )
+
+
+async def _describe(
+    connection: PipelineConnection,
+    context: AppContext,
+    destination: DestinationRef,
+    batch: BatchRow,
+    place: int,
+    shape: EventMetadata | None,
+    mappings: Mappings,
+) -> EventHistory:
+    found = await batches.exceptions(connection, [destination.number], [batch.id])
+    exception = found.get(batch.id, {}).get(place)
+    if exception is not None and exception.day != batch.day:
+        exception = None  # of another batch: an id could be assigned twice on different days
+    carried, has_all_attempts = await attempts.attempts(
+        connection,
+        destination.number,
+        batch=batch.id,
+        place=place,
+        day=batch.day,
+        ids=batch.attempts,
+    )
+    replays = await attempts.replays(connection, [*batch.replays, *(exception.replays if exception else ())])
+    rows = EventRows(destination, batch, shape, exception, carried, has_all_attempts, replays)
+    return accepted_history(rows, mappings, context.max_event_age)

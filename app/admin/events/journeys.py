@@ -1,0 +1,122 @@
+"""Use cases: the events of a destination by journey and node, from counts that every transaction updates."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.events.scan import exceptions_of
+from app.admin.events.search import find_visible_row
+from app.admin.events.summary import status_and_reason
+from app.domain.batch import read_shapes
+from app.domain.destination import State
+from app.domain.event_query import EventQuery
+from app.domain.ids import BatchId
+from app.domain.outcomes.status import WAITING, Status, tally
+from app.store import PipelineConnection, journey_figures
+from app.store.events import batches
+from app.store.events.batches import DestinationRef
+
+_BATCHES: Final = 200  # per query
+_MOST_ROWS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """The events of one node of a journey. `waiting` counts accepted events that are not final.
+
+    Without ids, the figures are of all nodes after the first 1,000 of a day.
+    """
+
+    journey_id: str | None
+    node_id: str | None
+    accepted: int
+    rejected: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyFigures:
+    """Figures by journey and node of the events since the start of a day (UTC), most events first."""
+
+    items: Sequence[NodeFigures]
+    since: datetime
+    more: int  # number of rows left out
+
+
+async def read_journey_figures(
+    context: AppContext, caller: Caller, destination_id: str, *, since: datetime
+) -> JourneyFigures:
+    """Return the figures by node from the day (UTC) of a time on. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        found = await journey_figures.by_node(connection, destination.number, since=since)
+    rows = [node_figures(node) for node in found]
+    rows.sort(key=lambda row: (-(row.accepted + row.rejected), row.journey_id or "", row.node_id or ""))
+    start = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return JourneyFigures(rows[:_MOST_ROWS], start, max(0, len(rows) - _MOST_ROWS))
+
+
+def node_figures(node: journey_figures.NodeTotals) -> NodeFigures:
+    """Return the figures of a node."""
+    counts = tally(node.totals, State.ACTIVE)
+    return NodeFigures(
+        journey_id=node.journey_id,
+        node_id=node.node_id,
+        accepted=counts["accepted"],
+        rejected=counts["rejected"],
+        delivered=counts["delivered"],
+        dead=counts["dead"],
+        expired=counts["expired"],
+        erased=counts["erased"],
+        waiting=sum(counts[status] for status in WAITING),
+    )
+
+
+async def counts_of(
+    connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
+) -> dict[str, int]:
+    """Return the counts of a journey, a node or an execution, in the form of the statistics.
+
+    The events of an execution are counted from the stored batches, because executions are not counted.
+    """
+    if wanted.execution_id is not None:
+        return await _count_stored(connection, destination, wanted)
+    totals = await journey_figures.totals(
+        connection, destination.number, journey_id=wanted.journey_id, node_id=wanted.node_id
+    )
+    return tally(totals, State(destination.state))
+
+
+async def _count_stored(
+    connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
+) -> dict[str, int]:
+    """Count the matching events by status, batch by batch from the newest on."""
+    statuses: Counter[Status] = Counter()
+    before: BatchId | None = None
+    while True:
+        newest = await batches.newest(
+            connection, [destination.number], wanted=None, before=before, limit=_BATCHES
+        )
+        candidates = []
+        for batch in newest:
+            await asyncio.sleep(0)  # other requests of this process go on meanwhile
+            if wanted.may_match(batch.accepted_at, batch.shapes):
+                candidates.append(batch)
+        exceptions = await exceptions_of(connection, candidates)
+        for batch in candidates:
+            of_batch = exceptions.get(batch.id, {})
+            for event in filter(wanted.matches, read_shapes(batch.shapes) or ()):
+                status, _ = status_and_reason(destination, batch, of_batch.get(event.place))
+                statuses[status] += 1
+        if len(newest) < _BATCHES:
+            return {"accepted": statuses.total(), **{status.value: statuses[status] for status in Status}}
+        before = BatchId(newest[-1].id - 1)

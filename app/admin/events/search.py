@@ -1,0 +1,300 @@
+"""List events of one or all visible destinations, accepted and rejected events together, newest first."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.events.scan import (
+    BATCHES_PER_QUERY,
+    EventScan,
+    exceptions_of,
+    require_mapping,
+    scan_events,
+    scanned_status,
+)
+from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
+from app.admin.ids import require_id
+from app.admin.refusals import ErrorCode, Refusal
+from app.domain.batch import read_shapes
+from app.domain.event_query import MEMBERS, EventQuery
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.ledger_keys import event_key
+from app.store import PipelineConnection, ledger
+from app.store.destinations import destinations
+from app.store.events import attempts, batches, rejections
+from app.store.events.batches import BatchRow, DestinationRef, Mappings, Numbers
+from app.store.events.rejections import StoredRejection
+
+_FIRST_ID: Final = 2**62  # above every id
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class SearchPosition(NamedTuple):
+    """Where the next page continues: below this accepted event, and below this rejection record."""
+
+    batch: BatchId
+    place: int
+    rejection: int
+
+
+START: Final = SearchPosition(BatchId(_FIRST_ID), 0, _FIRST_ID)
+_END_OF_ACCEPTED: Final = (BatchId(0), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of events. `following` is where the next page continues, None at the end.
+
+    `back_to` is the earliest time that was searched. `is_exact` is True if each event has the searched id.
+    """
+
+    items: Sequence[EventSummary]
+    following: SearchPosition | None
+    unreadable_batches: int = 0
+    back_to: datetime | None = None
+    is_exact: bool = False
+
+
+async def find_visible_row(
+    connection: PipelineConnection, caller: Caller, destination_id: str
+) -> DestinationRef:
+    """Return the destination if the caller may see it. Raises Refusal (404)."""
+    require_id("dst_", destination_id)
+    found = (
+        await batches.destination(connection, DestinationId(destination_id))
+        if caller.sees(destination_id)
+        else None
+    )
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return found
+
+
+async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
+    """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        mappings = await batches.mappings(connection, [destination.id])
+        return {mapping.id: mapping.name for mapping in mappings.values()}
+
+
+async def destination_names(context: AppContext, caller: Caller) -> list[tuple[str, str]]:
+    """Return ids and names of the destinations that a caller may see, by name."""
+    async with context.engine.connect() as connection:
+        found = await destinations.names(connection, only=caller.only)
+    return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+
+async def search_events(
+    context: AppContext,
+    caller: Caller,
+    wanted: EventQuery,
+    *,
+    destination_id: str | None = None,
+    before: SearchPosition = START,
+    limit: int,
+) -> EventPage:
+    """Return a page of events of one or all visible destinations. Raises Refusal (404, 422).
+
+    `any_id` of the filter is compared with the ids of the event, its execution, journey, node and request,
+    and with Amazon's request ids. If an event has this id, the page has only the events with this id.
+    """
+    await context.write_rejections()
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        only, known = caller.only, dict[DestinationNumber, DestinationRef]()
+        if destination_id is not None:
+            destination = await find_visible_row(connection, caller, destination_id)
+            only, known = [destination.id], {destination.number: destination}
+        elif only is not None:
+            known = await batches.destinations(connection, ids=only)
+        mappings = await batches.mappings(connection, only)
+        require_mapping(mappings, wanted.mapping_id)
+        search = _Search(connection, None if only is None else list(known), mappings, wanted, known)
+        if wanted.any_id is not None and before == START:
+            exact = await search.exact(wanted.any_id, limit)
+            matching = [item for item in exact.items if _is_wanted(item, wanted)]
+            if matching:
+                return replace(exact, items=matching)
+        return await search.page(before, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search in one snapshot.
+
+    `numbers` are the destinations to search, None for all. `known` caches the destinations read so far.
+    """
+
+    connection: PipelineConnection
+    numbers: Numbers
+    mappings: Mappings
+    wanted: EventQuery
+    known: dict[DestinationNumber, DestinationRef]
+
+    async def page(self, before: SearchPosition, limit: int) -> EventPage:
+        """Return the events below a position."""
+        accepted = EventScan([], None, 0, None)
+        if self.wanted.may_be_accepted and before.batch > 0:
+            accepted = await scan_events(
+                self.connection,
+                self._newest,
+                self.mappings,
+                self.wanted,
+                before=(before.batch, before.place),
+                limit=limit,
+            )
+        records: list[StoredRejection] = []
+        if before.rejection > 0 and self.wanted.may_be_rejected:
+            records = await rejections.newest(
+                self.connection, self.numbers, self.wanted, limit=limit + 1, below=before.rejection
+            )
+        await self._learn(record.destination for record in records)
+        return self._merge(before, accepted, records[:limit], limit, has_more=len(records) > limit)
+
+    async def exact(self, text: str, limit: int) -> EventPage:
+        """Return the events with this id, or else the events of the Amazon request with this id."""
+        keys = {
+            event_key(mapping.destination, mapping.id, text): mapping.destination
+            for mapping in self.mappings.values()
+        }
+        generation = await ledger.current_generation(self.connection)
+        found = await ledger.find(self.connection, generation, list(keys))
+        ids = {keys[key] for key in found}
+        self.known.update(await batches.destinations(self.connection, ids=ids) if ids else {})
+        numbers = {destination.id: number for number, destination in self.known.items()}
+        items = []
+        for key, row in found.items():
+            items += await self._events_at(numbers[keys[key]], row.batch, {row.place}, text)
+        named = EventQuery(event_id=text)
+        records = await rejections.newest(self.connection, self.numbers, named, limit=limit)
+        await self._learn(record.destination for record in records)
+        items += [self._rejected(record) for record in records]
+        if items:
+            return EventPage(items, None, is_exact=True)
+        return EventPage(await self._of_request(text, limit), None)
+
+    async def _of_request(self, request_id: str, limit: int) -> list[EventSummary]:
+        carried = await attempts.find_request(self.connection, self.numbers, request_id)
+        if carried is None:
+            return []
+        await self._learn([carried.destination])
+        places: dict[BatchId, set[int]] = {}
+        for batch, place in zip(carried.batches, carried.places or (), strict=False):
+            places.setdefault(batch, set()).add(place)
+        items: list[EventSummary] = []
+        for batch in dict.fromkeys(carried.batches):
+            items += await self._events_at(carried.destination, batch, places.get(batch), None)
+            if len(items) >= limit:
+                break
+        return items[:limit]
+
+    async def _events_at(
+        self, number: DestinationNumber, id_: BatchId, places: set[int] | None, event_id: str | None
+    ) -> list[EventSummary]:
+        """Return the events of a batch at these places and with this id. None does not restrict."""
+        destination = self.known[number]
+        items = []
+        for batch in await batches.batches(self.connection, number, id_):
+            of_batch = (await exceptions_of(self.connection, [batch])).get(batch.id, {})
+            for shape in read_shapes(batch.shapes) or ():
+                if (places is None or shape.place in places) and event_id in (None, shape.event_id):
+                    exception = of_batch.get(shape.place)
+                    items.append(accepted_summary(destination, batch, shape, exception, self.mappings))
+        return items
+
+    async def _newest(self, before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
+        found = await batches.newest(
+            self.connection,
+            self.numbers,
+            wanted=scanned_status(self.wanted),
+            before=before,
+            limit=BATCHES_PER_QUERY,
+        )
+        await self._learn(batch.destination for batch in found)
+        return [(self.known[batch.destination], batch) for batch in found]
+
+    async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
+        """Read the destinations with these numbers into `known`."""
+        unknown = set(numbers) - set(self.known)
+        if unknown:
+            self.known.update(await batches.destinations(self.connection, numbers=unknown))
+
+    def _merge(
+        self,
+        before: SearchPosition,
+        accepted: EventScan,
+        records: Sequence[StoredRejection],
+        limit: int,
+        *,
+        has_more: bool,
+    ) -> EventPage:
+        """Merge accepted and rejected events, newest first.
+
+        If a list continues on the next page, this page has no events older than the end of that list.
+        """
+        horizon = max(
+            (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
+            records[-1].record.received_at if has_more else _NO_TIME,
+        )
+        chosen = take_newest(
+            [item.event.received_at for item in accepted.items],
+            [stored.record.received_at for stored in records],
+            horizon,
+            limit,
+        )
+        from_accepted, from_records = chosen.count(True), chosen.count(False)
+        events, rejected = iter(accepted.items), iter(records)
+        items = [
+            next(events).event if is_accepted else self._rejected(next(rejected)) for is_accepted in chosen
+        ]
+        if from_accepted == len(accepted.items):
+            batch, place = accepted.following or _END_OF_ACCEPTED
+        elif from_accepted:
+            batch, place = accepted.items[from_accepted - 1].position
+        else:
+            batch, place = before.batch, before.place
+        if from_records == len(records) and not has_more:
+            rejection = 0
+        else:
+            rejection = records[from_records - 1].id if from_records else before.rejection
+        following = SearchPosition(batch, place, rejection) if batch or rejection else None
+        return EventPage(items, following, accepted.unreadable_batches, accepted.back_to)
+
+    def _rejected(self, stored: StoredRejection) -> EventSummary:
+        return rejected_summary(self.known[stored.destination], stored.record)
+
+
+def take_newest(
+    accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
+) -> list[bool]:
+    """Merge two lists, newest first; return for each item of the result whether it is an accepted event.
+
+    Each list is newest first. Items older than the horizon are left out.
+    """
+    chosen: list[bool] = []
+    a = r = 0
+    while len(chosen) < limit and (a < len(accepted) or r < len(rejected)):
+        is_accepted = r == len(rejected) or (a < len(accepted) and accepted[a] >= rejected[r])
+        if (accepted[a] if is_accepted else rejected[r]) < horizon:
+            break
+        chosen.append(is_accepted)
+        a, r = a + is_accepted, r + (not is_accepted)
+    return chosen
+
+
+_EQUAL: Final = ("status", "reason", "mapping_id", "field", *MEMBERS)
+
+
+def _is_wanted(item: EventSummary, wanted: EventQuery) -> bool:
+    """Return whether an event that was found by its id matches the filter. The time range is ignored."""
+    if wanted.rejected is not None and (item.status == REJECTED) is not wanted.rejected:
+        return False
+    return wanted.has_cause(item.amazon_code, item.amazon_message) and all(
+        getattr(wanted, name) in (None, getattr(item, name)) for name in _EQUAL
+    )

@@ -1,0 +1,133 @@
+"""An event in a list: the value that lists, searches and exports return as it is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from app.domain.batch import EventMetadata
+from app.domain.destination import State
+from app.domain.event import JOURNEY_IDS
+from app.domain.ids import MappingId, MappingNumber
+from app.domain.outcomes.reasons import REASONS, JourneyCode
+from app.domain.outcomes.status import Status, status_of
+from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings
+from app.store.events.rejections import RejectionRecord
+
+REJECTED: Final = "rejected"
+THROTTLED: Final = "throttled"
+_SIGN_IN_PREFIX: Final = "sign_in_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSummary:
+    """An accepted or rejected event. An export has a column for each member.
+
+    A member is null if the event has no such value, or if the stored metadata of the event is damaged.
+    """
+
+    __pydantic_config__ = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    destination_id: str
+    destination_name: str
+    received_at: Annotated[datetime, Field(description="When it was accepted or rejected.")]
+    accepted_at: Annotated[datetime | None, Field(description="Null for a rejected event.")] = None
+    event_id: str | None = None
+    status: Status | Literal["rejected"]
+    code: JourneyCode | None = None
+    reason: str | None = None
+    event_type: str | None = None
+    event_time: datetime | None = None
+    mapping_id: str | None = None
+    mapping_version: int | None = None
+    execution_id: str | None = None
+    journey_id: str | None = None
+    node_id: str | None = None
+    amazon_code: str | None = None
+    amazon_message: str | None = None
+    field: Annotated[
+        str | None, Field(description="For a rejected event: the source path in the mapping.")
+    ] = None
+    detail: Annotated[str | None, Field(description="For a rejected event: the reason as a sentence.")] = None
+    request_id: Annotated[
+        str | None, Field(description="The `X-Request-Id` of the post that contained it.")
+    ] = None
+    dismissed_at: Annotated[
+        datetime | None, Field(description="When a person marked the dead letter as handled.")
+    ] = None
+    dismissed_by: str | None = None
+
+
+def accepted_summary(
+    destination: DestinationRef,
+    batch: BatchRow,
+    shape: EventMetadata | None,
+    exception: ExceptionRow | None,
+    mappings: Mappings,
+) -> EventSummary:
+    """Return the summary of an accepted event. `shape` is None if its metadata is damaged."""
+    status, reason = status_and_reason(destination, batch, exception)
+    return EventSummary(
+        destination_id=destination.id,
+        destination_name=destination.name,
+        received_at=batch.accepted_at,
+        accepted_at=batch.accepted_at,
+        event_id=shape.event_id if shape else None,
+        status=status,
+        code=REASONS[reason].code if reason is not None and reason in REASONS else None,
+        reason=reason,
+        event_type=shape.event_type if shape else None,
+        event_time=shape.event_at if shape else None,
+        mapping_id=mapping_of(shape, mappings) if shape else None,
+        mapping_version=shape.mapping_version if shape else None,
+        **{name: getattr(shape, name) for name in JOURNEY_IDS if shape},
+        amazon_code=exception.amazon_code if exception else None,
+        amazon_message=exception.amazon_message if exception else None,
+        request_id=shape.request_id if shape else None,
+        dismissed_at=exception.dismissed_at if exception else None,
+        dismissed_by=exception.dismissed_by if exception else None,
+    )
+
+
+_OF_RECORD: Final = (
+    "received_at", "event_id", "code", "reason", "mapping_id", "field", "detail", "request_id", *JOURNEY_IDS
+)  # fmt: skip
+
+
+def rejected_summary(destination: DestinationRef, record: RejectionRecord) -> EventSummary:
+    """Return the summary of a rejected event."""
+    return EventSummary(
+        destination_id=destination.id,
+        destination_name=destination.name,
+        status=REJECTED,
+        **{name: getattr(record, name) for name in _OF_RECORD},
+    )
+
+
+def mapping_of(shape: EventMetadata, mappings: Mappings) -> MappingId | None:
+    """Return the id of the mapping of an event."""
+    found = mappings.get(MappingNumber(shape.mapping))
+    return found.id if found else None
+
+
+def status_and_reason(
+    destination: DestinationRef, batch: BatchRow, exception: ExceptionRow | None
+) -> tuple[Status, str | None]:
+    """Return the status and reason of an event, from its exception row if it has one, else from its batch."""
+    status = status_of(
+        disposition=batch.disposition,
+        tries=batch.tries,
+        exception=exception.status if exception else None,
+        state=State(destination.state),
+    )
+    reason = exception.reason if exception else batch.reason
+    if status is Status.PARKED and destination.sign_in_reason:
+        reason = destination.sign_in_reason
+        if reason != "endpoint_not_found":
+            reason = _SIGN_IN_PREFIX + reason
+    if status is Status.DELIVERED:
+        reason = None
+    if status is Status.QUEUED and batch.tries == 0:
+        reason = THROTTLED if destination.throttled_until is not None else None
+    return status, reason

@@ -1,0 +1,167 @@
+"""Replay: queue dead and expired events again, or only count them."""
+
+import math
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import lock_visible
+from app.admin.replays.selection import selected
+from app.amazon.wire import MAX_EVENTS
+from app.domain.event_query import EventQuery
+from app.domain.ids import DestinationNumber, LaneId
+from app.domain.pacing.fair_queueing import REPLAY_SHARE
+from app.store import PipelineConnection, audit, batches, counts, driver_of, lanes, replays
+from app.store.audit import AuditAction
+
+MOST = 50_000  # events per transaction; further transactions replay the rest
+_TIME_LIMIT_S = 20.0  # for all transactions of a request
+_WRITER = 0  # the counter row that all API processes share for replays, which are rare
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`.
+
+    `seconds` is the time until the last event is sent, at the lane's current rate.
+    """
+
+    matched: int
+    replayed: int
+    too_old: int
+    forgotten: int
+    remaining: int
+    requests: int
+    seconds: float
+    replay_id: str | None = None  # None for a dry run
+    not_found: tuple[str, ...] = ()  # event ids that no event has
+
+
+async def replay_events(
+    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
+) -> ReplayResult:
+    """Queue the matching events again, behind live traffic. With `dry_run`, only count the events.
+
+    The function runs transactions until all events are queued or the time limit is reached. `remaining`
+    counts the events that are not queued yet. A repeated replay does not send an event twice.
+    """
+    until = context.monotonic() + _TIME_LIMIT_S
+    steps = replay_steps(
+        context.engine,
+        caller,
+        destination_id,
+        wanted,
+        max_age=context.max_event_age,
+        writer=_WRITER,
+        dry_run=dry_run,
+    )
+    async with aclosing(steps):
+        async for number, so_far in steps:
+            result = so_far
+            if not dry_run:
+                await context.wake(number)
+            if context.monotonic() >= until:
+                break
+    return result
+
+
+async def replay_steps(
+    engine: AsyncEngine,
+    caller: Caller,
+    destination_id: str,
+    wanted: EventQuery,
+    *,
+    max_age: timedelta,
+    writer: int,
+    dry_run: bool,
+    most: int = MOST,
+) -> AsyncGenerator[tuple[DestinationNumber, ReplayResult]]:
+    """Queue all matching events again, or only count them. Yield the result so far after each transaction.
+
+    A transaction queues up to `most` events: a single one would block the workers' claims for minutes. All
+    of them belong to one replay, which the first one records and audits. Dismissed dead letters are left out
+    unless the filter names them by id. Raises Refusal (404, 409, 422).
+    """
+    async with engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        # Use the connection of the driver in the same transaction, so that the destination stays locked.
+        driver = await driver_of(connection)
+        places, not_found = await selected(driver, destination.id, destination.number, wanted)
+        found = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+        before = await batches.waiting(driver, destination.number, replays.QUEUE)
+        lane = await replays.lane_of(driver, destination.number)
+        replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
+        queued = found.ready
+        if replay_id is not None:
+            replay = await replays.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
+            await audit.record(
+                connection,
+                caller.actor,
+                AuditAction.EVENTS_REPLAYED,
+                destination.id,
+                destination=destination.id,
+                after={"replay_id": replay_id, **wanted.document, "matched": found.matched},
+            )
+            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
+        # If no event is queued, count no requests, even if an earlier replay is still waiting.
+        requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
+        result = ReplayResult(
+            matched=found.matched,
+            replayed=queued,
+            too_old=found.too_old,
+            forgotten=found.forgotten,
+            remaining=max(0, found.ready - queued),
+            requests=requests,
+            seconds=seconds,
+            replay_id=replay_id,
+            not_found=not_found,
+        )
+    yield destination.number, result
+    while not dry_run and queued and result.remaining:
+        async with engine.begin() as connection:
+            destination = await lock_visible(connection, caller, destination_id)
+            driver = await driver_of(connection)
+            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
+            left = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+            result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
+        yield destination.number, result
+
+
+async def _queue(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    places: replays.Places | None,
+    max_age: timedelta,
+    most: int,
+    replay: int,
+    writer: int,
+) -> int:
+    """Queue up to `most` matching events again for a recorded replay, in the caller's transaction.
+
+    Return their number. Events past the age limit and events without a data key stay unchanged.
+    """
+    queued, delta = await replays.requeue(
+        connection, number, wanted, places, max_age=max_age, most=most, replay=replay
+    )
+    await counts.add(connection, writer, {number: delta})
+    return queued
+
+
+async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:
+    """Return the minimum number of requests for these events, and the seconds that they take.
+
+    Replays get only a share of the lane's rate.
+    """
+    requests = math.ceil(events / MAX_EVENTS)
+    terms = await lanes.pace_settings(connection, lane)
+    rate = terms.limit.per_second if terms.limit is not None else 1.0
+    if terms.learned_rate is not None:
+        rate = min(rate, terms.learned_rate)
+    return requests, round(max(0, requests - 1) * REPLAY_SHARE / rate, 3)

@@ -1,0 +1,1 @@
+"""Events over HTTP: intake, lists and search, the history of one event, rejections, and statistics."""

@@ -1,0 +1,102 @@
+"""Filters of events: the query parameters of lists, the bodies of selections, and the console's forms.
+
+All are subclasses of `EventFilter`, and `query` converts them to the filter of the use cases.
+"""
+
+from dataclasses import fields
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.admin.events.summary import REJECTED
+from app.admin.inputs import REPORT_ONCE, EventTypeName, Instant, ReasonName
+from app.domain.event_query import EventQuery
+from app.domain.outcomes.status import Status
+
+_NAMES: Final = {each.name for each in fields(EventQuery)}
+
+Id = Annotated[str, Field(max_length=256)]
+
+
+class JourneyFilter(BaseModel):
+    """A filter by journey, node and execution. The titles are labels of the console."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: Id | None = Field(
+        default=None, title="Execution", description="Only events of this journey execution."
+    )
+    journey_id: Id | None = Field(default=None, title="Journey", description="Only events of this journey.")
+    node_id: Id | None = Field(default=None, title="Node", description="Only events of this journey node.")
+
+    def query(self, **more: Any) -> EventQuery:
+        """Return the filter of the use cases, with the members in `more`."""
+        members = {name: getattr(self, name) for name in type(self).model_fields if name in _NAMES}
+        return EventQuery(**{**members, **more})
+
+
+JOURNEY_LABELS: Final = {name: field.title or name for name, field in JourneyFilter.model_fields.items()}
+
+
+class EventFilter(JourneyFilter):
+    """A filter of accepted and rejected events. A member that is absent accepts any value."""
+
+    reason: ReasonName | None = Field(default=None, description="Only events with this reason.")
+    since: Instant | None = Field(
+        default=None, description="Only events accepted or rejected at or after this time."
+    )
+    until: Instant | None = Field(
+        default=None, description="Only events accepted or rejected before this time."
+    )
+    mapping_id: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Only events of this mapping."
+    )
+
+
+class AcceptedFilter(EventFilter):
+    """A filter of events that also selects by what rejected events do not have."""
+
+    status: Status | None = Field(default=None, description="Only events of this status.")
+    event_type: EventTypeName | None = Field(default=None, description="Only accepted events of this type.")
+    dismissed: bool | None = Field(
+        default=None, description="Only dismissed dead letters, or only other events."
+    )
+
+
+class MixedFilter(AcceptedFilter):
+    """A filter of accepted and rejected events, which can also select only rejected ones by their status."""
+
+    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = Field(  # type: ignore[assignment]
+        default=None, description="Only events of this status."
+    )
+
+    def query(self, **more: Any) -> EventQuery:
+        """Return the filter of the use cases, with the members in `more`."""
+        rejected = None if self.status is None else self.status == REJECTED
+        status = None if rejected else self.status
+        return super().query(**{"status": status, "rejected": rejected, **more})
+
+
+class SearchFilter(MixedFilter):
+    """The filter of the search over all destinations."""
+
+    q: Id | None = Field(
+        default=None,
+        description="An event id, execution id, journey id, node id, or request id (ours or Amazon's).",
+    )
+    destination_id: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Only events of this destination."
+    )
+
+
+class RejectionFilter(EventFilter):
+    """The filter of counts of rejected events."""
+
+    field: Id | None = Field(default=None, description="Only events with this source path.")
+
+
+class RecordFilter(RejectionFilter):
+    """The filter of a list of rejected events."""
+
+    event_id: Id | None = Field(default=None, description="Only events with this id.")
+    request_id: Id | None = Field(default=None, description="Only events of this post.")

@@ -1,0 +1,293 @@
+"""POST /events: read the query and every form of body, and return one result per event."""
+
+import json
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Annotated, Any, Final, NamedTuple
+
+from fastapi import APIRouter, Body, Query
+from pydantic import BaseModel, Field, ValidationError
+from starlette.datastructures import QueryParams
+from starlette.types import Scope as ASGIScope
+
+from app.admin.access import Caller, Scope
+from app.admin.context import AppContext
+from app.admin.mappings.field_problems import field_problems
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.api.access.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
+from app.api.errors import ErrorBody, malformed_body
+from app.api.events.models import (
+    EXAMPLE_EVENT,
+    EventResultBody,
+    EventResults,
+    EventsBatch,
+    RowsBatch,
+    SentEvent,
+)
+from app.api.http.headers import FirstHeaders
+from app.api.http.json_response import exact_json
+from app.api.http.query_parameters import (
+    DeclaredParameters,
+    of_keyed_route,
+    refused_parameters,
+    unreadable_target,
+)
+from app.domain import strict_json
+from app.domain.admission import SHED_SPECS, ShedReason, retry_after
+from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
+from app.domain.ids import DestinationId, OrganisationId
+from app.domain.trace import RequestTrace
+from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored, SenderAccess
+
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
+
+NDJSON = "application/x-ndjson"
+
+# Limits of a body. Parsed values need more memory than their JSON: an empty list 20 times as much, a short
+# decimal 30 times. At the maximum number of events, each event may have 50 containers and 100 values.
+MOST_CONTAINERS = 250_000
+MOST_VALUES = 500_000
+
+
+class Priority(StrEnum):
+    """The priority of the events.
+
+    `low` is for backfill: such events get at most a fifth of the requests to Amazon.
+    """
+
+    LIVE = "live"
+    LOW = "low"
+
+
+class EventsQuery(BaseModel):
+    """The query parameters of POST /events."""
+
+    destination_id: Annotated[
+        str | None, Field(max_length=64, description="Default for events without one.")
+    ] = None
+    mapping_id: Annotated[str | None, Field(max_length=64, description="Default for events without one.")] = (
+        None
+    )
+    priority: Annotated[
+        Priority,
+        Field(description="`low` is for backfill: live events get at least four fifths of the requests."),
+    ] = Priority.LIVE
+    dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
+
+
+_NO_QUERY: Final = EventsQuery()
+_PARAMETERS: Final = of_keyed_route(DeclaredParameters(frozenset(EventsQuery.model_fields)))
+
+
+_EXAMPLES: Final = {
+    "event": {"summary": "One event", "value": EXAMPLE_EVENT},
+    "list": {"summary": "A list of events", "value": [EXAMPLE_EVENT]},
+    "events": {"summary": "A batch under `events`", "value": {"events": [EXAMPLE_EVENT]}},
+    "rows": {"summary": "A batch under `rows`", "value": {"rows": [EXAMPLE_EVENT]}},
+}
+_NDJSON_BODY: Final = {
+    NDJSON: {
+        "schema": {"type": "string", "description": "One event per line."},
+        "example": json.dumps(EXAMPLE_EVENT) + "\n",
+    }
+}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": EventResults, "description": "With dry_run: the results of the real call."},
+    202: {"description": "Every event was accepted or is a duplicate. Accepted events are on disk."},
+    207: {"model": EventResults, "description": "Some events were rejected. See results."},
+    422: {
+        "model": EventResults | ErrorBody,
+        "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
+        "unknown parameter): an error.",
+    },
+}
+
+
+@router.post(
+    "/events",
+    summary="Send events",
+    status_code=202,
+    responses=_ANSWERS,
+    openapi_extra={"requestBody": {"content": _NDJSON_BODY}},
+)
+@requires(Scope.EVENTS_WRITE)
+@reads_its_own_body
+async def post_events(
+    query: Annotated[EventsQuery, Query()],
+    body: Annotated[SentEvent | list[SentEvent] | EventsBatch | RowsBatch, Body(openapi_examples=_EXAMPLES)],
+) -> EventResults:
+    """Accept one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event per line.
+
+    202: every event is accepted or a duplicate. 207: some are rejected. 422: all are rejected. Accepted
+    events are committed to disk (fsync) before the response.
+    """
+    raise NotImplementedError("app.server.fast_events serves this route")
+
+
+def read_query(scope: ASGIScope) -> EventsQuery | Problem:
+    """Return the query parameters of POST /events, or the problem with them."""
+    query: bytes = scope["query_string"]
+    if not query:
+        return _NO_QUERY
+    problem = unreadable_target(scope) or refused_parameters(query, _PARAMETERS)
+    if problem is not None:
+        return problem
+    try:
+        return EventsQuery.model_validate(dict(QueryParams(query)))
+    except ValidationError as error:
+        return Problem(ErrorCode.INVALID, fields=field_problems(error.errors()))
+
+
+class EventsResponse(NamedTuple):
+    """The response to POST /events: its status, and its body as JSON."""
+
+    status: int
+    body: bytes
+
+
+async def accept_events(
+    headers: FirstHeaders,
+    read: Callable[[], Awaitable[bytes]],
+    in_turn: Callable[[bytes], AbstractAsyncContextManager[object]],
+    context: AppContext,
+    refuse_late: Callable[[], Problem],
+    caller: Caller,
+    query: EventsQuery = _NO_QUERY,
+    charge: Callable[[OrganisationId, int], Problem | None] | None = None,
+    trace: RequestTrace | None = None,
+) -> EventsResponse:
+    """Store the events of an authorized request and return their results. Raises Refusal.
+
+    `read` reads the body. It is not called if the headers or full queues already cause a refusal. `in_turn`
+    returns the context in which the body is parsed and its events are evaluated. `charge` counts the events
+    against the limit of their organisation. It returns a problem if they exceed the limit.
+    """
+    media_type = check_media_type(headers, "application/json", NDJSON)
+    ids, late = caller.destination_ids, context.late()
+    if late and ids is not None:
+        late &= ids  # hides other destinations from the key
+    if late and late == ids:
+        # Do not read the body, because the queues of all destinations of this key are too long.
+        raise Refusal.of(refuse_late())
+    access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
+    intake = context.intake
+    body = await read()
+    async with in_turn(body):
+        events = read_body(body, media_type, query.destination_id, query.mapping_id)
+        del body
+        if late:
+            events = _reject_late(events, late)
+            if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
+                raise Refusal.of(refuse_late())
+        if charge is not None and not query.dry_run:
+            problem = charge(caller.organisation, len(events))
+            if problem is not None:
+                raise Refusal.of(problem)
+        low = query.priority is Priority.LOW
+        request = await intake.evaluate(events, access=access, low_priority=low, trace=trace)
+    results = await (intake.dry_run(request) if query.dry_run else intake.store(request))
+    if isinstance(results, NotStored):
+        raise Refusal.of(
+            Problem(
+                ErrorCode.UNAVAILABLE,
+                "The events could not be stored; none was accepted. Send the same request again.",
+                extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
+                # A random delay spreads the retries of many clients over some seconds.
+                retry_after=retry_after(ShedReason.COMMITS, random.random()),  # noqa: S311
+            )
+        )
+    if query.dry_run:
+        # Previews of 5,000 events are 6 MB of JSON.
+        return await context.computations.run(caller.organisation, results_response, results, dry_run=True)
+    return results_response(results)
+
+
+_LATE = "backlog_too_long"
+
+
+def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
+    """Replace each event of a destination in `late` with a rejection that tells the sender to try again
+    later.
+    """
+    detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
+    return [
+        Rejection(
+            _LATE,
+            "destination_id",
+            None,
+            detail,
+            event.event_id,
+            destination_id=event.destination_id,
+            journey=journey_ids(event.content),
+        )
+        if isinstance(event, Event) and event.destination_id in late
+        else event
+        for event in events
+    ]
+
+
+def read_body(
+    body: bytes, media_type: str, destination: str | None, mapping: str | None
+) -> list[Event | Rejection]:
+    """Return the events of a body. A malformed event becomes a rejection. Raises Refusal."""
+    if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
+        raise Refusal(ErrorCode.TOO_LARGE, "The body contains more than 250,000 arrays and objects.")
+    if len(body) > MOST_VALUES and body.count(b",") > MOST_VALUES:
+        raise Refusal(ErrorCode.TOO_LARGE, "The body contains more than 500,000 values.")
+    if media_type == NDJSON:
+        read = read_lines(body, default_destination=destination, default_mapping=mapping)
+    else:
+        parsed = strict_json.parse(body)
+        if isinstance(parsed, strict_json.MalformedJson):
+            raise Refusal.of(malformed_body(parsed))
+        read = read_events(parsed, default_destination=destination, default_mapping=mapping)
+    if isinstance(read, BodyProblem):
+        match read.problem:
+            case "too_many_events":
+                raise Refusal(ErrorCode.TOO_MANY_EVENTS, read.detail)
+            case "empty_batch":
+                raise Refusal(ErrorCode.INVALID, read.detail, FieldProblem("events", "empty"))
+            case _:
+                raise Refusal(ErrorCode.MALFORMED, read.detail)
+    return read
+
+
+def results_response(results: list[EventResult], *, dry_run: bool = False) -> EventsResponse:
+    """Return the HTTP response for the results of all events."""
+    statuses = [result.status for result in results]
+    rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
+    body: EventResults = {
+        "accepted": len(results) - rejected - duplicates,
+        "duplicates": duplicates,
+        "rejected": rejected,
+        "results": [_result_body(result) for result in results],
+    }
+    if rejected == len(results):
+        status = 422
+    elif rejected:
+        status = 207
+    else:
+        status = 200 if dry_run else 202
+    return EventsResponse(status, exact_json(body))
+
+
+def _result_body(result: EventResult) -> EventResultBody:
+    body: EventResultBody = {"index": result.index, "event_id": result.event_id, "status": result.status}
+    if (rejection := result.rejection) is not None:
+        body |= {
+            "code": rejection.code,
+            "reason": rejection.reason,
+            "field": rejection.field,
+            "mapping_field": rejection.mapping_field,
+            "detail": rejection.detail,
+        }
+        if rejection.also:
+            body["also"] = rejection.also
+    if result.warnings:
+        body["warnings"] = [{"code": warning.code, "field": warning.field} for warning in result.warnings]
+    if result.preview is not None:
+        body["preview"] = result.preview
+    return body

@@ -1,0 +1,222 @@
+"""Request and response models about events: results, lists, histories and statistics."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from app.admin.events.records import WarningView
+from app.admin.events.summary import EventSummary
+from app.api.destinations import RateLimitView
+from app.api.http.response_body import ResponseBody
+from app.api.paging import Page
+from app.domain.destination import State
+from app.domain.event import EventProblem
+from app.domain.outcomes.reasons import DeadLetter, JourneyCode
+from app.store.events.rejections import ALSO, RejectionRecord, RejectionSummary
+
+EXAMPLE_EVENT: dict[str, Any] = {
+    "event_id": "ord-1001:node-7",
+    "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
+    "mapping_id": "map_0a1b2c3d4e5f6g7h8i9j",
+    "event": {
+        "name": "addToCart",
+        "timestamp": "2026-11-24T10:00:00Z",
+        "properties": {"brand": "acme"},
+    },
+    "user": {"email": "ada@example.com", "first_name": "Ada"},
+}
+
+
+class SentEvent(TypedDict, total=False):
+    """An event. The ids below identify and route it. A mapping reads all other members by their paths."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]})  # type: ignore[misc]
+
+    event_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="The idempotency key. Pages and logs show it, so an id with an `@`, a phone number "
+            "or an advertising id is refused. Default: derived from the content.",
+        ),
+    ]
+    destination_id: Annotated[str, Field(description="Default: `destination_id` of the query.")]
+    mapping_id: Annotated[str, Field(description="Default: `mapping_id` of the query, or the only mapping.")]
+
+
+class EventsBatch(TypedDict):
+    """A body that contains its events under `events`."""
+
+    events: list[SentEvent]
+
+
+class RowsBatch(TypedDict):
+    """A body that contains its events under `rows`."""
+
+    rows: list[SentEvent]
+
+
+class EventResultBody(TypedDict):
+    """The result of an event.
+
+    For a rejection, `code`, `reason`, `field`, `mapping_field` and `detail` describe its first problem.
+    """
+
+    index: int
+    event_id: Annotated[str | None, Field(description="Null if the id itself was refused.")]
+    status: Literal["accepted", "duplicate", "rejected"]
+    code: NotRequired[JourneyCode]
+    reason: NotRequired[Annotated[str, Field(examples=["timestamp_missing"])]]
+    field: NotRequired[Annotated[str | None, Field(description="The path in the event.")]]
+    mapping_field: NotRequired[Annotated[str | None, Field(description="The field of the mapping.")]]
+    detail: NotRequired[str]
+    also: NotRequired[Annotated[Sequence[EventProblem], Field(description=ALSO)]]
+    warnings: NotRequired[list[WarningView]]
+    preview: NotRequired[
+        Annotated[dict[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
+    ]
+
+
+class EventResults(TypedDict):
+    """One result per event of a request, in the order of the events."""
+
+    accepted: Annotated[int, Field(examples=[1])]
+    duplicates: Annotated[int, Field(examples=[0])]
+    rejected: Annotated[int, Field(examples=[0])]
+    results: list[EventResultBody]
+
+
+class EventSummaryPage(Page[EventSummary]):
+    """A page of events, newest first."""
+
+    unreadable_batches: int = Field(
+        description="The number of damaged batches. Their events are missing from the page."
+    )
+    searched_back_to: datetime | None = Field(
+        description="The search covered accepted events back to this time."
+    )
+
+
+class RejectionPage(Page[RejectionRecord]):
+    """A page of rejected events, newest first."""
+
+
+class RejectionSummaryPage(Page[RejectionSummary]):
+    """Exact counts of rejected events, most frequent first."""
+
+
+class AcceptedEventCounts(ResponseBody):
+    """Counts of accepted events. `accepted` is the sum of the statuses."""
+
+    accepted: int
+    queued: int
+    retrying: int
+    held: int
+    parked: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+
+
+class EventCounts(AcceptedEventCounts):
+    """Counts of events. `accepted` is the sum of the statuses."""
+
+    duplicates: int
+    rejected: int
+
+
+class RatesView(ResponseBody):
+    """Rates over five minutes. A rate is null if the data for it is damaged."""
+
+    accepted_per_second: float | None = Field(description="Events that this service accepted.")
+    delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
+    requests_per_second: float | None
+    failed_requests_per_second: float | None
+
+
+class MatchKeyShare(ResponseBody):
+    """The number of events that contain a match key."""
+
+    match_key: str = Field(examples=["EMAIL"])
+    events: int
+    share: float
+
+
+class DroppedMatchKeys(ResponseBody):
+    """The number of events from which a match key was left out for one reason."""
+
+    match_key: str = Field(examples=["PHONE"])
+    reason: str
+    events: int
+
+
+class MatchKeyCoverage(ResponseBody):
+    """How many of the newest accepted events contain each match key."""
+
+    events: int
+    match_keys: list[MatchKeyShare]
+    dropped: list[DroppedMatchKeys]
+
+
+class BreakerView(ResponseBody):
+    """The circuit breaker of the lane."""
+
+    state: str = Field(examples=["closed"])
+    error_rate: float
+
+
+class RejectionCount(ResponseBody):
+    """The number of rejected events with one reason."""
+
+    code: str
+    reason: str
+    count: int
+
+
+class DeadLetterCount(RejectionCount):
+    """The number of dead letters with one reason, and what to do about these."""
+
+    dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
+    remedy: str
+
+
+class StatsView(ResponseBody):
+    """Statistics of a destination."""
+
+    destination_id: str
+    state: State
+    counts: EventCounts
+    waiting: int
+    dead_open: int = Field(description="Dead letters that were neither replayed nor dismissed.")
+    oldest_waiting_seconds: float | None
+    earliest_expiry_at: datetime | None
+    rate_limit: RateLimitView
+    learned_rate: float | None
+    rates: RatesView
+    match_key_coverage: MatchKeyCoverage
+    unreadable_batches: int = Field(
+        description="The number of damaged batches. They are not in the match key coverage."
+    )
+    breaker: BreakerView
+    lane_owned: bool
+    shared_account: bool = Field(
+        description="Whether another organisation uses the same advertiser and region too."
+    )
+    rejections: list[RejectionCount]
+    dead_letters: list[DeadLetterCount]
+
+
+class FilteredStatsView(ResponseBody):
+    """Statistics of a journey, a journey node or an execution."""
+
+    destination_id: str
+    counts: Annotated[
+        EventCounts | AcceptedEventCounts,
+        Field(description="With `execution_id`: only of accepted events that are still stored."),
+    ]
+    waiting: int

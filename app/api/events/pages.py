@@ -1,0 +1,45 @@
+"""Pages of events and of rejected events. The lists of the API, and all exports, use them."""
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.events.failures import list_rejections
+from app.admin.events.search import search_events
+from app.api.events.models import EventSummaryPage, RejectionPage
+from app.api.paging import cursor_of, record_id_of, search_position_of, split_page
+from app.domain.event_query import EventQuery
+
+
+async def event_page(
+    context: AppContext,
+    caller: Caller,
+    wanted: EventQuery,
+    destination_id: str | None,
+    cursor: str | None,
+    limit: int,
+) -> EventSummaryPage:
+    """Return a page of events of one or all visible destinations. Raises Refusal (404, 422)."""
+    before = search_position_of(cursor)
+    found = await search_events(
+        context, caller, wanted, destination_id=destination_id, before=before, limit=limit
+    )
+    return EventSummaryPage(
+        items=list(found.items),
+        next_cursor=cursor_of(*found.following) if found.following else None,
+        unreadable_batches=found.unreadable_batches,
+        searched_back_to=found.back_to,
+    )
+
+
+async def rejection_page(
+    context: AppContext,
+    caller: Caller,
+    wanted: EventQuery,
+    destination_id: str,
+    cursor: str | None,
+    limit: int,
+) -> RejectionPage:
+    """Return a page of the rejected events of a destination. Raises Refusal (404, 422)."""
+    below = record_id_of(cursor)
+    rows = await list_rejections(context, caller, destination_id, wanted, limit=limit + 1, below=below)
+    items, next_cursor = split_page(rows, limit, lambda stored: (stored.id,))
+    return RejectionPage(items=[stored.record for stored in items], next_cursor=next_cursor)

@@ -1,0 +1,159 @@
+"""Reports on events: history, lists, search, rejections, and statistics."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.admin.access import Scope
+from app.admin.destinations.stats import read_filtered_stats, read_stats
+from app.admin.events.failures import summarize_rejections
+from app.admin.events.history import read_event_history
+from app.admin.events.records import EventHistory
+from app.admin.events.summary import EventSummary
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.events.filters import AcceptedFilter, JourneyFilter, RecordFilter, RejectionFilter, SearchFilter
+from app.api.events.models import (
+    EventSummaryPage,
+    FilteredStatsView,
+    RejectionPage,
+    RejectionSummaryPage,
+    StatsView,
+)
+from app.api.events.pages import event_page, rejection_page
+from app.api.export import EXPORTED, Format, page_or_export
+from app.api.paging import PAGE, Cursor, Limit, slice_page
+from app.store.events.rejections import RejectionRecord
+
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
+
+
+@router.get("/events/{event_id:path}", summary="Read the history of an event")
+@requires(Scope.EVENTS_READ)
+async def read_event(
+    event_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    destination_id: Annotated[str, Query(description="The destination it was sent to.")],
+    mapping_id: Annotated[
+        str | None, Query(description="Required when several mappings accepted this id.")
+    ] = None,
+) -> EventHistory:
+    """Return the complete history of an event, and what to do about it. It contains no personal data."""
+    return await read_event_history(context, caller, destination_id, event_id, mapping_id)
+
+
+@router.get(
+    "/destinations/{destination_id}/events",
+    summary="List events",
+    response_model=EventSummaryPage,
+    responses=EXPORTED,
+)
+@requires(Scope.EVENTS_READ)
+async def list_events(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    wanted: Annotated[AcceptedFilter, Query()],
+    export_format: Format = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> EventSummaryPage | StreamingResponse:
+    """List events, newest first. A page may be shorter than `limit` and still have a `next_cursor`.
+
+    `unreadable_batches` counts damaged batches. Their events are missing from the page.
+    """
+    page_at = partial(event_page, context, caller, wanted.query(rejected=False), destination_id)
+    return await page_or_export(
+        export_format, page_at, EventSummary, name="events", cursor=cursor, limit=limit
+    )
+
+
+@router.get("/event-search", summary="Search events", response_model=EventSummaryPage, responses=EXPORTED)
+@requires(Scope.EVENTS_READ)
+async def search(
+    caller: CurrentCaller,
+    context: Context,
+    wanted: Annotated[SearchFilter, Query()],
+    export_format: Format = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> EventSummaryPage | StreamingResponse:
+    """Search accepted and rejected events of all destinations of the key, newest first.
+
+    An event whose id is `q` is found at any age. All other matches are ordered by time. A page may be shorter
+    than `limit` and still have a `next_cursor`. At most 600 rejected events per destination and minute are
+    recorded, and only these are found.
+    """
+    page_at = partial(event_page, context, caller, wanted.query(any_id=wanted.q), wanted.destination_id)
+    return await page_or_export(
+        export_format, page_at, EventSummary, name="events", cursor=cursor, limit=limit
+    )
+
+
+@router.get("/destinations/{destination_id}/rejections/summary", summary="Count rejected events")
+@requires(Scope.EVENTS_READ)
+async def rejection_summary(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    wanted: Annotated[RejectionFilter, Query()],
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> RejectionSummaryPage:
+    """Count rejected events by reason, mapping and source path. The counts include every rejected event.
+
+    `since` and `until` select whole days (UTC), both included. With `execution_id`, `journey_id` or
+    `node_id`, only recorded events are counted: at most 600 per destination and minute. `since` and `until`
+    then are exact times.
+    """
+    rows = await summarize_rejections(context, caller, destination_id, wanted.query())
+    items, next_cursor = slice_page(rows, limit, cursor)
+    return RejectionSummaryPage(items=items, next_cursor=next_cursor)
+
+
+@router.get(
+    "/destinations/{destination_id}/rejections",
+    summary="List rejected events",
+    response_model=RejectionPage,
+    responses=EXPORTED,
+)
+@requires(Scope.EVENTS_READ)
+async def list_rejections(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    wanted: Annotated[RecordFilter, Query()],
+    export_format: Format = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> RejectionPage | StreamingResponse:
+    """List rejected events, newest first. At most 600 per destination and minute are recorded.
+
+    A record contains ids, codes and paths of the mapping. It contains no values from the event.
+    """
+    page_at = partial(rejection_page, context, caller, wanted.query(), destination_id)
+    return await page_or_export(
+        export_format, page_at, RejectionRecord, name="rejections", cursor=cursor, limit=limit
+    )
+
+
+@router.get("/destinations/{destination_id}/stats", summary="Read the statistics")
+@requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
+async def stats(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    wanted: Annotated[JourneyFilter, Query()],
+) -> StatsView | FilteredStatsView:
+    """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
+
+    `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which
+    `unreadable_batches` counts. With `journey_id`, `node_id` or `execution_id` the response has only the
+    counts of that journey, node or execution.
+    """
+    query = wanted.query()
+    if not query.journey:
+        return StatsView.model_validate(await read_stats(context, caller, destination_id))
+    return FilteredStatsView.model_validate(await read_filtered_stats(context, caller, destination_id, query))

@@ -1,0 +1,1 @@
+"""Pages about events: lists, search, live tail, the history of one event, failures, and journeys."""

@@ -1,0 +1,101 @@
+"""The page of one event: its history."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import RedirectResponse, Response
+
+from app.admin.access import Scope
+from app.admin.context import AppContext
+from app.admin.events.history import read_event_history
+from app.admin.events.records import EventHistory
+from app.admin.events.summary import REJECTED
+from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.payload_shape import payload_shape
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
+from app.console import pages
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.destinations.page import PAGE, content_of, diagnosis_of
+from app.console.events import timeline
+from app.console.wording import EVENT_STATUSES, person
+from app.domain.outcomes.failure_cause import failure_cause
+from app.domain.outcomes.status import FINAL
+from app.store import audit
+from app.store.destinations.destinations import Destination
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+@router.get(PAGE + "/event", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def event_page(
+    visit: CurrentVisit,
+    found: CurrentDestination,
+    id: Annotated[str, Query(max_length=600)] = "",
+    mapping: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Show the history of an event. Without an id, redirect to the list."""
+    if not id.strip():
+        return RedirectResponse(f"/console/destinations/{found.id}/events", 303)
+    content = content_of(visit, found, "events")
+    try:
+        history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
+    except Refusal as refusal:
+        if refusal.problem.code is ErrorCode.NOT_FOUND:
+            content |= {"id": id, "detail": refusal.problem.detail}
+            return pages.show(visit.request, "event_missing.html", status=404, **content)
+        if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
+            ids = refusal.problem.extra["mapping_ids"]
+            choices = [(mapping_id, await _name(visit.context, found, mapping_id)) for mapping_id in ids]
+            return pages.show(visit.request, "event_choice.html", **content, id=id, choices=choices)
+        raise
+    if history.status == REJECTED:
+        content |= {"history": history, "verdict": EVENT_STATUSES[history.status]}
+        return pages.show(visit.request, "event_rejected.html", **content)
+    return pages.show(visit.request, "event.html", **await event_content(visit, found, history))
+
+
+async def event_content(visit: Visit, found: Destination, history: EventHistory) -> dict[str, Any]:
+    """Return the content of an event's page, from its history."""
+    # If an event waits, the cause is usually its destination, so the page shows the diagnosis of the
+    # destination.
+    is_final = history.status in FINAL
+    explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
+    names = await _names(visit.context, history)
+    return {
+        **content_of(visit, found, "events"),
+        "history": history,
+        "verdict": EVENT_STATUSES[history.status],
+        "story": timeline.timeline(
+            history,
+            await _name(visit.context, found, history.mapping_id),
+            names,
+        ),
+        "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
+        "shape": await payload_shape(
+            visit.context, found, history.mapping_id, history.mapping_version, history.match_keys
+        ),
+        "warnings": timeline.warnings(history),
+        "cause": failure_cause(history.amazon_code, history.amazon_message),
+        "final": is_final,
+        "diagnosis": await diagnosis_of(visit, found) if explains_wait else None,
+    }
+
+
+async def _names(context: AppContext, history: EventHistory) -> Mapping[str, str]:
+    """Return the names of the keys that replayed or dismissed an event."""
+    keys = [replay.by for replay in history.replays] + [history.dismissed_by or ""]
+    if not any(keys):
+        return {}
+    async with context.engine.connect() as connection:
+        return await audit.names(connection, keys)
+
+
+async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:
+    """Return the name of a mapping, even if it is deleted. Return None if the event has no mapping."""
+    if mapping is None:
+        return None
+    async with context.engine.connect() as connection:
+        return str((await find_mapping(connection, destination, mapping)).draft["name"])

@@ -1,0 +1,201 @@
+"""Lists of events: of one destination with its export, the search, and the live tail."""
+
+from functools import partial
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from starlette.responses import RedirectResponse, Response
+
+from app.admin.access import Scope
+from app.admin.events.search import EventPage, destination_names, mapping_names, search_events
+from app.admin.events.summary import REJECTED, EventSummary
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
+from app.api.events.pages import event_page
+from app.api.export import export
+from app.api.paging import Cursor, cursor_of, search_position_of
+from app.console import pages
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
+from app.console.destinations.page import PAGE, content_of
+from app.console.events.filter import ConsoleFilter, Events, FileFormat
+from app.console.live_updates import Panel, streamed
+from app.console.wording import EVENT_STATUSES
+from app.domain.conversion.event_types import EVENT_TYPES
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE_SIZE: Final = 50
+_TAIL_ROWS: Final = 60
+_MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
+_REPLAYABLE: Final = ("dead", "expired")
+_Text = Annotated[str, Query(max_length=256)]
+_Id = Annotated[str, Query(max_length=64)]
+
+
+@router.get(PAGE + "/events", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def list_events(
+    visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
+) -> Response:
+    """List a destination's events, accepted and rejected, newest first."""
+    content, chosen = content_of(visit, found, "events"), query.range(visit.context.now())
+    listed = await search_events(
+        visit.context,
+        visit.caller,
+        query.query(since=chosen.since),
+        destination_id=found.id,
+        before=search_position_of(cursor),
+        limit=_PAGE_SIZE,
+    )
+    return pages.show(
+        visit.request,
+        "events.html",
+        **content,
+        **_content(listed),
+        query=query,
+        range=chosen,
+        selectable=query.status in _REPLAYABLE and content["may_replay"],
+        replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
+        mappings=await mapping_names(visit.context, visit.caller, found.id),
+        later=cursor is not None,
+    )
+
+
+@router.get(PAGE + "/events/export", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def export_events(
+    visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
+) -> Response:
+    """Stream the complete filtered list as CSV or NDJSON."""
+    wanted = query.query(since=query.range(visit.context.now()).since)
+    page_at = partial(event_page, visit.context, visit.caller, wanted, destination_id)
+    return await export(file_format, EventSummary, page_at, name="events")
+
+
+@router.get("/console/events", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def search(
+    visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "", cursor: Cursor = None
+) -> Response:
+    """Find events of all visible destinations. If only one event has this id, open its page immediately."""
+    text, chosen = q.strip(), query.range(visit.context.now())
+    result = EventPage([], None)
+    is_asked = bool(text or destination or not query.is_empty)
+    if is_asked:
+        before = search_position_of(cursor)
+        try:
+            result = await search_events(
+                visit.context,
+                visit.caller,
+                query.query(since=chosen.since, any_id=text or None),
+                destination_id=destination or None,
+                before=before,
+                limit=_PAGE_SIZE,
+            )
+        except Refusal as refusal:  # no such destination, for this visitor
+            if refusal.problem.code is not ErrorCode.NOT_FOUND:
+                raise
+        if (only := _only_event(result)) is not None:
+            return RedirectResponse(_event_address(only), 303)
+    form = await _form(visit, query, text, destination)
+    return pages.show(
+        visit.request,
+        "search.html",
+        **form,
+        **_content(result),
+        range=chosen,
+        asked=is_asked,
+        exact=result.is_exact,
+        later=cursor is not None,
+    )
+
+
+@router.get("/console/tail", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
+    """Show the newest events, without values. Scripts keep the page current."""
+    form = await _form(visit, query, q.strip(), destination)
+    return pages.show(
+        visit.request,
+        "tail.html",
+        **form,
+        **await _newest(visit, query, q, destination),
+        stream=f"/console/tail/live?{urlencode(form['parameters'])}",
+        rows_shown=_TAIL_ROWS,
+    )
+
+
+@router.get("/console/tail/live", response_model=None)
+@requires(Scope.EVENTS_READ)
+@polled
+async def live_tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
+    """Stream the newest events for at most five minutes. The browser then connects again."""
+    await _newest(visit, query, q, destination)  # validates the same parameters as the page
+
+    async def read() -> Panel | None:
+        try:
+            content = await _newest(visit, query, q, destination)
+        except Refusal:
+            return None
+        return Panel(pages.part("tail_part.html", **content))
+
+    return streamed(visit, read)
+
+
+async def _newest(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
+    found = await search_events(
+        visit.context,
+        visit.caller,
+        query.query(any_id=q.strip() or None),
+        destination_id=destination or None,
+        limit=_TAIL_ROWS,
+    )
+    return {**_content(found), "with_destination": not destination}
+
+
+async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
+    """Return the content of the form above a list, and the parameters of the page."""
+    names = await destination_names(visit.context, visit.caller)
+    own = [(name, value) for name, value in (("q", q), ("destination", destination)) if value]
+    return {
+        "q": q,
+        "destination": destination,
+        "destinations": names if len(names) <= _MOST_LISTED else None,
+        "query": query,
+        "parameters": [*own, *query.parameters],
+    }
+
+
+def _content(found: EventPage) -> dict[str, Any]:
+    """Return the content of a list of events."""
+    return {
+        "items": pages.plain(found.items),
+        "next_cursor": cursor_of(*found.following) if found.following else None,
+        "back_to": found.back_to,
+        "unreadable": found.unreadable_batches,
+        "statuses": EVENT_STATUSES,
+        "types": EVENT_TYPES,
+    }
+
+
+def _only_event(result: EventPage) -> EventSummary | None:
+    """Return the only event with this id. Return None if several events have it.
+
+    Rejections and the acceptance of the same event count as one event, because they share a page.
+    """
+    addresses = {_event_address(item) for item in result.items if item.mapping_id or item.event_id}
+    accepted = {_event_address(item) for item in result.items if item.status != REJECTED}
+    if not result.is_exact or len(accepted or addresses) != 1:
+        return None
+    if len({item.destination_id for item in result.items}) != 1:
+        return None
+    return next(item for item in result.items if not accepted or item.status != REJECTED)
+
+
+def _event_address(item: EventSummary) -> str:
+    """Return the address of an event's page."""
+    query = {"id": item.event_id or ""}
+    if item.mapping_id:
+        query["mapping"] = item.mapping_id
+    return f"/console/destinations/{item.destination_id}/event?{urlencode(query)}"

@@ -1,0 +1,235 @@
+"""Replay and dismissal of events.
+
+One page counts the events; two actions follow; a page shows a replay's progress.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.context import AppContext
+from app.admin.events.search import mapping_names
+from app.admin.refusals import ErrorCode, Refusal
+from app.admin.replays.dismissal import dismiss_dead_letters
+from app.admin.replays.progress import find_replay, list_replays
+from app.admin.replays.replay import replay_events
+from app.api.access.secured_route import requires
+from app.api.events.filters import Id
+from app.api.paging import Cursor, number_of, split_page
+from app.console import confirmations, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+)
+from app.console.destinations.page import PAGE, content_of
+from app.console.events.filter import ConsoleFilter
+from app.console.time_range import PARAMETER, RangeName
+from app.console.wording import STATUSES, age, event_type_label, number, person
+from app.domain.event_query import EventQuery
+from app.domain.outcomes.status import Status
+from app.store import audit
+from app.store.destinations.destinations import Destination
+from app.store.replays import ReplayProgress
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE_SIZE = 50
+_MOST_EVENTS = 200  # per selection
+
+
+class ChosenEvents(ConsoleFilter):
+    """The events to replay or dismiss. An empty selection accepts any event."""
+
+    status: Literal["dead", "expired"] = "dead"  # type: ignore[assignment]
+    range_name: RangeName | None = Field(default=None, alias=PARAMETER)
+    events: Annotated[tuple[Id, ...], Field(alias="event", max_length=_MOST_EVENTS)] = ()
+
+    @classmethod
+    def of(cls, form: FormData) -> "ChosenEvents":
+        """Return the events that a form chose. Raises RequestValidationError."""
+        names = {field.alias or name for name, field in cls.model_fields.items()}
+        given: dict[str, Any] = {name: text for name in names if (text := form_text(form, name))}
+        events = [value for value in form.getlist("event") if value]
+        try:
+            return cls.model_validate({**given, "event": events})
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+            ) from None
+
+    def selected(self, now: datetime) -> EventQuery:
+        """Return the filter of these events."""
+        has_begin = self.range_name or self.day or self.since
+        return self.query(
+            status=Status(self.status),
+            rejected=None,
+            since=self.range(now).since if has_begin else None,
+            event_ids=self.events or None,
+        )
+
+
+@router.get(PAGE + "/replay", response_model=None)
+@requires(Scope.REPLAY)
+async def page(
+    visit: CurrentVisit, found: CurrentDestination, chosen: Annotated[ChosenEvents, Query()]
+) -> Response:
+    """Count the events of a filter. Nothing is changed."""
+    return await _counted(visit, found, chosen)
+
+
+@router.post(PAGE + "/replay/selection", response_model=None)
+@requires(Scope.REPLAY)
+async def selection(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Count the selected events. Nothing is changed."""
+    chosen = ChosenEvents.of(form)
+    if not chosen.events:
+        raise Refusal(ErrorCode.INVALID, "Select at least one event with its checkbox.")
+    return await _counted(visit, found, chosen)
+
+
+async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Response:
+    """Show what a replay and a dismissal of these events would do."""
+    caller, wanted = visit.caller, chosen.selected(visit.context.now())
+    result = await replay_events(visit.context, caller, found.id, wanted.for_replay(), dry_run=True)
+    dismissable = 0
+    if chosen.status == "dead":
+        dismissable, _ = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
+    names = await mapping_names(visit.context, caller, found.id)
+    return pages.show(
+        visit.request,
+        "replay.html",
+        **content_of(visit, found, "events"),
+        chosen=chosen,
+        chosen_type=event_type_label(chosen.event_type or ""),
+        chosen_mapping=names.get(chosen.mapping_id or "", chosen.mapping_id),
+        label=STATUSES[chosen.status].label,
+        result=result,
+        dismissable=dismissable,
+        number=number,
+        duration="immediately" if result.seconds < 1 else f"in {age(result.seconds)}",
+    )
+
+
+@router.post(PAGE + "/replay", response_model=None)
+@requires(Scope.REPLAY)
+async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+    """Replay the events and open the page of the replay."""
+    chosen = ChosenEvents.of(form)
+    wanted = chosen.selected(visit.context.now()).for_replay()
+    result = await replay_events(visit.context, visit.caller, destination_id, wanted, dry_run=False)
+    address = f"/console/destinations/{destination_id}/replays/{result.replay_id}"
+    return confirmations.redirect(visit.context, address, "replayed", result.replayed)
+
+
+@router.post(PAGE + "/dismiss", response_model=None)
+@requires(Scope.REPLAY)
+async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+    """Dismiss the dead letters and show their number."""
+    chosen = ChosenEvents.of(form)
+    if chosen.status != "dead":
+        raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
+    wanted = chosen.selected(visit.context.now())
+    dismissed, _ = await dismiss_dead_letters(
+        visit.context, visit.caller, destination_id, wanted, dry_run=False
+    )
+    address = f"/console/destinations/{destination_id}/errors"
+    return confirmations.redirect(visit.context, address, "dismissed", dismissed)
+
+
+@router.get(PAGE + "/replays", response_model=None)
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
+    """List the replays of a destination, newest first."""
+    rows = await list_replays(
+        visit.context, visit.caller, found.id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
+    )
+    items, next_cursor = split_page(rows, _PAGE_SIZE, lambda row: (row.number,))
+    return pages.show(
+        visit.request,
+        "replays.html",
+        **content_of(visit, found, "events"),
+        items=[present(item) for item in items],
+        names=await _names(visit.context, items),
+        person=person,
+        next_cursor=next_cursor,
+        later=cursor is not None,
+    )
+
+
+@router.get(PAGE + "/replays/{replay_id}", response_model=None)
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def replay_page(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:
+    """Show a replay and the current states of its events."""
+    return pages.show(visit.request, "replay_job.html", **await replay_content(visit, found, replay_id))
+
+
+async def replay_content(visit: Visit, found: Destination, replay_id: str) -> dict[str, Any]:
+    """Return the content of a replay's page. Raises Refusal (404)."""
+    replay = await find_replay(visit.context, visit.caller, found.id, replay_id)
+    names = await _names(visit.context, [replay])
+    return {
+        **content_of(visit, found, "events"),
+        "replay": present(replay),
+        "by": person(replay.requested_by, names),
+        "statuses": STATUSES,
+    }
+
+
+async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[str, str]:
+    async with context.engine.connect() as connection:
+        return dict(await audit.names(connection, {item.requested_by for item in items}))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayJobView:
+    """A replay. `parts` are (key, label, number, tone). `percent` is the share of events in a final state."""
+
+    id: str
+    requested_at: datetime
+    requested_by: str
+    status: str | None
+    reason: str | None
+    replayed: str
+    unknown: str | None
+    parts: Sequence[tuple[str, str, str, str]]
+    percent: int
+    is_final: bool
+    failed: int
+
+
+def present(replay: ReplayProgress) -> ReplayJobView:
+    """Return the view of a replay."""
+    final = replay.delivered + replay.dead + replay.expired + replay.erased
+    counted = final + replay.waiting
+    parts = (
+        ("waiting", "Waiting", replay.waiting, "quiet"),
+        ("delivered", "Delivered", replay.delivered, "good"),
+        ("dead", "Failed again", replay.dead, "bad"),
+        ("expired", "Expired", replay.expired, "bad"),
+        ("erased", "Erased", replay.erased, "quiet"),
+    )
+    return ReplayJobView(
+        id=replay.id,
+        requested_at=replay.requested_at,
+        requested_by=replay.requested_by,
+        status=replay.selection.get("status"),
+        reason=replay.selection.get("reason"),
+        replayed=number(replay.replayed),
+        unknown=number(replay.replayed - counted) if replay.replayed > counted else None,
+        parts=[(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],
+        percent=100 if not counted else 100 * final // counted,
+        is_final=replay.waiting == 0,
+        failed=replay.dead + replay.expired,
+    )

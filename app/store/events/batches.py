@@ -1,0 +1,266 @@
+"""Read batches and exceptions, for event histories and lists of events, with what their status depends on."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from asyncpg import Record
+
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.store import PipelineConnection
+from app.store.database import damage
+from app.store.database.partitions import STORED
+from app.store.rows import MAX_BIGINT, read_row
+
+# Up to this number, each destination is read by an index. For more, the newest batches are scanned.
+_FEW: Final = 64
+
+Numbers = Sequence[DestinationNumber] | None
+"""The destinations to read; None means all destinations of the acting organisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRef:
+    """The fields of a destination on which the status of its waiting events depends.
+
+    `throttled_until` is the time until which its lane sends nothing after a 429.
+    """
+
+    id: DestinationId
+    number: DestinationNumber
+    name: str
+    state: str
+    sign_in_reason: str | None
+    throttled_until: datetime | None
+    suspended: bool = False  # its organisation is suspended
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRef:
+    """A mapping, also an archived one, and its destination."""
+
+    id: MappingId
+    name: str
+    destination: DestinationId
+
+
+Mappings = Mapping[MappingNumber, MappingRef]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A batch's state and the metadata of its events (`shapes`), which is None when unreadable."""
+
+    id: BatchId
+    destination: DestinationNumber
+    day: date
+    accepted_at: datetime
+    due_at: datetime
+    tries: int
+    first_event: datetime
+    disposition: str | None
+    settled_at: datetime | None
+    reason: str | None
+    attempts: tuple[int, ...]
+    replays: tuple[int, ...]
+    shapes: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """The state of a conversion that was handled separately from its batch, such as a retry."""
+
+    batch: BatchId
+    place: int
+    day: date
+    status: str
+    tries: int
+    due_at: datetime
+    code: str | None
+    reason: str
+    amazon_code: str | None
+    amazon_message: str | None
+    item_outcomes: tuple[str, ...]
+    replays: tuple[int, ...]
+    changed_at: datetime
+    event_at: datetime
+    delivered_at: datetime | None
+    erased_at: datetime | None
+    dismissed_at: datetime | None
+    dismissed_by: str | None
+
+
+STATE = """s.batch AS id, s.destination, s.day, s.accepted_at, s.due_at, s.tries, s.first_event,
+  s.disposition, s.settled_at, s.reason, s.attempts, coalesce(s.replays, '{}') AS replays"""
+
+
+async def destinations(
+    connection: PipelineConnection,
+    *,
+    numbers: Collection[DestinationNumber] | None = None,
+    ids: Collection[str] | None = None,
+) -> dict[DestinationNumber, DestinationRef]:
+    """Return the organisation's destinations with these numbers and these ids; None means any."""
+    rows = await connection.fetch(
+        """
+        SELECT d.id, d.number, d.name, d.state, d.sign_in_reason, d.suspended,
+          CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
+        FROM destinations d JOIN lanes l ON l.id = d.lane
+        WHERE d.organisation_id = acting_organisation()
+          AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))
+        """,
+        None if numbers is None else list(numbers),
+        None if ids is None else list(ids),
+    )
+    return {DestinationNumber(row["number"]): read_row(DestinationRef, row) for row in rows}
+
+
+async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRef | None:
+    """Return a destination of the acting organisation, or None."""
+    return next(iter((await destinations(connection, ids=[id])).values()), None)
+
+
+async def mappings(
+    connection: PipelineConnection, only: Collection[str] | None = None
+) -> dict[MappingNumber, MappingRef]:
+    """Return the organisation's mappings by number, archived ones included.
+
+    `only` limits them to these destinations.
+    """
+    rows = await connection.fetch(
+        "SELECT number, id, name, destination FROM mappings "
+        "WHERE organisation_id = (SELECT acting_organisation()) "
+        "AND ($1::text[] IS NULL OR destination = ANY($1))",
+        None if only is None else list(only),
+    )
+    return {MappingNumber(row["number"]): read_row(MappingRef, row) for row in rows}
+
+
+async def batches(
+    connection: PipelineConnection, destination: DestinationNumber, id: BatchId
+) -> list[BatchRow]:
+    """Return a destination's batches with this id. The list is empty if the partition was dropped.
+
+    Damage can have caused several batches with one id, on different days. The caller compares the event id.
+    """
+    rows = await connection.fetch(
+        f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
+        destination,
+        id,
+    )
+    # One call per row, because `with_shapes` assigns shapes by id and these rows share an id.
+    return [batch for row in rows for batch in await with_shapes(connection, [row])]
+
+
+async def has_content(connection: PipelineConnection, id: BatchId) -> bool:
+    """Return whether a batch's content is stored, with or without a state."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
+    return found
+
+
+async def newest(
+    connection: PipelineConnection,
+    numbers: Numbers,
+    *,
+    wanted: str | None,
+    before: BatchId | None,
+    limit: int,
+) -> list[BatchRow]:
+    """Return batches of these destinations, newest first. `before` is the highest id to return, if any.
+
+    The batches of a single destination are only those that may contain events of a status (None: any).
+    """
+    if numbers is not None and len(numbers) == 1:
+        # Compare the destination too: an id used twice must not show another destination's events.
+        source = f"({_candidates(wanted)}) c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1"
+        given: object = numbers[0]
+    else:
+        source = f"""{_OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY} s
+          JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()"""
+        given = None if numbers is None else list(numbers)
+    rows = await connection.fetch(
+        f"SELECT {STATE} FROM {source} WHERE {STORED} ORDER BY s.batch DESC LIMIT $3", given, before, limit
+    )
+    return await with_shapes(connection, rows)
+
+
+_OF_FEW: Final = f"""
+    (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
+       WHERE destination = given.number AND batch <= coalesce($2, {MAX_BIGINT})
+       ORDER BY batch DESC LIMIT $3) n)"""
+_OF_MANY: Final = f"""
+    (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
+     AND batch <= coalesce($2, {MAX_BIGINT}))"""
+
+
+async def exceptions(
+    connection: PipelineConnection, destinations: Collection[DestinationNumber], ids: Sequence[BatchId]
+) -> dict[BatchId, dict[int, ExceptionRow]]:
+    """Return the exceptions of these batches by batch and place, if they belong to these destinations.
+
+    A batch without exceptions has no entry.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
+          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at,
+          dismissed_at, dismissed_by
+        FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = ANY($2::integer[])
+        """,
+        list(ids),
+        list(destinations),
+    )
+    by_batch: dict[BatchId, dict[int, ExceptionRow]] = {}
+    for row in rows:
+        by_batch.setdefault(BatchId(row["batch"]), {})[row["place"]] = read_row(ExceptionRow, row)
+    return by_batch
+
+
+async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
+    """Return a batch for each of these rows of `STATE`, with its shapes.
+
+    Shapes are read separately, so that a damaged batch still has its state.
+    """
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [read_row(BatchRow, row, shapes=shapes.get(row["id"])) for row in rows]
+
+
+# The newest batches of one kind. For a rare kind Postgres uses an index; for a frequent kind it scans from
+# the newest batch. It chooses well only if each kind is a separate query: with OR it would scan a million
+# batches to find three expired ones. The start of a page is compared without OR too. Otherwise a generic plan
+# could not use it as an index condition, and each page would read all newer batches again.
+_BATCHES_THAT = f"""
+  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {{}}
+    AND s.batch <= coalesce($2, {MAX_BIGINT})
+  ORDER BY s.batch DESC LIMIT $3
+"""
+_BATCHES_WITH = f"""
+  SELECT e.batch FROM exceptions e
+    JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
+  WHERE e.destination = $1 AND e.status = '{{}}' AND e.batch <= coalesce($2, {MAX_BIGINT})
+  GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
+"""
+
+
+def _candidates(status: str | None) -> str:
+    """Return the SQL that selects the batches which may contain events of a status."""
+    match status:
+        case "queued":
+            return _BATCHES_THAT.format("s.settled_at IS NULL")
+        case "retrying" | "held" | "parked":
+            return _either("s.settled_at IS NULL", "retrying")
+        case "delivered":
+            return _either("s.disposition = 'sent'", "delivered")
+        case "dead":
+            return _either("s.disposition = 'discarded'", "dead")
+        case "expired":
+            return _either("s.disposition = 'expired'", "expired")
+        case "erased":
+            return _BATCHES_WITH.format(status)
+        case _:
+            return _BATCHES_THAT.format("true")
+
+
+def _either(whole: str, single: str) -> str:
+    return f"({_BATCHES_THAT.format(whole)}) UNION ({_BATCHES_WITH.format(single)})"
