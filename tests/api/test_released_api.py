@@ -1,0 +1,141 @@
+"""No change removes or narrows what clients of the last release rely on (docs/releasing.md).
+
+`released_openapi.json` is the description of d507e34a without its prose.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from app.processes.application import api_description
+from dev.released_api import narrowed, skeleton
+
+RELEASED: Final = json.loads(Path(__file__).with_name("released_openapi.json").read_text())
+
+ACCEPTED: Final = {
+    r"GET \S+ parameter (action|kind|event_type|reason): string no longer accepted": (
+        "an unknown word of a filter is 422; it silently matched nothing before"
+    ),
+    r"POST \S+/(replay|dead-letters/dismiss) body\.reason: string no longer accepted": (
+        "an unknown reason is 422; it silently matched nothing before"
+    ),
+    r"PATCH \S+ body\.(\w+): null no longer accepted": (
+        "the service refused null before; now the description says so"
+    ),
+    r"POST /subjects/(erase|find) body\.\w+: null no longer accepted": "null identifies no person",
+    r"(POST|PATCH) \S+/mappings\S* body\.(consent|country_code|custom_data|event_\w+|fields)\b.*": (
+        "the description names the limits of sources, which the service enforced before"
+    ),
+    r"POST \S+/mappings body\.name: required": "the service refused a mapping without a name before",
+    r"POST \S+/backtest 200\.(uncertain: removed|unclear: array is a new type)": (
+        "`unclear` lists what samples cannot show; `uncertain` was a number of other events"
+    ),
+    r"GET \S+/replays\S* 200\.(items\[\]\.)?status: null is a new type": (
+        "a replay can select dead and expired events"
+    ),
+}
+"""Changes that were made before the first release, as regular expressions, each with its reason."""
+
+
+@pytest.fixture(scope="module")
+def changes() -> list[str]:
+    return narrowed(RELEASED, api_description("http://localhost:8000"))
+
+
+def test_nothing_is_removed_or_narrowed(changes: list[str]) -> None:
+    """If a change is meant, it needs a major version, or before the first release a row above."""
+    assert [change for change in changes if not any(re.fullmatch(each, change) for each in ACCEPTED)] == []
+
+
+@pytest.mark.parametrize("pattern", ACCEPTED)
+def test_an_accepted_change_was_made(changes: list[str], pattern: str) -> None:
+    """A row without a change would hide a later one."""
+    assert any(re.fullmatch(pattern, change) for change in changes)
+
+
+def _operation(described: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = described["paths"][path][method]
+    return found
+
+
+def _remove_route(described: dict[str, Any]) -> None:
+    del described["paths"]["/catalog"]
+
+
+def _remove_member(described: dict[str, Any]) -> None:
+    del described["components"]["schemas"]["DestinationView"]["properties"]["currency"]
+
+
+def _make_optional(described: dict[str, Any]) -> None:
+    described["components"]["schemas"]["DestinationView"]["required"].remove("currency")
+
+
+def _make_null(described: dict[str, Any]) -> None:
+    members = described["components"]["schemas"]["DestinationView"]["properties"]
+    members["currency"] = {"anyOf": [members["currency"], {"type": "null"}]}
+
+
+def _require_member(described: dict[str, Any]) -> None:
+    described["components"]["schemas"]["NewDestination"]["required"].append("dataset_name")
+
+
+def _shorten(described: dict[str, Any]) -> None:
+    described["components"]["schemas"]["NewDestination"]["properties"]["name"]["maxLength"] = 50
+
+
+def _remove_value(described: dict[str, Any]) -> None:
+    described["components"]["schemas"]["NewDestination"]["properties"]["region"]["enum"].remove("FE")
+
+
+def _remove_parameter(described: dict[str, Any]) -> None:
+    _operation(described, "get", "/catalog")["parameters"] = []
+
+
+def _require_parameter(described: dict[str, Any]) -> None:
+    parameter = {"name": "page", "in": "query", "required": True, "schema": {"type": "integer"}}
+    _operation(described, "get", "/incidents")["parameters"].append(parameter)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_remove_route, r"GET /catalog: removed"),
+        (_remove_member, r"POST /destinations/\{destination_id\}/pause 200\.currency: removed"),
+        (_make_optional, r"POST /destinations/\{destination_id\}/pause 200\.currency: may be absent"),
+        (_make_null, r"POST /destinations/\{destination_id\}/pause 200\.currency: null is a new type"),
+        (_require_member, r"POST /destinations body\.dataset_name: required"),
+        (_shorten, r"POST /destinations body\.name: maxLength 200 became 50"),
+        (_remove_value, r"POST /destinations body\.region: \"FE\" no longer accepted"),
+        (_remove_parameter, r"GET /catalog parameter q: removed"),
+        (_require_parameter, r"GET /incidents parameter page: required"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_a_breaking_change_is_found(change: Callable[[dict[str, Any]], None], expected: str) -> None:
+    """And reported with its place, as one of the changes that it causes."""
+    current = copy.deepcopy(RELEASED)
+    change(current)
+    assert any(re.fullmatch(expected, each) for each in narrowed(RELEASED, current))
+
+
+def test_additions_are_no_changes() -> None:
+    """New routes, members, values of responses and optional parameters are what a minor release adds."""
+    current = copy.deepcopy(RELEASED)
+    current["paths"]["/new"] = {"get": {"responses": {}}}
+    schemas = current["components"]["schemas"]
+    schemas["DestinationView"]["properties"]["new"] = {"type": "string"}
+    schemas["NewDestination"]["properties"]["new"] = {"type": "string"}
+    _operation(current, "get", "/catalog")["parameters"].append(
+        {"name": "new", "in": "query", "schema": {"type": "string"}}
+    )
+    assert narrowed(RELEASED, current) == []
+
+
+def test_the_stored_description_has_no_prose() -> None:
+    """So that a better sentence changes nothing."""
+    assert skeleton(RELEASED) == RELEASED
