@@ -81,6 +81,7 @@ class Maintenance:
             _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
             _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("expire", partial(self._in_turn, job=self._expire)),
             _MaintenanceJob("delete_keys", partial(self._in_turn, job=self._delete_keys)),
             _MaintenanceJob("delete_rejections", partial(self._in_turn, job=self._delete_rejections)),
@@ -175,6 +176,12 @@ class Maintenance:
             generation = await partitions.drop_generation(connection)
         if generation is not None:
             self.telemetry.log("partitions.dropped", generation=generation)
+
+    async def _drop_content(self, connection: PipelineConnection) -> None:
+        for day in await partitions.days_without_keys(connection):
+            async with connection.transaction():
+                await partitions.drop_content(connection, day)
+            self.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}

@@ -206,6 +206,7 @@ async def test_a_worker_maintains_partitions_and_nothing_else(
     )
     for statement in (
         "SELECT drop_day_partitions(current_date)",
+        "SELECT drop_day_content(current_date)",
         "SELECT drop_ledger_partition(1)",
         "SELECT drop_state_partition(current_date - (current_date - date '1970-01-01') % 10)",
         "SELECT create_day_partitions(current_date + 400)",

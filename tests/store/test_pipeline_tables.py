@@ -170,6 +170,60 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
         assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
 
 
+async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg.Connection) -> None:
+    """The shapes stay, also for batches of other days; a day that is open or has a key keeps its content."""
+    today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    day, younger = today - timedelta(days=3), today - timedelta(days=2)
+    for each in (day, younger):
+        for table in ("batches", "attempts"):
+            await c.execute(
+                f"CREATE TABLE {table}_p{each:%Y%m%d} PARTITION OF {table} "
+                f"FOR VALUES FROM ('{each}') TO ('{each + timedelta(days=1)}')"
+            )
+    first = day - timedelta(days=(day - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
+    await c.execute("SELECT attach_partition('batch_states', $1, $2, '')", f"batch_states_p{first:%Y%m%d}",
+        f"FOR VALUES FROM ('{first}') TO ('{first + timedelta(days=partitions.SPAN_DAYS)}')")  # fmt: skip
+    await flush.append(c, [batch(1), batch(2), batch(3), batch(4)])
+    for table, column in (("batches", "id"), ("batch_states", "batch")):
+        await c.execute(f"UPDATE {table} SET day = $1 WHERE {column} IN (1, 2)", day)
+        await c.execute(f"UPDATE {table} SET day = $1 WHERE {column} = 3", younger)
+
+    async def dropped() -> list[date]:
+        days = await partitions.days_without_keys(c)
+        for each in days:
+            async with c.transaction():
+                await partitions.drop_content(c, each)
+        return days
+
+    settle = (
+        "UPDATE batch_states SET disposition = 'sent', settled_at = now(), data_key = NULL WHERE batch = $1"
+    )
+    await c.execute(settle, 1)
+    await c.execute(settle, 3)
+    assert await dropped() == []
+    with pytest.raises(asyncpg.CheckViolationError):
+        await c.execute("SELECT drop_day_content($1)", day)
+    await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now() WHERE batch = 2")
+    assert await dropped() == []
+    with pytest.raises(asyncpg.CheckViolationError):
+        await c.execute("SELECT drop_day_content($1)", day)
+    await c.execute(settle, 2)
+    assert await dropped() == [day]
+    assert await dropped() == []
+    await c.execute("SELECT drop_day_content($1)", day)
+    rows = await c.fetch("SELECT id, day, content, shapes FROM batches ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        (1, day, b"", b"s"),
+        (2, day, b"", b"s"),
+        (3, younger, b"c", b"s"),
+        (4, today, b"c", b"s"),
+    ]
+    assert day in await partitions.old_days(c, keep_days=2)
+    async with c.transaction():
+        await partitions.drop_day(c, day)
+    assert await c.fetchval("SELECT count(*) FROM batches") == 2
+
+
 async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connection) -> None:
     """Among many that were delivered at the first attempt, which that index does not hold."""
     await c.execute(

@@ -47,6 +47,8 @@ FOR_ALL = {
     "due_heads.owed_around_damage": _LANE,
     "due_heads.poll_around_damage": _LANE,
     "privacy.erasures.delete_samples": _SCAN,
+    "privacy.erasures._KEYED": "the scan of one worker serves all organisations; its caller selects them",
+    "privacy.erasures.oldest_age_s": "a gauge of the installation, without an organisation",
     "privacy.erasures.pending": _SCAN,
     "privacy.erasures.advance": _SCAN,
     "privacy.erasures.add_found": _SCAN,

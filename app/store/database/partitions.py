@@ -15,6 +15,7 @@ FLUSH_LOCK = 7_301
 _HOLD_FLUSHES_S = transactions.LOCK_TIMEOUT_S / 2
 # Dropping a partition locks its parent exclusively. Every other statement waits behind a wait for this lock.
 _DROP_LOCK_S = 0.3
+_COPY_S = 600
 # A process holds this lock while it creates or drops partitions.
 MAINTENANCE_LOCK = 7_302
 
@@ -120,6 +121,47 @@ async def drop_day(connection: PipelineConnection, day: date) -> None:
     await _drop(connection, "drop_day_partitions", day)
 
 
+async def days_without_keys(connection: PipelineConnection) -> list[date]:
+    """Return the days whose stored content no data key can decrypt, oldest first."""
+    rows = await connection.fetch(
+        """
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'batches'::regclass
+          AND NOT EXISTS (SELECT FROM pg_constraint k
+            WHERE k.conrelid = c.oid AND k.conname = 'without_content')
+          AND to_date(right(c.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - 2
+        ORDER BY day
+        """
+    )
+    return [row["day"] for row in rows if not await _has_keys(connection, row["day"])]
+
+
+async def drop_content(connection: PipelineConnection, day: date) -> None:
+    """Drop the content of a day's batches, unless another worker does. Their events' ids and times stay.
+
+    Call it in a transaction of its own. It copies what stays, and then locks the table of batches for a
+    moment.
+    """
+    if not await transactions.try_lock(connection, MAINTENANCE_LOCK):
+        return
+    await transactions.set_statement_timeout(connection, seconds=_COPY_S)
+    await _drop(connection, "drop_day_content", day, timeout_s=_COPY_S)
+
+
+async def _has_keys(connection: PipelineConnection, day: date) -> bool:
+    found: bool = await connection.fetchval(
+        """
+        -- Each half uses a partial index.
+        SELECT EXISTS (SELECT FROM batch_states WHERE day = $1 AND settled_at IS NULL)
+          OR EXISTS (SELECT FROM batch_states
+            WHERE day = $1 AND settled_at IS NOT NULL AND data_key IS NOT NULL)
+        """,
+        day,
+    )
+    return found
+
+
 async def old_states(connection: PipelineConnection, *, keep_days: int) -> list[date]:
     """Return the first day of each ten-day partition of states whose days were all dropped."""
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
@@ -150,10 +192,12 @@ async def drop_generation(connection: PipelineConnection) -> int | None:
     return generation
 
 
-async def _drop(connection: PipelineConnection, function: str, partition: date | int) -> None:
+async def _drop(
+    connection: PipelineConnection, function: str, partition: date | int, *, timeout_s: float | None = None
+) -> None:
     """Drop a partition as the last step of a transaction, because everything waits for its locks."""
     await transactions.set_lock_timeout(connection, seconds=_DROP_LOCK_S)
-    await connection.execute(f"SELECT {function}($1)", partition)
+    await connection.execute(f"SELECT {function}($1)", partition, timeout=timeout_s)
 
 
 async def _open_in(connection: PipelineConnection, day: date) -> bool:

@@ -135,6 +135,7 @@ WORKER_FUNCTIONS: Final = (
     "create_day_partitions(date)",
     "create_state_partition(date)",
     "create_ledger_partition(integer)",
+    "drop_day_content(date)",
     "drop_day_partitions(date)",
     "drop_state_partition(date)",
     "drop_ledger_partition(integer)",
