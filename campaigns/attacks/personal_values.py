@@ -126,6 +126,25 @@ def everywhere(service: Service, target: Target) -> Iterator[Answer]:
     yield from _console(sender)
 
 
+def every_value(target: Target) -> tuple[dict[str, Any], list[str]]:
+    """Return an event with a word of its own as each value that is no id or enumeration, and these words.
+
+    No rule recognises such a word as personal, so only encryption and hashing keep it out of the database.
+    """
+    words = [f"qzmarker{name}" for name in ("first", "last", "brand", "other", "deep", "list", "title")]
+    first, last, brand, other, deep, listed, title = words
+    planted = event(
+        first_name=first,
+        last_name=last,
+        email="qzmarkermail@example.com",
+        maid="7c9e6679-7425-40de-944b-e07fc1f90ae7",
+        custom={"brand": brand, "title": title},
+        unmapped=other,
+        nested={"deep": {"deeper": deep}, "list": [{"item": listed}]},
+    )
+    return planted, [*words, "qzmarkermail", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "7c9e6679"]
+
+
 def _events(sender: Sender, text: str) -> Iterator[Answer]:
     """Values and member names of events, in each form of the body."""
     place = f"/events?destination_id={sender.target.destination}&mapping_id={sender.target.mapping}"

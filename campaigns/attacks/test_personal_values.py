@@ -1,12 +1,13 @@
 """No e-mail address and no phone number is stored, logged, measured or repeated, in whatever field."""
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
 
 from app.commands import scan_personal_data
-from campaigns.attacks.personal_values import FORMS, TRACES, everywhere
+from campaigns.attacks.personal_values import FORMS, TRACES, Sender, every_value, everywhere
 from tests.edge.hostile_inputs import Target
 from tests.edge.service import Service
 from tests.pipeline.world import settings_of
@@ -32,3 +33,34 @@ def test_a_person_in_every_field_leaves_no_trace(
     arguments = argparse.Namespace(canary=[*FORMS, *TRACES])
     found = scan_personal_data.run(settings_of(service.product.database_url), arguments)
     assert found == 0, capsys.readouterr().out
+
+
+def test_no_value_of_an_event_is_stored_or_logged_in_clear(
+    attacked: tuple[Service, Target, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accepted, previewed, suggested from and rejected: the words are in no row, log line or metric.
+
+    A marker in the name of a destination proves that the search finds words that are there.
+    """
+    service, target, log = attacked
+    planted, words = every_value(target)
+    sender = Sender(service.port, target)
+    place = f"/events?destination_id={target.destination}&mapping_id={target.mapping}"
+    rejected = {**planted, "event_id": "qz-rejected", "event_time": "qzmarkertime"}
+    accepted = sender.send("POST", place, json.dumps(planted).encode())
+    refused = sender.send("POST", place, json.dumps(rejected).encode())
+    mappings = f"/destinations/{target.destination}/mappings"
+    preview = sender.send(
+        "POST", f"{mappings}/{target.mapping}/preview", json.dumps({"event": planted}).encode()
+    )
+    suggested = sender.send("POST", f"{mappings}/suggest", json.dumps({"events": [planted]}).encode())
+    assert [each.status for each in (accepted, refused, preview, suggested)] == [202, 422, 200, 200]
+    words.append("qzmarkertime")
+    for name, text in (("log", log.read_text()), ("metrics", service.text("/metrics"))):
+        assert [word for word in words if word in text.lower()] == [], name
+    settings = settings_of(service.product.database_url)
+    capsys.readouterr()
+    assert scan_personal_data.run(settings, argparse.Namespace(canary=words)) == 0, capsys.readouterr().out
+    renamed = sender.send("PATCH", f"/destinations/{target.destination}", b'{"name": "qzmarkername"}')
+    assert renamed.status == 200
+    assert scan_personal_data.run(settings, argparse.Namespace(canary=["qzmarkername"])) == 1

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from app.store.database.privileges import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,36 @@ def letters(verbs: str) -> str:
 def test_every_table_is_listed() -> None:
     """A test of the store compares `TABLES` with the schema."""
     assert set(rows()) == set(TABLES)
+
+
+def _second_cells(text: str) -> list[str]:
+    return [line.split(" | ")[1] for line in text.splitlines() if " | " in line]
+
+
+def test_every_table_has_its_retention() -> None:
+    """docs/retention.md names each table; those with personal data have a key and an erasure."""
+    text = (ROOT / "docs" / "retention.md").read_text()
+    sections = dict(re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", text))
+    listed = {
+        title: set(re.findall(r"`([a-z_]+)`", "\n".join(_second_cells(body))))
+        for title, body in sections.items()
+    }
+    assert set().union(*listed.values()) == set(TABLES)
+    personal = {table for table, (_, kind, *_) in rows().items() if kind != "none"}
+    staff = {table for table, (_, kind, *_) in rows().items() if "staff" in kind}
+    assert personal - staff <= listed["Data of persons"] | {"oauth_states", "sign_ins"}
+    assert staff <= listed["Data of operators"]
+    assert personal & listed["Data without persons"] == set()
+
+
+def test_the_defaults_of_retention_are_those_of_the_settings() -> None:
+    """A number in parentheses behind a setting is its default."""
+    text = (ROOT / "docs" / "retention.md").read_text()
+    named = re.findall(r"`([A-Z_]+)` \((\d+)\)", text)
+    assert len(named) == 5
+    assert [
+        (name, number) for name, number in named if Settings.model_fields[name.lower()].default != int(number)
+    ] == []
 
 
 @pytest.mark.parametrize("table", TABLES)
