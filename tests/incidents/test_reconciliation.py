@@ -22,7 +22,7 @@ OPTIONAL: dict[str, Any] = {
 }
 
 
-def at(day: date, number: int, *, consent: str = "granted", **more: Any) -> dict[str, Any]:
+def event_of(day: date, number: int, *, consent: str = "granted", **more: Any) -> dict[str, Any]:
     """Return an event of a day with its own Amazon eventId, which ends in its number."""
     made = event(number)
     made["event"] |= {"timestamp": f"{day.isoformat()}T00:00:01Z", "id": f"own-{number}", **more}
@@ -36,16 +36,17 @@ async def test_each_figure_is_exact(service: Service) -> None:
     await world.fetch("UPDATE destinations SET dataset_name = 'Shop_Events' WHERE id = $1", destination)
     world.amazon.script = refuse_odd
     world.work()
-    await service.post(destination, *(at(YESTERDAY, number) for number in range(10)))
-    await service.post(destination, *(at(TODAY, number) for number in range(10, 16)))
-    await service.post(destination, *(at(TODAY, number, source="OFFLINE") for number in range(16, 18)))
+    await service.post(destination, *(event_of(YESTERDAY, number) for number in range(10)))
+    await service.post(destination, *(event_of(TODAY, number) for number in range(10, 16)))
+    await service.post(destination, *(event_of(TODAY, number, source="OFFLINE") for number in range(16, 18)))
     await world.until(destination, delivered=9, dead=9)
     await world.stop_workers()
-    await service.post(destination, *(at(TODAY, number) for number in range(20, 24)))  # wait
-    await service.post(destination, *(at(TODAY, number, consent="denied") for number in range(30, 33)))
-    await service.post(destination, {**at(TODAY, 10), "event_id": "again"})  # same content: a duplicate
+    await service.post(destination, *(event_of(TODAY, number) for number in range(20, 24)))  # wait
+    await service.post(destination, *(event_of(TODAY, number, consent="denied") for number in range(30, 33)))
+    await service.post(destination, {**event_of(TODAY, 10), "event_id": "again"})  # same content: a duplicate
     await service.post(
-        destination, {**at(TODAY, 40, total=5), "event": {**at(TODAY, 40)["event"], "id": "own-11"}}
+        destination,
+        {**event_of(TODAY, 40, total=5), "event": {**event_of(TODAY, 40)["event"], "id": "own-11"}},
     )
     found = await service.get(f"/destinations/{destination}/reconciliation")
     assert (found["complete"], found["next_cursor"]) == (True, None)
@@ -141,7 +142,7 @@ def test_the_clock_that_applies_is_named() -> None:
     assert "can still change" in late.sentence
 
 
-def test_a_name_that_nobody_sent_is_said() -> None:
+def test_an_unknown_event_name_is_reported() -> None:
     """Instead of causes that cannot apply."""
     found = explain_gap(rows(), DAY, "Sales", 3, LATER)
     assert (found.gap, "Check the name" in found.sentence) == (-3, True)
