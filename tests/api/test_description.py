@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +334,28 @@ async def test_a_body_is_valid_for_the_service_if_it_is_for_its_schema(
     answer = await world.call(method, path.format(destination_id=made["id"], id="default"), body.encode())
     assert (answer.status_code < 300) is valid, answer.text
     assert answer.status_code in (200, 201, 202, 422)
+
+
+@pytest.mark.reads_only
+async def test_the_description_covers_every_route_with_scope_and_errors(world: ApiWorld) -> None:
+    """Security where a key is needed, the one error shape, no trace of the framework's own."""
+    described = (await world.call("GET", "/openapi.json", key=None)).json()
+    assert described["openapi"].startswith("3.1")
+    assert "HTTPValidationError" not in str(described)
+    assert set(described["components"]["securitySchemes"]) == {"bearer", "api_key", "basic"}
+    operations = 0
+    for path, methods in described["paths"].items():
+        for operation in methods.values():
+            operations += 1
+            assert operation["summary"], path
+            assert operation["description"], path
+            assert "500" in operation["responses"], path
+            if operation["security"]:
+                assert "401" in operation["responses"]
+                assert "Scope: " in operation["description"]
+            assert {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"} == set(
+                re.findall(r"\{(\w+)", path)
+            )
+    assert operations >= 30
+    body = described["paths"]["/destinations"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/NewDestination"}

@@ -1,6 +1,6 @@
 """Match quality over HTTP: exact numbers from samples, no value of a person, one organisation's own."""
 
-from tests.api.test_catalog_and_backtests import PHONE, WITH, WITHOUT, saw
+from tests.api.test_backtests import PHONE, WITH, WITHOUT, saw
 from tests.api.world import MAPPING, ApiWorld
 
 

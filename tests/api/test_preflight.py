@@ -170,3 +170,32 @@ async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world:
     assert answer["error"] == "advertiser_not_visible"
     assert answer["visible_advertiser_ids"] == ["42"]
     assert "ENTITY" in answer["detail"]
+
+
+async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld) -> None:
+    """From a draft to an active destination."""
+    made = await world.create_destination()
+    path = f"/destinations/{made['id']}/preflight"
+    answer = (await world.call("GET", path)).json()
+    assert answer["ready"] is False
+    assert {line["name"]: line["status"] for line in answer["checks"]} == {
+        "credentials": "ok",
+        "sign_in": "failed",
+        "account": "unknown",
+        "region": "unknown",
+        "currency": "unknown",
+        "permission": "unknown",
+        "terms": "unknown",
+        "mapping": "failed",
+        "state": "failed",
+        "first_event": "unknown",
+        "clock": "failed",  # the test's clock stands still in 2026
+    }
+    assert all(line["detail"] and line["who"] for line in answer["checks"])
+
+    await world.connect(made)
+    await world.publish_mapping(made["id"])
+    apart = await world.sql("SELECT clock_timestamp() AS at")
+    world.now = apart[0].at
+    answer = (await world.call("GET", path)).json()
+    assert answer["ready"] is True, answer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_catalog_and_backtests import ready
+from tests.api.test_backtests import ready
 from tests.api.world import ApiWorld
 
 NAME, EMAIL = "Adelheid", "adelheid@example.com"

@@ -10,7 +10,7 @@ from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.plan import PlannedAction
 from app.config_as_code.read import InvalidFile
 from app.config_as_code.show import lines
-from tests.api.test_catalog_and_backtests import WITH, WITHOUT, saw
+from tests.api.test_backtests import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, ApiWorld
 from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
 

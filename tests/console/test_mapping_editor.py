@@ -12,7 +12,7 @@ from app.console.assets import compressed
 from app.console.mappings.suggestion_view import UNDECIDED
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.schema_sample import take_sample
-from tests.api.test_catalog_and_backtests import SAMPLED_AT, WITH, ready, saw
+from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw
 from tests.api.world import EVENT, MAPPING, ApiWorld
 from tests.console.test_sessions import csrf, sign_in, world
 

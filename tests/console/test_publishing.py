@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api.test_catalog_and_backtests import PHONE, ready
+from tests.api.test_backtests import PHONE, ready
 from tests.api.world import ApiWorld
 from tests.console.test_sessions import csrf, sign_in, world
 

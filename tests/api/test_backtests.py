@@ -1,7 +1,6 @@
-"""Catalogue and backtests over HTTP: they read event schema samples and warn about drafts."""
+"""Event schemas and backtests: they read samples of events, and warn about drafts."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, take_sample
@@ -14,7 +13,7 @@ WITHOUT = take_sample(EVENT, now=SAMPLED_AT)
 
 
 async def saw(world: ApiWorld, mapping: str, *seen: tuple[SchemaSample, int]) -> None:
-    """Let a mapping have seen events of these outlines."""
+    """Store samples of events of a mapping."""
     ((number,),) = await world.sql("SELECT number FROM mappings WHERE id = :id", id=mapping)
     for shape, times in seen:
         await world.sql(
@@ -34,7 +33,7 @@ async def ready(world: ApiWorld) -> tuple[str, str]:
     return destination, f"{destination}/mappings/{mapping['id']}"
 
 
-async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: ApiWorld) -> None:
+async def test_an_event_schema_lists_paths_types_and_suggestions(world: ApiWorld) -> None:
     """Never a value."""
     destination, _ = await ready(world)
     answer = (await world.call("GET", f"{destination}/event-schema")).json()
@@ -118,17 +117,8 @@ async def test_a_path_that_no_event_has_is_a_lint_warning(world: ApiWorld) -> No
     ]
 
 
-async def test_the_catalogue_type_offers_twelve_presets(world: ApiWorld) -> None:
-    """Each with a draft that can be saved as it is."""
-    (amazon,) = (await world.call("GET", "/catalog")).json()["items"]
-    assert len(amazon["presets"]) == 12
-    made = await world.create_destination()
-    preset: dict[str, Any] = amazon["presets"][0]["mapping"]
-    assert (await world.create_mapping(made["id"], **preset))["problems"] == []
-
-
 async def test_a_damaged_schema_sample_is_left_out(world: ApiWorld) -> None:
-    """Of the catalogue and of a backtest; the rest of the ring is read."""
+    """Schema and backtest read the other samples."""
     destination, mapping = await ready(world)
     await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")
     assert (await world.call("GET", f"{destination}/event-schema")).json()["events"] == 4
