@@ -145,11 +145,11 @@ async def _destination(connection: AsyncConnection, step: DestinationStep, by: s
         return step.existing
     if step.existing is None:
         id_ = DestinationId(step.desired.destination.id or new_id("dst_"))
-        after = await destination_use_cases.create_destination(connection, id_, step.draft, by=by)
+        after = await destination_use_cases.insert_destination(connection, id_, step.settings, by=by)
     else:
         before = await destinations.lock(connection, step.existing.id)
         assert before is not None
-        after = await destination_use_cases.change_destination(connection, before, step.draft, by=by)
+        after = await destination_use_cases.update_settings(connection, before, step.settings, by=by)
     enabled = step.desired.destination.status_callback
     if enabled is not None and enabled != after.status_callback:
         await destination_use_cases.set_status_callback(connection, after, enabled, by=by)

@@ -1,11 +1,13 @@
 """Write the stored configuration as a file."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 import yaml
 
+from app.admin.destinations import settings_of
 from app.config_as_code.model import VERSION
 from app.domain.destination import State
 from app.store.destinations.destinations import Destination
@@ -49,18 +51,15 @@ def export(
 
 
 def _destination(destination: Destination, mappings: Sequence[StoredMapping], *, ids: bool) -> dict[str, Any]:
-    rate = destination.rate.requests_per_second
+    rate = destination.rate_limit
+    per_second = rate.requests_per_second
     members = {
         "id": destination.id if ids else None,
-        "name": destination.name,
-        "advertiser_id": str(destination.advertiser_id),
+        **asdict(settings_of(destination)),
         "region": destination.region.value,
-        "currency": destination.currency,
-        "identity_profile": destination.identity_profile,
-        "dataset_name": destination.dataset_name,
         "rate_limit": {
-            "requests_per_second": int(rate) if rate == int(rate) else rate,
-            "burst": destination.rate.burst,
+            "requests_per_second": int(per_second) if per_second.is_integer() else per_second,
+            "burst": rate.burst,
         },
         "status_callback": destination.status_callback,
         "mappings": [_mapping(mapping, ids=ids) for mapping in mappings if mapping.archived_at is None],

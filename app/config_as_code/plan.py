@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-from app.admin.destinations import draft_of
-from app.admin.destinations.settings import draft_from
+from app.admin.destinations import settings_of
+from app.admin.destinations.settings import settings_from
 from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
-from app.domain.destination import State
+from app.domain.destination import DestinationSettings, State
 from app.domain.mapping.diff import Difference, differences
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
-from app.store.destinations.destinations import Destination, DestinationDraft
+from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 
 Entry: TypeAlias = DesiredState | DesiredMapping
@@ -54,7 +54,7 @@ class DestinationStep:
 
     action: PlannedAction
     desired: DesiredState
-    draft: DestinationDraft
+    settings: DestinationSettings
     existing: Destination | None
     changes: tuple[Difference, ...]
     mappings: tuple[MappingStep, ...]
@@ -149,8 +149,8 @@ def _step(
     *,
     prune: bool,
 ) -> DestinationStep:
-    draft = draft_from(desired.destination)
-    changes = () if existing is None else tuple(differences(_members(draft_of(existing)), _members(draft)))
+    settings = settings_from(desired.destination)
+    changes = () if existing is None else tuple(differences(asdict(settings_of(existing)), asdict(settings)))
     enabled = desired.destination.status_callback
     if existing is not None and enabled is not None and enabled != existing.status_callback:
         changes += (Difference("status_callback", existing.status_callback, enabled),)
@@ -168,13 +168,7 @@ def _step(
         for each in siblings
         if not _is_archived(each) and each.id not in named
     ]
-    return DestinationStep(action, desired, draft, existing, changes, tuple(steps))
-
-
-def _members(draft: DestinationDraft) -> dict[str, object]:
-    members = asdict(draft)
-    rate_limit = members.pop("rate")
-    return {**members, "region": draft.region.value, "rate_limit": rate_limit}
+    return DestinationStep(action, desired, settings, existing, changes, tuple(steps))
 
 
 def _mapping_step(

@@ -35,9 +35,9 @@ def problem_lines(file: InvalidFile) -> Iterator[str]:
 
 
 def _destination(step: DestinationStep, backtests: Mapping[str, Backtest]) -> Iterator[str]:
-    where = f"{step.draft.advertiser_id} in {step.draft.region.value}"
+    where = f"{step.settings.advertiser_id} in {step.settings.region.value}"
     id_ = step.existing.id if step.existing else "new"
-    yield f"{_SIGNS[step.action]} destination {step.draft.name} ({id_}), {where}"
+    yield f"{_SIGNS[step.action]} destination {step.settings.name} ({id_}), {where}"
     yield from _members(step.changes, 4)
     for mapping in step.mappings:
         yield from _mapping(mapping)

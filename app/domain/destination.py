@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+
+from app.domain.ids import AdvertiserId
 
 
 class Region(StrEnum):
@@ -32,6 +35,33 @@ class State(StrEnum):
     PAUSED = "paused"
     NEEDS_RECONNECT = "needs_reconnect"
     ARCHIVED = "archived"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRate:
+    """The maximum request rate to Amazon, and how many requests may follow each other at once."""
+
+    requests_per_second: float
+    burst: int
+
+
+DEFAULT_RATE = RequestRate(requests_per_second=5.0, burst=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationSettings:
+    """What a caller sets of a destination.
+
+    Requests, responses, the table, forms, the audit and configuration files follow the fields of this class.
+    """
+
+    name: str
+    advertiser_id: AdvertiserId
+    region: Region
+    currency: str
+    identity_profile: str
+    dataset_name: str | None
+    rate_limit: RequestRate
 
 
 # P2: digits, or the global account id. ASCII only, because the id is sent in a header.

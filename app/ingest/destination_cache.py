@@ -8,7 +8,6 @@ from typing import Any
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import ConversionPlan, Rules, compile_plan
 from app.domain.destination import Region, State
-from app.domain.identity import Profile
 from app.domain.ids import (
     AdvertiserId,
     DestinationId,
@@ -102,7 +101,7 @@ class DestinationCache:
             new_pins = {
                 event_type: name
                 for (organisation, advertiser, event_type), name in names.items()
-                if (organisation, advertiser) == (row.organisation, row.advertiser_id)
+                if (organisation, advertiser) == (row.organisation, row.settings.advertiser_id)
             }
             if new_pins.keys() - row.pins.keys():
                 self._add(replace(row, pins={**row.pins, **new_pins}))
@@ -118,8 +117,8 @@ class DestinationCache:
             version=row.version,
             state=State(row.state),
             signed_in=row.signed_in,
-            region=Region(row.region),
-            advertiser_id=row.advertiser_id,
+            region=row.settings.region,
+            advertiser_id=row.settings.advertiser_id,
             mappings=mappings,
             pins=row.pins,
             published=tuple(mapping for mapping in mappings.values() if mapping.compiled is not None),
@@ -127,14 +126,11 @@ class DestinationCache:
 
     def _compile_mapping(self, row: store.DestinationRow, mapping: store.MappingRow) -> PublishedMapping:
         compiled = None if mapping.document is None else _compiled(mapping.document)
-        rules = Rules(
+        rules = Rules.of(
+            row.settings,
             destination_id=row.id,
             mapping_id=mapping.id,
             mapping_version=mapping.version or 0,
-            region=Region(row.region),
-            profile=Profile(row.identity_profile),
-            currency=row.currency,
-            dataset_name=row.dataset_name,
             pins=row.pins,
             max_age=self._ages.refused,
             warn_age=self._ages.warned,

@@ -6,8 +6,8 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
-Only the migrations describe the schema: no module declares tables a second time. A test compares the schema
-after *up* with the schema after *up, down, up*.
+The migrations describe the schema. Tables of the configuration (`tables.py`) follow from the types of their
+rows; a test compares them with the schema.
 """
 
 from typing import TYPE_CHECKING, TypeAlias

@@ -7,11 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
-from app.store.rows import read_row
+from app.store.rows import Row, read_row
 from app.store.statements import execute, fetch
 
 
@@ -199,7 +198,7 @@ async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[Chai
     return [_chain_row(row) for row in rows]
 
 
-def _chain_row(row: RowMapping) -> ChainRow:
+def _chain_row(row: Row) -> ChainRow:
     return read_row(ChainRow, row, number=row["sequence"])
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from app.admin.destinations.preflight import ENTITY_HINT, PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
-from app.domain.destination import Region, State
+from app.domain.destination import DEFAULT_RATE, Region, State
 from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
-from app.store.destinations.destinations import ConfiguredRate, Destination
+from app.store.destinations.destinations import Destination
 from tests.api.world import ApiWorld
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -17,9 +17,11 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) -> PreflightFacts:
     destination: Any = Destination(
-        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, ConfiguredRate(), sign_in,
-        reason,  # type: ignore[arg-type]
-        False, 1, State.ACTIVE, 1, None, AT, AT,
+        id="dst_1", number=1, lane=1, name="Acme", advertiser_id="580123456789", region=Region.NA,
+        currency="USD", identity_profile="amazon", dataset_name=None, rate_limit=DEFAULT_RATE,
+        sign_in=sign_in, sign_in_reason=reason, connected=sign_in == "valid", reason=reason, paused=False,
+        suspended=False, status_callback=False, published_mappings=1, state=State.ACTIVE, version=1,
+        archived_at=None, created_at=AT, updated_at=AT,  # type: ignore[arg-type]
     )  # fmt: skip
     given: dict[str, Any] = {
         "configured": True,

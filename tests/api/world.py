@@ -242,8 +242,10 @@ def statements_of(world: ApiWorld) -> list[str]:
 
 def cache_queries(statements: list[str]) -> list[str]:
     """Return those that read keys or organisations for the caches."""
-    parts = ("FROM api_keys WHERE digest", "FROM organisations WHERE id = ANY")
-    return [statement for statement in statements if any(part in statement for part in parts)]
+    parts = ("FROM api_keys WHERE api_keys.digest", "FROM organisations WHERE organisations.id")
+    return [
+        statement for statement in statements if any(part in " ".join(statement.split()) for part in parts)
+    ]
 
 
 DESTINATION = {"name": "Acme US", "advertiser_id": "580123456789", "region": "NA", "currency": "USD"}

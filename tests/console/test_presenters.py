@@ -18,11 +18,11 @@ from app.console.events.timeline import TimelineEntry, collapse, match_keys, tim
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
-from app.domain.destination import Region, State
+from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.store.destinations.destinations import ConfiguredRate, Destination
+from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
@@ -72,10 +72,14 @@ DESTINATION = Destination(
     currency="USD",
     identity_profile="amazon",
     dataset_name=None,
-    rate=ConfiguredRate(5.0, 5),
+    rate_limit=DEFAULT_RATE,
     sign_in="valid",
     sign_in_reason=None,
+    connected=True,
+    reason=None,
     paused=False,
+    suspended=False,
+    status_callback=False,
     published_mappings=1,
     state=State.ACTIVE,
     version=1,

@@ -10,23 +10,31 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.domain.destination import Region, State
+from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, State
 from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, mappings
 from app.store.access import keys
 from app.store.access.keys import ApiKey
 from app.store.destinations import destinations, oauth_states, sign_ins
-from app.store.destinations.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store.destinations.destinations import Destination
 from app.store.errors import is_unavailable
 from app.store.mappings import event_names
 
-DRAFT = DestinationDraft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, ConfiguredRate())
+DRAFT = DestinationSettings(
+    name="Acme",
+    advertiser_id=AdvertiserId("58"),
+    region=Region.NA,
+    currency="USD",
+    identity_profile="amazon",
+    dataset_name=None,
+    rate_limit=DEFAULT_RATE,
+)
 FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")
 MAPPING = MappingId("map_aaaaaaaaaaaaaaaaaaaa")
 
 
 async def create(
-    engine: AsyncEngine, destination: DestinationId = FIRST, draft: DestinationDraft = DRAFT
+    engine: AsyncEngine, destination: DestinationId = FIRST, draft: DestinationSettings = DRAFT
 ) -> Destination:
     async with engine.begin() as connection:
         return await destinations.create(connection, destination, draft)

@@ -20,6 +20,7 @@ _SESSION = "the digest of the cookie names the session, and the session its key"
 _REPORTS = "a worker reports final states of destinations that it names by number"
 _MONITOR = "the monitor watches all organisations; each incident carries its own"
 _BALANCE = "a worker compares all counts with all batches"
+_PLATFORM = "the platform names an organisation by its id"
 _SCAN = "a worker scans for all organisations, each erasure in the batches of its own"
 FOR_ALL = {
     "attempts._IS_ACTIVE": _LANE,
@@ -40,7 +41,7 @@ FOR_ALL = {
     "callbacks.mark_failed": _REPORTS,
     "callbacks.names": _REPORTS,
     "callbacks.read_status": "names the destination by its number, which a scoped statement found",
-    "destinations.destinations._COLUMNS": "a part of statements that name the organisation",
+    "destinations.destinations._COLUMNS": "names the destination by its number",
     "destinations.destinations.count_published": "a part of a statement that names the organisation",
     "deliveries._SETTLE": _LANE,
     "due_heads.POLL_TABLES": _LANE,
@@ -58,7 +59,6 @@ FOR_ALL = {
     "events.figures._FIGURES": "names the destination by its number, which a scoped statement found",
     "flush._FUNCTION_SQL": "one flush stores events of many; ingest compared the organisation of each",
     "flush.read_preconditions": "see flush._FUNCTION_SQL",
-    "access.keys.find_alive": "authentication: the digest names the key, and the key its organisation",
     "access.keys.note_use": "the key that was just authenticated",
     "lanes._OWED": _LANE,
     "lanes._busy": _LANE,
@@ -161,6 +161,53 @@ async def test_every_statement_names_the_organisation(database_url: str) -> None
     assert dict(unscoped) == allowed, "name the organisation, or remove an exception that nothing needs"
 
 
+# Statements made of tables that serve all organisations: `module.function`, and why.
+TABLES_FOR_ALL = {
+    "access.keys.find_alive": "authentication: the digest names the key, and the key its organisation",
+    "organisations.organisations.find": _PLATFORM,
+    "organisations.organisations.by_ids": _PLATFORM,
+    "organisations.organisations.lock": _PLATFORM,
+    "organisations.organisations.page": _PLATFORM,
+    "organisations.organisations.create": _PLATFORM,
+    "organisations.organisations._changed": _PLATFORM,
+}
+
+
+def unscoped_functions(path: Path, root: Path) -> set[str]:
+    """Return the functions that make a statement of a table without naming the acting organisation."""
+    module = place_of(path, root)
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            called = {
+                call.func.id
+                for call in ast.walk(node)
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            }
+            if called & {"select", "insert", "update", "delete"} and not called & {"own"}:
+                found.add(f"{module}.{node.name}")
+    return found
+
+
+def test_every_statement_of_a_table_names_the_organisation() -> None:
+    """Or is listed with the reason. `own`, `insert_own` and `update_own` of tables.py name it."""
+    modules = [path for path in sorted(STORE.rglob("*.py")) if path.name != "tables.py"]
+    found = {place for path in modules for place in unscoped_functions(path, STORE)}
+    without_table = {"destinations.destinations._values"}  # calls a function of the database
+    assert found - without_table == set(TABLES_FOR_ALL)
+
+
+def test_a_statement_of_a_table_without_its_organisation_is_found(tmp_path: Path) -> None:
+    """In the function that makes it."""
+    module = tmp_path / "module.py"
+    module.write_text(
+        "def a(c):\n    return select(T.c.id).where(own(T))\n"
+        "def b(c):\n    return select(T.c.id)\n"
+        "def d(c):\n    return update_own(T, name=1)\n"
+    )
+    assert unscoped_functions(module, tmp_path) == {"module.b"}
+
+
 def test_a_statement_without_its_organisation_is_found(tmp_path: Path) -> None:
     """In each way in which the store writes SQL."""
     module = tmp_path / "module.py"
@@ -177,9 +224,14 @@ def test_a_statement_without_its_organisation_is_found(tmp_path: Path) -> None:
     assert "FROM mappings WHERE id = " in texts[2][1]
 
 
+def place_of(path: Path, root: Path) -> str:
+    """Return a module's dotted name below `root`."""
+    return ".".join(part for part in path.relative_to(root).with_suffix("").parts if part != "__init__")
+
+
 def statements(path: Path, root: Path) -> Iterator[tuple[str, str]]:
     """Yield (place, text) of every string expression of a module below `root`, constants filled in."""
-    module = ".".join(part for part in path.relative_to(root).with_suffix("").parts if part != "__init__")
+    module = place_of(path, root)
     constants: dict[str, str] = {}
     for node in ast.parse(path.read_text()).body:
         match node:

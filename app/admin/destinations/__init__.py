@@ -7,9 +7,10 @@ flight.
 """
 
 from collections.abc import Collection
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, TypeVar
 
+from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -17,13 +18,29 @@ from app.admin.context import AppContext
 from app.admin.ids import require_id
 from app.admin.mappings.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
-from app.domain.destination import State
+from app.domain.destination import DestinationSettings, State
 from app.domain.ids import DestinationId
 from app.store import audit, callbacks, driver_of
 from app.store.audit import AuditAction
 from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
-from app.store.destinations.destinations import Destination, DestinationDraft
+from app.store.destinations.destinations import Destination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedDestination(Destination):
+    """A destination after a delete."""
+
+    discarded: Annotated[int, Field(description="The number of discarded events.")]
+
+
+Extended = TypeVar("Extended", bound=Destination)
+
+
+def extended(type_: type[Extended], destination: Destination, **members: Any) -> Extended:
+    """Return a destination with more members."""
+    values: dict[str, Any] = {each.name: getattr(destination, each.name) for each in fields(Destination)}
+    return type_(**values, **members)
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
@@ -46,80 +63,48 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     return found
 
 
-def _reason(destination: Destination) -> str | None:
-    if destination.state is State.PAUSED and destination.suspended:
-        return "organisation_suspended"
-    return destination.sign_in_reason
-
-
-def public_view(destination: Destination) -> dict[str, Any]:
-    """Return the public fields of a destination: no tokens, no internal numbers."""
-    return {
-        "id": destination.id,
-        "name": destination.name,
-        "advertiser_id": destination.advertiser_id,
-        "region": destination.region.value,
-        "currency": destination.currency,
-        "identity_profile": destination.identity_profile,
-        "dataset_name": destination.dataset_name,
-        "rate_limit": asdict(destination.rate),
-        "state": destination.state.value,
-        "reason": _reason(destination),
-        "connected": destination.sign_in == "valid",
-        "published_mappings": destination.published_mappings,
-        "version": destination.version,
-        "created_at": destination.created_at,
-        "updated_at": destination.updated_at,
-        "archived_at": destination.archived_at,
-    }
+_PUBLIC = TypeAdapter(Destination)
 
 
 def audit_view(destination: Destination) -> dict[str, Any]:
-    """Return the fields of a destination that the audit records."""
-    return {
-        name: value
-        for name, value in public_view(destination).items()
-        if not name.endswith(("_at", "version"))
-    }
+    """Return the members of a destination that the audit records."""
+    members = _PUBLIC.dump_python(destination, mode="json")
+    return {name: value for name, value in members.items() if not name.endswith(("_at", "version"))}
 
 
-def draft_of(destination: Destination) -> DestinationDraft:
+def settings_of(destination: Destination) -> DestinationSettings:
     """Return the fields of a destination that a caller can set."""
-    return DestinationDraft(
-        name=destination.name,
-        advertiser_id=destination.advertiser_id,
-        region=destination.region,
-        currency=destination.currency,
-        identity_profile=destination.identity_profile,
-        dataset_name=destination.dataset_name,
-        rate=destination.rate,
+    return DestinationSettings(
+        **{each.name: getattr(destination, each.name) for each in fields(DestinationSettings)}
     )
 
 
-async def create_destination(
-    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft, *, by: str
+async def insert_destination(
+    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings, *, by: str
 ) -> Destination:
     """Create a destination in state `draft` under an unused id."""
-    created = await destinations.create(connection, destination, draft)
+    created = await destinations.create(connection, destination, settings)
     await _record(connection, by, AuditAction.DESTINATION_CREATED, None, created)
     return created
 
 
-async def change_destination(
-    connection: AsyncConnection, before: Destination, draft: DestinationDraft, *, by: str
+async def update_settings(
+    connection: AsyncConnection, before: Destination, settings: DestinationSettings, *, by: str
 ) -> Destination:
-    """Apply a draft to a destination and return the destination. Return `before` if nothing changes.
+    """Apply settings to a destination and return the destination. Return `before` if nothing changes.
 
-    Raises Refusal if the draft changes an advertiser or region that can no longer change. Raises Refusal if
-    the new advertiser has another pinned name for the event type of a published mapping.
+    Raises Refusal if the advertiser or the region changes and can no longer change. Raises Refusal if the new
+    advertiser has another pinned name for the event type of a published mapping.
     """
-    if draft == draft_of(before):
+    if settings == settings_of(before):
         return before
-    if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
+    fixed = [name for name in ("advertiser_id", "region") if getattr(before, name) != getattr(settings, name)]
+    if fixed:
         if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
-            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_fixed_field_problems(before, draft))
-        await pin_for_advertiser(connection, before.id, draft.advertiser_id)
-    after = await destinations.change(connection, before.id, draft)
+            problems = (FieldProblem(name, "not_allowed") for name in fixed)
+            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *problems)
+        await pin_for_advertiser(connection, before.id, settings.advertiser_id)
+    after = await destinations.change(connection, before.id, settings)
     await _record(connection, by, AuditAction.DESTINATION_CHANGED, before, after)
     return after
 
@@ -199,8 +184,8 @@ async def archive_destination(
     *,
     discard: bool,
     expected: Collection[int] | None = None,
-) -> tuple[Destination, int]:
-    """Archive a destination permanently; return it and the number of events that were discarded.
+) -> ArchivedDestination:
+    """Archive a destination permanently; return it with the number of events that were discarded.
 
     Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
     returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
@@ -228,10 +213,11 @@ async def archive_destination(
             action = AuditAction.DESTINATION_ARCHIVED
             await _record(connection, caller.actor, action, before, after, discard=discard)
     await context.delivery_control.quiesce(after.number)
-    if not discard:
-        return after, 0
-    async with context.engine.begin() as connection:
-        return after, await context.delivery_control.discard(connection, after.number)
+    discarded = 0
+    if discard:
+        async with context.engine.begin() as connection:
+            discarded = await context.delivery_control.discard(connection, after.number)
+    return extended(ArchivedDestination, after, discarded=discarded)
 
 
 async def _record(
@@ -251,11 +237,3 @@ async def _record(
         before=None if before is None else audit_view(before),
         after={**audit_view(after), **details},
     )
-
-
-def _fixed_field_problems(before: Destination, draft: DestinationDraft) -> list[FieldProblem]:
-    return [
-        FieldProblem(name, "not_allowed")
-        for name in ("advertiser_id", "region")
-        if getattr(before, name) != getattr(draft, name)
-    ]

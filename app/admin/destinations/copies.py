@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import draft_of, find_visible
-from app.admin.destinations.settings import SettingsResult, insert_destination
+from app.admin.destinations import find_visible, settings_of
+from app.admin.destinations.settings import SavedDestination, add_destination
 from app.admin.ids import new_id
 from app.admin.inputs import DestinationCopy
 from app.admin.mappings import drafts as changes
@@ -27,7 +27,7 @@ async def copy_mapping(
 
 async def copy_destination(
     context: AppContext, caller: Caller, destination_id: str, body: DestinationCopy
-) -> SettingsResult:
+) -> SavedDestination:
     """Create a destination with the settings and mappings of an existing destination.
 
     The mappings become drafts. The Amazon sign-in, the alerting and the keys are not copied. Raises Refusal
@@ -35,20 +35,18 @@ async def copy_destination(
     """
     async with context.engine.begin() as connection:
         source = await find_visible(connection, caller, destination_id)
-        draft = replace(
-            draft_of(source),
+        settings = replace(
+            settings_of(source),
             name=body.name,
             advertiser_id=AdvertiserId(body.advertiser_id),
             region=Region(body.region),
             currency=body.currency,
         )
-        created = await insert_destination(connection, caller, draft)
+        created = await add_destination(connection, caller, settings, context.now())
         after = None
         while rows := await mappings.page(connection, source.id, limit=_PAGE, after=after):
             for row in rows:
                 copy = MappingId(new_id("map_"))
-                await changes.create_mapping(
-                    connection, created.destination.id, copy, row.draft, by=caller.actor
-                )
+                await changes.create_mapping(connection, created.id, copy, row.draft, by=caller.actor)
             after = rows[-1].number
     return created

@@ -1,36 +1,76 @@
 """Use cases on the settings of destinations: list, create, change. Each runs in its own transaction."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Annotated, Literal
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import destinations as changes
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.admin.destinations import (
+    extended,
+    find_visible,
+    insert_destination,
+    lock_visible,
+    settings_of,
+    update_settings,
+)
 from app.admin.ids import new_id
-from app.admin.incidents import change_alerting
+from app.admin.incidents import change_alerting, monitoring_of
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.organisations import require_destination_allowance
 from app.admin.refusals import ErrorCode, Refusal, require_version
 from app.domain.confusable import skeleton
-from app.domain.destination import Region, State
-from app.domain.ids import AdvertiserId, DestinationId
+from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
+from app.domain.ids import DestinationId
+from app.domain.incidents.health import Health
 from app.store.destinations import amazon_accounts, destinations
-from app.store.destinations.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store.destinations.destinations import Destination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredDestination(Destination):
+    """A destination with its health and its alerting."""
+
+    health: Health
+    open_incidents: int
+    alerting: Annotated[
+        Mapping[str, object], Field(description="Thresholds by kind of incident, and `muted_until`.")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
-class SettingsResult:
-    """A destination after a change. `similar` are the ids of destinations with a similar name.
+class NameWarning:
+    """A warning: another destination has a similar name."""
 
-    `account_currency` is the currency of the Amazon account if the change set another one.
-    """
+    code: Literal["name_confusable"]
+    field: Literal["name"]
+    destination_id: Annotated[str, Field(description="The other destination.")]
 
-    destination: Destination
-    similar: tuple[str, ...] = ()
-    account_currency: str | None = None
+
+@dataclass(frozen=True, slots=True)
+class CurrencyWarning:
+    """A warning: the Amazon account has another currency."""
+
+    code: Literal["currency_differs"]
+    field: Literal["currency"]
+    account_currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedDestination(MonitoredDestination):
+    """A destination after a change, with warnings."""
+
+    warnings: list[NameWarning | CurrencyWarning]
+
+    @property
+    def has_similar_name(self) -> bool:
+        """Return whether another destination has a similar name."""
+        return any(isinstance(warning, NameWarning) for warning in self.warnings)
 
 
 async def list_destinations(
@@ -41,10 +81,10 @@ async def list_destinations(
     after: int | None = None,
     search: str | None = None,
     state: State | None = None,
-) -> list[Destination]:
+) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
     async with context.engine.connect() as connection:
-        return await destinations.page(
+        found = await destinations.page(
             connection,
             limit=limit,
             after=after,
@@ -52,42 +92,42 @@ async def list_destinations(
             state=state,
             only=caller.only,
         )
+        return await _monitored(connection, found, context.now())
 
 
-async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SettingsResult:
+async def read_destination(context: AppContext, caller: Caller, destination_id: str) -> MonitoredDestination:
+    """Return a destination that the caller may see. Raises Refusal (404)."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination_id)
+        return (await _monitored(connection, [found], context.now()))[0]
+
+
+async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SavedDestination:
     """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
     async with context.engine.begin() as connection:
-        return await insert_destination(connection, caller, draft_from(body))
+        return await add_destination(connection, caller, settings_from(body), context.now())
 
 
-def draft_from(body: NewDestination) -> DestinationDraft:
-    """Return the fields of a new destination."""
-    rate = body.rate_limit
-    return DestinationDraft(
-        name=body.name,
-        advertiser_id=AdvertiserId(body.advertiser_id),
-        region=Region(body.region),
-        currency=body.currency,
-        identity_profile=body.identity_profile,
-        dataset_name=body.dataset_name,
-        rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
-    )
+def settings_from(body: NewDestination) -> DestinationSettings:
+    """Return the settings of a new destination."""
+    members = {each.name: getattr(body, each.name) for each in fields(DestinationSettings)}
+    rate = DEFAULT_RATE if body.rate_limit is None else RequestRate(**body.rate_limit.model_dump())
+    return DestinationSettings(**{**members, "region": Region(body.region), "rate_limit": rate})
 
 
-async def insert_destination(
-    connection: AsyncConnection, caller: Caller, draft: DestinationDraft
-) -> SettingsResult:
+async def add_destination(
+    connection: AsyncConnection, caller: Caller, settings: DestinationSettings, now: datetime
+) -> SavedDestination:
     """Create a destination within the organisation's limit. Raises Refusal (403, 429)."""
     if caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
         )
     await require_destination_allowance(connection)
-    similar = await _similar(connection, caller, draft.name)
-    created = await changes.create_destination(
-        connection, DestinationId(new_id("dst_")), draft, by=caller.actor
-    )
-    return SettingsResult(created, similar)
+    warnings = await _name_warnings(connection, caller, settings.name)
+    id_ = DestinationId(new_id("dst_"))
+    created = await insert_destination(connection, id_, settings, by=caller.actor)
+    return await _saved(connection, created, now, warnings)
 
 
 async def change_destination(
@@ -96,55 +136,70 @@ async def change_destination(
     destination_id: str,
     body: DestinationUpdate,
     expected: Collection[int] | None,
-) -> SettingsResult:
+) -> SavedDestination:
     """Change the fields that the body contains. Raises Refusal (404, 409).
 
     Raises Refusal (412) if the version of the destination is not in `expected`.
     """
     async with context.engine.begin() as connection:
-        before = await changes.lock_visible(connection, caller, destination_id)
+        before = await lock_visible(connection, caller, destination_id)
         require_version(before.version, expected)
-        draft = _changed(before, body)
-        similar: tuple[str, ...] = ()
-        if draft.name != before.name:
-            similar = await _similar(connection, caller, draft.name, exclude=before.id)
-        after = await changes.change_destination(connection, before, draft, by=caller.actor)
+        settings = _changed(before, body)
+        warnings: list[NameWarning | CurrencyWarning] = []
+        if settings.name != before.name:
+            warnings += await _name_warnings(connection, caller, settings.name, exclude=before.id)
+        after = await update_settings(connection, before, settings, by=caller.actor)
         if "alerting" in body.model_fields_set and await change_alerting(
             connection, after, body.alerting or {}, by=caller.actor
         ):
             after = await destinations.touch(connection, after.id)
-        account = None
         if "currency" in body.model_fields_set:
             account = await amazon_accounts.find(connection, after.id)
+            if account is not None and account.currency not in (None, after.currency):
+                warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
+        result = await _saved(connection, after, context.now(), warnings)
     if after is not before:
         await context.wake(after.number)
-    differs = account is not None and account.currency != after.currency
-    return SettingsResult(after, similar, account.currency if account is not None and differs else None)
+    return result
 
 
-def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
-    """Return the destination's fields after a change."""
+def _changed(before: Destination, body: DestinationChange) -> DestinationSettings:
+    """Return the destination's settings after a change."""
     members = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
     if "rate_limit" in members:
-        rate = members.pop("rate_limit")
-        members["rate"] = ConfiguredRate()
-        if rate is not None:
-            # Members of `rate_limit` that the body does not contain keep their values.
-            members["rate"] = replace(
-                before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
-            )
+        given = members["rate_limit"]
+        # Members of `rate_limit` that the body does not contain keep their values.
+        changes = {} if given is None else given.model_dump(exclude_unset=True)
+        members["rate_limit"] = replace(DEFAULT_RATE if given is None else before.rate_limit, **changes)
     if "region" in members:
         members["region"] = Region(members["region"])
-    return replace(changes.draft_of(before), **members)
+    return replace(settings_of(before), **members)
 
 
-async def _similar(
+async def _name_warnings(
     connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
-) -> tuple[str, ...]:
-    """Return the ids of the destinations with a similar name."""
+) -> list[NameWarning | CurrencyWarning]:
+    """Return a warning for each destination with a similar name."""
     name_skeleton = skeleton(name)
-    return tuple(
-        id_
+    return [
+        NameWarning("name_confusable", "name", id_)
         for id_, other_name in await destinations.names(connection, only=caller.only)
         if id_ != exclude and skeleton(other_name) == name_skeleton
-    )
+    ]
+
+
+async def _saved(
+    connection: AsyncConnection,
+    destination: Destination,
+    now: datetime,
+    warnings: list[NameWarning | CurrencyWarning],
+) -> SavedDestination:
+    monitoring = (await monitoring_of(connection, [destination], now))[destination.id]
+    return extended(SavedDestination, destination, **asdict(monitoring), warnings=warnings)
+
+
+async def _monitored(
+    connection: AsyncConnection, found: Sequence[Destination], now: datetime
+) -> list[MonitoredDestination]:
+    monitoring = await monitoring_of(connection, found, now)
+    return [extended(MonitoredDestination, each, **asdict(monitoring[each.id])) for each in found]

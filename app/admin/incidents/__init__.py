@@ -1,6 +1,7 @@
 """Use cases on incidents: list, read, acknowledge, mute; alerting and notifications of a destination."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.admin.destinations import find_visible, lock_visible
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.incidents import thresholds
-from app.domain.incidents.health import health_of
+from app.domain.incidents.health import Health, health_of
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.domain.incidents.thresholds import Alerting
@@ -181,22 +182,28 @@ def preference_view(preference: Preference) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """The health of a destination, its number of open incidents, and its thresholds."""
+
+    health: Health
+    open_incidents: int
+    alerting: Mapping[str, object]
+
+
 async def monitoring_of(
     connection: AsyncConnection, found: Sequence[Destination], now: datetime
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Monitoring]:
     """Return health, number of open incidents and alerting of these destinations, by id."""
     driver = await driver_of(connection)
     ids = [each.id for each in found]
     open_kinds = await incidents.open_kinds(driver, ids)
     settings = await stored_alerting.read_all(driver, ids)
     received = await incidents.last_received(driver, [each.number for each in found])
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, Monitoring] = {}
     for each in found:
         severities = [severity for _, severity in open_kinds.get(each.id, [])]
         row = settings.get(each.id, stored_alerting.DEFAULT_ROW)
-        result[each.id] = {
-            "health": health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now),
-            "open_incidents": len(severities),
-            "alerting": thresholds.read(row.alerting).view(),
-        }
+        health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
+        result[each.id] = Monitoring(health, len(severities), thresholds.read(row.alerting).view())
     return result

@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import Rules
-from app.domain.identity import Profile
 from app.domain.ids import MappingId
 from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping, event_names
@@ -46,14 +45,11 @@ async def rules_of(
     An unsaved mapping has no id. The event ids of its previews are therefore derived from `UNSAVED`.
     """
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    return Rules(
+    return Rules.of(
+        destination,
         destination_id=destination.id,
         mapping_id=mapping.id if mapping else UNSAVED,
         mapping_version=(mapping.published_version if mapping else None) or 0,
-        region=destination.region,
-        profile=Profile(destination.identity_profile),
-        currency=destination.currency,
-        dataset_name=destination.dataset_name,
         pins={pin.event_type: pin.name for pin in pins},
         max_age=settings.max_event_age,
         warn_age=settings.warn_event_age,

@@ -9,10 +9,9 @@ from typing_extensions import TypedDict
 
 from app.admin.events.records import WarningView
 from app.admin.events.summary import EventSummary
-from app.api.destinations import RateLimitView
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page
-from app.domain.destination import State
+from app.domain.destination import RequestRate, State
 from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 from app.store.events.rejections import ALSO, RejectionRecord, RejectionSummary
@@ -195,7 +194,7 @@ class StatsView(ResponseBody):
     dead_open: int = Field(description="Dead letters that were neither replayed nor dismissed.")
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
-    rate_limit: RateLimitView
+    rate_limit: RequestRate
     learned_rate: float | None
     rates: RatesView
     match_key_coverage: MatchKeyCoverage

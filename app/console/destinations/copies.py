@@ -116,8 +116,8 @@ async def post_destination(visit: CurrentVisit, found: CurrentDestination, form:
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return await _destination_page(visit, found, values, problems, status=status)
-    query = "?alike=1" if created.similar else ""
-    address = f"/console/destinations/{created.destination.id}{query}"
+    query = "?alike=1" if created.has_similar_name else ""
+    address = f"/console/destinations/{created.id}{query}"
     return confirmations.redirect(visit.context, address, "destination_copied")
 
 

@@ -18,14 +18,19 @@ from app.api.access.secured_route import requires
 from app.console import confirmations, form_view, pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.console.destinations.page import sign_in_origin
-from app.domain.destination import Region, advertiser_id_problem
+from app.domain.destination import DEFAULT_RATE, Region, advertiser_id_problem
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
-_TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+_FIELDS = catalog.AMAZON.fields
+TEXTS = tuple(field.name for field in _FIELDS if field.type != "object")
+_REQUIRED = {field.name for field in _FIELDS if field.required}
+RATE = ("requests_per_second", "burst")
 # Region and currency have no default. Users would submit a default without checking it.
-DEFAULTS = {"identity_profile": "amazon"}
+_DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "object" and field.default} | {
+    name: f"{getattr(DEFAULT_RATE, name):g}" for name in RATE
+}
 # The sandbox's built-in advertisers.
 SANDBOX_ADVERTISERS = (
     ("1000000001", "North America"),
@@ -38,7 +43,7 @@ SANDBOX_ADVERTISERS = (
 @requires(Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    return _show(visit, DEFAULTS, {})
+    return _show(visit, _DEFAULTS, {})
 
 
 @router.post(NEW, response_model=None)
@@ -48,20 +53,21 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 
     If the input is invalid, show the form again with its problems.
     """
-    values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
+    values = {name: form_text(form, name) for name in (*TEXTS, *RATE)}
     try:
         body = NewDestination.model_validate(body_of(form))
         created = await create_destination(visit.context, visit.caller, body)
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return _show(visit, values, problems, status=status)
-    if form_text(form, "then") == "connect" and visit.context.amazon_configured and not created.similar:
+    connects = form_text(form, "then") == "connect" and visit.context.amazon_configured
+    if connects and not created.has_similar_name:
         # Show the warning about a similar name before Amazon's sign-in, because the destination may be a
         # duplicate.
-        sign_in = await begin_connection(visit.context, visit.caller, created.destination.id)
+        sign_in = await begin_connection(visit.context, visit.caller, created.id)
         return RedirectResponse(sign_in, 303)
-    query = "?alike=1" if created.similar else ""
-    address = f"/console/destinations/{created.destination.id}{query}"
+    query = "?alike=1" if created.has_similar_name else ""
+    address = f"/console/destinations/{created.id}{query}"
     return confirmations.redirect(visit.context, address, "created")
 
 
@@ -76,12 +82,8 @@ async def advertiser_hint(advertiser_id: str = "") -> Response:
 
 def body_of(form: FormData) -> dict[str, object]:
     """Return the form as the API's request body, without blank fields."""
-    body = {name: form_text(form, name) for name in _TEXT_FIELDS if form_text(form, name)}
-    rate = {
-        name: _number(form_text(form, name))
-        for name in ("requests_per_second", "burst")
-        if form_text(form, name)
-    }
+    body = {name: form_text(form, name) for name in TEXTS if form_text(form, name)}
+    rate = {name: _number(form_text(form, name)) for name in RATE if form_text(form, name)}
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 
@@ -104,7 +106,7 @@ def _show(
         leads_to=" ".join(sorted(origins)),
         configured=visit.context.amazon_configured,
         kind=kind,
-        fields={field.name: field for field in kind.fields},
+        optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
         values=values,
         problems=problems,
         sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),

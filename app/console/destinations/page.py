@@ -16,7 +16,6 @@ from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
     pause_destination,
-    public_view,
     resume_destination,
 )
 from app.admin.destinations.amazon_connection import begin_connection
@@ -44,7 +43,7 @@ from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, d
 from app.console.destinations.setup_view import check_views, steps
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.wording import REGIONS, STATES, state_key
-from app.domain.destination import Region
+from app.domain.destination import Region, State
 from app.domain.outcomes.reasons import REASONS
 from app.store.destinations import amazon_accounts
 from app.store.destinations import destinations as stored
@@ -85,16 +84,15 @@ async def page(
 
 def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
     """Return the content of the header that every page of a destination has."""
-    shown = pages.plain(public_view(found))
     return {
-        "destination": shown,
+        "destination": found,
         "state": STATES[
             state_key(found.state, is_suspended=found.suspended, sign_in_reason=found.sign_in_reason)
         ],
-        "region": REGIONS[shown["region"]],
+        "region": REGIONS[found.region],
         "tab": tab,
-        "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
-        "may_replay": visit.caller.may(Scope.REPLAY) and shown["state"] != "archived",
+        "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is not State.ARCHIVED,
+        "may_replay": visit.caller.may(Scope.REPLAY) and found.state is not State.ARCHIVED,
         "may_read_events": visit.caller.may(Scope.EVENTS_READ),
         "development": visit.context.development,
         "amazon": sign_in_origin(visit.context, found.region),

@@ -24,7 +24,7 @@ from app.console.access.secured_page import (
     form_text,
     form_version,
 )
-from app.console.destinations.create import body_of
+from app.console.destinations.create import TEXTS, body_of
 from app.console.destinations.page import PAGE, content_of
 from app.console.wording import age
 from app.domain.destination import State
@@ -34,7 +34,8 @@ from app.store.destinations.destinations import Destination
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _STALE = "Someone changed this destination after you opened the page. Reload the page."
-_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+_FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
+_EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
 
 @router.get("/console/settings", response_model=None)
@@ -75,7 +76,7 @@ async def destination_page(visit: CurrentVisit, found: CurrentDestination) -> Re
 async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Apply the form to the destination. The form omits fixed fields."""
     try:
-        body = DestinationUpdate.model_validate({"dataset_name": None, **body_of(form)})
+        body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
         await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
@@ -95,10 +96,12 @@ async def _show(
     status: int = 200,
 ) -> Response:
     content = content_of(visit, found, "settings")
+    # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
+    is_draft = content["may_write"] and found.state is State.DRAFT
     values = {
-        **{name: str(getattr(found, name) or "") for name in _FIELDS},
-        "requests_per_second": f"{found.rate.requests_per_second:g}",
-        "burst": str(found.rate.burst),
+        **{name: str(getattr(found, name) or "") for name in TEXTS},
+        "requests_per_second": f"{found.rate_limit.requests_per_second:g}",
+        "burst": str(found.rate_limit.burst),
     }
     if form is not None:
         values |= {name: form_text(form, name) for name in values if name in form}
@@ -109,8 +112,6 @@ async def _show(
         **content,
         values=values,
         problems=problems or {},
-        fields={field.name: field for field in catalog.AMAZON.fields},
-        # The API decides whether a change is allowed. The form offers these fields only while the destination
-        # is a draft.
-        editable=content["may_write"] and found.state is State.DRAFT,
+        changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
+        editable=is_draft,
     )

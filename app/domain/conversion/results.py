@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.failures import SourceFailed
-from app.domain.destination import Region
+from app.domain.destination import DestinationSettings, Region
 from app.domain.identity import Profile
 from app.domain.mapping.sources import Source
 
@@ -33,6 +33,17 @@ class Rules:
     max_age: timedelta = timedelta(days=21)  # P6
     warn_age: timedelta = timedelta(days=7)  # P6
     consent_settings: ConsentSettings = field(default_factory=ConsentSettings)
+
+    @classmethod
+    def of(cls, settings: DestinationSettings, **members: Any) -> Self:
+        """Return the rules of a destination; `members` are those that are not settings."""
+        return cls(
+            region=settings.region,
+            profile=Profile(settings.identity_profile),
+            currency=settings.currency,
+            dataset_name=settings.dataset_name,
+            **members,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, not_, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
 from app.store.rows import read_row
-from app.store.statements import execute, fetch, fetch_one, fetch_value
+from app.store.statements import Statement, execute, fetch, fetch_one
+from app.store.tables import columns_of, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,27 @@ class ApiKey:
     replaces: KeyId | None = None
 
 
-_COLUMNS = """
-  organisation_id AS organisation, id, name, hint, scopes, destination_ids, created_at, created_by,
-  expires_at, revoked_at, last_used_at, replaces
-"""
-_OWN = "organisation_id = acting_organisation()"
-_ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+API_KEYS = table(
+    "api_keys",
+    ApiKey,
+    Column("organisation_id", Text, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    without=("organisation",),
+)
+_COLUMN = API_KEYS.c
+_COLUMNS = (_COLUMN.organisation_id.label("organisation"), *columns_of(API_KEYS, ApiKey))
+_ALIVE = and_(
+    _COLUMN.revoked_at.is_(None), or_(_COLUMN.expires_at.is_(None), _COLUMN.expires_at > func.now())
+)
 
 
-async def _key(connection: AsyncConnection, statement: str, **values: object) -> ApiKey | None:
-    row = await fetch_one(connection, statement, **values)
+def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(*_COLUMNS).where(own(API_KEYS), *conditions)
+
+
+async def _key(connection: AsyncConnection, statement: Statement) -> ApiKey | None:
+    row = await fetch_one(connection, statement)
     return None if row is None else read_row(ApiKey, row)
 
 
@@ -56,15 +70,8 @@ async def create(
     replaces: KeyId | None = None,
 ) -> ApiKey:
     """Write a new key. `digest` is its SHA-256; the key itself is not stored."""
-    created = await _key(
-        connection,
-        f"""
-        INSERT INTO api_keys (organisation_id, id, name, hint, digest, scopes, destination_ids, expires_at,
-          created_by, replaces)
-        VALUES (acting_organisation(), :id, :name, :hint, :digest, :scopes, :destination_ids, :expires_at,
-          :created_by, :replaces)
-        RETURNING {_COLUMNS}
-        """,
+    statement = insert_own(
+        API_KEYS,
         id=key,
         name=name,
         hint=hint,
@@ -75,24 +82,21 @@ async def create(
         created_by=created_by,
         replaces=replaces,
     )
+    created = await _key(connection, statement.returning(*_COLUMNS))
     assert created is not None
     return created
 
 
 async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> dict[bytes, ApiKey]:
     """Return the keys with these digests that are neither revoked nor expired, by digest."""
-    rows = await fetch(
-        connection,
-        f"SELECT digest, {_COLUMNS} FROM api_keys WHERE digest = ANY(:digests) AND {_ALIVE}",
-        digests=list(digests),
-    )
+    statement = select(_COLUMN.digest, *_COLUMNS).where(_COLUMN.digest.in_(digests), _ALIVE)
+    rows = await fetch(connection, statement)
     return {row["digest"]: read_row(ApiKey, row) for row in rows}
 
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
     """Return whether the key with this id exists and is neither revoked nor expired."""
-    statement = f"SELECT 1 FROM api_keys WHERE {_OWN} AND id = :id AND {_ALIVE}"
-    return await fetch_value(connection, statement, id=key) is not None
+    return await fetch_one(connection, _select(_COLUMN.id == key, _ALIVE)) is not None
 
 
 async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
@@ -124,61 +128,42 @@ async def page(
     Keys with the scope `without_scope` are left out. `only` selects the keys that may use no destination
     outside this list.
     """
-    at, key = after or (None, None)
-    rows = await fetch(
-        connection,
-        f"""
-        SELECT {_COLUMNS} FROM api_keys WHERE {_OWN}
-          AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) > (CAST(:at AS timestamptz), :key))
-          AND (CAST(:only AS text[]) IS NULL OR destination_ids <@ CAST(:only AS text[]))
-          AND (CAST(:without AS text) IS NULL OR NOT CAST(:without AS text) = ANY (scopes))
-        ORDER BY created_at, id LIMIT :limit
-        """,
-        at=at,
-        key=key,
-        only=None if only is None else list(only),
-        without=without_scope,
-        limit=limit,
-    )
-    return [read_row(ApiKey, row) for row in rows]
+    order = (_COLUMN.created_at, _COLUMN.id)
+    statement = _select().order_by(*order).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(*order) > after)
+    if only is not None:
+        statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
+    if without_scope is not None:
+        statement = statement.where(not_(_COLUMN.scopes.any(without_scope)))
+    return [read_row(ApiKey, row) for row in await fetch(connection, statement)]
 
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key, even if it is revoked, or None."""
-    return await _key(connection, f"SELECT {_COLUMNS} FROM api_keys WHERE {_OWN} AND id = :id", id=key)
+    return await _key(connection, _select(_COLUMN.id == key))
 
 
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key and lock it until the transaction ends; None if it is unknown, revoked or expired."""
-    statement = f"SELECT {_COLUMNS} FROM api_keys WHERE {_OWN} AND id = :id AND {_ALIVE} FOR UPDATE"
-    return await _key(connection, statement, id=key)
+    return await _key(connection, _select(_COLUMN.id == key, _ALIVE).with_for_update())
 
 
 async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
     """Return whether a valid key exists that was created to replace this key."""
-    statement = f"SELECT 1 FROM api_keys WHERE {_OWN} AND replaces = :id AND {_ALIVE} LIMIT 1"
-    return await fetch_value(connection, statement, id=key) is not None
+    return await fetch_one(connection, _select(_COLUMN.replaces == key, _ALIVE).limit(1)) is not None
 
 
 async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
     """Let a key expire in this many seconds, unless it expires earlier."""
-    changed = await _key(
-        connection,
-        "UPDATE api_keys SET expires_at = "
-        "least(expires_at, now() + make_interval(secs => CAST(:seconds AS integer))) "
-        f"WHERE {_OWN} AND id = :id RETURNING {_COLUMNS}",
-        id=key,
-        seconds=seconds,
-    )
+    earliest = func.least(_COLUMN.expires_at, func.now() + timedelta(seconds=seconds))
+    statement = update_own(API_KEYS, _COLUMN.id == key, expires_at=earliest)
+    changed = await _key(connection, statement.returning(*_COLUMNS))
     assert changed is not None
     return changed
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
     """Revoke a key permanently. Return None if it was revoked before."""
-    return await _key(
-        connection,
-        "UPDATE api_keys SET revoked_at = now() "
-        f"WHERE {_OWN} AND id = :id AND revoked_at IS NULL RETURNING {_COLUMNS}",
-        id=key,
-    )
+    statement = update_own(API_KEYS, _COLUMN.id == key, _COLUMN.revoked_at.is_(None), revoked_at=func.now())
+    return await _key(connection, statement.returning(*_COLUMNS))

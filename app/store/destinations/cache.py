@@ -7,6 +7,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from app.domain.destination import DestinationSettings, RequestRate
 from app.domain.ids import (
     AdvertiserId,
     DestinationId,
@@ -44,11 +45,7 @@ class DestinationRow:
     version: int
     state: str
     signed_in: bool
-    region: str
-    advertiser_id: AdvertiserId
-    currency: str
-    identity_profile: str
-    dataset_name: str | None
+    settings: DestinationSettings
     mappings: tuple[MappingRow, ...]
     pins: dict[str, str]
 
@@ -88,6 +85,7 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
         DestinationRow,
         row,
         version=row["cached_version"],
+        settings=read_row(DestinationSettings, row, rate_limit=read_row(RequestRate, row)),
         mappings=msgspec.json.decode(row["mappings"]),
         pins=msgspec.json.decode(row["pins"]),
     )

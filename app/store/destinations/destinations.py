@@ -1,146 +1,142 @@
 """Destinations. The service writes facts such as `paused`; the database derives the state from them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Any
 
-from sqlalchemy import RowMapping
+from pydantic import Field
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Identity,
+    Integer,
+    Select,
+    Text,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.destination import Region, State
-from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
-from app.store.rows import read_row
-from app.store.statements import execute, fetch, fetch_one, fetch_value
+from app.domain.destination import DestinationSettings, RequestRate, State
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.store.rows import Row, read_row
+from app.store.statements import Statement, execute, fetch, fetch_one, fetch_value
+from app.store.tables import INSTANT, columns_of, flat, insert_own, own, table, update_own
+
+INTERNAL = Field(exclude=True)
+"""A member that no response has."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredRate:
-    """The rate limit of an advertiser: requests per second, and burst."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination(DestinationSettings):
+    """A destination: one advertiser's Amazon account."""
 
-    requests_per_second: float = 5.0
-    burst: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationDraft:
-    """The settings of a destination that an API caller provides."""
-
-    name: str
-    advertiser_id: AdvertiserId
-    region: Region
-    currency: str
-    identity_profile: str
-    dataset_name: str | None
-    rate: ConfiguredRate
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """One destination. `version` is its ETag and grows with every visible change."""
-
-    id: DestinationId
-    number: DestinationNumber
-    lane: LaneId
-    name: str
-    advertiser_id: AdvertiserId
-    region: Region
-    currency: str
-    identity_profile: str
-    dataset_name: str | None
-    rate: ConfiguredRate
-    sign_in: str
-    sign_in_reason: str | None
-    paused: bool
-    published_mappings: int
+    id: Annotated[DestinationId, Field(examples=["dst_0a1b2c3d4e5f6g7h8i9j"])]
     state: State
-    version: int
-    archived_at: datetime | None
+    reason: Annotated[
+        str | None,
+        Field(
+            description="Why the destination must be connected again; `organisation_suspended` if it is "
+            "paused because its organisation is suspended."
+        ),
+    ]
+    connected: bool
+    published_mappings: int
+    version: Annotated[int, Field(description="Grows with each change. Also the `ETag`.")]
     created_at: datetime
     updated_at: datetime
-    suspended: bool = False  # the organisation is suspended, which pauses all of its destinations
-    status_callback: bool = False  # whether final states are reported to the journey engine
+    archived_at: datetime | None
+    number: Annotated[DestinationNumber, INTERNAL]
+    lane: Annotated[LaneId, INTERNAL]
+    sign_in: Annotated[str, INTERNAL]
+    sign_in_reason: Annotated[str | None, INTERNAL]
+    paused: Annotated[bool, INTERNAL]
+    suspended: Annotated[bool, INTERNAL]  # its organisation is suspended
+    status_callback: Annotated[bool, INTERNAL]  # whether final states are reported to the journey engine
 
 
-_COLUMNS = """
-  id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name,
-  requests_per_second, burst, sign_in, sign_in_reason, paused, suspended, published_mappings, state,
-  version,  archived_at, created_at, updated_at,
-  EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) AS status_callback
-"""
-_OWN = "organisation_id = acting_organisation()"
+DESTINATIONS = table(
+    "destinations",
+    Destination,
+    Column("organisation_id", Text, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("number", Integer, Identity(always=True), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # The time of the next probe for the reason endpoint_not_found.
+    Column("endpoint_probe_at", INSTANT),
+    # A trigger sets the times at which the pause or the broken sign-in began.
+    Column("paused_since", INSTANT),
+    Column("broken_since", INSTANT),
+    without=("reason", "connected", "status_callback"),
+)
+_COLUMN = DESTINATIONS.c
+_COLUMNS = (
+    *columns_of(DESTINATIONS, Destination),
+    literal_column(
+        "EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number)"
+    ).label("status_callback"),
+)
+_ALIVE = _COLUMN.archived_at.is_(None)
 
 
-def _read(row: RowMapping) -> Destination:
-    return read_row(Destination, row, rate=read_row(ConfiguredRate, row))
+def _read(row: Row) -> Destination:
+    is_suspended = row["suspended"] and row["state"] == State.PAUSED
+    return read_row(
+        Destination,
+        row,
+        rate_limit=read_row(RequestRate, row),
+        connected=row["sign_in"] == "valid",
+        reason="organisation_suspended" if is_suspended else row["sign_in_reason"],
+    )
 
 
-async def _destination(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
-    row = await fetch_one(connection, statement, **values)
+def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(*_COLUMNS).where(own(DESTINATIONS), *conditions)
+
+
+async def _destination(connection: AsyncConnection, statement: Statement) -> Destination | None:
+    row = await fetch_one(connection, statement)
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, even if it is archived, or None."""
-    statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id"
-    return await _destination(connection, statement, id=destination)
+    return await _destination(connection, _select(_COLUMN.id == destination))
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends; None if it does not exist."""
-    statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id FOR UPDATE"
-    return await _destination(connection, statement, id=destination)
+    return await _destination(connection, _select(_COLUMN.id == destination).with_for_update())
 
 
 async def create(
-    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
+    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings
 ) -> Destination:
     """Write a new destination, and the lane of its advertiser if there is none."""
-    created = await _destination(
-        connection,
-        f"""
-        INSERT INTO destinations (organisation_id, suspended, id, lane, name, advertiser_id, region, currency,
-          identity_profile, dataset_name, requests_per_second, burst)
-        VALUES (acting_organisation(),
-          (SELECT suspended_at IS NOT NULL FROM organisations WHERE id = acting_organisation()),
-          :id, :lane, :name, :advertiser_id, :region, :currency, :identity_profile, :dataset_name,
-          :requests_per_second, :burst)
-        RETURNING {_COLUMNS}
-        """,
-        id=destination,
-        lane=await _lane(connection, draft.region, draft.advertiser_id),
-        **_values(draft),
+    is_suspended: ColumnElement[bool] = literal_column(
+        "(SELECT suspended_at IS NOT NULL FROM organisations WHERE id = acting_organisation())"
     )
+    values = await _values(connection, settings)
+    statement = insert_own(DESTINATIONS, id=destination, suspended=is_suspended, **values)
+    created = await _destination(connection, statement.returning(*_COLUMNS))
     assert created is not None
     return created
 
 
 async def change(
-    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
+    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings
 ) -> Destination:
     """Write the settings of a destination, and move it to the lane of its advertiser and region."""
-    return await _changed(
-        connection,
-        destination,
-        "lane = :lane, name = :name, advertiser_id = :advertiser_id, region = :region, "
-        "currency = :currency, identity_profile = :identity_profile, dataset_name = :dataset_name, "
-        "requests_per_second = :requests_per_second, burst = :burst",
-        lane=await _lane(connection, draft.region, draft.advertiser_id),
-        **_values(draft),
-    )
+    return await _changed(connection, destination, **await _values(connection, settings))
 
 
-def _values(draft: DestinationDraft) -> dict[str, object]:
-    values = asdict(draft)
-    rate = values.pop("rate")
-    return {**values, **rate, "region": draft.region.value}
-
-
-async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
-    """Return the lane of an advertiser in a region; create it if there is none."""
-    lane = await fetch_value(
-        connection, "SELECT lane_of(:region, :advertiser)", region=region.value, advertiser=advertiser
-    )
-    return LaneId(lane)
+async def _values(connection: AsyncConnection, settings: DestinationSettings) -> dict[str, object]:
+    """Return the columns of the settings, and the lane, which is created if there is none."""
+    lane = await fetch_value(connection, select(func.lane_of(settings.region.value, settings.advertiser_id)))
+    return {**flat(settings), "lane": lane}
 
 
 async def page(
@@ -157,24 +153,18 @@ async def page(
     `search` is an id, or a part of a name or an advertiser id, ignoring case. Archived destinations are
     returned only if `state` selects them. `only` limits the result to these ids.
     """
-    rows = await fetch(
-        connection,
-        f"""
-        SELECT {_COLUMNS} FROM destinations
-        WHERE {_OWN} AND (CAST(:after AS integer) IS NULL OR number > :after)
-          AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END)
-          -- strpos, not LIKE: in a search, % and _ are not patterns.
-          AND (CAST(:search AS text) IS NULL OR strpos(lower(name), lower(:search)) > 0
-            OR strpos(lower(advertiser_id), lower(:search)) > 0 OR id = :search)
-          AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only))
-        ORDER BY number LIMIT :limit
-        """,
-        after=after,
-        search=search,
-        state=None if state is None else state.value,
-        only=None if only is None else list(only),
-        limit=limit,
-    )
+    statement = _select(_ALIVE if state is None else _COLUMN.state == state.value)
+    if after is not None:
+        statement = statement.where(_COLUMN.number > after)
+    if search is not None:
+        # strpos, not LIKE: in a search, % and _ are not patterns.
+        words = search.lower()
+        in_name = func.strpos(func.lower(_COLUMN.name), words) > 0
+        in_advertiser = func.strpos(func.lower(_COLUMN.advertiser_id), words) > 0
+        statement = statement.where(in_name | in_advertiser | (_COLUMN.id == search))
+    if only is not None:
+        statement = statement.where(_COLUMN.id.in_(only))
+    rows = await fetch(connection, statement.order_by(_COLUMN.number).limit(limit))
     return [_read(row) for row in rows]
 
 
@@ -183,108 +173,80 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
 
     They are locked in order of their numbers, so that two callers cannot deadlock.
     """
-    rows = await fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} "
-        "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE",
-        advertiser=advertiser,
-    )
-    return [_read(row) for row in rows]
+    statement = _select(_COLUMN.advertiser_id == advertiser, _ALIVE).order_by(_COLUMN.number)
+    return [_read(row) for row in await fetch(connection, statement.with_for_update())]
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
     """Return the ids of an advertiser's destinations that are not archived, without locking them."""
-    statement = (
-        f"SELECT id FROM destinations WHERE {_OWN} AND advertiser_id = :advertiser AND archived_at IS NULL"
-    )
-    return [row["id"] for row in await fetch(connection, statement, advertiser=advertiser)]
+    statement = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.advertiser_id == advertiser, _ALIVE)
+    return [row["id"] for row in await fetch(connection, statement)]
 
 
 async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Return (id, name) of every destination that is not archived, to find similar names."""
-    rows = await fetch(
-        connection,
-        f"SELECT id, name FROM destinations WHERE {_OWN} AND archived_at IS NULL "
-        "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) ORDER BY number",
-        only=None if only is None else list(only),
-    )
-    return [(row["id"], row["name"]) for row in rows]
+    statement = select(_COLUMN.id, _COLUMN.name).where(own(DESTINATIONS), _ALIVE).order_by(_COLUMN.number)
+    if only is not None:
+        statement = statement.where(_COLUMN.id.in_(only))
+    return [(row["id"], row["name"]) for row in await fetch(connection, statement)]
 
 
 async def everything(connection: AsyncConnection) -> list[Destination]:
     """Return every destination, archived ones included, in order of creation."""
-    rows = await fetch(connection, f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} ORDER BY number")
-    return [_read(row) for row in rows]
+    return [_read(row) for row in await fetch(connection, _select().order_by(_COLUMN.number))]
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
     """Return those of these ids that belong to no destination of the organisation."""
-    statement = f"SELECT id FROM destinations WHERE {_OWN} AND id = ANY (:ids)"
-    rows = await fetch(connection, statement, ids=list(destinations))
-    return set(destinations) - {row["id"] for row in rows}
+    statement = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.id.in_(destinations))
+    return set(destinations) - {row["id"] for row in await fetch(connection, statement)}
 
 
 async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
     """Pause or resume the delivery of a destination."""
-    return await _changed(connection, destination, "paused = :paused", paused=paused)
+    return await _changed(connection, destination, paused=paused)
 
 
 async def set_sign_in(
     connection: AsyncConnection, destination: DestinationId, sign_in: str, reason: str | None = None
 ) -> Destination:
     """Write the state of the sign-in: `none`, `valid`, or `broken` with its reason."""
-    return await _changed(
-        connection,
-        destination,
-        "sign_in = :sign_in, sign_in_reason = :reason",
-        sign_in=sign_in,
-        reason=reason,
-    )
+    return await _changed(connection, destination, sign_in=sign_in, sign_in_reason=reason)
 
 
 async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Archive a destination permanently."""
-    return await _changed(connection, destination, "archived_at = now()")
+    return await _changed(connection, destination, archived_at=func.now())
 
 
 async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Update the number of published mappings, from which the database derives the state."""
-    return await _changed(
-        connection,
-        destination,
-        "published_mappings = (SELECT count(*) FROM mappings WHERE destination = :id "
-        "AND published_version IS NOT NULL AND archived_at IS NULL)",
+    published: ColumnElement[int] = literal_column(
+        "(SELECT count(*) FROM mappings m WHERE m.destination = destinations.id "
+        "AND m.published_version IS NOT NULL AND m.archived_at IS NULL)"
     )
+    return await _changed(connection, destination, published_mappings=published)
 
 
-async def _changed(
-    connection: AsyncConnection, destination: DestinationId, assignments: str, **values: object
-) -> Destination:
-    changed = await _destination(
-        connection,
-        f"UPDATE destinations SET {assignments}, version = version + 1, updated_at = now() "
-        f"WHERE {_OWN} AND id = :id RETURNING {_COLUMNS}",
-        id=destination,
-        **values,
-    )
+async def _changed(connection: AsyncConnection, destination: DestinationId, **values: object) -> Destination:
+    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
+    statement = update_own(DESTINATIONS, _COLUMN.id == destination, **newer, **values)
+    changed = await _destination(connection, statement.returning(*_COLUMNS))
     assert changed is not None
     return changed
 
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Increment the version of a destination after a change in another table."""
-    return await _changed(connection, destination, "sign_in = sign_in")
+    return await _changed(connection, destination)
 
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser after a pinned name changed."""
-    await execute(
-        connection,
-        "UPDATE destinations SET version = version + 1, updated_at = now() "
-        f"WHERE id IN (SELECT id FROM destinations WHERE {_OWN} "
-        "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE)",
-        advertiser=advertiser,
-    )
+    of_advertiser = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.advertiser_id == advertiser, _ALIVE)
+    ids = of_advertiser.order_by(_COLUMN.number).with_for_update()
+    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
+    await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **newer))
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:

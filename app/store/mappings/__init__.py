@@ -9,11 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store.rows import read_row
+from app.store.rows import Row, read_row
 from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 Document = MappingOf[str, Any]
@@ -61,7 +60,7 @@ _VERSIONS = """
 """
 
 
-def _read(row: RowMapping) -> StoredMapping:
+def _read(row: Row) -> StoredMapping:
     published = None if row["published"] is None else _loaded(row["published"])
     return read_row(StoredMapping, row, draft=_loaded(row["draft"]), published=published)
 
@@ -196,7 +195,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
     return None if row is None else _version(row)
 
 
-def _version(row: RowMapping) -> Version:
+def _version(row: Row) -> Version:
     return read_row(Version, row, document=_loaded(row["document"]))
 
 

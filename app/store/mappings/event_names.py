@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.destinations.destinations import DESTINATIONS
 from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one
+from app.store.tables import columns_of, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,13 @@ class Pin:
     pinned_at: datetime
 
 
-_COLUMNS = "advertiser_id, event_type, name, pinned_at"
+EVENT_NAMES = table("event_names", Pin, Column("organisation_id", Text, nullable=False))
+_COLUMN = EVENT_NAMES.c
+_COLUMNS = columns_of(EVENT_NAMES, Pin)
+
+
+def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(*_COLUMNS).where(own(EVENT_NAMES), *conditions)
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
@@ -29,58 +39,36 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
     Of two concurrent calls, the second waits for the commit of the first and returns its name. Until the
     transaction ends, the name cannot be changed.
     """
-    inserted = await execute(
-        connection,
-        "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
-        "VALUES (acting_organisation(), :advertiser, :event_type, :name) ON CONFLICT DO NOTHING",
-        advertiser=advertiser,
-        event_type=event_type,
-        name=name,
-    )
+    statement = insert_own(EVENT_NAMES, advertiser_id=advertiser, event_type=event_type, name=name)
+    inserted = await execute(connection, statement.on_conflict_do_nothing())
     # A separate statement, because the snapshot of the insert cannot contain the row that it conflicted with.
-    pinned = await lock(connection, advertiser, event_type, strength="SHARE")
+    pinned = await lock(connection, advertiser, event_type, shared=True)
     assert pinned is not None
     return pinned, inserted == 1
 
 
 async def lock(
-    connection: AsyncConnection, advertiser: str, event_type: str, *, strength: str = "UPDATE"
+    connection: AsyncConnection, advertiser: str, event_type: str, *, shared: bool = False
 ) -> Pin | None:
     """Return the pinned name of an event type and lock it until the transaction ends, or return None."""
-    row = await fetch_one(
-        connection,
-        f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
-        f"AND advertiser_id = :advertiser AND event_type = :event_type FOR {strength}",
-        advertiser=advertiser,
-        event_type=event_type,
-    )
+    statement = _select(_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
+    row = await fetch_one(connection, statement.with_for_update(read=shared))
     return None if row is None else read_row(Pin, row)
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
     """Change a pinned name. The caller audits it and calls `destinations.touch_advertiser`."""
-    row = await fetch_one(
-        connection,
-        "UPDATE event_names SET name = :to, pinned_at = now() "
-        "WHERE organisation_id = acting_organisation() "
-        f"AND advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}",
-        advertiser=advertiser,
-        event_type=event_type,
-        to=to,
-    )
+    which = (_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
+    statement = update_own(EVENT_NAMES, *which, name=to, pinned_at=func.now())
+    row = await fetch_one(connection, statement.returning(*_COLUMNS))
     assert row is not None
     return read_row(Pin, row)
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
     """Return the pinned names of an advertiser in order of event type."""
-    rows = await fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
-        "AND advertiser_id = :advertiser ORDER BY event_type",
-        advertiser=advertiser,
-    )
-    return [read_row(Pin, row) for row in rows]
+    statement = _select(_COLUMN.advertiser_id == advertiser).order_by(_COLUMN.event_type)
+    return [read_row(Pin, row) for row in await fetch(connection, statement)]
 
 
 async def page(
@@ -96,21 +84,18 @@ async def page(
     `search` is an advertiser id or a part of a name. `only` limits them to advertisers whose destinations are
     all in this list of ids.
     """
-    rows = await fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM event_names e WHERE organisation_id = acting_organisation() "
-        "AND (CAST(:search AS text) IS NULL OR advertiser_id = :search "
-        "  OR position(lower(:search) IN lower(name)) > 0) "
-        "AND (CAST(:advertiser AS text) IS NULL "
-        "  OR (advertiser_id, event_type) > (CAST(:advertiser AS text), CAST(:event_type AS text))) "
-        "AND (CAST(:only AS text[]) IS NULL OR (SELECT bool_and(d.id = ANY (:only)) FROM destinations d "
-        "  WHERE d.organisation_id = acting_organisation() AND d.advertiser_id = e.advertiser_id "
-        "  AND d.archived_at IS NULL)) "
-        "ORDER BY advertiser_id, event_type LIMIT :limit",
-        search=search,
-        advertiser=None if after is None else after[0],
-        event_type=None if after is None else after[1],
-        only=None if only is None else list(only),
-        limit=limit,
-    )
-    return [read_row(Pin, row) for row in rows]
+    order = (_COLUMN.advertiser_id, _COLUMN.event_type)
+    statement = _select().order_by(*order).limit(limit)
+    if search is not None:
+        in_name = func.strpos(func.lower(_COLUMN.name), search.lower()) > 0
+        statement = statement.where((_COLUMN.advertiser_id == search) | in_name)
+    if after is not None:
+        statement = statement.where(tuple_(*order) > after)
+    if only is not None:
+        theirs = select(func.bool_and(DESTINATIONS.c.id.in_(only))).where(
+            own(DESTINATIONS),
+            DESTINATIONS.c.advertiser_id == _COLUMN.advertiser_id,
+            DESTINATIONS.c.archived_at.is_(None),
+        )
+        statement = statement.where(theirs.scalar_subquery())
+    return [read_row(Pin, row) for row in await fetch(connection, statement)]

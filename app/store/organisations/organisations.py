@@ -5,15 +5,17 @@ checked that it acts for the platform, which alone may list and change organisat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping
+from sqlalchemy import BigInteger, Column, Integer, Text, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
-from app.store.rows import read_row
-from app.store.statements import execute, fetch, fetch_one, fetch_value
+from app.store.rows import Row, read_row
+from app.store.statements import Statement, execute, fetch, fetch_one, fetch_value
+from app.store.tables import columns_of, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,91 +39,78 @@ class Organisation:
     updated_at: datetime
 
 
-_COLUMNS = """
-  id, name, max_destinations AS destinations, max_events_per_second AS events_per_second, suspended_at,
-  version, created_at, updated_at
-"""
+ORGANISATIONS = table(
+    "organisations",
+    Organisation,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("max_destinations", Integer, key="destinations"),
+    Column("max_events_per_second", Integer, key="events_per_second"),
+)
+_COLUMN = ORGANISATIONS.c
+_COLUMNS = [column.label(column.key) for column in columns_of(ORGANISATIONS, Organisation)]
 
 
-def _read(row: RowMapping) -> Organisation:
+def _read(row: Row) -> Organisation:
     return read_row(Organisation, row, limits=read_row(OrganisationLimits, row))
 
 
-async def _organisation(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
-    row = await fetch_one(connection, statement, **values)
+async def _organisation(connection: AsyncConnection, statement: Statement) -> Organisation | None:
+    row = await fetch_one(connection, statement)
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation, or None."""
-    return await _organisation(
-        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation
-    )
+    return await _organisation(connection, select(*_COLUMNS).where(_COLUMN.id == organisation))
 
 
 async def by_ids(
     connection: AsyncConnection, ids: Sequence[OrganisationId]
 ) -> dict[OrganisationId, Organisation]:
     """Return the organisations with these ids by id. An unknown id has no entry."""
-    rows = await fetch(
-        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = ANY(:ids)", ids=list(ids)
-    )
+    rows = await fetch(connection, select(*_COLUMNS).where(_COLUMN.id.in_(ids)))
     return {row["id"]: _read(row) for row in rows}
 
 
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends; None if it does not exist."""
-    return await _organisation(
-        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id FOR UPDATE", id=organisation
-    )
+    statement = select(*_COLUMNS).where(_COLUMN.id == organisation)
+    return await _organisation(connection, statement.with_for_update())
 
 
 async def page(
     connection: AsyncConnection, *, limit: int, after: tuple[datetime, str] | None = None
 ) -> Sequence[Organisation]:
     """Return up to `limit` organisations in order of creation, after (created_at, id)."""
-    at, organisation = after or (None, None)
-    rows = await fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM organisations WHERE CAST(:at AS timestamptz) IS NULL "
-        "OR (created_at, id) > (CAST(:at AS timestamptz), :id) ORDER BY created_at, id LIMIT :limit",
-        at=at,
-        id=organisation,
-        limit=limit,
-    )
-    return [_read(row) for row in rows]
+    order = (_COLUMN.created_at, _COLUMN.id)
+    statement = select(*_COLUMNS).order_by(*order).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(*order) > after)
+    return [_read(row) for row in await fetch(connection, statement)]
 
 
 async def create(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation | None:
     """Write a new organisation, or return None when its id is taken."""
-    return await _organisation(
-        connection,
-        "INSERT INTO organisations (id, name, max_destinations, max_events_per_second) "
-        "VALUES (:id, :name, :destinations, :events) ON CONFLICT DO NOTHING "
-        f"RETURNING {_COLUMNS}",
-        id=organisation,
-        name=name,
-        destinations=limits.destinations,
-        events=limits.events_per_second,
-    )
+    statement = insert(ORGANISATIONS).values(id=organisation, name=name, **asdict(limits))
+    return await _organisation(connection, statement.on_conflict_do_nothing().returning(*_COLUMNS))
 
 
 async def change(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation:
     """Write the name and the limits of an organisation."""
-    changed = await _organisation(
-        connection,
-        "UPDATE organisations SET name = :name, max_destinations = :destinations, "
-        "max_events_per_second = :events, version = version + 1, updated_at = now() "
-        f"WHERE id = :id RETURNING {_COLUMNS}",
-        id=organisation,
-        name=name,
-        destinations=limits.destinations,
-        events=limits.events_per_second,
-    )
+    return await _changed(connection, organisation, name=name, **asdict(limits))
+
+
+async def _changed(
+    connection: AsyncConnection, organisation: OrganisationId, **values: object
+) -> Organisation:
+    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
+    statement = update(ORGANISATIONS).where(_COLUMN.id == organisation).values(**newer, **values)
+    changed = await _organisation(connection, statement.returning(*_COLUMNS))
     assert changed is not None
     return changed
 
@@ -134,14 +123,8 @@ async def set_suspended(
     Every process reads the destinations again before it stores an event (`CACHED_VERSION`). Their versions
     stay, because their configuration is the same.
     """
-    changed = await _organisation(
-        connection,
-        "UPDATE organisations SET suspended_at = CASE WHEN CAST(:suspended AS boolean) THEN now() END, "
-        f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
-        id=organisation,
-        suspended=suspended,
-    )
-    assert changed is not None
+    at = func.now() if suspended else None
+    changed = await _changed(connection, organisation, suspended_at=at)
     await execute(
         connection,
         "UPDATE destinations SET suspended = :suspended "

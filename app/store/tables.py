@@ -1,0 +1,94 @@
+"""The tables of the configuration: statements, and the check of the migrations, follow from one declaration.
+
+A table has a column for each field of its row type. `tests/store/test_tables.py` compares the tables with the
+schema that the migrations make.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Update,
+    func,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
+from sqlalchemy.types import TypeEngine
+
+METADATA: Final = MetaData()
+INSTANT: Final = DOMAIN("instant", DateTime(timezone=True), create_type=False)
+_TYPES: Final[dict[Any, TypeEngine[Any]]] = {
+    str: Text(),
+    int: Integer(),
+    float: Double(),
+    bool: Boolean(),
+    datetime: INSTANT,
+    tuple: ARRAY(Text()),
+}
+
+
+def table(name: str, row: type, *more: Column[Any], without: tuple[str, ...] = ()) -> Table:
+    """Return a table with a column for each field of `row`, except for those of `without`.
+
+    `more` are columns without a field, and columns whose type does not follow from their field.
+    """
+    declared = {column.key for column in more} | set(without)
+    return Table(name, METADATA, *more, *(column for column in _columns(row) if column.name not in declared))
+
+
+def _columns(row: type) -> Iterator[Column[Any]]:
+    hints = get_type_hints(row)
+    for each in fields(row):
+        hint = hints[each.name]
+        members = [member for member in get_args(hint) if member is not type(None)]
+        is_nullable = type(None) in get_args(hint)
+        kind = members[0] if is_nullable else hint
+        kind = getattr(kind, "__supertype__", kind)
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from _columns(kind)
+        elif isinstance(kind, type) and issubclass(kind, StrEnum):
+            yield Column(each.name, Text(), nullable=is_nullable)
+        else:
+            yield Column(each.name, _TYPES.get(get_origin(kind) or kind), nullable=is_nullable)
+
+
+def columns_of(table_: Table, row: type) -> list[Column[Any]]:
+    """Return the columns of a table that a row type has."""
+    names = {column.name for column in _columns(row)}
+    return [column for column in table_.c if column.key in names]
+
+
+def flat(row: Any) -> dict[str, Any]:
+    """Return the fields of a row by column; the fields of a nested row are columns too."""
+    values: dict[str, Any] = {}
+    for each in fields(row):
+        value = getattr(row, each.name)
+        values |= flat(value) if is_dataclass(value) else {each.name: value}
+    return values
+
+
+def own(table_: Table) -> ColumnElement[bool]:
+    """Return the condition that a row belongs to the organisation that the transaction acts for."""
+    return table_.c.organisation_id == func.acting_organisation()
+
+
+def insert_own(table_: Table, **values: object) -> Insert:
+    """Return the statement that writes a row of the organisation that the transaction acts for."""
+    return insert(table_).values(organisation_id=func.acting_organisation(), **values)
+
+
+def update_own(table_: Table, *conditions: ColumnElement[bool], **values: object) -> Update:
+    """Return the statement that changes those of the organisation's rows that fulfil the conditions."""
+    return update(table_).where(own(table_), *conditions).values(**values)
