@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     # Batching and concurrency
     flush_wait_ms: int = Field(default=3, ge=0, le=100)
     merge_window_ms: int = Field(default=100, ge=0, le=10_000)
-    max_requests_in_flight: int = Field(default=16, ge=1, le=256)
+    max_requests_in_flight: int = Field(default=32, ge=1, le=256)
 
     # Admission control
     target_latency_ms: int = Field(default=3_000, ge=100, le=60_000)

@@ -124,6 +124,9 @@ class Telemetry:
             ["reason"],
         )
         self.lanes = gauge("amazon_conversions_lanes_owned", "Lanes that this worker owns")
+        self.requests_in_flight = gauge(
+            "amazon_conversions_requests_in_flight", "Requests to Amazon in preparation or in flight"
+        )
         self.imbalance = gauge(
             "amazon_conversions_event_count_imbalance",
             "Events for which ledger, batches, states, exceptions and counts disagree; expected to be 0",

@@ -30,7 +30,7 @@ from app.domain.outcomes.outcome import (
 )
 from app.domain.outcomes.settle import Deferred, PerItem, RetryAll, RetryPolicy, Settlement, settle
 from app.domain.pacing.fair_queueing import WorkKind
-from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
+from app.domain.pacing.lane_limits import CAPACITY, SLOW_S, TIMES, Capacity, Times
 from app.store import PipelineConnection, attempts, lanes
 from app.store.counts import CountDelta
 from app.store.database.clock import DatabaseClock
@@ -108,7 +108,12 @@ class Delivery:
         is_settled = False
         try:
             sent_at = self.environment.monotonic()
-            sent = await self._send(lane, request, sent_at)
+            lane.sent_at.append(sent_at)
+            try:
+                sent = await self._send(lane, request, sent_at)
+            finally:
+                lane.sent_at.remove(sent_at)
+            lane.is_slow = self.environment.monotonic() - sent_at >= SLOW_S
             settlement = await self._evaluate(lane, request, sent, sent_at)
             is_settled = await self._settle(lane, request, sent, settlement)
         finally:

@@ -123,22 +123,23 @@ class Dispatcher:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
-            if not self.capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
+            if not self.capacity.admits(self._in_flight(lane, now), is_failing=lane.may_hang(now)):
                 continue  # It stays ready: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane
+            self.telemetry.requests_in_flight.set(len(self._tasks))
             task.add_done_callback(self._done)
         return _LONGEST_SLEEP_S
 
-    def _in_flight(self, candidate: Lane) -> InFlight:
+    def _in_flight(self, candidate: Lane, now: float) -> InFlight:
         """Count the requests in flight, including those of lanes that were lost meanwhile."""
         serving = set(self._tasks.values())
         return InFlight(
             total=sum([lane.in_flight for lane in serving]),
             region=sum([lane.in_flight for lane in serving if lane.lease.region == candidate.lease.region]),
             lane=candidate.in_flight,
-            failing=sum([lane.in_flight for lane in serving if lane.breaker.is_failing]),
+            failing=sum([lane.in_flight for lane in serving if lane.may_hang(now)]),
         )
 
     async def _serve(self, lane: Lane) -> None:
@@ -168,6 +169,7 @@ class Dispatcher:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
+        self.telemetry.requests_in_flight.set(len(self._tasks))
         self._wake_up.set()
 
     async def _adopt(self) -> None:
@@ -205,7 +207,7 @@ class Dispatcher:
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announce(events, now)
+            lane.announce(events, now, self.leases.take_turn)
             self._wake_up.set()
 
     async def _repeat(

@@ -1,13 +1,14 @@
 """The state of a lane in the worker that owns it: lease, rate limit, breaker, and requests in flight."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.circuit_breaker import CircuitBreaker
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
-from app.domain.pacing.merge_window import MergeWindow
+from app.domain.pacing.lane_limits import SLOW_S
+from app.domain.pacing.merge_window import ENOUGH, MergeWindow
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.pacing.watermarks import Watermarks
 from app.store.lanes import DestinationQueue, LaneLease
@@ -41,6 +42,8 @@ class Lane:
     batches_in_flight: set[BatchId] = field(default_factory=set)
     exceptions_in_flight: set[tuple[BatchId, int]] = field(default_factory=set)
     requests: int = 0
+    sent_at: list[float] = field(default_factory=list)  # for each request at Amazon, when it was sent
+    is_slow: bool = False  # whether the last reply took SLOW_S or longer
     claiming: bool = False
     waits_for_token: bool = False  # the claim waits for the token server
     announced_events: int = 0  # number of new events, from notifications since the last claim
@@ -156,6 +159,10 @@ class Lane:
         """The number of requests in flight or in preparation. Lanes that wait for a token do not count."""
         return self.requests + (self.claiming and not self.waits_for_token)
 
+    def may_hang(self, now: float) -> bool:
+        """Return whether the next request may hold its slot for long, as the last one failed or was slow."""
+        return self.breaker.is_failing or self.is_slow or any(now - at >= SLOW_S for at in self.sent_at)
+
     @property
     def blocked_until(self) -> float:
         """The time until which nothing may be sent, because of a 429 or the breaker."""
@@ -170,10 +177,14 @@ class Lane:
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
 
-    def announce(self, events: int, now: float) -> None:
-        """Count newly stored events, and wake the lane at the end of its merge window."""
-        if not self.announced_events and not self.claiming:
-            self.merge_window = self.merge_window.first_event(now)
+    def announce(self, events: int, now: float, take_turn: Callable[[float], float]) -> None:
+        """Count newly stored events, and wake the lane at the end of its merge window.
+
+        `take_turn` returns the time from which the worker may send one more small request.
+        """
+        if not self.announced_events:
+            window = self.merge_window if self.claiming else self.merge_window.first_event(now)
+            self.merge_window = replace(window, turn=take_turn(now)) if events < ENOUGH else window
         self.announced_events += events
         self.wake_for_announced(now)
 

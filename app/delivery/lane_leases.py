@@ -10,7 +10,7 @@ import asyncpg
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
-from app.domain.pacing.merge_window import MergeWindow
+from app.domain.pacing.merge_window import MergeWindow, Turns
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import attempts, lanes
@@ -35,6 +35,8 @@ class LaneLeases:
     telemetry: Telemetry
     merge_window: float = 0.0
     times: Times = TIMES
+    _workers: int = field(init=False, default=1)
+    _turns: Turns = field(init=False, default_factory=Turns)
     _session: asyncpg.Connection | None = field(init=False, default=None)
     # The session executes one statement at a time.
     _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -56,7 +58,7 @@ class LaneLeases:
             silent_after = timedelta(seconds=self.times.silent_after)
             # This query comes first because it also ends the sessions of hanging workers, which frees their
             # lanes.
-            workers = await lanes.living_workers(session, silent_after=silent_after)
+            workers = self._workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
             now = self.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
@@ -77,6 +79,11 @@ class LaneLeases:
                 await self._release(session, surplus)
         self.telemetry.lanes.set(len(self.owned))
         return acquired
+
+    def take_turn(self, now: float) -> float:
+        """Return the time from which a lane of this worker may send one more small request."""
+        self._turns, begins = self._turns.taken(now, workers=self._workers, window=self.merge_window)
+        return begins
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""

@@ -1,12 +1,22 @@
 """The merge window: an idle lane never waits, a busy lane waits longer while its requests are small."""
 
+from heapq import heappop, heappush
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pacing.merge_window import BUSY_AFTER, ENOUGH, FULL, LONGEST_S, MergeWindow
+from app.domain.pacing.merge_window import (
+    BUSY_AFTER,
+    ENOUGH,
+    FULL,
+    LONGEST_S,
+    LONGEST_TURN,
+    SMALL_PER_S,
+    MergeWindow,
+    Turns,
+)
 
 SHORTEST_S = 0.1
 
@@ -116,6 +126,50 @@ def test_a_lane_is_idle_after_its_window() -> None:
     window = busy(100)
     assert window.first_event(10.09) is window
     assert window.first_event(10.1) == MergeWindow(0.1, 10.0)
+
+
+def turns_of(lanes: int, seconds: float, *, workers: int = 1, pause: float = 0.0) -> list[list[float]]:
+    """Let lanes send small requests one after another; return the times of each lane's requests."""
+    turns, sent = Turns(), [[] for _ in range(lanes)]  # type: list[list[float]]
+    due = [(number * 1e-6, number) for number in range(lanes)]
+    while (now := min(due)[0]) < seconds:
+        _, lane = heappop(due)
+        turns, begins = turns.taken(now, workers=workers, window=SHORTEST_S)
+        sent[lane].append(begins)
+        heappush(due, (begins + SHORTEST_S + pause, lane))
+    return sent
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_many_lanes_share_the_turns_of_all_workers(workers: int) -> None:
+    """Four workers with a quarter of the lanes each send as many small requests as one with all lanes."""
+    sent = turns_of(60 // workers, 20, workers=workers)
+    requests = workers * sum(1 for lane in sent for at in lane if 5 <= at < 20)
+    assert requests / 15 == pytest.approx(SMALL_PER_S, rel=0.1)
+    assert min(map(len, sent)) >= 0.8 * max(map(len, sent)), "each lane gets its turn"
+
+
+def test_a_turn_never_takes_longer_than_the_longest() -> None:
+    sent = turns_of(1_000, 10)
+    waits = [later - earlier - SHORTEST_S for lane in sent for earlier, later in pairwise(lane)]
+    assert max(waits) <= LONGEST_TURN * SHORTEST_S + 1e-6
+    assert Turns().taken(1.0, workers=1, window=0.0)[1] == 1.0
+
+
+def test_few_small_requests_do_not_wait() -> None:
+    """Twenty-five a second, all in different lanes."""
+    turns = Turns()
+    for number in range(100):
+        now = number / 25
+        turns, begins = turns.taken(now, workers=1, window=SHORTEST_S)
+        assert begins == now
+
+
+def test_only_a_small_request_waits_for_its_turn() -> None:
+    window = MergeWindow(SHORTEST_S, sent_at=10.0, turn=11.0)
+    assert window.ready_at(10.2, ENOUGH - 1) == 11.0
+    assert window.ready_at(10.2, ENOUGH) == 10.2
+    assert window.sent(10.2, 3).turn == 11.0, "the turn of an event that came during the claim"
 
 
 def test_the_rate_is_that_of_the_last_request() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MIN_IN_FLIGHT: Final = 4  # with fewer, one lane could use half of a worker's requests
+SLOW_S: Final = 1.0  # a lane is slow if its last reply took so long, or a request is in flight for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Times:
 class InFlight:
     """The number of a worker's requests to Amazon in flight: in total, in one region and in one lane.
 
-    `failing` counts the requests of lanes whose last request failed, over all lanes.
+    `failing` counts the requests of all lanes whose last request failed or that are slow.
     """
 
     total: int
@@ -66,7 +67,7 @@ class InFlight:
 class Capacity:
     """The limits of a worker's requests in flight. `total` is the setting MAX_REQUESTS_IN_FLIGHT."""
 
-    total: int = 16
+    total: int = 32
 
     @property
     def lane(self) -> int:
@@ -83,7 +84,7 @@ class Capacity:
 
     @property
     def failing(self) -> int:
-        """Return the most requests of all lanes whose last request failed, because they may hang again."""
+        """Return the most requests of all failing and slow lanes: their next requests may take as long."""
         return self.total // 2
 
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
