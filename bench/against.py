@@ -1,6 +1,6 @@
-"""Compares the CPU time of an event with another commit's, in alternating rounds on the same machine.
+"""Compares the CPU time of an event with another commit's or an outbox's, in alternating rounds.
 
-Both commits run at the same time, each with its own Postgres, API and worker, and one of them gets events.
+Both programs run at the same time, each with its own Postgres, API and worker, and one of them gets events.
 Each round lies between two rounds of the base, and its ratio uses their mean, because machines change their
 speed within seconds. The base's rounds, compared with each other, show what a ratio of 1 looks like.
 """
@@ -15,6 +15,7 @@ from math import comb
 from pathlib import Path
 
 from app.settings import Settings
+from bench import outbox
 from bench.pipeline import SIZES, Pipeline
 from bench.report import middle, table
 from bench.stage import ROOT, Checkout, stage
@@ -22,6 +23,7 @@ from bench.stage import ROOT, Checkout, stage
 ROUNDS = 6  # the fewest whose range is a 95 % interval of the median
 LIMIT = 1.05
 LANES = 10
+OUTBOX = "outbox"
 PARTS = ("api", "worker", "postgres")
 
 # For each size of posts: the CPU time of an event of each part, in each round.
@@ -29,23 +31,30 @@ _Costs = dict[int, list[dict[str, float]]]
 
 
 def run(settings: Settings, commit: str, *, rounds: int) -> int:
-    """Print the ratios; return 1 if an event costs more than `LIMIT` times as much as at the commit."""
+    """Print the ratios; return 1 if an event costs more than `LIMIT` times as much as at the commit.
+
+    The commit `outbox` is the program of `outbox.py`, whose costs are printed divided by ours.
+    """
     ours: _Costs = defaultdict(list)
     bases: _Costs = defaultdict(list)
     with ExitStack() as stack:
-        checkout = stack.enter_context(_checkout(commit))
-        base, our = (_pipeline(settings, stack, code) for code in (checkout, Checkout()))
+        is_outbox = commit == OUTBOX
+        code = Checkout(module="bench.outbox") if is_outbox else stack.enter_context(_checkout(commit))
+        base, our = (_pipeline(settings, stack, each) for each in (code, Checkout()))
         for per_post, events, _, connections in SIZES * rounds:
             if not bases[per_post]:
                 bases[per_post].append(_cost(base, events, per_post, connections))
             ours[per_post].append(_cost(our, events, per_post, connections))
             bases[per_post].append(_cost(base, events, per_post, connections))
-    print(f"## CPU time of an event ÷ at {commit} ({rounds} interleaved rounds: median, interval of 95 %)\n")
+    name = "an outbox ÷ ours" if is_outbox else f"ours ÷ at {commit}"
+    print(f"## CPU time of an event, {name} ({rounds} interleaved rounds: median, interval of 95 %)\n")
     head = ("events a post", "whole", "API", "worker", "Postgres", f"{commit} ÷ itself", "us", "us there")
     broken, rows = False, []
     for size in ours:
         found = {part: ratios(ours[size], bases[size], part) for part in ("whole", *PARTS)}
-        broken |= interval(found["whole"])[0] > LIMIT
+        broken |= not is_outbox and interval(found["whole"])[0] > LIMIT
+        if is_outbox:
+            found = {part: [1 / ratio for ratio in part_ratios] for part, part_ratios in found.items()}
         itself = [later["whole"] / earlier["whole"] for earlier, later in pairwise(bases[size])]
         times = [middle(cost["whole"] for cost in costs[size]) for costs in (ours, bases)]
         rows.append((size, *map(_cell, found.values()), _cell(itself), *times))
@@ -77,7 +86,10 @@ def _pipeline(settings: Settings, stack: ExitStack, checkout: Checkout) -> Pipel
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversions-bench-")))
     running = stack.enter_context(stage(settings, folder, lanes=LANES, checkout=checkout))
     pipeline = Pipeline(running)
-    pipeline.connect(LANES)
+    if checkout.module == "app":
+        pipeline.connect(LANES)
+    else:
+        pipeline.destinations = [outbox.DESTINATION.format(number) for number in range(LANES)]
     running.start_worker()
     pipeline.run(2_000, 100, LANES, connections=4)  # plans prepared, lanes owned
     pipeline.warm(LANES)

@@ -39,7 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--full", action="store_true", help="all parts: about fifteen minutes")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5, against a commit 6)")
-    parser.add_argument("--against", metavar="COMMIT", help="fail if an event costs more than at this commit")
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="fail if an event costs more than at this commit; `outbox` compares with a program of its own",
+    )
     parser.add_argument(
         "--pinned", action="store_true", help="organisations: service and generators on a core each"
     )

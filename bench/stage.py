@@ -32,6 +32,7 @@ class Checkout:
 
     root: Path = ROOT
     python: str = sys.executable
+    module: str = "app"
 
 
 @dataclass(slots=True)
@@ -58,7 +59,9 @@ class Stage:
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
         """Start a process of the checkout that inherits the descriptors `keep_open`."""
         self.processes[name] = subprocess.Popen(
-            [self.checkout.python, "-m", "app", *arguments], env=self._environment(), pass_fds=keep_open
+            [self.checkout.python, "-m", self.checkout.module, *arguments],
+            env=self._environment(),
+            pass_fds=keep_open,
         )
 
     def start_stand_in(self, *arguments: str) -> None:
@@ -70,7 +73,7 @@ class Stage:
 
     def migrate(self) -> None:
         """Migrate the database to the checkout's schema."""
-        command = [self.checkout.python, "-m", "app", "migrate"]
+        command = [self.checkout.python, "-m", self.checkout.module, "migrate"]
         subprocess.run(command, env=self._environment(), stdout=subprocess.DEVNULL, check=True)
 
     def _environment(self) -> dict[str, str]:

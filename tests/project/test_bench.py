@@ -13,7 +13,7 @@ from app.domain.event import Event, read_events
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
-from bench import against, reference
+from bench import against, outbox, reference
 from bench.conversion import RICH, converter, events
 from bench.events import MAPPING, bodies
 from bench.report import quantile, table
@@ -106,3 +106,17 @@ def test_the_rich_mapping_reads_what_its_page_says() -> None:
     assert json.loads(second.body)["customData"][2]["value"] == "sku1_acme"
     assert first.match_keys[0] == "EMAIL"
     assert first.event_at.minute == second.event_at.minute
+
+
+def test_the_outbox_sends_the_same_conversion() -> None:
+    """Another program is a fair reference only if Amazon gets the same from it."""
+    (body,) = bodies("run", 40, 40, ["dst_1"])
+    posted = outbox.Batch.model_validate_json(body).events
+    assert len(posted) == 40
+    for event, ours in zip(posted, conversions(40), strict=True):
+        theirs, sent = outbox.payload_of(event), json.loads(ours.body)
+        assert theirs.keys() == sent.keys()
+        for name in theirs.keys() - {"eventId", "matchKeys"}:
+            assert theirs[name] == sent[name], name
+        by_type = [{key["type"]: key["values"] for key in keys["matchKeys"]} for keys in (theirs, sent)]
+        assert by_type[0] == by_type[1]
