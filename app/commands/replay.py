@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
     status = Status(asked.status) if asked.status else None
-    wanted = EventQuery(status, asked.reason, asked.since, asked.until)
+    wanted = EventQuery(status=status, reason=asked.reason, since=asked.since, until=asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_steps(
             await engine_for(resources, asked),

@@ -105,7 +105,8 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
     result = await replay_events(visit.context, caller, found.id, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissable, _ = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
+        dismissal = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
+        dismissable = dismissal.matched
     names = await mapping_names(visit.context, caller, found.id)
     return pages.show(
         visit.request,
@@ -141,11 +142,9 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.selected(visit.context.now())
-    dismissed, _ = await dismiss_dead_letters(
-        visit.context, visit.caller, destination_id, wanted, dry_run=False
-    )
+    done = await dismiss_dead_letters(visit.context, visit.caller, destination_id, wanted, dry_run=False)
     address = f"/console/destinations/{destination_id}/errors"
-    return confirmations.redirect(visit.context, address, "dismissed", dismissed)
+    return confirmations.redirect(visit.context, address, "dismissed", done.dismissed)
 
 
 @router.get(PAGE + "/replays", response_model=None)
@@ -160,8 +159,8 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
         visit.request,
         "replays.html",
         **content_of(visit, found, "events"),
-        items=[present(item) for item in items],
-        names=await _names(visit.context, items),
+        items=[present(stored.progress) for stored in items],
+        names=await _names(visit.context, [stored.progress for stored in items]),
         person=person,
         next_cursor=next_cursor,
         later=cursor is not None,
@@ -221,11 +220,11 @@ def present(replay: ReplayProgress) -> ReplayJobView:
         ("erased", "Erased", replay.erased, "quiet"),
     )
     return ReplayJobView(
-        id=replay.id,
+        id=replay.replay_id,
         requested_at=replay.requested_at,
         requested_by=replay.requested_by,
-        status=replay.selection.get("status"),
-        reason=replay.selection.get("reason"),
+        status=replay.status,
+        reason=replay.reason,
         replayed=number(replay.replayed),
         unknown=number(replay.replayed - counted) if replay.replayed > counted else None,
         parts=[(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],

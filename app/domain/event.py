@@ -51,6 +51,15 @@ JOURNEY_IDS: Final = JourneyIds.__struct_fields__
 NO_JOURNEY: Final = JourneyIds()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JourneySelection:
+    """The ids of journey, node and execution by which events are selected. None means any."""
+
+    execution_id: str | None = None
+    journey_id: str | None = None
+    node_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EventProblem:
     """Why a field rejects an event: a key of `REASONS`, the path in the event, and the mapping's field."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from app.domain.batch import EventMetadata, may_hold_id
-from app.domain.event import JOURNEY_IDS
+from app.domain.event import JOURNEY_IDS, JourneySelection
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import Status
 
@@ -15,8 +15,8 @@ MEMBERS: Final = ("event_id", "event_type", "request_id", *JOURNEY_IDS)
 """The members of a filter that are compared with the member of the same name of an event's metadata."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventQuery:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuery(JourneySelection):
     """Which events; None means any. `since` and `until` limit the time of acceptance or rejection.
 
     `rejected` selects only rejected events (True) or only accepted events (False).
@@ -27,9 +27,6 @@ class EventQuery:
     since: datetime | None = None
     until: datetime | None = None
     mapping_id: str | None = None
-    execution_id: str | None = None
-    journey_id: str | None = None
-    node_id: str | None = None
     event_type: str | None = None
     cause: str | None = None  # of a permanent failure: domain/outcomes/failure_cause.py
     any_id: str | None = None  # of the event, its execution, journey, node or request

@@ -4,8 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated, NamedTuple
 
+from asyncpg import Record
+from pydantic import ConfigDict, Field
+
+from app.domain.event import JourneySelection
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.failure_cause import NO_ANSWER
@@ -261,23 +265,51 @@ async def open_dead_letters(
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayProgress:
-    """A replay, and the number of its events by their current status.
+class SelectedIds:
+    """The event ids of a selection."""
 
-    Events whose partition was dropped are in none of these numbers.
+    count: int
+    sha256: Annotated[str, Field(description="Of the sorted ids, joined by LF.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayProgress(JourneySelection):
+    """A replay with its selection, and the number of its events by their current status.
+
+    Events whose stored data was deleted are in none of these numbers.
     """
 
-    number: int
-    id: str
+    __pydantic_config__ = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    replay_id: Annotated[str, Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])]
     requested_at: datetime
-    requested_by: str
-    selection: dict[str, Any]  # `EventQuery.document`
+    requested_by: Annotated[str, Field(description="The id of the key that requested it.")]
+    status: Annotated[str | None, Field(examples=["dead"], description="Null: dead and expired events.")] = (
+        None
+    )
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    event_ids: SelectedIds | None = None
+    mapping_id: str | None = None
+    event_type: str | None = None
+    cause: Annotated[
+        str | None, Field(description="The cause of a group on the console's page of failures.")
+    ] = None
+    include_dismissed: Annotated[bool, Field(description="Whether dismissed dead letters were replayed too.")]
     replayed: int
     waiting: int
     delivered: int
     dead: int
     expired: int
     erased: int
+
+
+class StoredReplay(NamedTuple):
+    """A replay with its number, which grows with each replay."""
+
+    number: int
+    progress: ReplayProgress
 
 
 _BY_STATUS = ", ".join(
@@ -297,7 +329,7 @@ async def progress(
     limit: int,
     below: int | None = None,
     id: str | None = None,
-) -> list[ReplayProgress]:
+) -> list[StoredReplay]:
     """Return replays of a destination, newest first.
 
     `below` limits them to smaller numbers, and `id` selects a single replay.
@@ -334,7 +366,13 @@ async def progress(
         id,
         limit,
     )
-    return [read_row(ReplayProgress, row, selection=json.loads(row["selection"])) for row in rows]
+    return [StoredReplay(row["number"], _progress(row)) for row in rows]
+
+
+def _progress(row: Record) -> ReplayProgress:
+    selection: dict[str, object] = json.loads(row["selection"])  # `EventQuery.document`
+    included = selection.get("dismissed") is not False
+    return read_row(ReplayProgress, row, **selection, replay_id=row["id"], include_dismissed=included)
 
 
 async def candidate_batches(

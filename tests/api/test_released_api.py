@@ -35,6 +35,9 @@ ACCEPTED: Final = {
     r"POST \S+/backtest 200\.(uncertain: removed|unclear: array is a new type)": (
         "`unclear` lists what samples cannot show; `uncertain` was a number of other events"
     ),
+    r"GET \S+/events 200\.items\[\]\.accepted_at: null is a new type": (
+        "lists and search share one model; in this list it is never null"
+    ),
     r"GET \S+/replays\S* 200\.(items\[\]\.)?status: null is a new type": (
         "a replay can select dead and expired events"
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.admin.destinations.overview import MatchKeySample, RecentOutcomes
-from app.admin.destinations.stats import DestinationStats
+from app.admin.destinations.stats import Breaker, DestinationStats
 from app.admin.events.records import EventAttempt, EventHistory, EventReplay
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
@@ -20,43 +20,30 @@ from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
+from app.domain.observed.coverage import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
+from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-ZERO = dict.fromkeys(
-    (
-        "accepted",
-        "duplicates",
-        "rejected",
-        "queued",
-        "retrying",
-        "held",
-        "parked",
-        "delivered",
-        "dead",
-        "expired",
-        "erased",
-    ),
-    0,
-)
+ZERO = tally(CountTotals(), State.ACTIVE)
 STATS = DestinationStats(
     destination_id="dst_1",
-    state="active",
+    state=State.ACTIVE,
     counts=ZERO,
     waiting=0,
     dead_open=0,
     oldest_waiting_seconds=None,
     earliest_expiry_at=None,
-    rate_limit={"requests_per_second": 5.0, "burst": 5},
+    rate_limit=DEFAULT_RATE,
     learned_rate=None,
     rates=Rates(0.0, 0.0, 0.0, 0.0),
-    match_key_coverage={},
+    match_key_coverage=MatchKeyCoverage(0, [], []),
     unreadable_batches=0,
-    breaker={"state": "closed", "error_rate": 0.0},
+    breaker=Breaker("closed", 0.0),
     lane_owned=True,
     shared_account=False,
     rejections=[],
@@ -135,7 +122,7 @@ def test_numbers_are_grouped() -> None:
 
 def test_tiles_count_the_range_and_what_is_the_case_now() -> None:
     """Red ends with the range, and with the replay or dismissal of the failures."""
-    counts = {**ZERO, "accepted": 12, "delivered": 9, "dead": 1, "queued": 2}
+    counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
     tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)], "24h")
     figures = {tile.label: tile.count for group in (tiles.received, tiles.ended, tiles.now) for tile in group}
@@ -196,7 +183,7 @@ def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow
 
 WAITING: dict[str, Any] = {
     "waiting": 5,
-    "counts": {**ZERO, "accepted": 5, "queued": 5},
+    "counts": replace(ZERO, accepted=5, queued=5),
     "oldest_waiting_seconds": 3.0,
 }
 DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
@@ -290,7 +277,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
         ({}, {}, [], "No events received yet", "journey", "activate"),
         (
             {},
-            {"counts": {**ZERO, "accepted": 3, "delivered": 3}},
+            {"counts": replace(ZERO, accepted=3, delivered=3)},
             [request("answered", 207)],
             "Healthy.",
             "No action needed",
@@ -350,7 +337,7 @@ def test_the_diagnosis_names_cause_and_remedy(
 )
 def test_what_is_over_is_no_diagnosis(facts: dict[str, Any], headline: str, remedy: str, action: str) -> None:
     """The counts since the creation stay; only what is open or recent is red."""
-    counts = {**ZERO, "accepted": 20, "delivered": 10, "dead": 5, "expired": 5, "rejected": 20}
+    counts = replace(ZERO, accepted=20, delivered=10, dead=5, expired=5, rejected=20)
     given = DiagnosisInput(
         DESTINATION, replace(STATS, counts=counts), [request("answered", 207)], None, ABOUT, NOW
     )
@@ -386,7 +373,7 @@ def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
 
 def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> None:
     """With the button that changes it; unknown is no difference."""
-    healthy = replace(STATS, counts={**ZERO, "accepted": 1, "delivered": 1})
+    healthy = replace(STATS, counts=replace(ZERO, accepted=1, delivered=1))
     for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
         about = replace(ABOUT, account_currency=reported)
         diagnosis = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
@@ -421,7 +408,7 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
 @pytest.mark.parametrize("state", ["paused", "needs_reconnect", "archived"])
 def test_no_gauge_is_green_while_nothing_is_sent(state: str) -> None:
     """An open gate, a closed breaker and a sending worker would contradict the diagnosis above them."""
-    gauges = gauges_of(state, breaker={"state": "closed", "error_rate": 0.0})
+    gauges = gauges_of(state, breaker=Breaker("closed", 0.0))
     for label in ("Throttle", "Circuit breaker", "Worker"):
         assert gauges[label].tone == "quiet"
         assert "Nothing is sent" in gauges[label].meaning
@@ -432,7 +419,7 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
     """No "0 %" beside five failed requests."""
     gauges = gauges_of(
         requests=[request("throttled", 429, n) for n in range(5)],
-        breaker={"state": "closed", "error_rate": 0.0},
+        breaker=Breaker("closed", 0.0),
     )
     assert gauges["Throttle"].value == "slowed"
     assert gauges["Circuit breaker"].tone == "warn"

@@ -1,7 +1,7 @@
 """Which share of events carried each match key."""
 
 from app.domain.batch import EventMetadata
-from app.domain.observed.coverage import MOST_EVENTS, match_key_coverage
+from app.domain.observed.coverage import MOST_EVENTS, DroppedMatchKeys, MatchKeyCoverage, match_key_coverage
 
 
 def _shape(*keys: str) -> EventMetadata:
@@ -11,8 +11,8 @@ def _shape(*keys: str) -> EventMetadata:
 def test_each_key_has_its_share() -> None:
     """In the order in which they are sent; keys without any event are left out."""
     report = match_key_coverage([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
-    assert report["events"] == 3
-    assert [(one["match_key"], one["events"], one["share"]) for one in report["match_keys"]] == [
+    assert report.events == 3
+    assert [(one.match_key, one.events, one.share) for one in report.match_keys] == [
         ("EMAIL", 2, 0.6667),
         ("PHONE", 3, 1.0),
         ("MAID", 1, 0.3333),
@@ -25,17 +25,17 @@ def test_dropped_keys_are_counted_by_reason() -> None:
     events = [
         EventMetadata(0, "ord-1", 1, 1, "OTHER", 0, ("MAID",), (), dropped_keys=keys) for keys in dropped
     ]
-    assert match_key_coverage(events)["dropped"] == [
-        {"match_key": "EMAIL", "reason": "not_an_email", "events": 1},
-        {"match_key": "PHONE", "reason": "placeholder", "events": 2},
+    assert match_key_coverage(events).dropped == [
+        DroppedMatchKeys("EMAIL", "not_an_email", 1),
+        DroppedMatchKeys("PHONE", "placeholder", 2),
     ]
 
 
 def test_no_event_has_no_share() -> None:
     """And no division by nothing."""
-    assert match_key_coverage([]) == {"events": 0, "match_keys": [], "dropped": []}
+    assert match_key_coverage([]) == MatchKeyCoverage(0, [], [])
 
 
 def test_a_thousand_are_enough() -> None:
     """A busy destination's figures stay cheap."""
-    assert match_key_coverage(_shape("EMAIL") for _ in range(MOST_EVENTS * 5))["events"] == MOST_EVENTS
+    assert match_key_coverage(_shape("EMAIL") for _ in range(MOST_EVENTS * 5)).events == MOST_EVENTS

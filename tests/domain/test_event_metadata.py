@@ -8,18 +8,19 @@ import pytest
 from app.admin.events.records import EventHistory
 from app.admin.events.summary import EventSummary
 from app.api.events.filters import JOURNEY_LABELS, AcceptedFilter, RecordFilter, SearchFilter
-from app.api.replays import ReplayProgressView, ReplayRequest
+from app.api.replays import ReplayRequest
 from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS, JourneyIds, journey_ids
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
+from app.store.replays import ReplayProgress
 
-MODELS = (AcceptedFilter, SearchFilter, RecordFilter, ReplayRequest, ReplayProgressView)
+MODELS = (AcceptedFilter, SearchFilter, RecordFilter, ReplayRequest)
 
 
 @pytest.mark.parametrize("name", JOURNEY_IDS)
 def test_an_id_of_the_journey_is_in_every_type(name: str) -> None:
-    for type_ in (EventQuery, EventSummary, EventHistory, RejectionRecord):
+    for type_ in (EventQuery, EventSummary, EventHistory, RejectionRecord, ReplayProgress):
         assert name in {each.name for each in fields(type_)}, type_
     for model in MODELS:
         assert name in model.model_fields, model

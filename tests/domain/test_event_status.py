@@ -1,7 +1,7 @@
 """The status, attempts and explanation of one event, from its rows."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,12 +59,12 @@ def test_a_status_follows_from_three_rows(
 def test_counts_add_up(state: State, waiting: dict[str, int]) -> None:
     """Duplicates and rejections are counted apart."""
     totals = CountTotals(20, 7, 8, retrying=3, delivered=4, dead=5, expired=1, erased=5)
-    counts = tally(totals, state)
+    counts = asdict(tally(totals, state))
     zeros = dict.fromkeys(("queued", "retrying", "held", "parked"), 0)
     final = {"delivered": 4, "dead": 5, "expired": 1, "erased": 5}
     assert counts == {"accepted": 20, "duplicates": 7, "rejected": 8, **zeros, **final, **waiting}
     assert sum(counts[status] for status in Status) == 20
-    assert set(tally(CountTotals(), state).values()) == {0}
+    assert set(asdict(tally(CountTotals(), state)).values()) == {0}
     assert {status.value for status in FINAL} == set(final)
 
 
@@ -176,6 +176,6 @@ def test_a_duplicate_names_the_event_that_was_first(event_id: str | None, is_her
 
 def test_counts_that_damaged_rows_made_wrong_are_not_negative() -> None:
     """Rows of another destination were delivered or retried for this one."""
-    counts = tally(CountTotals(accepted=3, delivered=5, retrying=-2), State.ACTIVE)
+    counts = asdict(tally(CountTotals(accepted=3, delivered=5, retrying=-2), State.ACTIVE))
     assert min(counts.values()) == 0
     assert (counts["queued"], counts["retrying"], counts["delivered"]) == (0, 0, 5)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from app.admin.events.journeys import _count_stored, counts_of
+from app.admin.events.journeys import count_stored, counts_of
 from app.admin.events.search import find_visible_row
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
@@ -28,8 +29,8 @@ async def figures(world: World, destination: str, **wanted: str) -> dict[str, in
     async with world.pool.acquire() as connection:
         row = await find_visible_row(connection, OPERATOR, destination)
         query = EventQuery(**wanted)  # type: ignore[arg-type]
-        counted = await counts_of(connection, row, query)
-        stored = await _count_stored(connection, row, query)
+        counted = asdict(await counts_of(connection, row, query))
+        stored = asdict((await count_stored(connection, row, query))[0])
     assert {name: counted[name] for name in stored} == stored
     return {name: number for name, number in counted.items() if number}
 
@@ -188,7 +189,31 @@ async def test_the_status_of_a_filter_decides_nothing(service: Service) -> None:
     await service.post(destination, of_node(1, "n1"))
     for name in ("journey_id", "node_id", "execution_id"):
         stats = await service.get(f"/destinations/{destination}/stats", **{name: "nope"})
-        assert stats.keys() == {"destination_id", "counts", "waiting"}
+        own = {"counted_back_to"} if name == "execution_id" else set()
+        assert stats.keys() == {"destination_id", "counts", "waiting"} | own
         assert set(stats["counts"].values()) == {0}
     stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1", node_id="n1")
     assert stats["counts"] == {"accepted": 1, **dict.fromkeys(Status, 0), "queued": 1}
+
+
+async def test_counting_an_execution_ends_in_time(service: Service) -> None:
+    """Executions are counted batch by batch. The answer says back to when, if that took too long."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, of_node(1, "n1", execution="x1"))
+    await world.fetch(
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+        "  data_key, accepted_at) "
+        "SELECT batch + n, day, destination, events, bytes, first_event, last_event, "
+        "  data_key, accepted_at + interval '1 minute' FROM batch_states, generate_series(1, 200) n"
+    )
+    async with world.pool.acquire() as connection:
+        row = await find_visible_row(connection, OPERATOR, destination)
+        wanted = EventQuery(execution_id="x1")
+        counts, back_to = await count_stored(connection, row, wanted, seconds=0)
+        assert counts.accepted == 0
+        assert back_to is not None
+        counts, back_to = await count_stored(connection, row, wanted)
+        assert (counts.accepted, counts.queued, back_to) == (1, 1, None)
+    stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1")
+    assert (stats["counts"]["accepted"], stats["counted_back_to"]) == (1, None)

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -260,7 +260,7 @@ class World:
             figures = await event_figures.destination_figures(c, row.number)
         assert figures is not None
         totals: CountTotals = figures.totals
-        counts = tally(totals, State(figures.state))
+        counts = asdict(tally(totals, State(figures.state)))
         statuses = {k: v for k, v in counts.items() if k not in ("accepted", "duplicates", "rejected")}
         assert counts["accepted"] == sum(statuses.values())
         assert all(number >= 0 for number in counts.values()), counts

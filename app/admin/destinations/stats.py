@@ -1,18 +1,21 @@
 """Statistics of one destination: counts, waiting events, rates, match keys, failures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.events.journeys import counts_of
+from app.admin.events.journeys import count_stored, counts_of
 from app.admin.events.search import find_visible_row
-from app.domain.destination import State
+from app.domain.destination import RequestRate, State
 from app.domain.event_query import EventQuery
-from app.domain.observed.coverage import match_key_coverage
+from app.domain.observed.coverage import MatchKeyCoverage, match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
-from app.domain.outcomes.status import WAITING, tally
+from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, tally
 from app.store import PipelineConnection, replays
 from app.store.destinations import figures as delivery_figures
 from app.store.events import figures as event_figures
@@ -23,35 +26,81 @@ _SAMPLED_BATCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationStats:
-    """The statistics as the API returns them. `waiting` counts queued, retrying, held and parked events."""
+class Breaker:
+    """The circuit breaker of the lane."""
 
-    destination_id: str
-    state: str
-    counts: dict[str, int]
-    waiting: int
-    dead_open: int
-    oldest_waiting_seconds: float | None
-    earliest_expiry_at: datetime | None
-    rate_limit: dict[str, float]
-    learned_rate: float | None
-    rates: delivery_figures.Rates
-    match_key_coverage: dict[str, Any]
-    unreadable_batches: int  # damaged batches, left out of the match key coverage
-    breaker: dict[str, Any]
-    lane_owned: bool
-    shared_account: bool
-    rejections: list[dict[str, Any]]
-    dead_letters: list[dict[str, Any]]
+    state: Annotated[str, Field(examples=["closed"])]
+    error_rate: float
 
 
 @dataclass(frozen=True, slots=True)
-class FilteredStats:
-    """The statistics of a journey, a node or an execution: only the members that the filter applies to."""
+class RejectionCount:
+    """The number of rejected events with one reason."""
+
+    code: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCount(RejectionCount):
+    """The number of dead letters with one reason, and what to do about these."""
+
+    dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStats:
+    """Statistics of a destination. The API returns them as they are."""
 
     destination_id: str
-    counts: dict[str, int]
+    state: State
+    counts: EventCounts
+    waiting: Annotated[int, Field(description="Queued, retrying, held and parked events.")]
+    dead_open: Annotated[int, Field(description="Dead letters that were neither replayed nor dismissed.")]
+    oldest_waiting_seconds: float | None
+    earliest_expiry_at: datetime | None
+    rate_limit: RequestRate
+    learned_rate: float | None
+    rates: Annotated[delivery_figures.Rates, Field(description="Over five minutes.")]
+    match_key_coverage: MatchKeyCoverage
+    unreadable_batches: Annotated[
+        int,
+        Field(description="The number of damaged batches. They are not in the match key coverage."),
+    ]
+    breaker: Breaker
+    lane_owned: bool
+    shared_account: Annotated[
+        bool, Field(description="Whether another organisation uses the same advertiser and region too.")
+    ]
+    rejections: Sequence[RejectionCount]
+    dead_letters: Sequence[DeadLetterCount]
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyStats:
+    """Statistics of a journey or a journey node."""
+
+    destination_id: str
+    counts: EventCounts
     waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStats:
+    """Statistics of an execution: of its accepted events that are still stored."""
+
+    destination_id: str
+    counts: AcceptedEventCounts
+    waiting: int
+    counted_back_to: Annotated[
+        datetime | None,
+        Field(
+            description="If counting took too long, only events accepted since this time were counted. Null "
+            "if all were counted."
+        ),
+    ]
 
 
 async def read_stats(context: AppContext, caller: Caller, destination_id: str) -> DestinationStats:
@@ -63,12 +112,15 @@ async def read_stats(context: AppContext, caller: Caller, destination_id: str) -
 
 async def read_filtered_stats(
     context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery
-) -> FilteredStats:
+) -> JourneyStats | ExecutionStats:
     """Return the statistics of a journey, a node or an execution. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
+        if wanted.execution_id is not None:
+            stored, back_to = await count_stored(connection, destination, wanted)
+            return ExecutionStats(destination.id, stored, stored.waiting, back_to)
         counts = await counts_of(connection, destination, wanted)
-    return FilteredStats(destination.id, counts, sum(counts[status] for status in WAITING))
+    return JourneyStats(destination.id, counts, counts.waiting)
 
 
 async def destination_stats(
@@ -83,31 +135,29 @@ async def destination_stats(
     counts = tally(figures.totals, State(figures.state))
     return DestinationStats(
         destination_id=destination.id,
-        state=figures.state,
+        state=State(figures.state),
         counts=counts,
-        waiting=sum(counts[status] for status in WAITING),
+        waiting=counts.waiting,
         dead_open=await replays.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
-        rate_limit={"requests_per_second": figures.requests_per_second, "burst": figures.burst},
+        rate_limit=RequestRate(figures.requests_per_second, figures.burst),
         learned_rate=figures.learned_rate,
         rates=rates,
         match_key_coverage=match_key_coverage(shapes),
         unreadable_batches=unreadable,
-        breaker={"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
+        breaker=Breaker(figures.breaker, round(figures.error_rate, 3)),
         lane_owned=figures.lane_owned,
         shared_account=figures.shared_account,
-        rejections=[
-            {"code": code, "reason": reason, "count": count} for code, reason, count in figures.rejected
-        ],
+        rejections=[RejectionCount(*row) for row in figures.rejected],
         dead_letters=[
-            {
-                "code": REASONS[reason].code,
-                "reason": reason,
-                "count": count,
-                "class": DEAD_LETTERS.get(reason, DeadLetter.SYSTEM),
-                "remedy": REASONS[reason].remedy,
-            }
+            DeadLetterCount(
+                code=REASONS[reason].code,
+                reason=reason,
+                count=count,
+                dead_letter_class=DEAD_LETTERS.get(reason, DeadLetter.SYSTEM),
+                remedy=REASONS[reason].remedy,
+            )
             for reason, count in figures.dead
             if reason in REASONS
         ],

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Final
 
 from app.admin.access import Caller
@@ -16,13 +17,14 @@ from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
-from app.domain.outcomes.status import WAITING, Status, tally
+from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, Status, tally
 from app.store import PipelineConnection, journey_figures
 from app.store.events import batches
 from app.store.events.batches import DestinationRef
 
 _BATCHES: Final = 200  # per query
 _MOST_ROWS: Final = 120
+_SECONDS: Final = 1.0  # of counting; at 5 million events it would take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +73,41 @@ def node_figures(node: journey_figures.NodeTotals) -> NodeFigures:
     return NodeFigures(
         journey_id=node.journey_id,
         node_id=node.node_id,
-        accepted=counts["accepted"],
-        rejected=counts["rejected"],
-        delivered=counts["delivered"],
-        dead=counts["dead"],
-        expired=counts["expired"],
-        erased=counts["erased"],
-        waiting=sum(counts[status] for status in WAITING),
+        accepted=counts.accepted,
+        rejected=counts.rejected,
+        delivered=counts.delivered,
+        dead=counts.dead,
+        expired=counts.expired,
+        erased=counts.erased,
+        waiting=counts.waiting,
     )
 
 
 async def counts_of(
     connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
-) -> dict[str, int]:
-    """Return the counts of a journey, a node or an execution, in the form of the statistics.
-
-    The events of an execution are counted from the stored batches, because executions are not counted.
-    """
-    if wanted.execution_id is not None:
-        return await _count_stored(connection, destination, wanted)
+) -> EventCounts:
+    """Return the counts of a journey, a node, or a node of a journey."""
     totals = await journey_figures.totals(
         connection, destination.number, journey_id=wanted.journey_id, node_id=wanted.node_id
     )
     return tally(totals, State(destination.state))
 
 
-async def _count_stored(
-    connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
-) -> dict[str, int]:
-    """Count the matching events by status, batch by batch from the newest on."""
+async def count_stored(
+    connection: PipelineConnection,
+    destination: DestinationRef,
+    wanted: EventQuery,
+    *,
+    seconds: float = _SECONDS,
+) -> tuple[AcceptedEventCounts, datetime | None]:
+    """Count the matching events by status, batch by batch from the newest on: executions have no counts.
+
+    If that takes longer than `seconds`, the acceptance time of the oldest batch that was counted is returned
+    too, else None. Journeys send the events of an execution within days, so most executions are complete.
+    """
     statuses: Counter[Status] = Counter()
     before: BatchId | None = None
+    deadline = monotonic() + seconds
     while True:
         newest = await batches.newest(
             connection, [destination.number], wanted=None, before=before, limit=_BATCHES
@@ -117,6 +123,9 @@ async def _count_stored(
             for event in filter(wanted.matches, read_shapes(batch.shapes) or ()):
                 status, _ = status_and_reason(destination, batch, of_batch.get(event.place))
                 statuses[status] += 1
-        if len(newest) < _BATCHES:
-            return {"accepted": statuses.total(), **{status.value: statuses[status] for status in Status}}
+        is_complete = len(newest) < _BATCHES
+        if is_complete or monotonic() >= deadline:
+            counts = {status.value: statuses[status] for status in Status}
+            back_to = None if is_complete else newest[-1].accepted_at
+            return AcceptedEventCounts(accepted=statuses.total(), **counts), back_to
         before = BatchId(newest[-1].id - 1)

@@ -1,21 +1,36 @@
 """Use case: dismiss dead letters, which marks them as handled."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
-from app.admin.replays.selection import selected
+from app.admin.replays.selection import NOT_FOUND, selected
 from app.domain.event_query import EventQuery
 from app.store import audit, driver_of, replays
 from app.store.audit import AuditAction
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dismissal:
+    """The number of dead letters that were dismissed. For a dry run, the number that would be dismissed."""
+
+    dry_run: bool
+    matched: int
+    dismissed: int
+    not_found: Annotated[Sequence[str], Field(description=NOT_FOUND)]
+
+
 async def dismiss_dead_letters(
     context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
-) -> tuple[int, tuple[str, ...]]:
-    """Dismiss matching dead letters, or with `dry_run` only count them.
+) -> Dismissal:
+    """Dismiss matching dead letters, or with `dry_run` only count them. Raises Refusal (404, 409).
 
-    Return their number, and the event ids that no event has. Dismissed events stay `dead` and keep their
-    history. Raises Refusal (404, 409).
+    Dismissed events stay `dead` and keep their history.
     """
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
@@ -33,4 +48,4 @@ async def dismiss_dead_letters(
                 destination=found.id,
                 after={**wanted.document, "dismissed": matched},
             )
-    return matched, not_found
+    return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=not_found)

@@ -5,12 +5,12 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
 from app.store import driver_of, replays
-from app.store.replays import ReplayProgress
+from app.store.replays import ReplayProgress, StoredReplay
 
 
 async def list_replays(
     context: AppContext, caller: Caller, destination_id: str, *, limit: int, below: int | None = None
-) -> list[ReplayProgress]:
+) -> list[StoredReplay]:
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
@@ -26,4 +26,4 @@ async def find_replay(
         rows = await replays.progress(await driver_of(connection), found.number, limit=1, id=replay_id)
     if not rows:
         raise Refusal(ErrorCode.NOT_FOUND)
-    return rows[0]
+    return rows[0].progress

@@ -2,17 +2,19 @@
 
 import math
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
-from app.admin.replays.selection import selected
+from app.admin.replays.selection import NOT_FOUND, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
@@ -25,22 +27,27 @@ _TIME_LIMIT_S = 20.0  # for all transactions of a request
 _WRITER = 0  # the counter row that all API processes share for replays, which are rare
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`.
+    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`."""
 
-    `seconds` is the time until the last event is sent, at the lane's current rate.
-    """
-
+    dry_run: bool
     matched: int
     replayed: int
-    too_old: int
-    forgotten: int
-    remaining: int
+    too_old: Annotated[int, Field(description="Events older than Amazon's age limit. They are unchanged.")]
+    forgotten: Annotated[int, Field(description="Events whose data was deleted. They are unchanged.")]
+    remaining: Annotated[
+        int,
+        Field(description="Events that this request did not reach. Repeat the request to replay them."),
+    ]
     requests: int
-    seconds: float
-    replay_id: str | None = None  # None for a dry run
-    not_found: tuple[str, ...] = ()  # event ids that no event has
+    seconds: Annotated[
+        float, Field(description="The minimum time until the last event is sent, at the lane's current rate.")
+    ]
+    replay_id: Annotated[
+        str | None, Field(description="The id of the replay in event histories; null for a dry run.")
+    ]
+    not_found: Annotated[Sequence[str], Field(description=NOT_FOUND)]
 
 
 async def replay_events(
@@ -112,6 +119,7 @@ async def replay_steps(
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
         requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
         result = ReplayResult(
+            dry_run=dry_run,
             matched=found.matched,
             replayed=queued,
             too_old=found.too_old,

@@ -13,6 +13,7 @@ from app.store.events import batches
 
 _BATCHES = 200  # of one query
 _MOST_NOT_FOUND = 100  # event ids in a response
+NOT_FOUND = "Ids of `event_ids` that no event of the destination has, at most 100."
 _KEYS = 5_000  # of one query; computing them takes 5 ms
 
 

@@ -48,9 +48,7 @@ class EventFilter(JourneyFilter):
     until: Instant | None = Field(
         default=None, description="Only events accepted or rejected before this time."
     )
-    mapping_id: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Only events of this mapping."
-    )
+    mapping_id: Id | None = Field(default=None, description="Only events of this mapping.")
 
 
 class AcceptedFilter(EventFilter):

@@ -9,11 +9,9 @@ from typing_extensions import TypedDict
 
 from app.admin.events.records import WarningView
 from app.admin.events.summary import EventSummary
-from app.api.http.response_body import ResponseBody
 from app.api.paging import Page
-from app.domain.destination import RequestRate, State
 from app.domain.event import EventProblem
-from app.domain.outcomes.reasons import DeadLetter, JourneyCode
+from app.domain.outcomes.reasons import JourneyCode
 from app.store.events.rejections import ALSO, RejectionRecord, RejectionSummary
 
 EXAMPLE_EVENT: dict[str, Any] = {
@@ -106,116 +104,3 @@ class RejectionPage(Page[RejectionRecord]):
 
 class RejectionSummaryPage(Page[RejectionSummary]):
     """Exact counts of rejected events, most frequent first."""
-
-
-class AcceptedEventCounts(ResponseBody):
-    """Counts of accepted events. `accepted` is the sum of the statuses."""
-
-    accepted: int
-    queued: int
-    retrying: int
-    held: int
-    parked: int
-    delivered: int
-    dead: int
-    expired: int
-    erased: int
-
-
-class EventCounts(AcceptedEventCounts):
-    """Counts of events. `accepted` is the sum of the statuses."""
-
-    duplicates: int
-    rejected: int
-
-
-class RatesView(ResponseBody):
-    """Rates over five minutes. A rate is null if the data for it is damaged."""
-
-    accepted_per_second: float | None = Field(description="Events that this service accepted.")
-    delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
-    requests_per_second: float | None
-    failed_requests_per_second: float | None
-
-
-class MatchKeyShare(ResponseBody):
-    """The number of events that contain a match key."""
-
-    match_key: str = Field(examples=["EMAIL"])
-    events: int
-    share: float
-
-
-class DroppedMatchKeys(ResponseBody):
-    """The number of events from which a match key was left out for one reason."""
-
-    match_key: str = Field(examples=["PHONE"])
-    reason: str
-    events: int
-
-
-class MatchKeyCoverage(ResponseBody):
-    """How many of the newest accepted events contain each match key."""
-
-    events: int
-    match_keys: list[MatchKeyShare]
-    dropped: list[DroppedMatchKeys]
-
-
-class BreakerView(ResponseBody):
-    """The circuit breaker of the lane."""
-
-    state: str = Field(examples=["closed"])
-    error_rate: float
-
-
-class RejectionCount(ResponseBody):
-    """The number of rejected events with one reason."""
-
-    code: str
-    reason: str
-    count: int
-
-
-class DeadLetterCount(RejectionCount):
-    """The number of dead letters with one reason, and what to do about these."""
-
-    dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
-    remedy: str
-
-
-class StatsView(ResponseBody):
-    """Statistics of a destination."""
-
-    destination_id: str
-    state: State
-    counts: EventCounts
-    waiting: int
-    dead_open: int = Field(description="Dead letters that were neither replayed nor dismissed.")
-    oldest_waiting_seconds: float | None
-    earliest_expiry_at: datetime | None
-    rate_limit: RequestRate
-    learned_rate: float | None
-    rates: RatesView
-    match_key_coverage: MatchKeyCoverage
-    unreadable_batches: int = Field(
-        description="The number of damaged batches. They are not in the match key coverage."
-    )
-    breaker: BreakerView
-    lane_owned: bool
-    shared_account: bool = Field(
-        description="Whether another organisation uses the same advertiser and region too."
-    )
-    rejections: list[RejectionCount]
-    dead_letters: list[DeadLetterCount]
-
-
-class FilteredStatsView(ResponseBody):
-    """Statistics of a journey, a journey node or an execution."""
-
-    destination_id: str
-    counts: Annotated[
-        EventCounts | AcceptedEventCounts,
-        Field(description="With `execution_id`: only of accepted events that are still stored."),
-    ]
-    waiting: int

@@ -7,7 +7,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.destinations.stats import read_filtered_stats, read_stats
+from app.admin.destinations.stats import (
+    DestinationStats,
+    ExecutionStats,
+    JourneyStats,
+    read_filtered_stats,
+    read_stats,
+)
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.records import EventHistory
@@ -16,10 +22,8 @@ from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, r
 from app.api.events.filters import AcceptedFilter, JourneyFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import (
     EventSummaryPage,
-    FilteredStatsView,
     RejectionPage,
     RejectionSummaryPage,
-    StatsView,
 )
 from app.api.events.pages import event_page, rejection_page
 from app.api.export import EXPORTED, Format, page_or_export
@@ -146,7 +150,7 @@ async def stats(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[JourneyFilter, Query()],
-) -> StatsView | FilteredStatsView:
+) -> DestinationStats | JourneyStats | ExecutionStats:
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
     `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which
@@ -155,5 +159,5 @@ async def stats(
     """
     query = wanted.query()
     if not query.journey:
-        return StatsView.model_validate(await read_stats(context, caller, destination_id))
-    return FilteredStatsView.model_validate(await read_filtered_stats(context, caller, destination_id, query))
+        return await read_stats(context, caller, destination_id)
+    return await read_filtered_stats(context, caller, destination_id, query)

@@ -220,7 +220,7 @@ def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
-    if facts.stats.counts["accepted"] or facts.stats.counts["rejected"]:
+    if facts.stats.counts.accepted or facts.stats.counts.rejected:
         return None
     return Diagnosis(
         "quiet",

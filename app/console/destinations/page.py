@@ -74,7 +74,7 @@ async def page(
         **content_of(visit, found, "overview"),
         alike=alike,
         configured=visit.context.amazon_configured,
-        steps=steps(found, mappings, panel["stats"].counts["accepted"]),
+        steps=steps(found, mappings, panel["stats"].counts.accepted),
         checks=check_views(preflight.checks),
         ready=preflight.ready,
         mappings=mappings,
@@ -135,7 +135,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         "sampled_days": [sample.day for sample in overview.samples if sample.shapes],
         # Rejected events do not show in Events manager.
         "viewing": present.events_manager_hint(
-            overview.first_answer if stats.counts["delivered"] else None, now
+            overview.first_answer if stats.counts.delivered else None, now
         ),
         "about": facts.about,
     }

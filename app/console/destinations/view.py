@@ -1,6 +1,6 @@
 """Views of a destination's page: event counts, delivery health, match keys. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
-from app.domain.outcomes.status import WAITING
+from app.domain.outcomes.status import WAITING, EventCounts
 from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
@@ -53,9 +53,7 @@ _ENDED = {
 }
 
 
-def tiles(
-    counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
-) -> Tiles:
+def tiles(counts: EventCounts, dead_open: int, history: Sequence[OutcomeBucket], range_name: str) -> Tiles:
     """Return the tiles. `counts` are the current counts; `history` contains the buckets of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
@@ -83,7 +81,7 @@ def tiles(
     waiting = [
         _count_tile(
             STATUSES[name].label,
-            counts[name],
+            getattr(counts, name),
             STATUSES[name].tone,
             STATUSES[name].meaning,
             f"/events?status={name}",
@@ -97,9 +95,9 @@ def tiles(
         "Failed permanently, neither replayed nor dismissed.",
         "/events?status=dead&dismissed=false",
     )
-    parts = [(name, counts[name]) for name in STATUSES if counts[name] and name in counts]
+    parts = [(name, count) for name in STATUSES if (count := getattr(counts, name, 0))]
     breakdown = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)
-    total = f"{number(counts['accepted'])} accepted"
+    total = f"{number(counts.accepted)} accepted"
     return Tiles(received, ended, [*waiting, open_tile], f"{total} = {breakdown}" if breakdown else total)
 
 
@@ -196,11 +194,11 @@ def lane(facts: LaneInput) -> list[Gauge]:
 
 def _rate(facts: LaneInput) -> Gauge:
     limit, learned_rate = facts.stats.rate_limit, facts.stats.learned_rate
-    is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
+    is_slower = learned_rate is not None and learned_rate < limit.requests_per_second * 0.95
     others = facts.about.lane_shared_with
     meaning = (
-        f"Adaptive rate, configured maximum {number(limit['requests_per_second'])} requests/s, "
-        f"burst {limit['burst']}."
+        f"Adaptive rate, configured maximum {number(limit.requests_per_second)} requests/s, "
+        f"burst {limit.burst}."
     )
     if others:
         plural = "" if others == 1 else "s"
@@ -209,7 +207,7 @@ def _rate(facts: LaneInput) -> Gauge:
         meaning += (
             " Another organisation uses this advertiser too. Amazon's own limit applies to both together."
         )
-    value = f"{number(round(learned_rate or limit['requests_per_second'], 1))} / s"
+    value = f"{number(round(learned_rate or limit.requests_per_second, 1))} / s"
     return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
 
 
@@ -230,7 +228,7 @@ def _breaker(facts: LaneInput) -> Gauge:
     if facts.hold is not None:
         return Gauge("Circuit breaker", "not in use", facts.hold)
     breaker = facts.stats.breaker
-    state = breaker["state"]
+    state = breaker.state
     meaning = {
         "closed": "Requests are sent at the current rate.",
         "open": "Too many failures: sending is paused except for periodic probes.",
@@ -243,7 +241,7 @@ def _breaker(facts: LaneInput) -> Gauge:
         )
         meaning = f"{meaning} {failed} A 429 does not count towards the breaker."
     else:
-        meaning = f"{meaning} Recent failures: {share(round(breaker['error_rate'] * 1000), 1000)}."
+        meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
     tone = {"closed": "warn" if failing else "good", "open": "bad", "half_open": "warn"}[state]
     value = {"closed": "normal", "open": "tripped", "half_open": "probing"}[state]
     return Gauge("Circuit breaker", value, meaning, tone)

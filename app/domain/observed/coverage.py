@@ -1,9 +1,10 @@
 """Match-key coverage: the share of events that have each match key, and why match keys were dropped."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
@@ -11,8 +12,35 @@ from app.domain.identity import MATCH_KEYS
 MOST_EVENTS: Final = 1_000
 
 
-def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, Any]:
-    """Count the match keys and the dropped match keys of the first thousand events, as the API shows them."""
+@dataclass(frozen=True, slots=True)
+class MatchKeyShare:
+    """The number of events that contain a match key."""
+
+    match_key: str
+    events: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedMatchKeys:
+    """The number of events from which a match key was left out for one reason."""
+
+    match_key: str
+    reason: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKeyCoverage:
+    """How many of the newest accepted events contain each match key."""
+
+    events: int
+    match_keys: Sequence[MatchKeyShare]
+    dropped: Sequence[DroppedMatchKeys]
+
+
+def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
+    """Count the match keys and the dropped match keys of the first thousand events."""
     events = 0
     carried: Counter[str] = Counter()
     dropped: Counter[tuple[str, str]] = Counter()
@@ -20,19 +48,9 @@ def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, An
         events += 1
         carried.update(metadata.match_keys)
         dropped.update(metadata.dropped_keys)
-    return {
-        "events": events,
-        "match_keys": [
-            {
-                "match_key": rule.type.value,
-                "events": carried[rule.type.value],
-                "share": round(carried[rule.type.value] / events, 4),
-            }
-            for rule in MATCH_KEYS
-            if rule.type.value in carried
-        ],
-        "dropped": [
-            {"match_key": key, "reason": reason, "events": count}
-            for (key, reason), count in sorted(dropped.items())
-        ],
-    }
+    keys = [rule.type.value for rule in MATCH_KEYS if rule.type.value in carried]
+    return MatchKeyCoverage(
+        events,
+        [MatchKeyShare(key, carried[key], round(carried[key] / events, 4)) for key in keys],
+        [DroppedMatchKeys(*pair, count) for pair, count in sorted(dropped.items())],
+    )

@@ -97,25 +97,49 @@ class CountTotals:
     erased: int = 0
 
 
-def tally(totals: CountTotals, state: State) -> dict[str, int]:
-    """Return the number of events with each status, including zeros. Together they are `accepted`.
+@dataclass(frozen=True, slots=True)
+class AcceptedEventCounts:
+    """Counts of accepted events. `accepted` is the sum of the statuses."""
+
+    accepted: int
+    queued: int
+    retrying: int
+    held: int
+    parked: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+
+    @property
+    def waiting(self) -> int:
+        """The number of accepted events that are not final."""
+        return self.queued + self.retrying + self.held + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts(AcceptedEventCounts):
+    """Counts of events. `accepted` is the sum of the statuses."""
+
+    duplicates: int
+    rejected: int
+
+
+def tally(totals: CountTotals, state: State) -> EventCounts:
+    """Return the number of events with each status. Together they are `accepted`.
 
     Duplicates and rejected events are counted separately. If damaged rows made the counts of a destination
     wrong, a number that would be negative is 0, and `balance` lists the difference.
     """
-    final = {
-        Status.DELIVERED: totals.delivered,
-        Status.DEAD: totals.dead,
-        Status.EXPIRED: totals.expired,
-        Status.ERASED: totals.erased,
-    }
+    final = {name: getattr(totals, name) for name in ("delivered", "dead", "expired", "erased")}
     waiting = totals.accepted - sum(final.values())
     open_counts = dict.fromkeys(WAITING, 0)
     open_counts[waiting_status(state, failing=True)] += max(totals.retrying, 0)
     open_counts[waiting_status(state, failing=False)] += max(waiting - totals.retrying, 0)
-    return {
-        "accepted": totals.accepted,
-        "duplicates": totals.duplicates,
-        "rejected": totals.rejected,
-        **{status.value: number for status, number in (open_counts | final).items()},
-    }
+    return EventCounts(
+        accepted=totals.accepted,
+        duplicates=totals.duplicates,
+        rejected=totals.rejected,
+        **{status.value: number for status, number in open_counts.items()},
+        **final,
+    )
