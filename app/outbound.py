@@ -81,6 +81,8 @@ def _matches(host: str, direct: str) -> bool:
 @cache
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
+    # The default minimum is that of the system's OpenSSL (docs/network.md).
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
         context.load_verify_locations(ca_file)
         # Python 3.13 also requires extensions that the authorities of many companies lack.

@@ -233,3 +233,8 @@ async def test_a_real_proxy_forwards_events(tmp_path: Path) -> None:
         for each in (client, refused):
             await each.close()
         server.close()
+
+
+def test_connections_use_tls_1_2_or_newer() -> None:
+    """Whatever the system's OpenSSL permits."""
+    assert Outbound().tls().minimum_version is ssl.TLSVersion.TLSv1_2
