@@ -5,6 +5,7 @@ Routes, pages and commands receive the context from their process.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -26,6 +27,7 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
+from app.store import PipelineConnection, transaction
 from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
@@ -48,11 +50,11 @@ class DeliveryControl(Protocol):
         """Return when each request to Amazon for the destination has a stored result or has timed out."""
         ...
 
-    async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def waiting(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         """Return how many accepted events wait for delivery."""
         ...
 
-    async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         """Mark all waiting events as dead, with reason `discarded`, and return their number."""
         ...
 
@@ -157,6 +159,10 @@ class AppContext:
             engine=scoped_engine(self.engine, organisation),
             pool=scoped_pool(self.pool, organisation),
         )
+
+    def transaction(self) -> AbstractAsyncContextManager[tuple[AsyncConnection, PipelineConnection]]:
+        """Begin a transaction for statements of the configuration and of the pipeline."""
+        return transaction(self.engine)
 
     async def compute(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Return the function's result, computed outside the event loop. No transaction should be open."""

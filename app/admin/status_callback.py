@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible, set_status_callback
 from app.domain.ids import DestinationNumber
-from app.store import callbacks, driver_of
+from app.store import PipelineConnection, callbacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +32,25 @@ async def read_status_callback(
     context: AppContext, caller: Caller, destination_id: str
 ) -> StatusCallbackState:
     """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        return await _state(connection, context, found.number)
+        return await _state(driver, context, found.number)
 
 
 async def switch_status_callback(
     context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
 ) -> StatusCallbackState:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination_id)
-        await set_status_callback(connection, found, enabled, by=caller.actor)
-        return await _state(connection, context, found.number)
+        await set_status_callback(connection, driver, found, enabled, by=caller.actor)
+        return await _state(driver, context, found.number)
 
 
 async def _state(
-    connection: AsyncConnection, context: AppContext, number: DestinationNumber
+    driver: PipelineConnection, context: AppContext, number: DestinationNumber
 ) -> StatusCallbackState:
-    status = await callbacks.read_status(await driver_of(connection), number)
+    status = await callbacks.read_status(driver, number)
     return StatusCallbackState(
         status.enabled, context.callback_configured, status.waiting, status.oldest, status.problem
     )

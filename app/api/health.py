@@ -16,7 +16,7 @@ from app.api.access.secured_route import Context, SecuredRoute, public
 from app.api.errors import ErrorBody
 from app.api.http.response_body import ResponseBody
 from app.domain.installation import MIN_DAYS_AHEAD
-from app.store import PipelineConnection, driver_of
+from app.store import PipelineConnection, driver_of, transaction
 from app.store.database import readiness
 from app.store.database.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -100,12 +100,12 @@ class Readiness:
 
     async def _check(self) -> tuple[str, ...]:
         try:
-            async with asyncio.timeout(_TIMEOUT_S), self._engine.begin() as connection:
+            async with asyncio.timeout(_TIMEOUT_S), transaction(self._engine) as (connection, driver):
                 await readiness.write(connection)
                 durable = await readiness.durability(connection)
                 ahead = await readiness.days_ahead(connection)
                 if self._clock is not None:
-                    await self._clock.measure(await driver_of(connection))
+                    await self._clock.measure(driver)
         except Exception as error:
             # Every error means that the process is not ready. The reason tells an outage from an error of the
             # database.

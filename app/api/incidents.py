@@ -1,6 +1,5 @@
 """Incidents over HTTP: list, read, acknowledge and mute. Notification channels and settings over HTTP."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -15,55 +14,15 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
-from app.domain.incidents.kinds import Kind, Remedy, Severity
+from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference
-from app.incidents.planner import public_incident
-from app.store.incidents import StoredIncident
+from app.incidents.planner import PublicIncident, public_incident
 
 router = APIRouter(route_class=SecuredRoute, tags=["incidents"])
 
 
-class IncidentView(ResponseBody):
-    """A diagnosed problem with a beginning, an end and a remedy."""
-
-    id: str = Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])
-    destination_id: str | None = Field(
-        description="Null if the incident concerns the service and not a single destination."
-    )
-    destination_name: str | None
-    kind: Kind
-    severity: Severity
-    state: IncidentState
-    opened_at: datetime
-    last_seen_at: datetime
-    resolved_at: datetime | None
-    summary: str
-    remedy: str
-    action: Remedy
-    affected_events: int
-    oldest_event_at: datetime | None = Field(
-        description="When the oldest of the affected events was accepted."
-    )
-    expires_at: datetime | None = Field(
-        description="When the first waiting event reaches the age limit, if events wait."
-    )
-    consequences: list[Kind] = Field(
-        description="The kinds of problem that this incident explains. They open no incident."
-    )
-    merged_into: str | None = Field(description="The id of the incident that explains this one.")
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
-    muted_until: datetime | None
-    note: str | None
-
-    @classmethod
-    def of(cls, stored: StoredIncident) -> "IncidentView":
-        """Return the view of an incident."""
-        return cls.model_validate(public_incident(stored))
-
-
-class IncidentPage(Page[IncidentView]):
+class IncidentPage(Page[PublicIncident]):
     """A page of incidents, newest first."""
 
 
@@ -107,34 +66,34 @@ async def list_all(
         below=number_of(cursor),
     )
     items, next_cursor = split_page(found, limit, lambda row: (row.number,))
-    return IncidentPage(items=[IncidentView.of(item) for item in items], next_cursor=next_cursor)
+    return IncidentPage(items=[public_incident(item) for item in items], next_cursor=next_cursor)
 
 
 @router.get("/incidents/{incident_id}", summary="Read an incident")
 @requires(Scope.DESTINATIONS_READ)
-async def read(incident_id: str, caller: CurrentCaller, context: Context) -> IncidentView:
+async def read(incident_id: str, caller: CurrentCaller, context: Context) -> PublicIncident:
     """Read an incident: what is wrong, since when, what it affects and what to do."""
-    return IncidentView.of(await use_cases.find_incident(context, caller, incident_id))
+    return public_incident(await use_cases.find_incident(context, caller, incident_id))
 
 
 @router.post("/incidents/{incident_id}/acknowledge", summary="Acknowledge an incident")
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge(
     incident_id: str, caller: CurrentCaller, context: Context, body: Acknowledgement | None = None
-) -> IncidentView:
+) -> PublicIncident:
     """Stop the reminders of an incident. A message is still sent when the incident resolves.
 
     A repeated call changes the note.
     """
     note = None if body is None else body.note
-    return IncidentView.of(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
+    return public_incident(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
 
 
 @router.post("/incidents/{incident_id}/mute", summary="Mute an incident")
 @requires(Scope.DESTINATIONS_WRITE)
-async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Context) -> IncidentView:
+async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Context) -> PublicIncident:
     """Send no message about an incident until the given time. `{"until": null}` ends the mute."""
-    return IncidentView.of(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
+    return public_incident(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
 
 
 class ChannelPage(Page[ChannelStatus]):

@@ -4,8 +4,6 @@ Only platform keys may use it. Every key may read its own organisation.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -31,26 +29,6 @@ from app.store.organisations.organisations import Organisation, OrganisationLimi
 from app.store.organisations.usage import DayUsage
 
 router = APIRouter(route_class=SecuredRoute, tags=["organisations"])
-
-
-class OrganisationView(ResponseBody):
-    """An organisation."""
-
-    id: str = Field(examples=["acme"])
-    name: str = Field(examples=["Acme"])
-    state: Literal["active", "suspended"]
-    limits: OrganisationLimits
-    suspended_at: datetime | None
-    version: int = Field(description="Grows with each change. Also the `ETag`.")
-    created_at: datetime
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, organisation: Organisation) -> "OrganisationView":
-        """Return the public members of an organisation."""
-        return cls(
-            state="active" if organisation.suspended_at is None else "suspended", **asdict(organisation)
-        )
 
 
 class UsageView(ResponseBody):
@@ -81,7 +59,7 @@ class OwnOrganisationView(ResponseBody):
     usage: UsageView = Field(description="The usage of the last 30 days.")
 
 
-class OrganisationPage(Page[OrganisationView]):
+class OrganisationPage(Page[Organisation]):
     """A page of organisations."""
 
 
@@ -95,12 +73,12 @@ class UsagePage(Page[DayUsage]):
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def create(
     body: NewOrganisation, caller: CurrentCaller, context: Context, response: Response
-) -> OrganisationView:
+) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
     created = await create_organisation(context, caller, body)
     response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/organisations/{created.id}"
-    return OrganisationView.of(created)
+    return created
 
 
 @router.get("/organisations", summary="List organisations")
@@ -109,7 +87,7 @@ async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None)
     """List organisations, oldest first."""
     rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(cursor))
     items, next_cursor = split_page(rows, limit, lambda row: (row.created_at.isoformat(), row.id))
-    return OrganisationPage(items=[OrganisationView.of(item) for item in items], next_cursor=next_cursor)
+    return OrganisationPage(items=list(items), next_cursor=next_cursor)
 
 
 @router.get("/organisations/self", summary="Read the organisation of the key")
@@ -120,7 +98,7 @@ async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationVi
     return OwnOrganisationView(
         id=found.id,
         name=found.name,
-        state="active" if found.suspended_at is None else "suspended",
+        state=found.state,
         limits=found.limits,
         destinations=await count_destinations(context),
         usage=UsageView.of(await organisation_usage_by_day(context, found.id, None, None)),
@@ -129,11 +107,11 @@ async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationVi
 
 @router.get("/organisations/{id}", summary="Read an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def read(id: str, context: Context, response: Response) -> OrganisationView:
+async def read(id: str, context: Context, response: Response) -> Organisation:
     """Read an organisation. To change it, send the `ETag` of this response as `If-Match`."""
     found = await find_organisation(context, id)
     response.headers["ETag"] = etag(found.version)
-    return OrganisationView.of(found)
+    return found
 
 
 @router.patch("/organisations/{id}", summary="Change an organisation")
@@ -146,14 +124,14 @@ async def change(
     context: Context,
     expected: Expected,
     response: Response,
-) -> OrganisationView:
+) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
     return _changed(response, await change_organisation(context, caller, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def suspend(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
+async def suspend(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
     """Reject new events with 403 `organisation_suspended`. Every process does so within five seconds.
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
@@ -163,7 +141,7 @@ async def suspend(id: str, caller: CurrentCaller, context: Context, response: Re
 
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
+async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
     return _changed(response, await resume_organisation(context, caller, id))
 
@@ -192,6 +170,6 @@ async def usage(
     return UsagePage(items=shown, next_cursor=next_cursor, total=UsageView.of(days))
 
 
-def _changed(response: Response, organisation: Organisation) -> OrganisationView:
+def _changed(response: Response, organisation: Organisation) -> Organisation:
     response.headers["ETag"] = etag(organisation.version)
-    return OrganisationView.of(organisation)
+    return organisation

@@ -27,7 +27,7 @@ from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
 from app.domain.observed.backtest import Backtest, ComparedMapping
-from app.store import mappings
+from app.store import PipelineConnection, driver_of, mappings
 from app.store.database import configuration
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
@@ -80,6 +80,7 @@ async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredState], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
     await configuration.lock_all(connection)
+    driver = await driver_of(connection)
     existing = ExistingConfiguration(
         await destinations.everything(connection), await mappings.everything(connection)
     )
@@ -91,7 +92,7 @@ async def _apply_plan(
     backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(connection, step, options.by))
+            after.append(await _destination(connection, driver, step, options.by))
         except Refusal as refusal:
             problems.append(_problem(step.desired.path, refusal))
             continue
@@ -140,7 +141,9 @@ def _problem(path: str, refusal: Refusal) -> FileProblem:
     return FileProblem(path, f"{body['error']}: {body['detail']}")
 
 
-async def _destination(connection: AsyncConnection, step: DestinationStep, by: str) -> Destination:
+async def _destination(
+    connection: AsyncConnection, driver: PipelineConnection, step: DestinationStep, by: str
+) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
     if step.existing is None:
@@ -152,7 +155,7 @@ async def _destination(connection: AsyncConnection, step: DestinationStep, by: s
         after = await destination_use_cases.update_settings(connection, before, step.settings, by=by)
     enabled = step.desired.destination.status_callback
     if enabled is not None and enabled != after.status_callback:
-        await destination_use_cases.set_status_callback(connection, after, enabled, by=by)
+        await destination_use_cases.set_status_callback(connection, driver, after, enabled, by=by)
     return after
 
 

@@ -2,11 +2,15 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from app.domain.incidents.causes import advice
-from app.domain.incidents.kinds import KINDS, Severity
+from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
+from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.messages import digest_body, incident_body
 from app.domain.notifications.policy import (
@@ -26,33 +30,53 @@ from app.store.incidents import StoredIncident, notifications
 _SILENT_AFTERWARDS: Final = timedelta(minutes=5)
 
 
-def public_incident(stored: StoredIncident) -> dict[str, Any]:
-    """Return an incident in the form in which the API and messages show it."""
+@dataclass(frozen=True, slots=True)
+class PublicIncident:
+    """A diagnosed problem with a beginning, an end and a remedy, as the API and messages show it."""
+
+    id: Annotated[str, Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])]
+    destination_id: Annotated[
+        str | None,
+        Field(description="Null if the incident concerns the service and not a single destination."),
+    ]
+    destination_name: str | None
+    kind: Kind
+    severity: Severity
+    state: IncidentState
+    opened_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    summary: str
+    remedy: str
+    action: Remedy
+    affected_events: int
+    oldest_event_at: Annotated[
+        datetime | None, Field(description="When the oldest of the affected events was accepted.")
+    ]
+    expires_at: Annotated[
+        datetime | None,
+        Field(description="When the first waiting event reaches the age limit, if events wait."),
+    ]
+    consequences: Annotated[
+        Sequence[Kind],
+        Field(description="The kinds of problem that this incident explains. They open no incident."),
+    ]
+    merged_into: Annotated[str | None, Field(description="The id of the incident that explains this one.")]
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    muted_until: datetime | None
+    note: str | None
+
+
+def public_incident(stored: StoredIncident) -> PublicIncident:
+    """Return an incident with its remedy."""
     incident = stored.incident
     remedy, action = advice(incident.kind, incident.reason)
-    return {
-        "id": stored.id,
-        "destination_id": incident.destination,
-        "destination_name": stored.destination_name,
-        "kind": incident.kind.value,
-        "severity": incident.severity.value,
-        "state": incident.state.value,
-        "opened_at": incident.opened_at,
-        "last_seen_at": incident.last_seen_at,
-        "resolved_at": incident.resolved_at,
-        "summary": incident.summary,
-        "remedy": remedy,
-        "action": action.value,
-        "affected_events": incident.affected_events,
-        "oldest_event_at": incident.oldest_event_at,
-        "expires_at": incident.expires_at,
-        "consequences": [kind.value for kind in incident.consequences],
-        "merged_into": incident.merged_into,
-        "acknowledged_at": incident.acknowledged_at,
-        "acknowledged_by": stored.acknowledged_by,
-        "muted_until": stored.muted_until,
-        "note": stored.note,
+    known: dict[str, Any] = {
+        each.name: getattr(source, each.name) for source in (incident, stored) for each in fields(source)
     }
+    known |= {"destination_id": incident.destination, "remedy": remedy, "action": action}
+    return PublicIncident(**{each.name: known[each.name] for each in fields(PublicIncident)})
 
 
 class MessagePlanner:
@@ -156,7 +180,7 @@ class MessagePlanner:
             )
 
     def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
-        return {**public_incident(stored), "url": f"{self._url}/{stored.id}"}
+        return {**asdict(public_incident(stored)), "url": f"{self._url}/{stored.id}"}
 
 
 def _due_message(

@@ -10,13 +10,15 @@ The migrations describe the schema. Tables of the configuration (`tables.py`) fo
 rows; a test compares them with the schema.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 if TYPE_CHECKING:  # workers run without SQLAlchemy, which takes 20 MB
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 PipelineConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
@@ -27,3 +29,10 @@ async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:
     await connection.exec_driver_sql("SELECT 1")
     driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver
+
+
+@asynccontextmanager
+async def transaction(engine: "AsyncEngine") -> "AsyncIterator[tuple[AsyncConnection, PipelineConnection]]":
+    """Begin a transaction; yield its connection for the configuration, and the one for the pipeline."""
+    async with engine.begin() as connection:
+        yield connection, await driver_of(connection)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.context import AppContext
 from app.amazon.accounts import CannotTell, NotVisible, Visible
@@ -26,6 +26,7 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import EventResult
 from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
+from app.store import PipelineConnection
 from tests.api.description import check_responses
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
@@ -104,11 +105,11 @@ class FakeDeliveryControl:
     async def quiesce(self, destination: DestinationNumber) -> None:
         self.calls.append(("quiesce", destination))
 
-    async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def waiting(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         self.calls.append(("waiting", destination))
         return self.owed.get(destination, 0)
 
-    async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         self.calls.append(("discard", destination))
         return self.owed.pop(destination, 0)
 

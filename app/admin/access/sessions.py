@@ -5,8 +5,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
@@ -31,9 +32,11 @@ PROVIDER: Final = "identity provider"
 
 @dataclass(frozen=True, slots=True)
 class PersonOfSession:
-    """Who uses a session: a person, or a key with its id as `sub`."""
+    """Who uses a session."""
 
-    sub: str
+    sub: Annotated[
+        str, Field(description="The id at the sign-in provider. For a session of a key, the id of the key.")
+    ]
     name: str
 
 
@@ -47,6 +50,9 @@ class ConsoleSession:
     organisation_id: OrganisationId
     started_at: datetime
     last_seen_at: datetime
+    current: Annotated[
+        bool, Field(description="Whether the request belongs to this session. A key has none.")
+    ] = False
 
 
 async def list_sessions(

@@ -20,7 +20,7 @@ from app.admin.mappings.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import DestinationSettings, State
 from app.domain.ids import DestinationId
-from app.store import audit, callbacks, driver_of
+from app.store import PipelineConnection, audit, callbacks
 from app.store.audit import AuditAction
 from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
@@ -110,10 +110,14 @@ async def update_settings(
 
 
 async def set_status_callback(
-    connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
+    connection: AsyncConnection,
+    driver: PipelineConnection,
+    destination: Destination,
+    enabled: bool,
+    *,
+    by: str,
 ) -> None:
     """Enable or disable status callbacks. Idempotent. Disabling also drops pending callbacks."""
-    driver = await driver_of(connection)
     if enabled:
         is_new = await callbacks.enable(driver, destination.number, by=by)
     else:
@@ -168,11 +172,11 @@ async def disconnect_destination(context: AppContext, caller: Caller, destinatio
         await sign_ins.delete(connection, before.id)
         await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         after = await lock_visible(connection, caller, destination_id)
-        await partitions.hold_flushes(await driver_of(connection))
+        await partitions.hold_flushes(driver)
         is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
-        if is_disconnected and not await context.delivery_control.waiting(connection, after.number):
+        if is_disconnected and not await context.delivery_control.waiting(driver, after.number):
             after = await destinations.set_sign_in(connection, after.id, "none")
     return after
 
@@ -191,15 +195,15 @@ async def archive_destination(
     returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
     archive is not in `expected`.
     """
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         await find_visible(connection, caller, destination_id)
         before = await destinations.lock(connection, destination_id)
         assert before is not None
-        await partitions.hold_flushes(await driver_of(connection))
+        await partitions.hold_flushes(driver)
         after = before
         if before.state is not State.ARCHIVED:
             require_version(before.version, expected)
-            waiting = await context.delivery_control.waiting(connection, before.number)
+            waiting = await context.delivery_control.waiting(driver, before.number)
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
@@ -215,8 +219,8 @@ async def archive_destination(
     await context.delivery_control.quiesce(after.number)
     discarded = 0
     if discard:
-        async with context.engine.begin() as connection:
-            discarded = await context.delivery_control.discard(connection, after.number)
+        async with context.transaction() as (connection, driver):
+            discarded = await context.delivery_control.discard(driver, after.number)
     return extended(ArchivedDestination, after, discarded=discarded)
 
 

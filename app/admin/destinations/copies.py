@@ -33,7 +33,7 @@ async def copy_destination(
     The mappings become drafts. The Amazon sign-in, the alerting and the keys are not copied. Raises Refusal
     as `create_destination` does.
     """
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         source = await find_visible(connection, caller, destination_id)
         settings = replace(
             settings_of(source),
@@ -42,7 +42,7 @@ async def copy_destination(
             region=Region(body.region),
             currency=body.currency,
         )
-        created = await add_destination(connection, caller, settings, context.now())
+        created = await add_destination(connection, driver, caller, settings, context.now())
         after = None
         while rows := await mappings.page(connection, source.id, limit=_PAGE, after=after):
             for row in rows:

@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import Callable
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import Status
 from app.store import (
+    PipelineConnection,
     attempts,
     batches,
     callbacks,
     counts,
-    driver_of,
     lane_wakeups,
     replays,
 )
@@ -53,23 +52,22 @@ class StoreDeliveryControl:
                     return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def waiting(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         """Return how many accepted events wait for delivery. The caller holds flushes."""
-        return await batches.waiting(await driver_of(connection), destination)
+        return await batches.waiting(connection, destination)
 
-    async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+    async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         """Mark all waiting events as dead, with reason `discarded`, and return their number.
 
         The destination is archived, so no flush adds an event.
         """
-        driver = await driver_of(connection)
-        events, retrying = await batches.discard(driver, destination)
+        events, retrying = await batches.discard(connection, destination)
         await counts.add(
-            driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
+            connection, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
         self._telemetry.settled.labels(Status.DEAD).inc(events)
         if self._callbacks_enabled and events:
-            await callbacks.mark_failed(driver, [destination])
+            await callbacks.mark_failed(connection, [destination])
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:

@@ -28,6 +28,7 @@ from app.domain.confusable import skeleton
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
 from app.domain.ids import DestinationId
 from app.domain.incidents.health import Health
+from app.store import PipelineConnection
 from app.store.destinations import amazon_accounts, destinations
 from app.store.destinations.destinations import Destination
 
@@ -83,7 +84,7 @@ async def list_destinations(
     state: State | None = None,
 ) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await destinations.page(
             connection,
             limit=limit,
@@ -92,20 +93,20 @@ async def list_destinations(
             state=state,
             only=caller.only,
         )
-        return await _monitored(connection, found, context.now())
+        return await _monitored(driver, found, context.now())
 
 
 async def read_destination(context: AppContext, caller: Caller, destination_id: str) -> MonitoredDestination:
     """Return a destination that the caller may see. Raises Refusal (404)."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        return (await _monitored(connection, [found], context.now()))[0]
+        return (await _monitored(driver, [found], context.now()))[0]
 
 
 async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SavedDestination:
     """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
-    async with context.engine.begin() as connection:
-        return await add_destination(connection, caller, settings_from(body), context.now())
+    async with context.transaction() as (connection, driver):
+        return await add_destination(connection, driver, caller, settings_from(body), context.now())
 
 
 def settings_from(body: NewDestination) -> DestinationSettings:
@@ -116,7 +117,11 @@ def settings_from(body: NewDestination) -> DestinationSettings:
 
 
 async def add_destination(
-    connection: AsyncConnection, caller: Caller, settings: DestinationSettings, now: datetime
+    connection: AsyncConnection,
+    driver: PipelineConnection,
+    caller: Caller,
+    settings: DestinationSettings,
+    now: datetime,
 ) -> SavedDestination:
     """Create a destination within the organisation's limit. Raises Refusal (403, 429)."""
     if caller.destination_ids is not None:
@@ -127,7 +132,7 @@ async def add_destination(
     warnings = await _name_warnings(connection, caller, settings.name)
     id_ = DestinationId(new_id("dst_"))
     created = await insert_destination(connection, id_, settings, by=caller.actor)
-    return await _saved(connection, created, now, warnings)
+    return await _saved(driver, created, now, warnings)
 
 
 async def change_destination(
@@ -141,7 +146,7 @@ async def change_destination(
 
     Raises Refusal (412) if the version of the destination is not in `expected`.
     """
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         before = await lock_visible(connection, caller, destination_id)
         require_version(before.version, expected)
         settings = _changed(before, body)
@@ -150,14 +155,14 @@ async def change_destination(
             warnings += await _name_warnings(connection, caller, settings.name, exclude=before.id)
         after = await update_settings(connection, before, settings, by=caller.actor)
         if "alerting" in body.model_fields_set and await change_alerting(
-            connection, after, body.alerting or {}, by=caller.actor
+            connection, driver, after, body.alerting or {}, by=caller.actor
         ):
             after = await destinations.touch(connection, after.id)
         if "currency" in body.model_fields_set:
             account = await amazon_accounts.find(connection, after.id)
             if account is not None and account.currency not in (None, after.currency):
                 warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
-        result = await _saved(connection, after, context.now(), warnings)
+        result = await _saved(driver, after, context.now(), warnings)
     if after is not before:
         await context.wake(after.number)
     return result
@@ -189,17 +194,17 @@ async def _name_warnings(
 
 
 async def _saved(
-    connection: AsyncConnection,
+    driver: PipelineConnection,
     destination: Destination,
     now: datetime,
     warnings: list[NameWarning | CurrencyWarning],
 ) -> SavedDestination:
-    monitoring = (await monitoring_of(connection, [destination], now))[destination.id]
+    monitoring = (await monitoring_of(driver, [destination], now))[destination.id]
     return extended(SavedDestination, destination, **asdict(monitoring), warnings=warnings)
 
 
 async def _monitored(
-    connection: AsyncConnection, found: Sequence[Destination], now: datetime
+    driver: PipelineConnection, found: Sequence[Destination], now: datetime
 ) -> list[MonitoredDestination]:
-    monitoring = await monitoring_of(connection, found, now)
+    monitoring = await monitoring_of(driver, found, now)
     return [extended(MonitoredDestination, each, **asdict(monitoring[each.id])) for each in found]

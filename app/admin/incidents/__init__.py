@@ -18,7 +18,7 @@ from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.policy import Preference
-from app.store import audit, driver_of, incidents
+from app.store import PipelineConnection, audit, incidents
 from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
 from app.store.incidents import IncidentFilter, StoredIncident
@@ -43,14 +43,14 @@ async def list_incidents(
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents that the caller may see, newest first."""
     wanted = IncidentFilter(state, destination, kind, caller.only)
-    async with context.engine.connect() as connection:
-        return await incidents.page(await driver_of(connection), wanted, limit=limit, below=below)
+    async with context.pool.acquire() as connection:
+        return await incidents.page(connection, wanted, limit=limit, below=below)
 
 
 async def find_incident(context: AppContext, caller: Caller, incident: str) -> StoredIncident:
     """Return an incident that the caller may see. Raises Refusal (not found)."""
-    async with context.engine.connect() as connection:
-        found = await incidents.find(await driver_of(connection), incident)
+    async with context.pool.acquire() as connection:
+        found = await incidents.find(connection, incident)
     if found is None or not _sees(caller, found):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
@@ -61,33 +61,37 @@ async def acknowledge_incident(
 ) -> StoredIncident:
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
     note = read_note(note)
-    async with context.engine.begin() as connection:
-        before = await _lock(connection, caller, incident)
-        await incidents.acknowledge(await driver_of(connection), incident, by=caller.actor, note=note)
-        return await _record(connection, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
+    async with context.transaction() as (connection, driver):
+        before = await _lock(driver, caller, incident)
+        await incidents.acknowledge(driver, incident, by=caller.actor, note=note)
+        return await _record(connection, driver, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
 
 
 async def mute_incident(
     context: AppContext, caller: Caller, incident: str, *, until: datetime | None
 ) -> StoredIncident:
     """Send no message about an incident before `until`; None ends the mute."""
-    async with context.engine.begin() as connection:
-        before = await _lock(connection, caller, incident)
-        await incidents.mute(await driver_of(connection), incident, until=until)
-        return await _record(connection, caller, AuditAction.INCIDENT_MUTED, before)
+    async with context.transaction() as (connection, driver):
+        before = await _lock(driver, caller, incident)
+        await incidents.mute(driver, incident, until=until)
+        return await _record(connection, driver, caller, AuditAction.INCIDENT_MUTED, before)
 
 
-async def _lock(connection: AsyncConnection, caller: Caller, incident: str) -> StoredIncident:
-    found = await incidents.find(await driver_of(connection), incident, lock=True)
+async def _lock(driver: PipelineConnection, caller: Caller, incident: str) -> StoredIncident:
+    found = await incidents.find(driver, incident, lock=True)
     if found is None or not _sees(caller, found):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
 
 
 async def _record(
-    connection: AsyncConnection, caller: Caller, action: AuditAction, before: StoredIncident
+    connection: AsyncConnection,
+    driver: PipelineConnection,
+    caller: Caller,
+    action: AuditAction,
+    before: StoredIncident,
 ) -> StoredIncident:
-    after = await incidents.find(await driver_of(connection), before.id)
+    after = await incidents.find(driver, before.id)
     assert after is not None
     if after != before:
         await audit.record(
@@ -112,10 +116,14 @@ def _audit_view(stored: StoredIncident) -> dict[str, Any]:
 
 
 async def change_alerting(
-    connection: AsyncConnection, destination: Destination, change: Mapping[str, Any], *, by: str
+    connection: AsyncConnection,
+    driver: PipelineConnection,
+    destination: Destination,
+    change: Mapping[str, Any],
+    *,
+    by: str,
 ) -> bool:
     """Merge a change into the thresholds of a destination; return whether it changed anything."""
-    driver = await driver_of(connection)
     before = dict((await stored_alerting.read(driver, destination.id)).alerting)
     after = thresholds.merged(before, change)
     if after == before:
@@ -135,16 +143,16 @@ async def change_alerting(
 
 async def read_preference(context: AppContext, caller: Caller, destination: str) -> Preference:
     """Return the notification settings of a destination."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination)
-        return (await stored_alerting.read(await driver_of(connection), found.id)).preference
+        return (await stored_alerting.read(driver, found.id)).preference
 
 
 async def read_alerting(context: AppContext, caller: Caller, destination: str) -> Alerting:
     """Return the thresholds of a destination, defaults included."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination)
-        return thresholds.read((await stored_alerting.read(await driver_of(connection), found.id)).alerting)
+        return thresholds.read((await stored_alerting.read(driver, found.id)).alerting)
 
 
 async def set_preference(
@@ -155,9 +163,8 @@ async def set_preference(
     unknown = (preference.channels or frozenset()) - known
     if unknown:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "not_in_list"))
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination)
-        driver = await driver_of(connection)
         before = (await stored_alerting.read(driver, found.id)).preference
         if before != preference:
             await stored_alerting.write_preference(driver, found.id, preference)
@@ -192,10 +199,9 @@ class Monitoring:
 
 
 async def monitoring_of(
-    connection: AsyncConnection, found: Sequence[Destination], now: datetime
+    driver: PipelineConnection, found: Sequence[Destination], now: datetime
 ) -> dict[str, Monitoring]:
     """Return health, number of open incidents and alerting of these destinations, by id."""
-    driver = await driver_of(connection)
     ids = [each.id for each in found]
     open_kinds = await incidents.open_kinds(driver, ids)
     settings = await stored_alerting.read_all(driver, ids)

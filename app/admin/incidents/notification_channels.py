@@ -8,7 +8,6 @@ from typing import Literal
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.notifications.channels import ChannelType
-from app.store import driver_of
 from app.store.incidents import notifications
 
 
@@ -25,8 +24,8 @@ class ChannelStatus:
 
 async def list_channels(context: AppContext, caller: Caller) -> Sequence[ChannelStatus]:
     """Return the channels that the operator configured for the caller's organisation, by name."""
-    async with context.engine.connect() as connection:
-        health = await notifications.channel_health(await driver_of(connection))
+    async with context.pool.acquire() as connection:
+        health = await notifications.channel_health(connection)
     ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
     result = []
     for channel in sorted(ours, key=lambda channel: channel.key):

@@ -15,7 +15,7 @@ from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.store import audit, batches, driver_of, mappings
+from app.store import audit, batches, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.mappings import StoredMapping, event_names
@@ -103,7 +103,7 @@ async def rename_event(
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         await require_all_visible(connection, caller, advertiser_id)
         before, republished, unchanged = await _rename(
             connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
@@ -117,7 +117,6 @@ async def rename_event(
                 before={"name": before.name},
                 after={"name": name, "mappings": [mapping.id for mapping in republished]},
             )
-            driver = await driver_of(connection)
             for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
                 waiting += await batches.waiting(driver, destination.number)
     return RenamedEvent(name, before.name, republished, unchanged, waiting)

@@ -11,7 +11,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.replays.selection import NOT_FOUND, selected
 from app.domain.event_query import EventQuery
-from app.store import audit, driver_of, replays
+from app.store import audit, replays
 from app.store.audit import AuditAction
 
 
@@ -32,9 +32,8 @@ async def dismiss_dead_letters(
 
     Dismissed events stay `dead` and keep their history.
     """
-    async with context.engine.begin() as connection:
+    async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination_id)
-        driver = await driver_of(connection)
         places, not_found = await selected(driver, found.id, found.number, wanted)
         matched = await replays.dismiss(
             driver, found.number, wanted, places, by=caller.actor, dry_run=dry_run

@@ -4,7 +4,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
-from app.store import driver_of, replays
+from app.store import replays
 from app.store.replays import ReplayProgress, StoredReplay
 
 
@@ -12,18 +12,18 @@ async def list_replays(
     context: AppContext, caller: Caller, destination_id: str, *, limit: int, below: int | None = None
 ) -> list[StoredReplay]:
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        return await replays.progress(await driver_of(connection), found.number, limit=limit, below=below)
+        return await replays.progress(driver, found.number, limit=limit, below=below)
 
 
 async def find_replay(
     context: AppContext, caller: Caller, destination_id: str, replay_id: str
 ) -> ReplayProgress:
     """Return a replay of a destination. Raises Refusal (404)."""
-    async with context.engine.connect() as connection:
+    async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        rows = await replays.progress(await driver_of(connection), found.number, limit=1, id=replay_id)
+        rows = await replays.progress(driver, found.number, limit=1, id=replay_id)
     if not rows:
         raise Refusal(ErrorCode.NOT_FOUND)
     return rows[0].progress

@@ -19,7 +19,7 @@ from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import PipelineConnection, audit, batches, counts, driver_of, lanes, replays
+from app.store import PipelineConnection, audit, batches, counts, lanes, replays, transaction
 from app.store.audit import AuditAction
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
@@ -95,10 +95,8 @@ async def replay_steps(
     of them belong to one replay, which the first one records and audits. Dismissed dead letters are left out
     unless the filter names them by id. Raises Refusal (404, 409, 422).
     """
-    async with engine.begin() as connection:
+    async with transaction(engine) as (connection, driver):
         destination = await lock_visible(connection, caller, destination_id)
-        # Use the connection of the driver in the same transaction, so that the destination stays locked.
-        driver = await driver_of(connection)
         places, not_found = await selected(driver, destination.id, destination.number, wanted)
         found = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
         before = await batches.waiting(driver, destination.number, replays.QUEUE)
@@ -132,9 +130,8 @@ async def replay_steps(
         )
     yield destination.number, result
     while not dry_run and queued and result.remaining:
-        async with engine.begin() as connection:
+        async with transaction(engine) as (connection, driver):
             destination = await lock_visible(connection, caller, destination_id)
-            driver = await driver_of(connection)
             queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
             left = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
             result = replace(result, replayed=result.replayed + queued, remaining=left.ready)

@@ -7,7 +7,9 @@ checked that it acts for the platform, which alone may list and change organisat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Annotated, Literal
 
+from pydantic import Field
 from sqlalchemy import BigInteger, Column, Integer, Text, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,13 +30,14 @@ class OrganisationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """One organisation. `version` is its ETag."""
+    """An organisation."""
 
-    id: OrganisationId
-    name: str
+    id: Annotated[OrganisationId, Field(examples=["acme"])]
+    name: Annotated[str, Field(examples=["Acme"])]
+    state: Literal["active", "suspended"]
     limits: OrganisationLimits
     suspended_at: datetime | None
-    version: int
+    version: Annotated[int, Field(description="Grows with each change. Also the `ETag`.")]
     created_at: datetime
     updated_at: datetime
 
@@ -46,13 +49,15 @@ ORGANISATIONS = table(
     Column("version", BigInteger, nullable=False),
     Column("max_destinations", Integer, key="destinations"),
     Column("max_events_per_second", Integer, key="events_per_second"),
+    without=("state",),
 )
 _COLUMN = ORGANISATIONS.c
 _COLUMNS = [column.label(column.key) for column in columns_of(ORGANISATIONS, Organisation)]
 
 
 def _read(row: Row) -> Organisation:
-    return read_row(Organisation, row, limits=read_row(OrganisationLimits, row))
+    state = "active" if row["suspended_at"] is None else "suspended"
+    return read_row(Organisation, row, state=state, limits=read_row(OrganisationLimits, row))
 
 
 async def _organisation(connection: AsyncConnection, statement: Statement) -> Organisation | None:
