@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-<<<<<<< HEAD
 from typing import Annotated
 
 from pydantic import Field
-=======
-from typing import Annotated, cast
-
-from pydantic import Field
-from typing_extensions import TypedDict
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -32,50 +25,7 @@ _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
 
 
-class AcceptedEventCounts(TypedDict):
-    """Counts of accepted events. `accepted` is the sum of the statuses."""
-
-    accepted: int
-    queued: int
-    retrying: int
-    held: int
-    parked: int
-    delivered: int
-    dead: int
-    expired: int
-    erased: int
-
-
-class EventCounts(AcceptedEventCounts):
-    """Counts of events. `accepted` is the sum of the statuses."""
-
-    duplicates: int
-    rejected: int
-
-
-class BreakerState(TypedDict):
-    """The circuit breaker of the lane."""
-
-    state: Annotated[str, Field(examples=["closed"])]
-    error_rate: float
-
-
-class RejectionCount(TypedDict):
-    """The number of rejected events with one reason."""
-
-    code: str
-    reason: str
-    count: int
-
-
-DeadLetterCount = TypedDict(
-    "DeadLetterCount", {"code": str, "reason": str, "count": int, "class": DeadLetter, "remedy": str}
-)
-"""The number of dead letters with one reason, and what to do about these."""
-
-
 @dataclass(frozen=True, slots=True)
-<<<<<<< HEAD
 class Breaker:
     """The circuit breaker of the lane."""
 
@@ -134,43 +84,6 @@ class JourneyStats:
 
     destination_id: str
     counts: EventCounts
-=======
-class DestinationStats:
-    """Statistics of a destination."""
-
-    destination_id: str
-    state: State
-    counts: EventCounts
-    waiting: int
-    dead_open: Annotated[int, Field(description="Dead letters that were neither replayed nor dismissed.")]
-    oldest_waiting_seconds: float | None
-    earliest_expiry_at: datetime | None
-    rate_limit: RequestRate
-    learned_rate: float | None
-    rates: delivery_figures.Rates
-    match_key_coverage: MatchKeyCoverage
-    unreadable_batches: Annotated[
-        int, Field(description="The number of damaged batches. They are not in the match key coverage.")
-    ]
-    breaker: BreakerState
-    lane_owned: bool
-    shared_account: Annotated[
-        bool, Field(description="Whether another organisation uses the same advertiser and region too.")
-    ]
-    rejections: list[RejectionCount]
-    dead_letters: list[DeadLetterCount]
-
-
-@dataclass(frozen=True, slots=True)
-class FilteredStats:
-    """Statistics of a journey, a journey node or an execution."""
-
-    destination_id: str
-    counts: Annotated[
-        EventCounts | AcceptedEventCounts,
-        Field(description="With `execution_id`: only of accepted events that are still stored."),
-    ]
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
     waiting: int
 
 
@@ -207,11 +120,7 @@ async def read_filtered_stats(
             stored, back_to = await count_stored(connection, destination, wanted)
             return ExecutionStats(destination.id, stored, stored.waiting, back_to)
         counts = await counts_of(connection, destination, wanted)
-<<<<<<< HEAD
     return JourneyStats(destination.id, counts, counts.waiting)
-=======
-    return FilteredStats(destination.id, cast(EventCounts, counts), sum(counts[status] for status in WAITING))
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
 
 
 async def destination_stats(
@@ -223,19 +132,12 @@ async def destination_stats(
     rates = await delivery_figures.rates(connection, destination.number, _RATE_WINDOW)
     samples = await delivery_figures.samples(connection, destination.number, _SAMPLED_BATCHES)
     shapes, unreadable = delivery_figures.shapes_in(samples)
-    state = State(figures.state)
-    counts = tally(figures.totals, state)
+    counts = tally(figures.totals, State(figures.state))
     return DestinationStats(
         destination_id=destination.id,
-<<<<<<< HEAD
         state=State(figures.state),
         counts=counts,
         waiting=counts.waiting,
-=======
-        state=state,
-        counts=cast(EventCounts, counts),
-        waiting=sum(counts[status] for status in WAITING),
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
         dead_open=await replays.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,

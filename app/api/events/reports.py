@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-<<<<<<< HEAD
 from app.admin.destinations.stats import (
     DestinationStats,
     ExecutionStats,
@@ -15,9 +14,6 @@ from app.admin.destinations.stats import (
     read_filtered_stats,
     read_stats,
 )
-=======
-from app.admin.destinations.stats import DestinationStats, FilteredStats, read_filtered_stats, read_stats
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.records import EventHistory
@@ -154,11 +150,7 @@ async def stats(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[JourneyFilter, Query()],
-<<<<<<< HEAD
 ) -> DestinationStats | JourneyStats | ExecutionStats:
-=======
-) -> DestinationStats | FilteredStats:
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
     `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which

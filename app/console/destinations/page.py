@@ -4,7 +4,7 @@ It shows setup steps at first, then the diagnosis, counts and charts, updated li
 """
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
@@ -110,9 +110,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
     return {
         "stats": stats,
         "chosen": chosen,
-        "tiles": present.tiles(
-            cast("dict[str, int]", stats.counts), stats.dead_open, overview.history, chosen.name
-        ),
+        "tiles": present.tiles(stats.counts, stats.dead_open, overview.history, chosen.name),
         "rejections": present.causes(overview.rejections),
         "dead_letters": present.causes(
             [

@@ -5,11 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
-<<<<<<< HEAD
-=======
-
-from typing_extensions import TypedDict
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
 
 from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
@@ -17,12 +12,8 @@ from app.domain.identity import MATCH_KEYS
 MOST_EVENTS: Final = 1_000
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class MatchKeyShare:
-=======
-class MatchKeyShare(TypedDict):
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
     """The number of events that contain a match key."""
 
     match_key: str
@@ -30,12 +21,8 @@ class MatchKeyShare(TypedDict):
     share: float
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class DroppedMatchKeys:
-=======
-class DroppedMatchKeys(TypedDict):
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
     """The number of events from which a match key was left out for one reason."""
 
     match_key: str
@@ -43,7 +30,6 @@ class DroppedMatchKeys(TypedDict):
     events: int
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class MatchKeyCoverage:
     """How many of the newest accepted events contain each match key."""
@@ -55,18 +41,6 @@ class MatchKeyCoverage:
 
 def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
     """Count the match keys and the dropped match keys of the first thousand events."""
-=======
-class MatchKeyCoverage(TypedDict):
-    """How many of the newest accepted events contain each match key."""
-
-    events: int
-    match_keys: list[MatchKeyShare]
-    dropped: list[DroppedMatchKeys]
-
-
-def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
-    """Count the match keys and the dropped match keys of the first thousand events, as the API shows them."""
->>>>>>> 1bc2b5a4 (api: values of use cases are the responses of stats, sessions, organisations and incidents)
     events = 0
     carried: Counter[str] = Counter()
     dropped: Counter[tuple[str, str]] = Counter()

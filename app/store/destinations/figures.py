@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated
-
-from pydantic import Field
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
@@ -247,10 +244,10 @@ def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetad
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates over five minutes. A rate is null if the data for it is damaged."""
+    """Rates of events and requests per second. All are None if the stored data is damaged."""
 
-    accepted_per_second: Annotated[float | None, Field(description="Events that this service accepted.")]
-    delivered_per_second: Annotated[float | None, Field(description="Events that Amazon accepted.")]
+    accepted_per_second: float | None
+    delivered_per_second: float | None
     requests_per_second: float | None
     failed_requests_per_second: float | None
 
