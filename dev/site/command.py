@@ -1,4 +1,4 @@
-"""`docs`: serve the documents as a site, or build it."""
+"""`docs`: serve the documents as a site, build it, or write the generated pages."""
 
 import argparse
 import logging
@@ -11,16 +11,24 @@ from mkdocs.exceptions import Abort
 
 from app.settings import Settings
 from app.store.database.migrate import ROOT
+from dev.pages import PAGES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--build", metavar="FOLDER", help="write the site to a folder and exit")
+    parser.add_argument(
+        "--update", action="store_true", help="write the pages that are generated from the code"
+    )
     parser.add_argument("--port", type=int, default=8002, help="port of the site; default: 8002")
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
     """Serve the site, and build it again when a page changes; or build it once."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if asked.update:
+        for name, page in PAGES.items():
+            (ROOT / name).write_text(page())
+        return 0
     if asked.build is None:
         serve(str(ROOT / "mkdocs.yml"), dev_addr=f"127.0.0.1:{asked.port}", strict=False)
         return 0

@@ -19,7 +19,7 @@ from app.api.http.openapi import RETURNS_ETAG
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
-from dev import routes_page
+from dev.pages import routes
 from tests.api.description import description_of
 from tests.api.world import MAPPING, ApiWorld
 
@@ -275,11 +275,6 @@ async def test_every_reference_leads_somewhere(world: ApiWorld) -> None:
         assert name in described["components"][kind]
 
 
-def test_the_page_of_routes_errors_and_problems_is_current() -> None:
-    """docs/routes.md is what `dev.routes_page` generates."""
-    assert (Path(__file__).parents[2] / "docs" / "routes.md").read_text() == routes_page.page()
-
-
 @pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=[f"{m} {p}" for m, p, _ in ROUTES])
 def test_the_title_of_a_route_begins_with_a_verb(method: str, path: str, route: SecuredRoute) -> None:
     """Its title is the summary of the description."""
@@ -288,7 +283,7 @@ def test_the_title_of_a_route_begins_with_a_verb(method: str, path: str, route: 
 
 def test_every_problem_of_a_field_has_a_meaning() -> None:
     """Words of the library, of our own validators, and of the mapping language."""
-    assert set(routes_page.PROBLEMS) == {*OWN_WORDS, *WORDS.values(), *MAPPING_WORDS}
+    assert set(routes.PROBLEMS) == {*OWN_WORDS, *WORDS.values(), *MAPPING_WORDS}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from dev import notices
 from dev.components import locked_packages, vendored_files
 
 pytestmark = pytest.mark.process
@@ -55,8 +54,7 @@ def test_vendored_libraries_are_listed_with_their_files() -> None:
         assert digests[file.file] == file.digest
 
 
-def test_the_notices_are_current_and_name_every_licence() -> None:
-    """THIRD_PARTY_NOTICES.md is what `dev.notices` generates, and each package names a licence."""
-    assert (ROOT / "THIRD_PARTY_NOTICES.md").read_text() == notices.page()
+def test_every_package_names_its_licence() -> None:
+    """For the list, and for THIRD_PARTY_NOTICES.md."""
     unknown = [each.name for each in locked_packages("runtime.txt") if each.licence is None]
     assert unknown == []

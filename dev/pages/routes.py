@@ -1,6 +1,5 @@
-"""Generate docs/routes.md: routes, errors and problems. `python -m dev.routes_page > docs/routes.md`."""
+"""docs/routes.md: routes, errors and problems."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -30,7 +29,7 @@ PROBLEMS: Final[Mapping[str, str]] = {
 
 _INTRODUCTION: Final = """# Routes, errors and problems
 
-Generated from the code by `.venv/bin/python -m dev.routes_page > docs/routes.md`. A test keeps it up to date.
+Generated from the code by `./run docs --update`. A test keeps it up to date.
 [API](api.md) explains the rules of all routes; the API reference has the bodies.
 
 ## Routes
@@ -62,7 +61,3 @@ def _problems() -> Iterator[str]:
     yield "\n## Problems of fields\n\n| problem | what it means |\n|---|---|"
     for word, meaning in sorted(PROBLEMS.items()):
         yield f"| `{word}` | {meaning.replace('|', chr(92) + '|')} |"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,14 +1,11 @@
-"""Generate THIRD_PARTY_NOTICES.md: `python -m dev.notices > THIRD_PARTY_NOTICES.md`."""
-
-import sys
+"""THIRD_PARTY_NOTICES.md."""
 
 from dev.components import locked_packages, vendored_files
 
 _INTRODUCTION = """# Third-party notices
 
-Generated from `requirements/runtime.txt` and `app/console/static/VENDORED.md` by
-`.venv/bin/python -m dev.notices > THIRD_PARTY_NOTICES.md`. A test keeps it up to date. This project's own
-licence is [Apache-2.0](LICENSE).
+Generated from `requirements/runtime.txt` and `app/console/static/VENDORED.md` by `./run docs --update`.
+A test keeps it up to date. This project's own licence is [Apache-2.0](LICENSE).
 
 ## Files of other projects in this repository
 
@@ -38,7 +35,3 @@ def page() -> str:
         for package in locked_packages("runtime.txt")
     )
     return "".join([_INTRODUCTION, *files, _PACKAGES, *packages])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,6 +1,5 @@
-"""Generate docs/states.md from `app.domain.outcomes.status`: `python -m dev.states_page > docs/states.md`."""
+"""docs/states.md, from `app.domain.outcomes.status`."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -44,8 +43,7 @@ EXCEPTIONS: Final = ("retrying", "delivered", "dead", "expired", "erased")
 
 _INTRODUCTION: Final = """# States of an event
 
-Generated from `app/domain/outcomes/status.py` by `.venv/bin/python -m dev.states_page > docs/states.md`.
-A test keeps it up to date.
+Generated from `app/domain/outcomes/status.py` by `./run docs --update`. A test keeps it up to date.
 
 No row stores an event's status. It follows from three facts: the disposition of its batch (`batch_states`),
 its own row in `exceptions` if it has one, and the state of its destination
@@ -104,7 +102,3 @@ def _statuses(disposition: str | None, tries: int, exception: str | None) -> lis
 
 def _row(exception: str, disposition: str, tries: str, statuses: Sequence[Status]) -> str:
     return f"| {exception} | {disposition} | {tries} | " + " | ".join(statuses) + " |"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

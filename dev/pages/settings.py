@@ -1,10 +1,9 @@
-"""Generate docs/settings.md: `python -m dev.settings_page > docs/settings.md`.
+"""docs/settings.md.
 
 Names, values and defaults come from `Settings`, sections and texts from `.env.example`.
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args, get_origin
@@ -17,8 +16,7 @@ from app.settings import ROOT, Settings, secret_settings
 
 _INTRODUCTION: Final = """# Settings
 
-Generated from `app/settings.py` and `.env.example` by
-`.venv/bin/python -m dev.settings_page > docs/settings.md`. A test keeps it up to date.
+Generated from `app/settings.py` and `.env.example` by `./run docs --update`. A test keeps it up to date.
 
 Settings are environment variables, or lines of a file `.env` in the working directory. A variable takes
 precedence. A process reads them at its start. If a setting is invalid, every command prints one sentence that
@@ -115,7 +113,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, tuple):
         return f"`{','.join(map(str, default))}`"
     return f"`{str(default).removeprefix(f'{ROOT}/')}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
