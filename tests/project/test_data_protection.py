@@ -9,7 +9,7 @@ from app.settings import Settings
 from app.store.database.privileges import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
-ROW = re.compile(r"(?m)^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \| (.+) \|$")
+ROW = re.compile(r"(?m)^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$")
 LETTERS = {"SELECT": "R", "INSERT": "A", "UPDATE": "C", "DELETE": "D"}
 
 
