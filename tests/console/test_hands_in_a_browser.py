@@ -61,6 +61,59 @@ def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, seeded
     expect(page.locator("#why-rejected > summary")).to_be_focused()
 
 
+# Holds the stream, and lets a test send updates of its own.
+_STREAM = """
+window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  constructor() {
+    super();
+    this.readyState = 1;
+    window.stream = this;
+    setTimeout(() => this.dispatchEvent(new Event("open")));
+  }
+  close() { this.readyState = 2; }
+};
+window.update = (html) => window.stream.dispatchEvent(Object.assign(new Event("panel"), { data: html }));
+"""
+_UPDATES = """async (count) => {
+  const panel = document.querySelector("[data-live]");
+  const page = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
+  const html = page.querySelector("[data-live]").innerHTML;
+  for (let n = 0; n < count; n++) {
+    const changed = html.replace(/data-series="\\[\\[(\\d+)/g, `data-series="[[${n}`);
+    window.update(changed + `<p id="update">${n}</p>`);
+    await new Promise((done) => setTimeout(done));
+  }
+}"""
+
+
+def test_updates_leave_nothing_behind(site: Site, seeded: Seeded) -> None:
+    """Listeners and nodes are the same after 500 updates, and a chart is not built again."""
+    page = site.page
+    page.add_init_script(_STREAM)
+    site.sign_in()
+    site.open(f"/console/destinations/{seeded.destination}")
+    expect(page.locator("#live")).to_have_text("Live")
+    page.evaluate("document.querySelector('.chart canvas').drawn = true")
+    browser = page.context.new_cdp_session(page)
+
+    def counted() -> dict[str, float]:
+        browser.send("HeapProfiler.collectGarbage")
+        metrics = browser.send("Performance.getMetrics")["metrics"]
+        return {each["name"]: each["value"] for each in metrics}
+
+    browser.send("Performance.enable")
+    page.evaluate(_UPDATES, 20)
+    before = counted()
+    page.evaluate(_UPDATES, 500)
+    after = counted()
+    assert page.locator("#update").inner_text() == "499"
+    assert page.evaluate("document.querySelector('.chart canvas').drawn")
+    assert after["JSEventListeners"] <= before["JSEventListeners"] + 20
+    assert after["Nodes"] <= before["Nodes"] * 1.1
+    assert after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] * 1.2 + 500_000
+
+
 def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seeded) -> None:
     """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
     site.sign_in()

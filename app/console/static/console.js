@@ -39,39 +39,68 @@
     return colour;
   }
 
-  function charts(root) {
+  // The charts of the page by their boxes. A chart whose box left the page is destroyed.
+  const drawn = new Map();
+  const resized = new ResizeObserver((changes) => {
+    for (const { target } of changes) drawn.get(target)?.chart.setSize(sizeOf(target));
+  });
+  const sizeOf = (box) => ({ width: Math.max(240, box.clientWidth), height: 170 });
+
+  function forget(box) {
+    drawn.get(box)?.chart.destroy();
+    resized.unobserve(box);
+    drawn.delete(box);
+  }
+
+  function charts(root, { redraw = false } = {}) {
     if (!window.uPlot) return;
+    for (const box of drawn.keys()) if (!box.isConnected) forget(box);
     for (const box of root.querySelectorAll(".chart[data-series]")) {
-      const soft = resolved("tone-quiet");
-      const { unit, daily } = box.dataset;
-      const times = JSON.parse(box.dataset.times);
-      const tones = JSON.parse(box.dataset.tones);
-      const values = JSON.parse(box.dataset.series);
-      // A line through few measurements is not seen without its points.
-      const sparse = values.some((line) => line.filter((value) => value !== null).length < 25);
-      const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()} ${unit}`);
-      const lines = JSON.parse(box.dataset.lines).map((label, index) => ({
-        label, stroke: resolved(`tone-${tones[index]}`), width: 1.6, value: shown, points: { show: sparse, size: 4 },
-      }));
-      const long = times.at(-1) - times[0] > 90000;
-      const tick = (x) => {
-        const at = new Date(x * 1000);
-        if (daily !== undefined) return dayOfUtc.format(at);
-        return long ? `${dayAndMonth.format(at)} ${clock.format(at)}` : clock.format(at);
-      };
-      const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui", labelFont: "11px system-ui", labelSize: 16 };
+      const { times, series, lines, tones, unit, daily } = box.dataset;
+      const kind = [lines, tones, unit, daily].join();
+      const data = [JSON.parse(times), ...JSON.parse(series)];
+      const known = drawn.get(box);
+      if (!redraw && known?.kind === kind) {
+        if (known.series !== series || known.times !== times) known.chart.setData(data);
+        Object.assign(known, { series, times });
+        continue;
+      }
+      forget(box);
       box.replaceChildren();
-      const made = new uPlot({
-        width: Math.max(240, box.clientWidth), height: 170, cursor: { y: false },
-        scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-        series: [{ label: "Time", value: (_, x) => (x === null ? "–" : tick(x)) }, ...lines],
-        axes: [
-          { ...axis, size: 28, space: long ? 95 : 60, label: daily !== undefined ? "UTC" : zone, values: (_, ticks) => ticks.map(tick) },
-          { ...axis, size: 52, label: unit },
-        ],
-      }, [times, ...values], box);
-      new ResizeObserver(() => made.setSize({ width: Math.max(240, box.clientWidth), height: 170 })).observe(box);
+      drawn.set(box, { kind, series, times, chart: plot(box, data) });
+      resized.observe(box);
     }
+  }
+
+  function plot(box, data) {
+    const soft = resolved("tone-quiet");
+    const { unit, daily } = box.dataset;
+    const tones = JSON.parse(box.dataset.tones);
+    // A line through few measurements is not seen without its points.
+    const sparse = (chart, line) => chart.data[line].filter((value) => value !== null).length < 25;
+    const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()} ${unit}`);
+    const lines = JSON.parse(box.dataset.lines).map((label, index) => ({
+      label, stroke: resolved(`tone-${tones[index]}`), width: 1.6, value: shown, points: { show: sparse, size: 4 },
+    }));
+    const isLong = (ticks) => ticks.at(-1) - ticks[0] > 90000;
+    const tick = (x, long) => {
+      const at = new Date(x * 1000);
+      if (daily !== undefined) return dayOfUtc.format(at);
+      return long ? `${dayAndMonth.format(at)} ${clock.format(at)}` : clock.format(at);
+    };
+    const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui", labelFont: "11px system-ui", labelSize: 16 };
+    return new uPlot({
+      ...sizeOf(box), cursor: { y: false },
+      scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      series: [{ label: "Time", value: (chart, x) => (x === null ? "–" : tick(x, isLong(chart.data[0]))) }, ...lines],
+      axes: [
+        {
+          ...axis, size: 28, space: (chart) => (isLong(chart.data[0]) ? 95 : 60), label: daily !== undefined ? "UTC" : zone,
+          values: (chart, ticks) => ticks.map((x) => tick(x, isLong(chart.data[0]))),
+        },
+        { ...axis, size: 52, label: unit },
+      ],
+    }, data, box);
   }
 
   function timers(root) {
@@ -88,21 +117,10 @@
     timers(root);
   }
 
-  // Replace a live panel when its stream sends an update. Open details stay open. Focus is restored to the
-  // link or summary at the same position among its kind.
-  function renew(panel, html) {
-    const stops = "a[href], button, summary, [tabindex]";
-    const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
-    const place = [...panel.querySelectorAll(stops)].indexOf(document.activeElement);
-    const called = document.activeElement?.textContent;
-    panel.innerHTML = html;
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    furnish(panel);
-    if (place < 0) return;
-    const there = [...panel.querySelectorAll(stops)];
-    const again = there.find((one) => one.textContent === called) || there[place];
-    again?.focus({ preventScroll: true });
-  }
+  // Change only what differs in a live panel, so that focus, hovered charts and scrolled tables stay. What the
+  // reader opened stays open, because the configuration of htmx (frame.html) ignores the attribute.
+  const renew = (panel, html) =>
+    htmx.swap({ text: html, target: panel, sourceElement: panel, swap: "innerMorph", transition: false });
 
   function live() {
     let panel = document.querySelector("[data-live]");
@@ -189,7 +207,7 @@
         : matchMedia("(prefers-color-scheme: dark)").matches;
       document.documentElement.dataset.theme = dark ? "light" : "dark";
       localStorage.setItem("theme", dark ? "light" : "dark");
-      charts(document);
+      charts(document, { redraw: true });
     } else if (button.dataset.copy) {
       const was = button.textContent;
       const done = await copied(document.getElementById(button.dataset.copy)).catch(() => false);
