@@ -247,8 +247,6 @@ def journey_id(found: Any) -> str | None:
         found = str(found)
     if type(found) is not str:
         return None
-    if _PLAIN_ID(found):
-        return found
     return found if _JOURNEY_ID.fullmatch(found) and not is_personal_id(found) else None
 
 
@@ -257,11 +255,8 @@ def journey_ids(content: dict[str, Any]) -> JourneyIds:
     journey = content.get("journey")
     if type(journey) is not dict:
         return NO_JOURNEY
-    return JourneyIds(
-        journey_id(journey.get("id")),
-        journey_id(journey.get("node_id")),
-        journey_id(journey.get("execution_id")),
-    )
+    ids = journey.get("id"), journey.get("node_id"), journey.get("execution_id")
+    return JourneyIds(*[id_ if type(id_) is str and _PLAIN_ID(id_) else journey_id(id_) for id_ in ids])
 
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")

@@ -10,7 +10,7 @@ KEY_BYTES = 16
 
 def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
     """Return the ledger key of an event id: the caller's id, or the id derived from the content."""
-    return _key(("event", destination, mapping), event_id)
+    return _key(event_id, "event", destination, mapping)
 
 
 def amazon_key(
@@ -21,23 +21,19 @@ def amazon_key(
     It contains the organisation, because a duplicate must not reveal that another organisation uses the
     same advertiser.
     """
-    return _key(("amazon", organisation, region, advertiser), amazon_event_id)
+    return _key(amazon_event_id, "amazon", organisation, region, advertiser)
 
 
-def _key(scope: tuple[str, ...], last: str) -> bytes:
+def _key(last: str, *scope: str) -> bytes:
     # Each part is preceded by its length, so that different parts never give the same bytes.
-    digest = _scope(scope).copy()
-    digest.update(_prefixed(last))
+    digest, raw = _scope(*scope).copy(), last.encode()
+    digest.update(len(raw).to_bytes(4, "big") + raw)
     return digest.digest()
 
 
 @lru_cache(maxsize=16_384)
-def _scope(parts: tuple[str, ...]) -> blake2b:
+def _scope(*parts: str) -> blake2b:
     # All events of a mapping share a scope. The cache is large, because a search by event id needs every
     # mapping.
-    return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
-
-
-def _prefixed(part: str) -> bytes:
-    raw = part.encode()
-    return len(raw).to_bytes(4, "big") + raw
+    encoded = [part.encode() for part in parts]
+    return blake2b(b"".join(len(raw).to_bytes(4, "big") + raw for raw in encoded), digest_size=KEY_BYTES)

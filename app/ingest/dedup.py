@@ -62,9 +62,6 @@ class Flush:
             lane = candidate.destination.lane
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
-    def set_result(self, index: EventIndex, result: DedupResult) -> None:
-        self.results[index[0]][index[1]] = result
-
 
 def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
     """Set the result of every event as if the events were stored one after the other; return the accepted.
@@ -77,12 +74,12 @@ def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
     names = dict(flush.pinned_names)
     accepted = []
     for index, candidate in flush.candidates():
-        name = candidate.conversion.event_name
-        if (named_type := unpinned_type(candidate)) and names.get(named_type, name) != name:
+        name, named_type = candidate.conversion.event_name, unpinned_type(candidate)
+        if named_type and names.get(named_type, name) != name:
             flush.evaluated[index[0]][index[1]] = _name_conflict(candidate, names[named_type])
             continue
         if contents.keys().isdisjoint(candidate.keys):
-            flush.set_result(index, DedupResult.ACCEPTED)
+            flush.results[index[0]][index[1]] = DedupResult.ACCEPTED
             accepted.append((index, candidate))
             for key in candidate.keys:
                 contents[key] = candidate.content
@@ -90,7 +87,7 @@ def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
                 names[named_type] = name
             continue
         result = _compare(candidate, contents)
-        flush.set_result(index, result)
+        flush.results[index[0]][index[1]] = result
         if result is DedupResult.DUPLICATE and candidate.keys[0] not in contents:
             flush.mapped_duplicates.append((candidate.keys[0], candidate.keys[1]))
     return accepted

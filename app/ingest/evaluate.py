@@ -1,6 +1,5 @@
 """Evaluate an event: match it to a published mapping and convert it. Pure."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -16,7 +15,7 @@ from app.domain.event import (
     derived_event_id,
     journey_ids,
 )
-from app.domain.ids import DestinationId, MappingId
+from app.domain.ids import MappingId
 from app.domain.ledger_keys import amazon_key, event_key
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
 
@@ -41,18 +40,20 @@ class Candidate(msgspec.Struct, frozen=True):
 
 Evaluated = Candidate | Rejection
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
-Find = Callable[[DestinationId], CachedDestination | None]
 
 
-def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime, work: Work) -> Evaluated:
+def evaluate(
+    event: Event, destination: CachedDestination | None, pepper: bytes, now: datetime, work: Work
+) -> Evaluated:
     """Match an event to its mapping and convert it, or return its rejection.
 
-    `work` is what the events of the request may still take.
+    `destination` is the event's, or None if it does not exist for the sender. `work` is what the events of
+    the request may still take.
     """
-    matched = match_mapping(event, find)
-    if isinstance(matched, Rejection):
-        return matched
-    destination, mapping = matched
+    mapping = match_mapping(event, destination)
+    if isinstance(mapping, Rejection):
+        return mapping
+    assert destination is not None
     assert mapping.compiled is not None
     assert mapping.plan is not None
     content = content_digest(event.content, pepper)
@@ -75,9 +76,8 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime, work: Wo
     return Candidate(destination, mapping, conversion, content, keys, warnings, journey_ids(event.content))
 
 
-def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, PublishedMapping] | Rejection:
-    """Find the destination and the published mapping of an event."""
-    destination = find(DestinationId(event.destination_id))
+def match_mapping(event: Event, destination: CachedDestination | None) -> PublishedMapping | Rejection:
+    """Return the published mapping of an event."""
     if destination is None:
         detail = "The destination does not exist, or this key cannot access it."
         return _refuse(event, "destination_unknown", "destination_id", detail)
@@ -87,28 +87,20 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
         detail = "The destination is a draft: it was never connected to Amazon."
         return _refuse(event, "destination_draft", "destination_id", detail)
     if event.mapping_id is None:
-        return _only_mapping(event, destination)
+        if len(destination.published) == 1:
+            return destination.published[0]
+        if not destination.published:
+            detail = "The destination has no published mapping."
+            return _refuse(event, "mapping_not_published", "mapping_id", detail)
+        detail = f"The destination has {len(destination.published)} published mappings; set mapping_id."
+        return _refuse(event, "mapping_ambiguous", "mapping_id", detail)
     mapping = destination.mappings.get(MappingId(event.mapping_id))
     if mapping is None:
         detail = "The mapping does not exist in this destination."
         return _refuse(event, "mapping_unknown", "mapping_id", detail)
     if mapping.compiled is None:
         return _refuse(event, "mapping_not_published", "mapping_id", "The mapping is a draft.")
-    return destination, mapping
-
-
-def _only_mapping(
-    event: Event, destination: CachedDestination
-) -> tuple[CachedDestination, PublishedMapping] | Rejection:
-    match destination.published:
-        case [mapping]:
-            return destination, mapping
-        case ():
-            detail = "The destination has no published mapping."
-            return _refuse(event, "mapping_not_published", "mapping_id", detail)
-        case several:
-            detail = f"The destination has {len(several)} published mappings; set mapping_id."
-            return _refuse(event, "mapping_ambiguous", "mapping_id", detail)
+    return mapping
 
 
 def _refuse(event: Event, reason: str, field: str, detail: str) -> Rejection:

@@ -285,25 +285,25 @@ class FlushWriter:
 
 
 def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadata:
-    candidate = member.candidate
-    conversion = candidate.conversion
+    candidate, warnings = member.candidate, member.candidate.warnings
+    conversion, mapping, journey = candidate.conversion, candidate.mapping, candidate.journey
     return packing.EventMetadata(
-        place=member.position,
-        event_id=conversion.event_id,
-        mapping=candidate.mapping.number,
-        mapping_version=candidate.mapping.version,
-        event_type=conversion.event_type,
-        event_at_ms=round(conversion.event_at.timestamp() * 1000),
-        match_keys=conversion.match_keys,
-        warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
-        consent=conversion.consent,
-        execution_id=candidate.journey.execution_id,
-        journey_id=candidate.journey.journey_id,
-        node_id=candidate.journey.node_id,
-        dropped_keys=conversion.dropped_keys,
-        traceparent=trace.traceparent,
-        request_id=trace.request_id,
-        event_source=_event_source(candidate),
+        member.position,
+        conversion.event_id,
+        mapping.number,
+        mapping.version,
+        conversion.event_type,
+        round(conversion.event_at.timestamp() * 1000),
+        conversion.match_keys,
+        tuple([(warning.code, warning.field) for warning in warnings]) if warnings else (),
+        conversion.consent,
+        journey.execution_id,
+        journey.journey_id,
+        journey.node_id,
+        conversion.dropped_keys,
+        trace.traceparent,
+        trace.request_id,
+        _event_source(candidate),
     )
 
 
@@ -312,8 +312,8 @@ _SOURCE = b'"eventSource":"'
 
 def _event_source(candidate: Candidate) -> str | None:
     """Return the source of an event if the mapping reads it from the event. No other text has `_SOURCE`."""
-    assert candidate.mapping.compiled is not None
-    if not candidate.mapping.compiled.event_source.paths:
+    compiled = candidate.mapping.compiled
+    if compiled is None or compiled.event_source.const is not None:
         return None
     return candidate.conversion.body.partition(_SOURCE)[2].partition(b'"')[0].decode()
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from app.domain.conversion.convert import Work
-from app.domain.event import Event, Rejection
+from app.domain.event import Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.ingest.commit_queue import CommitQueue
 from app.ingest.destination_cache import CachedDestination, DestinationCache
@@ -126,18 +126,7 @@ class GroupCommit:
                 await self.evaluate(request)
 
     async def evaluate(self, request: PendingRequest) -> None:
-        """Evaluate the events of a request, a large one in slices: one for each event-loop iteration."""
-        evaluate_events = self._begin_evaluation(request)
-        evaluated = evaluate_events(request.events[:SLICE_EVENTS])
-        for start in range(SLICE_EVENTS, len(request.events), SLICE_EVENTS):
-            await asyncio.sleep(0)
-            evaluated += evaluate_events(request.events[start : start + SLICE_EVENTS])
-        request.evaluated = evaluated
-
-    def _begin_evaluation(
-        self, request: PendingRequest
-    ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
-        """Return a function that evaluates events of a request.
+        """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
 
         Records in the request what the evaluation depends on: the clock's offset, the destinations and their
         versions.
@@ -145,24 +134,23 @@ class GroupCommit:
         now, request.clock_offset = self._clock.now(), self._clock.offset
         request.versions = {}
         found: dict[str | None, CachedDestination | None] = {None: None}
+        evaluated: list[Evaluated] = []
         numbers: list[DestinationNumber | None] = []
-        for event in request.events:
-            if (id_ := event.destination_id) not in found:
-                found[id_] = self._visible(DestinationId(id_ or ""), request)
-            destination = found[id_]
-            numbers.append(None if destination is None else destination.number)
-        request.destinations = numbers
-        find, pepper, work = found.get, self._pepper, Work()
-
-        def evaluate_events(events: Sequence[Event | Rejection]) -> list[Evaluated]:
-            return [
-                event
-                if isinstance(event, Rejection)
-                else evaluate(event, find, pepper=pepper, now=now, work=work)
-                for event in events
-            ]
-
-        return evaluate_events
+        work = Work()
+        for start in range(0, len(request.events), SLICE_EVENTS):
+            if start:
+                await asyncio.sleep(0)
+            for event in request.events[start : start + SLICE_EVENTS]:
+                if (id_ := event.destination_id) not in found:
+                    found[id_] = self._visible(DestinationId(id_ or ""), request)
+                destination = found[id_]
+                numbers.append(None if destination is None else destination.number)
+                evaluated.append(
+                    event
+                    if isinstance(event, Rejection)
+                    else evaluate(event, destination, self._pepper, now, work)
+                )
+        request.evaluated, request.destinations = evaluated, numbers
 
     def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
         """Return a destination if its sender may use it, else None. Records its version in the request."""

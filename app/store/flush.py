@@ -36,9 +36,8 @@ _APPEND_PARAMETERS: Final = {
     "last_events": "timestamptz[]",
     "data_keys": "bytea[]",
     "queues": "smallint[]",
-    # The journey node of each event, and the index of each batch's first event in it.
-    "nodes": "smallint[]",
-    "starts": "integer[]",
+    # The journey nodes of each batch, as the text of an array.
+    "nodes": "text[]",
     # Counts: one row per destination.
     "writer": "smallint",
     "counted": "integer[]",
@@ -54,16 +53,19 @@ _FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
     # The ledger keys of all events, 16 bytes each, and their content digests in the same form.
     "keys": "bytea",
     "digests": "bytea",
+    # The index of each batch's first event in both.
+    "starts": "integer[]",
 }
 
 _APPEND_SQL: Final = """
     WITH new AS (
       -- One row per batch. Days are UTC; partitions are named by them.
-      SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.*
+      SELECT (now() AT TIME ZONE 'UTC')::date AS day, id, destination, content, shapes, events, bytes,
+        first_event, last_event, data_key, queue, nodes::smallint[]
       FROM unnest(:ids, :destinations, :contents, :shapes, :events, :sizes, :first_events, :last_events,
-        :data_keys, :queues, :starts)
+        :data_keys, :queues, :nodes)
         AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue,
-          start)
+          nodes)
     ), new_batches AS (
       -- Values that never change.
       INSERT INTO batches (day, id, destination, content, shapes)
@@ -72,14 +74,15 @@ _APPEND_SQL: Final = """
       -- By the defaults of the table, the batches are open and due now.
       INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
         data_key, queue, nodes)
-      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue,
-        (:nodes)[start + 1 : start + events] FROM new
+      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue, nodes FROM new
     ), figures AS (
       -- The accepted events of each journey node. Triggers count their later statuses. No other session adds
       -- to the rows of this one.
       INSERT INTO journey_figures AS f (destination, day, node, writer, accepted)
-      SELECT destination, day, node, pg_backend_pid(), count(*)
-      FROM new, unnest((:nodes)[start + 1 : start + events]) AS node GROUP BY 1, 2, 3
+      SELECT destination, day, node, pg_backend_pid(),
+        -- A single node stands for all events of its batch.
+        sum(CASE WHEN cardinality(nodes) = 1 THEN events ELSE 1 END)
+      FROM new, unnest(nodes) AS node GROUP BY 1, 2, 3
       ON CONFLICT (destination, day, node, writer) DO UPDATE SET accepted = f.accepted + excluded.accepted
     )
     INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)
@@ -241,6 +244,7 @@ async def store_in_one_round_trip(
             nodes_day,
             b"".join([key for batch_keys in keys for key, _ in batch_keys]),
             b"".join([digest for batch_keys in keys for _, digest in batch_keys]),
+            [0, *accumulate(map(len, keys))][:-1],
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):
@@ -264,7 +268,12 @@ def _append_arguments(
         [batch.last_event for batch in batches],
         [batch.data_key for batch in batches],
         [batch.queue for batch in batches],
-        [node for batch in batches for node in batch.nodes],
-        [0, *accumulate(batch.events for batch in batches)][:-1],
+        [_nodes_text(batch.nodes) for batch in batches],
         *counts.arguments(counts.IngestCounts, writer, deltas),
     ]
+
+
+def _nodes_text(nodes: Sequence[int]) -> str:
+    """Return the stored form of the journey nodes of a batch's events: one if all are the same."""
+    different = set(nodes)
+    return f"{{{','.join(map(str, nodes if len(different) > 1 else different))}}}"

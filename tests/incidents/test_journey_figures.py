@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from app.store.journey_figures import MOST_NODES
 from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import of_node, refuse_odd
 from tests.pipeline.amazon import Request
+from tests.pipeline.test_erasing import erase
 from tests.pipeline.test_replaying import OPERATOR
 from tests.pipeline.world import World, event
 
@@ -60,8 +62,35 @@ def mixed(number: int) -> dict[str, Any]:
     return event(number) if node is None else of_node(number, node, execution=f"x{number}")
 
 
+def uniform(number: int) -> dict[str, Any]:
+    return of_node(number, "n1", execution=f"x{number}")
+
+
+@pytest.mark.parametrize("event_of", [mixed, uniform])
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_figures_count_erased_events_apart(
+    service: Service, event_of: Callable[[int], dict[str, Any]], *, is_sent: bool
+) -> None:
+    """Before and after a first attempt, whether or not all events of the batch have one node."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, *(event_of(number) for number in range(6)))
+    nodes = await world.fetch("SELECT cardinality(nodes) AS members FROM batch_states")
+    assert [row["members"] for row in nodes] == [1 if event_of is uniform else 6]
+    failures = iter([httpx.Response(500)] if is_sent else [])
+    world.amazon.script = lambda request: next(failures, None) or refuse_odd(request)
+    for email in ("person3@example.com", "person4@example.com"):
+        await erase(world, email=email)
+    world.work()
+    await world.until(destination, delivered=2, dead=2, erased=2)
+    await world.stop_workers()
+    await exact(world, destination)
+    n2 = {"accepted": 2, "dead": 1, "erased": 1} if event_of is mixed else {}
+    assert await figures(world, destination, node_id="n2") == n2
+
+
 async def test_figures_equal_the_stored_events_after_each_change(service: Service) -> None:
-    """Retried, refused, replayed, erased, discarded and expired, in whole batches and alone."""
+    """Retried, refused, replayed, discarded and expired, in whole batches and alone."""
     world = service.world
     destination = await world.destination()
     await service.post(destination, *(mixed(number) for number in range(12)))
@@ -90,12 +119,15 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
     await exact(world, destination)
 
 
+@pytest.mark.parametrize("event_of", [mixed, uniform])
 @pytest.mark.parametrize("disposition", ["discarded", "expired"])
-async def test_batches_that_were_never_sent_are_counted(service: Service, disposition: str) -> None:
+async def test_batches_that_were_never_sent_are_counted(
+    service: Service, disposition: str, event_of: Callable[[int], dict[str, Any]]
+) -> None:
     """Discarded or expired whole, then replayed."""
     world = service.world
     destination = await world.destination()
-    await service.post(destination, *(mixed(number) for number in range(6)))
+    await service.post(destination, *(event_of(number) for number in range(6)))
     status = {"discarded": "dead", "expired": "expired"}[disposition]
     await world.fetch(
         "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 WHERE destination = $1",
@@ -107,7 +139,7 @@ async def test_batches_that_were_never_sent_are_counted(service: Service, dispos
         await world.number(destination),
     )
     await exact(world, destination)
-    assert (await figures(world, destination, node_id="n1"))[status] == 2
+    assert (await figures(world, destination, node_id="n1"))[status] == (2 if event_of is mixed else 6)
     await service.send(f"/destinations/{destination}/replay", status=status, dry_run=False)
     await exact(world, destination)
     world.work()

@@ -161,8 +161,8 @@ class MatchKeys:
         objects, is_traced = run.objects, run.trace is not None
         for rule, wire_type, step, number, member, clean, is_hashed, opening in self._rows:
             trait = objects[number].get(member)
-            # The usual case: a text that is neither blank nor as long as a digest.
-            if type(trait) is str and trait >= "!" and len(trait) < SHORT_TEXT and trait.isascii():
+            # The usual case: a text that is shorter than a digest.
+            if type(trait) is str and len(trait) < SHORT_TEXT and trait.isascii():
                 cleaned = None if is_traced else clean(trait, country)
                 if type(cleaned) is str and (is_hashed or not holds_personal_text(cleaned)):
                     sent = sha256(cleaned.encode()).hexdigest() if is_hashed else cleaned

@@ -337,7 +337,9 @@ async def rewrite(
         UPDATE batch_states SET data_key = $2, events = events - $3,
           -- The figures of journeys count the conversions that leave the batch by their exceptions.
           nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY($4::bigint[]) THEN -abs(node) ELSE node END
-            ORDER BY position) FROM unnest(nodes) WITH ORDINALITY AS n (node, position)),
+            ORDER BY position) FROM unnest(CASE WHEN cardinality(nodes) = 1 AND events > 1
+              THEN array_fill(nodes[1], ARRAY[events::integer]) ELSE nodes END)
+            WITH ORDINALITY AS n (node, position)),
           -- An open batch that counts no conversion any more is closed. Each conversion has an exception.
           disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
           settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
