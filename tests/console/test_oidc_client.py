@@ -103,7 +103,9 @@ async def test_a_fresh_sign_in_must_be_fresh() -> None:
         assert await exchanged(Provider(claims=claims), fresh=True) == OidcFailure("sign_in_too_old")
 
 
-@pytest.mark.parametrize(("claims", "at"), [({"auth_time": NOW - 900}, NOW - 900), ({}, 0)])
+@pytest.mark.parametrize(
+    ("claims", "at"), [({"auth_time": NOW - 900}, NOW - 900), ({}, 0)], ids=["with auth_time", "without"]
+)
 async def test_the_time_of_the_sign_in_is_the_providers(claims: dict[str, Any], at: float) -> None:
     """Never the time of the token: without the claim, the sign-in counts as old."""
     identity = await exchanged(Provider(claims=claims))

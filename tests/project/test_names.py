@@ -2,9 +2,12 @@
 
 import ast
 import re
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "app").rglob("*.py"))
@@ -66,6 +69,17 @@ def test_a_test_module_name_is_unique() -> None:
     """pytest imports test modules by file name: two with one name stop the collection."""
     names = Counter(path.name for path in TESTS if path.name.startswith("test_"))
     assert [name for name, number in names.items() if number > 1] == []
+
+
+def clock_ids(ids: Iterable[str], now: float) -> list[str]:
+    """Return the ids of tests that contain a time of the last day or of the next."""
+    return [each for each in ids if any(abs(int(n) - now) < 86_400 for n in re.findall(r"\d{10}", each))]
+
+
+def test_no_id_of_a_test_depends_on_the_clock(request: pytest.FixtureRequest) -> None:
+    """Each xdist worker collects in another second. Different ids end the run before its first test."""
+    assert clock_ids((item.nodeid for item in request.session.items), time.time()) == []
+    assert clock_ids(["a[1795916385]", "b[1000000000]"], 1795916389.5) == ["a[1795916385]"]
 
 
 def test_names_are_standard_terms() -> None:
