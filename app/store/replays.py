@@ -22,7 +22,7 @@ QUEUE = batches.LOW
 
 
 Places = Sequence[tuple[BatchId, int]]
-"""Selected events by batch and place. Batches that were never sent do not match a selection."""
+"""Selected events by batch and place."""
 
 REPLAYABLE = (Status.DEAD, Status.EXPIRED)
 
@@ -116,6 +116,100 @@ async def count(
     )
     assert row is not None
     return read_row(ReplayCount, row)
+
+
+class UnsentEvent(NamedTuple):
+    """A selected event that shares the status of its batch, which was never sent."""
+
+    batch: BatchId
+    place: int
+    event_at: datetime
+    mapping: int
+
+
+async def unsent_batches(
+    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery, *, after: int, limit: int
+) -> dict[BatchId, date]:
+    """Return the days of the next `limit` batches after `after` that were never sent and match a filter."""
+    rows = await connection.fetch(
+        f"{_FOUND} SELECT w.batch, s.day FROM wholes w JOIN batch_states s USING (batch) "
+        "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12",
+        *_arguments(number, wanted, None, timedelta(0)),
+        after,
+        limit,
+    )
+    return {BatchId(row["batch"]): row["day"] for row in rows}
+
+
+async def count_unsent(
+    connection: PipelineConnection, events: Sequence[UnsentEvent], *, max_age: timedelta
+) -> ReplayCount:
+    """Return how many of these events are still part of their batches."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS matched, count(*) FILTER (WHERE young AND has_key) AS ready,
+          count(*) FILTER (WHERE NOT young) AS too_old,
+          count(*) FILTER (WHERE young AND NOT has_key) AS forgotten
+        FROM (SELECT g.event_at >= now() - $4::interval AS young, s.data_key IS NOT NULL AS has_key
+          FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS g (batch, place, event_at)
+          JOIN batch_states s ON s.batch = g.batch AND s.disposition IN ('discarded', 'expired')
+          WHERE NOT EXISTS (SELECT FROM exceptions e WHERE e.batch = g.batch AND e.place = g.place)) found
+        """,
+        [event.batch for event in events],
+        [event.place for event in events],
+        [event.event_at for event in events],
+        max_age,
+    )
+    assert row is not None
+    return read_row(ReplayCount, row)
+
+
+async def separate(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    events: Sequence[UnsentEvent],
+    *,
+    max_age: timedelta,
+) -> None:
+    """Give the events that can be replayed rows of their own, with the status that they have."""
+    await connection.execute(
+        """
+        WITH given AS (
+          -- The events to separate.
+          SELECT * FROM unnest($2::bigint[], $3::smallint[], $4::timestamptz[], $5::integer[])
+            AS g (batch, place, event_at, mapping)
+        ), locked AS (
+          -- Their batches. The lock keeps an erasure from changing them meanwhile.
+          SELECT batch, day, reason, settled_at, disposition FROM batch_states
+          WHERE batch = ANY($2) AND destination = $1 AND disposition IN ('discarded', 'expired')
+            AND data_key IS NOT NULL
+          ORDER BY batch FOR UPDATE
+        ), added AS (
+          -- Their own rows.
+          INSERT INTO exceptions (batch, place, day, destination, mapping, status, event_at, reason,
+            changed_at)
+          SELECT g.batch, g.place, l.day, $1, g.mapping,
+            CASE l.disposition WHEN 'discarded' THEN 'dead' ELSE l.disposition END, g.event_at,
+            coalesce(l.reason, l.disposition), l.settled_at
+          FROM given g JOIN locked l USING (batch) WHERE g.event_at >= now() - $6::interval
+          ON CONFLICT DO NOTHING RETURNING batch, place
+        ), moved AS (
+          -- The events that left each batch.
+          SELECT batch, count(*) AS events, array_agg(place) AS places FROM added GROUP BY batch
+        )
+        UPDATE batch_states s SET events = s.events - m.events,
+          -- The figures of journeys count events that left their batch by their own rows.
+          nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY(m.places) THEN -abs(node) ELSE node END
+            ORDER BY position) FROM unnest(s.nodes) WITH ORDINALITY AS n (node, position))
+        FROM moved m WHERE s.batch = m.batch
+        """,
+        number,
+        [event.batch for event in events],
+        [event.place for event in events],
+        [event.event_at for event in events],
+        [event.mapping for event in events],
+        max_age,
+    )
 
 
 async def requeue(

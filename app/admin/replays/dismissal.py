@@ -34,9 +34,9 @@ async def dismiss_dead_letters(
     """
     async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination_id)
-        places, not_found = await selected(driver, found.id, found.number, wanted)
+        events = await selected(driver, found.id, found.number, wanted)
         matched = await replays.dismiss(
-            driver, found.number, wanted, places, by=caller.actor, dry_run=dry_run
+            driver, found.number, wanted, events.places, by=caller.actor, dry_run=dry_run
         )
         if matched and not dry_run:
             await audit.record(
@@ -47,4 +47,4 @@ async def dismiss_dead_letters(
                 destination=found.id,
                 after={**wanted.document, "dismissed": matched},
             )
-    return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=not_found)
+    return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)

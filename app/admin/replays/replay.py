@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
-from app.admin.replays.selection import NOT_FOUND, selected
+from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
@@ -97,8 +97,8 @@ async def replay_steps(
     """
     async with transaction(engine) as (connection, driver):
         destination = await lock_visible(connection, caller, destination_id)
-        places, not_found = await selected(driver, destination.id, destination.number, wanted)
-        found = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+        events = await selected(driver, destination.id, destination.number, wanted)
+        found = await _count(driver, destination.number, wanted, events, max_age)
         before = await batches.waiting(driver, destination.number, replays.QUEUE)
         lane = await replays.lane_of(driver, destination.number)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
@@ -113,7 +113,7 @@ async def replay_steps(
                 destination=destination.id,
                 after={"replay_id": replay_id, **wanted.document, "matched": found.matched},
             )
-            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
+            queued = await _queue(driver, destination.number, wanted, events, max_age, most, replay, writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
         requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
         result = ReplayResult(
@@ -126,23 +126,43 @@ async def replay_steps(
             requests=requests,
             seconds=seconds,
             replay_id=replay_id,
-            not_found=not_found,
+            not_found=events.not_found,
         )
     yield destination.number, result
     while not dry_run and queued and result.remaining:
         async with transaction(engine) as (connection, driver):
             destination = await lock_visible(connection, caller, destination_id)
-            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
-            left = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+            queued = await _queue(driver, destination.number, wanted, events, max_age, most, replay, writer)
+            left = await _count(driver, destination.number, wanted, events, max_age)
             result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
         yield destination.number, result
+
+
+async def _count(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    events: SelectedEvents,
+    max_age: timedelta,
+) -> replays.ReplayCount:
+    """Return how many events match, those of batches that were never sent included."""
+    found = await replays.count(connection, number, wanted, events.places, max_age=max_age)
+    if not events.unsent:
+        return found
+    unsent = await replays.count_unsent(connection, events.unsent, max_age=max_age)
+    return replays.ReplayCount(
+        matched=found.matched + unsent.matched,
+        ready=found.ready + unsent.ready,
+        too_old=found.too_old + unsent.too_old,
+        forgotten=found.forgotten + unsent.forgotten,
+    )
 
 
 async def _queue(
     connection: PipelineConnection,
     number: DestinationNumber,
     wanted: EventQuery,
-    places: replays.Places | None,
+    events: SelectedEvents,
     max_age: timedelta,
     most: int,
     replay: int,
@@ -152,8 +172,11 @@ async def _queue(
 
     Return their number. Events past the age limit and events without a data key stay unchanged.
     """
+    if events.unsent:
+        await replays.separate(connection, number, events.unsent[:most], max_age=max_age)
+        del events.unsent[:most]
     queued, delta = await replays.requeue(
-        connection, number, wanted, places, max_age=max_age, most=most, replay=replay
+        connection, number, wanted, events.places, max_age=max_age, most=most, replay=replay
     )
     await counts.add(connection, writer, {number: delta})
     return queued

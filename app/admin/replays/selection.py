@@ -1,38 +1,52 @@
 """Find the events of a replay or a dismissal by event id, journey, node, execution, mapping or event type."""
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date
 from itertools import islice
+from typing import Final
 
 from app.admin.events.scan import require_mapping
-from app.domain.batch import read_shapes
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, ledger, replays
 from app.store.database import damage
 from app.store.events import batches
+from app.store.replays import UnsentEvent
 
-_BATCHES = 200  # of one query
-_MOST_NOT_FOUND = 100  # event ids in a response
-NOT_FOUND = "Ids of `event_ids` that no event of the destination has, at most 100."
-_KEYS = 5_000  # of one query; computing them takes 5 ms
+_BATCHES: Final = 200  # of one query
+_MOST_NOT_FOUND: Final = 100  # event ids in a response
+NOT_FOUND: Final = "Ids of `event_ids` that no event of the destination has, at most 100."
+_KEYS: Final = 5_000  # of one query; computing them takes 5 ms
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedEvents:
+    """The events of a selection. `places` is None if the filter does not select by metadata.
+
+    `unsent` are those among them that share the status of their batch. `not_found` are up to 100 event ids
+    that no event has.
+    """
+
+    places: replays.Places | None
+    unsent: list[UnsentEvent]
+    not_found: tuple[str, ...]
 
 
 async def selected(
     connection: PipelineConnection, destination: DestinationId, number: DestinationNumber, wanted: EventQuery
-) -> tuple[replays.Places | None, tuple[str, ...]]:
-    """Find the selected events. Raises Refusal (422) for an unknown mapping.
-
-    Return the batch and the position of each event, None if the filter does not select by metadata, and up to
-    100 event ids that no event has.
-    """
+) -> SelectedEvents:
+    """Find the selected events. Raises Refusal (422) for an unknown mapping."""
     if wanted.event_ids is None and wanted.mapping_id is None and not wanted.members:
-        return None, ()
+        return SelectedEvents(None, [], ())
     mappings = await batches.mappings(connection, [destination])
     require_mapping(mappings, wanted.mapping_id)
     allowed = {
         key: mapping.id for key, mapping in mappings.items() if wanted.mapping_id in (None, mapping.id)
     }
-    places: set[tuple[BatchId, int]] | None = None
+    named: set[tuple[BatchId, int]] | None = None
     not_found: dict[str, None] = {}
     if wanted.event_ids is not None:
         not_found = dict.fromkeys(wanted.event_ids)
@@ -42,35 +56,66 @@ async def selected(
             for mapping in allowed.values()
         )
         generation = await ledger.current_generation(connection)
-        places = set()
+        named = set()
         while some := dict(islice(keys, _KEYS)):
             for key, row in (await ledger.find(connection, generation, list(some))).items():
-                places.add((row.batch, row.place))
+                named.add((row.batch, row.place))
                 not_found.pop(some[key], None)
+
+    def matches(batch: BatchId, shape: EventMetadata) -> bool:
+        return (
+            shape.mapping in allowed
+            and wanted.matches(shape)
+            and (named is None or (batch, shape.place) in named)
+        )
+
+    only = None if named is None else {batch for batch, _ in named}
+    unsent = [
+        UnsentEvent(batch, shape.place, shape.event_at, shape.mapping)
+        async for page in _unsent_batches(connection, number, wanted)
+        async for batch, shape in _events(connection, page, wanted, only)
+        if matches(batch, shape)
+    ]
+    places = named
     if wanted.members or places is None:
-        scanned = await _scan(connection, number, wanted, set(allowed))
-        places = scanned if places is None else places & scanned
-    return sorted(places), tuple(islice(not_found, _MOST_NOT_FOUND))
+        places = {(event.batch, event.place) for event in unsent}
+        async for page in _candidate_batches(connection, number, wanted):
+            async for batch, shape in _events(connection, page, wanted, only):
+                if matches(batch, shape):
+                    places.add((batch, shape.place))
+    return SelectedEvents(sorted(places), unsent, tuple(islice(not_found, _MOST_NOT_FOUND)))
 
 
-async def _scan(
-    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery, mappings: set[int]
-) -> set[tuple[BatchId, int]]:
-    """Return the events with these mappings and the wanted metadata values.
+async def _unsent_batches(
+    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery
+) -> AsyncIterator[dict[BatchId, date]]:
+    """Yield the batches that were never sent and match the filter."""
+    after = 0
+    while page := await replays.unsent_batches(connection, number, wanted, after=after, limit=_BATCHES):
+        yield page
+        after = max(page)
 
-    Read only batches with an event of a wanted status.
-    """
-    places: set[tuple[BatchId, int]] = set()
+
+async def _candidate_batches(
+    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery
+) -> AsyncIterator[dict[BatchId, date]]:
+    """Yield the batches with a single event of a wanted status."""
     statuses = replays.REPLAYABLE if wanted.status is None else (wanted.status,)
     after = 0
     while page := await replays.candidate_batches(connection, number, statuses, after=after, limit=_BATCHES):
-        for batch, shapes in (await damage.read_shapes_of(connection, page)).items():
-            if not wanted.may_contain(shapes):
-                continue
-            places |= {
-                (batch, shape.place)
-                for shape in read_shapes(shapes) or ()
-                if shape.mapping in mappings and wanted.matches(shape)
-            }
+        yield page
         after = max(page)
-    return places
+
+
+async def _events(
+    connection: PipelineConnection,
+    page: dict[BatchId, date],
+    wanted: EventQuery,
+    only: set[BatchId] | None,
+) -> AsyncIterator[tuple[BatchId, EventMetadata]]:
+    """Yield the metadata of the events of these batches that may match. `only` limits the batches."""
+    read = {batch: day for batch, day in page.items() if only is None or batch in only}
+    for batch, shapes in (await damage.read_shapes_of(connection, read)).items():
+        if wanted.may_contain(shapes):
+            for shape in read_shapes(shapes) or ():
+                yield batch, shape
