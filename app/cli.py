@@ -136,61 +136,18 @@ COMMANDS = (
         KEYS,
         "arguments",
     ),
-    Command(
-        "destinations",
-        "list, show, pause and resume destinations",
-        "app.commands.api_commands:run",
-        KEYS,
-        "destinations_arguments",
-    ),
-    Command(
-        "mappings",
-        "list, publish and roll back mappings",
-        "app.commands.api_commands:run",
-        KEYS,
-        "mappings_arguments",
-    ),
-    Command(
-        "events",
-        "list and follow events, or show the history of one",
-        "app.commands.api_commands:run",
-        KEYS,
-        "events_arguments",
-    ),
-    Command(
-        "rejections",
-        "list or count a destination's rejected events",
-        "app.commands.api_commands:run",
-        KEYS,
-        "rejections_arguments",
-    ),
-    Command(
-        "stats",
-        "show a destination's counts, rates and health",
-        "app.commands.api_commands:run",
-        KEYS,
-        "stats_arguments",
-    ),
-    Command(
-        "incidents",
-        "list and acknowledge incidents",
-        "app.commands.api_commands:run",
-        KEYS,
-        "incidents_arguments",
-    ),
-    Command(
-        "sessions",
-        "list and end sessions of the console",
-        "app.commands.api_commands:run",
-        KEYS,
-        "sessions_arguments",
-    ),
-    Command(
-        "erase",
-        "erase a person; the value comes from standard input",
-        "app.commands.api_commands:run",
-        KEYS,
-        "erase_arguments",
+    *(
+        Command(name, text, "app.commands.api_commands:run", KEYS, "arguments")
+        for name, text in (
+            ("destinations", "list, show, pause and resume destinations"),
+            ("mappings", "list, publish and roll back mappings"),
+            ("events", "list and follow events, or show the history of one"),
+            ("rejections", "list or count a destination's rejected events"),
+            ("stats", "show a destination's counts, rates and health"),
+            ("incidents", "list and acknowledge incidents"),
+            ("sessions", "list and end sessions of the console"),
+            ("erase", "erase a person; the value comes from standard input"),
+        )
     ),
     Command(
         "keys", "list, create, rotate and revoke API keys", "app.commands.keys:run", COMPLETE, "arguments"

@@ -4,8 +4,9 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -25,210 +26,170 @@ REJECTION_FILTERS = (
 SUBJECT_FIELDS = (
     "email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip", "hash",
 )  # fmt: skip
-Action = Callable[[ApiClient, argparse.Namespace], None]
 Parser = argparse.ArgumentParser
 
 
-def destinations_arguments(parser: Parser) -> None:
-    actions = _actions(parser)
-    _list_action(actions, _list_destinations)
-    for name, text in (
-        ("show", "one destination"),
-        ("pause", "stop delivery; events wait"),
-        ("resume", "resume delivery"),
-    ):
-        action = _action(actions, name, text, _show_destination if name == "show" else _change_destination)
-        action.add_argument("destination", metavar="DESTINATION")
+@dataclass(frozen=True, slots=True)
+class ApiAction:
+    """A request to the API. A list has `columns`.
+
+    Each of `arguments` is positional. Those that the path does not name, and the options, are query
+    parameters of a GET and members of the body of a POST.
+    """
+
+    method: str
+    path: str
+    help: str
+    arguments: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
-def mappings_arguments(parser: Parser) -> None:
-    actions = _actions(parser)
-    _list_action(actions, _list_mappings).add_argument("destination", metavar="DESTINATION")
-    publish = _action(actions, "publish", "publish the draft", _publish)
-    rollback = _action(actions, "rollback", "make an earlier version current", _rollback)
-    for action in (publish, rollback):
-        action.add_argument("destination", metavar="DESTINATION")
-        action.add_argument("mapping", metavar="MAPPING")
-    publish.add_argument("--note", help="note for other people")
-    rollback.add_argument("version", type=int, metavar="VERSION")
+_DESTINATION = ("destination_id",)
+_MAPPING = ("destination_id", "mapping_id")
+_ONE = "/destinations/{destination_id}"
+_TAIL = ApiAction(
+    "GET", "/event-search", "print events as they arrive, until Ctrl-C", options=("destination", *FILTERS[1:])
+)
+_REJECTIONS = ApiAction(
+    "GET", _ONE + "/rejections", "newest first", _DESTINATION, REJECTION_FILTERS,
+    ("received_at", "event_id", "code", "reason", "field", "detail"),
+)  # fmt: skip
+_SUMMARY = ApiAction(
+    "GET", _ONE + "/rejections/summary", "counts", _DESTINATION, ("since", "until"),
+    ("count", "reason", "code", "field", "mapping_id", "first_at", "last_at"),
+)  # fmt: skip
+_ERASE = ApiAction("POST", "/subjects/erase", "erase a person", ("field",))
+
+# The actions of each command. A command whose only action has no name takes the arguments itself.
+COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
+    "destinations": {
+        "list": ApiAction(
+            "GET", "/destinations", "newest first",
+            columns=("id", "name", "state", "health", "open_incidents", "region", "advertiser_id"),
+        ),
+        "show": ApiAction("GET", _ONE, "one destination", _DESTINATION),
+        "pause": ApiAction("POST", _ONE + "/pause", "stop delivery; events wait", _DESTINATION),
+        "resume": ApiAction("POST", _ONE + "/resume", "resume delivery", _DESTINATION),
+    },
+    "mappings": {
+        "list": ApiAction(
+            "GET", _ONE + "/mappings", "newest first", _DESTINATION,
+            columns=("id", "name", "state", "published_version", "event_type", "event_name"),
+        ),
+        "publish": ApiAction(
+            "POST", _ONE + "/mappings/{mapping_id}/publish", "publish the draft", _MAPPING, ("note",)
+        ),
+        "rollback": ApiAction(
+            "POST", _ONE + "/mappings/{mapping_id}/rollback", "make an earlier version current",
+            (*_MAPPING, "version"),
+        ),
+    },
+    "events": {
+        "list": ApiAction(
+            "GET", _ONE + "/events", "newest first", _DESTINATION, EVENT_FILTERS,
+            ("accepted_at", "event_id", "status", "code", "reason", "mapping_id"),
+        ),
+        "tail": _TAIL,
+        "show": ApiAction(
+            "GET", "/events/{event_id}", "the history of one event", ("destination_id", "event_id"),
+            ("mapping_id",),
+        ),
+    },
+    "rejections": {"": _REJECTIONS},
+    "stats": {
+        "": ApiAction("GET", _ONE + "/stats", "statistics", _DESTINATION, ("journey_id", "node_id")),
+    },
+    "incidents": {
+        "list": ApiAction(
+            "GET", "/incidents", "newest first", (), ("state", "destination_id", "kind"),
+            ("id", "severity", "kind", "state", "opened_at", "destination_name", "summary"),
+        ),
+        "acknowledge": ApiAction(
+            "POST", "/incidents/{incident_id}/acknowledge", "show that you are working on it",
+            ("incident_id",), ("note",),
+        ),
+    },
+    "sessions": {
+        "list": ApiAction(
+            "GET", "/sessions", "oldest first",
+            columns=("id", "person.name", "person.sub", "roles", "started_at", "last_seen_at"),
+        ),
+        "end": ApiAction("DELETE", "/sessions/{session_id}", "end a session of the console", ("session_id",)),
+    },
+    "erase": {"": _ERASE},
+}  # fmt: skip
 
 
-def events_arguments(parser: Parser) -> None:
-    actions = _actions(parser)
-    listed = _list_action(actions, _list_events)
-    listed.add_argument("destination", metavar="DESTINATION")
-    for name in EVENT_FILTERS:
-        listed.add_argument(f"--{name.replace('_', '-')}")
-    tail = _action(actions, "tail", "print events as they arrive, until Ctrl-C", tail_events)
-    tail.add_argument("--destination", dest="destination_id", metavar="DESTINATION", help="default: all")
-    for name in FILTERS[1:]:
-        tail.add_argument(f"--{name.replace('_', '-')}")
-    show = _action(actions, "show", "the history of one event", _show_event)
-    show.add_argument("destination", metavar="DESTINATION")
-    show.add_argument("event", metavar="EVENT_ID")
-    show.add_argument("--mapping-id", help="required when several mappings accepted this id")
+def arguments(parser: Parser) -> None:
+    """Add the actions of a command to its parser, with their arguments."""
+    actions = COMMANDS[parser.prog.rsplit(" ", 1)[-1]]
+    if "" in actions:
+        _add(parser, actions[""])
+        return
+    children = parser.add_subparsers(metavar="ACTION", required=True)
+    for name, action in actions.items():
+        _add(children.add_parser(name, help=action.help, description=action.help), action)
 
 
-def rejections_arguments(parser: Parser) -> None:
-    parser.add_argument("destination", metavar="DESTINATION")
-    for name in REJECTION_FILTERS:
-        parser.add_argument(f"--{name.replace('_', '-')}")
-    parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
-    parser.add_argument("--limit", type=int, default=LIMIT)
-    parser.set_defaults(action=_rejections)
-    add_client_arguments(parser)
-
-
-def stats_arguments(parser: Parser) -> None:
-    parser.add_argument("destination", metavar="DESTINATION")
-    parser.add_argument("--journey-id")
-    parser.add_argument("--node-id")
-    parser.set_defaults(action=_stats)
-    add_client_arguments(parser)
-
-
-def incidents_arguments(parser: Parser) -> None:
-    actions = _actions(parser)
-    listed = _list_action(actions, _list_incidents)
-    listed.add_argument("--state", choices=("open", "acknowledged", "resolved"))
-    listed.add_argument("--destination-id")
-    listed.add_argument("--kind")
-    acknowledge = _action(actions, "acknowledge", "show that you are working on it", _acknowledge)
-    acknowledge.add_argument("incident", metavar="INCIDENT")
-    acknowledge.add_argument("--note")
-
-
-def sessions_arguments(parser: Parser) -> None:
-    actions = _actions(parser)
-    _list_action(actions, _list_sessions, "oldest first")
-    _action(actions, "end", "end a session of the console", _end_session).add_argument(
-        "session", metavar="SESSION"
-    )
-
-
-def erase_arguments(parser: Parser) -> None:
-    """Add the arguments of `erase`. The value itself is read from standard input."""
-    parser.add_argument("field", choices=SUBJECT_FIELDS, metavar="FIELD", help=", ".join(SUBJECT_FIELDS))
-    parser.set_defaults(action=_erase)
+def _add(parser: Parser, action: ApiAction) -> None:
+    for name in action.arguments:
+        choices = SUBJECT_FIELDS if name == "field" else None
+        parser.add_argument(
+            name,
+            metavar=name.upper().removesuffix("_ID"),
+            choices=choices,
+            help=choices and ", ".join(choices),
+            type=int if name == "version" else str,
+        )
+    for name in action.options:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", dest="destination_id" if name == "destination" else name
+        )
+    if action.columns:
+        parser.add_argument("--limit", type=int, default=LIMIT)
+    if action is _REJECTIONS:
+        parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
+    parser.set_defaults(action=action)
     add_client_arguments(parser)
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> None:
     """Call the API for the action in the arguments. Raises CommandFailed."""
-    action: Action = asked.action
+    client = ApiClient(settings, asked)
     with suppress(BrokenPipeError):
-        action(ApiClient(settings, asked), asked)
+        if asked.action is _TAIL:
+            tail_events(client, asked)
+        elif asked.action is _ERASE:
+            _call(client, asked, _ERASE, {asked.field: _read_value()})
+        elif asked.action is _REJECTIONS and asked.summary:
+            if any(getattr(asked, name) for name in set(REJECTION_FILTERS) - set(_SUMMARY.options)):
+                raise CommandFailed("Use --summary with --since and --until only.")
+            _call(client, asked, _SUMMARY, _sent(asked, _SUMMARY))
+        else:
+            _call(client, asked, asked.action, _sent(asked, asked.action))
 
 
-def _actions(parser: Parser) -> Any:
-    return parser.add_subparsers(metavar="ACTION", required=True)
+def _sent(asked: argparse.Namespace, action: ApiAction) -> dict[str, Any]:
+    """Return the parameters of the request that are not part of its path."""
+    names = (name for name in (*action.arguments, *action.options) if f"{{{name}}}" not in action.path)
+    return {name: value for name in names if (value := getattr(asked, name)) is not None}
 
 
-def _action(actions: Any, name: str, text: str, action: Action) -> Parser:
-    parser: Parser = actions.add_parser(name, help=text, description=text)
-    parser.set_defaults(action=action, verb=name)
-    add_client_arguments(parser)
-    return parser
-
-
-def _list_action(actions: Any, action: Action, order: str = "newest first") -> Parser:
-    parser = _action(actions, "list", order, action)
-    parser.add_argument("--limit", type=int, default=LIMIT)
-    return parser
-
-
-def _list_destinations(client: ApiClient, asked: argparse.Namespace) -> None:
-    items = client.items("/destinations", limit=asked.limit)
-    _print_items(items, asked, ("id", "name", "state", "health", "open_incidents", "region", "advertiser_id"))
-
-
-def _show_destination(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("GET", f"/destinations/{_part(asked.destination)}"), asked)
-
-
-def _change_destination(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("POST", f"/destinations/{_part(asked.destination)}/{asked.verb}"), asked)
-
-
-def _list_mappings(client: ApiClient, asked: argparse.Namespace) -> None:
-    items = client.items(f"/destinations/{_part(asked.destination)}/mappings", limit=asked.limit)
-    _print_items(items, asked, ("id", "name", "state", "published_version", "event_type", "event_name"))
-
-
-def _publish(client: ApiClient, asked: argparse.Namespace) -> None:
-    body = {} if asked.note is None else {"note": asked.note}
-    _print_object(client.call("POST", f"{_mapping(asked)}/publish", body=body), asked)
-
-
-def _rollback(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("POST", f"{_mapping(asked)}/rollback", body={"version": asked.version}), asked)
-
-
-def _list_events(client: ApiClient, asked: argparse.Namespace) -> None:
-    filters = {name: getattr(asked, name) for name in EVENT_FILTERS}
-    items = client.items(f"/destinations/{_part(asked.destination)}/events", filters, limit=asked.limit)
-    _print_items(items, asked, ("accepted_at", "event_id", "status", "code", "reason", "mapping_id"))
-
-
-def _show_event(client: ApiClient, asked: argparse.Namespace) -> None:
-    query = {"destination_id": asked.destination, "mapping_id": asked.mapping_id}
-    _print_object(client.call("GET", f"/events/{_part(asked.event)}", query=query), asked)
-
-
-def _rejections(client: ApiClient, asked: argparse.Namespace) -> None:
-    path = f"/destinations/{_part(asked.destination)}/rejections"
-    filters = {name: getattr(asked, name) for name in REJECTION_FILTERS}
-    if asked.summary:
-        if any(value for name, value in filters.items() if name not in ("since", "until")):
-            raise CommandFailed("Use --summary with --since and --until only.")
-        filters = {name: filters[name] for name in ("since", "until")}
-        items = client.items(f"{path}/summary", filters, limit=asked.limit)
-        _print_items(items, asked, ("count", "reason", "code", "field", "mapping_id", "first_at", "last_at"))
+def _call(client: ApiClient, asked: argparse.Namespace, action: ApiAction, sent: dict[str, Any]) -> None:
+    path = action.path.format_map({name: quote(str(value), safe="") for name, value in vars(asked).items()})
+    if action.columns:
+        _print_items(client.items(path, sent, limit=asked.limit), asked, action.columns)
         return
-    items = client.items(path, filters, limit=asked.limit)
-    _print_items(items, asked, ("received_at", "event_id", "code", "reason", "field", "detail"))
+    given: dict[str, Any] = {"query": sent} if action.method == "GET" else {"body": sent or None}
+    _print_object(client.call(action.method, path, **given), asked)
 
 
-def _stats(client: ApiClient, asked: argparse.Namespace) -> None:
-    query = {"journey_id": asked.journey_id, "node_id": asked.node_id}
-    _print_object(client.call("GET", f"/destinations/{_part(asked.destination)}/stats", query=query), asked)
-
-
-def _list_incidents(client: ApiClient, asked: argparse.Namespace) -> None:
-    filters = {name: getattr(asked, name) for name in ("state", "destination_id", "kind")}
-    items = client.items("/incidents", filters, limit=asked.limit)
-    _print_items(
-        items, asked, ("id", "severity", "kind", "state", "opened_at", "destination_name", "summary")
-    )
-
-
-def _acknowledge(client: ApiClient, asked: argparse.Namespace) -> None:
-    body = {} if asked.note is None else {"note": asked.note}
-    _print_object(client.call("POST", f"/incidents/{_part(asked.incident)}/acknowledge", body=body), asked)
-
-
-def _list_sessions(client: ApiClient, asked: argparse.Namespace) -> None:
-    items = client.items("/sessions", limit=asked.limit)
-    rows = items if asked.json else ({**item, **item["person"]} for item in items)
-    _print_items(rows, asked, ("id", "name", "sub", "roles", "started_at", "last_seen_at"))
-
-
-def _end_session(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("DELETE", f"/sessions/{_part(asked.session)}"), asked)
-
-
-def _erase(client: ApiClient, asked: argparse.Namespace) -> None:
-    is_typed = sys.stdin.isatty()
-    value = getpass.getpass("Value (not shown): ") if is_typed else sys.stdin.read().removesuffix("\n")
-    _print_object(client.call("POST", "/subjects/erase", body={asked.field: value}), asked)
-
-
-def _mapping(asked: argparse.Namespace) -> str:
-    return f"/destinations/{_part(asked.destination)}/mappings/{_part(asked.mapping)}"
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")
+def _read_value() -> str:
+    """Return the value of `erase`, which is no argument, so that no list of processes shows it."""
+    if sys.stdin.isatty():
+        return getpass.getpass("Value (not shown): ")
+    return sys.stdin.read().removesuffix("\n")
 
 
 def _print_items(items: Iterable[dict[str, Any]], asked: argparse.Namespace, columns: Sequence[str]) -> None:
@@ -236,10 +197,17 @@ def _print_items(items: Iterable[dict[str, Any]], asked: argparse.Namespace, col
     if asked.json:
         print(json.dumps({"items": list(items)}))
         return
-    rows = [[_text(item.get(name)) for name in columns] for item in items]
-    widths = [max([len(name), *(len(row[place]) for row in rows)]) for place, name in enumerate(columns)]
-    for row in [[name.replace("_", " ") for name in columns], *rows]:
+    rows = [[_text(_member(item, name)) for name in columns] for item in items]
+    titles = [name.rpartition(".")[2].replace("_", " ") for name in columns]
+    widths = [max([len(title), *(len(row[place]) for row in rows)]) for place, title in enumerate(titles)]
+    for row in [titles, *rows]:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _member(item: dict[str, Any], path: str) -> Any:
+    """Return the member at a path such as `person.name`."""
+    name, _, rest = path.partition(".")
+    return _member(item[name], rest) if rest else item.get(name)
 
 
 def _print_object(content: dict[str, Any], asked: argparse.Namespace) -> None:
