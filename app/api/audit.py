@@ -9,10 +9,10 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.audit_models import AuditEntryView, AuditPage, audit_page
+from app.api.audit_models import AuditPage, audit_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit
-from app.store.audit import AuditFilter
+from app.store.audit import AuditEntry, AuditFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
@@ -51,6 +51,4 @@ async def list_all(
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
     wanted = AuditFilter(actor, kind, action, target, destination_id, since, until)
     page_at = partial(audit_page, context, caller, wanted)
-    return await page_or_export(
-        export_format, page_at, AuditEntryView, name="audit", cursor=cursor, limit=limit
-    )
+    return await page_or_export(export_format, page_at, AuditEntry, name="audit", cursor=cursor, limit=limit)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from pydantic import Field, PlainSerializer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
@@ -57,19 +58,19 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One row of the audit. `before` and `after` contain only the changed members, and never a secret."""
+    """An administrative action. `before` and `after` contain only the members that the action changed."""
 
-    id: int
+    id: Annotated[int, PlainSerializer(str, return_type=str)]
     at: datetime
     actor: str
-    action: str
+    action: Annotated[str, Field(examples=["mapping.published"])]
     subject: str
-    destination: str | None
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
-    sequence: int | None = None
-    prev_hash: bytes | None = None
-    hash: bytes | None = None
+    destination_id: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    sequence: Annotated[int | None, Field(description="Position in the hash chain.")]
+    prev_hash: str | None
+    hash: str | None
 
 
 async def record(
@@ -132,7 +133,8 @@ async def newest(
     wanted = wanted or AuditFilter()
     rows = await fetch(
         connection,
-        "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
+        "SELECT id, at, actor, action, subject, destination AS destination_id, before, after, "
+        "sequence, encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash "
         "FROM audit WHERE organisation_id = acting_organisation() "
         "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
         "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "

@@ -17,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -35,6 +36,7 @@ _TYPES: Final[dict[Any, TypeEngine[Any]]] = {
     float: Double(),
     bool: Boolean(),
     datetime: INSTANT,
+    bytes: LargeBinary(),
     tuple: ARRAY(Text()),
 }
 
@@ -64,10 +66,14 @@ def _columns(row: type) -> Iterator[Column[Any]]:
             yield Column(each.name, _TYPES.get(get_origin(kind) or kind), nullable=is_nullable)
 
 
-def columns_of(table_: Table, row: type) -> list[Column[Any]]:
-    """Return the columns of a table that a row type has."""
+def columns_of(table_: Table, row: type) -> list[ColumnElement[Any]]:
+    """Return the columns of a table that a row type has, named as its fields."""
     names = {column.name for column in _columns(row)}
-    return [column for column in table_.c if column.key in names]
+    return [
+        column if column.name == column.key else column.label(column.key)
+        for column in table_.c
+        if column.key in names
+    ]
 
 
 def flat(row: Any) -> dict[str, Any]:

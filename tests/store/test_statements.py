@@ -69,8 +69,6 @@ FOR_ALL = {
     "lanes.record_state": _LANE,
     "lanes.release": _LANE,
     "lanes.renew": _LANE,
-    "destinations.oauth_states.begin": "deletes expired states of all",
-    "destinations.oauth_states.spend": "the state is the credential, and names the organisation",
     "organisations.usage._REQUESTS": "a part of statements that name the organisation by its id",
     "organisations.usage._BYTES": "a part of statements that name the organisation by its id",
     "organisations.usage.record_day": "maintenance adds up each organisation before it drops a day",
@@ -164,6 +162,8 @@ async def test_every_statement_names_the_organisation(database_url: str) -> None
 # Statements made of tables that serve all organisations: `module.function`, and why.
 TABLES_FOR_ALL = {
     "access.keys.find_alive": "authentication: the digest names the key, and the key its organisation",
+    "destinations.oauth_states.begin": "deletes expired states of all",
+    "destinations.oauth_states.spend": "the state is the credential, and names the organisation",
     "organisations.organisations.find": _PLATFORM,
     "organisations.organisations.by_ids": _PLATFORM,
     "organisations.organisations.lock": _PLATFORM,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.audit import changed_entries, list_audit, verify_chain
 from app.api.access.secured_route import requires
-from app.api.audit_models import AuditEntryView, audit_page
+from app.api.audit_models import audit_page
 from app.api.export import ExportFormat, export
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, number_of, split_page
@@ -21,6 +21,7 @@ from app.console.audit import view
 from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit as stored_audit
+from app.store.audit import AuditEntry
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -42,7 +43,7 @@ async def download(
 ) -> StreamingResponse:
     """Stream the complete filtered list."""
     page_at = partial(audit_page, visit.context, visit.caller, chosen.wanted())
-    return await export(file, AuditEntryView, page_at, name="audit")
+    return await export(file, AuditEntry, page_at, name="audit")
 
 
 @router.post(_PAGE + "/verify", response_model=None)

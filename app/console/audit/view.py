@@ -186,9 +186,9 @@ def page_of(entry: AuditEntry) -> str | None:
             return f"/console/event-names/{quote(entry.subject)}"
     if entry.action == AuditAction.SUBJECT_ERASURE_REQUESTED:
         return f"/console/privacy?erasure={quote(entry.subject)}"
-    if entry.destination is None:
+    if entry.destination_id is None:
         return None
-    destination = f"/console/destinations/{entry.destination}"
+    destination = f"/console/destinations/{entry.destination_id}"
     return f"{destination}/mappings/{entry.subject}" if entry.subject.startswith("map_") else destination
 
 

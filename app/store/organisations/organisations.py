@@ -52,7 +52,7 @@ ORGANISATIONS = table(
     without=("state",),
 )
 _COLUMN = ORGANISATIONS.c
-_COLUMNS = [column.label(column.key) for column in columns_of(ORGANISATIONS, Organisation)]
+_COLUMNS = columns_of(ORGANISATIONS, Organisation)
 
 
 def _read(row: Row) -> Organisation:
