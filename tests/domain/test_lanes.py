@@ -142,6 +142,8 @@ def refused(log: list[tuple[float, bool]]) -> float:
         pytest.param({"burst": 10}, id="ten at once"),
         pytest.param({"burst": 2, "late": 0.04}, id="each up to 40 ms late"),
         pytest.param({"burst": 2, "latency": (0.2, 0.2)}, id="responses after 200 ms"),
+        pytest.param({"burst": 2, "retry_after": 1}, id="two at once, and a second after each 429"),
+        pytest.param({"burst": 5, "retry_after": 1}, id="five at once, and a second after each 429"),
     ],
 )
 def test_most_of_a_hidden_limit_is_used(limit: float, surroundings: dict[str, Any]) -> None:
@@ -194,16 +196,16 @@ class NoisyStand(Stand):
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("configured", [5.0, 50.0])
-@pytest.mark.parametrize(("noise", "least"), [(0.002, 0.99), (0.01, 0.95), (0.03, 0.85)])
-def test_a_few_429s_at_random_leave_a_lane_its_rate(configured: float, noise: float, least: float) -> None:
-    """With 3 % of them it keeps more than 80 % on average."""
+@pytest.mark.parametrize("noise", [0.002, 0.01, 0.03])
+def test_a_few_429s_at_random_leave_a_lane_its_rate(configured: float, noise: float) -> None:
+    """With 3 % of them it keeps 80 % on average; looking for the cause costs the rest."""
     rates = []
-    for seed in range(8):
+    for seed in range(12):
         stand = NoisyStand(noise, configured, seed)
         for _ in range(24):
             stand.run(5)
             rates.append(stand.rate())
-    assert mean(rates) >= least
+    assert mean(rates) >= 0.8
 
 
 @pytest.mark.parametrize("configured", [5.0, 50.0, 1000.0])
@@ -258,6 +260,24 @@ def test_a_limit_that_rises_is_found_within_forty_seconds(seed: int) -> None:
     stand.limit = 8
     stand.run(40)
     assert used(stand.run(40), of=8 * 40) >= 0.75
+
+
+@pytest.mark.parametrize(("limit", "configured"), [(15.0, 20.0), (30.0, 50.0), (40.0, 100.0)])
+@pytest.mark.parametrize("burst", [2, 10])
+def test_a_fast_lane_with_a_second_of_waiting_for_each_429(
+    limit: float, configured: float, burst: int
+) -> None:
+    """A 429 costs up to a hundred requests, so probes are rare: 75 % is used, with few 429s."""
+    shares, misses = [], []
+    for seed in SEEDS[:3]:
+        stand = Stand(limit=limit, burst=burst, seed=seed, retry_after=1)
+        stand.configured = RateLimit(configured, 5)
+        stand.run(20)
+        log = stand.run(60)
+        shares.append(used(log, of=limit * 60))
+        misses.append(refused(log))
+    assert mean(shares) >= 0.75
+    assert mean(misses) <= 0.05
 
 
 @pytest.mark.parametrize("retry_after", [1.0, 3.0])

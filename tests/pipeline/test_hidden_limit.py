@@ -113,6 +113,21 @@ async def test_four_workers_follow_a_hidden_limit_that_falls_and_rises(worlds: l
     assert 4 <= row["learned_rate"] <= 11
 
 
+@pytest.mark.long
+async def test_a_fast_lane_waits_a_second_for_each_429_and_uses_most_of_the_limit(world: World) -> None:
+    """15 a second of a configured 20, five at once: 75 %, with 5 % of 429s, from 20 s on."""
+    clock = world.stop_clock()
+    destinations = [await world.destination(advertiser="77", rate=20, burst=5) for _ in range(DESTINATIONS)]
+    world.amazon.script = bucket = Bucket(clock, limit=15, burst=5, retry_after=1)
+    world.work()
+    load, began = Load(world, destinations), clock.now
+    await load.advance(80)
+    log = [accepted for at, accepted in bucket.log if at >= began + 20]
+    print(f"used {sum(log) / (15 * 60):.2f}, refused {1 - sum(log) / len(log):.3f}")
+    assert sum(log) / (15 * 60) >= 0.75
+    assert 1 - sum(log) / len(log) <= 0.05
+
+
 async def test_nothing_leaves_inside_a_window_whoever_owns_the_lane(worlds: list[World]) -> None:
     """Every 429 shuts the lane for its Retry-After, over four workers, also when the owner ends in it."""
     world = worlds[0]

@@ -94,7 +94,9 @@ class LanePace:
             rate = self.allowed(limit).per_second
             doubled = 2.0 ** min(max(self.throttles - 1, 0), 8)
             wait = min(LONGEST_WAIT_S, max(0.1, 1 / rate) * doubled) * (1 + jitter / 4)
-        estimate = self.estimate.answered(now, sent_at=sent_at, limit=limit.per_second, throttled=True)
+        estimate = self.estimate.answered(
+            now, sent_at=sent_at, limit=limit.per_second, throttled=True, retry_after=retry_after or 0.0
+        )
         return replace(
             self,
             blocked_until=max(self.blocked_until, now + wait),
