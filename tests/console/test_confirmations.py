@@ -238,6 +238,7 @@ ACTS: dict[str, Act] = {
     "/console/event-names/{advertiser_id}/{event_type}": form(
         "/console/event-names/{advertiser_id}/{event_type}", to="Cart"
     ),
+    "/console/incidents/acknowledge": form("/console/incidents/acknowledge", incident=INCIDENT),
     "/console/incidents/{incident_id}/acknowledge": form(
         "/console/incidents/{incident_id}/acknowledge", note="seen"
     ),

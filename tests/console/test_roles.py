@@ -39,6 +39,7 @@ ACTS = {
     ("GET", D + "/mappings/new"): "editor",
     ("POST", D + "/mappings/new"): "editor",
     ("POST", "/console/acknowledge"): "editor",
+    ("POST", "/console/incidents/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/mute"): "editor",
     ("POST", "/console/event-names/{advertiser_id}/{event_type}"): "editor",

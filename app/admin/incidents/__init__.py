@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
+from app.admin.events.search import find_visible_row
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.incidents import thresholds
@@ -17,12 +18,15 @@ from app.domain.incidents.health import Health, health_of
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.domain.incidents.thresholds import Alerting
-from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection, audit, incidents
+from app.domain.notifications.policy import Preference, SentMessages
+from app.store import PipelineConnection, audit, incidents, outcome_history
 from app.store.audit import AuditAction
+from app.store.destinations import figures
 from app.store.destinations.destinations import Destination
-from app.store.incidents import IncidentFilter, StoredIncident
+from app.store.destinations.figures import RequestRow
+from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
+from app.store.outcome_history import OutcomeBucket
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:
@@ -54,6 +58,36 @@ async def find_incident(context: AppContext, caller: Caller, incident: str) -> S
     if found is None or not _sees(caller, found):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentHistory:
+    """The messages about an incident by channel, and what its destination did since a time.
+
+    `requests` are the newest requests to Amazon, newest first. An incident of the service has only messages.
+    """
+
+    messages: Mapping[str, SentMessages]
+    outcomes: Sequence[OutcomeBucket] = ()
+    requests: Sequence[RequestRow] = ()
+
+
+async def read_incident_history(
+    context: AppContext, caller: Caller, stored: StoredIncident, *, since: datetime, bucket: timedelta
+) -> IncidentHistory:
+    """Read the history of an incident that the caller may see, in one snapshot."""
+    destination = stored.incident.destination
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        sent = await notifications.sent(connection, [stored.id])
+        messages = {channel: times for (_, channel), times in sent.items()}
+        if destination is None:
+            return IncidentHistory(messages)
+        number = (await find_visible_row(connection, caller, destination)).number
+        outcomes = await outcome_history.buckets(connection, [number], width=bucket, since=since)
+        return IncidentHistory(messages, outcomes[number], await figures.requests(connection, number, 20))
 
 
 async def acknowledge_incident(

@@ -13,6 +13,7 @@ from app.api.access.secured_route import requires
 from app.api.paging import Cursor, number_of, split_page
 from app.console import confirmations, pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, form_text
+from app.console.destinations.chart_view import charts
 from app.console.incidents import view
 from app.domain.incidents.machine import IncidentState
 from app.store import audit
@@ -37,7 +38,8 @@ async def list_page(
     return pages.show(
         visit.request,
         "incidents.html",
-        incidents=[view.present(item) for item in items],
+        incidents=[view.present(item, visit.context.now()) for item in items],
+        may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
         state=state,
         states=view.STATES,
         next_cursor=next_cursor,
@@ -52,14 +54,31 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     by = found.acknowledged_by
     async with visit.context.engine.connect() as connection:
         names = await audit.names(connection, filter(None, [by]))
+    now = visit.context.now()
+    chosen = view.range_of(found.incident, now)
+    history = await use_cases.read_incident_history(
+        visit.context, visit.caller, found, since=chosen.since, bucket=chosen.bucket
+    )
     return pages.show(
         visit.request,
         "incident.html",
-        view=view.present(found),
-        acknowledged_by=names.get(by or "", by),
+        view=view.present(found, now),
+        timeline=view.timeline(found, history.messages, names.get(by or "", by)),
+        last_answer=view.last_answer(history.requests),
+        charts=charts(history.outcomes, (), chosen),
+        may_read_events=visit.caller.may(Scope.EVENTS_READ),
         may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
         hours=view.MUTE_HOURS,
     )
+
+
+@router.post(PAGE + "/acknowledge", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
+    """Acknowledge the chosen incidents of the list. Those that are acknowledged already stay as they are."""
+    for incident_id in form.getlist("incident")[:_ROWS]:
+        await use_cases.acknowledge_incident(visit.context, visit.caller, str(incident_id), note=None)
+    return confirmations.redirect(visit.context, PAGE, "acknowledged")
 
 
 @router.post(PAGE + "/{incident_id}/acknowledge", response_model=None)

@@ -9,7 +9,10 @@ from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.presets import PRESETS
 
 STARTING_DRAFT: Final[Mapping[str, Any]] = {
-    name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")
+    "event_source": EXAMPLE_MAPPING["event_source"],
+    # Without a default: each event without a country would be an event of this country.
+    "country_code": {"path": EXAMPLE_MAPPING["country_code"]["path"]},
+    "fields": EXAMPLE_MAPPING["fields"],
 }
 EVENT_NAMES: Final = {preset.event_type: preset.event_name for preset in PRESETS}
 

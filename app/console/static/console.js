@@ -74,7 +74,14 @@
 
   function plot(box, data) {
     const soft = resolved("tone-quiet");
-    const { unit, daily } = box.dataset;
+    const { unit, daily, mark } = box.dataset;
+    // A vertical line at a time, such as the start of an incident.
+    const marked = (chart) => {
+      const x = chart.valToPos(Number(mark), "x", true);
+      if (mark === undefined || x < chart.bbox.left) return;
+      chart.ctx.fillStyle = resolved("tone-bad");
+      chart.ctx.fillRect(x, chart.bbox.top, 1.5, chart.bbox.height);
+    };
     const tones = JSON.parse(box.dataset.tones);
     // A line through few measurements is not seen without its points.
     const sparse = (chart, line) => chart.data[line].filter((value) => value !== null).length < 25;
@@ -90,7 +97,7 @@
     };
     const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui", labelFont: "11px system-ui", labelSize: 16 };
     return new uPlot({
-      ...sizeOf(box), cursor: { y: false },
+      ...sizeOf(box), cursor: { y: false }, hooks: { draw: [marked] },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       series: [{ label: "Time", value: (chart, x) => (x === null ? "–" : tick(x, isLong(chart.data[0]))) }, ...lines],
       axes: [
@@ -111,7 +118,20 @@
     }
   }
 
+  // On a phone each row of a list is a card, whose cells are labelled by the columns (console.css).
+  function cards(root) {
+    for (const table of root.querySelectorAll(".scroll > table:not(.diff, .fleet, [data-cards])")) {
+      const labels = [...(table.tHead?.rows[0]?.cells ?? [])].map((head) => (head.querySelector(".unseen") ? "" : head.textContent.trim()));
+      if (!labels.length) continue;
+      for (const row of [...table.tBodies].flatMap((body) => [...body.rows])) {
+        [...row.cells].forEach((cell, index) => { if (labels[index] && index > 0) cell.dataset.label = labels[index]; });
+      }
+      table.dataset.cards = "";
+    }
+  }
+
   function furnish(root) {
+    cards(root);
     localTimes(root);
     charts(root);
     timers(root);

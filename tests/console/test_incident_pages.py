@@ -1,0 +1,102 @@
+"""The pages of incidents: what an incident says, its timeline and chart, and acknowledging several."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from app.console.incidents import view
+from app.console.time_range import RangeName
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.machine import Incident, IncidentState
+from app.domain.notifications.policy import SentMessages
+from app.store.destinations.figures import RequestRow
+from app.store.incidents import StoredIncident
+from tests.console.test_confirmations import INCIDENT, Case, case
+
+__all__ = ["case"]
+
+OPENED = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FAILING = Incident(
+    Kind.FAILING, "dst_1", Severity.CRITICAL, IncidentState.OPEN, OPENED, OPENED, "Requests fail."
+)
+
+
+def stored(incident: Incident) -> StoredIncident:
+    return StoredIncident("inc_1", 1, "default", incident, "Acme", None, None, None)
+
+
+def test_the_timeline_has_messages_and_changes_in_their_order() -> None:
+    """Two channels, one of which got no message that it resolved."""
+    ended = replace(
+        FAILING,
+        state=IncidentState.RESOLVED,
+        acknowledged_at=OPENED + 2 * MINUTE,
+        resolved_at=OPENED + 9 * MINUTE,
+    )
+    messages = {
+        "ops": SentMessages(OPENED + MINUTE, OPENED + 10 * MINUTE),
+        "mail": SentMessages(OPENED + 3 * MINUTE),
+    }
+    assert [entry.sentence for entry in view.timeline(stored(ended), messages, "Ada")] == [
+        "Opened: critical.",
+        "Message to ops: opened.",
+        "Acknowledged by Ada.",
+        "Message to mail: opened.",
+        "Resolved.",
+        "Message to ops: resolved.",
+    ]
+
+
+def test_the_chart_begins_before_the_incident() -> None:
+    """In the shortest range that does; an incident of last month is in the longest."""
+    for later, name in (
+        (30 * MINUTE, RangeName.HOUR),
+        (59 * MINUTE, RangeName.SIX_HOURS),
+        (timedelta(hours=20), RangeName.DAY),
+        (timedelta(days=50), RangeName.MONTH),
+    ):
+        assert view.range_of(FAILING, OPENED + later).name is name
+
+
+def test_the_last_answer_is_that_of_a_failed_request() -> None:
+    """A success after it says nothing about the cause."""
+    failed = RequestRow(OPENED, "server_error", 503, "Service Unavailable", 5, 20)
+    passed = RequestRow(OPENED + MINUTE, "answered", 207, None, 5, 20)
+    silent = RequestRow(OPENED, "timed_out", None, None, 5, None)
+    assert view.last_answer([passed, failed]) == (OPENED, "HTTP 503: Service Unavailable")
+    assert view.last_answer([silent]) == (OPENED, "timed out")
+    assert view.last_answer([passed]) is None
+
+
+def test_the_duration_ends_with_the_incident() -> None:
+    """An open incident lasts until now. Its events and its repair have links."""
+    now = OPENED + 125 * MINUTE
+    shown = view.present(stored(FAILING), now)
+    assert (shown.duration, shown.action) == ("2 h 5 min", None)
+    assert shown.events_link == "/console/destinations/dst_1/events?status=retrying"
+    ended = replace(FAILING, state=IncidentState.RESOLVED, resolved_at=OPENED + 9 * MINUTE)
+    assert view.present(stored(ended), now).duration == "9 min"
+    lost = replace(FAILING, kind=Kind.SIGN_IN_LOST)
+    assert view.present(stored(lost), now).action == ("connect", "Reconnect")
+
+
+async def get(case: Case, path: str) -> str:
+    answer: httpx.Response = await case.world.client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def test_incidents_are_acknowledged_together(case: Case) -> None:
+    """From the list, which has the destination, the affected events and the duration."""
+    page = await get(case, "/console/incidents")
+    for column in ("Destination", "Affected", "Duration"):
+        assert f">{column}</th>" in page
+    assert f'name="incident" value="{INCIDENT}"' in page
+    answer = await case.post("/console/incidents/acknowledge", incident=INCIDENT)
+    assert answer.status_code == 303
+    assert f'name="incident" value="{INCIDENT}"' not in await get(case, "/console/incidents")
+    page = await get(case, f"/console/incidents/{INCIDENT}")
+    assert "Acknowledged by" in page
+    assert 'id="timeline"' in page
