@@ -92,7 +92,7 @@ def _values(name: str, field: FieldInfo) -> str:
     low = [limit.ge for limit in limits if isinstance(limit, annotated_types.Ge)]
     high = [limit.le for limit in limits if isinstance(limit, annotated_types.Le)]
     if low and high and field.annotation is not tuple:
-        return f"{low[0]:,} to {high[0]:,}".replace(",", " ")
+        return f"{low[0]:,} to {high[0]:,}"
     return "`true`, `false`" if field.annotation is bool else "text"
 
 

@@ -14,6 +14,10 @@ from app.store.database.migrate import ROOT
 from dev.site import api_reference, markdown, navigation
 
 _REFERENCE = "reference/"
+_WIDE = """/* Tables of three columns and more need the width of the window. */
+.wy-nav-content { max-width: 72rem; }
+.rst-content table.docutils td, .rst-content .wy-table-responsive table td { white-space: normal; }
+"""
 _raw: dict[str, str] = {}
 """The Markdown of each page as the site has it."""
 
@@ -25,6 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in generated:
         files.append(File.generated(config, page.path, content=page.text))
     files.append(File.generated(config, "openapi.json", content=json.dumps(described, indent=1)))
+    files.append(File.generated(config, "wide.css", content=_WIDE))
     for name in navigation.PROJECT:
         files.append(File.generated(config, f"project/{name.lower()}", content=(ROOT / name).read_text()))
     config.nav = navigation.navigation([(page.title, page.path) for page in generated])
