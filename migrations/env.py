@@ -15,12 +15,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.store.database.migrate import CONNECT_SECONDS
+from app.store.database.migrate import CONNECT_SECONDS, LOCK_TIMEOUT_MS
 from app.store.database.servers import Servers
 
 TURN = 0x616D7A6D6967  # the advisory lock of migrators: "amzmig" in ASCII
 LIMITS = {
-    "lock_timeout": "1s",
+    "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
     # Long enough, because a migration contains only DDL on new or small tables. It does not rewrite rows.
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "120s",

@@ -17,6 +17,8 @@ branch_labels = None
 depends_on = None
 
 UP = r"""
+-- Both at once, so that no transaction waits for one of them while this one waits for the other.
+LOCK TABLE destinations, lanes IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE lanes ADD COLUMN organisation_id text NOT NULL DEFAULT 'default';
 ALTER TABLE lanes DROP CONSTRAINT lanes_region_advertiser_id_key;
 ALTER TABLE destinations DROP CONSTRAINT destinations_lane_fkey;

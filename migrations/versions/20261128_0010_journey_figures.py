@@ -40,10 +40,6 @@ CREATE TABLE journey_figures (
 {chr(10).join(f"  {name:11} bigint NOT NULL DEFAULT 0," for name in _COLUMNS)}
   PRIMARY KEY (destination, day, node, writer)
 ) WITH (fillfactor = 70);
-
--- The journey node of each event of a batch, by place. It is negative for an event that left its batch before the batch
--- was sent: only the event's row in `exceptions` counts then. NULL for a batch from before this column.
-ALTER TABLE batch_states ADD COLUMN nodes smallint[];
 """
 
 # What each statement changes: the node, its status before (n = -1) and after (n = 1).
@@ -61,9 +57,14 @@ _ADD = """
 """
 _STATUS = """CASE {0}.disposition WHEN 'sent' THEN 'delivered' WHEN 'discarded' THEN 'dead' WHEN 'expired' THEN 'expired'
       ELSE CASE WHEN {0}.tries > 0 THEN 'retrying' ELSE 'queued' END END"""
-_BEGIN = "CREATE FUNCTION {} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+# With the owner's privileges: those of the roles on new tables are granted after the last migration.
+_BEGIN = "CREATE FUNCTION {} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
 
 TRIGGERS = f"""
+-- The journey node of each event of a batch, by place. It is negative for an event that left its batch before the batch
+-- was sent: only the event's row in `exceptions` counts then. NULL for a batch from before this column.
+ALTER TABLE batch_states ADD COLUMN nodes smallint[];
+
 {_BEGIN.format("count_changed_batches()")}
   -- Batches whose events got another status or left the batch.
   WITH changed AS (
@@ -129,6 +130,10 @@ DELETE FROM journey_counts;
 
 POLICIES = """
 DO $$ DECLARE name text; BEGIN
+  FOREACH name IN ARRAY ARRAY['count_changed_batches()', 'count_new_exceptions()', 'count_changed_exceptions()'] LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', name);
+  END LOOP;
   FOREACH name IN ARRAY ARRAY['journey_nodes', 'journey_figures'] LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
     EXECUTE format('CREATE POLICY organisation ON %1$I USING ((SELECT acting_organisation()) = %2$L OR EXISTS ('

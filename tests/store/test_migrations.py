@@ -1,14 +1,24 @@
 """Migrations beside other sessions: a lock that is not free is waited for in short attempts."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
-from app.store.database import migrate, schema_revision
-from tests.databases import WAITING_LOCKS
+from app.store.database import migrate, privileges, schema_revision
+from tests.databases import ROLES, WAITING_LOCKS
 from tests.pipeline.world import eventually
+
+
+@pytest_asyncio.fixture
+async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the owner of the tables."""
+    connection = await asyncpg.connect(plain(database_url))
+    yield connection
+    await connection.close()
 
 
 def plain(url: str) -> str:
@@ -130,3 +140,62 @@ async def test_a_lane_that_organisations_shared_is_divided(empty_database_url: s
         lanes = await connection.fetch("SELECT advertiser_id, region FROM lanes ORDER BY 1")
         assert [tuple(lane) for lane in lanes] == [("1", "NA"), ("2", "NA")]
     await connection.close()
+
+
+@pytest.mark.parametrize("tables", [("destinations", "lanes"), ("lanes", "destinations")])
+async def test_a_process_of_the_previous_release_is_no_victim_of_a_deadlock(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tables: tuple[str, str]
+) -> None:
+    """A transaction has read one table of a migration and wants another. The migration gives way."""
+    monkeypatch.setattr(migrate, "LOCK_PAUSE_SECONDS", 0.05)
+    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0004")
+    previous = await asyncpg.connect(plain(empty_database_url))
+    # The migration begins to wait first here. In production the session can, so it looks sooner than usual.
+    await previous.execute("SET deadlock_timeout = '700ms'")
+    transaction = previous.transaction()
+    await transaction.start()
+    await previous.execute(f"SELECT FROM {tables[0]}")
+    up = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_database_url))
+    other = await asyncpg.connect(plain(empty_database_url))
+    await eventually(lambda: other.fetchval(WAITING_LOCKS))
+    await previous.execute(f"SELECT FROM {tables[1]}")
+    await transaction.commit()
+    await up
+    await previous.close()
+    await other.close()
+
+
+async def test_a_second_run_waits_for_no_transaction(database_url: str, owner: asyncpg.Connection) -> None:
+    """Granting the privileges again locks no table: all later queries of the table would wait behind it."""
+    await asyncio.to_thread(migrate.upgrade, database_url, roles=ROLES)
+    async with owner.transaction():
+        for table in privileges.TABLES:
+            await owner.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+        await asyncio.to_thread(migrate.upgrade, database_url, roles=ROLES)
+
+
+async def test_privileges_are_granted_in_short_attempts(
+    database_url: str, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that is missing needs a lock, for which the command waits as briefly as for a migration's."""
+    monkeypatch.setattr(migrate, "LOCK_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 2)
+    await asyncio.to_thread(migrate.upgrade, database_url, roles=ROLES)
+    await owner.execute("DROP POLICY worker ON batches")
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE batches IN ACCESS SHARE MODE")
+        with pytest.raises(migrate.MigrationBlocked):
+            await asyncio.to_thread(migrate.upgrade, database_url, roles=ROLES)
+    await asyncio.to_thread(migrate.upgrade, database_url, roles=ROLES)
+
+
+async def test_triggers_of_a_migration_need_no_privilege_that_is_granted_after_it(
+    database_url: str, owner: asyncpg.Connection
+) -> None:
+    """Until all migrations have run, the roles have no privilege on tables that a trigger writes."""
+    found = await owner.fetch(
+        "SELECT DISTINCT p.proname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+        "WHERE NOT t.tgisinternal AND NOT p.prosecdef AND p.prosrc ~ 'INSERT|UPDATE|DELETE' "
+        "AND p.pronamespace = current_schema()::regnamespace"
+    )
+    assert [row["proname"] for row in found] == []

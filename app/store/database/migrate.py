@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
@@ -15,12 +16,14 @@ from app.store.database.privileges import RoleNames
 from app.store.database.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[3]
-# A migration waits at most a second for a lock, because every later query of the table waits behind it. In
-# the pause before the next attempt these queries finish.
+# A migration waits briefly for a lock, because every later query of the table waits behind it. In the pause
+# before the next attempt these queries finish. If one of them holds another lock that the migration needs,
+# the migration gives way before Postgres (`deadlock_timeout`, 1 s) would end the query.
+LOCK_TIMEOUT_MS = 400
 LOCK_ATTEMPTS = 60
 LOCK_PAUSE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
-_LOCK_NOT_AVAILABLE = "55P03"
+_LOCK_REFUSED = ("55P03", "40P01")  # the time-out, or a deadlock
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,23 +37,21 @@ def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) ->
     After a migration to the newest revision it grants `roles` their privileges. If some roles do not exist,
     it grants nothing and returns their names. Concurrent calls wait for each other. A coroutine must call it
     in a thread, because it runs its own event loop. Raises MigrationBlocked when a lock is not free for about
-    three minutes.
+    two minutes.
     """
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             command.upgrade(configured(url), revision)
-            break
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            # Create partitions, so that a new database accepts events before a worker has run maintenance.
+            return asyncio.run(_complete(url, roles)) if revision == "head" else []
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            if getattr(getattr(error, "orig", error), "sqlstate", None) not in _LOCK_REFUSED:
                 raise
             if attempt == LOCK_ATTEMPTS:
                 raise MigrationBlocked from error
             _LOG.warning("migration.lock_not_available", extra={"fields": {"attempt": attempt}})
             time.sleep(LOCK_PAUSE_SECONDS)
-    if revision == "head":
-        # Create partitions here, so that a new database accepts events before a worker has run maintenance.
-        return asyncio.run(_complete(url, roles))
-    return []
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def _complete(url: str, roles: RoleNames | None) -> list[str]:
@@ -58,6 +59,7 @@ async def _complete(url: str, roles: RoleNames | None) -> list[str]:
         url.replace("postgresql+asyncpg://", "postgresql://", 1), timeout=CONNECT_SECONDS
     )
     try:
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
         async with connection.transaction():
             await partitions.create_ahead(connection)
         if roles is None:

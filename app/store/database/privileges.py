@@ -85,7 +85,6 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # Written only by the previous release, until its processes are replaced.
     "journey_counts": TablePrivileges(_READ_WRITE),
     "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
-    # Both roles change the status of events. The triggers that count run with the privileges of the role.
     "journey_figures": TablePrivileges(_READ_WRITE, _ALL),
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
     # An API process or a worker writes the tables from here to `outcome_totals`: the process that has the
@@ -195,11 +194,22 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
     for role, functions in ((roles.api, API_FUNCTIONS), (roles.worker, WORKER_FUNCTIONS)):
         if role is not None:
             statements += [f"GRANT EXECUTE ON FUNCTION {each} TO {_quoted(role)}" for each in functions]
-    for table in WORKER_READS_ALL:
-        statements.append(f"DROP POLICY IF EXISTS worker ON {table}")
-        if roles.worker is not None and roles.worker != roles.api:
-            statements.append(f"CREATE POLICY worker ON {table} TO {_quoted(roles.worker)} USING (true)")
-    return statements
+    worker = None if roles.worker == roles.api else roles.worker
+    return statements + [_policy_of_worker(table, worker) for table in WORKER_READS_ALL]
+
+
+def _policy_of_worker(table: str, role: str | None) -> str:
+    """Return the statement that gives a table the policy `worker` for a role, or no such policy.
+
+    It does nothing if that is so already. Each change locks the table, and all intake and delivery wait.
+    """
+    wanted = "ARRAY['{}']".format(role.replace("'", "''")) if role else "NULL"
+    create = f"CREATE POLICY worker ON {table} TO {_quoted(role)} USING (true);" if role else ""
+    return f"""DO $$ BEGIN
+  IF (SELECT array_agg(r::text) FROM pg_policies, unnest(roles) r WHERE schemaname = current_schema()
+      AND tablename = '{table}' AND policyname = 'worker') IS DISTINCT FROM {wanted} THEN
+    DROP POLICY IF EXISTS worker ON {table}; {create}
+  END IF; END $$"""
 
 
 async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
@@ -264,6 +274,6 @@ def scram_verifier(password: str) -> str:
 
 def _quoted(name: str) -> str:
     """Return a name as a quoted SQL identifier. Raises ValueError if it is not valid."""
-    if not re.fullmatch(r'[^\x00"]{1,63}', name):
-        raise ValueError("a name has 1 to 63 characters and no quotation mark")
+    if not re.fullmatch(r'[^\x00"]{1,63}', name) or "$$" in name:
+        raise ValueError("a name has 1 to 63 characters, no quotation mark and no $$")
     return f'"{name}"'
