@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ class Stage:
     example: Example = field(init=False)
     children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
+    api_ports: dict[str, int] = field(default_factory=dict)  # of API processes that do not share the listener
 
     def open(
         self,
@@ -75,12 +77,14 @@ class Stage:
         apis: int = 1,
         events_per_second: float = 200,
         url: str | None = None,
+        proxy: Callable[[Path, socket.socket, tuple[int, int]], "subprocess.Popen[bytes]"] | None = None,
         **more: Any,
     ) -> None:
         """Start everything, and create the example destination of `./run`.
 
         `code` is the checkout from which the processes run; `more` are settings of the drill. `url` names an
-        empty database that the drill runs itself.
+        empty database that the drill runs itself. `proxy` starts a proxy on the listener, in front of two API
+        processes with ports of their own.
         """
         if url is None:
             self.cluster = Cluster(self.folder)
@@ -96,6 +100,10 @@ class Stage:
         )  # fmt: skip
         complete = with_roles(with_sandbox(with_keys(bare)), self.url)
         self.settings = complete.model_copy(update=more)
+        if proxy is not None:
+            ports = free_port(), free_port()
+            self.api_ports = dict(zip(("api-1", "api-2"), ports, strict=True))
+            self.children["proxy"] = proxy(self.folder, self.listener, ports)
         self.run("database-roles", code=code)
         self.run("migrate", code=code)
         self.start("sandbox", "sandbox", code=code)
@@ -132,15 +140,17 @@ class Stage:
 
     def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
         """Start a process with a role (`serve`, `work` or `sandbox`) under a name that no other process has."""
-        words = [role]
+        words, environment = [role], self.environment(code)
         if role != "sandbox":
             self.metrics_ports[name] = self.metrics_ports.get(name) or free_port()
             words += ["--metrics-port", str(self.metrics_ports[name])]
-        if role == "serve":
+        if name in self.api_ports:
+            environment["PORT"] = str(self.api_ports[name])
+        elif role == "serve":
             words += ["--socket", str(self.listener.fileno())]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "app", *words], cwd=code, env=environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=(self.listener.fileno(),), start_new_session=True,
             )  # fmt: skip
 
@@ -172,13 +182,14 @@ class Stage:
         while self.cluster.alive() and time.monotonic() < until:
             time.sleep(0.05)
 
-    def wait_ready(self, *, sandbox: bool = True) -> float:
-        """Wait until the API and the sandbox are ready. Return the seconds that this took."""
+    def wait_ready(self, name: str | None = None, *, sandbox: bool = True) -> float:
+        """Wait until the API and the sandbox, or a process, are ready. Return the seconds that this took."""
         began = time.monotonic()
-        for address in (
-            f"{self.api}/health/ready",
-            *((f"{self.sandbox}/_sandbox/health",) if sandbox else ()),
-        ):
+        addresses = [f"{self.api}/health/ready", *([f"{self.sandbox}/_sandbox/health"] if sandbox else [])]
+        if name is not None:
+            port = self.api_ports.get(name) or self.metrics_ports[name]
+            addresses = [f"http://127.0.0.1:{port}/health/ready"]
+        for address in addresses:
             while True:
                 with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2):  # noqa: S310
                     break

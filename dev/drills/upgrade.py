@@ -1,5 +1,7 @@
 """The upgrade drill: under load, replace each process by the next release, then by the earlier release again.
 
+The load goes through the proxy of the production example. Meanwhile events of 21 days wait.
+
 With `--from REF`, the earlier release is this commit and the next release is this checkout. Without it, the
 earlier release is this checkout. The next release is then a copy of it with the next version and the
 migration of the example in docs/upgrades.md.
@@ -19,10 +21,13 @@ import asyncpg
 
 from app.settings import ROOT
 from app.store.database import schema_revision
+from dev.drills import api_proxy
+from dev.drills.earlier_state import EarlierState
 from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 
-SECONDS = 60
+SECONDS = 30
+POSTS = 10_000  # the load continues until it has sent so many, unless the length of the drill is given
 ROLES = (("api-1", "serve"), ("api-2", "serve"), ("worker-1", "work"), ("worker-2", "work"))
 
 # For this time another transaction reads the table that the migration changes. The migration must then try
@@ -57,23 +62,34 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
             new = ROOT
         stage = Stage(folder)
         try:
-            stage.open(old, workers=2)
-            stage.start("api-2", code=old)
-            load = Load(stage, callers=8, pause_s=0.005)
+            # In production a process that stops serves for 5 s longer, so that the proxy notices.
+            stage.open(old, workers=2, apis=2, proxy=api_proxy.start, shutdown_delay_seconds=5)
+            state = EarlierState(stage)
+            state.write()
+            for worker in ("worker-1", "worker-2"):
+                stage.start(worker, "work", code=old)
+            load = Load(stage, callers=8, pause_s=0.1)
             load.start()
             pause = seconds / (2 * len(ROLES) + 2)
             time.sleep(pause)
             before = load.slowest_s()
             migration_s = _migrate_beside_a_reader(stage, new)
             during = load.slowest_s()
-            _replace(stage, new, pause)
+            _replace(stage, state, new, pause)
             forward = _version(stage)
+            state.check("next")
+            state.end_waits("next")
             # The earlier release now runs on the newer schema.
-            _replace(stage, old, pause)
+            _replace(stage, state, old, pause)
             back = _version(stage)
+            state.check("earlier")
+            state.end_waits("earlier")
+            while asked.seconds is None and load.requests < POSTS:
+                time.sleep(1)
             load.stop()
             counts = stage.drain()
             ids, totals = stage.delivered()
+            stage.run("balance", code=new)
         finally:
             stage.close()
     lost = set(load.accepted) - ids
@@ -84,18 +100,21 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
 | version reported after the way forward, and back | {forward}, {back} |
 | seconds to migrate while a foreign transaction read the table for {LOCK_HELD_SECONDS:.0f} s | {migration_s:.1f} |
 | slowest request before, and during the migration | {before:.2f} s, {during:.2f} s |
-| requests | {load.requests:,} |
+| requests through the proxy | {load.requests:,} |
 | requests without an answer or with 5xx | {load.failed} |
 | answers by status | {", ".join(f"{status}: {times:,}" for status, times in sorted(load.answers.items()))} |
 | events accepted | {len(load.accepted):,} |
 | events that Amazon got with other content under the same id | {totals["other_bytes"]} |
 | events that Amazon got again with the same id and content | {totals["repeats"]:,} |
 | counts after draining | {counts["delivered"]:,} delivered, {counts["dead"]} dead |
+| written by the earlier release; one half ended by the next release, the other after the way back | {state.describe()} |
+| of these lost, with other content, or shown otherwise | {"; ".join(state.problems) or "none"} |
 
 Lost events: {len(lost)}
 """
     same_code = asked.source is None and forward == back
-    return report, not (lost or load.failed or totals["other_bytes"] or same_code)
+    failed = lost or load.failed or totals["other_bytes"] or state.problems or same_code
+    return report, not failed
 
 
 def _check_out(source: str, folder: Path) -> None:
@@ -152,13 +171,14 @@ def _version(stage: Stage) -> str:
     return str(stage.call("GET", "/openapi.json")["info"]["version"])
 
 
-def _replace(stage: Stage, code: Path, pause: float) -> None:
+def _replace(stage: Stage, state: EarlierState, code: Path, pause: float) -> None:
     """Replace the processes one by one by processes of another checkout.
 
-    There are two processes of each role, so that one always runs.
+    There are two processes of each role, so that one always runs. Each must be ready before the next one stops.
     """
     for name, role in ROLES:
         stage.stop(name)
         stage.start(name, role, code=code)
+        stage.wait_ready(name)
+        state.connect_another()
         time.sleep(pause)
-        stage.wait_ready()

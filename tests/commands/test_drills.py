@@ -13,7 +13,7 @@ import yaml
 from app import cli
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from dev.drills import gameday, patroni
+from dev.drills import api_proxy, gameday, patroni
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultInjector
 from dev.drills.monitoring import PROGRAMS, SHIPPED
@@ -82,6 +82,23 @@ def test_a_game_day_has_a_fault_for_every_alert() -> None:
     assert sorted(name for fault in everything for name in fault.alerts) == sorted(gameday.ALERTS)
 
 
+def test_the_proxy_of_an_upgrade_is_the_shipped_one() -> None:
+    """Only the listener and the addresses of the two processes differ."""
+    shipped = api_proxy.SHIPPED.read_text()
+    changed = {
+        (before.split()[0], after)
+        for before, after in zip(
+            shipped.splitlines(), api_proxy.configuration(shipped, 7, (8001, 8002)).splitlines(), strict=True
+        )
+        if before != after
+    }
+    assert changed == {
+        ("bind", "  bind fd@7"),
+        ("server", "  server a 127.0.0.1:8001"),
+        ("server", "  server b 127.0.0.1:8002"),
+    }
+
+
 @pytest.mark.process
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
@@ -91,6 +108,8 @@ def test_a_drill_loses_no_event(name: str) -> None:
         pytest.skip("prometheus and prometheus-alertmanager are not installed")
     if name == "ha" and (lacking := patroni.missing()):
         pytest.skip(f"{', '.join(lacking)} are missing")
+    if name == "upgrade" and shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("haproxy is not installed")
     fault = ("--fault", "primary node frozen") if name == "ha" else ()
     done = subprocess.run(
         [sys.executable, "-m", "app", "drill", name, "--seconds", "10", *fault],
