@@ -235,12 +235,23 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     The variable `NAME_FILE` names a file with the value of the secret setting `NAME`.
     """
     secrets = _secrets_from_files((os.environ, dotenv_values(env_file)))
+    # A dictionary, because type checkers do not know this parameter of the base class.
+    options: dict[str, Any] = {"_env_file": env_file, **secrets}
     try:
-        # A dictionary, because type checkers do not know this parameter of the base class.
-        options: dict[str, Any] = {"_env_file": env_file, **secrets}
         return Settings(**options)
     except ValidationError as error:
-        raise SettingsError(_sentences(error)) from None
+        problems = [*_sentences(error)]
+        wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+    if wrong:
+        # The rules for several settings were not checked: check them with the defaults of the wrong settings.
+        for name in wrong & Settings.model_fields.keys():
+            field = Settings.model_fields[name]
+            options[name] = field.get_default(call_default_factory=True, validated_data={})
+        try:
+            Settings(**options)
+        except ValidationError as error:
+            problems += [each for each in _sentences(error) if each.partition(":")[0].lower() not in wrong]
+    raise SettingsError(problems)
 
 
 def secret_settings() -> tuple[str, ...]:

@@ -105,6 +105,13 @@ def test_production_refuses_what_only_a_developer_may_do(
     assert problem.startswith(says)
 
 
+def test_everything_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that cannot be read does not hide a rule about other settings."""
+    wrong = {"PORT": "http", "PUBLIC_URL": "http://events.example.com", "ENCRYPTION_KEYS": "k1"}
+    found = problems(monkeypatch, GOOD_PRODUCTION | wrong)
+    assert sorted(each.partition(":")[0] for each in found) == ["ENCRYPTION_KEYS", "PORT", "PUBLIC_URL"]
+
+
 def test_good_production_settings_are_accepted_and_hide_their_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
