@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sentence := connection_problem(error):
             print(f"The database cannot be used: {sentence}.", file=sys.stderr)
             return 1
-        if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+        if getattr(getattr(error, "orig", error), "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
         print(
             f"The role of the database URL lacks privileges for {command.name}: set MIGRATION_DATABASE_URL, "

@@ -10,13 +10,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Coroutine
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
-
-import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.admin.access.actor import actor
 from app.admin.destinations.delivery_control import StoreDeliveryControl
@@ -60,35 +56,23 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(settings: Settings, asked: argparse.Namespace) -> int:
     """Print the changes that `apply` would make. Return 2 if there are any."""
-    return _run(_apply(settings, asked, dry_run=True))
+    return asyncio.run(_apply(settings, asked, dry_run=True))
 
 
 def apply(settings: Settings, asked: argparse.Namespace) -> int:
     """Apply the complete file, or nothing if it has a problem."""
-    return _run(_apply(settings, asked, dry_run=False))
+    return asyncio.run(_apply(settings, asked, dry_run=False))
 
 
 def export(settings: Settings, asked: argparse.Namespace) -> int:
     """Print the stored configuration as a YAML file."""
-    return _run(_export(settings, asked))
+    return asyncio.run(_export(settings, asked))
 
 
 def schema(_settings: Settings, _asked: argparse.Namespace) -> int:
     """Print the JSON schema of the file."""
     sys.stdout.write(json.dumps(model.schema(), indent=2, ensure_ascii=False) + "\n")
     return 0
-
-
-def _run(work: Coroutine[None, None, int]) -> int:
-    try:
-        return asyncio.run(work)
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError) as problem:
-        name = type(getattr(problem, "orig", None) or problem).__name__
-        sys.stderr.write(
-            f"The database cannot be used ({name}). Nothing was changed. Check DATABASE_URL and run "
-            "`./run migrate`.\n"
-        )
-        return 1
 
 
 async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
