@@ -11,6 +11,7 @@ CAMPAIGNS = {
     "chaos": "campaigns.chaos.campaign",
     "clock-faults": "campaigns.chaos.clock_faults",
     "containers": "campaigns.containers.campaign",
+    "database-roles": "campaigns.database_roles",
     "failover": "campaigns.chaos.failover",
     "fuzzing": "campaigns.attacks.fuzzing",
     "generated": "campaigns.attacks.generated",

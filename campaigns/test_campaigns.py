@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app import cli
+from campaigns import database_roles
 from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +26,12 @@ def test_a_campaign_describes_its_options(name: str, capsys: pytest.CaptureFixtu
         main([name, "--help"])
     assert ended.value.code == 0
     assert f"run campaign {name}" in capsys.readouterr().out
+
+
+def test_every_command_runs_with_each_role() -> None:
+    """A new command is added to the campaign, or to the commands that use no database."""
+    named = {command.split()[0] for command in database_roles.COMMANDS}
+    assert named | {*database_roles.WITHOUT_DATABASE} == {command.name for command in cli.COMMANDS}
 
 
 def test_an_unknown_campaign_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

