@@ -20,7 +20,7 @@ from dev.environment import DATABASE_URLS
 # Commands that use no database, or whose purpose is to start or to test the service.
 WITHOUT_DATABASE: Final = (
     "up", "serve", "work", "sandbox", "restore", "drill", "schema", "hash", "sbom", "conformance", "test",
-    "campaign", "check", "bench", "lock",
+    "campaign", "check", "bench", "lock", "docs",
 )  # fmt: skip
 # The words after the name, in the order in which they run. DST, FILE, ROWS and FOLDER are filled in.
 COMMANDS: Final = (
