@@ -29,7 +29,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
 from sqlalchemy.types import TypeEngine
 
 METADATA: Final = MetaData()
-INSTANT: Final = DOMAIN("instant", DateTime(timezone=True), create_type=False)
+
+
+class _Instant(DOMAIN):
+    operator_classes = DateTime.operator_classes
+
+
+INSTANT: Final = _Instant("instant", DateTime(timezone=True), create_type=False)
 _TYPES: Final[dict[Any, TypeEngine[Any]]] = {
     str: Text(),
     int: Integer(),
