@@ -137,7 +137,7 @@ COMMANDS = (
         "arguments",
     ),
     *(
-        Command(name, text, "app.commands.api_commands:run", KEYS, "arguments")
+        Command(name, text, "app.commands.api.commands:run", KEYS, "arguments")
         for name, text in (
             ("destinations", "list, show, pause and resume destinations"),
             ("mappings", "list, publish and roll back mappings"),

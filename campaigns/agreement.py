@@ -20,7 +20,7 @@ import httpx
 
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store import outcome_history
+from app.store.destinations import outcome_history
 from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN

@@ -29,7 +29,7 @@ from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
 from app.store import PipelineConnection, transaction
 from app.store.database.clock import DatabaseClock
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 

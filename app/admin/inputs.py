@@ -30,7 +30,7 @@ from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS
 from app.domain.outcomes.reasons import REASONS
-from app.domain.personal_text import holds_personal_text
+from app.domain.privacy.personal_text import holds_personal_text
 from app.store.audit import AuditAction
 
 

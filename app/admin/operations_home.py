@@ -8,11 +8,11 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.destination_condition import HOLDS_FOR
-from app.store import incidents, outcome_history
-from app.store.destinations import health
+from app.store import incidents
+from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery
+from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import OpenIncident
-from app.store.outcome_history import OutcomeBucket
 
 
 @dataclass(frozen=True, slots=True)

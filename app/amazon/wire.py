@@ -32,7 +32,7 @@ from app.domain.outcomes.outcome import (
     Unauthorized,
     Unexpected,
 )
-from app.domain.personal_text import holds_personal_text
+from app.domain.privacy.personal_text import holds_personal_text
 
 MAX_EVENTS = 500  # the limit of Amazon's schema (P12)
 MAX_BYTES = 1_000_000  # our limit, because Amazon publishes none (P12)

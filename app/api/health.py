@@ -19,7 +19,7 @@ from app.domain.installation import MIN_DAYS_AHEAD
 from app.store import PipelineConnection, driver_of, transaction
 from app.store.database import readiness
 from app.store.database.clock import DatabaseClock
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.store.errors import is_unavailable
 from app.telemetry import describe_exception, sqlstate_fields
 

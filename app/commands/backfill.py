@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
-from app.commands.api_client import read_key
+from app.commands.api.client import read_key
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.failure import CommandFailed
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson

@@ -10,7 +10,7 @@ import getpass
 import sys
 from collections import Counter
 
-from app.domain.personal_data import canary_forms
+from app.domain.privacy.personal_data import canary_forms
 from app.processes.resources import dsn_of
 from app.settings import Settings
 from app.store.database.servers import Servers

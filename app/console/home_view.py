@@ -15,8 +15,8 @@ from app.domain.incidents.causes import ACCESS, OPERATOR, advice
 from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
 from app.store.destinations.health import ListedDestination, Sort
+from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import OpenIncident
-from app.store.outcome_history import OutcomeBucket
 
 # For each condition: its label for one destination, its label for several, and its tone. The page uses this
 # order.

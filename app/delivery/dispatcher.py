@@ -21,7 +21,7 @@ from app.delivery.settlement import StaleOwner
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import FULL_SCAN_SHARE
 from app.store import lane_wakeups
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 

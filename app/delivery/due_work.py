@@ -17,8 +17,8 @@ from app.delivery.request_content import (
     Unreadable,
 )
 from app.domain import batch as packing
-from app.domain.erasure import carried_key
 from app.domain.ids import BatchId
+from app.domain.privacy.erasure import carried_key
 from app.store import PipelineConnection, batches, exceptions
 
 

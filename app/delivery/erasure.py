@@ -19,9 +19,9 @@ import msgspec
 from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
 from app.delivery.due_work import open_bodies
 from app.domain import batch as packing
-from app.domain.erasure import carried_key
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
+from app.domain.privacy.erasure import carried_key
 from app.store import PipelineConnection, batches, callbacks, counts
 from app.store.database import damage, job_leases
 from app.store.database.job_leases import Job

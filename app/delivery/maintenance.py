@@ -12,19 +12,10 @@ from typing import Any
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import (
-    PipelineConnection,
-    audit_head,
-    batches,
-    callbacks,
-    counts,
-    exceptions,
-    journey_figures,
-    transactions,
-)
+from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, transactions
 from app.store.database import partitions
 from app.store.database.damage import is_damage
-from app.store.events import rejections
+from app.store.events import journey_figures, rejections
 from app.telemetry import Telemetry, describe_exception
 
 _FOLD_LIMIT = 1_000  # journey nodes per statement

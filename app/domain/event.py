@@ -14,7 +14,7 @@ import msgspec
 
 from app.domain import strict_json
 from app.domain.outcomes.reasons import REASONS, JourneyCode
-from app.domain.personal_text import is_personal_id
+from app.domain.privacy.personal_text import is_personal_id
 
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256

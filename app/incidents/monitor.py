@@ -34,9 +34,10 @@ from app.domain.incidents.machine import (
 from app.domain.notifications.channels import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
-from app.store import PipelineConnection, incidents, outcome_history
+from app.store import PipelineConnection, incidents
 from app.store.database import job_leases
 from app.store.database.job_leases import Job
+from app.store.destinations import outcome_history
 from app.store.incidents import StoredIncident, intake_facts, notifications
 from app.telemetry import Telemetry
 

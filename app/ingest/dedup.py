@@ -12,7 +12,7 @@ from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import counts, ledger
 from app.store.destinations.cache import NamedType
-from app.store.journey_figures import UnstoredEvents
+from app.store.events.journey_figures import UnstoredEvents
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 

@@ -22,9 +22,10 @@ from app.ingest.dedup import (
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_nodes import JourneyNodes
 from app.ingest.pending_request import PendingRequest
-from app.store import PipelineConnection, batches, counts, journey_figures, ledger
+from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
 from app.store.destinations import cache
+from app.store.events import journey_figures
 from app.store.events.attempts import note_mapped_duplicates
 
 _RESERVED_IDS = 256  # batch ids that a session reserves at a time

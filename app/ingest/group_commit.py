@@ -16,7 +16,7 @@ from app.ingest.flush_writer import FlushWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import PipelineConnection
 from app.store.database.clock import DatabaseClock
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.telemetry import Telemetry
 
 # The events of one flush, unless a single request has more. A request waits for the flush in progress and for

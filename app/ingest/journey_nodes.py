@@ -8,8 +8,9 @@ from typing import Final
 from app.domain.event import NO_JOURNEY, JourneyIds
 from app.domain.ids import DestinationNumber
 from app.ingest.pending_request import PendingRequest
-from app.store import PipelineConnection, journey_figures
-from app.store.journey_figures import OTHER, JourneyNode
+from app.store import PipelineConnection
+from app.store.events import journey_figures
+from app.store.events.journey_figures import OTHER, JourneyNode
 
 _TRIES: Final = 10  # other processes can take a number between reading and inserting
 

@@ -29,8 +29,8 @@ from app.settings import Settings, SettingsError
 from app.store import counts, transactions
 from app.store.database import keepalive, schema_revision
 from app.store.database.clock import DatabaseClock
+from app.store.database.results import DatabaseResults
 from app.store.database.servers import Servers
-from app.store.database_results import DatabaseResults
 from app.store.encryption import key_usage
 from app.store.encryption import secrets as stored_secrets
 from app.store.organisations import scope

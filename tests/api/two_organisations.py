@@ -22,8 +22,8 @@ from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
 from app.domain.outcomes.status import Status
-from app.store import counts, incidents, journey_figures, replays
-from app.store.events import rejections
+from app.store import counts, incidents, replays
+from app.store.events import journey_figures, rejections
 from app.store.events.rejections import NewRejection
 from app.store.incidents import notifications
 from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine

@@ -18,8 +18,8 @@ import pytest
 import pytest_asyncio
 
 from app import cli
-from app.commands.api_client import ApiUnreachable
-from app.commands.event_tail import COLUMNS, FILTERS, TailWindow, tail_events
+from app.commands.api.client import ApiUnreachable
+from app.commands.api.event_tail import COLUMNS, FILTERS, TailWindow, tail_events
 from app.processes.api import build_application
 from app.processes.resources import open_resources
 from tests.api.test_ways_in import served

@@ -7,7 +7,7 @@ from app.console.destinations.chart_view import BUCKET_NAMES, charts
 from app.console.time_range import RangeName, time_range
 from app.domain.ids import DestinationNumber
 from app.store.destinations.figures import ResponseTimes
-from app.store.outcome_history import OutcomeBucket
+from app.store.destinations.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 ONE = DestinationNumber(1)

@@ -13,8 +13,8 @@ from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.store.destinations.health import ListedDestination
+from app.store.destinations.outcome_history import RETENTION, OutcomeBucket
 from app.store.incidents import OpenIncident, StoredIncident
-from app.store.outcome_history import RETENTION, OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"

@@ -26,7 +26,7 @@ from app.domain.observed.schema_sample import ValueKind
 from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
-from app.store.outcome_history import OutcomeBucket
+from app.store.destinations.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = tally(CountTotals(), State.ACTIVE)

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 
 from app.domain.batch import EventMetadata, pack
-from app.store import outcome_history
+from app.store.destinations import outcome_history
 from app.store.incidents import facts, intake_facts
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish

@@ -36,7 +36,7 @@ from app.processes import api
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
 from app.store.database.clock import DatabaseClock
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.store.destinations.token_leases import refresh_place
 from app.store.errors import DRIVER_ERRORS
 from tests.crashes import stored

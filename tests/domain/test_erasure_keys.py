@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.erasure import HASH, IDENTIFYING_FIELDS, carried_key, erasure_keys
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
+from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, carried_key, erasure_keys
 
 _RULES = {rule.field: rule for rule in MATCH_KEYS}
 _SPACES = st.sampled_from(["", " ", "  "])

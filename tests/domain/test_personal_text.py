@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.event import journey_id
 from app.domain.mapping.document import check_draft
-from app.domain.personal_text import holds_personal_text, is_personal_id
+from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 
 @pytest.mark.parametrize(

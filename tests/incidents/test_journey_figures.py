@@ -14,8 +14,8 @@ from app.admin.events.journeys import count_stored, counts_of
 from app.admin.events.search import find_visible_row
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
-from app.store import journey_figures
-from app.store.journey_figures import MOST_NODES
+from app.store.events import journey_figures
+from app.store.events.journey_figures import MOST_NODES
 from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import of_node, refuse_odd
 from tests.pipeline.amazon import Request

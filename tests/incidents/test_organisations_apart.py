@@ -5,7 +5,7 @@ from datetime import timedelta
 from app.domain.notifications.channels import read_webhooks
 from app.incidents.delivery import NotificationDelivery
 from app.incidents.observation import Observer
-from app.store import outcome_history
+from app.store.destinations import outcome_history
 from tests.incidents.conftest import Service, Watch
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.incidents.test_rejections import nameless

@@ -15,9 +15,9 @@ from app.delivery import settlement
 from app.delivery.lane import Lane
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
-from app.domain.erasure import carried_key
 from app.domain.ids import BatchId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.domain.privacy.erasure import carried_key
 from app.store import batches
 from app.store.lanes import LaneLease
 from app.store.privacy import erasures

@@ -9,8 +9,7 @@ import pytest
 from app.console.time_range import RangeName, bucket_start, time_range
 from app.domain.ids import OrganisationId
 from app.domain.incidents.destination_condition import Condition
-from app.store import outcome_history
-from app.store.destinations import health
+from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery, Sort
 from app.store.organisations.scope import scoped_pool
 from tests.pipeline.test_event_histories import Service, service

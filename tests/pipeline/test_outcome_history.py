@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ids import DestinationNumber
-from app.store import outcome_history
-from app.store.destinations import figures
-from app.store.outcome_history import RETENTION, OutcomeBucket
+from app.store.destinations import figures, outcome_history
+from app.store.destinations.outcome_history import RETENTION, OutcomeBucket
 from tests.pipeline.test_event_histories import Service, service
 from tests.pipeline.world import World, event
 

@@ -16,7 +16,7 @@ from app.api.health import API, WORKER, Readiness
 from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
 from app.ingest.pending_request import NotStored
 from app.store.database.clock import DatabaseClock
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.store.organisations.scope import EVERY
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
 from app.delivery.environment import Environment
-from app.store.database_results import DatabaseResults
+from app.store.database.results import DatabaseResults
 from app.telemetry import Telemetry
 
 

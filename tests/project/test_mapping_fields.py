@@ -4,15 +4,15 @@ from pathlib import Path
 
 from app.admin.catalog import AMAZON
 from app.api.privacy.erasures import Subject
-from app.commands.api_commands import SUBJECT_FIELDS
+from app.commands.api.commands import SUBJECT_FIELDS
 from app.domain.conversion.consent import Mode
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.values import CHECKS
-from app.domain.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.identity import MATCH_KEYS, MatchKeyType, Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group
+from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.suggestions.names import SYNONYMS
 from sandbox import vocabulary
 from sandbox.conformance import lists

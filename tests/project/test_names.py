@@ -65,6 +65,29 @@ def test_no_two_modules_of_a_package_differ_by_an_s() -> None:
     assert twins == []
 
 
+def crowded(root: Path) -> list[str]:
+    """Return the packages with more than twenty modules, not counting those of their packages."""
+    modules = Counter(path.parent for path in root.rglob("*.py") if path.name != "__init__.py")
+    return sorted(str(package.relative_to(root)) for package, number in modules.items() if number > 20)
+
+
+def test_a_folder_has_at_most_twenty_modules() -> None:
+    """A reader finds a module by its folder: the resource, or the part of the program."""
+    assert crowded(ROOT / "app") == []
+
+
+def test_a_crowded_folder_is_found(tmp_path: Path) -> None:
+    """From the twenty-first module on."""
+    package = tmp_path / "package"
+    package.mkdir()
+    for number in range(20):
+        (package / f"module{number}.py").touch()
+    (package / "__init__.py").touch()
+    assert crowded(tmp_path) == []
+    (package / "one_more.py").touch()
+    assert crowded(tmp_path) == ["package"]
+
+
 def test_a_test_module_name_is_unique() -> None:
     """pytest imports test modules by file name: two with one name stop the collection."""
     names = Counter(path.name for path in TESTS if path.name.startswith("test_"))

@@ -9,7 +9,7 @@ from typing import Any
 from app.admin.access import Caller
 from app.admin.access.roles import PersonRole, scopes_of
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
-from app.domain.personal_text import holds_personal_text, is_personal_id
+from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 PERSON = "oidc:"
 """Prefix of the ids of people."""

@@ -11,10 +11,10 @@ from app.admin.destinations.stats import DestinationStats, destination_stats
 from app.admin.events.search import find_visible_row
 from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, outcome_history, replays
-from app.store.destinations import figures
+from app.store import PipelineConnection, replays
+from app.store.destinations import figures, outcome_history
 from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
-from app.store.outcome_history import OutcomeBucket
+from app.store.destinations.outcome_history import OutcomeBucket
 
 _REQUESTS: Final = 20
 _NEWEST_BATCHES: Final = 60

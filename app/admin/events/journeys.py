@@ -18,8 +18,8 @@ from app.domain.destination import State
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, Status, tally
-from app.store import PipelineConnection, journey_figures
-from app.store.events import batches
+from app.store import PipelineConnection
+from app.store.events import batches, journey_figures
 from app.store.events.batches import DestinationRef
 
 _BATCHES: Final = 200  # per query

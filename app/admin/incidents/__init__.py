@@ -19,14 +19,14 @@ from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.policy import Preference, SentMessages
-from app.store import PipelineConnection, audit, incidents, outcome_history
+from app.store import PipelineConnection, audit, incidents
 from app.store.audit import AuditAction
-from app.store.destinations import figures
+from app.store.destinations import figures, outcome_history
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import RequestRow
+from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
-from app.store.outcome_history import OutcomeBucket
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:

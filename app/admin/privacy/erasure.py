@@ -17,7 +17,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
+from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.encryption import secrets as stored_secrets

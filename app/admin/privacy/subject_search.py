@@ -15,7 +15,7 @@ from app.admin.privacy.erasure import require_unlimited, values_of
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import carried_key
+from app.domain.privacy.erasure import carried_key
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.organisations.scope import PipelinePool

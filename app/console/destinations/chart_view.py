@@ -9,7 +9,7 @@ from typing import Final
 from app.console.time_range import TimeRange
 from app.console.wording import number
 from app.store.destinations.figures import ResponseTimes
-from app.store.outcome_history import OutcomeBucket
+from app.store.destinations.outcome_history import OutcomeBucket
 
 BUCKET_NAMES: Final[Mapping[timedelta, str]] = {
     timedelta(minutes=1): "minute",

@@ -14,7 +14,7 @@ from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import WAITING, EventCounts
 from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow
-from app.store.outcome_history import OutcomeBucket
+from app.store.destinations.outcome_history import OutcomeBucket
 
 
 @dataclass(frozen=True, slots=True)

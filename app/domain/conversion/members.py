@@ -24,7 +24,7 @@ from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField
 from app.domain.mapping.reading import SHORT_TEXT
 from app.domain.mapping.sources import Source, unchecked
-from app.domain.personal_text import holds_personal_text
+from app.domain.privacy.personal_text import holds_personal_text
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch

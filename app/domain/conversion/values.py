@@ -31,7 +31,7 @@ from app.domain.identity import (
 )
 from app.domain.identity.identifiers import is_public
 from app.domain.mapping.sources import Check
-from app.domain.personal_text import holds_personal_text, is_personal_id
+from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 MAX_VALUE: Final = 10**13  # a double represents every hundredth up to this value
 _MAX_VALUE: Final = Decimal(MAX_VALUE)

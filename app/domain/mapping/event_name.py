@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.domain.personal_text import holds_personal_text
+from app.domain.privacy.personal_text import holds_personal_text
 
 MAX_EVENT_NAME_LENGTH: Final = 256
 _FORBIDDEN: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")

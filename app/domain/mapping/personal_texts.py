@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
-from app.domain.personal_text import holds_personal_text
+from app.domain.privacy.personal_text import holds_personal_text
 
 _PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 

@@ -23,7 +23,7 @@ from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile, match_key
 from app.domain.identity.placeholders import is_placeholder_or_digest
-from app.domain.personal_text import holds_personal_text, is_personal_id
+from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 
 class ValueKind(StrEnum):

@@ -19,7 +19,8 @@ from app.domain.incidents.destination_condition import (
 )
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
-from app.store import PipelineConnection, outcome_history
+from app.store import PipelineConnection
+from app.store.destinations import outcome_history
 from app.store.incidents import CONDITION_HOLDS
 from app.store.rows import read_row
 

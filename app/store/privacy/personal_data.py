@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from app.domain.personal_data import PATTERNS, CanaryForm, found_in
+from app.domain.privacy.personal_data import PATTERNS, CanaryForm, found_in
 from app.store import PipelineConnection
 from app.store.rows import read_row
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from app.commands.api_client import ApiClient, ApiUnreachable
+from app.commands.api.client import ApiClient, ApiUnreachable
 from app.domain.event import JOURNEY_IDS
 
 POLL_S: Final = 2.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from app.commands.api_client import ApiClient, add_client_arguments
-from app.commands.event_tail import FILTERS, tail_events
+from app.commands.api.client import ApiClient, add_client_arguments
+from app.commands.api.event_tail import FILTERS, tail_events
 from app.commands.failure import CommandFailed
 from app.domain.event import JOURNEY_IDS
 from app.settings import Settings

@@ -1,0 +1,1 @@
+"""Personal data: how it is found in texts, and what an erasure removes."""
