@@ -38,7 +38,8 @@ def _functions(*, weight: str, node: str) -> list[str]:
 
     `weight` is the number of events of a member of `{0}nodes`, and `node` the node of the event `e.place`.
     """
-    begin = "CREATE OR REPLACE FUNCTION {} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    # As in 0010: with the owner's privileges. The replacement would reset that and the search path.
+    begin = "CREATE OR REPLACE FUNCTION {} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
     return [
         f"""
 {begin.format("count_changed_batches()")}
@@ -89,17 +90,23 @@ NEW = _functions(
     node="s.nodes[least(e.place + 1, cardinality(s.nodes))]",
 )
 OLD = _functions(weight="1", node="s.nodes[e.place + 1]")
+SEARCH_PATHS = """
+DO $$ DECLARE name text; BEGIN
+  FOREACH name IN ARRAY ARRAY['count_changed_batches()', 'count_new_exceptions()', 'count_changed_exceptions()'] LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
+  END LOOP; END $$
+"""
 EXPAND = """
 UPDATE batch_states SET nodes = array_fill(nodes[1], ARRAY[events::integer]) WHERE cardinality(nodes) = 1 AND events > 1
 """
 
 
 def upgrade() -> None:
-    for statement in (*NEW, COMMENT):
+    for statement in (*NEW, SEARCH_PATHS, COMMENT):
         op.execute(statement)
 
 
 def downgrade() -> None:
     # The triggers count the same before and after, because both forms mean the same to them.
-    for statement in (EXPAND, *OLD, "COMMENT ON COLUMN batch_states.nodes IS NULL"):
+    for statement in (EXPAND, *OLD, SEARCH_PATHS, "COMMENT ON COLUMN batch_states.nodes IS NULL"):
         op.execute(statement)
