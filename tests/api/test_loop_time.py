@@ -238,3 +238,19 @@ async def test_no_request_occupies_the_event_loop(service: Service) -> None:
                 too_long[f"{call[0]} {call[1]}"] = [first, *later]
     assert too_long == {}
     assert len(calls) > 150
+
+
+async def test_a_post_of_5000_events_is_answered_in_slices(service: Service) -> None:
+    """Parsing it is the longest part; results and response after the commit are shorter."""
+    destination = await service.world.destination()
+    times: list[int] = []
+    with measured() as loop_time:
+        for part in range(REPEATS):
+            content = json.dumps([event(number) for number in range(part * 5_000, (part + 1) * 5_000)])
+            await asyncio.sleep(0)
+            loop_time.take()
+            post = service.client.post(f"/events?destination_id={destination}", content=content)
+            answer = await asyncio.create_task(post)
+            assert answer.status_code == 202, answer.text
+            times.append(round(loop_time.take() * 1_000))
+    assert min(times) <= 25, times

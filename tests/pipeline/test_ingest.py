@@ -8,11 +8,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.domain import batch as packing
 from app.domain.event import Event, read_events
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.ingest import group_commit
 from app.ingest.evaluate import Evaluated, evaluate
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from tests.pipeline.world import MAPPING, World, event, stamp
 
 OTHER = "map_other000000000000000"
@@ -327,3 +328,31 @@ async def test_the_events_after_too_much_work_are_rejected(world: World) -> None
     last = results[-1].rejection
     assert last is not None
     assert (last.reason, last.code, last.event_id) == ("too_much_work", "RATE_LIMIT", "ord-149")
+
+
+async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:
+    """Also one that was evaluated before a change, beside one that was evaluated after it."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+
+    async def evaluated(number: int) -> PendingRequest:
+        read = read_events([event(number)], default_destination=dst, default_mapping=None)
+        assert isinstance(read, list)
+        return await world.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+
+    early = await evaluated(2)
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await world.publish(c, dst, f"map_{1:020d}", MAPPING, version=2)
+    await world.post(dst, event(3))  # by which the process learns of the change
+    late = await evaluated(4)
+    for results in await asyncio.gather(world.intake.store(early), world.intake.store(late)):
+        assert not isinstance(results, NotStored)
+        assert [result.status for result in results] == ["accepted"]
+    rows = await world.fetch("SELECT shapes FROM batches")
+    stored = [each for row in rows for each in packing.read_shapes(row["shapes"]) or ()]
+    assert {each.event_id: each.mapping_version for each in stored} == {
+        "ord-1": 1,
+        "ord-2": 2,
+        "ord-3": 2,
+        "ord-4": 2,
+    }
