@@ -37,8 +37,7 @@ from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
 from app.processes.spans import record_spans
 from app.processes.startup_responder import respond_while_starting
-from app.server.connection_eviction import allowed_connections
-from app.server.connection_limits import ConnectionLimits
+from app.server.connection_limits import ConnectionLimits, allowed_connections
 from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
 from app.store.organisations.scope import NONE

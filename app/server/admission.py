@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.admin.access import Caller
 from app.admin.refusals import ErrorCode, Problem
-from app.api.http.headers import RawHeaders, first_headers
+from app.api.http.headers import RawHeaders
 from app.domain.admission import (
     MEMORY_PER_COST,
     POST_COST,
@@ -32,7 +32,7 @@ from app.domain.admission import (
     shed_reason,
 )
 from app.domain.outcomes.reasons import JourneyCode
-from app.server.request_head import declared_length, max_body_bytes, posts_events, route_cost
+from app.server.request_head import RequestHead, max_body_bytes, posts_events, route_cost
 
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
@@ -73,13 +73,14 @@ class SenderUsage(msgspec.Struct, eq=False):
 
 
 class Permit(msgspec.Struct, eq=False):
-    """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
+    """One admitted request with its `head`. Times are monotonic; `read_at` is set when its body is complete.
 
     `caller` has the key of the request, if it was cached. `received` counts the body bytes that the
     connection received, and `read` the bytes that the endpoint read. `reserved` is the number of bytes that
     are charged.
     """
 
+    head: RequestHead
     is_events: bool
     caller: Caller | None
     organisation: str | None
@@ -145,11 +146,11 @@ class AdmissionController:
             registry=registry,
         ).set_function(lambda: self._adaptive_limit.cost)
 
-    def admit(self, method: bytes, target: bytes, headers: RawHeaders) -> Permit | ShedReason:
+    def admit(self, head: RequestHead) -> Permit | ShedReason:
         """Admit a request by its head and return its permit, or count and return the reason to shed it."""
         now = self._monotonic()
-        demand = _demand_of(method, target, declared_length(first_headers(headers)))
-        caller = self._known_caller(headers)
+        demand = _demand_of(head)
+        caller = self._known_caller(head.raw)
         organisation, key = (None, None) if caller is None else (caller.organisation, caller.key)
         sender = self._senders.get(organisation) or SenderUsage(Usage(), {})
         usage = sender.keys.get(key) or Usage()
@@ -175,7 +176,16 @@ class AdmissionController:
         self._posts += demand.is_events
         read_at = None if demand.has_body else now
         return Permit(
-            demand.is_events, caller, organisation, key, demand.cost, demand.body_bytes, now, levels, read_at
+            head,
+            demand.is_events,
+            caller,
+            organisation,
+            key,
+            demand.cost,
+            demand.body_bytes,
+            now,
+            levels,
+            read_at,
         )
 
     def retry_after(self, reason: ShedReason) -> int:
@@ -185,12 +195,14 @@ class AdmissionController:
     def record_received(self, permit: Permit, size: int) -> None:
         """Charge body bytes when the connection has received them."""
         permit.received += size
-        self._reserve(permit, permit.received)
+        if permit.received > permit.reserved:
+            self._reserve(permit, permit.received)
 
     def record_read(self, permit: Permit, chunk: bytes, *, complete: bool) -> Problem | None:
         """Charge body bytes that the endpoint has read. Return the error response if a limit is exceeded."""
         permit.read += len(chunk)
-        self._reserve(permit, permit.read)
+        if permit.read > permit.reserved:
+            self._reserve(permit, permit.read)
         if permit.is_events and (extra := permit.read + POST_COST - permit.cost) > 0:
             self._charge(permit, extra)
         if complete:
@@ -206,12 +218,13 @@ class AdmissionController:
             return self.refusal(ShedReason.BODIES if sharers == 1 else ShedReason.SHARE)
         return None
 
-    def _reserve(self, permit: Permit, size: int) -> None:
-        growth = size - permit.reserved
-        if growth > 0 and not permit.released:
-            permit.reserved = size
+    @staticmethod
+    def _reserve(permit: Permit, size: int) -> None:
+        """Charge a body that is larger than its reserve."""
+        if not permit.released:
             for level in permit.levels:
-                level.body_bytes += growth
+                level.body_bytes += size - permit.reserved
+            permit.reserved = size
 
     def _charge(self, permit: Permit, cost: int) -> None:
         permit.cost += cost
@@ -275,12 +288,12 @@ class AdmissionController:
         )
 
 
-def _demand_of(method: bytes, target: bytes, length: int | None) -> Demand:
-    """Return what a request needs. `length` is the declared length of its body, None if it is chunked."""
-    has_body = length != 0
+def _demand_of(head: RequestHead) -> Demand:
+    """Return what a request needs."""
+    target, length, has_body = head.target, head.length, head.length != 0
     if (length or 0) > max_body_bytes(target):
         length = 0  # the body gets 413 and is not read
-    if posts_events(method, target):
+    if posts_events(head.method, target):
         return Demand(cost_of(length), reserve_of(length), is_events=True, has_body=has_body)
     cost = route_cost(target)
     return Demand(

@@ -12,11 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
-from app.api.http.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
 from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
-from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
     HEADER_BYTES,
     AnswerTransport,
@@ -24,9 +22,10 @@ from app.server.connection_limits import (
     ConnectionWait,
     Phase,
     ShutdownState,
+    WaitingConnections,
 )
 from app.server.raw_errors import last_response, shed_response
-from app.server.request_head import declared_length
+from app.server.request_head import RequestHead, read_head
 
 # At shutdown, an idle connection stays open for this time: a request may be in transit.
 _SHUTDOWN_GRACE_S: Final = 0.5
@@ -165,14 +164,13 @@ class HttpConnection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # the parser stops after this head: see _feed_parser
         self.expect_100_continue = self.expect_100_continue and version != "1.0"
-        headers = first_headers(self.headers)
-        length = declared_length(headers)
+        head = read_head(method, self.url, self.headers)
         self._permit = None
         # A pipelined request is admitted later, by the application, and so is HEAD: its response has no body.
         if self._admission is not None and method != b"HEAD" and not self._is_answering():
-            admitted = self._admission.admit(method, self.url, self.headers)
+            admitted = self._admission.admit(head)
             if isinstance(admitted, ShedReason):
-                self._shed(self._admission, admitted, headers)
+                self._shed(self._admission, admitted, head)
                 return
             self._permit = self.scope["state"][PERMIT] = admitted
         try:
@@ -184,11 +182,11 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.remove(self)
         self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
         self.cycle.transport = self._answer_transport
-        if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
+        if self._shutdown_state.begun or (head.length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
         # The end of a chunked body may be malformed. So a response before that end is the connection's last.
         self._kept_after_body = self.cycle.keep_alive
-        if length is None:
+        if head.length is None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -304,13 +302,13 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._answer_and_close(problem)
 
-    def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
+    def _shed(self, admission: AdmissionController, reason: ShedReason, head: RequestHead) -> None:
         """Answer a shed post without a task, discard its body, and delay the next request."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        last = last or declared_length(headers) is None  # as in `on_headers_complete`
+        last = last or head.length is None  # as in `on_headers_complete`
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
-        self.transport.write(shed_response(reason, wait_s, headers, default, last=last))
+        self.transport.write(shed_response(reason, wait_s, head.headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
             return

@@ -22,7 +22,7 @@ from app.api.access.organisation_cache import OrganisationCache
 from app.api.access.secured_route import acting_in, authorize, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
-from app.api.http.headers import FirstHeaders, first_headers
+from app.api.http.headers import first_headers
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
@@ -31,13 +31,13 @@ from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
     FIXED_HEADERS,
     REQUEST_ID,
+    RequestBodyReader,
     RequestMiddleware,
     admitted_by_head,
     request_id_of,
     traceparent_of,
 )
-from app.server.request_body import RequestBodyReader
-from app.server.request_head import KIB, PATH, declared_length, max_body_bytes
+from app.server.request_head import KIB, PATH, max_body_bytes
 from app.store.errors import is_unavailable
 
 _CAP: Final = max_body_bytes(PATH.encode())
@@ -80,13 +80,13 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a post (ASGI)."""
-        headers = first_headers(scope["headers"])
         reply: EventsReply | None
         admitted = admitted_by_head(scope, self._admission)
         if isinstance(admitted, Permit):
-            reply = await self._accept(scope, receive, headers, declared_length(headers), admitted)
+            reply = await self._accept(scope, receive, admitted)
         else:
-            reply = _refused(self._admission.problem(admitted), request_id := request_id_of(headers))
+            request_id = request_id_of(first_headers(scope["headers"]))
+            reply = _refused(self._admission.problem(admitted), request_id)
             self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is None:
             return
@@ -95,14 +95,12 @@ class EventsEndpoint:
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _accept(
-        self, scope: Scope, receive: Receive, headers: FirstHeaders, length: int | None, permit: Permit
-    ) -> EventsReply | None:
+    async def _accept(self, scope: Scope, receive: Receive, permit: Permit) -> EventsReply | None:
         """Store the events of an admitted post and return the response; None if the client disconnected.
 
-        `length` is the declared length of the body, None if chunked. Releases the permit, unless shutdown
-        cancels the task before its first step.
+        Releases the permit, unless shutdown cancels the task before its first step.
         """
+        headers = permit.head.headers
         request_id = request_id_of(headers)
         trace = RequestTrace(traceparent_of(headers), request_id=request_id)
         caller: Caller | Problem | None = None
@@ -118,7 +116,7 @@ class EventsEndpoint:
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
-                body = RequestBodyReader(receive, _CAP, length, permit, self._admission)
+                body = RequestBodyReader(receive, _CAP, permit, self._admission)
                 stored = await intake.accept_events(
                     headers,
                     partial(self._read, body, permit),

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.errors import error_response, problem_of
-from app.api.http.headers import FirstHeaders, first_headers
+from app.api.http.headers import FirstHeaders
 from app.api.http.query_parameters import unreadable_target
 from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
-from app.server.request_body import RequestBodyReader
-from app.server.request_head import declared_length, max_body_bytes
+from app.server.request_head import RequestHead, max_body_bytes, read_head
 from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
@@ -79,9 +79,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began, status = self._monotonic(), 0
-        request_headers = first_headers(scope["headers"])
-        request_id = request_id_of(request_headers)
-        trace = RequestTrace(traceparent_of(request_headers))
+        head = head_of(scope)
+        request_id = request_id_of(head.headers)
+        trace = RequestTrace(traceparent_of(head.headers))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -108,8 +108,7 @@ class RequestMiddleware:
                     problem = self._admission.problem(admitted)
             if problem is None:
                 assert permit is not None
-                length, cap = declared_length(request_headers), max_body_bytes(target_of(scope))
-                body = RequestBodyReader(receive, cap, length, permit, self._admission)
+                body = RequestBodyReader(receive, max_body_bytes(head.target), permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
                 await error_response(problem)(scope, receive, send_with_headers)
@@ -186,11 +185,12 @@ def traceparent_of(headers: FirstHeaders) -> str | None:
     return None if value is None else read_traceparent(value.decode("latin-1"))
 
 
-def target_of(scope: Scope) -> bytes:
-    """Return the path and the query of a request, as the client sent them."""
+def head_of(scope: Scope) -> RequestHead:
+    """Return the head of a request, with its target as the client sent it."""
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
-    return path + b"?" + query if query else path
+    target = path + b"?" + query if query else path
+    return read_head(scope["method"].encode(), target, scope["headers"])
 
 
 def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | ShedReason:
@@ -199,4 +199,44 @@ def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | S
     The connection admitted it by its head, unless an earlier request of the connection was not yet answered.
     """
     permit: Permit | None = scope.setdefault("state", {}).pop(PERMIT, None)
-    return permit or admission.admit(scope["method"].encode(), target_of(scope), scope["headers"])
+    return permit or admission.admit(head_of(scope))
+
+
+class RequestBodyReader:
+    """Reads the body of an admitted request, and charges it to admission control.
+
+    Reading raises Refusal for a body over `cap` or over a limit of admission control.
+    """
+
+    __slots__ = ("_admission", "_cap", "_permit", "_receive", "_size")
+
+    def __init__(self, receive: Receive, cap: int, permit: Permit, admission: AdmissionController) -> None:
+        self._receive, self._cap, self._size = receive, cap, 0
+        self._permit, self._admission = permit, admission
+
+    async def receive(self) -> Message:
+        """Return the next ASGI message."""
+        if (self._permit.head.length or 0) > self._cap:
+            raise Refusal(ErrorCode.TOO_LARGE)
+        message = await self._receive()
+        body = message.get("body", b"")
+        self._size += len(body)
+        if self._size > self._cap:
+            raise Refusal(ErrorCode.TOO_LARGE)
+        if self._permit.read_at is None:
+            complete = message["type"] == "http.request" and not message.get("more_body", False)
+            problem = self._admission.record_read(self._permit, body, complete=complete)
+            if problem is not None:
+                raise Refusal.of(problem)
+        return message
+
+    async def read(self) -> bytes:
+        """Return the body. Raises ClientDisconnect if the client closes before the body's end."""
+        chunks = []
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunks.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)

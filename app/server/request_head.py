@@ -1,9 +1,11 @@
-"""What the head of a request says about its body and its cost."""
+"""The head of a request: its headers, and what it says about its body and its cost."""
 
 import re
 from typing import Final
 
-from app.api.http.headers import FirstHeaders
+import msgspec
+
+from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -30,6 +32,24 @@ _COSTS: Final = (
 )
 
 
+class RequestHead(msgspec.Struct, frozen=True):
+    """The head of a request. `headers` has the first value of each of the `raw` headers.
+
+    `length` is the declared length of the body: 0 without a body, None if it is chunked or not a number.
+    """
+
+    method: bytes
+    target: bytes
+    raw: RawHeaders
+    headers: FirstHeaders
+    length: int | None
+
+
+def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
+    headers = first_headers(raw)
+    return RequestHead(method, target, raw, headers, _declared_length(headers))
+
+
 def max_body_bytes(target: bytes) -> int:
     """Return the largest body that a request target accepts, in bytes: more for bodies with many events."""
     path = target.partition(b"?")[0]
@@ -46,11 +66,8 @@ def route_cost(target: bytes) -> int:
     return next(cost for pattern, cost in _COSTS if pattern.search(target))
 
 
-def declared_length(headers: FirstHeaders) -> int | None:
-    """Return the declared length of the body: 0 without a body, None if chunked or not a number.
-
-    Accepts blanks around a length and leading zeros, as the parser does.
-    """
+def _declared_length(headers: FirstHeaders) -> int | None:
+    """Return the declared length, with blanks around it and leading zeros, which the parser accepts too."""
     if b"transfer-encoding" in headers:
         return None
     digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"

@@ -20,8 +20,7 @@ from starlette.types import ASGIApp
 
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
-from app.server.connection_eviction import WaitingConnections
-from app.server.connection_limits import CLOSED, ConnectionLimits, ShutdownState
+from app.server.connection_limits import CLOSED, ConnectionLimits, ShutdownState, WaitingConnections
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5

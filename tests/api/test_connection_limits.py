@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.server.connection_eviction import RESERVED_FILES, WaitingConnections, allowed_connections
-from app.server.connection_limits import ConnectionLimits, ConnectionWait, Phase
+from app.server.connection_limits import (
+    RESERVED_FILES,
+    ConnectionLimits,
+    ConnectionWait,
+    Phase,
+    WaitingConnections,
+    allowed_connections,
+)
 
 
 @dataclass

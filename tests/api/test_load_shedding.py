@@ -17,6 +17,7 @@ from app.ingest.pending_request import NotStored
 from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
+from app.server.request_head import read_head
 from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
 
 
@@ -321,14 +322,17 @@ async def test_heavy_reads_of_an_organisation_are_limited_and_probes_are_not(
     admission = crowded.app.state.admission
     headers = [(b"x-api-key", BOOTSTRAP.encode())]
     admitted = [
-        admission.admit(b"GET", b"/destinations/dst_1/event-schema?limit=1", headers) for _ in range(20)
+        admission.admit(read_head(b"GET", b"/destinations/dst_1/event-schema?limit=1", headers))
+        for _ in range(20)
     ]
     reads = [permit for permit in admitted if isinstance(permit, Permit)]
     assert len(reads) == 8
-    assert isinstance(admission.admit(b"GET", b"/health/live", headers), Permit)
+    assert isinstance(admission.admit(read_head(b"GET", b"/health/live", headers)), Permit)
     for permit in reads:
         admission.release(permit, 200)
-    assert isinstance(admission.admit(b"GET", b"/destinations/dst_1/event-schema", headers), Permit)
+    assert isinstance(
+        admission.admit(read_head(b"GET", b"/destinations/dst_1/event-schema", headers)), Permit
+    )
 
 
 async def test_bodies_that_stall_shed_only_their_own_key(

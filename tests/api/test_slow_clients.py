@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from app.domain.admission import Limits
 from app.server.admission import AdmissionController, Permit
 from app.server.connection_limits import ConnectionLimits
+from app.server.request_head import read_head
 from app.server.server import Server
 
 LIMITS = ConnectionLimits(
@@ -88,7 +89,7 @@ async def running(
             resident_bytes=lambda: 0,
         )
         # A post of another client that stays in progress.
-        in_progress = admission.admit(b"POST", b"/events", [(b"content-length", b"1000")])
+        in_progress = admission.admit(read_head(b"POST", b"/events", [(b"content-length", b"1000")]))
         assert isinstance(in_progress, Permit)
     server = Server(
         application,

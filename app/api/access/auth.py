@@ -42,15 +42,14 @@ class KeyRing:
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
         """Return the caller whose key is in the raw ASGI headers, or a problem (malformed, unauthorized)."""
+        if (caller := self.known_caller(headers)) is not None:
+            return caller
         key = _key_in(headers)
         if isinstance(key, Problem):
             return key
-        digest = digest_of(key)
-        if self._bootstrap is not None and same_secret(digest, self._bootstrap):
-            return _BOOTSTRAP_CALLER
         if not _KEY_FORM.fullmatch(key):
             return Problem(ErrorCode.UNAUTHORIZED)
-        return await self._callers.find(digest) or Problem(ErrorCode.UNAUTHORIZED)
+        return await self._callers.find(digest_of(key)) or Problem(ErrorCode.UNAUTHORIZED)
 
     def known_caller(self, headers: Headers) -> Caller | None:
         """Return the caller whose key is in the raw ASGI headers if it is cached, without a query."""
