@@ -24,7 +24,7 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
-from app.domain.outcomes.outcome import Unauthorized
+from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
 from app.store import PipelineConnection, transaction
@@ -41,6 +41,14 @@ R = TypeVar("R")
 
 FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
 """Takes region, access token and advertiser id. Returns whether the token gives access to the advertiser."""
+
+
+class SendConversions(Protocol):
+    """Sends finished conversions to Amazon in one request, outside the delivery pipeline."""
+
+    async def __call__(
+        self, region: Region, *, access_token: str, advertiser_id: str, conversions: Sequence[bytes]
+    ) -> SentRequest: ...
 
 
 class DeliveryControl(Protocol):
@@ -104,6 +112,7 @@ class AppContext:
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
+    send_conversions: SendConversions
     delivery_control: DeliveryControl
     public_url: str
     development: bool = False
@@ -141,6 +150,8 @@ class AppContext:
     channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
+    # Writes the counts of shadows of this process, and reads which shadows run.
+    synchronise_shadows: Callable[[], Awaitable[None]] = _nothing
     # Writes the records of rejected events of this process that are not stored yet.
     write_rejections: Callable[[], Awaitable[None]] = _nothing
     rejection_days: int = 7

@@ -61,6 +61,9 @@ class _Change:
     transition: Transition
 
 
+ACCEPTED_FOR = timedelta(days=30)
+
+
 class IncidentMonitor:
     """Computes incidents in one process at a time. Every process sets the gauges."""
 
@@ -228,10 +231,11 @@ def decide(
             after = merged(incident.incident, cause_id, observation.now)
             changes[subject] = _Change(incident.id, organisation, after, Transition.MERGED)
             continue
+        found_now = findings.get(subject)
         change = _change(
             subject,
             latest.get(subject),
-            findings.get(subject),
+            None if _is_accepted(latest.get(subject), found_now, observation.now) else found_now,
             watched.get(destination_id or ""),
             observation.now,
             silent=is_delayed and KINDS[kind].is_delay,
@@ -241,6 +245,15 @@ def decide(
         if change is not None:
             changes[subject] = change
     return list(changes.values())
+
+
+def _is_accepted(stored: StoredIncident | None, finding: Finding | None, now: datetime) -> bool:
+    """Return whether a person acknowledged the same finding, of a kind that this resolves, in 30 days."""
+    if stored is None or finding is None or not KINDS[finding.kind].ends_acknowledged:
+        return False
+    incident = stored.incident
+    at = incident.acknowledged_at
+    return at is not None and incident.reason == finding.reason and now - at < ACCEPTED_FOR
 
 
 def _findings_of_service(

@@ -17,10 +17,12 @@ from typing import Any, Final
 
 import asyncpg
 
+from app.domain.conversion.event_types import PURCHASE
 from app.domain.event import Event, Rejection
 from app.domain.identity import MatchKeyRule
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.match_quality.lost_characters import LOSES_CHARACTERS
+from app.domain.match_quality.recent_events import MappingWindow, drifted
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
@@ -30,6 +32,7 @@ from app.ingest.pending_request import DedupResult, RequestResults
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS
+from app.store.match_quality import recent_events
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
@@ -105,6 +108,8 @@ class _SampledMapping:
     paths: tuple[str, ...] = ()
     match_key_paths: frozenset[str] = frozenset()
     fields_of_paths: Mapping[str, MatchKeyRule] = MappingProxyType({})
+    amount_path: str | None = None
+    window: MappingWindow = field(default_factory=lambda: MappingWindow(""))
     counter: ValueCounter = field(default_factory=ValueCounter)
     writes: int = 0
 
@@ -143,6 +148,7 @@ class _WaitingEvent:
     content: dict[str, Any]
     mapping: _SampledMapping
     group: GroupKey
+    purchase: bytes | None  # the finished Amazon event of a purchase
 
 
 @dataclass(slots=True)
@@ -165,6 +171,7 @@ class SchemaSampler:
     _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
     _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(500, 20, 0.0, 500))
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _process: int = field(default_factory=lambda: secrets.randbits(62))
 
     def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
         """Choose events to sample, up to the budgets."""
@@ -184,9 +191,12 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 break
             assert isinstance(event, Event)
-            match_keys = evaluated.conversion.match_keys if isinstance(evaluated, Candidate) else None
+            match_keys, purchase = None, None
+            if isinstance(evaluated, Candidate):
+                match_keys, conversion = evaluated.conversion.match_keys, evaluated.conversion
+                purchase = conversion.body if conversion.event_type == PURCHASE else None
             key = (published.number, published.version, match_keys)
-            self._waiting.append(_WaitingEvent(event.content, mapping, key))
+            self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase))
         if self._waiting:
             self._arrived.set()
 
@@ -205,6 +215,9 @@ class SchemaSampler:
             self._mappings[published.number] = mapping
         mapping.version = published.version
         mapping.paths = tuple(path for _, path in published.compiled.paths)
+        amount = published.compiled.fields.get("value")
+        mapping.amount_path = None if amount is None else amount.path
+        mapping.window = MappingWindow(published.rules.currency)
         mapping.match_key_paths = frozenset(
             path for key in published.compiled.match_keys for path in key.source.paths
         )
@@ -244,6 +257,7 @@ class SchemaSampler:
                 note_value=group.note_value,
             )
             group.samples[sample] += 1
+            mapping.window.note(sample, mapping.paths, event.purchase)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
 
@@ -265,6 +279,7 @@ class SchemaSampler:
                     mappings = {group.mapping.number: group.mapping for group in groups.values()}
                     if due := [number for number, mapping in mappings.items() if mapping.is_trim_due()]:
                         await schema_samples.trim(connection, due)
+                        await recent_events.forget(connection, due)
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("schema_samples.write_failed", error, level=30, mappings=len(groups))
 
@@ -289,6 +304,19 @@ class SchemaSampler:
         ]
         await schema_samples.add(connection, rows, known)
         await schema_samples.write_fingerprints(connection, destination, known)
+        mappings = {group.mapping.number: group.mapping for group in own.values()}
+        for _, mapping in sorted(mappings.items()):
+            await self._write_check(connection, mapping)
+
+    async def _write_check(self, connection: PipelineConnection, mapping: _SampledMapping) -> None:
+        """Write what the last events of a mapping show."""
+        check, (events, filled) = mapping.window.check(), mapping.window.take_new()
+        place = mapping.destination, mapping.number
+        days = await recent_events.add_to_day(connection, *place, set(mapping.paths), events, filled)
+        drift = next(iter(drifted(check, set(mapping.paths), days)), None)
+        await recent_events.write_check(
+            connection, *place, self._process, check, amount_path=mapping.amount_path, drift=drift
+        )
 
     def _limit_counters(self) -> None:
         if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:

@@ -5,7 +5,7 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -22,14 +22,18 @@ from app.api.access.organisation_cache import OrganisationCache
 from app.api.recent_rows import keep_fresh
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
+from app.domain.event import Event, Rejection
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit
 from app.ingest.intake import Intake
 from app.ingest.notifier import Notifier
+from app.ingest.pending_request import RequestResults
 from app.ingest.queue_age import QueueAgeMonitor
 from app.ingest.rejection_recorder import RejectionRecorder
+from app.ingest.repeated_ids import RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
+from app.ingest.shadows import ShadowRunner
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
 from app.processes.incident_jobs import incident_jobs
@@ -115,7 +119,11 @@ async def build_application(
         resources.pool, resources.pepper, resources.clock.now, time.monotonic, resources.telemetry
     )
     recorder = RejectionRecorder(resources.pool, resources.telemetry)
-    intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
+    repeated = RepeatedIdRecorder(resources.pool, resources.telemetry)
+    shadows = ShadowRunner(
+        resources.pool, resources.clock.now, time.monotonic, random.random, resources.telemetry
+    )
+    intake, notifier = build_ingest(resources, ages, consent, sampler, recorder, repeated, shadows)
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
@@ -129,6 +137,7 @@ async def build_application(
         vault=resources.vault,
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
+        send_conversions=client.send,
         delivery_control=StoreDeliveryControl(
             pool=resources.pool,
             writer=resources.writer,
@@ -169,6 +178,7 @@ async def build_application(
         pool=resources.pool,
         channels=settings.notification_channels,
         write_schema_samples=sampler.write,
+        synchronise_shadows=shadows.synchronise,
         write_rejections=recorder.write,
         rejection_days=settings.rejection_retention_days,
     )
@@ -178,6 +188,8 @@ async def build_application(
     background = {
         "notify": notifier.run(),
         "sample": sampler.run(),
+        "count_repeated_ids": repeated.run(),
+        "shadow": shadows.run(),
         "rejections": recorder.run(),
         "queue_age": queue_ages.run(),
         "inbound_limits": organisations.limits.run(resources.pool, resources.telemetry),
@@ -204,6 +216,8 @@ def build_ingest(
     consent: ConsentSettings,
     sampler: SchemaSampler | None = None,
     recorder: RejectionRecorder | None = None,
+    repeated: RepeatedIdRecorder | None = None,
+    shadows: ShadowRunner | None = None,
 ) -> tuple[Intake, Notifier]:
     """Build ingest and its notifier of new events. The caller runs both."""
     settings = resources.settings
@@ -222,13 +236,22 @@ def build_ingest(
         telemetry=resources.telemetry,
         database_results=resources.outcomes,
     )
+
+    def observe(events: Sequence[Event | Rejection], results: RequestResults) -> None:
+        if sampler is not None:
+            sampler.observe(destinations.get, events, results)
+        if repeated is not None:
+            repeated.observe(results)
+        if shadows is not None:
+            shadows.observe(destinations.get, events, results)
+
     intake = Intake(
         group_commit=group_commit,
         writer=writer,
         pool=resources.pool,
         clock=resources.clock,
         telemetry=resources.telemetry,
-        observe=None if sampler is None else partial(sampler.observe, destinations.get),
+        observe=observe,
         recorder=recorder,
     )
     return intake, notifier

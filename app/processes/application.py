@@ -31,7 +31,14 @@ from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
-from app.api.match_quality import hashes, match_keys, reconciliation
+from app.api.match_quality import (
+    dedupe,
+    hashes,
+    marked_conversions,
+    match_keys,
+    reconciliation,
+    shadow,
+)
 from app.api.privacy import consent_records, erasures, hashing
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -62,6 +69,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     hashing.router,
     hashes.router,
     match_keys.router,
+    dedupe.router,
+    shadow.router,
+    marked_conversions.router,
     reconciliation.router,
     keys.router,
     sessions.router,

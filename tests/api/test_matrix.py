@@ -46,6 +46,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/preflight"): {"check": "terms"},
     ("POST", "/destinations/{destination_id}/status-callback"): {"enabled": True},
     ("PUT", "/destinations/{destination_id}/notifications"): {"min_severity": "critical"},
+    ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/shadow"): {"share": 1, "minutes": 1},
     ("POST", "/identity/hash"): {"field": "email", "value": "a@example.com"},
     ("POST", "/identity/explain-hash"): {"field": "email", "value": "a@example.com", "hash": "00"},
     ("POST", "/keys"): {"name": "k", "scopes": ["events:read"]},
@@ -53,6 +54,12 @@ BODIES: dict[tuple[str, str], Any] = {
 ROAD_BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
     ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead", "dry_run": True},
+    ("POST", "/destinations/{destination_id}/dedupe/compare"): {"ids": ["a"]},
+    ("POST", "/destinations/{destination_id}/test-conversions"): {
+        "count": 1,
+        "dataset_name": "Tests",
+        "event_name": "Test",
+    },
     ("POST", "/destinations/{destination_id}/reconciliation/explain"): {
         "day": "2026-11-24",
         "event_name": "Cart",
@@ -73,6 +80,8 @@ OF_THE_ROAD = (
     "dismiss",
     "find",
     "reconciliation",
+    "dedupe",
+    "test-conversions",
 )
 ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in OF_THE_ROAD]
 # Organisations and incidents have tests of their own: test_organisations.py, test_incident_routes.py.
@@ -120,6 +129,8 @@ WITHOUT_ETAG = {
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "names its own before",
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): "changes nothing",
     ("POST", "/destinations/{destination_id}/mappings/suggest"): "changes nothing",
+    ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/shadow"): "starts a new one",
+    ("DELETE", "/destinations/{destination_id}/mappings/{mapping_id}/shadow"): "a shadow has no version",
     ("POST", "/identity/hash"): "changes nothing",
     ("POST", "/identity/explain-hash"): "changes nothing",
     ("PUT", "/destinations/{destination_id}/notifications"): "replaces settings that have no ETag",

@@ -278,6 +278,7 @@ def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> ApiWo
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,
         find_advertiser=advertisers,
+        send_conversions=None,  # type: ignore[arg-type]  # tests/incidents/test_marked_conversions.py
         delivery_control=delivery_control,
         public_url=PUBLIC,
         development=True,

@@ -90,6 +90,7 @@ FOR_ALL = {
     "destinations.token_leases.confirm_token": _TOKENS,
     "destinations.token_leases.park": _TOKENS,
     "destinations.token_leases.endpoint_found": _TOKENS,
+    "match_quality.shadows.running": "an API process converts events of all organisations",
     "incidents.facts.watched": _MONITOR,
     "incidents.facts.workers": _MONITOR,
     "incidents.intake_facts.record_intake": _MONITOR,

@@ -1,11 +1,12 @@
 """The request bodies of match quality, dedupe, reconciliation, shadow and test conversions."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from app.admin.inputs import RequestBody, validation_error
+from app.admin.inputs import DatasetName, Instant, RequestBody, validation_error
 from app.domain.identity import MATCH_KEYS
 
 
@@ -34,3 +35,30 @@ class ExplainGapRequest(RequestBody):
     day: UtcDay
     event_name: Annotated[str, Field(min_length=1, max_length=256)]
     amazon_count: Annotated[int, Field(ge=0, le=10**12)]
+
+
+class CompareIdsRequest(RequestBody):
+    """The event ids that the tag sent, and the time range of their events."""
+
+    ids: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=100_000)]
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+def _as_float(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) or type(value) is int else value
+
+
+class ShadowRequest(RequestBody):
+    """The share of the live events to convert with the draft, and for how long."""
+
+    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), BeforeValidator(_as_float)]
+    minutes: Annotated[int, Field(ge=1, le=1440)]
+
+
+class TestConversionsRequest(RequestBody):
+    """How many marked conversions to send, and the data set and the event name of their own."""
+
+    count: Annotated[int, Field(ge=1, le=3)] = 1
+    dataset_name: DatasetName
+    event_name: Annotated[str, Field(min_length=1, max_length=256)]

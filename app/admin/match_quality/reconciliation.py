@@ -31,7 +31,7 @@ from app.store.match_quality.reconciliation import MappingVersion
 
 DAYS: Final = 7
 MOST_DAYS: Final = 31
-_BATCHES: Final = 50
+_BATCHES: Final = 200
 _SECONDS: Final = 20.0  # of one request
 
 _UNKNOWN: Final = EventKind(None, None, None, None)
@@ -49,16 +49,26 @@ class Reconciliation:
 
 
 async def read_reconciliation(
-    context: AppContext, caller: Caller, destination_id: str, first: date | None, last: date | None
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    first: date | None,
+    last: date | None,
+    *,
+    seconds: float = _SECONDS,
 ) -> Reconciliation:
-    """Count the events of some UTC days, by default of the last seven. Raises Refusal (404, 422)."""
+    """Count the events of some UTC days, by default of the last seven, for at most `seconds`.
+
+    Raises Refusal (404, 422).
+    """
     last = last or context.now().astimezone(UTC).date()
     first = first or last - timedelta(days=DAYS - 1)
     if first > last or last - first >= timedelta(days=MOST_DAYS):
         word = "invalid" if first > last else "too_large"
         raise Refusal(ErrorCode.INVALID, f"Ask for 1 to {MOST_DAYS} days.", FieldProblem("from", word))
     kinds, destination, counted = await _kinds(context, caller, destination_id, first, last)
-    complete = await _count_batches(context, destination, kinds, counted, first, last)
+    until = context.monotonic() + seconds
+    complete = await _count_batches(context, destination, kinds, counted, first, last, until)
     items = [ReconciledDay(day, kind, counts) for (day, kind), counts in counted.items()]
     items.sort(key=lambda row: (row.day, row.kind.event_name or "", row.kind.event_type or ""), reverse=True)
     names = {row.kind.event_name for row in items if row.kind.event_name}
@@ -130,12 +140,17 @@ def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
 
 
 async def _count_batches(
-    context: AppContext, destination: DestinationRef, kinds: _Kinds, counted: Tally, first: date, last: date
+    context: AppContext,
+    destination: DestinationRef,
+    kinds: _Kinds,
+    counted: Tally,
+    first: date,
+    last: date,
+    deadline: float,
 ) -> bool:
     """Count the events of the stored batches, page by page. Return whether all could be read in time."""
     since, until = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     before: BatchId | None = None
-    deadline = context.monotonic() + _SECONDS
     while True:
         async with context.pool.acquire() as connection:
             batches = await reconciliation.batches_of_days(

@@ -68,6 +68,16 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", _MAPPING + "/rollback"): {"version": 1},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
     ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},
+    ("POST", _DESTINATION + "/test-conversions"): {
+        "count": 1,
+        "dataset_name": "Shop_Events_Test",
+        "event_name": "Test conversion",
+    },
+    ("POST", _MAPPING + "/shadow"): {"share": 0.1, "minutes": 60},
+    ("POST", _DESTINATION + "/dedupe/compare"): {
+        "ids": ["ord-1001", "ord-1002_Purchase"],
+        "since": "2026-11-23T00:00:00Z",
+    },
     ("POST", _DESTINATION + "/reconciliation/explain"): {
         "day": "2026-11-24",
         "event_name": "Added to cart",

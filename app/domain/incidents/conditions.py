@@ -19,6 +19,7 @@ from app.domain.incidents.causes import (
     failure_sentence,
 )
 from app.domain.incidents.kinds import KINDS, Kind, Severity
+from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import (
     AgeThreshold,
     Alerting,
@@ -77,6 +78,8 @@ class DestinationFacts:
     last_hour: int = 0  # events received in the last complete hour
     same_hours: Sequence[int] = ()  # events received in the same hour of each day before
     days_of_volume: int = 0
+    suspect: SuspectAmounts | None = None
+    drift: SchemaDrift | None = None
     open_kinds: Collection[Kind] = ()  # of its incidents
 
 
@@ -218,6 +221,21 @@ def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> F
     return Finding(Kind.VOLUME_DROP, text)
 
 
+def _value_suspect(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
+    found = facts.suspect
+    if found is None:
+        return None
+    reason = f"{found.rule} {found.mapping}"
+    return Finding(Kind.VALUE_SUSPECT, found.sentence, found.suspects, reason=reason)
+
+
+def _schema_drift(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
+    found = facts.drift
+    if found is None:
+        return None
+    return Finding(Kind.SCHEMA_DRIFT, found.sentence, found.events, reason=f"{found.path} {found.mapping}")
+
+
 Condition = Callable[[DestinationFacts, Threshold, datetime], Finding | None]
 
 CONDITIONS: Final[Mapping[Kind, Condition]] = {
@@ -230,6 +248,8 @@ CONDITIONS: Final[Mapping[Kind, Condition]] = {
     Kind.DEAD_LETTERS: _dead_letters,
     Kind.REJECTIONS: _rejections,
     Kind.VOLUME_DROP: _volume_drop,
+    Kind.VALUE_SUSPECT: _value_suspect,
+    Kind.SCHEMA_DRIFT: _schema_drift,
 }
 
 

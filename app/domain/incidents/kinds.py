@@ -32,8 +32,8 @@ class Kind(StrEnum):
     NO_WORKER = "no_worker"
     DATABASE_SLOW = "database_slow"
     NOTIFICATIONS_FAILING = "notifications_failing"
-    SCHEMA_DRIFT = "schema_drift"  # reserved
-    VALUE_SUSPECT = "value_suspect"  # reserved
+    SCHEMA_DRIFT = "schema_drift"
+    VALUE_SUSPECT = "value_suspect"
 
 
 class Remedy(StrEnum):
@@ -57,7 +57,8 @@ class KindSpec:
     `remedy` says what the operator should do, unless the reason of the incident says more. `opens_when`
     explains the threshold; it is empty if no threshold can be set. With `needs_success`, the incident
     resolves only after a successful request. An incident of a kind with `delays_delivery` explains those of
-    kinds with `is_delay`: they open without a message.
+    kinds with `is_delay`: they open without a message. With `ends_acknowledged`, acknowledging an incident
+    resolves it, and the same finding does not open it again.
     """
 
     title: str
@@ -69,6 +70,7 @@ class KindSpec:
     needs_success: bool = False
     delays_delivery: bool = False
     is_delay: bool = False
+    ends_acknowledged: bool = False
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -167,12 +169,20 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         Remedy.NONE,
         of_service=True,
     ),
-    Kind.SCHEMA_DRIFT: KindSpec(
-        "Event schema changed", _INFO, "Check the mapping against the events.", Remedy.OPEN_MAPPING
-    ),
     Kind.VALUE_SUSPECT: KindSpec(
-        "Suspicious value", _INFO, "Check the mapping of this value.", Remedy.OPEN_MAPPING
+        "Suspicious amounts",
+        _WARNING,
+        "Check the amount and the currency in the mapping. Acknowledge the incident if they are right.",
+        Remedy.OPEN_MAPPING,
+        ends_acknowledged=True,
+        opens_when="20 of the last 100 purchases have a suspicious amount.",
+    ),
+    Kind.SCHEMA_DRIFT: KindSpec(
+        "Event schema changed",
+        _INFO,
+        "Map the field under its new name. Acknowledge the incident if events no longer have it.",
+        Remedy.OPEN_MAPPING,
+        ends_acknowledged=True,
+        opens_when="Events no longer fill a mapped field.",
     ),
 }
-
-RESERVED: Final = frozenset({Kind.SCHEMA_DRIFT, Kind.VALUE_SUSPECT})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from app.domain.incidents.kinds import KINDS, RESERVED, Kind
+from app.domain.incidents.kinds import KINDS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,12 @@ DEFAULTS: Final[Mapping[Kind, Threshold]] = {
     Kind.DEAD_LETTERS: EventsThreshold(),
     Kind.REJECTIONS: RejectionsThreshold(),
     Kind.VOLUME_DROP: VolumeThreshold(),
+    Kind.VALUE_SUSPECT: Threshold(),
+    Kind.SCHEMA_DRIFT: Threshold(),
 }
 """The default threshold of each kind of incident that a destination can have."""
 
-assert DEFAULTS.keys() == {kind for kind, spec in KINDS.items() if not spec.of_service} - RESERVED
+assert DEFAULTS.keys() == {kind for kind, spec in KINDS.items() if not spec.of_service}
 
 # The lowest and highest value of each member of a threshold.
 RANGES: Final[Mapping[str, tuple[float, float]]] = {

@@ -15,8 +15,8 @@ _DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "ev
 def sent_fields(conversion: Conversion) -> dict[str, Any]:
     """Return the values of the finished Amazon event by mapping field.
 
-    The consent signal has the name `consent`, and a row of custom data `custom_data.<name>`. Call this only
-    for synthetic events, because nothing hides the result from logs.
+    The consent signal has the name `consent`, and a row of custom data `custom_data.<name>`. Nothing
+    hides the result from logs: for real events, use only its names and comparisons.
     """
     event = msgspec.json.decode(conversion.body)
     description = event["eventDescription"]

@@ -86,6 +86,10 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "journey_counts": TablePrivileges(_READ_WRITE),
     "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     "journey_figures": TablePrivileges(_READ_WRITE, _ALL),
+    "mapping_checks": TablePrivileges(_ALL, "SELECT"),
+    "path_days": TablePrivileges(_ALL),
+    "repeated_event_ids": TablePrivileges(_ALL),
+    "shadows": TablePrivileges(_ALL),
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
     # An API process or a worker writes the tables from here to `outcome_totals`: the process that has the
     # lease of incidents.
@@ -114,6 +118,7 @@ WORKER_READS_ALL: Final = (
     "journey_nodes",
     "journey_figures",
     "mapped_duplicates",
+    "mapping_checks",
     "lanes",
     "callbacks",
     "callback_events",

@@ -1,0 +1,197 @@
+"""Use cases: faults of event ids, and their comparison with the ids that Amazon's tag sends."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.events.search import find_visible_row
+from app.admin.mappings.backtest import compiled_or_none
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.crypto import Vault
+from app.delivery.due_work import open_bodies
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.event import amazon_event_id
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
+from app.domain.ledger_keys import amazon_key, event_key
+from app.domain.match_quality.dedupe import (
+    DedupeFinding,
+    IdDifference,
+    Repetitions,
+    differences,
+    mapping_findings,
+    repetition_findings,
+)
+from app.store import PipelineConnection, batches, ledger
+from app.store.destinations import schema_samples
+from app.store.events import batches as stored_batches
+from app.store.events.batches import BatchRow
+from app.store.mappings import published_of
+from app.store.match_quality import event_ids, repeated_ids
+from app.store.match_quality.event_ids import Account
+
+PERIOD: Final = timedelta(days=7)
+_AT_ONCE: Final = 5_000  # ledger keys of a statement
+_BATCHES: Final = 50  # that are decrypted at once
+_MOST_READ: Final = 100_000  # events whose ids are read
+_DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFault:
+    """A fault with the id of its mapping."""
+
+    mapping_id: str
+    finding: DedupeFinding
+
+
+async def read_findings(context: AppContext, caller: Caller, destination_id: str) -> list[FoundFault]:
+    """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
+    await context.write_schema_samples()
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        published = await published_of(connection, [destination.id])
+        samples = [await schema_samples.recent(connection, each.id) for each in published]
+    async with context.pool.acquire() as pooled:
+        repeated = await repeated_ids.since(pooled, destination.number, (context.now() - PERIOD).date())
+    found: list[DedupeFinding] = []
+    for stored, sampled in zip(published, samples, strict=True):
+        compiled = compiled_or_none(stored.published or {})
+        if compiled is not None:
+            groups = await context.compute(sampled.groups)
+            found += mapping_findings(stored.number, compiled, groups)
+    found += repetition_findings(
+        Repetitions(each.mapping, each.event_type, each.earlier_mapping, each.earlier_type, each.events)
+        for each in repeated
+    )
+    ids = {int(stored.number): stored.id for stored in published}
+    return [FoundFault(ids[each.mapping], each) for each in found if each.mapping in ids]
+
+
+@dataclass(frozen=True, slots=True)
+class IdComparison:
+    """How the ids of the tag relate to Amazon's eventIds of accepted events.
+
+    `readable` is the number of events whose ids could be read to find the reasons.
+    """
+
+    matched: int
+    only_here: int
+    only_there: int
+    reasons: Mapping[IdDifference, int]
+    readable: int
+
+
+async def compare_ids(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    ids: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> IdComparison:
+    """Compare ids with those of the events accepted within a time range. Raises Refusal (404, 422).
+
+    The ledger has a digest of each id, which finds equal ones exactly. The reasons of the others are found
+    among the events that can still be read.
+    """
+    now = context.now()
+    until = until or now + timedelta(minutes=1)
+    since = since or now - PERIOD
+    if since >= until:
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("since", "invalid"))
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        account = await event_ids.account(connection, destination.number)
+        mappings = await event_ids.mapping_ids(connection, destination.number)
+        given = list(dict.fromkeys(ids))
+        keys = await context.compute(_keys, given, account, destination.id, mappings)
+        places = await _places(connection, [key for of_id in keys.values() for key in of_id])
+        within = await event_ids.batches_between(
+            connection, destination.number, since, until, {batch for batch, _ in places.values()}
+        )
+        accepted = await event_ids.accepted(connection, destination.number, since, until)
+    found = {
+        each: next((places[key] for key in of_id if key in places and places[key][0] in within), None)
+        for each, of_id in keys.items()
+    }
+    matched = {each for each, place in found.items() if place is not None}
+    only_there = [each for each in given if each not in matched]
+    own = await _own_ids(context, destination.number, since, until) if only_there else set()
+    reasons = await context.compute(differences, only_there, own - matched)
+    events = len({place for place in found.values() if place is not None})
+    return IdComparison(len(matched), max(0, accepted - events), len(only_there), reasons, len(own))
+
+
+def _keys(
+    ids: Iterable[str], account: Account, destination: DestinationId, mappings: Collection[MappingId]
+) -> dict[str, list[bytes]]:
+    """Return the ledger keys that each id can have: as a mapped one, or as one that was derived here."""
+    scopes = {
+        amazon_event_id(destination, mapping, event_type, ""): mapping
+        for mapping in mappings
+        for event_type in EVENT_TYPES
+    }
+    keys = {}
+    for each in ids:
+        keys[each] = [amazon_key(account.organisation, account.region, account.advertiser_id, each)]
+        if _DERIVED.match(each) and (mapping := scopes.get(each[:17])) is not None:
+            keys[each].append(event_key(destination, mapping, each[17:]))
+    return keys
+
+
+async def _places(connection: PipelineConnection, keys: Sequence[bytes]) -> dict[bytes, tuple[BatchId, int]]:
+    generation = await ledger.current_generation(connection)
+    found: dict[bytes, tuple[BatchId, int]] = {}
+    for begin in range(0, len(keys), _AT_ONCE):
+        rows = await ledger.find(connection, generation, keys[begin : begin + _AT_ONCE])
+        found |= {key: (row.batch, row.place) for key, row in rows.items()}
+    return found
+
+
+async def _own_ids(
+    context: AppContext, number: DestinationNumber, since: datetime, until: datetime
+) -> set[str]:
+    """Return Amazon's eventIds of the newest events of a time range whose content can be decrypted."""
+    found: set[str] = set()
+    before: BatchId | None = None
+    while len(found) < _MOST_READ:
+        async with context.pool.acquire() as connection:
+            page = await stored_batches.newest(
+                connection,
+                [number],
+                wanted=None,
+                before=before,
+                limit=_BATCHES,
+            )
+            chosen = [batch for batch in page if since <= batch.accepted_at < until]
+            contents = await batches.read(connection, [(batch.id, batch.day) for batch in chosen])
+        found |= await context.compute(partial(_ids_of, context.vault, chosen, contents))
+        if len(page) < _BATCHES or page[-1].accepted_at < since:
+            break
+        before = BatchId(page[-1].id - 1)
+    return found
+
+
+class _WithId(msgspec.Struct):
+    eventId: str
+
+
+def _ids_of(
+    vault: Vault,
+    chosen: Sequence[BatchRow],
+    contents: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]],
+) -> set[str]:
+    found = set()
+    for batch in chosen:
+        data_key, content, _ = contents.get(batch.id, (None, None, None))
+        for body in (open_bodies(batch.id, data_key, content, vault) or {}).values():
+            found.add(msgspec.json.decode(body, type=_WithId).eventId)
+    return found

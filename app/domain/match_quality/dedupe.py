@@ -1,0 +1,187 @@
+"""Faults of event ids: ids that cannot meet those of Amazon's tag, and ids that several events share.
+
+Amazon counts one event of those with the same eventId, across event types and sources, also those of its tag.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.mapping.document import Mapping as CompiledMapping
+from app.domain.observed.schema_sample import SampleGroup
+from app.domain.observed.value_kinds import EMPTY
+
+_MIN_VALUES: Final = 10
+_DISTINCT_SHARE: Final = 0.8  # of the values of an id; ids of sessions have fewer
+
+
+class FindingKind(StrEnum):
+    """A fault of the event ids of a mapping. Source: interface §16."""
+
+    DERIVED = "event_id_derived"
+    CONSTANT = "event_id_constant"
+    PER_SESSION = "event_id_per_session"
+    TWO_TYPES = "same_id_two_types"
+    TWO_MAPPINGS = "same_id_two_mappings"
+
+
+REMEDIES: Final[Mapping[FindingKind, str]] = {
+    FindingKind.DERIVED: "If Amazon's tag sends the same events, map event_id to the id that the tag sends. "
+    "Without a tag, nothing is wrong.",
+    FindingKind.CONSTANT: "Map event_id to a value that differs for each event, such as the order number.",
+    FindingKind.PER_SESSION: "Map event_id to the id of the event, not of the session, visitor or cart.",
+    FindingKind.TWO_TYPES: "Put the event type into the id of both sides, as with a template such as "
+    "{order.id}-purchase.",
+    FindingKind.TWO_MAPPINGS: "Let one mapping send these events, or give each mapping its own ids.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DedupeFinding:
+    """A fault of a mapping's event ids. `events` is the number of events that it concerns."""
+
+    kind: FindingKind
+    mapping: int
+    events: int
+    path: str | None
+    sentence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repetitions:
+    """Events of a mapping that repeated the id of an earlier event, by the kinds of both."""
+
+    mapping: int
+    event_type: str
+    earlier_mapping: int
+    earlier_type: str
+    events: int
+
+
+def mapping_findings(
+    number: int, mapping: CompiledMapping, groups: Sequence[SampleGroup]
+) -> Iterator[DedupeFinding]:
+    """Yield the faults that the mapping and the samples of its events show."""
+    source, events = mapping.fields.get("event_id"), _events(groups)
+    if source is None:
+        text = (
+            "The event id is derived from the journey's id, so it never equals an id of Amazon's tag: an "
+            "event that both send is counted twice."
+        )
+        yield _finding(FindingKind.DERIVED, number, events, None, text)
+        return
+    if not source.paths:
+        yield _finding(
+            FindingKind.CONSTANT, number, events, None, "Every event has the same id: Amazon counts one."
+        )
+        return
+    if len(source.paths) > 1:
+        return  # several values make the id
+    path = source.paths[0]
+    values, distinct = _distinct(path, groups)
+    if values < _MIN_VALUES:
+        return
+    if distinct <= 1:
+        text = f"All {values:,} events have the same {path}: Amazon counts one."
+        yield _finding(FindingKind.CONSTANT, number, values, path, text)
+    elif distinct < _DISTINCT_SHARE * values:
+        text = f"{values:,} events share {distinct:,} values of {path}: Amazon counts one event for each."
+        yield _finding(FindingKind.PER_SESSION, number, values - distinct, path, text)
+
+
+def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]:
+    """Yield the faults that repeated ids show: one id under two event types, or under two mappings."""
+    for each in found:
+        if each.event_type != each.earlier_type:
+            text = (
+                f"{each.events:,} events of type {each.event_type} had the id of an earlier event of type "
+                f"{each.earlier_type}. Amazon counts the first only."
+            )
+            yield _finding(FindingKind.TWO_TYPES, each.mapping, each.events, None, text)
+        elif each.mapping != each.earlier_mapping:
+            text = f"{each.events:,} events had the id of an event that another mapping sent before."
+            yield _finding(FindingKind.TWO_MAPPINGS, each.mapping, each.events, None, text)
+
+
+def _finding(kind: FindingKind, mapping: int, events: int, path: str | None, text: str) -> DedupeFinding:
+    return DedupeFinding(kind, mapping, events, path, text, REMEDIES[kind])
+
+
+def _events(groups: Iterable[SampleGroup]) -> int:
+    return sum(times for group in groups for times in group.samples.values())
+
+
+def _distinct(path: str, groups: Iterable[SampleGroup]) -> tuple[int, int]:
+    """Return how many sampled events have a value at the path, and how many values differ."""
+    values = distinct = 0
+    for group in groups:
+        for sample, times in group.samples.items():
+            values += times * any(entry.path == path and entry.kind not in EMPTY for entry in sample)
+        distinct += group.different.get(path, 0)
+    return values, distinct
+
+
+# --- Comparison with the ids of the tag -----------------------------------------------------------
+
+
+class IdDifference(StrEnum):
+    """Why an id of the tag does not equal an id of this service that is meant to be the same."""
+
+    WHITESPACE = "whitespace"
+    CASE = "case"
+    TYPE_SUFFIX = "type_suffix"
+    PREFIX = "prefix"
+
+
+_SEPARATOR: Final = re.compile(r"[-_:.|/#]")
+_WORD: Final = re.compile(r"[A-Za-z]")
+
+
+def differences(there: Collection[str], here: Collection[str]) -> dict[IdDifference, int]:
+    """Return how many ids of the tag equal an id of this service but for one difference.
+
+    `there` and `here` have no member in common.
+    """
+    own = set(here)
+    bare, lower = {_bare(each) for each in own}, {each.lower() for each in own}
+    heads = {head for each in own for head in _heads(each)}
+    tails = {tail for each in own for tail in _tails(each)}
+    found: dict[IdDifference, int] = {}
+    for each in set(there):
+        if _bare(each) in bare:
+            reason = IdDifference.WHITESPACE
+        elif each.lower() in lower:
+            reason = IdDifference.CASE
+        elif each in heads or not own.isdisjoint(_heads(each)):
+            reason = IdDifference.TYPE_SUFFIX
+        elif each in tails or not own.isdisjoint(_tails(each)):
+            reason = IdDifference.PREFIX
+        else:
+            continue
+        found[reason] = found.get(reason, 0) + 1
+    return found
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _heads(text: str) -> Iterator[str]:
+    """Yield what precedes a suffix that holds a word: `42` of `42_Purchase`."""
+    for separator in _SEPARATOR.finditer(text):
+        if separator.start() and _WORD.search(text, separator.end()):
+            yield text[: separator.start()]
+
+
+def _tails(text: str) -> Iterator[str]:
+    """Yield what follows a prefix that holds a word or is a derived one: `42` of `web-42`."""
+    for separator in _SEPARATOR.finditer(text):
+        prefix, rest = text[: separator.start()], text[separator.end() :]
+        if rest and (_WORD.search(prefix) or len(prefix) == _DERIVED_PREFIX):
+            yield rest
+
+
+_DERIVED_PREFIX: Final = 16  # hexadecimal digits before the colon of a derived id

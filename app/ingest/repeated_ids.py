@@ -1,0 +1,101 @@
+"""Record, after the response, which events repeated the Amazon eventId of another event.
+
+Such an event was answered as a duplicate or rejected, so Amazon never gets it. The counts show why ids
+repeat.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.ids import MappingNumber
+from app.ingest.evaluate import Candidate
+from app.ingest.pending_request import DedupResult, RequestResults
+from app.store import PipelineConnection, ledger
+from app.store.errors import DRIVER_ERRORS
+from app.store.match_quality import repeated_ids
+from app.store.match_quality.repeated_ids import Repetition
+from app.telemetry import Telemetry
+
+WRITE_EVERY_S: Final = 1.0
+_MOST_WAITING: Final = 200  # further ones are not counted
+_REPEATED: Final = (DedupResult.AMAZON_ID_CONFLICT, DedupResult.DUPLICATE)
+
+
+@dataclass(slots=True)
+class RepeatedIdRecorder:
+    """Counts repeated Amazon eventIds that mappings set. Losing some is harmless."""
+
+    pool: asyncpg.Pool
+    telemetry: Telemetry
+    _waiting: list[Candidate] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def observe(self, results: RequestResults) -> None:
+        """Choose the events that repeat an Amazon eventId which their mapping sets."""
+        if not any(result in results.dedup for result in _REPEATED):
+            return
+        for evaluated, result in zip(results.evaluated, results.dedup, strict=True):
+            if len(self._waiting) >= _MOST_WAITING:
+                break
+            if result in _REPEATED and type(evaluated) is Candidate and len(evaluated.keys) > 1:
+                self._waiting.append(evaluated)
+        if self._waiting:
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Write the counts once a second, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Count the events that were chosen so far."""
+        self._arrived.clear()
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            async with self.pool.acquire() as connection:
+                earlier = await _earlier(connection, waiting)
+                counted = Counter(
+                    Repetition(
+                        each.destination.number,
+                        each.mapping.number,
+                        each.conversion.event_type,
+                        MappingNumber(other.mapping),
+                        other.event_type,
+                    )
+                    for each in waiting
+                    if (other := earlier.get(each.keys[1])) is not None and not _is_retry(each, other)
+                )
+                if counted:
+                    await repeated_ids.add(connection, counted)
+        except DRIVER_ERRORS as error:
+            self.telemetry.failed("repeated_ids.write_failed", error, level=30, events=len(waiting))
+
+
+def _is_retry(event: Candidate, earlier: EventMetadata) -> bool:
+    """Return whether the caller sent the same event again, which is no fault of its ids."""
+    return earlier.event_id == event.conversion.event_id and earlier.mapping == event.mapping.number
+
+
+async def _earlier(
+    connection: PipelineConnection, events: Sequence[Candidate]
+) -> Mapping[bytes, EventMetadata]:
+    """Return the accepted event that has the Amazon eventId of each of these events, by ledger key."""
+    generation = await ledger.current_generation(connection)
+    rows = await ledger.find(connection, generation, [event.keys[1] for event in events])
+    stored = await repeated_ids.shapes(connection, {row.batch for row in rows.values()})
+    shapes = {
+        (batch, shape.place): shape for batch, packed in stored.items() for shape in read_shapes(packed) or ()
+    }
+    return {
+        key: shape for key, row in rows.items() if (shape := shapes.get((row.batch, row.place))) is not None
+    }

@@ -1,0 +1,151 @@
+"""Convert a share of live events with drafts, after the response. Nothing is sent; only counts are stored.
+
+A shadow never delays a response: under load, events are skipped and counted as skipped.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from app.domain.conversion.convert import ConversionPlan, compile_plan
+from app.domain.conversion.results import Conversion
+from app.domain.event import Event, Rejection
+from app.domain.ids import DestinationId, DestinationNumber
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.match_quality.shadow import ShadowCounts
+from app.ingest.destination_cache import CachedDestination
+from app.ingest.evaluate import Candidate
+from app.ingest.pending_request import DedupResult, RequestResults
+from app.store.errors import DRIVER_ERRORS
+from app.store.match_quality import shadows
+from app.store.match_quality.shadows import RunningShadow
+from app.telemetry import Telemetry
+
+READ_EVERY_S: Final = 1.0
+_MOST_WAITING: Final = 500
+_LONGEST_WAIT_S: Final = 0.5  # an event that waits longer shows that the process is busy
+_SLICE: Final = 10  # events that are converted without a pause
+
+Find = Callable[[DestinationId], CachedDestination | None]
+
+
+@dataclass(slots=True)
+class _Shadow:
+    """A shadow in this process. The plan is compiled with the rules of the published version."""
+
+    running: RunningShadow
+    counts: ShadowCounts = field(default_factory=ShadowCounts)
+    plan: ConversionPlan | None = None
+
+    def plan_for(self, destination: CachedDestination) -> ConversionPlan | None:
+        if self.plan is None:
+            published = destination.mappings.get(self.running.mapping_id)
+            compiled = compile_mapping(self.running.document)
+            if published is not None and isinstance(compiled, Mapping):
+                self.plan = compile_plan(compiled, published.rules)
+        return self.plan
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _ChosenEvent:
+    """An event to convert. Contains personal data."""
+
+    shadow: _Shadow
+    destination: CachedDestination
+    event: Event
+    published: Conversion | Rejection
+    chosen_at: float
+
+
+@dataclass(slots=True)
+class ShadowRunner:
+    """Takes part in the running shadows of all destinations."""
+
+    pool: asyncpg.Pool
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    random: Callable[[], float]
+    telemetry: Telemetry
+    _active: dict[DestinationNumber, _Shadow] = field(default_factory=dict)
+    _waiting: list[_ChosenEvent] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
+        """Choose a share of the events of mappings with a shadow."""
+        if not self._active:
+            return
+        at = self.monotonic()
+        for event, evaluated, dedup, number in zip(
+            events, results.evaluated, results.dedup, results.destinations, strict=True
+        ):
+            shadow = None if number is None else self._active.get(number)
+            if shadow is None or not isinstance(event, Event):
+                continue
+            published: Conversion | Rejection
+            destination: CachedDestination | None
+            if isinstance(evaluated, Candidate):
+                is_read = dedup is DedupResult.ACCEPTED and evaluated.mapping.number == shadow.running.mapping
+                published, destination = evaluated.conversion, evaluated.destination
+            else:
+                is_read = evaluated.mapping == shadow.running.mapping
+                published, destination = evaluated, find(DestinationId(event.destination_id))
+            if not is_read or destination is None or self.random() >= shadow.running.share:
+                continue
+            if len(self._waiting) >= _MOST_WAITING:
+                shadow.counts.skipped += 1
+            else:
+                self._waiting.append(_ChosenEvent(shadow, destination, event, published, at))
+        if self._waiting:
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Convert the chosen events soon, and read the running shadows once a second, until cancelled."""
+        while True:
+            read_at = self.monotonic() + READ_EVERY_S
+            await self.synchronise()
+            while (left := read_at - self.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), left)
+                async with self._lock:
+                    await self._convert()
+
+    async def synchronise(self) -> None:
+        """Write the counts of the events so far, and read which shadows run."""
+        async with self._lock:
+            await self._convert()
+            try:
+                async with self.pool.acquire() as connection:
+                    for number, shadow in sorted(self._active.items()):
+                        if shadow.counts != ShadowCounts():
+                            counts, shadow.counts = shadow.counts, ShadowCounts()
+                            async with connection.transaction():
+                                await shadows.add(connection, number, shadow.running.started_at, counts)
+                    running = await shadows.running(connection)
+            except DRIVER_ERRORS as error:
+                self.telemetry.failed("shadows.database_error", error, level=30)
+                return
+            known = {each.running.started_at: each for each in self._active.values()}
+            self._active = {each.destination: known.get(each.started_at) or _Shadow(each) for each in running}
+
+    async def _convert(self) -> None:
+        self._arrived.clear()
+        waiting, self._waiting = self._waiting, []
+        now = self.now()
+        for number, each in enumerate(waiting, 1):
+            if self.monotonic() - each.chosen_at > _LONGEST_WAIT_S:
+                each.shadow.counts.skipped += 1
+                continue
+            plan = each.shadow.plan_for(each.destination)
+            if plan is None:
+                each.shadow.counts.skipped += 1
+                continue
+            draft = plan.convert(each.event, each.published.event_id or "shadow", now)
+            each.shadow.counts.add(each.published, draft)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)

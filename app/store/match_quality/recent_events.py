@@ -1,0 +1,128 @@
+"""The figures of the last events of mappings: written by the API, read by the incident monitor."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from app.domain.ids import DestinationNumber, MappingNumber
+from app.domain.match_quality.recent_events import Drift, MappingCheck
+from app.store import PipelineConnection
+from app.store.rows import read_row
+
+
+async def add_to_day(
+    connection: PipelineConnection,
+    destination: DestinationNumber,
+    mapping: MappingNumber,
+    paths: Collection[str],
+    events: int,
+    filled: Mapping[str, int],
+) -> dict[str, tuple[int, int]]:
+    """Add events to the day, and return by path the events of today and yesterday, and the filled ones."""
+    ordered = sorted(paths)
+    rows = await connection.fetch(
+        """
+        WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day), added AS (
+          -- In order of the paths, so that two processes cannot deadlock.
+          INSERT INTO path_days AS p (destination, mapping, day, path, events, filled)
+          SELECT $1, $2, t.day, x.path, $3, x.filled
+          FROM today t, unnest($4::text[], $5::bigint[]) AS x (path, filled) ORDER BY x.path
+          ON CONFLICT (mapping, day, path) DO UPDATE
+          SET events = p.events + excluded.events, filled = p.filled + excluded.filled
+          RETURNING path, events, filled
+        )
+        SELECT path, sum(events)::bigint AS events, sum(filled)::bigint AS filled FROM (
+          SELECT * FROM added
+          UNION ALL SELECT p.path, p.events, p.filled FROM path_days p, today t
+          WHERE p.mapping = $2 AND p.day = t.day - 1) x
+        GROUP BY path
+        """,
+        destination,
+        mapping,
+        events,
+        ordered,
+        [filled.get(path, 0) for path in ordered],
+    )
+    return {row["path"]: (row["events"], row["filled"]) for row in rows}
+
+
+async def write_check(
+    connection: PipelineConnection,
+    destination: DestinationNumber,
+    mapping: MappingNumber,
+    process: int,
+    check: MappingCheck,
+    *,
+    amount_path: str | None,
+    drift: Drift | None,
+) -> None:
+    """Replace the figures of a mapping as a process saw them."""
+    worst = check.worst()
+    await connection.execute(
+        """
+        INSERT INTO mapping_checks (destination, mapping, process, events, purchases, suspect_rule,
+          suspect_path, suspects, drift_path, drift_successor)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (mapping, process) DO UPDATE
+        SET observed_at = now(), events = excluded.events, purchases = excluded.purchases,
+          suspect_rule = excluded.suspect_rule, suspect_path = excluded.suspect_path,
+          suspects = excluded.suspects, drift_path = excluded.drift_path,
+          drift_successor = excluded.drift_successor
+        """,
+        destination,
+        mapping,
+        process,
+        check.events,
+        check.purchases,
+        worst[0].value if worst else None,
+        amount_path if worst else None,
+        worst[1] if worst else 0,
+        drift.path if drift else None,
+        drift.successor if drift else None,
+    )
+
+
+async def forget(connection: PipelineConnection, mappings: Collection[MappingNumber]) -> None:
+    """Delete what is too old for these mappings: checks after a day, figures of paths after two."""
+    await connection.execute(
+        "DELETE FROM mapping_checks WHERE mapping = ANY($1) AND observed_at < now() - interval '1 day'",
+        list(mappings),
+    )
+    await connection.execute(
+        "DELETE FROM path_days WHERE mapping = ANY($1) AND day < (now() AT TIME ZONE 'UTC')::date - 2",
+        list(mappings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedProblem:
+    """A mapping whose last events have suspicious amounts or lack a path."""
+
+    destination: DestinationNumber
+    mapping: MappingNumber
+    events: int
+    purchases: int
+    suspect_rule: str | None
+    suspect_path: str | None
+    suspects: int
+    drift_path: str | None
+    drift_successor: str | None
+
+
+async def problems(connection: PipelineConnection) -> list[ObservedProblem]:
+    """Return the problems of all mappings with events of the last day, the greatest first.
+
+    A process that ended leaves its figures: they count only while no other process has newer ones.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule, c.suspect_path, c.suspects,
+          c.drift_path, c.drift_successor
+        FROM mapping_checks c
+        WHERE (c.suspect_rule IS NOT NULL OR c.drift_path IS NOT NULL)
+          AND c.observed_at > now() - interval '1 day'
+          AND c.observed_at > (SELECT max(o.observed_at) FROM mapping_checks o WHERE o.mapping = c.mapping)
+            - interval '1 minute'
+        ORDER BY c.suspects DESC, c.events DESC, c.mapping
+        """
+    )
+    return [read_row(ObservedProblem, row) for row in rows]

@@ -1,0 +1,135 @@
+"""Event ids: seven seeded faults, each named with its number, and the comparison with the tag's ids."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from app.domain.match_quality.dedupe import FindingKind, IdDifference, differences
+from tests.incidents.conftest import Service
+from tests.pipeline.world import MAPPING, event
+
+OWN_ID: dict[str, Any] = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "event.id"}}}
+
+
+def with_id(number: int, own: str, **more: Any) -> dict[str, Any]:
+    made = event(number)
+    made["event"] |= {"id": own, **more}
+    return made
+
+
+async def findings(service: Service, destination: str) -> dict[str, tuple[int, str | None]]:
+    await asyncio.sleep(1.2)  # the counts of repeated ids are written once a second
+    found = (await service.get(f"/destinations/{destination}/dedupe"))["findings"]
+    assert all(each["sentence"] and each["remedy"] for each in found)
+    return {each["kind"]: (each["events"], each["path"]) for each in found}
+
+
+async def test_a_derived_id_and_good_ids(service: Service) -> None:
+    """A derived id cannot meet the tag's; a mapped one whose values differ has no fault."""
+    derived, good = await service.world.destination(), await service.world.destination(mapping=OWN_ID)
+    await service.post(derived, *(event(n) for n in range(12)))
+    await service.post(good, *(with_id(n, f"ord-{n}") for n in range(12)))
+    await service.post(good, with_id(3, "ord-3"))  # a retry is no fault
+    assert await findings(service, derived) == {"event_id_derived": (12, None)}
+    assert await findings(service, good) == {}
+
+
+async def test_constant_ids_and_ids_of_a_session(service: Service) -> None:
+    """One value for all, or three values for thirty events; Amazon counts one for each."""
+    constant = await service.world.destination(mapping=OWN_ID)
+    session = await service.world.destination(mapping=OWN_ID)
+    await service.post(constant, *(with_id(n, "shop") for n in range(20)))
+    await service.post(session, *(with_id(100 + n, f"session-{n % 3}") for n in range(30)))
+    assert await findings(service, constant) == {"event_id_constant": (20, "event.id")}
+    assert await findings(service, session) == {"event_id_per_session": (27, "event.id")}
+
+
+async def test_one_id_under_two_types_and_under_two_mappings(service: Service) -> None:
+    """The second event is refused here, because Amazon would count only one of both."""
+    world = service.world
+    typed = {**OWN_ID, "event_type": {"path": "event.type"}}
+    destination = await world.destination(mapping=typed)
+    types = ("ADD_TO_SHOPPING_CART", "SIGN_UP")
+    await service.post(destination, *(with_id(n, f"a{n}", type=types[0]) for n in range(20)))
+    await service.post(destination, *(with_id(100 + n, f"a{n}", type=types[1]) for n in range(4)))
+    assert await findings(service, destination) == {"same_id_two_types": (4, None)}
+    other = await world.destination(mapping=OWN_ID)
+    async with world.resources.pool.acquire() as connection:
+        await world.publish(connection, other, "map_00000000000000000077", OWN_ID, version=1)
+    first, second = f"map_{other[4:]}", "map_00000000000000000077"
+    await service.post(other, *({**with_id(n, f"b{n}"), "mapping_id": first} for n in range(20)))
+    await service.post(other, *({**with_id(100 + n, f"b{n}"), "mapping_id": second} for n in range(5)))
+    assert await findings(service, other) == {"same_id_two_mappings": (5, None)}
+
+
+async def test_ids_of_the_tag_are_compared_with_those_of_amazon(service: Service) -> None:
+    """Mapped and derived ids; what is only here or only there, and why."""
+    destination = await service.world.destination(mapping=OWN_ID)
+    own = ["ord-1", "ORD-2", "ord-3_Purchase", "ord 4", "ord-5", "ord-6"]
+    await service.post(destination, *(with_id(n, each) for n, each in enumerate(own)))
+    tag = ["ord-1", "ord-2", "ord-3", "ord-4", " ord 4", "web-ord-5", "other", "ord-1"]
+    answer = await service.send(f"/destinations/{destination}/dedupe/compare", ids=tag)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["matched"], found["only_here"], found["only_there"]) == (1, 5, 6)
+    assert {each["kind"]: each["count"] for each in found["reasons"]} == {
+        "case": 1, "type_suffix": 1, "whitespace": 1, "prefix": 1,
+    }  # fmt: skip
+    assert found["readable"] == 6
+    derived = await service.world.destination()
+    await service.post(derived, event(1), event(2))
+    (row,) = await service.world.fetch("SELECT id FROM mappings WHERE destination = $1", derived)
+    preview = await service.send(f"/destinations/{derived}/mappings/{row['id']}/preview", event=event(1))
+    amazon_id = preview.json()["amazon_event"]["eventId"]
+    answer = await service.send(f"/destinations/{derived}/dedupe/compare", ids=[amazon_id, "ord-2"])
+    assert answer.json() == {
+        "matched": 1, "only_here": 1, "only_there": 1, "readable": 2,
+        "reasons": [{"kind": "prefix", "count": 1}],
+    }  # fmt: skip
+    later = await service.send(
+        f"/destinations/{derived}/dedupe/compare", ids=[amazon_id], since="2030-01-01T00:00:00Z",
+        until="2030-01-02T00:00:00Z",
+    )  # fmt: skip
+    assert later.json()["matched"] == 0
+
+
+async def test_a_hundred_thousand_ids_are_compared_and_more_are_refused(service: Service) -> None:
+    """Within the size of a body."""
+    destination = await service.world.destination(mapping=OWN_ID)
+    await service.post(destination, with_id(1, "id-00000000000001"))
+    ids = [f"id-{n:014}" for n in range(100_000)]
+    path = f"/destinations/{destination}/dedupe/compare"
+    answer = await service.client.post(path, content=json.dumps({"ids": ids}), timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["matched"], answer.json()["only_there"]) == (1, 99_999)
+    more = await service.client.post(path, content=json.dumps({"ids": [*ids, "x"]}))
+    assert more.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "expected"),
+    [
+        (["a-1"], ["A-1"], {IdDifference.CASE: 1}),
+        (["42"], ["42_Purchase"], {IdDifference.TYPE_SUFFIX: 1}),
+        (["42:Lead"], ["42"], {IdDifference.TYPE_SUFFIX: 1}),
+        (["42"], ["0123456789012345:42"], {IdDifference.PREFIX: 1}),
+        (["42\n"], ["42"], {IdDifference.WHITESPACE: 1}),
+        (["ord-1", "ord-2"], ["ord-3", "ord-4"], {}),
+        (["2026-1"], ["2026-2", "2026"], {}),
+    ],
+)
+def test_only_real_differences_are_named(
+    there: list[str], here: list[str], expected: dict[IdDifference, int]
+) -> None:
+    """Neighbouring numbers are different events."""
+    assert differences(there, here) == expected
+
+
+def test_every_kind_of_finding_has_a_seeded_fault() -> None:
+    """The kinds of the interface."""
+    assert {kind.value for kind in FindingKind} == {
+        "event_id_derived", "event_id_constant", "event_id_per_session", "same_id_two_types",
+        "same_id_two_mappings",
+    }  # fmt: skip

@@ -1,0 +1,105 @@
+"""A shadow converts a share of the live events with a draft, counts exactly, and sends nothing."""
+
+import json
+from typing import Any
+
+from tests.incidents.conftest import Service
+from tests.pipeline.world import MAPPING, event
+
+PHONE = {"path": "user.phone"}
+
+
+async def drafted(service: Service, **changes: Any) -> tuple[str, str]:
+    """Publish a mapping, change its draft, and return the destination and the path of the shadow."""
+    destination = await service.world.destination()
+    (row,) = await service.world.fetch("SELECT id FROM mappings WHERE destination = $1", destination)
+    path = f"/destinations/{destination}/mappings/{row['id']}"
+    answer = await service.client.patch(path, content=json.dumps(changes))
+    assert answer.status_code == 200, answer.text
+    return destination, f"{path}/shadow"
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    found = {**MAPPING["fields"], **changes}
+    return {name: source for name, source in found.items() if source is not None}
+
+
+async def test_the_counts_are_exact(service: Service) -> None:
+    """Gained, lost, changed, newly rejected and newly accepted; nothing of it is sent or changes a result."""
+    world = service.world
+    destination, path = await drafted(
+        service,
+        fields=fields(phone=PHONE, value=None),
+        custom_data=[{"name": "brand", "path": "event.label"}],
+    )
+    assert (await service.get(path))["state"] == "none"
+    started = await service.send(path, share=1, minutes=5)
+    assert started.status_code == 200, started.text
+    assert (started.json()["state"], started.json()["events"]) == ("running", 0)
+    plain = [event(n) for n in range(10)]  # lose value and brand
+    labelled = [event(20 + n) for n in range(6)]
+    for made in labelled:
+        made["event"]["label"] = "other"  # brand changes
+        made["user"]["phone"] = "+12025550173"  # gain phone
+    rejected = [event(40 + n) for n in range(4)]
+    for made in rejected:
+        made["event"]["total"] = "no number"  # only the published version reads it
+    results = await service.post(destination, *plain, *labelled, *rejected)
+    assert [each["status"] for each in results] == ["accepted"] * 16 + ["rejected"] * 4
+    await service.post(destination, event(1))  # a duplicate is not counted
+    found = await service.get(path)
+    names = ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")
+    assert {name: found[name] for name in names} == {
+        "events": 20, "same": 0, "different": 16, "newly_rejected": 0, "newly_accepted": 4, "skipped": 0,
+    }  # fmt: skip
+    assert {each.pop("field"): each for each in found["fields"]} == {
+        "value": {"gained": 0, "lost": 16, "changed": 0},
+        "custom_data.brand": {"gained": 0, "lost": 10, "changed": 6},
+        "phone": {"gained": 6, "lost": 0, "changed": 0},
+    }
+    (stored,) = await world.fetch("SELECT document::text || fields::text AS text FROM shadows")
+    assert "person1@" not in stored["text"]
+    ended = await service.client.delete(path)
+    assert (ended.status_code, ended.json()["state"]) == (200, "ended")
+    await service.post(destination, event(60))
+    assert (await service.get(path))["events"] == 20
+    actions = await world.fetch("SELECT action FROM audit ORDER BY sequence DESC LIMIT 2")
+    assert [row["action"] for row in actions] == ["mapping.shadow_ended", "mapping.shadow_started"]
+
+
+async def test_an_equal_draft_is_the_same_and_a_worse_one_rejects(service: Service) -> None:
+    """A field that no event has makes every event lack its match key."""
+    destination, path = await drafted(service, name="Renamed only")
+    await service.send(path, share=1, minutes=5)
+    await service.post(destination, *(event(n) for n in range(7)))
+    found = await service.get(path)
+    assert (found["events"], found["same"], found["fields"]) == (7, 7, [])
+    worse, path = await drafted(service, fields=fields(email={"path": "user.mail"}))
+    await service.send(path, share=1, minutes=5)
+    await service.post(worse, *(event(n) for n in range(5)))
+    found = await service.get(path)
+    assert (found["events"], found["newly_rejected"]) == (5, 5)
+
+
+async def test_a_share_is_a_share_and_a_busy_process_skips(service: Service) -> None:
+    """A tenth of the events, give or take; more than 500 waiting ones are counted as skipped."""
+    destination, path = await drafted(service, name="Renamed only")
+    await service.send(path, share=0.1, minutes=5)
+    await service.post(destination, *(event(n) for n in range(1000)))
+    found = await service.get(path)
+    assert 50 <= found["events"] + found["skipped"] <= 160
+    await service.send(path, share=1, minutes=5)
+    await service.post(destination, *(event(2000 + n) for n in range(1500)))
+    found = await service.get(path)
+    assert found["events"] + found["skipped"] == 1500
+    assert found["skipped"] >= 1000
+
+
+async def test_what_cannot_be_shadowed(service: Service) -> None:
+    """A draft that cannot be published, and limits of share and time."""
+    _, path = await drafted(service, fields={"email": {"path": "user.email"}})
+    assert (await service.send(path, share=1, minutes=5)).status_code == 422
+    _, path = await drafted(service, name="Good")
+    for body in ({"share": 0, "minutes": 5}, {"share": 1.1, "minutes": 5}, {"share": 1, "minutes": 0}):
+        assert (await service.send(path, **body)).status_code == 422
+    assert (await service.send(path, share=1, minutes=1441)).status_code == 422
