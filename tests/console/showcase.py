@@ -191,6 +191,8 @@ class Cast:
             "tail-destination": f"/console/tail?destination={self.shop}&status=dead",
             "preflight": f"{here}/preflight",
             "preflight-draft": f"/console/destinations/{self.japan}/preflight",
+            "match-quality": f"{here}/match-quality",
+            "match-quality-none": f"/console/destinations/{self.japan}/match-quality",
             "event-schema": f"{here}/event-schema",
             "event-schema-none": f"/console/destinations/{self.japan}/event-schema",
             "consent": f"{here}/consent",

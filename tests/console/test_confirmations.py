@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.console.confirmations import LINKS, SENTENCES
 from app.domain.notifications.channels import read_webhooks
 from app.processes.application import create_application
+from tests.api.test_backtests import WITH, saw
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.test_sessions import COOKIE, PAGE, WRITES, csrf, sign_in
 
@@ -30,6 +31,9 @@ NO_ACTION = {
     M + "/preview",
     D + "/preflight/ask",
     D + "/replay/selection",
+    D + "/match-quality/explain",
+    D + "/match-quality/hash",
+    D + "/match-quality/compare",
 }
 
 
@@ -118,6 +122,19 @@ async def end_another_session(case: Case) -> httpx.Response:
         await other.post("/console/sign-in", data={"key": BOOTSTRAP})
         case.ids["session_id"] = (await case.world.call("GET", "/sessions")).json()["items"][-1]["id"]
         return await case.post("/console/sessions/{session_id}/end")
+
+
+async def add_match_key(case: Case) -> httpx.Response:
+    """Recent events have a phone number that the mapping does not read."""
+    await saw(case.world, case.ids["mapping_id"], (WITH, 6))
+    row = {"mapping": case.ids["mapping_id"], "field": "phone", "path": "user.phone"}
+    address = f"/console/destinations/{case.ids['destination_id']}/match-quality/add"
+    return await case.world.client.post(address, data={"csrf": case.token, **row})
+
+
+async def start_shadow(case: Case) -> httpx.Response:
+    mapping = case.ids["mapping_id"]
+    return await case.post(D + "/match-quality/shadow", mapping=mapping, percent="10", minutes="5")
 
 
 async def resume(case: Case) -> httpx.Response:
@@ -226,6 +243,8 @@ ACTS: dict[str, Act] = {
     D + "/replay": form(D + "/replay", status="dead"),
     D + "/dismiss": form(D + "/dismiss", status="dead"),
     D + "/journey-key": form(D + "/journey-key"),
+    D + "/match-quality/add": add_match_key,
+    D + "/match-quality/shadow": start_shadow,
     D + "/copy": form(D + "/copy", name="Copy", advertiser_id="42", region="NA", currency="USD"),
     M + "/copy": copy_mapping,
     D + "/mappings/new": form(D + "/mappings/new", name="Purchases", action="send_events"),
@@ -255,7 +274,7 @@ ACTS: dict[str, Act] = {
     "/console/organisations/{id}/switch": form("/console/organisations/{id}/switch"),
 }
 # The test event needs the pipeline: tests/console/test_newcomer.py sends one in a browser.
-ELSEWHERE = {D + "/test"}
+ELSEWHERE = {D + "/test", D + "/match-quality/test"}  # the latter: tests/console/test_match_quality_page.py
 
 
 def test_no_action_escapes_the_table() -> None:

@@ -28,7 +28,7 @@ from app.console.access.secured_page import (
 )
 from app.console.destinations.page import PAGE, content_of
 from app.console.destinations.threshold_view import alerting_of_form, threshold_rows
-from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
+from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.notifications.policy import Preference
 from app.store.destinations.destinations import Destination
 
@@ -37,7 +37,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _PAGE = PAGE + "/notifications"
 MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
 SEVERITIES = {"info": "Info and up", "warning": "Warning and up", "critical": "Critical only"}
-_KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items() if kind not in RESERVED]
+_KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items()]
 
 
 @router.get("/console/notifications", response_model=None)

@@ -1,0 +1,247 @@
+"""Match quality and reconciliation: from "Amazon shows fewer" to causes, each with its number and button.
+
+Every form of the page is a POST that shows its result on the page; only what changes something redirects.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.mappings.drafts import change_draft, read_mapping
+from app.admin.match_quality.dedupe import compare_ids, read_findings
+from app.admin.match_quality.explain_hash import explain_hash
+from app.admin.match_quality.inputs import (
+    CompareIdsRequest,
+    ExplainGapRequest,
+    ExplainHashRequest,
+    ShadowRequest,
+    TestConversionsRequest,
+)
+from app.admin.match_quality.marked_conversions import send_test_conversions
+from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
+from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
+from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.access.secured_route import requires
+from app.console import confirmations, form_view, pages
+from app.console.access.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+)
+from app.console.destinations.page import PAGE, content_of
+from app.console.match_quality import view
+from app.domain.match_quality.match_keys import FORMULA, added
+from app.store.destinations.destinations import Destination
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+HERE: Final = PAGE + "/match-quality"
+_MOST_MAPPINGS: Final = 20
+_QUICK_S, _LONG_S = 0.03, 20.0  # to count events
+_RESULTS: Final = ("gap", "hash", "comparison", "test")
+# The text of each form's fields before it is sent.
+_DEFAULTS: Final = {
+    "row": "",
+    "amazon_count": "",
+    "field": "email",
+    "country": "US",
+    "dataset_name": "Test_Conversions",
+    "test_name": "Test conversion",
+    "count": "1",
+}
+
+
+@router.get(HERE, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(
+    visit: CurrentVisit, found: CurrentDestination, count: Literal["all"] | None = None
+) -> Response:
+    """Show what Amazon should count, who it can recognise, and the faults of event ids.
+
+    If there are too many events to count them at once, the page asks first.
+    """
+    return await _show(visit, found, seconds=_LONG_S if count == "all" else _QUICK_S)
+
+
+@router.post(HERE + "/explain", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def explain(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Explain the number that Amazon shows."""
+    day, _, name = form_text(form, "row").partition(" ")
+
+    async def gap() -> Any:
+        number = view.read_integer(form_text(form, "amazon_count"))
+        body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
+        return await explain_reconciliation(
+            visit.context, visit.caller, found.id, body.day, body.event_name, body.amazon_count
+        )
+
+    return await _answer(visit, found, form, "gap", gap)
+
+
+@router.post(HERE + "/hash", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def check_hash(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Name the rule of a hash. Value and hash are only in the request body."""
+
+    async def explanation() -> Any:
+        names = ("field", "value", "hash", "country")
+        body = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
+        return explain_hash(ExplainHashRequest.model_validate(body))
+
+    response = await _answer(visit, found, form, "hash", explanation)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.post(HERE + "/compare", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def compare(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Compare a list of ids, one a line."""
+
+    async def comparison() -> Any:
+        lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
+        body = CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
+        return await compare_ids(visit.context, visit.caller, found.id, body.ids, None, None)
+
+    return await _answer(visit, found, form, "comparison", comparison)
+
+
+@router.post(HERE + "/add", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Add a row of the what-if list to the draft of its mapping, behind the field's present source."""
+    mapping, field, path = (form_text(form, name) for name in ("mapping", "field", "path"))
+    details = await read_mapping(visit.context, visit.caller, found.id, mapping)
+    qualities = await read_match_quality(visit.context, visit.caller, found.id, limit=_MOST_MAPPINGS)
+    row = next(
+        (
+            row
+            for each in qualities
+            if each.quality is not None and each.mapping.id == mapping
+            for row in each.quality.what_if
+            if (row.field, row.path) == (field, path)
+        ),
+        None,
+    )
+    if row is None:
+        raise Refusal(ErrorCode.NOT_FOUND, "Recent events no longer have this path.")
+    draft = added(details.mapping.draft, row)
+    await change_draft(
+        visit.context,
+        visit.caller,
+        found.id,
+        mapping,
+        {"fields": draft["fields"]},
+        {details.mapping.version},
+    )
+    address = f"/console/destinations/{found.id}/mappings/{mapping}"
+    return confirmations.redirect(visit.context, address, "match_key_added")
+
+
+@router.post(HERE + "/shadow", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Start or end the shadow of a mapping's draft."""
+    mapping = form_text(form, "mapping")
+    address = f"/console/destinations/{found.id}/match-quality"
+    if form_text(form, "action") == "end":
+        await end_shadow(visit.context, visit.caller, found.id, mapping)
+        return confirmations.redirect(visit.context, address, "shadow_ended")
+    try:
+        percent = view.read_integer(form_text(form, "percent"))
+        body = ShadowRequest.model_validate(
+            {"share": (percent or 0) / 100, "minutes": view.read_integer(form_text(form, "minutes"))}
+        )
+        await start_shadow(
+            visit.context, visit.caller, found.id, mapping, share=body.share, minutes=body.minutes
+        )
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return await _show(visit, found, {"shadow_problem": " ".join(problems.values())}, status=status)
+    return confirmations.redirect(visit.context, address, "shadow_started")
+
+
+@router.post(HERE + "/test", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Send test conversions to Amazon and show its answer."""
+
+    async def sent() -> Any:
+        body = TestConversionsRequest.model_validate(
+            {
+                "count": view.read_integer(form_text(form, "count")),
+                "dataset_name": form_text(form, "dataset_name"),
+                "event_name": form_text(form, "test_name"),
+            }
+        )
+        return await send_test_conversions(visit.context, visit.caller, found.id, body)
+
+    return await _answer(visit, found, form, "test", sent)
+
+
+async def _answer(
+    visit: Visit, found: Destination, form: FormData, name: str, result: Callable[[], Awaitable[Any]]
+) -> Response:
+    """Show the page with the result of one of its forms, or with the problems of its fields."""
+    chosen = {field: form_text(form, field) or text for field, text in _DEFAULTS.items()}
+    try:
+        content = {name: await result(), "chosen": chosen}
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return await _show(visit, found, {f"{name}_problems": problems, "chosen": chosen}, status=status)
+    return await _show(visit, found, content)
+
+
+async def _show(
+    visit: Visit,
+    found: Destination,
+    content: dict[str, Any] | None = None,
+    *,
+    status: int = 200,
+    seconds: float = _QUICK_S,
+) -> Response:
+    context, caller = visit.context, visit.caller
+    counted = await read_reconciliation(context, caller, found.id, None, None, seconds=seconds)
+    qualities = [
+        each
+        for each in await read_match_quality(context, caller, found.id, limit=_MOST_MAPPINGS)
+        if each.quality is not None
+    ]
+    findings = await read_findings(context, caller, found.id)
+    shadows = [(each, await read_shadow(context, caller, found.id, each.mapping.id)) for each in qualities]
+    return pages.show(
+        visit.request,
+        "match_quality.html",
+        status=status,
+        **content_of(visit, found, "match-quality"),
+        **{
+            "days": view.days(counted.items),
+            "complete": counted.complete,
+            "choices": view.choices(counted.items),
+            "amc_sql": counted.amc_sql,
+            "mappings": [_mapping(each) for each in qualities],
+            "formula": FORMULA,
+            "findings": view.findings(findings, {each.mapping.id: each.mapping.name for each in qualities}),
+            "shadows": [view.shadow(each.mapping, result) for each, result in shadows],
+            "fields": view.HASH_FIELDS,
+            "chosen": _DEFAULTS,
+            "shadow_problem": "",
+            **{each: None for name in _RESULTS for each in (name, f"{name}_problems")},
+            **(content or {}),
+        },
+    )
+
+
+def _mapping(each: MappingQuality) -> view.MappingPeople:
+    assert each.quality is not None
+    return view.mapping(each.mapping, each.quality)

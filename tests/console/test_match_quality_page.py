@@ -1,0 +1,108 @@
+"""The page of match quality: from Amazon's number to the causes, each with its number and its button."""
+
+import hashlib
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from app.amazon.client import EventsClient
+from tests.console.test_sessions import PAGE
+from tests.incidents.conftest import KEY, Service, service
+from tests.pipeline.world import event
+
+__all__ = ["service"]
+
+
+class Visitor:
+    """A browser on the page of a destination."""
+
+    def __init__(self, service: Service, destination: str) -> None:
+        transport = service.client._transport
+        headers = {**PAGE, "Origin": "http://localhost"}
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
+        self.page = f"/console/destinations/{destination}/match-quality"
+        self.token = ""
+
+    async def open(self) -> str:
+        await self.client.post("/console/sign-in", data={"key": KEY})
+        answer = await self.client.get(self.page)
+        assert answer.status_code == 200, answer.text
+        found = re.search(r'name="csrf" value="([0-9a-f]{64})"', answer.text)
+        assert found is not None
+        self.token = found[1]
+        return answer.text
+
+    async def send(self, form: str, **data: str) -> str:
+        """Send a form and return the notice that answers it."""
+        answer = await self.client.post(f"{self.page}/{form}", data={"csrf": self.token, **data})
+        assert answer.status_code == 200, answer.text
+        found = re.search(r'class="notice[^"]*" role="status">(.*?)</section>', answer.text, re.DOTALL)
+        assert found is not None, answer.text
+        return re.sub(r"<[^>]+>", "", found[1])
+
+
+def with_mobile(number: int) -> dict[str, Any]:
+    made = event(number)
+    made["user"]["mobile"] = f"+1202555{number:04}"
+    return made
+
+
+async def test_the_walk_from_amazons_number_to_the_causes(service: Service) -> None:
+    """A gap is explained, a hash named, ids compared, a test sent; nothing typed is repeated."""
+    world = service.world
+    state = service.client._transport.app.state  # type: ignore[attr-defined]
+    sender = EventsClient("client", "http://amazon.test", world.amazon.client())
+    state.context = replace(state.context, send_conversions=sender.send)
+    destination = await world.destination()
+    world.work()
+    await service.post(destination, *(with_mobile(n) for n in range(8)))
+    await world.until(destination, delivered=8)
+    await world.stop_workers()
+    visitor = Visitor(service, destination)
+    page = await visitor.open()
+    assert "8 events (100 %)" in page
+    assert "Add to draft" in page
+    assert "never equals an id of Amazon" in page
+    day = datetime.fromisoformat(with_mobile(1)["event"]["timestamp"]).astimezone(UTC).date()
+    assert "6 of 8 conversions" in await visitor.send("explain", row=f"{day} Added to cart", amazon_count="6")
+    digest = hashlib.sha256(b"+12025550001").hexdigest()
+    named = await visitor.send("hash", field="phone", value="+1 202 555 0001", hash=digest)
+    assert "Rule: e164 with plus." in named
+    assert digest not in named
+    assert "are only in your list, 8 events only here" in await visitor.send("compare", ids="a\nb\n")
+    sent = await visitor.send("test", test_name="Test", dataset_name="Tests", count="2")
+    assert "Amazon answered 207." in sent
+    assert sent.count("accepted") == 2
+    await visitor.client.aclose()
+
+
+async def test_a_row_is_added_by_one_click_and_a_shadow_follows(service: Service) -> None:
+    """The draft has the path behind the present one; the shadow's counts appear on the page."""
+    world = service.world
+    destination = await world.destination()
+    (row,) = await world.fetch("SELECT id FROM mappings WHERE destination = $1", destination)
+    await service.post(destination, *(with_mobile(n) for n in range(8)))
+    visitor = Visitor(service, destination)
+    assert "The draft equals the published version." in await visitor.open()
+    data = {"csrf": visitor.token, "mapping": row["id"]}
+    added = await visitor.client.post(
+        f"{visitor.page}/add", data={**data, "field": "phone", "path": "user.mobile"}
+    )
+    assert (added.status_code, added.headers["location"]) == (
+        303, f"/console/destinations/{destination}/mappings/{row['id']}",
+    )  # fmt: skip
+    draft = await service.get(f"/destinations/{destination}/mappings/{row['id']}")
+    assert draft["fields"]["phone"] == {"path": "user.mobile"}
+    gone = await visitor.client.post(f"{visitor.page}/add", data={**data, "field": "email", "path": "x"})
+    assert gone.status_code == 404
+    wrong = await visitor.client.post(f"{visitor.page}/shadow", data={**data, "percent": "0", "minutes": "5"})
+    assert wrong.status_code == 422
+    await visitor.client.post(f"{visitor.page}/shadow", data={**data, "percent": "100", "minutes": "5"})
+    await service.post(destination, *(with_mobile(n) for n in range(10, 14)))
+    page = (await visitor.client.get(visitor.page)).text
+    assert "4 events: 0 the same, 4 different" in page
+    assert "4 gain it" in page
+    await visitor.client.aclose()
