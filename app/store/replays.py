@@ -200,7 +200,9 @@ async def separate(
         UPDATE batch_states s SET events = s.events - m.events,
           -- The figures of journeys count events that left their batch by their own rows.
           nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY(m.places) THEN -abs(node) ELSE node END
-            ORDER BY position) FROM unnest(s.nodes) WITH ORDINALITY AS n (node, position))
+            ORDER BY position) FROM unnest(CASE WHEN cardinality(s.nodes) = 1 AND s.events > 1
+              THEN array_fill(s.nodes[1], ARRAY[s.events::integer]) ELSE s.nodes END)
+            WITH ORDINALITY AS n (node, position))
         FROM moved m WHERE s.batch = m.batch
         """,
         number,

@@ -238,6 +238,8 @@ _BATCHES_THAT = f"""
 _BATCHES_WITH = f"""
   SELECT e.batch FROM exceptions e
     JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
+      -- The page begins here in both tables: a merge of them must not read the newer batches.
+      AND s.batch <= coalesce($2, {MAX_BIGINT})
   WHERE e.destination = $1 AND e.status = '{{}}' AND e.batch <= coalesce($2, {MAX_BIGINT})
   GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
 """

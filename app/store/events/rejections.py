@@ -171,16 +171,15 @@ def _record(row: asyncpg.Record) -> RejectionRecord:
     return read_row(RejectionRecord, row, also=also, detail=detail)
 
 
+_IDS: Final = ("event_id", "request_id", *JOURNEY_IDS)
 # The SQL of each field of a filter. `{}` stands for the number of its parameter.
 _CONDITIONS: Final = {
     "since": "r.received_at >= {}::timestamptz",
     "until": "r.received_at < {}::timestamptz",
     "mapping_id": "r.mapping = (SELECT number FROM mappings"
     " WHERE organisation_id = (SELECT acting_organisation()) AND id = {})",
-    "any_id": "{}::text IN (r.event_id, r.request_id, r.execution_id, r.journey_id, r.node_id)",
-    **{
-        name: f"r.{name} = {{}}::text" for name in ("reason", "field", *JOURNEY_IDS, "event_id", "request_id")
-    },
+    "any_id": f"{{}}::text IN ({', '.join(f'r.{name}' for name in _IDS)})",
+    **{name: f"r.{name} = {{}}::text" for name in ("reason", "field", *_IDS)},
 }
 
 
