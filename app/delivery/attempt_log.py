@@ -52,7 +52,7 @@ class AttemptLog:
             "attempt.finished",
             attempt=attempt.id,
             destination=content.queue.id,
-            lane=lane.id,
+            lane=lane.lease.id,
             events=len(content.items),
             kind=content.kind.value,
             outcome=outcome,

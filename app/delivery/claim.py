@@ -1,4 +1,4 @@
-"""Claim the content of a lane's next request, and settle due events that cannot be sent.
+"""Claim the content of a lane's next request, and write the end of due events that cannot be sent.
 
 If the due events of a queue cannot be claimed, the lane skips this queue for a while and serves its other
 queues.
@@ -51,7 +51,7 @@ class ClaimStep:
         try:
             with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
-            await self._settle_unsent(connection, lane, queue, claim)
+            await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
@@ -62,10 +62,10 @@ class ClaimStep:
         if claim.content is not None and claim.content.items:
             lane.clear_backoff(queue.number, kind)
             return claim.content
-        if claim == Claim(None) and lane.only_queue is not None:
+        if claim == Claim(None) and lane.is_cached:
             # Nothing is due: a notification announced events that an earlier claim already contained.
             return None
-        if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
+        if claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
         lane.wake(self.monotonic())
         return None
@@ -73,8 +73,7 @@ class ClaimStep:
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
         """Skip the destinations whose due events cannot be read, and log each once per back-off."""
         for queue in damaged:
-            previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
-            if previous is None or previous.until <= now:
+            if not lane.is_backed_off(queue.number, WorkKind.LIVE, now):
                 self.back_off(lane, queue, WorkKind.LIVE, "damaged_data", "their states cannot be read")
 
     def back_off(
@@ -98,7 +97,7 @@ class ClaimStep:
         self.telemetry.log(
             "claim.failed",
             level=40,
-            lane=lane.id,
+            lane=lane.lease.id,
             destination=queue.id,
             kind=kind.value,
             reason=reason,
@@ -107,10 +106,10 @@ class ClaimStep:
             error=error,
         )
 
-    async def _settle_unsent(
+    async def _write_unsent(
         self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
     ) -> None:
-        """Rewrite the claimed batches that contain erased events. Settle expired and unreadable events."""
+        """Rewrite the batches that contain erased events. Write the end of expired and unreadable events."""
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
             await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)

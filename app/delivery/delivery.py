@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
@@ -14,7 +14,7 @@ from app.delivery.claim import ClaimStep
 from app.delivery.environment import Environment, EventsApi
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
-from app.delivery.lane_selection import select
+from app.delivery.lane_leases import content_of
 from app.delivery.missing_endpoints import MissingEndpoints
 from app.delivery.request_content import RequestInFlight, Selection
 from app.delivery.settlement import CountWriter, write_recovered, write_settlement
@@ -28,9 +28,9 @@ from app.domain.outcomes.outcome import (
     TransportError,
     Unauthorized,
 )
-from app.domain.outcomes.settle import Deferred, PerItem, RetryAll, RetryPolicy, Settlement, settle
+from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
 from app.domain.pacing.fair_queueing import WorkKind
-from app.domain.pacing.lane_limits import CAPACITY, SLOW_S, TIMES, Capacity, Times
+from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.store import PipelineConnection, attempts, lanes
 from app.store.counts import CountDelta
 from app.store.database.clock import DatabaseClock
@@ -81,48 +81,30 @@ class Delivery:
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
-        """Send and settle one request of a lane if events are due, and set when the lane is served next.
+        """Send one request of a lane if events are due, write its result, and set when the lane is next.
 
-        The caller has set `lane.claiming`, so that the lane's next claim begins after this claim.
-        `release_slot` is called before the lane waits for the token server, so that another lane can use its
-        request slot. Raises StaleOwner if the lane has another owner.
+        The caller has begun the claim, so that the lane's next claim begins after this claim. `release_slot`
+        is called before the lane waits for the token server, so that another lane can use its request slot.
+        Raises StaleOwner if the lane has another owner.
         """
-        lane.announced_events = 0
         try:
             request = await self._prepare(lane, release_slot)
             if request is None:
                 return
             content = request.content
-            batches = set(content.batches)
-            exceptions = set() if content.is_live else {item.key for item in content.items}
-            lane.requests += 1
-            lane.batches_in_flight |= batches
-            lane.exceptions_in_flight |= exceptions
-            now = self.environment.monotonic()
-            lane.merge_window = lane.merge_window.sent(now, len(content.items))
+            in_flight, now = content.in_flight, self.environment.monotonic()
+            lane.begin_request(content.queue.number, content.kind, in_flight, len(content.items), now)
             if request.has_more:
                 lane.wake(lane.ready_at(now))
         finally:
-            lane.claiming = lane.waits_for_token = False
-            lane.wake_for_announced(self.environment.monotonic())
-        is_settled = False
+            lane.end_claim(self.environment.monotonic())
+        is_settled, sent_at = False, self.environment.monotonic()
         try:
-            sent_at = self.environment.monotonic()
-            lane.sent_at.append(sent_at)
-            try:
-                sent = await self._send(lane, request, sent_at)
-            finally:
-                lane.sent_at.remove(sent_at)
-            lane.is_slow = self.environment.monotonic() - sent_at >= SLOW_S
-            settlement = await self._evaluate(lane, request, sent, sent_at)
-            is_settled = await self._settle(lane, request, sent, settlement)
+            sent = await self._send(lane, request, sent_at)
+            settlement = await self._react(lane, request, sent, sent_at)
+            is_settled = await self._record(lane, request, sent, settlement)
         finally:
-            if not is_settled:
-                # The batches of this claim are due again, perhaps at a time before the new watermark.
-                lane.watermarks = lane.watermarks.reset()
-            lane.requests -= 1
-            lane.batches_in_flight -= batches
-            lane.exceptions_in_flight -= exceptions
+            lane.end_request(in_flight, now, is_settled=is_settled)
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
         """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
@@ -155,21 +137,18 @@ class Delivery:
         watermarks = lane.watermarks.usable(started_at)
         poll = await lanes.poll(
             connection,
-            lane.id,
+            lane.lease.id,
             batches_in_flight=list(lane.batches_in_flight),
             exceptions_in_flight=list(lane.exceptions_in_flight),
             watermarks=watermarks,
         )
-        lane.watermarks = lane.watermarks.after_poll(started_at, self.environment.monotonic())
+        ended_at = self.environment.monotonic()
         if poll.erasures != lane.erasures:
             await self.erasing.refresh(connection)
-            lane.erasures = poll.erasures
-        lane.limit = poll.limit or lane.limit
-        lane.pace = replace(lane.pace, rates_elsewhere=poll.rates_elsewhere)
-        lane.cache_poll(poll.queues, started_at)
+        lane.polled(poll, started_at, ended_at)
         now = self.environment.monotonic()
         self._claims.note_damaged(lane, poll.damaged, now)
-        selected = select(lane, poll.queues, now)
+        selected = lane.select(poll.queues, now)
         if selected is None:
             return None
         if (ready_at := lane.ready_at(now)) > now:
@@ -183,7 +162,7 @@ class Delivery:
         """Read or refresh the access token of a destination. Return None if the lane must wait."""
 
         def on_refresh() -> None:
-            lane.waits_for_token = True
+            lane.wait_for_token()
             release_slot()
 
         queue = selection.queue
@@ -227,8 +206,8 @@ class Delivery:
             return None
         attempt = await attempts.start(
             connection,
-            lane=lane.id,
-            fence=lane.fence,
+            lane=lane.lease.id,
+            fence=lane.lease.fence,
             destination=queue.number,
             worker=self.worker,
             batches=content.batches or [item.batch for item in content.items],
@@ -242,32 +221,24 @@ class Delivery:
             # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
             # or an erasure was requested.
             self.tokens.forget(queue.id)
-            lane.only_queue = None
             self._claims.back_off(lane, queue, kind, "not_startable")
             return None
-        now = self.environment.monotonic()
-        lane.served_at[queue.number] = now
-        lane.fair_queue = lane.fair_queue.served(kind, now, lane.pace.allowed(lane.limit).per_second)
         return RequestInFlight(
             content, attempt, access, deadline, has_more=content.has_more or selection.others_due
         )
 
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
-        """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`."""
+        """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`.
+
+        Meanwhile a 429 may have arrived, or the breaker opened. If the preparation took too long, another
+        worker may soon treat the attempt as ended.
+        """
         left = request.deadline - now
-        is_second_probe = lane.breaker.opened > 0 and lane.requests > 1
-        if (
-            # A 429 arrived or the breaker opened while this request was prepared.
-            lane.blocked_until > now
-            or is_second_probe
-            # The preparation took too long: another worker may soon treat the attempt as ended.
-            or left < self.times.least
-            or lane.owned_until <= request.deadline
-        ):
+        if left < self.times.least or not lane.may_send(now, deadline=request.deadline):
             return SentRequest(NotSent(), None, None, 0)
-        lane.pace = lane.pace.sent(lane.limit, now)
+        lane.sending(now)
         if lane.breaker.opened:
-            self.telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
+            self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=lane.breaker.opened)
         return await self.amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
@@ -276,42 +247,31 @@ class Delivery:
             deadline_s=left,
         )
 
-    async def _evaluate(
+    async def _react(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Return the settlement of a reply. Update the rate and breaker of the lane, and the sign-in."""
+        """Decide what happens to the events of a request, and change the lane and the sign-in accordingly."""
         now, jitter = self.environment.monotonic(), self.environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
             return Deferred("throttled")
         if await self._endpoints.waits(queue, access, sent.reply, now):
             return Deferred("endpoint_not_found")
-        match sent.reply:
-            case Throttled(retry_after):
-                lane.pace = lane.pace.throttled(
-                    lane.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
-                )
-            case Unauthorized():
-                await self.tokens.unauthorized(queue.id, access)
-            case Forbidden():
-                await self.tokens.forbidden(queue.id, access)
-            case _:
-                pass
         tries = [item.source.tries for item in request.content.items]
         settlement = settle(sent.reply, tries, policy=self.policy, jitter=jitter)
-        match settlement:
-            case RetryAll():
-                lane.pace = lane.pace.failed()
-                lane.breaker = lane.breaker.failed(now, jitter=jitter)
-            case Deferred():
-                pass
-            case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self.capacity.lane)
-                lane.breaker = lane.breaker.succeeded()
+        lane.replied(sent.reply, settlement, now, sent_at=sent_at, jitter=jitter, cap=self.capacity.lane)
+        match sent.reply, settlement:
+            case Unauthorized(), _:
+                await self.tokens.unauthorized(queue.id, access)
+            case Forbidden(), _:
+                await self.tokens.forbidden(queue.id, access)
+            case _, PerItem():
                 await self.tokens.confirm(queue.id, access)
+            case _:
+                pass
         return settlement
 
-    async def _settle(
+    async def _record(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> bool:
         """Write and log a settlement. Return False if its events may be due again now."""
@@ -320,12 +280,9 @@ class Delivery:
         if delta is not None:
             self._log.count_final(delta)
         if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Some events of this request are due again, now or soon: drop the cached poll and wake the lane.
-            # Otherwise this is not needed: NOTIFY announces new events, and `serve` has woken the lane for
+            # Otherwise nothing is due again: NOTIFY announces new events, and `serve` has woken the lane for
             # events that did not fit into the request.
-            lane.only_queue = None
-            now = self.environment.monotonic()
-            lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
+            lane.requeue(self.environment.monotonic())
         return delta is not None and not isinstance(settlement, Deferred)
 
     async def _write(
@@ -343,7 +300,7 @@ class Delivery:
                 async with self.pool.acquire() as connection:
                     left = lane.pace.blocked_until - self.environment.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
-                        await lanes.block_until(connection, lane.id, left)
+                        await lanes.block_until(connection, lane.lease.id, left)
                     await self._record_state(connection, lane)
                     return await write_settlement(
                         connection,
@@ -386,20 +343,24 @@ class Delivery:
             )
         self._log.count_final(delta)
         self.telemetry.log(
-            "attempt.recovered", attempt=attempt.id, lane=lane.id, events_age_s=attempt.age.total_seconds()
+            "attempt.recovered",
+            attempt=attempt.id,
+            lane=lane.lease.id,
+            events_age_s=attempt.age.total_seconds(),
         )
+        lane.free(content_of(attempt))
         lane.wake(self.environment.monotonic())
 
     async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Write a lane's estimated rate and breaker state to its row, if their rounded values changed."""
-        rate, breaker, rounded = lane.observed_state(self.environment.monotonic())
-        if rounded != lane.recorded_state:
+        """Write what the lane's row shows, if it changed."""
+        state = lane.observed(self.environment.monotonic())
+        if not lane.is_recorded(state):
             await lanes.record_state(
                 connection,
-                lane.id,
-                lane.fence,
-                learned_rate=rate,
-                breaker=breaker,
-                error_rate=lane.breaker.error_rate,
+                lane.lease.id,
+                lane.lease.fence,
+                learned_rate=state.learned_rate,
+                breaker=state.breaker,
+                error_rate=state.error_rate,
             )
-            lane.recorded_state = rounded
+            lane.record(state)

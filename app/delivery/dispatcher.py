@@ -56,6 +56,8 @@ class Dispatcher:
     listens: bool = True
     callback_sender: CallbackSender | None = None
     _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
+    # Lanes whose time has come and that have no slot yet, in the order of their times.
+    _ready: dict[Lane, None] = field(init=False, default_factory=dict)
     _jobs: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _wake_up: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _unknown_lane: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -112,25 +114,24 @@ class Dispatcher:
     def _serve_ready(self) -> float:
         """Start a request for every ready lane while slots are free, and return the seconds to sleep.
 
-        The lane that has waited longest is served first.
+        The lane that has waited longest is served first. A lane without a slot stays ready: the end of
+        another request wakes the loop.
         """
-        now = self.environment.monotonic()
-        waiting = [
-            lane for lane in self.leases.owned.values() if lane.wake_at is not None and lane.may_claim()
-        ]
-        waiting.sort(key=lambda lane: lane.wake_at or 0.0)
-        for lane in waiting:
-            assert lane.wake_at is not None
-            if lane.wake_at > now:
-                return min(lane.wake_at - now, _LONGEST_SLEEP_S)
-            if not self.capacity.admits(self._in_flight(lane, now), is_failing=lane.may_hang(now)):
-                continue  # It stays ready: the end of another request wakes the loop.
-            lane.wake_at, lane.claiming = None, True
-            task = asyncio.create_task(self._serve(lane))
-            self._tasks[task] = lane
-            self.telemetry.requests_in_flight.set(len(self._tasks))
-            task.add_done_callback(self._done)
-        return _LONGEST_SLEEP_S
+        now, alarms = self.environment.monotonic(), self.leases.alarms
+        self._ready |= dict.fromkeys(alarms.due(now))
+        for lane in list(self._ready):
+            if lane.is_lost or lane.wake_at is None or lane.wake_at > now:
+                del self._ready[lane]
+            elif lane.may_claim() and self.capacity.admits(
+                self._in_flight(lane, now), is_failing=lane.may_hang(now)
+            ):
+                del self._ready[lane]
+                lane.begin_claim()
+                task = asyncio.create_task(self._serve(lane))
+                self._tasks[task] = lane
+                self.telemetry.requests_in_flight.set(len(self._tasks))
+                task.add_done_callback(self._done)
+        return max(0.0, min(alarms.next_at - now, _LONGEST_SLEEP_S))
 
     def _in_flight(self, candidate: Lane, now: float) -> InFlight:
         """Count the requests in flight, including those of lanes that were lost meanwhile."""
@@ -155,7 +156,7 @@ class Dispatcher:
         except StaleOwner:
             self.leases.lose(lane)
         except DRIVER_ERRORS as error:
-            self.telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.id)
+            self.telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.lease.id)
             self.telemetry.lane_errors.labels("database").inc()
             self.outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
@@ -163,7 +164,7 @@ class Dispatcher:
                 self._partition_missing.set()
             lane.wake(self.environment.monotonic() + 1)
         except Exception as error:
-            self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
+            self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.lease.id)
             self.telemetry.lane_errors.labels("defect").inc()
             lane.wake(self.environment.monotonic() + 5)
 
@@ -181,7 +182,6 @@ class Dispatcher:
             with self._errors_of(lane):
                 for attempt in overdue:
                     await self.delivery.recover(lane, attempt)
-                    self.leases.recovered(lane, attempt)
             self._wake_up.set()
 
     async def _listen(self) -> None:

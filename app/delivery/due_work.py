@@ -48,7 +48,7 @@ async def read_due_batches(
     )
     if not due:
         return Claim(None)
-    lane.watermarks = lane.watermarks.advanced(key, due[0].due_at)
+    lane.scanned(key, due[0].due_at)
     items: list[Item] = []
     sendable: list[BatchId] = []
     expired, unreadable, erasable = [], [], []

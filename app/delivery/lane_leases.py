@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import asyncpg
 
-from app.delivery.lane import POLL_EVERY_S, Lane
-from app.domain.ids import BatchId, LaneId
+from app.delivery.lane import POLL_EVERY_S, Alarms, InFlightContent, Lane
+from app.domain.ids import LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
 from app.domain.pacing.merge_window import MergeWindow, Turns
 from app.domain.pacing.rate_estimator import RateEstimate
@@ -42,6 +42,7 @@ class LaneLeases:
     _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _leaving: bool = field(init=False, default=False)
     owned: dict[LaneId, Lane] = field(init=False, default_factory=dict)
+    alarms: Alarms = field(init=False, default_factory=Alarms)
     # Leases that ended but whose advisory lock is still held. Postgres counts the locks of a session, so each
     # lock must be released exactly once.
     _lost: list[LaneLease] = field(init=False, default_factory=list)
@@ -82,13 +83,13 @@ class LaneLeases:
 
     def take_turn(self, now: float) -> float:
         """Return the time from which a lane of this worker may send one more small request."""
-        self._turns, begins = self._turns.taken(now, workers=self._workers, window=self.merge_window)
+        self._turns, begins = self._turns.take(now, workers=self._workers, window=self.merge_window)
         return begins
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""
         renewed_at = self.monotonic()
-        fences = [(lane.id, lane.fence) for lane in self.owned.values()]
+        fences = [(lane.lease.id, lane.lease.fence) for lane in self.owned.values()]
         if not fences:
             return
         async with self._session_lock:
@@ -96,9 +97,10 @@ class LaneLeases:
                 await self._live_session(), fences, lease=timedelta(seconds=self.times.lease)
             )
         for lane in list(self.owned.values()):
-            if renewed.get(lane.id):
-                lane.owned_until = renewed_at + self.times.lease
-            elif (lane.id, lane.fence) in fences and lane.id not in renewed:
+            lease = lane.lease
+            if renewed.get(lease.id):
+                lane.renewed(renewed_at + self.times.lease)
+            elif (lease.id, lease.fence) in fences and lease.id not in renewed:
                 self.lose(lane)
 
     async def overdue(self) -> dict[Lane, list[UnsettledAttempt]]:
@@ -117,21 +119,16 @@ class LaneLeases:
                 by_lane.setdefault(self.owned[lane], []).append(attempt)
         return by_lane
 
-    def recovered(self, lane: Lane, attempt: UnsettledAttempt) -> None:
-        """Mark the events of a recovered attempt as no longer in flight, so that they can be sent again."""
-        batches, exceptions = _content(attempt)
-        lane.batches_in_flight -= batches
-        lane.exceptions_in_flight -= exceptions
-
     def lose(self, lane: Lane) -> None:
         """Drop a lane that has another owner. A second call for the same lane does nothing."""
         if lane.is_lost:
             return
-        lane.is_lost = True
-        if self.owned.get(lane.id) is lane:
-            del self.owned[lane.id]
-        self._lost.append(lane.lease)
-        self.telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
+        lane.lose()
+        lease = lane.lease
+        if self.owned.get(lease.id) is lane:
+            del self.owned[lease.id]
+        self._lost.append(lease)
+        self.telemetry.log("lane.lost", level=30, lane=lease.id, fence=lease.fence)
 
     async def leave(self) -> None:
         """Release every lane without a request in flight, and unregister this worker.
@@ -176,12 +173,10 @@ class LaneLeases:
             estimate=estimate,
         )
         window = MergeWindow(self.merge_window)
-        lane = Lane(lease, acquired_at + self.times.lease, limit, pace, merge_window=window)
+        lane = Lane(lease, acquired_at + self.times.lease, limit, pace, self.alarms, window)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending this attempt: do not send its content yet.
-            batches, exceptions = _content(attempt)
-            lane.batches_in_flight |= batches
-            lane.exceptions_in_flight |= exceptions
+            lane.hold(content_of(attempt))
         lane.wake(acquired_at)
         self._lost.remove(lease)
         self.owned[id] = lane
@@ -196,11 +191,11 @@ class LaneLeases:
             self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
-        lane.is_lost = True
-        self.owned.pop(lane.id, None)
+        lane.lose()
+        self.owned.pop(lane.lease.id, None)
         self._lost.append(lane.lease)  # if this fails, the next `adopt` releases the lease
         await self._release_lost(session)
-        self.telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
+        self.telemetry.log("lane.released", lane=lane.lease.id, fence=lane.lease.fence)
 
     async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
@@ -212,8 +207,8 @@ class LaneLeases:
         return self._session
 
 
-def _content(attempt: UnsettledAttempt) -> tuple[set[BatchId], set[tuple[BatchId, int]]]:
+def content_of(attempt: UnsettledAttempt) -> InFlightContent:
     """Return the batches and the exceptions that an attempt contains."""
     if attempt.places is None:
-        return set(attempt.batches), set()
-    return set(), set(zip(attempt.batches, attempt.places, strict=True))
+        return InFlightContent(frozenset(attempt.batches))
+    return InFlightContent(exceptions=frozenset(zip(attempt.batches, attempt.places, strict=True)))

@@ -7,6 +7,7 @@ from datetime import date, datetime
 import msgspec
 
 from app.delivery.access_tokens import Access
+from app.delivery.lane import InFlightContent
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
@@ -108,6 +109,13 @@ class RequestContent:
     send_group: int | None  # for a retry of a half of a refused request, the half's id
     has_more: bool  # more events are due than one request can contain
     kind: WorkKind
+
+    @property
+    def in_flight(self) -> InFlightContent:
+        """What may not be claimed again while this request is in flight."""
+        if self.is_live:
+            return InFlightContent(frozenset(self.batches))
+        return InFlightContent(exceptions=frozenset(item.key for item in self.items))
 
     @property
     def is_live(self) -> bool:

@@ -91,8 +91,8 @@ async def _write_delivered(
     is_written = await deliveries.settle(
         connection,
         attempt,
-        lane=lane.id,
-        fence=lane.fence,
+        lane=lane.lease.id,
+        fence=lane.lease.fence,
         destination=content.queue.number,
         batches=content.batches,
         days=(min(days), max(days)),
@@ -120,8 +120,8 @@ async def _write_each(
     settled = await attempts.settle(
         connection,
         attempt,
-        lane=lane.id,
-        fence=lane.fence,
+        lane=lane.lease.id,
+        fence=lane.lease.fence,
         outcome=sent.outcome,
         http_status=sent.status,
         request_id=sent.request_id,
@@ -172,7 +172,7 @@ async def write_unsent(
 
     Returns the changes of the counts.
     """
-    if not await lanes.is_owned(connection, lane.id, lane.fence):
+    if not await lanes.is_owned(connection, lane.lease.id, lane.lease.fence):
         raise StaleOwner
     claim = await _lock_unchanged(connection, claim)
     delta = counts.CountDelta()
@@ -376,7 +376,7 @@ async def write_recovered(
     """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
     settled = await attempts.settle(
-        connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
+        connection, started, lane=lane.lease.id, fence=lane.lease.fence, outcome="lost", message="interrupted"
     )
     if settled is attempts.SettledAttempt.STALE:
         raise StaleOwner

@@ -292,7 +292,6 @@ class Life:
                 for lane, overdue in (await self.ownership.overdue()).items():
                     for left in overdue:
                         await self.delivery.recover(lane, left)
-                        self.ownership.recovered(lane, left)
             for lane in list(self.ownership.owned.values()):
                 await self.serve(lane)
             self._clock.now += 5
@@ -300,12 +299,12 @@ class Life:
     async def serve(self, lane: Lane) -> None:
         """Serve a lane once, meeting trouble as the dispatcher does."""
         self._clock.now = max(self._clock.now, lane.pace.ready_at(lane.limit, self._clock.now))
-        lane.wake_at, lane.claiming = None, True
+        lane.begin_claim()
         released: list[bool] = []
         try:
             await self.delivery.serve(lane, release_slot=lambda: released.append(True))
             if released:  # the token server: with a token in hand it asks for its place again
-                lane.wake_at, lane.claiming = None, True
+                lane.begin_claim()
                 await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)

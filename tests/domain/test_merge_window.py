@@ -134,7 +134,7 @@ def turns_of(lanes: int, seconds: float, *, workers: int = 1, pause: float = 0.0
     due = [(number * 1e-6, number) for number in range(lanes)]
     while (now := min(due)[0]) < seconds:
         _, lane = heappop(due)
-        turns, begins = turns.taken(now, workers=workers, window=SHORTEST_S)
+        turns, begins = turns.take(now, workers=workers, window=SHORTEST_S)
         sent[lane].append(begins)
         heappush(due, (begins + SHORTEST_S + pause, lane))
     return sent
@@ -153,7 +153,7 @@ def test_a_turn_never_takes_longer_than_the_longest() -> None:
     sent = turns_of(1_000, 10)
     waits = [later - earlier - SHORTEST_S for lane in sent for earlier, later in pairwise(lane)]
     assert max(waits) <= LONGEST_TURN * SHORTEST_S + 1e-6
-    assert Turns().taken(1.0, workers=1, window=0.0)[1] == 1.0
+    assert Turns().take(1.0, workers=1, window=0.0)[1] == 1.0
 
 
 def test_few_small_requests_do_not_wait() -> None:
@@ -161,7 +161,7 @@ def test_few_small_requests_do_not_wait() -> None:
     turns = Turns()
     for number in range(100):
         now = number / 25
-        turns, begins = turns.taken(now, workers=1, window=SHORTEST_S)
+        turns, begins = turns.take(now, workers=1, window=SHORTEST_S)
         assert begins == now
 
 

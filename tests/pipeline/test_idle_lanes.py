@@ -4,7 +4,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.delivery.lane import POLL_EVERY_S
+from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
+from app.domain.ids import DEFAULT_ORGANISATION, LaneId
+from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.store.lanes import LaneLease
 from tests.pipeline.world import World, event
 
 IDLE = 300
@@ -81,3 +84,27 @@ async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World
     await world.post(dst, event(2))
     await world.advance(2 * POLL_EVERY_S)
     assert await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL")
+
+
+def test_an_earlier_alarm_replaces_a_later_one() -> None:
+    """Each lane is due once, in the order of the times."""
+    alarms = Alarms()
+    lanes = [
+        Lane(
+            LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
+            1e9,
+            RateLimit(10, 10),
+            LanePace(),
+            alarms,
+        )
+        for number in range(3)
+    ]
+    for lane, at in zip((*lanes, lanes[2]), (5.0, 2.0, 9.0, 1.0), strict=True):
+        lane.wake(at)
+    lanes[0].wake(7.0)
+    assert alarms.next_at == 1.0
+    assert list(alarms.due(5.0)) == [lanes[2], lanes[1], lanes[0]]
+    for lane in lanes:
+        lane.begin_claim()
+    assert list(alarms.due(10.0)) == []
+    assert alarms.next_at == float("inf")

@@ -10,7 +10,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumbe
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.pacing.watermarks import Watermarks
-from app.store.lanes import DestinationQueue, LaneLease
+from app.store.lanes import DestinationQueue, LaneLease, LanePoll
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event
 
@@ -31,13 +31,17 @@ def queue(number: int, due_in: Mapping[WorkKind, float]) -> DestinationQueue:
     return DestinationQueue(DestinationNumber(number), DestinationId(f"dst_{number}"), due_in)
 
 
+def poll(*queues: DestinationQueue) -> LanePoll:
+    return LanePoll(None, 0, (), queues)
+
+
 LIVE = queue(1, {WorkKind.LIVE: -1.0})
 
 
 def test_a_poll_that_found_one_live_queue_is_cached_for_half_a_second() -> None:
     """Then the lane is polled again."""
     owned = lane()
-    owned.cache_poll([LIVE], NOW)
+    owned.polled(poll(LIVE), NOW, NOW)
     assert owned.cached_queue(NOW + POLL_CACHE_S * 0.9) == LIVE
     assert owned.cached_queue(NOW + POLL_CACHE_S) is None
 
@@ -55,15 +59,15 @@ def test_a_poll_that_found_one_live_queue_is_cached_for_half_a_second() -> None:
 def test_a_poll_with_any_other_due_work_is_not_cached(queues: Sequence[DestinationQueue]) -> None:
     """Such a poll also ends the cache of the one before."""
     owned = lane()
-    owned.cache_poll([LIVE], NOW)
-    owned.cache_poll(queues, NOW)
+    owned.polled(poll(LIVE), NOW, NOW)
+    owned.polled(poll(*queues), NOW, NOW)
     assert owned.cached_queue(NOW) is None
 
 
 def test_the_cache_hides_neither_a_full_scan_nor_a_blocked_lane() -> None:
     """Batches that committed late lie below the watermark; a blocked lane must set its wake-up."""
     for owned in (lane(full_scan_at=NOW), lane(blocked_until=NOW + 1)):
-        owned.cache_poll([LIVE], NOW)
+        owned.polled(poll(LIVE), NOW - 0.1, NOW - 0.1)
         assert owned.cached_queue(NOW) is None
 
 
@@ -105,4 +109,6 @@ def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
     assert waits == sorted(waits)
     assert waits[8] > 10
     assert waits[-1] == LONGEST_BACKOFF_S
-    assert owned.due_in(LIVE, NOW) == {WorkKind.LIVE: LONGEST_BACKOFF_S}
+    assert owned.select([LIVE], NOW) is None
+    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S - 0.1) is None
+    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S) == (LIVE, WorkKind.LIVE, False)

@@ -25,7 +25,7 @@ class Turns:
 
     next_at: float = float("-inf")
 
-    def taken(self, now: float, *, workers: int, window: float) -> tuple["Turns", float]:
+    def take(self, now: float, *, workers: int, window: float) -> tuple["Turns", float]:
         """Return the turns without the next one, and when that one begins.
 
         `workers` share the turns, and `window` is the configured merge window in seconds.
