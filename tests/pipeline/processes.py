@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from dev.postgres.postmaster import free_port
+from tests.pipeline import fork_server
 from tests.pipeline.world import KEY, MAPPING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +34,10 @@ class Product:
     api_port: int = field(default_factory=free_port)
     amazon_port: int = field(default_factory=free_port)
     more: dict[str, str] = field(default_factory=dict)
-    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    children: dict[str, subprocess.Popen[bytes] | fork_server.Fork] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
     ports: dict[str, int] = field(default_factory=dict)  # of API processes that do not share the listener
+    forks: bool = True  # False for tests of memory and of preloaded libraries, which need a new program
 
     def __post_init__(self) -> None:
         self.amazon = self.amazon or f"http://127.0.0.1:{self.amazon_port}"
@@ -79,14 +81,19 @@ class Product:
 
     def start(self, name: str, *arguments: str, **environment: str) -> None:
         output = self.stack.enter_context(self.log.open("ab"))
-        self.children[name] = subprocess.Popen(
-            [sys.executable, "-m", "app", *arguments],
-            cwd=ROOT,
-            env={**self.environment, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=() if self.listener.fileno() < 0 else (self.listener.fileno(),),
-        )
+        inherited = () if self.listener.fileno() < 0 else (self.listener.fileno(),)
+        complete = {**self.environment, **environment}
+        if not self.forks:
+            self.children[name] = subprocess.Popen(
+                [sys.executable, "-m", "app", *arguments],
+                cwd=ROOT,
+                env=complete,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=inherited,
+            )
+        else:
+            self.children[name] = fork_server.start(arguments, complete, output.fileno(), inherited)
 
     def serve(self, name: str) -> None:
         self.start(name, "serve", "--socket", str(self.listener.fileno()))

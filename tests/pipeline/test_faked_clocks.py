@@ -28,7 +28,7 @@ async def test_events_are_judged_by_the_databases_clock(database_url: str, tmp_p
     """What is new is taken and does not expire; both processes say that their clock is off."""
     async with make_world(database_url) as world:
         dst = await world.destination()
-    product = Product(database_url, tmp_path / "log.txt")
+    product = Product(database_url, tmp_path / "log.txt", forks=False)
     faked = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     ports = [free_port(), free_port()]
     async with httpx.AsyncClient(timeout=20, headers={"X-Api-Key": ADMIN}) as client:

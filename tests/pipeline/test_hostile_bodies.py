@@ -21,7 +21,7 @@ PADDINGS = {
 @pytest_asyncio.fixture
 async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
     """One API process and the sandbox."""
-    made = Product(database_url, tmp_path / "everything.log")
+    made = Product(database_url, tmp_path / "everything.log", forks=False)
     try:
         made.start("sandbox", "sandbox", LOG_LEVEL="warning")
         made.start("api", "serve", "--socket", str(made.listener.fileno()), LOG_LEVEL="warning")

@@ -84,7 +84,7 @@ class Api:
         return answer.status_code, took
 
     async def until(self, *statuses: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):  # a start takes 40 s on a busy machine
             while True:
                 try:
                     if (await self.post())[0] in statuses:

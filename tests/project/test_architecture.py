@@ -43,12 +43,10 @@ BANNED = {
 LONGEST = 400
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_has_a_name_that_says_something_and_can_be_read_in_one_sitting(module: Path) -> None:
-    """No file is longer than 400 lines, and none has a banned name."""
-    assert len(module.read_text().splitlines()) <= LONGEST
-    assert module.stem not in BANNED
-    assert module.parent.name not in BANNED
+def test_modules_are_short_and_have_no_banned_name() -> None:
+    """No file is longer than 400 lines, and no module or package has a banned name."""
+    assert [path for path in MODULES if len(path.read_text().splitlines()) > LONGEST] == []
+    assert [path for path in MODULES if BANNED & {path.stem, path.parent.name}] == []
 
 
 def _calls(tree: ast.AST) -> set[str]:
@@ -73,12 +71,10 @@ def nondeterministic_calls(source: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    "module", sorted((ROOT / "app" / "domain").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_the_domain_reads_no_clock_and_rolls_no_dice(module: Path) -> None:
+def test_the_domain_reads_no_clock_and_no_random_number() -> None:
     """Time and jitter are arguments."""
-    assert nondeterministic_calls(module.read_text()) == set()
+    modules = (ROOT / "app" / "domain").rglob("*.py")
+    assert {path: calls for path in modules if (calls := nondeterministic_calls(path.read_text()))} == {}
 
 
 def test_a_clock_in_the_domain_would_be_noticed() -> None:
