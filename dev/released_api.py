@@ -230,6 +230,6 @@ def _missing(place: str, wanted: set[str] | None, present: set[str] | None, chan
 if __name__ == "__main__":
     from app.processes.application import api_description
 
-    kept = skeleton(api_description("http://localhost:8000"))
-    json.dump(kept, sys.stdout, separators=(",", ":"), sort_keys=True)
+    described = skeleton(api_description("http://localhost:8000"))
+    json.dump(described, sys.stdout, separators=(",", ":"), sort_keys=True)
     sys.stdout.write("\n")
