@@ -14,7 +14,7 @@ from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, r
 from app.api.events.filters import EventFilter, Id
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.domain.outcomes.status import Status
-from app.store.replays import ReplayProgress
+from app.store.replays.progress import ReplayProgress
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 

@@ -41,7 +41,7 @@ from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store import audit
 from app.store.destinations.destinations import Destination
-from app.store.replays import ReplayProgress
+from app.store.replays.progress import ReplayProgress
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

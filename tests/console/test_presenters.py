@@ -14,7 +14,7 @@ from app.console.destinations import view as present
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
 from app.console.destinations.setup_view import steps
 from app.console.destinations.sparkline import condensed, line
-from app.console.events.timeline import TimelineEntry, collapse, match_keys, timeline
+from app.console.events.timeline import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
@@ -578,9 +578,9 @@ def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
 
 def test_similar_attempts_in_a_row_are_one_entry() -> None:
     """Three or more; another outcome, or a replay between them, ends the run."""
-    failed = TimelineEntry(None, "warn", "Sent to Amazon", "HTTP 503.", kind=("broken", 503))
-    other = TimelineEntry(None, "good", "Sent to Amazon", "HTTP 207.", kind=("answered", 207))
-    replayed = TimelineEntry(None, "quiet", "Replayed", "By ada.", replay_id="rpl_1", kind=("rpl_1",))
+    failed = HistoryEntry(None, "warn", "Sent to Amazon", "HTTP 503.", kind=("broken", 503))
+    other = HistoryEntry(None, "good", "Sent to Amazon", "HTTP 207.", kind=("answered", 207))
+    replayed = HistoryEntry(None, "quiet", "Replayed", "By ada.", replay_id="rpl_1", kind=("rpl_1",))
     entries = collapse([failed] * 4 + [replayed, failed, failed, other])
     assert [one.headline for one in entries] == [
         "Sent to Amazon 4 times", "Replayed", "Sent to Amazon", "Sent to Amazon", "Sent to Amazon",

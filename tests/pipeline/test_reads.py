@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import journey_figures, replays
-from app.store.events import attempts, batches, rejections
+from app.store.events import attempts, batches, journey_figures, rejections
+from app.store.replays import selection
 from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
@@ -124,10 +124,10 @@ READS: Final[dict[str, Read]] = {
         c, numbers[0], batch=BatchId(BATCHES), place=0, day=c.today, ids=[BATCHES]
     ),
     "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
-    "batches of a replay": lambda c, numbers: replays.candidate_batches(
+    "batches of a replay": lambda c, numbers: selection.candidate_batches(
         c, numbers[0], ("dead",), after=BATCHES // 2, limit=200
     ),
-    "unsent batches of a replay": lambda c, numbers: replays.unsent_batches(
+    "unsent batches of a replay": lambda c, numbers: selection.unsent_batches(
         c, numbers[0], EventQuery(), after=BATCHES // 2, limit=200
     ),
 }

@@ -75,7 +75,7 @@ FOR_ALL = {
     "organisations.usage.by_day": "the platform asks for an organisation, named by its id",
     "organisations.organisations.set_suspended": "the platform suspends an organisation, named by its id",
     "database.partitions.drop_day": "maintenance drops whole days",
-    "replays.lane_of": "names the destination by its number, which a scoped statement found",
+    "replays.queueing.lane_of": "names the destination by its number, which a scoped statement found",
     "destinations.schema_samples._CLOSE": "names the destination by its number, or with the organisation",
     "access.sessions._SESSIONS": "a part of statements that name the session or the organisation",
     "access.sessions.act_for": _SESSION,

@@ -15,8 +15,8 @@ from app.store import (
     callbacks,
     counts,
     lane_wakeups,
-    replays,
 )
+from app.store.replays import queueing
 from app.telemetry import Telemetry
 
 _POLL_SECONDS = 0.05
@@ -73,4 +73,4 @@ class StoreDeliveryControl:
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers that a destination changed. Without the notification they notice it later."""
         async with self._pool.acquire() as connection:
-            await lane_wakeups.notify(connection, {await replays.lane_of(connection, destination): 0})
+            await lane_wakeups.notify(connection, {await queueing.lane_of(connection, destination): 0})

@@ -11,10 +11,11 @@ from app.admin.destinations.stats import DestinationStats, destination_stats
 from app.admin.events.search import find_visible_row
 from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, replays
+from app.store import PipelineConnection
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
 from app.store.destinations.outcome_history import OutcomeBucket
+from app.store.replays import dead_letters
 
 _REQUESTS: Final = 20
 _NEWEST_BATCHES: Final = 60
@@ -104,7 +105,7 @@ async def _facts(connection: PipelineConnection, number: DestinationNumber, now:
         about=about,
         requests=await figures.requests(connection, number, _REQUESTS),
         failures=await figures.failure_run(connection, number),
-        open_dead_letters=await replays.open_dead_letters(connection, number),
+        open_dead_letters=await dead_letters.open_dead_letters(connection, number),
         recent_rejections=await figures.rejection_reasons(connection, number, since=(now - _HOUR).date()),
         recent=await _recent(connection, number, now),
     )

@@ -16,10 +16,11 @@ from app.domain.event_query import EventQuery
 from app.domain.observed.coverage import MatchKeyCoverage, match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, tally
-from app.store import PipelineConnection, replays
+from app.store import PipelineConnection
 from app.store.destinations import figures as delivery_figures
 from app.store.events import figures as event_figures
 from app.store.events.batches import DestinationRef
+from app.store.replays import dead_letters
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -138,7 +139,7 @@ async def destination_stats(
         state=State(figures.state),
         counts=counts,
         waiting=counts.waiting,
-        dead_open=await replays.dead_open(connection, destination.number),
+        dead_open=await dead_letters.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
         rate_limit=RequestRate(figures.requests_per_second, figures.burst),

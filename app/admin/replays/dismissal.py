@@ -11,8 +11,9 @@ from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.replays.selection import NOT_FOUND, selected
 from app.domain.event_query import EventQuery
-from app.store import audit, replays
+from app.store import audit
 from app.store.audit import AuditAction
+from app.store.replays import dead_letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ async def dismiss_dead_letters(
     async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination_id)
         events = await selected(driver, found.id, found.number, wanted)
-        matched = await replays.dismiss(
+        matched = await dead_letters.dismiss(
             driver, found.number, wanted, events.places, by=caller.actor, dry_run=dry_run
         )
         if matched and not dry_run:

@@ -4,8 +4,8 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
-from app.store import replays
-from app.store.replays import ReplayProgress, StoredReplay
+from app.store.replays import progress
+from app.store.replays.progress import ReplayProgress, StoredReplay
 
 
 async def list_replays(
@@ -14,7 +14,7 @@ async def list_replays(
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        return await replays.progress(driver, found.number, limit=limit, below=below)
+        return await progress.progress(driver, found.number, limit=limit, below=below)
 
 
 async def find_replay(
@@ -23,7 +23,7 @@ async def find_replay(
     """Return a replay of a destination. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
-        rows = await replays.progress(driver, found.number, limit=1, id=replay_id)
+        rows = await progress.progress(driver, found.number, limit=1, id=replay_id)
     if not rows:
         raise Refusal(ErrorCode.NOT_FOUND)
     return rows[0].progress

@@ -19,8 +19,11 @@ from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import PipelineConnection, audit, batches, counts, lanes, replays, transaction
+from app.store import PipelineConnection, audit, batches, counts, lanes, transaction
 from app.store.audit import AuditAction
+from app.store.replays import queueing
+from app.store.replays import selection as selections
+from app.store.replays.selection import ReplayCount
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
@@ -99,12 +102,12 @@ async def replay_steps(
         destination = await lock_visible(connection, caller, destination_id)
         events = await selected(driver, destination.id, destination.number, wanted)
         found = await _count(driver, destination.number, wanted, events, max_age)
-        before = await batches.waiting(driver, destination.number, replays.QUEUE)
-        lane = await replays.lane_of(driver, destination.number)
+        before = await batches.waiting(driver, destination.number, queueing.QUEUE)
+        lane = await queueing.lane_of(driver, destination.number)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
         queued = found.ready
         if replay_id is not None:
-            replay = await replays.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
+            replay = await queueing.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
             await audit.record(
                 connection,
                 caller.actor,
@@ -144,13 +147,13 @@ async def _count(
     wanted: EventQuery,
     events: SelectedEvents,
     max_age: timedelta,
-) -> replays.ReplayCount:
+) -> ReplayCount:
     """Return how many events match, those of batches that were never sent included."""
-    found = await replays.count(connection, number, wanted, events.places, max_age=max_age)
+    found = await selections.count(connection, number, wanted, events.places, max_age=max_age)
     if not events.unsent:
         return found
-    unsent = await replays.count_unsent(connection, events.unsent, max_age=max_age)
-    return replays.ReplayCount(
+    unsent = await selections.count_unsent(connection, events.unsent, max_age=max_age)
+    return ReplayCount(
         matched=found.matched + unsent.matched,
         ready=found.ready + unsent.ready,
         too_old=found.too_old + unsent.too_old,
@@ -173,9 +176,9 @@ async def _queue(
     Return their number. Events past the age limit and events without a data key stay unchanged.
     """
     if events.unsent:
-        await replays.separate(connection, number, events.unsent[:most], max_age=max_age)
+        await selections.separate(connection, number, events.unsent[:most], max_age=max_age)
         del events.unsent[:most]
-    queued, delta = await replays.requeue(
+    queued, delta = await queueing.requeue(
         connection, number, wanted, events.places, max_age=max_age, most=most, replay=replay
     )
     await counts.add(connection, writer, {number: delta})

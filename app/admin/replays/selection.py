@@ -11,10 +11,11 @@ from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.ledger_keys import event_key
-from app.store import PipelineConnection, ledger, replays
+from app.store import PipelineConnection, ledger
 from app.store.database import damage
 from app.store.events import batches
-from app.store.replays import UnsentEvent
+from app.store.replays import selection
+from app.store.replays.selection import Places, UnsentEvent
 
 _BATCHES: Final = 200  # of one query
 _MOST_NOT_FOUND: Final = 100  # event ids in a response
@@ -30,7 +31,7 @@ class SelectedEvents:
     that no event has.
     """
 
-    places: replays.Places | None
+    places: Places | None
     unsent: list[UnsentEvent]
     not_found: tuple[str, ...]
 
@@ -91,7 +92,7 @@ async def _unsent_batches(
 ) -> AsyncIterator[dict[BatchId, date]]:
     """Yield the batches that were never sent and match the filter."""
     after = 0
-    while page := await replays.unsent_batches(connection, number, wanted, after=after, limit=_BATCHES):
+    while page := await selection.unsent_batches(connection, number, wanted, after=after, limit=_BATCHES):
         yield page
         after = max(page)
 
@@ -100,9 +101,11 @@ async def _candidate_batches(
     connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery
 ) -> AsyncIterator[dict[BatchId, date]]:
     """Yield the batches with a single event of a wanted status."""
-    statuses = replays.REPLAYABLE if wanted.status is None else (wanted.status,)
+    statuses = selection.REPLAYABLE if wanted.status is None else (wanted.status,)
     after = 0
-    while page := await replays.candidate_batches(connection, number, statuses, after=after, limit=_BATCHES):
+    while page := await selection.candidate_batches(
+        connection, number, statuses, after=after, limit=_BATCHES
+    ):
         yield page
         after = max(page)
 

@@ -14,7 +14,7 @@ from app.domain.outcomes.reasons import WARNINGS
 
 
 @dataclass(frozen=True, slots=True)
-class TimelineEntry:
+class HistoryEntry:
     """One step of the timeline."""
 
     at: datetime | None
@@ -24,7 +24,7 @@ class TimelineEntry:
     request_id: str | None = None  # Amazon's
     replay_id: str | None = None
     last_at: datetime | None = None  # the time of the last of several similar entries
-    similar: Sequence["TimelineEntry"] = ()
+    similar: Sequence["HistoryEntry"] = ()
     kind: tuple[object, ...] = ()  # equal for similar entries
 
 
@@ -61,31 +61,31 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 
 def timeline(
     history: EventHistory, mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
-) -> list[TimelineEntry]:
+) -> list[HistoryEntry]:
     """Return the steps of an event history, oldest first.
 
     `names` maps key ids to the names of the keys.
     """
     own_time = "The time of the event, from the mapped timestamp."
-    happened = [TimelineEntry(history.event_time, "quiet", "Occurred", own_time)]
+    happened = [HistoryEntry(history.event_time, "quiet", "Occurred", own_time)]
     entries = [
         *(happened if history.event_time else ()),
-        TimelineEntry(
+        HistoryEntry(
             history.accepted_at,
             "good",
             "Accepted and stored",
             "The event was on disk before the journey received its 202.",
         ),
-        TimelineEntry(None, "good", "Converted", _converted(history, mapping_name)),
+        HistoryEntry(None, "good", "Converted", _converted(history, mapping_name)),
     ]
     if not history.attempts_complete and history.duplicate_of is None:
-        entries.append(TimelineEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
+        entries.append(HistoryEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in history.attempts]
     sent += [_replay(one, names) for one in history.replays]
     entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
     if history.next_attempt_at and history.status == "retrying":
         entries.append(
-            TimelineEntry(
+            HistoryEntry(
                 history.next_attempt_at,
                 "warn",
                 "Next attempt",
@@ -98,9 +98,9 @@ def timeline(
 _FEWEST_COLLAPSED = 3
 
 
-def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
+def collapse(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
     """Return the entries. Consecutive similar attempts become one entry that contains them."""
-    collapsed: list[TimelineEntry] = []
+    collapsed: list[HistoryEntry] = []
     for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
         similar = list(run)
         if len(similar) < _FEWEST_COLLAPSED:
@@ -112,21 +112,21 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
     return collapsed
 
 
-def _last(history: EventHistory) -> list[TimelineEntry]:
+def _last(history: EventHistory) -> list[HistoryEntry]:
     """Return the last steps. The status is a step. If the event was erased after delivery, both are steps."""
     word, detail = STATUSES[history.status], amazon_message(history.explanation)
     delivered, erased = history.delivered_at, history.erased_at
     if delivered is not None and erased is not None:
         return [
-            TimelineEntry(delivered, word.tone, word.label, "Amazon accepted it."),
-            TimelineEntry(erased, "quiet", STATUSES["erased"].label, detail),
+            HistoryEntry(delivered, word.tone, word.label, "Amazon accepted it."),
+            HistoryEntry(erased, "quiet", STATUSES["erased"].label, detail),
         ]
-    return [TimelineEntry(delivered or erased, word.tone, word.label, detail)]
+    return [HistoryEntry(delivered or erased, word.tone, word.label, detail)]
 
 
-def _replay(replay: EventReplay, names: Mapping[str, str]) -> TimelineEntry:
+def _replay(replay: EventReplay, names: Mapping[str, str]) -> HistoryEntry:
     by = person(replay.by, names)
-    return TimelineEntry(
+    return HistoryEntry(
         replay.at,
         "quiet",
         "Replayed",
@@ -156,7 +156,7 @@ def match_keys(wire: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _attempt(attempt: EventAttempt) -> TimelineEntry:
+def _attempt(attempt: EventAttempt) -> HistoryEntry:
     tone, sentence = _OUTCOMES.get(attempt.outcome, ("quiet", ""))
     parts = [sentence]
     others = attempt.events_in_request - 1
@@ -172,7 +172,7 @@ def _attempt(attempt: EventAttempt) -> TimelineEntry:
         words = UNCLEAR_ANSWERS.get(attempt.item_message or "") or amazon_message(attempt.item_message)
         parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
     names = ("outcome", "http_status", "message", "item_outcome", "item_code", "item_message")
-    return TimelineEntry(
+    return HistoryEntry(
         attempt.started_at,
         tone,
         "Sent to Amazon",

@@ -1,0 +1,112 @@
+"""Record a replay and queue its events again."""
+
+import json
+from datetime import timedelta
+
+from app.domain.event_query import EventQuery
+from app.domain.ids import DestinationNumber, LaneId
+from app.store import PipelineConnection, batches, counts
+from app.store.replays.selection import FOUND, Places, arguments_of
+
+QUEUE = batches.LOW
+
+
+def _with_replay(table: str) -> str:
+    """Return SQL for the replay numbers of a row with the replay $12 added, limited to the latest thirty."""
+    numbers = f"coalesce({table}.replays, '{{}}')"
+    return f"({numbers} || $12::integer)[greatest(1, cardinality({numbers}) - 28):]"
+
+
+async def begin(
+    connection: PipelineConnection, id: str, number: DestinationNumber, wanted: EventQuery, *, by: str
+) -> int:
+    """Record a replay with its actor and its selection; return its number."""
+    replay: int = await connection.fetchval(
+        """
+        INSERT INTO replays (organisation_id, id, destination, requested_by, selection)
+        VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb) RETURNING number
+        """,
+        id,
+        number,
+        by,
+        json.dumps(wanted.document),
+    )
+    return replay
+
+
+async def requeue(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    places: Places | None,
+    *,
+    max_age: timedelta,
+    most: int,
+    replay: int,
+) -> tuple[int, counts.CountDelta]:
+    """Queue up to `most` matching events again, in order of acceptance.
+
+    Return their number and the changes of the counts. Each event stores the number of this replay, whose
+    record counts it.
+    """
+    wholes = await connection.fetch(
+        f"""
+        {FOUND},
+        -- Batches that can be replayed. SKIP LOCKED leaves out those that another replay is queueing.
+        free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
+          WHERE w.young AND w.has_key ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
+        -- The running sum of their events in order of acceptance.
+        summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
+        -- The batches that fit into $11 events.
+        selected AS (SELECT s.batch, s.disposition FROM summed JOIN batch_states s USING (batch)
+          WHERE so_far <= $11)
+        UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
+          reason = 'replayed', replays = {_with_replay("s")}
+        FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
+        RETURNING s.events, s.tries > 0 AS failing, t.disposition
+        """,
+        *arguments_of(number, wanted, places, max_age),
+        most,
+        replay,
+    )
+    whole = sum(row["events"] for row in wholes)
+    rows = await connection.fetch(
+        f"""
+        {FOUND},
+        -- The oldest events that can be replayed, without those that another replay is queueing.
+        free AS (SELECT e.batch, e.place, e.status FROM exceptions e JOIN singles USING (batch, place)
+          JOIN batch_states s ON s.batch = e.batch
+          -- FOR SHARE keeps the key from being deleted.
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $11
+          FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED),
+        queued AS (UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(),
+          send_group = NULL, tries = 0, reason = 'replayed', code = NULL,
+          replays = {_with_replay("e")}, changed_at = now(), dismissed_at = NULL, dismissed_by = NULL
+        FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = ANY($2)
+        RETURNING f.status)
+        SELECT status, count(*) AS events FROM queued GROUP BY status
+        """,
+        *arguments_of(number, wanted, places, max_age),
+        most - whole,
+        replay,
+    )
+    delta = counts.CountDelta(
+        retrying=sum(row["events"] for row in rows) + sum(row["events"] for row in wholes if row["failing"]),
+        dead=-sum(row["events"] for row in wholes if row["disposition"] == "discarded"),
+        expired=-sum(row["events"] for row in wholes if row["disposition"] == "expired"),
+    )
+    for row in rows:
+        setattr(delta, row["status"], getattr(delta, row["status"]) - row["events"])
+    replayed = -(delta.dead + delta.expired)
+    await connection.execute(
+        "UPDATE replays SET replayed = replayed + $2 "
+        "WHERE organisation_id = acting_organisation() AND number = $1",
+        replay,
+        replayed,
+    )
+    return replayed, delta
+
+
+async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:
+    """Return the lane of a destination."""
+    return LaneId(await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", number))
