@@ -105,8 +105,8 @@ def _judge(owner: tuple[int, str], other: tuple[int, str]) -> str:
     if owner[0] == other[0] and _CHANGING.sub("#", owner[1]) == _CHANGING.sub("#", other[1]):
         return "same"
     lines = [line for line in other[1].strip().splitlines() if line not in owner[1].splitlines()]
-    reason = (lines or ["no output"])[0].strip().replace("|", "\\|")[:200]
-    return f"refused: {reason}" if other[0] and other[1].strip() else f"differs: {reason}"
+    sentence = (lines or ["no output"])[0].strip().replace("|", "\\|")[:200]
+    return f"refused: {sentence}" if other[0] and other[1].strip() else f"differs: {sentence}"
 
 
 if __name__ == "__main__":

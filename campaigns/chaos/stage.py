@@ -59,7 +59,7 @@ class Process:
 
 
 @dataclass
-class Installation:
+class Stage:
     """`folder` holds the cluster, the logs and the stand-in's records."""
 
     folder: Path

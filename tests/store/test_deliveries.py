@@ -41,7 +41,7 @@ def today() -> date:
 
 
 async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
-    return await deliveries.write_delivered(
+    return await deliveries.settle(
         c,
         StartedAttempt(AttemptId(5), today()),
         lane=LaneId(1),

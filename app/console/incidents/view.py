@@ -98,7 +98,7 @@ def present(stored: StoredIncident, now: datetime) -> IncidentDetails:
     )
 
 
-class TimelineEntry(NamedTuple):
+class IncidentStep(NamedTuple):
     """What happened to an incident, and when."""
 
     at: datetime
@@ -107,7 +107,7 @@ class TimelineEntry(NamedTuple):
 
 def timeline(
     stored: StoredIncident, messages: Mapping[str, SentMessages], acknowledged_by: str | None
-) -> list[TimelineEntry]:
+) -> list[IncidentStep]:
     """Return what happened to an incident, oldest first."""
     incident = stored.incident
     found = [
@@ -121,7 +121,7 @@ def timeline(
             (sent.reminded_at, f"Last reminder to {channel}."),
             (sent.resolved_at, f"Message to {channel}: resolved."),
         ]
-    entries = [TimelineEntry(at, sentence) for at, sentence in found if at is not None]
+    entries = [IncidentStep(at, sentence) for at, sentence in found if at is not None]
     return sorted(entries, key=lambda entry: entry.at)
 
 
