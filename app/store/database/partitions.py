@@ -125,13 +125,14 @@ async def days_without_keys(connection: PipelineConnection) -> list[date]:
     """Return the days whose stored content no data key can decrypt, oldest first."""
     rows = await connection.fetch(
         """
-        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'batches'::regclass
-          AND NOT EXISTS (SELECT FROM pg_constraint k
-            WHERE k.conrelid = c.oid AND k.conname = 'without_content')
-          AND to_date(right(c.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - 2
-        ORDER BY day
+        -- MATERIALIZED: Postgres may read the names of other tables first, and they end in no day.
+        WITH partitions AS MATERIALIZED (
+          SELECT right(c.relname, 8) AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+          WHERE i.inhparent = 'batches'::regclass
+            AND NOT EXISTS (SELECT FROM pg_constraint k
+              WHERE k.conrelid = c.oid AND k.conname = 'without_content'))
+        SELECT to_date(day, 'YYYYMMDD') AS day FROM partitions
+        WHERE to_date(day, 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - 2 ORDER BY day
         """
     )
     return [row["day"] for row in rows if not await _has_keys(connection, row["day"])]
