@@ -23,7 +23,7 @@ from tests.pipeline.world import World, event, eventually
 
 
 @pytest_asyncio.fixture
-async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.World]:
+async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.ApiWorld]:
     """The API on the same database as the pipeline."""
     made = web.make_world(engine)
     application = made.client._transport.app  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ FAILED = "amazon_conversions_claims_failed_total"
 
 @pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in UNREADABLE.items()])
 async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
-    world: World, api: web.World, damage: Damage
+    world: World, api: web.ApiWorld, damage: Damage
 ) -> None:
     """Counts add up; the sister destination on the same lane has its turn; every view answers."""
     sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
@@ -84,7 +84,7 @@ async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
     assert (history["status"], history["reason"], history["event_id"]) == ("dead", "unreadable", "ord-5")
 
 
-async def every_view_answers(api: web.World, destination: str) -> None:
+async def every_view_answers(api: web.ApiWorld, destination: str) -> None:
     for path in (
         f"/destinations/{destination}/stats",
         f"/destinations/{destination}/events",
@@ -98,7 +98,9 @@ async def every_view_answers(api: web.World, destination: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in HARMLESS.items()])
-async def test_what_delivery_does_without_is_delivered(world: World, api: web.World, damage: Damage) -> None:
+async def test_what_delivery_does_without_is_delivered(
+    world: World, api: web.ApiWorld, damage: Damage
+) -> None:
     """Where its shapes are damaged, lists say so and the history still tells the status."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
@@ -322,7 +324,7 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
     assert [one.batch for portion in rest for one in portion.damaged] == [on_page]
 
 
-async def test_a_missing_state_is_reported_as_damage(world: World, api: web.World) -> None:
+async def test_a_missing_state_is_reported_as_damage(world: World, api: web.ApiWorld) -> None:
     """And not that the event was dropped with its age."""
     dst = await world.destination()
     await world.post(dst, event(1))
