@@ -31,7 +31,9 @@ def test_a_campaign_describes_its_options(name: str, capsys: pytest.CaptureFixtu
 def test_every_command_runs_with_each_role() -> None:
     """A new command is added to the campaign, or to the commands that use no database."""
     named = {command.split()[0] for command in database_roles.COMMANDS}
-    assert named | {*database_roles.WITHOUT_DATABASE} == {command.name for command in cli.COMMANDS}
+    assert named | {*database_roles.WITHOUT_DATABASE, *database_roles.OF_THE_API} == {
+        command.name for command in cli.COMMANDS
+    }
 
 
 def test_an_unknown_campaign_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
