@@ -12,7 +12,6 @@ import pytest
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
 from app.delivery.database_gauges import DatabaseGauges
-from app.store.organisations.scope import EVERY
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 
@@ -69,7 +68,7 @@ async def test_what_adds_up_is_not_reported(world: World) -> None:
     settled = world.resources.telemetry.settled.labels("dead")._value
     before = settled.get()
     number = await world.number(dst)
-    async with world.resources.engine_of(EVERY).begin() as connection:
+    async with world.resources.pool.acquire() as connection, connection.transaction():
         assert await world.holding().discard(connection, number) == 15
     assert settled.get() == before + 15
     assert await found(world) == {}

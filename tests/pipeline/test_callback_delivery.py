@@ -19,7 +19,6 @@ import pytest_asyncio
 from app.admin.privacy import erasure
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
-from app.store.organisations.scope import EVERY
 from app.webhook_client import CallbackClient
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
@@ -249,7 +248,7 @@ async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Re
 
     await world.post(dst, event(3), event(4))
     holding = world.holding(callbacks_enabled=True)
-    async with world.resources.engine_of(EVERY).begin() as connection:
+    async with world.resources.pool.acquire() as connection, connection.transaction():
         await holding.discard(connection, await world.number(dst))
     await received(receiver, 4)
     assert receiver.states() == {"expired": 2, "dead": 2}
@@ -283,7 +282,7 @@ async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: Worl
     await tell(world, dst)
     await world.post(dst, event(1))
     with pytest.raises(ZeroDivisionError):
-        async with world.resources.engine_of(EVERY).begin() as connection:
+        async with world.resources.pool.acquire() as connection, connection.transaction():
             await world.holding(callbacks_enabled=True).discard(connection, await world.number(dst))
             raise ZeroDivisionError
     assert await world.fetch("SELECT FROM callback_events") == []
