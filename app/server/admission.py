@@ -37,7 +37,7 @@ from app.server.request_head import RequestHead, max_body_bytes, posts_events, r
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
 PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
-_MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
+MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
@@ -159,7 +159,7 @@ class AdmissionController:
         )
         if now >= self._resident_until:
             self._resident_bytes = self._read_resident_bytes()
-            self._resident_until = now + _MEMORY_SAMPLE_INTERVAL_S
+            self._resident_until = now + MEMORY_SAMPLE_INTERVAL_S
         load = Load(self._process, sender.usage, usage, sharers, self._flush_age_s(), self._resident_bytes)
         reason = shed_reason(demand, load, self._adaptive_limit, self._limits)
         if reason is not None:
