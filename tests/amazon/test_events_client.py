@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from listening import Heard, Listen, whole
+from listening import Heard, Listen, content_of
 
 from app.amazon.client import EventsClient
 from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
@@ -49,7 +49,7 @@ async def send(
 
 
 async def respond_accepted(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(whole(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
+    writer.write(content_of(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
 
 
 async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
@@ -126,7 +126,7 @@ async def stream_without_end(_: Heard, writer: asyncio.StreamWriter) -> None:
 async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
     import gzip
 
-    writer.write(whole(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
+    writer.write(content_of(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
         absent = dict.fromkeys(("partner", "consent", "deviceInfo", "value", "unitsSold", "amazonAdEventKey"))
         echoed = [{"index": n, "event": {**event, **absent}} for n, event in enumerate(events)]
         reply = {"success": echoed}
-        writer.write(whole(json.dumps(reply, indent=1).encode()))
+        writer.write(content_of(json.dumps(reply, indent=1).encode()))
 
     server = await listen(echo)
     async with EventsClient("client-1", server.url) as client:

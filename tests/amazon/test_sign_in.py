@@ -10,7 +10,7 @@ import httpx
 import pytest
 import respx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from listening import Heard, Listen, whole
+from listening import Heard, Listen, content_of
 from pydantic import SecretStr
 
 from app.amazon.tokens import (
@@ -94,7 +94,7 @@ async def test_the_token_call_is_on_the_wire_as_the_contract_says(listen: Listen
     """A form with the client's secret in it, and no Authorization header: one would fail the call (P14)."""
 
     async def give_tokens(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(whole(json.dumps(GOOD).encode(), "200 OK"))
+        writer.write(content_of(json.dumps(GOOD).encode(), "200 OK"))
 
     server = await listen(give_tokens)
     signing_in = sign_in(base_url=server.url)

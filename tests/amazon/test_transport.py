@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from listening import Heard, Listen, whole
+from listening import Heard, Listen, content_of
 
 from app.amazon.transport import ConnectionPool
 from app.amazon.wire import MAX_BYTES
@@ -44,7 +44,7 @@ async def ask(
 
 
 async def answer_well(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(whole(BODY))
+    writer.write(content_of(BODY))
 
 
 async def answer_in_chunks(_: Heard, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +55,7 @@ async def answer_in_chunks(_: Heard, writer: asyncio.StreamWriter) -> None:
 
 
 async def continue_first(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" + whole(BODY))
+    writer.write(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" + content_of(BODY))
 
 
 async def end_with_the_connection(_: Heard, writer: asyncio.StreamWriter) -> None:
@@ -64,15 +64,15 @@ async def end_with_the_connection(_: Heard, writer: asyncio.StreamWriter) -> Non
 
 
 async def say_goodbye(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(whole(BODY, "207 X", "Connection: close"))
+    writer.write(content_of(BODY, "207 X", "Connection: close"))
 
 
 async def answer_twice(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(whole(BODY) + whole(b"another's"))
+    writer.write(content_of(BODY) + content_of(b"another's"))
 
 
 async def answer_and_babble(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(whole(BODY) + b"what is this\r\n")
+    writer.write(content_of(BODY) + b"what is this\r\n")
 
 
 async def speak_an_older_version(_: Heard, writer: asyncio.StreamWriter) -> None:
@@ -110,7 +110,7 @@ async def test_a_response_before_the_end_of_the_request_is_read(listen: Listen) 
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(whole(b"{}", "413 Content Too Large", "Connection: close"))
+        writer.write(content_of(b"{}", "413 Content Too Large", "Connection: close"))
         await writer.drain()
         writer.close()
 
@@ -144,7 +144,7 @@ async def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced
     closed = asyncio.Event()
 
     async def close_later(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(whole(BODY))
+        writer.write(content_of(BODY))
         await writer.drain()
         writer.write_eof()
         closed.set()
@@ -164,7 +164,7 @@ async def test_a_request_is_not_sent_again_when_its_connection_is_lost(listen: L
 
     async def answer_once(_: Heard, writer: asyncio.StreamWriter) -> None:
         if len(server.heard) == 1:
-            writer.write(whole(BODY))
+            writer.write(content_of(BODY))
         else:
             writer.close()
 
@@ -198,7 +198,7 @@ async def test_a_body_is_bounded(listen: Listen) -> None:
     """The rest of a response that is too long is not read, and its connection is closed."""
 
     async def answer_too_much(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(whole(b"x" * 1001))
+        writer.write(content_of(b"x" * 1001))
 
     server = await listen(answer_too_much)
     async with transport() as over:
