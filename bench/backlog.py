@@ -197,7 +197,9 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         )  # fmt: skip
         assert started is not None
         async with connection.transaction():
-            await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", duration_ms=1)
+            await attempts.write_outcome(
+                connection, started, lane=lane, fence=1, outcome="answered", duration_ms=1
+            )
             await batches.close(connection, ids, "sent", started.id)
             await counts.add(connection, 1, {number: counts.CountDelta(delivered=len(ids))})
         ended = time.perf_counter()

@@ -88,7 +88,7 @@ async def _write_delivered(
     delta = counts.CountDelta(
         delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
     )
-    is_written = await deliveries.settle(
+    is_written = await deliveries.write_delivered(
         connection,
         attempt,
         lane=lane.lease.id,
@@ -117,7 +117,7 @@ async def _write_each(
     writer: CountWriter,
 ) -> counts.CountDelta:
     """Write the disposition of each conversion, in the caller's transaction."""
-    settled = await attempts.settle(
+    written = await attempts.write_outcome(
         connection,
         attempt,
         lane=lane.lease.id,
@@ -129,10 +129,10 @@ async def _write_each(
         duration_ms=sent.duration_ms,
         delivered=settlement.delivered if isinstance(settlement, PerItem) else None,
     )
-    if settled is attempts.SettledAttempt.STALE:
+    if written is attempts.OutcomeWrite.STALE:
         raise StaleOwner
     delta = counts.CountDelta()
-    if settled is attempts.SettledAttempt.BEFORE:
+    if written is attempts.OutcomeWrite.BEFORE:
         return delta
     match settlement:
         case PerItem(dispositions):
@@ -375,13 +375,13 @@ async def write_recovered(
     Returns the changes of the counts. Raises StaleOwner.
     """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
-    settled = await attempts.settle(
+    written = await attempts.write_outcome(
         connection, started, lane=lane.lease.id, fence=lane.lease.fence, outcome="lost", message="interrupted"
     )
-    if settled is attempts.SettledAttempt.STALE:
+    if written is attempts.OutcomeWrite.STALE:
         raise StaleOwner
     delta = counts.CountDelta()
-    if settled is attempts.SettledAttempt.BEFORE:
+    if written is attempts.OutcomeWrite.BEFORE:
         return delta
     if attempt.places is None:
         for state in await batches.still_open(connection, attempt.batches):

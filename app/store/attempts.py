@@ -95,7 +95,7 @@ async def start(
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
-class SettledAttempt(StrEnum):
+class OutcomeWrite(StrEnum):
     """Whether this worker wrote the outcome of an attempt."""
 
     NOW = "now"  # written by this call
@@ -103,7 +103,7 @@ class SettledAttempt(StrEnum):
     STALE = "stale"  # not written, because the lane has another owner
 
 
-async def settle(
+async def write_outcome(
     connection: PipelineConnection,
     started: StartedAttempt,
     *,
@@ -115,7 +115,7 @@ async def settle(
     message: str | None = None,
     duration_ms: int | None = None,
     delivered: int | None = None,
-) -> SettledAttempt:
+) -> OutcomeWrite:
     """Write the outcome of an attempt unless it has one. `delivered` is the number of accepted events."""
     status = await connection.execute(
         """
@@ -136,7 +136,7 @@ async def settle(
         delivered,
     )
     if status == "UPDATE 1":
-        return SettledAttempt.NOW
+        return OutcomeWrite.NOW
     before = await connection.fetchval(
         """
         SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane
@@ -146,7 +146,7 @@ async def settle(
         started.day,
         fence,
     )
-    return SettledAttempt.BEFORE if before else SettledAttempt.STALE
+    return OutcomeWrite.BEFORE if before else OutcomeWrite.STALE
 
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:

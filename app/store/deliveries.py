@@ -11,7 +11,7 @@ from app.store.attempts import StartedAttempt
 
 # Nothing is written unless `settled` finds the attempt. `settled` locks the lane's row. A new owner of the
 # lane therefore waits for this commit, or this statement sees the new owner and writes nothing.
-_SETTLE = """
+_WRITE_DELIVERED = """
     -- The attempt, if it has no result and this worker still owns the lane.
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
@@ -36,7 +36,7 @@ _SETTLE = """
 """
 
 
-async def settle(
+async def write_delivered(
     connection: PipelineConnection,
     started: StartedAttempt,
     *,
@@ -59,7 +59,7 @@ async def settle(
     """
     try:
         settled: bool = await connection.fetchval(
-            _SETTLE,
+            _WRITE_DELIVERED,
             started.id,
             started.day,
             lane,

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.edge.service import Service, own_database, running_service
+from tests.edge.service import EdgeService, own_database, running_service
 from tests.pipeline.processes import ADMIN
 
 # Checks that are left out, each with its reason.
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def attack(
-    service: Service,
+    service: EdgeService,
     folder: Path,
     *,
     examples: int,

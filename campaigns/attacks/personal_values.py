@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from app.api.http.body_examples import BODY_EXAMPLES
 from tests.edge.hostile_inputs import Target, event
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 
 EMAIL, PHONE = "canary.person@mail.example", "+1 (206) 555-0142"
 # As they may be written, with what would be found of each in a log or a row.
@@ -113,7 +113,7 @@ class Sender:
             connection.close()
 
 
-def everywhere(service: Service, target: Target) -> Iterator[Answer]:
+def everywhere(service: EdgeService, target: Target) -> Iterator[Answer]:
     """Send each form of the two values in every place; yield what came back."""
     sender = Sender(service.port, target)
     description = json.loads(service.text("/openapi.json"))

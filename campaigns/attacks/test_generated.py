@@ -4,11 +4,11 @@ from pathlib import Path
 
 from campaigns.attacks.generated import attack
 from tests.edge.hostile_inputs import Target
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 
 
 def test_every_generated_request_gets_a_documented_answer(
-    attacked: tuple[Service, Target, Path], tmp_path: Path
+    attacked: tuple[EdgeService, Target, Path], tmp_path: Path
 ) -> None:
     """No undocumented status, media type, header or member; no wrong request accepted; no traceback."""
     service, _, log = attacked

@@ -9,14 +9,14 @@ import pytest
 from app.commands import scan_personal_data
 from campaigns.attacks.personal_values import FORMS, TRACES, Sender, every_value, everywhere
 from tests.edge.hostile_inputs import Target
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 from tests.pipeline.world import settings_of
 
 pytestmark = [pytest.mark.process, pytest.mark.campaign]
 
 
 def test_a_person_in_every_field_leaves_no_trace(
-    attacked: tuple[Service, Target, Path], capsys: pytest.CaptureFixture[str]
+    attacked: tuple[EdgeService, Target, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a hostile caller and as a person at the console who types a customer's address into a note."""
     service, target, log = attacked
@@ -36,7 +36,7 @@ def test_a_person_in_every_field_leaves_no_trace(
 
 
 def test_no_value_of_an_event_is_stored_or_logged_in_clear(
-    attacked: tuple[Service, Target, Path], capsys: pytest.CaptureFixture[str]
+    attacked: tuple[EdgeService, Target, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Accepted, previewed, suggested from and rejected: the words are in no row, log line or metric.
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import asyncpg
 
-from campaigns.chaos.operator import MAPPING, Destination, Operator
+from campaigns.chaos.administrator import MAPPING, Administrator, Destination
 from campaigns.chaos.schedule import FAULTS, Step
-from campaigns.chaos.stage import Process, Stage
+from campaigns.chaos.stage import Installation, Process
 from tests.crashes.evidence import Stop
 from tests.pipeline.tcp_proxy import COMMIT_ANSWER, COMMIT_ASKED, INSERT_ANSWER, Cut
 
@@ -27,8 +27,8 @@ REFRESH_BEGINS_S = 6.0
 class Troubles:
     """Does the acts of one run, and notes what the judge must know about them."""
 
-    stage: Stage
-    operator: Operator
+    stage: Installation
+    operator: Administrator
     destinations: list[Destination]
     ids: list[frozenset[str]]
     poison: dict[str, list[dict[str, Any]]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from campaigns.chaos.operator import order
+from campaigns.chaos.administrator import order
 
 PATIENCE_S = 6.0
 

@@ -18,17 +18,17 @@ from pathlib import Path
 
 from campaigns.chaos.scene import Report, play
 from campaigns.chaos.schedule import Schedule, draw
-from campaigns.chaos.stage import ROOT, Stage
+from campaigns.chaos.stage import ROOT, Installation
 from tests.crashes.evidence import Objection
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 
 
 @contextlib.asynccontextmanager
-async def staged(folder: Path | None = None) -> AsyncIterator[Stage]:
+async def staged(folder: Path | None = None) -> AsyncIterator[Installation]:
     """Set a stage, in a folder that goes with it unless one is given."""
     made = Path(tempfile.mkdtemp(prefix="conversions-chaos-")) if folder is None else folder
-    stage = Stage(made)
+    stage = Installation(made)
     try:
         await stage.start()
         yield stage
@@ -85,7 +85,7 @@ async def run(
     return reports
 
 
-async def played(stage: Stage, schedule: Schedule) -> Report:
+async def played(stage: Installation, schedule: Schedule) -> Report:
     """Play one schedule; a run that could not be finished is an objection too."""
     try:
         return await asyncio.wait_for(play(stage, schedule), 900)
@@ -105,7 +105,7 @@ def tell(report: Report, say: Callable[[str], None]) -> None:
         say(f"    {step}")
 
 
-def _keep_logs(stage: Stage, seed: int) -> None:
+def _keep_logs(stage: Installation, seed: int) -> None:
     """Store the logs of the processes and the requests of the stand-in for the analysis."""
     into = Path(tempfile.gettempdir()) / f"chaos-seed-{seed}"
     shutil.rmtree(into, ignore_errors=True)

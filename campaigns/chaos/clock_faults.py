@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from campaigns.chaos.administrator import Administrator, Destination
 from campaigns.chaos.campaign import staged
-from campaigns.chaos.operator import Destination, Operator
-from campaigns.chaos.stage import Stage
+from campaigns.chaos.stage import Installation
 from dev.postgres import cluster
 from tests.crashes import stored
 from tests.pipeline import clocks
@@ -45,12 +45,12 @@ class Outcome:
         return f"{self.what}: {'kept' if not self.problems else 'BROKEN'}, {self.seconds:.0f} s"
 
 
-async def one_process(stage: Stage, name: str, offset: str) -> Outcome:
+async def one_process(stage: Installation, name: str, offset: str) -> Outcome:
     """One process is off; events of now go through the two APIs and the two workers."""
     began = time.monotonic()
     outcome = Outcome(f"{name} at {offset}")
     await stage.restaff(workers=2, constants={}, settings={}, clocks={name: offset})
-    operator = Operator(stage.api, stage.amazon, stage.key)
+    operator = Administrator(stage.api, stage.amazon, stage.key)
     try:
         destination = await _destination(stage, operator)
         taken = await _post(stage, destination, f"{name}{offset}", timedelta(), outcome)
@@ -61,9 +61,9 @@ async def one_process(stage: Stage, name: str, offset: str) -> Outcome:
     return outcome
 
 
-async def move_host_clock(stage: Stage, offset: str) -> list[Outcome]:
+async def move_host_clock(stage: Installation, offset: str) -> list[Outcome]:
     """The host jumps, Postgres and the stand-in with it, and back again."""
-    operator = Operator(stage.api, stage.amazon, stage.key)
+    operator = Administrator(stage.api, stage.amazon, stage.key)
     outcomes = []
     plain = cluster.BARE  # type: ignore[attr-defined]
     try:
@@ -91,13 +91,13 @@ async def move_host_clock(stage: Stage, offset: str) -> list[Outcome]:
     return outcomes
 
 
-async def _destination(stage: Stage, operator: Operator) -> Destination:
+async def _destination(stage: Installation, operator: Administrator) -> Destination:
     known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
     return await operator.create(f"Clock {known}", str(3_000_000 + known))
 
 
 async def _post(
-    stage: Stage, destination: Destination, name: str, off: timedelta, outcome: Outcome
+    stage: Installation, destination: Destination, name: str, off: timedelta, outcome: Outcome
 ) -> set[str]:
     """Post events of this moment until each is answered for; notes what was rejected."""
     taken: set[str] = set()
@@ -140,7 +140,7 @@ async def _post(
 
 
 async def _delivered(
-    stage: Stage,
+    stage: Installation,
     destination: Destination,
     taken: set[str],
     outcome: Outcome,

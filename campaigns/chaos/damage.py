@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from app.domain.batch import read_shapes
-from campaigns.chaos.stage import Stage
+from campaigns.chaos.stage import Installation
 
 PAGE = 8_192
 
@@ -127,7 +127,7 @@ def _places(shapes: bytes) -> dict[int, str]:
     return {shape.place: shape.event_id for shape in read_shapes(shapes) or []}
 
 
-async def damage(stage: Stage, kind: str, destination: str, luck: random.Random) -> list[Damage]:
+async def damage(stage: Installation, kind: str, destination: str, luck: random.Random) -> list[Damage]:
     """Damage one waiting batch of a paused destination; a bad page damages its neighbours too."""
     async with stage.office() as connection:
         if kind != PAGE_FLIPPED:
@@ -166,7 +166,7 @@ async def _value(connection: asyncpg.Connection, kind: str, destination: str, lu
     return Damage(kind, destination, expected, {batch: places})
 
 
-async def with_postgres_stopped(stage: Stage, page: Page) -> None:
+async def with_postgres_stopped(stage: Installation, page: Page) -> None:
     """Stop the server in good order, flip the bit, and start it again."""
     async with stage.postgres_turn:
         await asyncio.to_thread(stage.cluster.stop)
@@ -175,7 +175,7 @@ async def with_postgres_stopped(stage: Stage, page: Page) -> None:
 
 
 async def _page(
-    connection: asyncpg.Connection, stage: Stage, destination: str, luck: random.Random
+    connection: asyncpg.Connection, stage: Installation, destination: str, luck: random.Random
 ) -> tuple[Page, list[int]]:
     """Choose a page that holds a part of a waiting batch; return it with the ids of all its batches."""
     rows = await connection.fetch(

@@ -28,7 +28,7 @@ import asyncpg
 from campaigns.chaos.campaign import tell
 from campaigns.chaos.scene import Report, play
 from campaigns.chaos.schedule import draw
-from campaigns.chaos.stage import POSTGRES, ROOT, Stage
+from campaigns.chaos.stage import POSTGRES, ROOT, Installation
 from dev.postgres.binaries import BARE, Account, Programs, reachable_binaries
 from dev.postgres.cluster import OWNER, Cluster
 from dev.postgres.postmaster import is_of_cluster
@@ -97,7 +97,7 @@ class Standby:
 
 
 @dataclass
-class Pair(Stage):
+class Pair(Installation):
     """A stage whose database has a standby, synchronous by default."""
 
     synchronous: bool = True

@@ -24,7 +24,7 @@ from campaigns.chaos.campaign import staged
 from campaigns.chaos.damage import KINDS
 from campaigns.chaos.liveness_run import LivenessReport, play
 from campaigns.chaos.liveness_schedule import LivenessSchedule, draw
-from campaigns.chaos.stage import ROOT, Stage
+from campaigns.chaos.stage import ROOT, Installation
 from tests.crashes.evidence import Objection
 
 SEEDS_A_STAGE = 12  # then everything is made anew, so that old tables cost nothing
@@ -55,7 +55,9 @@ async def run(
     return reports
 
 
-async def twice(stage: Stage, schedule: LivenessSchedule, say: Callable[[str], None]) -> LivenessReport:
+async def twice(
+    stage: Installation, schedule: LivenessSchedule, say: Callable[[str], None]
+) -> LivenessReport:
     """Play a schedule, and once more where only bounds on time were broken on a busy machine."""
     report = await played(stage, schedule)
     if not _is_starved(report):
@@ -81,7 +83,7 @@ def _is_starved(report: LivenessReport) -> bool:
     return bool(broken) and broken <= liveness_judge.TIMED and report.stretch > CALM
 
 
-async def played(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
+async def played(stage: Installation, schedule: LivenessSchedule) -> LivenessReport:
     """Play one schedule; a run that could not be finished is an objection too."""
     try:
         return await asyncio.wait_for(play(stage, schedule), LONGEST_RUN_S)
@@ -89,7 +91,7 @@ async def played(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
         return LivenessReport(schedule, [Objection("the_run_ends", f"{type(error).__name__}: {error}"[:300])])
 
 
-def keep(stage: Stage, schedule: LivenessSchedule) -> None:
+def keep(stage: Installation, schedule: LivenessSchedule) -> None:
     """Store the schedule, the logs and the stand-in's records for the analysis."""
     into = Path(tempfile.gettempdir()) / f"chaos-liveness-{schedule.seed}"
     shutil.rmtree(into, ignore_errors=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from campaigns.chaos import liveness_judge, liveness_records, rare_states, standin
 from campaigns.chaos.actions import Troubles
+from campaigns.chaos.administrator import Administrator, Destination
 from campaigns.chaos.caller import Caller
 from campaigns.chaos.damage import RETRIED, Damage, damage, with_postgres_stopped
 from campaigns.chaos.liveness_judge import LivenessEvidence
@@ -25,9 +26,8 @@ from campaigns.chaos.liveness_schedule import (
     HANGING,
     LivenessSchedule,
 )
-from campaigns.chaos.operator import Destination, Operator
 from campaigns.chaos.schedule import Step
-from campaigns.chaos.stage import Process, Stage
+from campaigns.chaos.stage import Installation, Process
 from tests.crashes import stored
 from tests.crashes.evidence import Objection, Request, Sample
 from tests.crashes.judge import judge
@@ -75,11 +75,11 @@ class LivenessReport:
 class Run:
     """The parts of one run; `play` leads through them in order."""
 
-    def __init__(self, stage: Stage, schedule: LivenessSchedule) -> None:
+    def __init__(self, stage: Installation, schedule: LivenessSchedule) -> None:
         self.stage = stage
         self.schedule = schedule
         self.luck = random.Random(f"liveness run {schedule.seed}")
-        self.operator = Operator(stage.api, stage.amazon, stage.key)
+        self.operator = Administrator(stage.api, stage.amazon, stage.key)
         self.caller = Caller(stage.api, stage.key, random.Random(f"liveness caller {schedule.seed}"))
         self.healthy: list[Destination] = []
         self.victims: list[Destination] = []
@@ -356,7 +356,7 @@ class Run:
         await self.caller.close()
 
 
-async def play(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
+async def play(stage: Installation, schedule: LivenessSchedule) -> LivenessReport:
     """Play a schedule on a stage and judge it twice."""
     began = time.monotonic()
     run = Run(stage, schedule)

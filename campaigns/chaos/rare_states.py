@@ -23,7 +23,7 @@ from tests.crashes.evidence import Request
 
 if TYPE_CHECKING:
     from campaigns.chaos.liveness_run import Run
-    from campaigns.chaos.stage import Stage
+    from campaigns.chaos.stage import Installation
 
 _SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
 
@@ -190,7 +190,7 @@ NOT_REACHED: Mapping[str, str] = {
 }
 
 
-async def imbalance(stage: "Stage", destination: str) -> bool:
+async def imbalance(stage: "Installation", destination: str) -> bool:
     """Tell whether the product's own balance check names this destination."""
     dsn = stage.cluster.url.replace("+asyncpg", "")
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
@@ -200,7 +200,7 @@ async def imbalance(stage: "Stage", destination: str) -> bool:
         return any(one["destination_id"] == destination for one in check.report())
 
 
-async def gather(stage: "Stage", run: "Run") -> set[str]:
+async def gather(stage: "Installation", run: "Run") -> set[str]:
     """Return the states of the table that this run has met so far."""
     requests = run.requests()
     advertiser = {
@@ -252,7 +252,7 @@ def _lines(folder: Path, since: Mapping[Path, int]) -> list[dict[str, Any]]:
     return found
 
 
-async def _metrics(stage: "Stage") -> dict[str, float]:
+async def _metrics(stage: "Installation") -> dict[str, float]:
     """Return the highest value of each series of all processes that answer."""
     found: dict[str, float] = {}
     async with httpx.AsyncClient(trust_env=False, timeout=1) as client:
@@ -265,7 +265,7 @@ async def _metrics(stage: "Stage") -> dict[str, float]:
     return found
 
 
-async def _rows(stage: "Stage", destinations: Sequence[str]) -> dict[str, int]:
+async def _rows(stage: "Installation", destinations: Sequence[str]) -> dict[str, int]:
     rows = await stage.ask(
         "WITH mine AS (SELECT number, lane FROM destinations WHERE id = ANY($1)) "
         "SELECT 'breaker ' || breaker AS what, count(*) AS n FROM lanes WHERE id IN (SELECT lane FROM mine) "

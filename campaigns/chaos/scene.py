@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from campaigns.chaos import standin
 from campaigns.chaos.actions import Troubles
+from campaigns.chaos.administrator import Administrator, Destination
 from campaigns.chaos.caller import Caller
-from campaigns.chaos.operator import Destination, Operator
 from campaigns.chaos.schedule import DESTINATIONS, Schedule, Step
-from campaigns.chaos.stage import Stage
+from campaigns.chaos.stage import Installation
 from tests.crashes import stored
 from tests.crashes.evidence import Evidence, Objection, Sample
 from tests.crashes.judge import judge
@@ -48,10 +48,10 @@ class Report:
         )
 
 
-async def play(stage: Stage, schedule: Schedule) -> Report:
+async def play(stage: Installation, schedule: Schedule) -> Report:
     """Play a schedule on a healthy stage and judge it; the stage is healthy again afterwards."""
     began = time.monotonic()
-    operator = Operator(stage.api, stage.amazon, stage.key)
+    operator = Administrator(stage.api, stage.amazon, stage.key)
     caller = Caller(stage.api, stage.key, random.Random(f"caller {schedule.seed}"))
     try:
         destinations = await _destinations(stage, operator, schedule)
@@ -84,7 +84,9 @@ async def play(stage: Stage, schedule: Schedule) -> Report:
     return report
 
 
-async def _destinations(stage: Stage, operator: Operator, schedule: Schedule) -> list[Destination]:
+async def _destinations(
+    stage: Installation, operator: Administrator, schedule: Schedule
+) -> list[Destination]:
     """Make the run's own destinations; the first two share an advertiser."""
     made: list[Destination] = []
     known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
@@ -95,9 +97,9 @@ async def _destinations(stage: Stage, operator: Operator, schedule: Schedule) ->
 
 
 async def _load(
-    stage: Stage,
+    stage: Installation,
     schedule: Schedule,
-    operator: Operator,
+    operator: Administrator,
     caller: Caller,
     destinations: list[Destination],
     seen: Evidence,
@@ -138,14 +140,16 @@ async def _apply_step(began: float, step: Step, troubles: Troubles) -> None:
     await troubles.do(step)
 
 
-async def _sample(operator: Operator, destinations: list[Destination], samples: list[Sample]) -> None:
+async def _sample(operator: Administrator, destinations: list[Destination], samples: list[Sample]) -> None:
     while True:
         for destination in destinations:
             samples += [sample] if (sample := await operator.sample(destination)) is not None else []
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-async def _until_drained(stage: Stage, destinations: list[Destination], *, seconds: float = DRAIN_S) -> None:
+async def _until_drained(
+    stage: Installation, destinations: list[Destination], *, seconds: float = DRAIN_S
+) -> None:
     """Wait until nothing is open; what still is when time is up is the judge's."""
     until = time.monotonic() + seconds
     numbers = [destination.number for destination in destinations]
@@ -155,7 +159,7 @@ async def _until_drained(stage: Stage, destinations: list[Destination], *, secon
 
 
 async def _fresh(
-    stage: Stage, schedule: Schedule, caller: Caller, destinations: list[Destination], seen: Evidence
+    stage: Installation, schedule: Schedule, caller: Caller, destinations: list[Destination], seen: Evidence
 ) -> None:
     until = asyncio.get_running_loop().time() + 60
     names = [f"fresh-{schedule.seed}-{index}" for index in range(len(destinations))]
@@ -168,7 +172,9 @@ async def _fresh(
     seen.fresh = {name: places.get(name) == ["delivered"] for name in names}
 
 
-async def _gather(stage: Stage, operator: Operator, destinations: list[Destination], seen: Evidence) -> None:
+async def _gather(
+    stage: Installation, operator: Administrator, destinations: list[Destination], seen: Evidence
+) -> None:
     numbers = [destination.number for destination in destinations]
     async with stage.office() as connection:
         seen.stored = await stored.places(connection, numbers)

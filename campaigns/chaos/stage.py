@@ -59,7 +59,7 @@ class Process:
 
 
 @dataclass
-class Stage:
+class Installation:
     """`folder` holds the cluster, the logs and the stand-in's records."""
 
     folder: Path

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from campaigns.edge.traffic import Ledger, reconcile, run
 from tests.edge.proxies import haproxy, nginx
-from tests.edge.service import Service, own_database, running_service
+from tests.edge.service import EdgeService, own_database, running_service
 
 CALLERS = 12
 PROXIES: dict[str, Callable[[int, Path], AbstractContextManager[int]]] = {
@@ -46,7 +46,7 @@ def _listed(counts: dict[str, int] | dict[int, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def campaign(service: Service, folder: Path, names: list[str], requests: int, seed: int) -> bool:
+def campaign(service: EdgeService, folder: Path, names: list[str], requests: int, seed: int) -> bool:
     """Send so many requests through each proxy; tells whether all of it added up."""
     good = True
     for number, name in enumerate(names):

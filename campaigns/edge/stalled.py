@@ -18,7 +18,7 @@ from pathlib import Path
 
 from campaigns.edge.traffic import Channel
 from tests.edge.cases import head
-from tests.edge.service import Caller, Service, event, own_database, running_service
+from tests.edge.service import Caller, EdgeService, event, own_database, running_service
 
 STALLED, IDLE = 60, 1_100
 DECLARED = 5 * 1024 * 1024
@@ -42,7 +42,7 @@ class Measured:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-async def measure(service: Service, caller: Caller, name: str, posts: int) -> Measured:
+async def measure(service: EdgeService, caller: Caller, name: str, posts: int) -> Measured:
     """Post one event after another, each on a new connection, and ask for health now and then."""
     found = Measured()
     for number in range(posts):
@@ -71,7 +71,7 @@ async def measure(service: Service, caller: Caller, name: str, posts: int) -> Me
 class Crowd:
     """Connections that are opened again when the service ends them."""
 
-    def __init__(self, service: Service, key: str) -> None:
+    def __init__(self, service: EdgeService, key: str) -> None:
         self._port = service.port
         fields = ("Host: edge", f"X-Api-Key: {key}", "Content-Type: application/json")
         self._stalled = head(*fields, f"Content-Length: {DECLARED}") + b" "
@@ -108,7 +108,7 @@ class Crowd:
 
 
 async def compare(
-    service: Service, callers: Sequence[Caller], posts: int, rounds: int = 1
+    service: EdgeService, callers: Sequence[Caller], posts: int, rounds: int = 1
 ) -> tuple[Measured, Measured, Counter[str]]:
     """Measure one caller alone and beside the crowd of another, in turns: other load falls on both."""
     attacker, caller = callers[0], callers[1]

@@ -13,7 +13,7 @@ import pytest
 from campaigns.edge.traffic import NO_KEY, Channel, reconcile, run, smuggling
 from tests.edge.cases import CASES, head
 from tests.edge.proxies import haproxy, nginx
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 from tests.pipeline.processes import ADMIN
 
 REQUESTS = 900
@@ -25,7 +25,7 @@ LONG = pytest.mark.long
 @pytest.fixture(
     params=["nginx", pytest.param("nginx without buffering", marks=LONG), pytest.param("haproxy", marks=LONG)]
 )
-def proxy(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+def proxy(service: EdgeService, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
     """The port of a proxy in front of the service."""
     if request.param == "haproxy":
         with haproxy(service.port, tmp_path) as port:
@@ -35,7 +35,7 @@ def proxy(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> I
             yield port
 
 
-def test_every_response_belongs_to_its_request(service: Service, proxy: int) -> None:
+def test_every_response_belongs_to_its_request(service: EdgeService, proxy: int) -> None:
     """Several callers, an operator and attackers at once; what is stored is what was answered 202."""
     seed = proxy  # a port is not used twice, so that ids are not either
     ledger = asyncio.run(run(service, proxy, requests=REQUESTS, seed=seed))
@@ -46,7 +46,7 @@ def test_every_response_belongs_to_its_request(service: Service, proxy: int) -> 
 
 
 @pytest.mark.parametrize("kind", ["keys", pytest.param("delete", marks=LONG)])
-def test_an_upgrade_smuggles_nothing(service: Service, tmp_path: Path, kind: str) -> None:
+def test_an_upgrade_smuggles_nothing(service: EdgeService, tmp_path: Path, kind: str) -> None:
     """The proof of concept of request smuggling, with one connection that all share.
 
     The attacker holds no key; the victim is an operator, whose next request would complete the attacker's.
@@ -74,7 +74,7 @@ def test_an_upgrade_smuggles_nothing(service: Service, tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("name", [pytest.param("nginx", marks=LONG), "haproxy"])
 def test_the_next_caller_is_served_after_every_request_of_the_table(
-    service: Service, tmp_path: Path, name: str
+    service: EdgeService, tmp_path: Path, name: str
 ) -> None:
     """An attacker without a key sends each of them; the next caller on the kept connection is served."""
     victim = service.callers[1]

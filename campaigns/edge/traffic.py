@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.edge.cases import CASES, EVENT, chunk, chunks, head
-from tests.edge.service import Caller, Service, event
+from tests.edge.service import Caller, EdgeService, event
 from tests.edge.wire import Response, take_response
 from tests.pipeline.processes import ADMIN
 
@@ -377,7 +377,7 @@ class Attacker:
             self._ledger.object(f"an attacker was answered {received[:200]!r}")
 
 
-async def run(service: Service, port: int, *, requests: int, seed: int) -> Ledger:
+async def run(service: EdgeService, port: int, *, requests: int, seed: int) -> Ledger:
     """Send about so many requests through `port`, a third of them hostile, all callers at once."""
     ledger = Ledger()
     callers = service.callers
@@ -394,7 +394,7 @@ async def run(service: Service, port: int, *, requests: int, seed: int) -> Ledge
     return ledger
 
 
-def reconcile(service: Service, ledger: Ledger, seed: int) -> dict[str, int]:
+def reconcile(service: EdgeService, ledger: Ledger, seed: int) -> dict[str, int]:
     """Hold what is stored to what was answered, and what is configured to what it was."""
     stored_total = accepted_total = unknown = 0
     for caller in service.callers:

@@ -84,8 +84,9 @@ OF_THE_ROAD = (
     "test-conversions",
 )
 ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in OF_THE_ROAD]
-# Organisations and incidents have tests of their own: test_organisations.py, test_incident_routes.py.
-ADMIN = [route for route in ADMIN if route[0].split("/")[1] not in ("organisations", "incidents")]
+# These have tests of their own: test_organisations.py, test_incident_routes.py.
+TESTED_APART = ("organisations", "incidents", "notification-channels")
+ADMIN = [route for route in ADMIN if route[0].split("/")[1] not in TESTED_APART]
 
 
 def routes_of(routes: Iterable[Any]) -> Iterator[Any]:

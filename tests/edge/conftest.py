@@ -7,7 +7,7 @@ import pytest
 
 from tests.databases import Office
 from tests.edge.hostile_inputs import MAPPING, Target
-from tests.edge.service import Service, running_service
+from tests.edge.service import EdgeService, running_service
 from tests.pipeline.processes import ADMIN
 
 CALLERS = 16
@@ -21,7 +21,7 @@ def edge_database(office: Office, database_names: Iterator[str]) -> Iterator[str
 
 
 @pytest.fixture(scope="session")
-def service(edge_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(edge_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeService]:
     """An API process with callers that have a key and a destination each."""
     with running_service(edge_database, tmp_path_factory.mktemp("edge"), CALLERS) as running:
         yield running
@@ -30,7 +30,7 @@ def service(edge_database: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def attacked(
     office: Office, database_names: Iterator[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Target, Path]]:
+) -> Iterator[tuple[EdgeService, Target, Path]]:
     """A service of the module, with one destination and the mapping of the rows.
 
     Generated requests change it: they disconnect destinations and suspend organisations.

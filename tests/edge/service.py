@@ -39,7 +39,7 @@ class Caller:
 
 
 @dataclass
-class Service:
+class EdgeService:
     """A running API process. `callers` are made with it."""
 
     product: Product
@@ -93,14 +93,14 @@ async def _make_destinations(url: str, how_many: int) -> list[str]:
 
 
 @contextmanager
-def running_service(url: str, folder: Path, callers: int, **environment: str) -> Iterator[Service]:
+def running_service(url: str, folder: Path, callers: int, **environment: str) -> Iterator[EdgeService]:
     """Run an API process on a migrated, empty database."""
     destinations = asyncio.run(_make_destinations(url, callers))
     product = Product(url, folder / "service.log", more={"LOG_LEVEL": "warning", **environment})
     try:
         product.serve("api")
         product.ready(product.api + "/health/live")
-        service = Service(product, url, [])
+        service = EdgeService(product, url, [])
         for number, destination in enumerate(destinations):
             made = service.call(
                 "POST",

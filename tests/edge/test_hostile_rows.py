@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.edge.hostile_inputs import ROWS, Target, bytes_of, request
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Response, Wire
 from tests.pipeline.processes import ADMIN
 
@@ -72,7 +72,7 @@ SENT = [row for row in ROWS if place_of(row) is None]
 SINGLE = [row for row in SENT if row["payload_recipe"]["op"] != "seq"]
 
 
-def accepted(service: Service, target: Target) -> int:
+def accepted(service: EdgeService, target: Target) -> int:
     """Return how many events the destination accepted so far, when no post is in progress.
 
     A post whose sender left may still be stored: it counts for its own row, not for the next one.
@@ -121,7 +121,7 @@ def test_every_row_is_sent_or_listed() -> None:
 
 @pytest.mark.parametrize("row", SINGLE, ids=lambda row: f"{row['id']}-{row['kind']}")
 def test_a_hostile_input_is_answered_as_its_case_says(
-    attacked: tuple[Service, Target, Path], row: dict[str, Any]
+    attacked: tuple[EdgeService, Target, Path], row: dict[str, Any]
 ) -> None:
     """Its status, what is stored, no 5xx without Retry-After, and no value of a person in the answer."""
     service, target, _ = attacked
@@ -150,7 +150,7 @@ def test_a_hostile_input_is_answered_as_its_case_says(
         assert stored <= 1
 
 
-def test_the_same_id_with_another_body_is_a_conflict(attacked: tuple[Service, Target, Path]) -> None:
+def test_the_same_id_with_another_body_is_a_conflict(attacked: tuple[EdgeService, Target, Path]) -> None:
     """HI-TR-035."""
     service, target, _ = attacked
     row = {"payload_recipe": {"op": "set", "fields": {"event_id": "hostile-twice", "value": 1}}}
@@ -161,7 +161,7 @@ def test_the_same_id_with_another_body_is_a_conflict(attacked: tuple[Service, Ta
     assert got.responses[0].json()["results"][0]["reason"] == "event_id_conflict"
 
 
-def test_the_second_change_of_one_version_is_stale(attacked: tuple[Service, Target, Path]) -> None:
+def test_the_second_change_of_one_version_is_stale(attacked: tuple[EdgeService, Target, Path]) -> None:
     """HI-AD-051."""
     service, target, _ = attacked
     path = f"/destinations/{target.destination}"
@@ -171,7 +171,7 @@ def test_the_second_change_of_one_version_is_stale(attacked: tuple[Service, Targ
     assert [send(service.port, [change], 1).statuses for change in changes] == [[200], [412]]
 
 
-def test_the_log_holds_no_traceback_and_no_person(attacked: tuple[Service, Target, Path]) -> None:
+def test_the_log_holds_no_traceback_and_no_person(attacked: tuple[EdgeService, Target, Path]) -> None:
     """After all rows the process still runs, and its metrics and log contain no personal data."""
     service, _, log = attacked
     written = log.read_text()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.edge.cases import CASES, ID_LENGTH, KEY, Case, head, post
-from tests.edge.service import Service
+from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Wire, boundaries, single_bytes
 
 _numbers = itertools.count()
@@ -28,7 +28,7 @@ def new_id() -> str:
 class Desk:
     """Sends cases as one caller and notes which events must be stored."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: EdgeService) -> None:
         self.service = service
         self.caller = service.callers[0]
         self.accepted: set[str] = set()
@@ -58,7 +58,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(service: Service) -> Iterable[Desk]:
+def desk(service: EdgeService) -> Iterable[Desk]:
     made = Desk(service)
     yield made
     made.check_stored()

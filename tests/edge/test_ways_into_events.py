@@ -17,7 +17,7 @@ import pytest
 
 from tests.edge.cases import chunks, head
 from tests.edge.proxies import haproxy, nginx
-from tests.edge.service import Caller, Service, event
+from tests.edge.service import Caller, EdgeService, event
 from tests.edge.wire import Response, Wire
 from tests.pipeline.world import eventually, make_world
 
@@ -152,7 +152,7 @@ def normal(response: Response, caller: Caller) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def ports(service: Service, tmp_path: Path) -> Iterator[dict[str, int]]:
+def ports(service: EdgeService, tmp_path: Path) -> Iterator[dict[str, int]]:
     """Where each way begins."""
     with ExitStack() as stack:
         yield {
@@ -186,7 +186,7 @@ async def amazon_got(url: str, callers: list[Caller], ids: set[str]) -> dict[str
 
 
 def test_every_way_answers_and_stores_alike(
-    service: Service, ports: dict[str, int], edge_database: str
+    service: EdgeService, ports: dict[str, int], edge_database: str
 ) -> None:
     """Every body by every way, each over a connection of its own."""
     callers = dict(zip(WAYS, service.callers[1:], strict=False))

@@ -1,4 +1,4 @@
-"""Test conversions: marked, of nobody, to a data set of their own, and without a trace in real figures."""
+"""Test conversions: marked, without a person, in a data set of their own, and not in real figures."""
 
 import re
 from dataclasses import replace

@@ -1,12 +1,12 @@
 """The overview of a destination: no green above a red diagnosis, and a fault's true beginning."""
 
-from tests.pipeline.test_event_histories import Service, service
+from tests.pipeline.test_event_histories import HistoryReader, service
 from tests.pipeline.world import event
 
 __all__ = ["service"]  # a fixture
 
 
-async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> None:
+async def test_green_never_stands_above_a_red_diagnosis(service: HistoryReader) -> None:
     """And the figures of the lane agree with it."""
     world = service.world
     dst = await world.destination()
@@ -20,7 +20,7 @@ async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> Non
     assert page.count("Nothing is sent until the destination is reconnected.") == 3
 
 
-async def test_another_observed_currency_is_offered(service: Service) -> None:
+async def test_another_observed_currency_is_offered(service: HistoryReader) -> None:
     """The diagnosis names both, and a button changes the destination's."""
     world = service.world
     dst = await world.destination()
@@ -30,7 +30,7 @@ async def test_another_observed_currency_is_offered(service: Service) -> None:
     assert ">Change to CAD</button>" in page
 
 
-async def test_a_fault_began_with_its_first_request(service: Service) -> None:
+async def test_a_fault_began_with_its_first_request(service: HistoryReader) -> None:
     """Not with the oldest of the newest twenty, and not before the last answered one."""
     world = service.world
     dst = await world.destination()

@@ -32,7 +32,7 @@ INTERFACE = {
 
 
 @dataclass
-class Service:
+class HistoryReader:
     """The pipeline, and its API as a client sees it."""
 
     world: World
@@ -78,13 +78,13 @@ class Service:
 
 
 @pytest_asyncio.fixture
-async def service(database_url: str) -> AsyncIterator[Service]:
+async def service(database_url: str) -> AsyncIterator[HistoryReader]:
     async with _service(database_url) as made:
         yield made
 
 
 @asynccontextmanager
-async def _service(url: str) -> AsyncIterator[Service]:
+async def _service(url: str) -> AsyncIterator[HistoryReader]:
     settings = settings_of(url, bootstrap_admin_key=ADMIN)
     async with (
         open_resources(settings, role="test", pool_size=10) as resources,
@@ -96,7 +96,7 @@ async def _service(url: str) -> AsyncIterator[Service]:
             transport=transport, base_url="http://x", event_hooks={"response": [check_responses(application)]}
         ) as client:
             try:
-                yield Service(world, client)
+                yield HistoryReader(world, client)
             finally:
                 await world.stop_workers()
 
@@ -112,7 +112,7 @@ def _items(*codes: str | None) -> httpx.Response:
     return httpx.Response(207, json={"success": success, "error": error})
 
 
-async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service) -> None:
+async def test_every_attempt_that_carried_an_event_is_in_its_history(service: HistoryReader) -> None:
     """429, 401, a failure, a time-out and the delivery, in order and in the shape of the interface."""
     world = service.world
     dst = await world.destination()
@@ -140,7 +140,7 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
         assert one["started_at"] <= one["settled_at"]
 
 
-async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> None:
+async def test_a_403_is_in_the_history_of_what_it_parked(service: HistoryReader) -> None:
     """Also while the event waits for the sign-in."""
     world = service.world
     dst = await world.destination()
@@ -157,7 +157,7 @@ async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> No
     assert (history["status"], history["reason"], history["tries"]) == ("parked", "sign_in_forbidden", 0)
 
 
-async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service) -> None:
+async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: HistoryReader) -> None:
     """In the history, the list and its filter; those of the advertiser's other destination too."""
     world = service.world
     dst, sibling = await world.destination(advertiser="77"), await world.destination(advertiser="77")
@@ -189,7 +189,7 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
     assert (await service.ask(f"/destinations/{other}/events", reason="throttled"))["items"] == []
 
 
-async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
+async def test_an_erasure_changes_no_other_moment(service: HistoryReader) -> None:
     """`delivered_at` stays; `erased_at` and the sentence tell of the erasure; for retried events too."""
     world = service.world
     dst = await world.destination()
@@ -224,7 +224,7 @@ async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
         assert "erased" in after["explanation"]
 
 
-async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(service: Service) -> None:
+async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(service: HistoryReader) -> None:
     """Its batch goes on without it."""
     world = service.world
     dst = await world.destination()
@@ -240,7 +240,7 @@ async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(servi
     assert receipt["id"]
 
 
-async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
+async def test_a_replay_keeps_what_the_refusal_was(service: HistoryReader) -> None:
     """Attempt by attempt: Amazon's item code and message; and who replayed, when."""
     world = service.world
     dst = await world.destination()
@@ -271,7 +271,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     ] is None
 
 
-async def test_batches_that_never_left_remember_their_replay(service: Service) -> None:
+async def test_batches_that_never_left_remember_their_replay(service: HistoryReader) -> None:
     """A batch that expired as a whole has no row for each event; its replay is in their histories too."""
     world = service.world
     dst = await world.destination()
@@ -291,7 +291,7 @@ async def test_batches_that_never_left_remember_their_replay(service: Service) -
         assert replay["replay_id"] == done["replay_id"]
 
 
-async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> None:
+async def test_an_unclear_result_of_an_event_is_recorded(service: HistoryReader) -> None:
     """An index that is missing, one in both lists, and no list at all."""
     world = service.world
     dst = await world.destination()
@@ -313,7 +313,7 @@ async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> No
     ]
 
 
-async def test_item_outcomes_are_bounded(service: Service) -> None:
+async def test_item_outcomes_are_bounded(service: HistoryReader) -> None:
     """The first and the latest thirty are kept, however often an event is refused and replayed."""
     world = service.world
     dst = await world.destination()
@@ -330,12 +330,12 @@ async def test_item_outcomes_are_bounded(service: Service) -> None:
     assert row["kept"][-1] != before
 
 
-async def _second_refusal(service: Service, dst: str) -> bool:
+async def _second_refusal(service: HistoryReader, dst: str) -> bool:
     attempts = (await service.history(dst))["attempts"]
     return len(attempts) == 2 and attempts[1]["item_code"] == "FIELD_VALUE_IS_INVALID"
 
 
-async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: Service) -> None:
+async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: HistoryReader) -> None:
     """In one post and in a later one; what has no mapped id leaves no such record."""
     world = service.world
     dst, plain = await world.destination(mapping=BY_ORDER), await world.destination()
@@ -359,7 +359,7 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
 
 
 async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_may_see_it(
-    service: Service,
+    service: HistoryReader,
 ) -> None:
     """An Amazon eventId holds for the advertiser; a key that is limited to one destination learns no more."""
     world = service.world
@@ -380,7 +380,7 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     assert first not in str(limited)
 
 
-async def test_a_history_never_shows_the_event_of_another_destination(service: Service) -> None:
+async def test_a_history_never_shows_the_event_of_another_destination(service: HistoryReader) -> None:
     """Where one batch id was given twice, on two days, each destination sees its own event, in lists too."""
     world = service.world
     first, second = await world.destination(), await world.destination()
@@ -423,7 +423,7 @@ async def _give_id(world: World, dst: str, batch: int) -> None:
     await world.fetch("UPDATE attempts SET batches = ARRAY[$2::bigint] WHERE destination = $1", number, batch)
 
 
-async def test_answers_have_the_shapes_they_are_described_with(service: Service) -> None:
+async def test_answers_have_the_shapes_they_are_described_with(service: HistoryReader) -> None:
     """The client checks each: a history with attempts and a replay, a list, the stats."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
@@ -442,7 +442,7 @@ async def test_answers_have_the_shapes_they_are_described_with(service: Service)
     await service.ask(f"/destinations/{dst}/stats")
 
 
-async def test_rates_count_delivered_events_and_requests_that_were_sent(service: Service) -> None:
+async def test_rates_count_delivered_events_and_requests_that_were_sent(service: HistoryReader) -> None:
     """An answered request delivers only what Amazon accepted; what never left is no request."""
     world = service.world
     dst = await world.destination()
@@ -467,7 +467,7 @@ def _refuse_half(request: Request) -> httpx.Response:
     return _items(*("FIELD_VALUE_IS_INVALID" if n % 2 else None for n in range(len(request.events))))
 
 
-async def test_a_conflict_names_the_id_that_clashes(service: Service) -> None:
+async def test_a_conflict_names_the_id_that_clashes(service: HistoryReader) -> None:
     """The caller's `event_id`, or the field that the mapping reads Amazon's id from; across requests too."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
@@ -494,7 +494,7 @@ async def test_a_conflict_names_the_id_that_clashes(service: Service) -> None:
     assert own.detail.startswith("This event_id was accepted before with other content")
 
 
-async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Service) -> None:
+async def test_a_history_says_which_match_keys_were_dropped_and_why(service: HistoryReader) -> None:
     """As do the statistics and the metric; a duplicate is not counted again."""
     world = service.world
     dst = await world.destination(mapping={**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}})

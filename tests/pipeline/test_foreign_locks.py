@@ -30,7 +30,7 @@ BOUND_S = 5.0
 
 
 @dataclass
-class Service:
+class LockedService:
     """An API with a worker, and a foreign session."""
 
     world: World
@@ -72,7 +72,7 @@ class Service:
 
 
 @pytest_asyncio.fixture
-async def service(database_url: str) -> AsyncIterator[Service]:
+async def service(database_url: str) -> AsyncIterator[LockedService]:
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
     async with (
         open_resources(settings, role="test", pool_size=10) as resources,
@@ -83,7 +83,7 @@ async def service(database_url: str) -> AsyncIterator[Service]:
         foreign = await asyncpg.connect(resources.dsn)
         headers = {"X-Api-Key": ADMIN}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            made = Service(world, client, foreign, "")
+            made = LockedService(world, client, foreign, "")
             key = await made.create("POST", "/keys", {"name": "Journey", "scopes": ["events:write"]})
             made.key = key["key"]
             yield made
@@ -114,7 +114,9 @@ async def make_partitions_due(world: World) -> None:
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
-async def test_a_foreign_lock_stops_neither_intake_nor_another_call(service: Service, table: str) -> None:
+async def test_a_foreign_lock_stops_neither_intake_nor_another_call(
+    service: LockedService, table: str
+) -> None:
     world = service.world
     first, second = await world.destination(), await world.destination()
     dispatcher = world.work()
@@ -149,7 +151,7 @@ async def test_a_foreign_lock_stops_neither_intake_nor_another_call(service: Ser
     assert (await world.fetch("SELECT to_regclass($1)", f"batches_p{newest:%Y%m%d}"))[0][0]
 
 
-async def test_a_frozen_flush_delays_an_erasure_and_no_post(service: Service) -> None:
+async def test_a_frozen_flush_delays_an_erasure_and_no_post(service: LockedService) -> None:
     """The erasure is refused within seconds; the posts behind it wait for a second at most."""
     dst = await service.world.destination()
     await service.post(dst)
@@ -164,7 +166,7 @@ async def test_a_frozen_flush_delays_an_erasure_and_no_post(service: Service) ->
     assert (await service.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
 
 
-async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: Service) -> None:
+async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: LockedService) -> None:
     dst = await service.world.destination()
     await service.post(dst)
     await service.foreign.execute("BEGIN; SELECT 1 FROM lanes FOR UPDATE")
@@ -175,7 +177,7 @@ async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: Service)
     await service.foreign.execute("ROLLBACK")
 
 
-async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(service: Service) -> None:
+async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(service: LockedService) -> None:
     """The posts would wait for as long as it waits: the flush lock comes last."""
     dst, other = await service.world.destination(), await service.world.destination()
     await service.post(other)
@@ -219,7 +221,7 @@ async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(wo
     assert failing.due_at <= now
 
 
-async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: Service) -> None:
+async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: LockedService) -> None:
     dst = await service.world.destination(organisation="org_other")
     await service.world.destination()
     lane = "(SELECT lane FROM destinations WHERE id = $1)"
@@ -229,7 +231,7 @@ async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: 
     await service.foreign.execute("ROLLBACK")
 
 
-async def test_a_key_that_another_flush_holds_refuses_its_event_only(service: Service) -> None:
+async def test_a_key_that_another_flush_holds_refuses_its_event_only(service: LockedService) -> None:
     """A frozen process has not committed the event; the other events of its flush are stored."""
     world = service.world
     dst = await world.destination()
@@ -246,7 +248,7 @@ async def test_a_key_that_another_flush_holds_refuses_its_event_only(service: Se
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 
-async def test_every_session_has_a_lock_timeout(service: Service) -> None:
+async def test_every_session_has_a_lock_timeout(service: LockedService) -> None:
     context_pool = service.world.resources.pool
     async with context_pool.acquire() as connection:
         assert await connection.fetchval("SHOW lock_timeout") == "2s"

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from tests.pipeline.processes import ADMIN
-from tests.pipeline.test_event_histories import BY_ORDER, Service, service
+from tests.pipeline.test_event_histories import BY_ORDER, HistoryReader, service
 from tests.pipeline.world import MAPPING, event
 
 __all__ = ["service"]  # a fixture
@@ -14,21 +14,21 @@ JOURNEY = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
 
 
 async def find(
-    service: Service, dst: str, event_id: str, *, key: str = ADMIN, **query: str
+    service: HistoryReader, dst: str, event_id: str, *, key: str = ADMIN, **query: str
 ) -> httpx.Response:
     return await service.client.get(
         f"/events/{event_id}", params={"destination_id": dst, **query}, headers={"X-Api-Key": key}
     )
 
 
-async def post(service: Service, *events: dict[str, Any]) -> None:
+async def post(service: HistoryReader, *events: dict[str, Any]) -> None:
     answer = await service.client.post(
         "/events", json={"events": list(events)}, headers={"X-Api-Key": ADMIN, "X-Request-Id": "req-1"}
     )
     assert answer.status_code in (202, 207, 422), answer.text
 
 
-async def test_an_id_under_two_mappings_needs_the_mapping(service: Service) -> None:
+async def test_an_id_under_two_mappings_needs_the_mapping(service: HistoryReader) -> None:
     """The refusal names both, in order; with one of them its own event is shown."""
     world = service.world
     dst = await world.destination()
@@ -46,7 +46,7 @@ async def test_an_id_under_two_mappings_needs_the_mapping(service: Service) -> N
     assert (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code == 404
 
 
-async def test_an_unknown_id_is_not_found(service: Service) -> None:
+async def test_an_unknown_id_is_not_found(service: HistoryReader) -> None:
     dst = await service.world.destination()
     answer = await find(service, dst, "nothing")
     assert answer.status_code == 404
@@ -54,7 +54,7 @@ async def test_an_unknown_id_is_not_found(service: Service) -> None:
     assert (await find(service, "dst_" + "9" * 20, "nothing")).status_code == 404
 
 
-async def test_rejections_are_listed_beside_the_accepted_event(service: Service) -> None:
+async def test_rejections_are_listed_beside_the_accepted_event(service: HistoryReader) -> None:
     """Newest first, at most 50 of one id, each with what its record holds."""
     dst = await service.world.destination()
     rejected = {"event_id": "ord-1", "destination_id": dst, "journey": JOURNEY}
@@ -87,7 +87,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
     assert other == 404
 
 
-async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service) -> None:
+async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: HistoryReader) -> None:
     """The ledger keeps its id longer than its batch; so do records of duplicates."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
@@ -105,7 +105,7 @@ async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: S
     )
 
 
-async def test_a_batch_without_its_state_is_reported_as_damaged(service: Service) -> None:
+async def test_a_batch_without_its_state_is_reported_as_damaged(service: HistoryReader) -> None:
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1))
@@ -115,7 +115,7 @@ async def test_a_batch_without_its_state_is_reported_as_damaged(service: Service
     assert "its delivery state is missing" in answer.json()["detail"]
 
 
-async def test_damaged_metadata_leaves_id_mapping_and_status(service: Service) -> None:
+async def test_damaged_metadata_leaves_id_mapping_and_status(service: HistoryReader) -> None:
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1))
@@ -125,7 +125,7 @@ async def test_damaged_metadata_leaves_id_mapping_and_status(service: Service) -
     assert (found["event_time"], found["match_keys"]) == (None, [])
 
 
-async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> None:
+async def test_each_event_of_a_batch_has_its_own_history(service: HistoryReader) -> None:
     """By its place: the metadata of another event of the batch is not its own."""
     dst = await service.world.destination()
     await service.world.post(dst, event(1), {**event(2), "journey": JOURNEY}, event(3))
@@ -134,7 +134,7 @@ async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> No
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
 
 
-async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
+async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: HistoryReader) -> None:
     """An id that was given on two days, to one destination: the event's own id decides."""
     world = service.world
     dst = await world.destination()

@@ -12,7 +12,7 @@ from app.domain.incidents.destination_condition import Condition
 from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery, Sort
 from app.store.organisations.scope import scoped_pool
-from tests.pipeline.test_event_histories import Service, service
+from tests.pipeline.test_event_histories import HistoryReader, service
 from tests.pipeline.world import World, event, eventually
 
 __all__ = ["service"]  # a fixture
@@ -80,7 +80,7 @@ async def fleet(world: World) -> dict[str, str]:
     return ids
 
 
-async def test_each_destination_has_one_condition(service: Service) -> None:
+async def test_each_destination_has_one_condition(service: HistoryReader) -> None:
     """Recovering: the incident is open, but the monitor does not find its condition any more."""
     await fleet(service.world)
     assert await conditions(service.world) == {
@@ -110,7 +110,7 @@ async def test_each_destination_has_one_condition(service: Service) -> None:
     ],
 )
 async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens(
-    service: Service, age: float, delivered: int, failed: int, name: str, expected: Condition
+    service: HistoryReader, age: float, delivered: int, failed: int, name: str, expected: Condition
 ) -> None:
     """Throttling and time-outs take minutes to become an incident; the home page shows them at once.
 
@@ -138,7 +138,7 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
     ],
 )
 async def test_a_request_without_an_answer_stalls_before_its_time_out(
-    service: Service, age: float, unanswered: float, delivered_ago: float, expected: Condition
+    service: HistoryReader, age: float, unanswered: float, delivered_ago: float, expected: Condition
 ) -> None:
     """A healthy destination may answer slowly: it delivers in between."""
     world = service.world
@@ -185,7 +185,7 @@ async def request(
     )
 
 
-async def test_a_destination_that_was_reconnected_recovers_at_once(service: Service) -> None:
+async def test_a_destination_that_was_reconnected_recovers_at_once(service: HistoryReader) -> None:
     """The monitor needs some seconds to notice; the destination's own page already says so."""
     world = service.world
     ids = await fleet(world)
@@ -199,7 +199,7 @@ async def test_a_destination_that_was_reconnected_recovers_at_once(service: Serv
     assert f'action="/console/destinations/{ids["idle"]}/connect"' not in incidents
 
 
-async def test_the_worst_come_first_and_filters_apply(service: Service) -> None:
+async def test_the_worst_come_first_and_filters_apply(service: HistoryReader) -> None:
     """The counts of the strip stay those of all destinations."""
     world = service.world
     await fleet(world)
@@ -215,7 +215,7 @@ async def test_the_worst_come_first_and_filters_apply(service: Service) -> None:
     assert [item.name for item in (await listing(world, search="RIT")).items] == ["critical"]
 
 
-async def test_a_destination_sorts_by_what_the_range_delivered(service: Service) -> None:
+async def test_a_destination_sorts_by_what_the_range_delivered(service: HistoryReader) -> None:
     world = service.world
     ids = await fleet(world)
     await world.fetch(
@@ -247,7 +247,7 @@ def test_the_widest_buckets_cover_a_range_once(name: RangeName) -> None:
         assert rows <= 32
 
 
-async def test_an_organisation_sees_its_own_destinations_only(service: Service) -> None:
+async def test_an_organisation_sees_its_own_destinations_only(service: HistoryReader) -> None:
     world = service.world
     await fleet(world)
     foreign = await listing(world, organisation="acme")
@@ -258,7 +258,7 @@ async def test_an_organisation_sees_its_own_destinations_only(service: Service) 
     assert sum(limited.conditions.values()) == 1
 
 
-async def test_the_page_has_the_strip_and_one_button_per_incident(service: Service) -> None:
+async def test_the_page_has_the_strip_and_one_button_per_incident(service: HistoryReader) -> None:
     """A click on it is a form with its token, or a link; the search works as a plain form."""
     world = service.world
     ids = await fleet(world)
@@ -281,7 +281,7 @@ async def test_the_page_has_the_strip_and_one_button_per_incident(service: Servi
 
 @pytest.mark.parametrize("name", ["1h", "6h", "24h", "7d", "30d"])
 async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
-    service: Service, name: str
+    service: HistoryReader, name: str
 ) -> None:
     """The monitor records every 15 seconds; a reader adds the rest."""
     world = service.world
@@ -300,7 +300,7 @@ async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
     await eventually(three)
 
 
-async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) -> None:
+async def test_acknowledging_on_the_home_page_returns_to_it(service: HistoryReader) -> None:
     world = service.world
     ids = await fleet(world)
     page = await service._console("/console")

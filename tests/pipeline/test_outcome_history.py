@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from app.domain.ids import DestinationNumber
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.outcome_history import RETENTION, OutcomeBucket
-from tests.pipeline.test_event_histories import Service, service
+from tests.pipeline.test_event_histories import HistoryReader, service
 from tests.pipeline.world import World, event
 
 __all__ = ["service"]  # a fixture
@@ -40,7 +40,7 @@ async def total(world: World, number: DestinationNumber, width: timedelta) -> Ou
     return OutcomeBucket(number, since, **sums, oldest_waiting_seconds=max(ages, default=None))
 
 
-async def test_each_change_is_counted_once_in_every_width(service: Service) -> None:
+async def test_each_change_is_counted_once_in_every_width(service: HistoryReader) -> None:
     """Recorded twice or not yet recorded, the sum is the same."""
     world = service.world
     number = await world.number(await world.destination())
@@ -53,7 +53,7 @@ async def test_each_change_is_counted_once_in_every_width(service: Service) -> N
         assert (found.accepted, found.delivered, found.rejected) == (10, 9, 3), width
 
 
-async def test_a_replay_takes_no_failure_back(service: Service) -> None:
+async def test_a_replay_takes_no_failure_back(service: HistoryReader) -> None:
     """What failed has failed in its bucket; afterwards it fails again or is delivered."""
     world = service.world
     number = await world.number(await world.destination())
@@ -67,7 +67,7 @@ async def test_a_replay_takes_no_failure_back(service: Service) -> None:
     assert (found.dead, found.delivered) == (12, 8)
 
 
-async def test_requests_and_waiting_events_are_recorded(service: Service) -> None:
+async def test_requests_and_waiting_events_are_recorded(service: HistoryReader) -> None:
     """A request counts once; the newest seconds are left to the next recording."""
     world = service.world
     number = await world.number(await world.destination())
@@ -91,7 +91,7 @@ async def test_requests_and_waiting_events_are_recorded(service: Service) -> Non
     assert found.oldest_waiting_seconds == 42.0
 
 
-async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service: Service) -> None:
+async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service: HistoryReader) -> None:
     """Not from those before the range."""
     world = service.world
     destination = await world.destination()
@@ -108,7 +108,7 @@ async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service
     assert later == []
 
 
-async def test_old_buckets_are_deleted(service: Service) -> None:
+async def test_old_buckets_are_deleted(service: HistoryReader) -> None:
     world = service.world
     number = await world.number(await world.destination())
     await world.fetch(

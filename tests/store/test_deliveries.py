@@ -41,7 +41,7 @@ def today() -> date:
 
 
 async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
-    return await deliveries.settle(
+    return await deliveries.write_delivered(
         c,
         StartedAttempt(AttemptId(5), today()),
         lane=LaneId(1),

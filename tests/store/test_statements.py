@@ -27,7 +27,7 @@ FOR_ALL = {
     "attempts._IS_PROBED": _LANE,
     "attempts._START": _LANE,
     "attempts.any_in_flight": _LANE,
-    "attempts.settle": _LANE,
+    "attempts.write_outcome": _LANE,
     "audit._LINKS": "the chain links the rows of all organisations; only its verification reads them all",
     "audit.chain": "see audit._LINKS",
     "audit.unlinked": "see audit._LINKS",
@@ -43,7 +43,7 @@ FOR_ALL = {
     "callbacks.read_status": "names the destination by its number, which a scoped statement found",
     "destinations.destinations._COLUMNS": "names the destination by its number",
     "destinations.destinations.count_published": "a part of a statement that names the organisation",
-    "deliveries._SETTLE": _LANE,
+    "deliveries._WRITE_DELIVERED": _LANE,
     "due_heads.POLL_TABLES": _LANE,
     "due_heads.owed_around_damage": _LANE,
     "due_heads.poll_around_damage": _LANE,
@@ -129,7 +129,7 @@ FOR_ALL = {
 
 # How many statements of a function are meant, where it is not one: a new one beside them is judged.
 SEVERAL = {
-    "attempts.settle": 2,
+    "attempts.write_outcome": 2,
     "callbacks.names": 2,
     "incidents.intake_facts.forget_intake": 2,
     "incidents.notifications.channel_succeeded": 2,

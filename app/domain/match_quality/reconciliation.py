@@ -82,9 +82,10 @@ def explain_gap(
     parts += _causes(found, gap)
     if now < (end := stable_at(day)):
         counted = datetime.combine(day, time(), UTC) + timedelta(days=1) + COUNTED_AFTER
-        when = "count new events for up to 2 hours" if now < counted else "still change"
+        fresh = "New events are counted after up to 2 hours. " if now < counted else ""
         parts.append(
-            f"Amazon's numbers for this day can {when}; compare again after {end:%Y-%m-%d %H:%M} UTC."
+            f"{fresh}Amazon's numbers for this day can still change; compare again after "
+            f"{end:%Y-%m-%d %H:%M} UTC."
         )
     parts.append(
         "Compare received conversions only: a campaign report counts attributed ones (14 days after an ad "

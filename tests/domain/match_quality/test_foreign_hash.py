@@ -90,6 +90,12 @@ def test_a_rule_that_equals_amazons_is_listed_and_is_no_fault() -> None:
     assert (found.matches_amazon, found.rules) == (True, ("amazon", "segment", "amazon_gtm"))
 
 
+def test_a_rule_that_gives_amazons_text_is_not_named_beside_it() -> None:
+    """A number typed with its country code is no national number, although its digits are its own."""
+    found = explain_hash(RULES["phone"], "14155550132", sha256("14155550132"), country="US")
+    assert found.rules == ("amazon", "segment", "amazon_gtm")
+
+
 def test_a_value_without_match_key_and_a_key_that_goes_unhashed() -> None:
     """Neither has a digest that Amazon could want."""
     assert explain_hash(RULES["phone"], "000000", sha256("000000"), country="US").expected is None

@@ -80,7 +80,7 @@ def window(*users: dict[str, str]) -> MappingWindow:
 
 
 def test_a_renamed_path_is_named_with_its_successor() -> None:
-    """After at least fifty events without it; before, nothing is said."""
+    """After fifty events without it, and not before."""
     old, new = {"email": "a@example.com"}, {"mail": "a@example.com"}
     for number, expected in ((49, []), (50, [Drift("user.email", "user.mail")])):
         made = window(*[new] * number)

@@ -52,7 +52,7 @@ def order(event_id: str) -> str:
 
 
 @dataclass
-class Operator:
+class Administrator:
     """Repeats requests until a response; `unexpected` are responses that must not occur."""
 
     api: str
