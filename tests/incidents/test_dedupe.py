@@ -1,6 +1,5 @@
 """Event ids: seven seeded faults, each named with its number, and the comparison with the tag's ids."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from app.domain.match_quality.dedupe import FindingKind, IdDifference, differences
 from tests.incidents.conftest import Service
-from tests.pipeline.world import MAPPING, event
+from tests.pipeline.world import MAPPING, event, eventually
 
 OWN_ID: dict[str, Any] = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "event.id"}}}
 
@@ -20,7 +19,15 @@ def with_id(number: int, own: str, **more: Any) -> dict[str, Any]:
 
 
 async def findings(service: Service, destination: str) -> dict[str, tuple[int, str | None]]:
-    await asyncio.sleep(1.2)  # the counts of repeated ids are written once a second
+    """Return the findings when the counts of all repeated ids that came before were written."""
+    witness = await service.world.destination(mapping={**OWN_ID, "event_type": {"path": "event.type"}})
+    for first, event_type in ((0, "ADD_TO_SHOPPING_CART"), (100, "SIGN_UP")):
+        await service.post(witness, *(with_id(first + n, f"a{n}", type=event_type) for n in range(20)))
+    await eventually(lambda: _findings(service, witness))
+    return await _findings(service, destination)
+
+
+async def _findings(service: Service, destination: str) -> dict[str, tuple[int, str | None]]:
     found = (await service.get(f"/destinations/{destination}/dedupe"))["findings"]
     assert all(each["sentence"] and each["remedy"] for each in found)
     return {each["kind"]: (each["events"], each["path"]) for each in found}
