@@ -19,18 +19,28 @@ def with_id(number: int, own: str, **more: Any) -> dict[str, Any]:
 
 
 async def findings(service: Service, destination: str) -> dict[str, tuple[int, str | None]]:
-    """Return the findings when the counts of all repeated ids that came before were written."""
-    witness = await service.world.destination(mapping={**OWN_ID, "event_type": {"path": "event.type"}})
-    for first, event_type in ((0, "ADD_TO_SHOPPING_CART"), (100, "SIGN_UP")):
-        await service.post(witness, *(with_id(first + n, f"a{n}", type=event_type) for n in range(20)))
-    await eventually(lambda: _findings(service, witness))
-    return await _findings(service, destination)
-
-
-async def _findings(service: Service, destination: str) -> dict[str, tuple[int, str | None]]:
     found = (await service.get(f"/destinations/{destination}/dedupe"))["findings"]
     assert all(each["sentence"] and each["remedy"] for each in found)
     return {each["kind"]: (each["events"], each["path"]) for each in found}
+
+
+async def until_found(
+    service: Service, destination: str, expected: dict[str, tuple[int, str | None]]
+) -> None:
+    """Wait for the findings: the counts of repeated ids are written once a second."""
+
+    async def is_found() -> bool:
+        return await findings(service, destination) == expected
+
+    await eventually(is_found)
+
+
+async def repeat_under_two_types(service: Service) -> None:
+    destination = await service.world.destination(mapping={**OWN_ID, "event_type": {"path": "event.type"}})
+    first, second = "ADD_TO_SHOPPING_CART", "SIGN_UP"
+    await service.post(destination, *(with_id(n, f"a{n}", type=first) for n in range(20)))
+    await service.post(destination, *(with_id(100 + n, f"a{n}", type=second) for n in range(4)))
+    await until_found(service, destination, {"same_id_two_types": (4, None)})
 
 
 async def test_a_derived_id_and_good_ids(service: Service) -> None:
@@ -39,7 +49,8 @@ async def test_a_derived_id_and_good_ids(service: Service) -> None:
     await service.post(derived, *(event(n) for n in range(12)))
     await service.post(good, *(with_id(n, f"ord-{n}") for n in range(12)))
     await service.post(good, with_id(3, "ord-3"))  # a retry is no fault
-    assert await findings(service, derived) == {"event_id_derived": (12, None)}
+    await repeat_under_two_types(service)  # what was counted before it is written by then
+    await until_found(service, derived, {"event_id_derived": (12, None)})
     assert await findings(service, good) == {}
 
 
@@ -49,26 +60,21 @@ async def test_constant_ids_and_ids_of_a_session(service: Service) -> None:
     session = await service.world.destination(mapping=OWN_ID)
     await service.post(constant, *(with_id(n, "shop") for n in range(20)))
     await service.post(session, *(with_id(100 + n, f"session-{n % 3}") for n in range(30)))
-    assert await findings(service, constant) == {"event_id_constant": (20, "event.id")}
-    assert await findings(service, session) == {"event_id_per_session": (27, "event.id")}
+    await until_found(service, constant, {"event_id_constant": (20, "event.id")})
+    await until_found(service, session, {"event_id_per_session": (27, "event.id")})
 
 
 async def test_one_id_under_two_types_and_under_two_mappings(service: Service) -> None:
     """The second event is refused here, because Amazon would count only one of both."""
+    await repeat_under_two_types(service)
     world = service.world
-    typed = {**OWN_ID, "event_type": {"path": "event.type"}}
-    destination = await world.destination(mapping=typed)
-    types = ("ADD_TO_SHOPPING_CART", "SIGN_UP")
-    await service.post(destination, *(with_id(n, f"a{n}", type=types[0]) for n in range(20)))
-    await service.post(destination, *(with_id(100 + n, f"a{n}", type=types[1]) for n in range(4)))
-    assert await findings(service, destination) == {"same_id_two_types": (4, None)}
     other = await world.destination(mapping=OWN_ID)
     async with world.resources.pool.acquire() as connection:
         await world.publish(connection, other, "map_00000000000000000077", OWN_ID, version=1)
     first, second = f"map_{other[4:]}", "map_00000000000000000077"
     await service.post(other, *({**with_id(n, f"b{n}"), "mapping_id": first} for n in range(20)))
     await service.post(other, *({**with_id(100 + n, f"b{n}"), "mapping_id": second} for n in range(5)))
-    assert await findings(service, other) == {"same_id_two_mappings": (5, None)}
+    await until_found(service, other, {"same_id_two_mappings": (5, None)})
 
 
 async def test_ids_of_the_tag_are_compared_with_those_of_amazon(service: Service) -> None:
