@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -107,7 +106,7 @@ class _SampledMapping:
     version: int = 0
     paths: tuple[str, ...] = ()
     match_key_paths: frozenset[str] = frozenset()
-    fields_of_paths: Mapping[str, MatchKeyRule] = MappingProxyType({})
+    fields_of_paths: Mapping[str, MatchKeyRule] = field(default_factory=dict)
     amount_path: str | None = None
     window: MappingWindow = field(default_factory=lambda: MappingWindow(""))
     counter: ValueCounter = field(default_factory=ValueCounter)

@@ -65,7 +65,7 @@ CONSTANTS: Mapping[str, Constant] = {
     "flush_worth_posts": Constant("app/ingest/group_commit.py", "FLUSH_MIN_REQUESTS", (1, 2, 7, 24, 100)),
     "cautious_flushes": Constant("app/ingest/flush_writer.py", "CAUTIOUS_FLUSHES", (0, 1, 5, 20)),
     "reserved_ids": Constant("app/ingest/flush_writer.py", "_RESERVED_IDS", (1, 2, 17, 256)),
-    "erasure_page": Constant("app/delivery/erasure.py", "_SCAN_LIMIT", (7, 20, 50, 200)),
+    "erasure_page": Constant("app/delivery/erasure.py", "_PAGE", (7, 20, 50, 1_000)),
     "maintenance_page": Constant("app/delivery/maintenance.py", "_EXPIRE_LIMIT", (1, 20, 500)),
     "breaker_longest_wait_s": Constant(
         "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)

@@ -24,6 +24,8 @@ ALLOWED = {
     "incidents/test_incident_drill.py": "real processes: a restart must announce nothing for a while",
     "incidents/test_notifications.py:test_a_mail_server_that_hangs_or_refuses_is_named_by_a_word.serve":
         "a server on a real socket that sends byte by byte past the client's deadline",
+    "project/test_the_map.py:profile_events":
+        "idle seconds are profiled, and each event waits until the memory in use is read again",
     "pipeline/test_shared_event_limit.py": "measures the rate that real processes admit over stated times",
     "pipeline/flood.py": "measures the latency of real processes under load for a while",
 }  # fmt: skip

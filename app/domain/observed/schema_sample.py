@@ -10,9 +10,8 @@ address or a number. See ADR 0016.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -209,7 +208,7 @@ class SampleGroup:
     version: int = 0
     accepted: bool = True
     match_keys: tuple[str, ...] = ()
-    changed: Mapping[str, int] = MappingProxyType({})
+    changed: Mapping[str, int] = field(default_factory=dict)
 
 
 def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
