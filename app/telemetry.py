@@ -245,7 +245,8 @@ def describe_exception(error: BaseException | None) -> str:
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}:{code.co_name}")
+        file = code.co_filename.removesuffix("/__init__.py").rpartition("/")[2]
+        places.append(f"{file}:{trace.tb_lineno}:{code.co_name}")
         trace = trace.tb_next
     state = getattr(error, "sqlstate", None)
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"

@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     DESTINATION_ARCHIVED = "destination_archived"
+    NOT_CONNECTED = "not_connected"
     DESTINATION_FIXED = "destination_fixed"
     DESTINATION_CHANGED = "destination_changed"
     EVENTS_WAITING = "events_waiting"
@@ -77,6 +78,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
     ),
     ErrorCode.NOT_FOUND: "Not found, or this key cannot access it.",
     ErrorCode.METHOD_NOT_ALLOWED: "This route does not support that method.",
+    ErrorCode.NOT_CONNECTED: "The destination has no valid access token. Connect it to Amazon first.",
     ErrorCode.DESTINATION_ARCHIVED: "The destination was deleted and cannot be changed.",
     ErrorCode.DESTINATION_FIXED: (
         "Advertiser id and region can change only on a draft that never accepted an event. Create a new "

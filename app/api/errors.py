@@ -73,6 +73,7 @@ STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.DESTINATION_ARCHIVED: 409,
+    ErrorCode.NOT_CONNECTED: 409,
     ErrorCode.DESTINATION_FIXED: 409,
     ErrorCode.DESTINATION_CHANGED: 409,
     ErrorCode.EVENTS_WAITING: 409,

@@ -187,7 +187,7 @@ async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
     assert "Traceback" not in answer.text + str(lines)
     (unexpected,) = [line for line in lines if line["event"] == "api.unexpected_error"]
     assert unexpected["error"].startswith("ValueError at ")
-    assert "destinations.py" in unexpected["error"]
+    assert " > destinations:" in unexpected["error"]
     assert [line["status"] for line in lines if line["event"] == "http.request"][-1] == 500
 
 

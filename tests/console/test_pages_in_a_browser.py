@@ -57,6 +57,7 @@ class Seeded:
             "preflight": f"{here}/preflight",
             "preflight of a draft": f"/console/destinations/{self.draft}/preflight",
             "event-schema": f"{here}/event-schema",
+            "match quality": f"{here}/match-quality",
             "empty event schema": f"/console/destinations/{self.draft}/event-schema",
             "consent": f"{here}/consent",
             "replay": f"{here}/replay?status=dead",

@@ -120,5 +120,5 @@ async def test_without_a_sign_in_nothing_is_sent(service: Service) -> None:
     destination = await world.destination()
     await world.fetch("UPDATE sign_ins SET access_token = NULL, access_until = NULL")
     answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
-    assert (answer.status_code, "Connect it" in answer.json()["detail"]) == (502, True)
+    assert (answer.status_code, "Connect it" in answer.json()["detail"]) == (409, True)
     assert world.amazon.requests == []

@@ -22,6 +22,8 @@ from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually, make_world
 
+pytestmark = pytest.mark.process
+
 # The background writer of the log would put the reservation on disk within a fifth of a second.
 LATE = {**THROWAWAY, "wal_writer_delay": "10s", "autovacuum": "off"}
 

@@ -30,8 +30,6 @@ from app.store.destinations import sign_ins, token_leases
 from app.store.destinations.destinations import Destination
 from app.store.mappings import event_names
 
-_NO_SIGN_IN = "The destination has no valid access token. Connect it to Amazon first."
-
 
 @dataclass(frozen=True, slots=True)
 class TestItem:
@@ -59,7 +57,7 @@ class TestResult:
 async def send_test_conversions(
     context: AppContext, caller: Caller, destination_id: str, body: TestConversionsRequest
 ) -> TestResult:
-    """Send marked conversions. Raises Refusal (404, 409, 422, 503).
+    """Send marked conversions. Raises Refusal (404, 409, 422, 502).
 
     Data set and event name must be others than those of real events, so that no real figure is changed.
     """
@@ -115,7 +113,7 @@ def _opened(context: AppContext, destination: Destination, sealed: bytes | None)
             return context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
     except CannotDecrypt:
         pass
-    raise Refusal(ErrorCode.AMAZON_UNAVAILABLE, _NO_SIGN_IN)
+    raise Refusal(ErrorCode.NOT_CONNECTED)
 
 
 def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItem]:

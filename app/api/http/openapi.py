@@ -208,6 +208,11 @@ _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
     ("POST", "/destinations"): (ErrorCode.DESTINATION_LIMIT,),
     ("GET", "/metrics"): (ErrorCode.NOT_FOUND,),  # in production
+    ("POST", "/destinations/{destination_id}/test-conversions"): (
+        ErrorCode.DESTINATION_ARCHIVED,
+        ErrorCode.NOT_CONNECTED,
+        ErrorCode.AMAZON_UNAVAILABLE,
+    ),
 }
 
 # Codes of a sign-in: only the OAuth callback returns them.
