@@ -59,6 +59,7 @@ class ErasureScanner:
     _opened: dict[int, frozenset[str]] = field(init=False, default_factory=dict)
     # The erasures by match key value, of each organisation.
     _values: dict[OrganisationId, dict[str, str]] = field(init=False, default_factory=dict)
+    _refreshing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     # The erasures whose values cannot be decrypted.
     _unreadable: set[str] = field(init=False, default_factory=set)
 
@@ -70,17 +71,24 @@ class ErasureScanner:
         return self._values.get(organisation, {})
 
     async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
-        """Read the pending erasures, and return those whose values can be decrypted."""
-        pending = await erasures.pending(connection, known=list(self._opened))
-        if not self._opened.keys() <= {erasure.number for erasure in pending}:
-            self._opened, self._values = {}, {}
-            pending = await erasures.pending(connection, known=[])
-        for erasure in pending:
-            if erasure.sealed is not None and (values := self._open(erasure.id, erasure.sealed)) is not None:
-                self._opened[erasure.number] = values
-                found = self._values.setdefault(erasure.organisation_id, {})
-                found.update((value, erasure.id) for value in values if value not in found)
-        return [erasure for erasure in pending if erasure.number in self._opened]
+        """Read the pending erasures, and return those whose values can be decrypted.
+
+        One refresh runs at a time, and the values change in one step: claims and scans use them meanwhile,
+        and an older reading must not replace a newer one.
+        """
+        async with self._refreshing:
+            pending = await erasures.pending(connection, known=list(self._opened))
+            opened, found = self._opened, self._values
+            if not opened.keys() <= {erasure.number for erasure in pending}:
+                pending, opened, found = await erasures.pending(connection, known=[]), {}, {}
+            for erasure in pending:
+                if erasure.sealed is None or (values := self._open(erasure.id, erasure.sealed)) is None:
+                    continue
+                opened[erasure.number] = values
+                known = found.setdefault(erasure.organisation_id, {})
+                known.update((value, erasure.id) for value in values if value not in known)
+            self._opened, self._values = opened, found
+        return [erasure for erasure in pending if erasure.number in opened]
 
     async def scan(self) -> None:
         """Complete the pending erasures, unless another worker does so. May be cancelled at any point."""
@@ -108,7 +116,6 @@ class ErasureScanner:
                 return
             await asyncio.sleep(_CHECK_EVERY_S)
         await self._search(connection, pending, requested_until)
-        self.telemetry.log("erasure.finished", erasures=len(pending))
 
     async def _search(
         self,
@@ -143,6 +150,7 @@ class ErasureScanner:
             await erasures.advance(connection, numbers, to=position, scanned=scanned, unreadable=unreadable)
             await erasures.finish(connection, numbers)
             await self.refresh(connection)
+            self.telemetry.log("erasure.finished", erasures=len(pending))
 
     async def _search_batches(
         self, connection: PipelineConnection, found: Sequence[erasures.KeyedBatch]

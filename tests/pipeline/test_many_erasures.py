@@ -114,6 +114,34 @@ async def test_an_erasure_whose_values_were_read_is_not_decrypted_again(world: W
     assert decrypted[-1].startswith(erasure_place("era_"))
 
 
+async def test_no_value_is_missing_while_a_finished_erasure_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that reads the values meanwhile would send the events of a person."""
+    erasing = await scanner(world)
+    for number in range(2):
+        await erase(world, email=f"person{number}@example.com")
+    values: list[Any] = []
+    pending = erasures.pending
+
+    async def note(connection: Any, *, known: Any) -> Any:
+        found = await pending(connection, known=known)
+        values.append(erasing.erased_values(OrganisationId("default")))
+        return found
+
+    async with world.resources.pool.acquire() as connection:
+        await erasing.refresh(connection)
+        await world.fetch(
+            "UPDATE erasures SET finished_at = now(), sealed = NULL "
+            "WHERE number = (SELECT max(number) FROM erasures)"
+        )
+        monkeypatch.setattr(scanning.erasures, "pending", note)
+        await erasing.refresh(connection)
+    assert len(values) == 2
+    assert all(values)
+    assert len(erasing.erased_values(OrganisationId("default"))) > 0
+
+
 async def test_a_scan_leaves_the_loop_to_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """While another task computes, the scan rests nine times as long as it computes; alone it does not."""
 
