@@ -19,7 +19,7 @@ _AGE: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class MarkedConversion:
-    """A conversion of nobody, with its Amazon eventId."""
+    """A conversion of an invented person, with its Amazon eventId."""
 
     event_id: str
     body: bytes = field(repr=False)
