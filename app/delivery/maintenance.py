@@ -11,17 +11,21 @@ from typing import Any
 
 import asyncpg
 
-from app.domain.ids import DestinationNumber
+from app.domain.id_digests import digest_ranges
+from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, transactions
 from app.store.database import partitions
 from app.store.database.damage import is_damage
-from app.store.events import journey_figures, rejections
+from app.store.events import id_digests, journey_figures, rejections
 from app.telemetry import Telemetry, describe_exception
 
 _FOLD_LIMIT = 1_000  # journey nodes per statement
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
+_INDEX_EVERY_S = 60.0  # longer than a session uses batch ids that it has reserved, and than a flush takes
+_INDEX_LIMIT = 500  # batches per transaction
+_INDEX_STEPS = 200  # transactions per run
 FEWEST_DAYS_AHEAD = 3  # one day more than readiness requires
 # The pause of a job after its first failure; it doubles with each further failure.
 _FIRST_PAUSE_S = 30.0
@@ -65,6 +69,7 @@ class Maintenance:
     callbacks_enabled: bool = False
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _audit_head_at: float = field(init=False, default=float("-inf"))
+    _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
@@ -75,6 +80,7 @@ class Maintenance:
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("expire", partial(self._in_turn, job=self._expire)),
             _MaintenanceJob("delete_keys", partial(self._in_turn, job=self._delete_keys)),
+            _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("delete_rejections", partial(self._in_turn, job=self._delete_rejections)),
         ]
 
@@ -131,6 +137,21 @@ class Maintenance:
         await batches.delete_data_keys(
             connection, after=self.retention.key_life, dead_after=self.retention.dead_key_life
         )
+
+    async def _index_ids(self, connection: PipelineConnection) -> None:
+        """Store digests of the ids in new batches. A search then reads only batches that may hold an id.
+
+        A session that reserved an id before the previous run has stored its batch by now.
+        """
+        to, self._newest_id = self._newest_id, await id_digests.newest_id(connection)
+        for _ in range(_INDEX_STEPS):
+            async with connection.transaction():
+                if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
+                    return
+                found = await id_digests.unread(connection, to=to, limit=_INDEX_LIMIT)
+                await id_digests.add(connection, digest_ranges(found))
+            if len(found) < _INDEX_LIMIT:
+                return
 
     async def _delete_rejections(self, connection: PipelineConnection) -> None:
         await rejections.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))

@@ -8,6 +8,7 @@ from typing import Final
 
 from app.domain.batch import EventMetadata, may_hold_id
 from app.domain.event import JOURNEY_IDS, JourneySelection
+from app.domain.id_digests import SEARCHED_IDS
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import Status
 
@@ -48,6 +49,12 @@ class EventQuery(JourneySelection):
         return {name: value for name in MEMBERS if (value := getattr(self, name)) is not None}
 
     @property
+    def searched_id(self) -> str | None:
+        """Return the first id that each matching event has; None if the filter names no id."""
+        ids = (self.any_id, *(getattr(self, name) for name in SEARCHED_IDS))
+        return next((id_ for id_ in ids if id_ is not None), None)
+
+    @property
     def may_be_accepted(self) -> bool:
         """Return whether an accepted event can match: no source path rejected it."""
         return self.rejected is not True and self.field is None
@@ -79,8 +86,7 @@ class EventQuery(JourneySelection):
         """Return whether the metadata of an event matches, apart from status, reason and mapping."""
         if not all(getattr(shape, name) == value for name, value in self.members.items()):
             return False
-        ids = ("event_id", *JOURNEY_IDS, "request_id")
-        return self.any_id is None or any(getattr(shape, name) == self.any_id for name in ids)
+        return self.any_id is None or any(getattr(shape, name) == self.any_id for name in SEARCHED_IDS)
 
     def includes(self, status: Status, reason: str | None, *, dismissed: bool = False) -> bool:
         """Return whether the filter includes this status, this reason and dismissed dead letters."""

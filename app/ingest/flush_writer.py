@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from time import monotonic
 
 import asyncpg
 import msgspec
@@ -29,6 +30,8 @@ from app.store.events import journey_figures
 from app.store.events.attempts import note_mapped_duplicates
 
 _RESERVED_IDS = 256  # batch ids that a session reserves at a time
+# Then a session reserves new ids. Searches rely on it: ids are in time order within seconds.
+_RESERVED_S = 10.0
 
 # After a duplicate, this many flushes check every key separately, because duplicates come in series.
 CAUTIOUS_FLUSHES = 20
@@ -55,7 +58,8 @@ class FlushWriter:
         self.pepper = pepper
         self._vault = keys
         self._writer = writer
-        self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
+        # By the session that reserved them, with the time until which they are used.
+        self._ids: dict[PipelineConnection, tuple[float, list[BatchId]]] = {}
         self.journeys = JourneyNodes()
         # For a destination that had a duplicate: how many further flushes check every key separately.
         self._cautious_flushes: dict[DestinationNumber, int] = {}
@@ -203,13 +207,12 @@ class FlushWriter:
         A crash or a failover can undo a reservation whose session has not committed since. The session ends
         too, and its remaining ids are dropped, so an id is never used twice.
         """
-        ids = self._ids.get(connection)
-        if not ids:
-            reserved = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
-            self._ids = {
-                session: left for session, left in self._ids.items() if left and not session.is_closed()
-            }
-            ids = self._ids[connection] = reserved
+        until, ids = self._ids.get(connection, (0.0, []))
+        if not ids or monotonic() >= until:
+            until = monotonic() + _RESERVED_S
+            ids = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
+            self._ids = {session: left for session, left in self._ids.items() if not session.is_closed()}
+            self._ids[connection] = until, ids
         return ids.pop()
 
     async def _claim_keys(

@@ -1,10 +1,9 @@
 """A scan for an id reads no more than the batches that may contain it."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from app.admin.events.scan import BATCHES_PER_QUERY, scan_events
+from app.admin.events.scan import BATCHES_PER_QUERY, ScanPage, scan_events
 from app.domain.batch import EventMetadata, pack
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
@@ -35,8 +34,9 @@ def batch(number: int) -> BatchRow:
     )
 
 
-async def newest(_before: BatchId | None) -> Sequence[tuple[DestinationRef, BatchRow]]:
-    return [(DESTINATION, batch(number)) for number in range(BATCHES_PER_QUERY - 1, 0, -1)]
+async def newest(_highest: BatchId | None) -> ScanPage:
+    found = [(DESTINATION, batch(number)) for number in range(BATCHES_PER_QUERY - 1, 0, -1)]
+    return ScanPage(found, None)
 
 
 class CountingConnection:

@@ -43,6 +43,8 @@ FOR_ALL = {
     "callbacks.read_status": "names the destination by its number, which a scoped statement found",
     "destinations.destinations._COLUMNS": "names the destination by its number",
     "destinations.destinations.count_published": "a part of a statement that names the organisation",
+    "events.id_digests.add": "each row carries the organisation of its batches",
+    "events.id_digests.unread": "a worker reads the ids of all organisations' batches",
     "deliveries._WRITE_DELIVERED": _LANE,
     "due_heads.POLL_TABLES": _LANE,
     "due_heads.owed_around_damage": _LANE,

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.events.scan import exceptions_of
+from app.admin.events.scan import BatchReader, exceptions_of, highest_id
 from app.admin.events.search import find_visible_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
@@ -19,7 +19,7 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, Status, tally
 from app.store import PipelineConnection
-from app.store.events import batches, journey_figures
+from app.store.events import journey_figures
 from app.store.events.batches import DestinationRef
 
 _BATCHES: Final = 200  # per query
@@ -106,12 +106,15 @@ async def count_stored(
     too, else None. Journeys send the events of an execution within days, so most executions are complete.
     """
     statuses: Counter[Status] = Counter()
-    before: BatchId | None = None
+    reader = BatchReader(connection, [destination.number], wanted)
+    below: BatchId | None = None
+    back_to: datetime | None = None
     deadline = monotonic() + seconds
     while True:
-        newest = await batches.newest(
-            connection, [destination.number], wanted=None, before=before, limit=_BATCHES
-        )
+        highest = highest_id(None if below is None else (below, 0))
+        newest, below = await reader.page(highest, limit=_BATCHES)
+        if newest:
+            back_to = newest[-1].accepted_at
         candidates = []
         for batch in newest:
             await asyncio.sleep(0)  # other requests of this process go on meanwhile
@@ -123,9 +126,6 @@ async def count_stored(
             for event in filter(wanted.matches, read_shapes(batch.shapes) or ()):
                 status, _ = status_and_reason(destination, batch, of_batch.get(event.place))
                 statuses[status] += 1
-        is_complete = len(newest) < _BATCHES
-        if is_complete or monotonic() >= deadline:
+        if below is None or monotonic() >= deadline:
             counts = {status.value: statuses[status] for status in Status}
-            back_to = None if is_complete else newest[-1].accepted_at
-            return AcceptedEventCounts(accepted=statuses.total(), **counts), back_to
-        before = BatchId(newest[-1].id - 1)
+            return AcceptedEventCounts(accepted=statuses.total(), **counts), back_to if below else None

@@ -1,8 +1,8 @@
 """Scan the batches of destinations for events that match a filter, newest first."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -16,24 +16,33 @@ from app.admin.events.summary import (
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
+from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection
-from app.store.events import batches
-from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings
+from app.store.events import batches, id_digests
+from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings, Numbers
+from app.store.events.id_digests import BatchSpan
+from app.store.rows import MAX_BIGINT
 
 BATCHES_PER_QUERY: Final = 50
 # At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
 _MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
+_MAX_ID_SECONDS: Final = 0.2  # to find an id: few batches are read, most of the time the database searches
 
 Position = tuple[BatchId, int]
 """The id of a batch, and the position of an event in the batch."""
 
-ReadBatches = Callable[[BatchId | None], Awaitable[Sequence[tuple[DestinationRef, BatchRow]]]]
-"""Takes the highest batch id to return, or None for any.
 
-Returns up to `BATCHES_PER_QUERY` batches with their destinations, newest first.
-"""
+class ScanPage(NamedTuple):
+    """Batches with their destinations, newest first. The next ones are below `below`; None at the end."""
+
+    batches: Sequence[tuple[DestinationRef, BatchRow]]
+    below: BatchId | None
+
+
+ReadBatches = Callable[[BatchId | None], Awaitable[ScanPage]]
+"""Takes the highest batch id to return, or None for any."""
 
 
 class ScannedEvent(NamedTuple):
@@ -62,7 +71,7 @@ def require_mapping(mappings: Mappings, mapping_id: str | None) -> None:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("mapping_id", "unknown"))
 
 
-def scanned_status(wanted: EventQuery) -> Status | None:
+def _status_of_all(wanted: EventQuery) -> Status | None:
     """Return the status of all events that can match, or None if they can have several."""
     if wanted.status is None and wanted.reason == THROTTLED:
         return Status.QUEUED  # only queued events can be throttled
@@ -84,9 +93,9 @@ async def scan_events(
     items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None
-    deadline = monotonic() + _MAX_SCAN_SECONDS
+    deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        found = await newest(before[0] if before else None)
+        found, below = await newest(highest_id(before))
         candidates = [batch for _, batch in found if wanted.may_match(batch.accepted_at, batch.shapes)]
         exceptions = await exceptions_of(connection, candidates)
         searched = {batch.id for batch in candidates}
@@ -106,12 +115,66 @@ async def scan_events(
                 items.append(ScannedEvent(event, (batch.id, shape.place)))
                 if len(items) == limit:
                     return EventScan(items, items[-1].position, unreadable, back_to)
-        if len(found) < BATCHES_PER_QUERY or _are_older(found, wanted.since):
+        if below is None or _are_older(found, wanted.since):
             return EventScan(items, None, unreadable, back_to)
         scanned += len(found)
-        # The last batch was scanned completely, to place 0. The next query starts below this batch.
-        before = (found[-1][1].id, 0)
+        before = (below, 0)
     return EventScan(items, before, unreadable, back_to)
+
+
+def highest_id(before: Position | None) -> BatchId | None:
+    """Return the highest id of a batch with events below a position, or None if there is no position."""
+    return None if before is None else BatchId(before[0] if before[1] else before[0] - 1)
+
+
+@dataclass(slots=True)
+class BatchReader:
+    """Reads batches of destinations that may hold matching events, newest first.
+
+    For a filter with an id, these are the batches that may hold the id, by its digest.
+    """
+
+    connection: PipelineConnection
+    numbers: Numbers
+    wanted: EventQuery
+    _spans: list[BatchSpan] = field(default_factory=list)
+    _are_all: bool = False
+
+    async def page(
+        self, highest: BatchId | None, *, limit: int = BATCHES_PER_QUERY
+    ) -> tuple[list[BatchRow], BatchId | None]:
+        """Return batches up to an id, and the id below which the next ones are; None at the end.
+
+        A page may be empty.
+        """
+        span = await self._span(BatchId(MAX_BIGINT) if highest is None else highest)
+        if span is None:
+            return [], None
+        found = await batches.newest(
+            self.connection,
+            self.numbers,
+            wanted=_status_of_all(self.wanted),
+            before=span.last,
+            after=span.first,
+            limit=limit,
+        )
+        if len(found) == limit:
+            return found, found[-1].id
+        return found, span.first if span.first > 0 else None
+
+    async def _span(self, highest: BatchId) -> BatchSpan | None:
+        if (id_ := self.wanted.searched_id) is None:
+            return BatchSpan(BatchId(0), highest)
+        self._spans = [span for span in self._spans if span.first <= highest]
+        if not self._spans and not self._are_all:
+            since = self.wanted.since
+            self._spans, self._are_all = await id_digests.next_spans(
+                self.connection,
+                digest_of(id_),
+                highest=highest,
+                since=None if since is None else since.astimezone(UTC).date(),
+            )
+        return self._spans[0]._replace(last=min(self._spans[0].last, highest)) if self._spans else None
 
 
 async def exceptions_of(
@@ -126,7 +189,7 @@ async def exceptions_of(
 
 def _are_older(found: Sequence[tuple[DestinationRef, BatchRow]], since: datetime | None) -> bool:
     """Return whether all batches of a query are older than `since`. Batch ids are nearly in time order."""
-    return since is not None and all(batch.accepted_at < since for _, batch in found)
+    return since is not None and bool(found) and all(batch.accepted_at < since for _, batch in found)
 
 
 def _matching_events(

@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.scan import (
-    BATCHES_PER_QUERY,
+    BatchReader,
     EventScan,
+    ScanPage,
     exceptions_of,
     require_mapping,
     scan_events,
-    scanned_status,
 )
 from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
 from app.admin.ids import require_id
@@ -25,7 +26,7 @@ from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, ledger
 from app.store.destinations import destinations
 from app.store.events import attempts, batches, rejections
-from app.store.events.batches import BatchRow, DestinationRef, Mappings, Numbers
+from app.store.events.batches import DestinationRef, Mappings, Numbers
 from app.store.events.rejections import StoredRejection
 
 _FIRST_ID: Final = 2**62  # above every id
@@ -143,7 +144,7 @@ class _Search:
         if self.wanted.may_be_accepted and before.batch > 0:
             accepted = await scan_events(
                 self.connection,
-                self._newest,
+                partial(self._newest, BatchReader(self.connection, self.numbers, self.wanted)),
                 self.mappings,
                 self.wanted,
                 before=(before.batch, before.place),
@@ -208,16 +209,10 @@ class _Search:
                     items.append(accepted_summary(destination, batch, shape, exception, self.mappings))
         return items
 
-    async def _newest(self, before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
-        found = await batches.newest(
-            self.connection,
-            self.numbers,
-            wanted=scanned_status(self.wanted),
-            before=before,
-            limit=BATCHES_PER_QUERY,
-        )
+    async def _newest(self, reader: BatchReader, highest: BatchId | None) -> ScanPage:
+        found, below = await reader.page(highest)
         await self._learn(batch.destination for batch in found)
-        return [(self.known[batch.destination], batch) for batch in found]
+        return ScanPage([(self.known[batch.destination], batch) for batch in found], below)
 
     async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
         """Read the destinations with these numbers into `known`."""

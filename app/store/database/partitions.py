@@ -113,7 +113,7 @@ async def old_days(connection: PipelineConnection, *, keep_days: int) -> list[da
 async def drop_day(connection: PipelineConnection, day: date) -> None:
     """Drop the partitions of a day and delete the rows of its events. Call it in a transaction of its own."""
     await transactions.lock(connection, MAINTENANCE_LOCK)
-    for table in ("exceptions", "mapped_duplicates", "journey_figures", "journey_nodes"):
+    for table in ("exceptions", "mapped_duplicates", "journey_figures", "journey_nodes", "id_digests"):
         await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
     # The events of these replays were accepted before this day. They were dropped with earlier days.
     await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)

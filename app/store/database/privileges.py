@@ -75,6 +75,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "batches": TablePrivileges("SELECT, INSERT", "SELECT, UPDATE (content)"),
     # The API requeues events (replay) and discards them (archive).
     "batch_states": TablePrivileges(_READ_WRITE, "SELECT, UPDATE"),
+    "id_digests": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
     "exceptions": TablePrivileges("SELECT, UPDATE", _ALL),
     "attempts": TablePrivileges("SELECT", _READ_WRITE),
     "replays": TablePrivileges(_READ_WRITE, "SELECT, DELETE"),
@@ -117,6 +118,7 @@ WORKER_READS_ALL: Final = (
     "counts",
     "journey_nodes",
     "journey_figures",
+    "id_digests",
     "mapped_duplicates",
     "mapping_checks",
     "lanes",

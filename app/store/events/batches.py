@@ -166,8 +166,9 @@ async def newest(
     wanted: str | None,
     before: BatchId | None,
     limit: int,
+    after: int = 0,
 ) -> list[BatchRow]:
-    """Return batches of these destinations, newest first. `before` is the highest id to return, if any.
+    """Return batches of these destinations, newest first, with ids from `after` to `before`, if given.
 
     The batches of a single destination are only those that may contain events of a status (None: any).
     """
@@ -180,7 +181,11 @@ async def newest(
           JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()"""
         given = None if numbers is None else list(numbers)
     rows = await connection.fetch(
-        f"SELECT {STATE} FROM {source} WHERE {STORED} ORDER BY s.batch DESC LIMIT $3", given, before, limit
+        f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} ORDER BY s.batch DESC LIMIT $3",
+        given,
+        before,
+        limit,
+        after,
     )
     return await with_shapes(connection, rows)
 

@@ -1,0 +1,99 @@
+"""Store digests of the ids in batches, and find the batches that may hold an id (migration 0015)."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final, NamedTuple
+
+from app.domain.batch import read_shapes
+from app.domain.id_digests import DigestRange, SearchedBatch
+from app.domain.ids import BatchId
+from app.store import PipelineConnection
+from app.store.database import damage
+from app.store.rows import MAX_BIGINT
+
+_RANGES: Final = 20  # read at a time
+
+
+class BatchSpan(NamedTuple):
+    """A range of batch ids, both ends included."""
+
+    first: BatchId
+    last: BatchId
+
+
+async def newest_id(connection: PipelineConnection) -> BatchId:
+    """Return the highest batch id that a session has reserved."""
+    return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
+
+
+async def unread(connection: PipelineConnection, *, to: BatchId, limit: int) -> list[SearchedBatch]:
+    """Return the next batches without digests, up to an id, in the order of their ids."""
+    rows = await connection.fetch(
+        """
+        SELECT s.batch AS id, s.day, d.organisation_id
+        FROM batch_states s JOIN destinations d ON d.number = s.destination
+        WHERE s.batch > coalesce((SELECT max(last_batch) FROM id_digests), 0) AND s.batch <= $1
+        ORDER BY s.batch LIMIT $2
+        """,
+        to,
+        limit,
+    )
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [
+        SearchedBatch(row["organisation_id"], row["id"], row["day"], read_shapes(shapes.get(row["id"])))
+        for row in rows
+    ]
+
+
+async def add(connection: PipelineConnection, ranges: Sequence[DigestRange]) -> None:
+    """Store the digests of ranges of batches."""
+    await connection.executemany(
+        "INSERT INTO id_digests (organisation_id, first_batch, last_batch, day, digests) "
+        "VALUES ($1, $2, $3, $4, $5)",
+        [
+            (
+                each.organisation_id,
+                each.first,
+                each.last,
+                each.day,
+                None if each.digests is None else b"".join(sorted(each.digests)),
+            )
+            for each in ranges
+        ],
+    )
+
+
+async def next_spans(
+    connection: PipelineConnection, digest: bytes, *, highest: BatchId | None, since: date | None
+) -> tuple[list[BatchSpan], bool]:
+    """Return the newest ranges of ids up to `highest` that may hold an id with this digest, newest first.
+
+    Also returns whether these are all. The newest batches have no digests yet, so they come first. Batches
+    before the day `since` are left out.
+    """
+    rows = await connection.fetch(
+        """
+        WITH covered AS (
+          SELECT coalesce((SELECT last_batch FROM id_digests
+            WHERE organisation_id = (SELECT acting_organisation())
+            ORDER BY first_batch DESC LIMIT 1), 0) AS batch)
+        SELECT batch + 1 AS first, $1::bigint AS last FROM covered WHERE batch < $1
+        UNION ALL
+        (SELECT first_batch, least(last_batch, $1) FROM id_digests
+         WHERE organisation_id = (SELECT acting_organisation()) AND first_batch <= $1
+           AND ($3::date IS NULL OR day >= $3)
+           AND (digests IS NULL OR position($2::bytea IN digests) > 0)
+         ORDER BY first_batch DESC LIMIT $4)
+        """,
+        MAX_BIGINT if highest is None else highest,
+        digest,
+        since,
+        _RANGES,
+    )
+    spans: list[BatchSpan] = []
+    for row in rows:
+        span = BatchSpan(row["first"], row["last"])
+        if spans and spans[-1].first == span.last + 1:  # neighbours are read as one
+            span = BatchSpan(span.first, spans.pop().last)
+        spans.append(span)
+    return spans, len(rows) < _RANGES
