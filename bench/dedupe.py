@@ -16,9 +16,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from app.domain.event import content_digest
+from app.domain.event import content_digest, event_key
 from app.domain.ids import DestinationId, DestinationNumber, MappingId
-from app.domain.ledger_keys import event_key
 from app.store import batches, flush, ledger
 from bench.events import bodies
 from bench.stage import Stage
@@ -85,7 +84,8 @@ async def _flush(
     outcome = await flush.store_in_one_round_trip(
         connection,
         [batch],
-        [keys],
+        b"".join(key for key, _ in keys),
+        b"".join(digest for _, digest in keys),
         nodes_day=now.date(),
         generation=generation,
         versions={},

@@ -14,8 +14,8 @@ from typing import Any
 import asyncpg
 
 from app.domain.balance import Mismatch, MismatchKind, check_accepted, check_batch, check_keys, check_totals
+from app.domain.event import event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection
 from app.store.database import balance
 from app.telemetry import Telemetry

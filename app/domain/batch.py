@@ -19,7 +19,7 @@ MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 
 
-class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
+class EventMetadata(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The metadata of a stored event: ids, types and names. `place` is its position in the batch."""
 
     place: Annotated[int, msgspec.Meta(ge=0, lt=MAX_EVENTS)]

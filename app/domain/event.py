@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain import strict_json
+from app.domain.ids import AdvertiserId, DestinationId, MappingId, OrganisationId
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.privacy.personal_text import is_personal_id
 
@@ -28,7 +29,7 @@ CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event as the caller sent it. It is personal data, so it has no `repr`."""
 
     event_id: str | None
@@ -39,7 +40,7 @@ class Event(msgspec.Struct, frozen=True):
     __repr__ = object.__repr__
 
 
-class JourneyIds(msgspec.Struct, frozen=True):
+class JourneyIds(msgspec.Struct, frozen=True, gc=False):
     """The ids of the journey, node and execution that sent an event. An absent or invalid id is None."""
 
     journey_id: str | None = None
@@ -232,7 +233,7 @@ def check_event_id(event_id: Any) -> Rejection | None:
 
 _JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
 # Ids that contain no character of an address or phone number. This fast check suffices for most events.
-_PLAIN_ID: Final = re.compile(
+_PLAIN_IDS: Final = re.compile(
     "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
 ).fullmatch
 
@@ -255,8 +256,12 @@ def journey_ids(content: dict[str, Any]) -> JourneyIds:
     journey = content.get("journey")
     if type(journey) is not dict:
         return NO_JOURNEY
-    ids = journey.get("id"), journey.get("node_id"), journey.get("execution_id")
-    return JourneyIds(*[id_ if type(id_) is str and _PLAIN_ID(id_) else journey_id(id_) for id_ in ids])
+    id_, node, execution = journey.get("id"), journey.get("node_id"), journey.get("execution_id")
+    is_usual = type(id_) is str and type(node) is str and type(execution) is str
+    # If the three texts together have none of the characters, each of them has none.
+    if is_usual and id_ and node and execution and _PLAIN_IDS(id_ + node + execution):
+        return JourneyIds(id_, node, execution)
+    return JourneyIds(journey_id(id_), journey_id(node), journey_id(execution))
 
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
@@ -301,3 +306,41 @@ def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event
 @lru_cache(maxsize=4096)
 def _id_scope(destination_id: str, mapping_id: str, event_type: str) -> str:
     return hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]
+
+
+# --- Ledger keys ----------------------------------------------------------------------------------
+
+KEY_BYTES: Final = 16
+
+
+def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
+    """Return the ledger key of an event id: the caller's id, or the id derived from the content."""
+    return _key(_scope("event", destination, mapping), event_id)
+
+
+def amazon_key(
+    organisation: OrganisationId, region: str, advertiser: AdvertiserId, amazon_event_id: str
+) -> bytes:
+    """Return the ledger key of an Amazon eventId that the mapping sets.
+
+    It contains the organisation, because a duplicate must not reveal that another organisation uses the
+    same advertiser.
+    """
+    return _key(_scope("amazon", organisation, region, advertiser), amazon_event_id)
+
+
+def _key(scope: "hashlib.blake2b", last: str) -> bytes:
+    # Each part is preceded by its length, so that different parts never give the same bytes.
+    digest, raw = scope.copy(), last.encode()
+    digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.digest()
+
+
+@lru_cache(maxsize=16_384)
+def _scope(*parts: str) -> "hashlib.blake2b":
+    # All events of a mapping share a scope. The cache is large, because a search by event id needs every
+    # mapping.
+    encoded = [part.encode() for part in parts]
+    return hashlib.blake2b(
+        b"".join(len(raw).to_bytes(4, "big") + raw for raw in encoded), digest_size=KEY_BYTES
+    )

@@ -1,7 +1,7 @@
 """Find duplicates among the events of a flush, and compare the events with the ledger. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -56,11 +56,32 @@ class Flush:
                 if type(result) is Candidate:
                     yield (request, event), result
 
-    def add_waiting(self, stored: Iterable[Candidate]) -> None:
+    def add_waiting(self, lane: LaneId, events: int) -> None:
         """Count stored events by the lane that must send them."""
-        for candidate in stored:
-            lane = candidate.destination.lane
-            self.waiting[lane] = self.waiting.get(lane, 0) + 1
+        self.waiting[lane] = self.waiting.get(lane, 0) + events
+
+
+def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
+    """Accept all candidates if none can have another result without the ledger; else return None.
+
+    Each has one ledger key, which no other candidate has, and a pinned name. An event that counts as rejected
+    needs more than one statement, so then the result is None too.
+    """
+    accepted: list[tuple[EventIndex, Candidate]] = []
+    for request, evaluated in enumerate(flush.evaluated):
+        for event, each in enumerate(evaluated):
+            if type(each) is not Candidate:
+                if flush.requests[request].destinations[event] is not None:
+                    return None
+            elif len(each.keys) == 1 and each.conversion.event_type in each.destination.pins:
+                accepted.append(((request, event), each))
+            else:
+                return None
+    if len({candidate.keys[0] for _, candidate in accepted}) < len(accepted):
+        return None
+    for (request, event), _ in accepted:
+        flush.results[request][event] = DedupResult.ACCEPTED
+    return accepted
 
 
 def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:

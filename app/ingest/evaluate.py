@@ -11,16 +11,17 @@ from app.domain.event import (
     Event,
     JourneyIds,
     Rejection,
+    amazon_key,
     content_digest,
     derived_event_id,
+    event_key,
     journey_ids,
 )
 from app.domain.ids import MappingId
-from app.domain.ledger_keys import amazon_key, event_key
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """An event that can be stored.
 
     `keys` holds its ledger keys: the first from its event id, the second from its Amazon eventId if that is

@@ -15,6 +15,7 @@ from app.ingest.dedup import (
     EventIndex,
     Flush,
     UnstoredKey,
+    accept_all,
     count_results,
     decide,
     mapped_duplicates,
@@ -37,7 +38,7 @@ _RESERVED_S = 10.0
 CAUTIOUS_FLUSHES = 20
 
 
-class _BatchMember(msgspec.Struct, frozen=True):
+class _BatchMember(msgspec.Struct, frozen=True, gc=False):
     """A candidate with the batch and position that it gets if its keys are free."""
 
     index: EventIndex
@@ -81,30 +82,27 @@ class FlushWriter:
         """
         if self._cautious_flushes and self._expects_duplicates(flush):
             return False
-        if not all(_has_one_key_and_pin(candidate) for _, candidate in flush.candidates()):
+        accepted = accept_all(flush)
+        if not accepted or self.journeys.day is None:
             return False
-        accepted = decide(flush)
-        flush_counts = count_results(flush)
-        if not accepted or flush_counts.rejected or flush_counts.unstored or self.journeys.day is None:
-            return False
-        members_of = _by_batch(await self._assign_batches(connection, accepted, flush.requests))
+        members_of = await self._assign_batches(connection, accepted, flush.requests)
+        deltas: dict[DestinationNumber, counts.IngestCounts] = {}
+        for members in members_of.values():
+            destination = members[0].candidate.destination
+            deltas.setdefault(destination.number, counts.IngestCounts()).accepted += len(members)
+            flush.add_waiting(destination.lane, len(members))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
             await self._seal_all(flush, members_of),
-            [
-                [(member.candidate.keys[0], member.candidate.content) for member in members]
-                for members in members_of.values()
-            ],
+            b"".join([member.candidate.keys[0] for members in members_of.values() for member in members]),
+            b"".join([member.candidate.content for members in members_of.values() for member in members]),
             generation=flush.generation,
             versions=versions,
             nodes_day=self.journeys.day,
             writer=self._writer,
-            deltas=flush_counts.deltas,
+            deltas=deltas,
         )
-        if outcome is not flush_store.FlushOutcome.STORED:
-            return False
-        flush.add_waiting(candidate for _, candidate in accepted)
-        return True
+        return outcome is flush_store.FlushOutcome.STORED
 
     def _expects_duplicates(self, flush: Flush) -> bool:
         """Return whether a destination of a flush had a duplicate recently; count this flush."""
@@ -125,9 +123,11 @@ class FlushWriter:
             await note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
         if accepted:
-            sealed = await self._seal_all(flush, _by_batch(accepted))
+            members_of = _by_batch(accepted)
+            sealed = await self._seal_all(flush, members_of)
             await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
-            flush.add_waiting(member.candidate for member in accepted)
+            for members in members_of.values():
+                flush.add_waiting(members[0].candidate.destination.lane, len(members))
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
@@ -142,7 +142,7 @@ class FlushWriter:
         """Add rejected events and duplicates to the figures of their journey nodes."""
         figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
         for (destination, journey), events in unstored.items():
-            key = destination, self.journeys.number(destination, journey)
+            key = destination, self.journeys.numbers(destination, [journey])[0]
             rejected, duplicates = figures.get(key, (0, 0))
             figures[key] = journey_figures.UnstoredEvents(
                 rejected + events.rejected, duplicates + events.duplicates
@@ -183,23 +183,26 @@ class FlushWriter:
         connection: PipelineConnection,
         candidates: Sequence[tuple[EventIndex, Candidate]],
         requests: Sequence[PendingRequest],
-    ) -> list[_BatchMember]:
-        """Assign each candidate a batch and a position, in order of arrival.
+    ) -> dict[BatchId, list[_BatchMember]]:
+        """Assign each candidate a batch and a position, in order of arrival. Return the members by batch.
 
         A batch fits into one request to Amazon.
         """
-        members: list[_BatchMember] = []
-        # Live and low-priority events never share a batch: a batch waits in one queue.
-        filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
+        members_of: dict[BatchId, list[_BatchMember]] = {}
+        # Live and low-priority events never share a batch: a batch waits in one queue. By queue, the batch
+        # and the bytes that it has left.
+        filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int]] = {}
         for index, candidate in candidates:
-            low_priority = requests[index[0]].low_priority
-            queue, size = (candidate.destination.number, low_priority), len(candidate.conversion.body)
-            batch, events, total = filling.get(queue, (None, 0, 0))
-            if batch is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
-                batch, events, total = await self._next_id(connection), 0, 0
-            members.append(_BatchMember(index, candidate, batch, events, low_priority))
-            filling[queue] = (batch, events + 1, total + size)
-        return members
+            low_priority, size = requests[index[0]].low_priority, len(candidate.conversion.body)
+            queue = candidate.destination.number, low_priority
+            batch, left = filling.get(queue, (None, 0))
+            if batch is None or size > left or len(members_of[batch]) == packing.MAX_EVENTS:
+                batch, left = await self._next_id(connection), packing.MAX_BYTES
+                members_of[batch] = []
+            members = members_of[batch]
+            members.append(_BatchMember(index, candidate, batch, len(members), low_priority))
+            filling[queue] = batch, left - size
+        return members_of
 
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
         """Return a batch id that this session reserved.
@@ -230,8 +233,8 @@ class FlushWriter:
         while True:
             accepted = decide(flush)
             new = [entry for entry in accepted if entry[0] not in members]
-            for member in await self._assign_batches(connection, new, flush.requests):
-                members[member.index] = member
+            for added in (await self._assign_batches(connection, new, flush.requests)).values():
+                members |= {member.index: member for member in added}
             entries = {
                 key: ledger.LedgerEntry(key, candidate.content, members[index].batch, members[index].position)
                 for index, candidate in accepted
@@ -281,10 +284,9 @@ class FlushWriter:
             last_event=packed.last_event,
             data_key=self._vault.seal(data_key, place=place),
             queue=batches.LOW if members[0].low_priority else batches.LIVE,
-            nodes=[
-                self.journeys.number(member.candidate.destination.number, member.candidate.journey)
-                for member in members
-            ],
+            nodes=self.journeys.numbers(
+                members[0].candidate.destination.number, [member.candidate.journey for member in members]
+            ),
         )
 
 
@@ -328,7 +330,3 @@ def _by_batch(members: Sequence[_BatchMember]) -> dict[BatchId, list[_BatchMembe
     for member in members:
         groups.setdefault(member.batch, []).append(member)
     return groups
-
-
-def _has_one_key_and_pin(candidate: Candidate) -> bool:
-    return len(candidate.keys) == 1 and candidate.conversion.event_type in candidate.destination.pins

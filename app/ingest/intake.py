@@ -32,7 +32,7 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
-class EventResult(msgspec.Struct, frozen=True):
+class EventResult(msgspec.Struct, frozen=True, gc=False):
     """The response for one event: accepted, duplicate or rejected. Contains no values from the event."""
 
     index: int

@@ -182,6 +182,10 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.remove(self)
         self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
         self.cycle.transport = self._answer_transport
+        # The endpoint of events sends head and body together. `100 Continue` comes before the head.
+        self._answer_transport.joins = (
+            self._permit is not None and self._permit.is_events and not self.expect_100_continue
+        )
         if self._shutdown_state.begun or (head.length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
         # The end of a chunked body may be malformed. So a response before that end is the connection's last.

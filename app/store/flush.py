@@ -220,7 +220,8 @@ async def create_function(connection: asyncpg.Connection) -> None:
 async def store_in_one_round_trip(
     connection: asyncpg.Connection,
     batches: Sequence[NewBatch],
-    keys: Sequence[Sequence[tuple[bytes, bytes]]],
+    keys: bytes,
+    digests: bytes,
     *,
     generation: int,
     versions: Mapping[DestinationId, int | None],
@@ -230,9 +231,9 @@ async def store_in_one_round_trip(
 ) -> FlushOutcome:
     """Store a flush in its own transaction with one statement. Nothing is written unless it returns STORED.
 
-    `keys` has, for each batch, (ledger key, content digest) of each event. `versions` are the configuration
-    versions with which the events were evaluated, None for a destination that does not exist. `nodes_day` is
-    the day of the numbers of journey nodes.
+    `keys` has the ledger keys of all events in the order of the batches, and `digests` the digests of their
+    contents. `versions` are the configuration versions with which the events were evaluated, None for a
+    destination that does not exist. `nodes_day` is the day of the numbers of journey nodes.
     """
     try:
         outcome = await connection.fetchval(
@@ -242,9 +243,9 @@ async def store_in_one_round_trip(
             list(versions),
             list(versions.values()),
             nodes_day,
-            b"".join([key for batch_keys in keys for key, _ in batch_keys]),
-            b"".join([digest for batch_keys in keys for _, digest in batch_keys]),
-            [0, *accumulate(map(len, keys))][:-1],
+            keys,
+            digests,
+            [0, *accumulate(batch.events for batch in batches)][:-1],
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):

@@ -64,7 +64,7 @@ def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
 
 
 PARTS: dict[str, Part] = {
-    "ledger": {"app/domain/ledger_keys.py": ("tests/domain/test_ledger_keys.py",)},
+    "ledger": {"app/domain/event.py": ("tests/domain/test_ledger_keys.py",)},
     "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
     "outcomes": _modules(
         "app/domain/outcomes", "outcome missing_endpoint status explain event_history", OUTCOME_TESTS

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.domain.admission import MIB
 from app.processes.application import create_application
+from app.server.connection_limits import AnswerTransport
 from tests.api.test_ways_in import CLOSE, EVENT, application, exchanged, post, served
 from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
 
@@ -356,3 +357,39 @@ def test_what_is_used_of_uvicorn_is_there() -> None:
     protocol = inspect.getsource(HttpToolsProtocol)
     for name in ("parser", "cycle", "pipeline", "flow", "headers", "url", "scope", "expect_100_continue"):
         assert re.search(rf"self\.{name}(: [^=]+)? = ", protocol)
+
+
+class WrittenParts:
+    """A transport that records what is written to it."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_the_head_of_a_response_to_events_is_sent_with_its_body() -> None:
+    """One system call and one wake-up of the client. Every other part is sent at once."""
+    written: Any = WrittenParts()
+    transport = AnswerTransport(written, lambda: None)
+    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    transport.joins = True
+    transport.write(b"head,")
+    assert written.parts == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    transport.write(b"body,")
+    transport.write(b"more")
+    assert written.parts[1:] == [b"head,body,", b"more"]
+
+
+async def test_only_a_post_of_events_waits_for_its_body(world: ApiWorld) -> None:
+    """A post that expects `100 Continue` gets it before its response."""
+    async with served(application(world)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post(EVENT % 1, "Expect: 100-continue").partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            writer.write(EVENT % 1)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+        writer.close()

@@ -5,8 +5,8 @@ from hashlib import blake2b
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.event import KEY_BYTES, amazon_key, event_key
 from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, MappingId
-from app.domain.ledger_keys import KEY_BYTES, amazon_key, event_key
 
 texts = st.text(max_size=12)
 

@@ -10,8 +10,8 @@ from app.admin.events.search import find_visible_row
 from app.admin.events.summary import mapping_of
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, read_shapes
+from app.domain.event import event_key
 from app.domain.event_query import EventQuery
-from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, ledger
 from app.store.events import attempts, batches, rejections
 from app.store.events.batches import BatchRow, DestinationRef, Mappings

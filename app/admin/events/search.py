@@ -20,9 +20,9 @@ from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, r
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import read_shapes
+from app.domain.event import event_key
 from app.domain.event_query import MEMBERS, EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
-from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, ledger
 from app.store.destinations import destinations
 from app.store.events import attempts, batches, rejections

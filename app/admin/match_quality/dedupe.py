@@ -18,9 +18,8 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.crypto import Vault
 from app.delivery.due_work import open_bodies
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.event import amazon_event_id
+from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
-from app.domain.ledger_keys import amazon_key, event_key
 from app.domain.match_quality.dedupe import (
     DedupeFinding,
     IdDifference,

@@ -8,9 +8,9 @@ from typing import Final
 
 from app.admin.events.scan import require_mapping
 from app.domain.batch import EventMetadata, read_shapes
+from app.domain.event import event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
-from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, ledger
 from app.store.database import damage
 from app.store.events import batches

@@ -145,7 +145,8 @@ class ConversionPlan:
         charged with the steps that the event took, and each step is reported to `trace`.
         """
         content = event.content
-        run = Run(steps_left=self._steps, content=content, objects=self._objects.of(content), trace=trace)
+        objects = self._objects.of(content, is_traced=trace is not None)
+        run = Run(self._steps, content=content, objects=objects, trace=trace)
         outcome = self._convert(run, event_id, now)
         if work is not None:  # work beyond the limit is charged, but not done
             work.left -= MAX_STEPS - max(run.steps_left, 0)

@@ -129,15 +129,19 @@ class MatchKeys:
         self, sources: Mapping[str, Source], objects: Objects, profile: Profile, *, refuses_digests: bool
     ) -> None:
         self._check = partial(values.key_check, profile, refuses_digests=refuses_digests)
-        # For each match key its rule, its type, its step, its place in the event, the function that
-        # normalises a trait, whether it is hashed, and the JSON before its value.
+        # For each match key its place in the event, the function that normalises a trait, whether it is
+        # hashed, the JSON before its value, its type, its rule and its step.
         self._rows = [
             (
-                rule,
+                *objects.place_of(source := sources[rule.field]),
+                PROFILES[profile][rule.type].clean,
+                rule.hashed,
+                f'{{"type":"{rule.type.value}","values":["',
                 (wire_type := rule.type.value),
+                rule,
                 FieldStep(
                     rule.field,
-                    (source := sources[rule.field]),
+                    source,
                     unchecked,
                     objects,
                     rejects=False,
@@ -145,10 +149,6 @@ class MatchKeys:
                     shows=False,
                     wire_type=wire_type,
                 ),
-                *objects.place_of(source),
-                PROFILES[profile][rule.type].clean,
-                rule.hashed,
-                f'{{"type":"{wire_type}","values":[',
             )
             for rule in MATCH_KEYS
             if rule.field in sources
@@ -158,32 +158,36 @@ class MatchKeys:
         """Return the types of the match keys, and their JSON. Reject an event without a match key (R2)."""
         types: list[str] = []
         texts: list[str] = []
-        objects, is_traced = run.objects, run.trace is not None
-        for rule, wire_type, step, number, member, clean, is_hashed, opening in self._rows:
+        objects = run.objects
+        for number, member, clean, is_hashed, opening, wire_type, rule, step in self._rows:
             trait = objects[number].get(member)
             # The usual case: a text that is shorter than a digest.
             if type(trait) is str and len(trait) < SHORT_TEXT and trait.isascii():
-                cleaned = None if is_traced else clean(trait, country)
-                if type(cleaned) is str and (is_hashed or not holds_personal_text(cleaned)):
-                    sent = sha256(cleaned.encode()).hexdigest() if is_hashed else cleaned
-                    types.append(wire_type)
-                    texts.append(f'{opening}"{sent}"]}}' if is_hashed else f"{opening}{json_text(sent)}]}}")
-                    continue
+                cleaned = clean(trait, country)
+                if type(cleaned) is str:
+                    if is_hashed:
+                        types.append(wire_type)
+                        texts.append(f'{opening}{sha256(cleaned.encode()).hexdigest()}"]}}')
+                        continue
+                    if _NEEDS_NO_ESCAPE(cleaned) and not holds_personal_text(cleaned):
+                        types.append(wire_type)
+                        texts.append(f'{opening}{cleaned}"]}}')
+                        continue
             key = step.read(run.content, run, self._check(rule, country))
-            if type(key) is not MatchKey or run.notes or is_traced:
+            if type(key) is not MatchKey or run.notes or run.trace is not None:
                 name = key.rule if isinstance(key, MatchKey) else None
                 result = f"sha256:{key.value[:8]}…" if name and is_hashed else None
                 key = step.settle(run, key, rule=name, result=result)
                 if key is None:
                     continue
             types.append(wire_type)
-            texts.append(f"{opening}{json_text(key.value)}]}}")
+            texts.append(f"{opening}{json_text(key.value)[1:]}]}}")
         if not texts:
             reasons: dict[str | None, str] = {each.mapping_field: each.reason for each in run.problems}
             reasons.update(run.dropped)
             causes = [
                 f"{step.name} is {reasons.get(wire_type) or reasons.get(step.name, 'absent')}"
-                for _, wire_type, step, *_ in self._rows
+                for *_, wire_type, _, step in self._rows
             ]
             run.add_problem("no_match_key", None, None, f"No match key is left: {', '.join(causes)}.")
         return tuple(types), ",".join(texts)
@@ -205,10 +209,10 @@ class CustomData:
     def write(self, run: Run) -> str:
         """Return the JSON, which begins with a comma if it is not empty."""
         texts = []
-        objects, is_traced = run.objects, run.trace is not None
+        objects = run.objects
         for step, number, member, opening in self._rows:
             text = objects[number].get(member)
-            if type(text) is str and len(text) <= SHORT_TEXT and values.is_plain(text) and not is_traced:
+            if type(text) is str and len(text) <= SHORT_TEXT and values.is_plain(text):
                 texts.append(f'{opening}"{text}"}}')  # the usual case
                 continue
             text = step.get(run)

@@ -54,7 +54,7 @@ class EventWarning:
     field: str | None
 
 
-class Conversion(msgspec.Struct, frozen=True):
+class Conversion(msgspec.Struct, frozen=True, gc=False):
     """The finished Amazon event, and what is known about it. `body` is its JSON, sent to Amazon unchanged."""
 
     event_id: str

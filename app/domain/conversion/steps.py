@@ -20,7 +20,7 @@ from app.domain.mapping.sources import Check, Source
 MAX_PROBLEMS: Final = 10  # that a rejection names
 
 
-class Run(Reading, eq=False):
+class Run(Reading, eq=False, gc=False):
     """The conversion of one event. It holds personal data.
 
     `objects` are those of `Objects`. `dropped` has Amazon's types of match keys, and the reasons. `sentences`
@@ -66,9 +66,12 @@ class Objects:
             self._numbers[path] = len(self._inner) + _NOWHERE
         return self._numbers[path]
 
-    def of(self, content: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the objects of an event by number, an empty one where the event has no object."""
-        objects = [content, _EMPTY]
+    def of(self, content: dict[str, Any], *, is_traced: bool = False) -> list[dict[str, Any]]:
+        """Return the objects of an event by number, an empty one where the event has no object.
+
+        If the conversion is traced, all are empty: each value is then read with its source.
+        """
+        objects = [_EMPTY if is_traced else content, _EMPTY]
         for holder, name in self._inner:
             member = objects[holder].get(name)
             objects.append(member if type(member) is dict else _EMPTY)
