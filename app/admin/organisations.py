@@ -15,7 +15,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.inputs import NewOrganisation, OrganisationChange
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_version
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_found, require_version
 from app.domain.ids import OrganisationId
 from app.store import audit
 from app.store.audit import AuditAction
@@ -54,10 +54,7 @@ async def create_organisation(context: AppContext, caller: Caller, body: NewOrga
 async def find_organisation(context: AppContext, organisation: str) -> Organisation:
     """Return an organisation. Raises Refusal (404)."""
     async with context.within(OrganisationId(organisation)).engine.connect() as connection:
-        found = await organisations.find(connection, organisation)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    return found
+        return require_found(await organisations.find(connection, organisation))
 
 
 async def list_organisations(
@@ -90,9 +87,7 @@ async def change_organisation(
 ) -> Organisation:
     """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
-        before = await organisations.lock(connection, organisation)
-        if before is None:
-            raise Refusal(ErrorCode.NOT_FOUND)
+        before = require_found(await organisations.lock(connection, organisation))
         require_version(before.version, expected)
         name, limits = _changed(before, body)
         if (name, limits) == (before.name, before.limits):
@@ -134,9 +129,7 @@ async def _set_suspended(
     context: AppContext, caller: Caller, organisation: str, *, suspended: bool
 ) -> Organisation:
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
-        before = await organisations.lock(connection, organisation)
-        if before is None:
-            raise Refusal(ErrorCode.NOT_FOUND)
+        before = require_found(await organisations.lock(connection, organisation))
         if (before.suspended_at is not None) == suspended:
             return before
         after = await organisations.set_suspended(connection, before.id, suspended)

@@ -7,7 +7,7 @@ status codes. A problem never repeats a value that the caller sent, because it m
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,16 @@ class Refusal(Exception):
         refusal = cls(problem.code)
         refusal.problem = problem
         return refusal
+
+
+Found = TypeVar("Found")
+
+
+def require_found(value: Found | None) -> Found:
+    """Return the value. Raises Refusal (not found) if it is None."""
+    if value is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return value
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:

@@ -1,23 +1,22 @@
 """Incidents over HTTP: list, read, acknowledge and mute. Notification channels and settings over HTTP."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
-from app.admin.incidents.notification_channels import ChannelStatus
-from app.admin.incidents.notification_channels import list_channels as list_statuses
+from app.admin.incidents import ChannelStatus, NotificationSettings
 from app.admin.inputs import REPORT_ONCE, Instant, RequestBody
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference
 from app.incidents.planner import PublicIncident, public_incident
+from app.store.incidents import IncidentFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["incidents"])
 
@@ -59,9 +58,7 @@ async def list_all(
     found = await use_cases.list_incidents(
         context,
         caller,
-        state=state,
-        destination=destination_id,
-        kind=kind,
+        IncidentFilter(state, destination_id, kind),
         limit=limit + 1,
         below=number_of(cursor),
     )
@@ -106,7 +103,7 @@ async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
     """List the channels that the operator configured, with the results of their deliveries."""
-    items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
+    items, next_cursor = slice_page(await use_cases.list_channels(context, caller), limit, cursor)
     return ChannelPage(items=items, next_cursor=next_cursor)
 
 
@@ -121,29 +118,21 @@ class NotificationPreference(RequestBody):
     min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
 
 
-class NotificationPreferenceView(ResponseBody):
-    """The notification settings of a destination. If `channels` is null, every channel is used."""
-
-    channels: list[str] | None
-    kinds: Any = Field(description="`all`, or a list of kinds.", examples=["all"])
-    min_severity: Severity
-
-
 @router.get("/destinations/{destination_id}/notifications", summary="Read notification settings")
 @requires(Scope.DESTINATIONS_READ)
 async def read_notifications(
     destination_id: str, caller: CurrentCaller, context: Context
-) -> NotificationPreferenceView:
+) -> NotificationSettings:
     """Return the notification settings of a destination."""
     found = await use_cases.read_preference(context, caller, destination_id)
-    return NotificationPreferenceView.model_validate(use_cases.preference_view(found))
+    return NotificationSettings.of(found)
 
 
 @router.put("/destinations/{destination_id}/notifications", summary="Change notification settings")
 @requires(Scope.DESTINATIONS_WRITE)
 async def set_notifications(
     destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
-) -> NotificationPreferenceView:
+) -> NotificationSettings:
     """Set the kinds of incident that cause messages, and the channels that receive them."""
     if body.channels is not None and len(set(body.channels)) != len(body.channels):
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "duplicate"))
@@ -153,4 +142,4 @@ async def set_notifications(
         Severity(body.min_severity),
     )
     after = await use_cases.set_preference(context, caller, destination_id, preference)
-    return NotificationPreferenceView.model_validate(use_cases.preference_view(after))
+    return NotificationSettings.of(after)

@@ -7,9 +7,8 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import RequestBody
-from app.admin.replays import progress
-from app.admin.replays.dismissal import Dismissal, dismiss_dead_letters
-from app.admin.replays.replay import ReplayResult, replay_events
+from app.admin.replays import replay as use_cases
+from app.admin.replays.replay import Dismissal, ReplayResult
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.events.filters import EventFilter, Id
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
@@ -59,7 +58,7 @@ async def replay(
     `replay_id` identifies the replay in event histories.
     """
     wanted = body.query(status=None if body.status is None else Status(body.status))
-    return await replay_events(
+    return await use_cases.replay_events(
         context,
         caller,
         destination_id,
@@ -78,7 +77,7 @@ async def dismiss(
     A dry run is the default.
     """
     wanted = body.query(status=Status(body.status))
-    return await dismiss_dead_letters(context, caller, destination_id, wanted, dry_run=body.dry_run)
+    return await use_cases.dismiss_dead_letters(context, caller, destination_id, wanted, dry_run=body.dry_run)
 
 
 class ReplayPage(Page[ReplayProgress]):
@@ -91,7 +90,7 @@ async def list_replays(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
-    rows = await progress.list_replays(
+    rows = await use_cases.list_replays(
         context, caller, destination_id, limit=limit + 1, below=number_of(cursor)
     )
     items, next_cursor = split_page(rows, limit, lambda row: (row.number,))
@@ -104,4 +103,4 @@ async def read_replay(
     destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
 ) -> ReplayProgress:
     """Return a replay: who requested it, and the current states of its events."""
-    return await progress.find_replay(context, caller, destination_id, replay_id)
+    return await use_cases.find_replay(context, caller, destination_id, replay_id)

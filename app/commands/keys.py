@@ -14,7 +14,7 @@ from app.commands.organisation import add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.access import keys
-from app.store.access.keys import ApiKey
+from app.store.access.keys import ApiKey, KeyGrant
 from app.store.destinations import destinations
 
 _MAX_LISTED = 10_000
@@ -82,14 +82,13 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> int:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
             return _fail(f"Destination {', '.join(sorted(unknown))} does not exist. No key was created.")
-        created, secret = await insert_key(
-            connection,
+        grant = KeyGrant(
             name=asked.name,
             scopes=asked.scopes,
             destination_ids=asked.destination,
             expires_at=expires_at,
-            by=actor(),
         )
+        created, secret = await insert_key(connection, grant, by=actor())
     _print(f"{created.id}  {secret}")
     return 0
 

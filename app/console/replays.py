@@ -18,9 +18,7 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.events.search import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
-from app.admin.replays.dismissal import dismiss_dead_letters
-from app.admin.replays.progress import find_replay, list_replays
-from app.admin.replays.replay import replay_events
+from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.access.secured_route import requires
 from app.api.events.filters import Id
 from app.api.paging import Cursor, number_of, split_page

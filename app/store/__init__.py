@@ -6,8 +6,9 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
-The migrations describe the schema. Tables of the configuration (`tables.py`) follow from the types of their
-rows; a test compares them with the schema.
+A statement of more than a line stands in the `.sql` file beside its module (`sql.py`). The migrations
+describe the schema. Tables of the configuration (`tables.py`) follow from the types of their rows; a test
+compares them with the schema.
 """
 
 from collections.abc import AsyncIterator

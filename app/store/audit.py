@@ -1,10 +1,11 @@
 """The audit: one row per administrative action, with actor, subject, and the values before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final
 
 import msgspec
 from pydantic import Field, PlainSerializer
@@ -12,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
 from app.store.rows import Row, read_row
-from app.store.statements import execute, fetch
+from app.store.sql import read_sql
+from app.store.statements import execute, fetch, read_all
+
+SQL: Final = read_sql(__file__)
 
 
 class AuditAction(StrEnum):
@@ -88,24 +92,16 @@ async def record(
 ) -> None:
     """Write one row in the transaction of the action, so that both are committed or neither.
 
-    If both `before` and `after` are given, their unchanged members are left out.
+    A row whose subject is a destination belongs to this destination. If both `before` and `after` are given,
+    their unchanged members are left out.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: before[name] for name in before if name in changed}
         after = {name: after[name] for name in after if name in changed}
-    await execute(
-        connection,
-        "INSERT INTO audit (organisation_id, actor, action, subject, destination, before, after) VALUES "
-        "(acting_organisation(), :actor, :action, :subject, :destination, CAST(:before AS "
-        "jsonb), CAST(:after AS jsonb))",
-        actor=actor,
-        action=action,
-        subject=subject,
-        destination=destination,
-        before=None if before is None else _encode(before),
-        after=None if after is None else _encode(after),
-    )
+    of = subject if subject.startswith("dst_") else destination
+    values = (None if each is None else _encode(each) for each in (before, after))
+    await execute(connection, SQL["record"], actor, action, subject, of, *values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,74 +129,32 @@ async def newest(
 
     `only` limits the rows to these destinations.
     """
-    wanted = wanted or AuditFilter()
-    rows = await fetch(
-        connection,
-        "SELECT id, at, actor, action, subject, destination AS destination_id, before, after, "
-        "sequence, encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash "
-        "FROM audit WHERE organisation_id = acting_organisation() "
-        "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
-        "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
-        "AND (CAST(:action AS text) IS NULL OR action = :action) "
-        "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
-        # A part of the actor is enough, because a person is stored as `name (oidc:subject)`.
-        "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
-        "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
-        "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
-        "AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
-        "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
-        "ORDER BY id DESC LIMIT :limit",
-        below=below,
-        **asdict(wanted),
-        only=None if only is None else list(only),
-        limit=limit,
+    conditions = astuple(wanted or AuditFilter())
+    ids = None if only is None else list(only)
+    return await read_all(
+        connection, partial(read_row, AuditEntry), SQL["newest"], *conditions, ids, below, limit
     )
-    return [read_row(AuditEntry, row) for row in rows]
 
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
-    statement = " UNION ALL ".join(
-        f"SELECT id, name FROM {table} WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"
-        for table in ("destinations", "mappings", "api_keys")
-    )
-    rows = await fetch(connection, statement, ids=sorted(set(ids)))
+    rows = await fetch(connection, SQL["names"], sorted(set(ids)))
     return {row["id"]: row["name"] for row in rows}
-
-
-# `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
-_LINKS = (
-    "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
-    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), organisation_id, actor, action, subject, "
-    "destination, CAST(before AS text), CAST(after AS text)] AS members, prev_hash, hash FROM audit "
-)
 
 
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
     """Return up to `limit` rows of the hash chain with a sequence above `after`, in order."""
-    rows = await fetch(
-        connection,
-        _LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
-        after=after,
-        limit=limit,
-    )
-    return [_chain_row(row) for row in rows]
+    return await read_all(connection, _chain_row, SQL["chain"], after, limit)
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return a list of at most one row: the oldest row that has no sequence or no hash."""
-    rows = await fetch(connection, _LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
-    return [_chain_row(row) for row in rows]
+    return await read_all(connection, _chain_row, SQL["unlinked"], 1)
 
 
 async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:
     """Return the acting organisation's rows with these ids, for a check of their hashes."""
-    rows = await fetch(
-        connection,
-        _LINKS + "WHERE organisation_id = acting_organisation() AND id = ANY (CAST(:ids AS bigint[]))",
-        ids=list(ids),
-    )
-    return [_chain_row(row) for row in rows]
+    return await read_all(connection, _chain_row, SQL["links_of"], list(ids))
 
 
 def _chain_row(row: Row) -> ChainRow:

@@ -7,11 +7,15 @@ it. Every remaining row is read again, so a row that commits late is not missed.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 from app.store.database import damage
-from app.store.rows import read_row
+from app.store.rows import columns_of, fetch_only, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +62,11 @@ async def note(
         return
     # The places are passed as text, because the members of a nested Postgres array must have equal lengths.
     await connection.execute(
-        """
-        INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
-        SELECT t.destination, f.batch, f.day, f.places::smallint[], f.events, f.status, f.code, f.reason
-        FROM callback_destinations t, unnest($2::bigint[], $3::date[], $4::text[], $5::smallint[], $6::text[],
-          $7::text[], $8::text[]) AS f (batch, day, places, events, status, code, reason)
-        WHERE t.destination = $1
-        """,
+        SQL["note"],
         destination,
-        [final.batch for final in finals],
-        [final.day for final in finals],
+        *columns_of(finals, "batch", "day"),
         [None if final.places is None else "{" + ",".join(map(str, final.places)) + "}" for final in finals],
-        [final.events for final in finals],
-        [final.status for final in finals],
-        [final.code for final in finals],
-        [final.reason for final in finals],
+        *columns_of(finals, "events", "status", "code", "reason"),
     )
 
 
@@ -81,23 +75,7 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
 
     The statement finds these events by their time, because now() is constant within a transaction.
     """
-    await connection.execute(
-        """
-        INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
-        SELECT s.destination, s.batch, s.day, NULL, s.events,
-          CASE s.disposition WHEN 'expired' THEN 'expired' ELSE 'dead' END, 'MISC_ERROR', s.reason
-        FROM batch_states s JOIN callback_destinations t USING (destination)
-        WHERE s.destination = ANY($1::int[]) AND s.settled_at = now() AND s.data_key IS NOT NULL
-          AND s.disposition IN ('expired', 'discarded') AND s.events > 0
-        UNION ALL
-        SELECT e.destination, e.batch, e.day, array_agg(e.place ORDER BY e.place), count(*)::smallint,
-          e.status, e.code, e.reason
-        FROM exceptions e JOIN callback_destinations t USING (destination)
-        WHERE e.destination = ANY($1::int[]) AND e.status IN ('expired', 'dead') AND e.changed_at = now()
-        GROUP BY e.destination, e.batch, e.day, e.status, e.code, e.reason
-        """,
-        list(destinations),
-    )
+    await connection.execute(SQL["mark_failed"], list(destinations))
 
 
 async def bundle(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
@@ -105,46 +83,16 @@ async def bundle(connection: PipelineConnection, *, most_events: int, most_callb
 
     Return the number of final states in the callback. Create none while `most_callbacks` callbacks exist.
     """
-    status: str = await connection.execute(
-        """
-        -- The oldest final states without a callback; none if enough callbacks exist.
-        WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
-            AND (SELECT count(*) FROM callbacks) < $2
-          ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
-        -- Running sum of their events.
-        summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
-        new_callback AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
-        -- The first is included even if it exceeds the limit.
-        UPDATE callback_events n SET callback = new_callback.id FROM summed s, new_callback
-        WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
-        """,
-        most_events,
-        most_callbacks,
-    )
+    status: str = await connection.execute(SQL["bundle"], most_events, most_callbacks)
     return int(status.rpartition(" ")[2])
 
 
 async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
     """Lease the callback that has been due for longest; None if none is due."""
-    row = await connection.fetchrow(
-        """
-        UPDATE callbacks SET leased_until = now() + $1::interval, tries = tries + 1
-        WHERE id = (SELECT id FROM callbacks
-          WHERE due_at <= now() AND coalesce(leased_until, due_at) <= now()
-          ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, made_at, tries, now() - made_at AS age
-        """,
-        lease,
-    )
+    row = await connection.fetchrow(SQL["claim"], lease)
     if row is None:
         return None
-    rows = await connection.fetch(
-        """
-        SELECT destination, batch, day, places, events, status, code, reason, at FROM callback_events
-        WHERE callback = $1 ORDER BY id
-        """,
-        row["id"],
-    )
+    rows = await connection.fetch(SQL["events_of_callback"], row["id"])
     notices = [read_row(CallbackEvent, event, final=read_row(FinalBatch, event)) for event in rows]
     return read_row(DueCallback, row, notices=notices)
 
@@ -156,14 +104,7 @@ async def acknowledge(connection: PipelineConnection, callback: int) -> None:
 
 async def reschedule(connection: PipelineConnection, callback: int, *, wait: timedelta, problem: str) -> None:
     """Make a callback due again after `wait`. `problem` is the code of its failure."""
-    await connection.execute(
-        """
-        UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem = $3 WHERE id = $1
-        """,
-        callback,
-        wait,
-        problem,
-    )
+    await connection.execute(SQL["reschedule"], callback, wait, problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +128,13 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
     finals = [event.final for event in events]
     shapes = await damage.read_shapes_of(connection, {final.batch: final.day for final in finals})
     excepted = await connection.fetch(
-        """
-        SELECT batch, array_agg(place) AS places FROM exceptions
-        WHERE batch = ANY($1::bigint[]) GROUP BY batch
-        """,
-        [final.batch for final in finals if final.places is None],
+        SQL["excepted_places"], [final.batch for final in finals if final.places is None]
     )
     numbers = list({event.destination for event in events})
     destinations = await connection.fetch(
         "SELECT number, id FROM destinations WHERE number = ANY($1::int[])", numbers
     )
-    mappings = await connection.fetch(
-        """
-        SELECT m.number, m.id FROM mappings m JOIN destinations d ON d.id = m.destination
-        WHERE d.number = ANY($1::int[])
-        """,
-        numbers,
-    )
+    mappings = await connection.fetch(SQL["mappings_of"], numbers)
     return NamedEvent(
         shapes=shapes,
         excepted={BatchId(row["batch"]): frozenset(row["places"]) for row in excepted},
@@ -224,35 +155,17 @@ class CallbackStatus:
 
 async def read_status(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
     """Return whether callbacks are enabled for a destination, and the events that wait to be reported."""
-    row = await connection.fetchrow(
-        """
-        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
-          coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
-        FROM callback_events n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
-        """,
-        number,
-    )
-    assert row is not None
-    return read_row(CallbackStatus, row)
+    return await fetch_only(connection, CallbackStatus, SQL["read_status"], number)
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
     """Enable callbacks for a destination. Return False if they were enabled before."""
-    status: str = await connection.execute(
-        "INSERT INTO callback_destinations (organisation_id, destination, by_actor) "
-        "VALUES (acting_organisation(), $1, $2) ON CONFLICT DO NOTHING",
-        number,
-        by,
-    )
+    status: str = await connection.execute(SQL["enable"], number, by)
     return status.endswith("1")
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
     """Disable callbacks and delete the queued final states. Return False if they were disabled before."""
-    status: str = await connection.execute(
-        "DELETE FROM callback_destinations WHERE organisation_id = acting_organisation() AND "
-        "destination = $1",
-        number,
-    )
+    status: str = await connection.execute(SQL["disable"], number)
     await connection.execute("DELETE FROM callback_events WHERE destination = $1", number)
     return status.endswith("1")

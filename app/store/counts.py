@@ -8,7 +8,10 @@ from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_rows, fetch_scalar
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 WRITERS: Final = 64
 
@@ -105,21 +108,7 @@ async def add_rejections(
     """Add these numbers of events that were rejected on receipt. Return the time that they are counted at."""
     if not rejected:
         return None
-    at: datetime = await connection.fetchval(
-        """
-        INSERT INTO rejections AS r (destination, day, writer, code, reason, mapping, field, rejected)
-        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.mapping, x.field,
-          x.rejected
-        FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[])
-          AS x (destination, code, reason, mapping, field, rejected)
-        ON CONFLICT (destination, day, writer, code, reason, mapping, field)
-        DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
-        RETURNING last_at
-        """,
-        writer,
-        *_listed(rejected),
-    )
-    return at
+    return await fetch_scalar(connection, datetime, SQL["add_rejections"], writer, *_listed(rejected))
 
 
 async def add_consent_stops(
@@ -130,18 +119,7 @@ async def add_consent_stops(
     """Add these numbers of events that the consent check rejected, by (destination, reason, legal basis)."""
     if not stopped:
         return
-    await connection.execute(
-        """
-        INSERT INTO consent_stops AS s (destination, day, writer, reason, basis, events)
-        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.reason, x.basis, x.events
-        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis,
-          events)
-        ON CONFLICT (destination, day, writer, reason, basis)
-        DO UPDATE SET events = s.events + excluded.events
-        """,
-        writer,
-        *_listed(stopped),
-    )
+    await connection.execute(SQL["add_consent_stops"], writer, *_listed(stopped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +136,4 @@ async def consent_stops(connection: PipelineConnection, destination: Destination
 
     Together they are all rejections with the code CONSENT_NOT_PROVIDED.
     """
-    rows = await connection.fetch(
-        """
-        WITH by_basis AS (
-          -- Rejections whose legal basis was recorded.
-          SELECT reason, basis, sum(events)::bigint AS events FROM consent_stops WHERE destination = $1
-          GROUP BY reason, basis
-        ), by_reason AS (
-          -- All rejections for lack of consent.
-          SELECT reason, sum(rejected)::bigint AS events FROM rejections
-          WHERE destination = $1 AND code = 'CONSENT_NOT_PROVIDED' GROUP BY reason
-        )
-        SELECT reason, basis, events FROM by_basis
-        UNION ALL
-        -- Rejections without a recorded basis: the rest of each reason.
-        SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
-          SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b
-          WHERE b.reason = r.reason
-        ) x WHERE rest > 0
-        ORDER BY events DESC, reason, basis
-        """,
-        destination,
-    )
-    return [read_row(ConsentStops, row) for row in rows]
+    return await fetch_rows(connection, ConsentStops, SQL["consent_stops"], destination)

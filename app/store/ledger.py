@@ -7,11 +7,16 @@ of the event: an event that is sent again with another time must find its first 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 
 from app.domain.ids import BatchId
 from app.store import PipelineConnection
+from app.store.rows import fetch_scalar
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
@@ -44,17 +49,7 @@ async def claim(connection: PipelineConnection, generation: int, entries: Sequen
     # Two flushes that insert the same keys in different orders could deadlock.
     ordered = sorted(entries, key=attrgetter("key"))
     status = await connection.execute(
-        # New rows go to the current generation, so the two earlier ones need no ON CONFLICT.
-        """
-        INSERT INTO ledger (generation, key, content, batch, place)
-        SELECT $1, c.key, c.content, c.batch, c.place
-        -- In the order of the sorted arrays.
-        FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[])
-          WITH ORDINALITY AS c (key, content, batch, place, ordinal)
-        WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key)
-          AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key)
-        ORDER BY c.ordinal ON CONFLICT DO NOTHING
-        """,
+        SQL["claim"],
         generation,
         [entry.key for entry in ordered],
         [entry.content for entry in ordered],
@@ -68,18 +63,7 @@ async def find(
     connection: PipelineConnection, generation: int, keys: Sequence[bytes]
 ) -> dict[bytes, LedgerRow]:
     """Return the rows of these keys in this generation and the two previous generations."""
-    rows = await connection.fetch(
-        # One query per generation: Postgres 16 and older would not use the index for a range of generations.
-        """
-        SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
-        UNION ALL
-        SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 1 AND key = ANY($2)
-        UNION ALL
-        SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 2 AND key = ANY($2)
-        """,
-        generation,
-        list(keys),
-    )
+    rows = await connection.fetch(SQL["find"], generation, list(keys))
     return {row["key"]: LedgerRow(row["content"], BatchId(row["batch"]), row["place"]) for row in rows}
 
 
@@ -92,5 +76,4 @@ async def release(connection: PipelineConnection, generation: int, keys: Sequenc
 
 async def current_generation(connection: PipelineConnection) -> int:
     """Return the number of the generation that new keys belong to."""
-    generation: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
-    return generation
+    return await fetch_scalar(connection, int, "SELECT max(generation) FROM ledger_generations")

@@ -1,45 +1,83 @@
-"""Run statements of the configuration through SQLAlchemy: on its tables, or SQL with named parameters."""
+"""Run statements of the configuration through SQLAlchemy.
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+A statement is made of tables, or is SQL with named parameters (`values`) or numbered ones (`arguments`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import CursorResult, Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.rows import Row
+
 Statement: TypeAlias = str | Executable
+T = TypeVar("T")
 
 
 async def _run(
-    connection: AsyncConnection, statement: Statement, values: dict[str, object]
+    connection: AsyncConnection,
+    statement: Statement,
+    arguments: tuple[object, ...],
+    values: dict[str, object],
 ) -> CursorResult[Any]:
+    if arguments:
+        assert isinstance(statement, str)
+        return await connection.exec_driver_sql(statement, arguments)
     executable = text(statement) if isinstance(statement, str) else statement
     return await connection.execute(executable, values or None)
 
 
 async def fetch(
-    connection: AsyncConnection, statement: Statement, **values: object
+    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
 ) -> list[Mapping[str, Any]]:
     """Return all rows of a statement, each with its columns by name."""
-    result = await _run(connection, statement, values)
+    result = await _run(connection, statement, arguments, values)
     # SQLAlchemy's names of columns are a subclass of `str`, which msgspec refuses.
     names = [str(name) for name in result.keys()]  # noqa: SIM118 - it is no dictionary
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
 async def fetch_one(
-    connection: AsyncConnection, statement: Statement, **values: object
+    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
 ) -> Mapping[str, Any] | None:
     """Return the only row of a statement, or None if it has no row."""
-    rows = await fetch(connection, statement, **values)
+    rows = await fetch(connection, statement, *arguments, **values)
     assert len(rows) <= 1
     return rows[0] if rows else None
 
 
-async def fetch_value(connection: AsyncConnection, statement: Statement, **values: object) -> Any:
+async def fetch_value(
+    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
+) -> Any:
     """Return the first column of the only row, or None if there is no row."""
-    return (await _run(connection, statement, values)).scalar_one_or_none()
+    return (await _run(connection, statement, arguments, values)).scalar_one_or_none()
 
 
-async def execute(connection: AsyncConnection, statement: Statement, **values: object) -> int:
+async def execute(
+    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
+) -> int:
     """Run a statement and return the number of rows that it changed."""
-    return (await _run(connection, statement, values)).rowcount
+    return (await _run(connection, statement, arguments, values)).rowcount
+
+
+async def read_all(
+    connection: AsyncConnection, read: Callable[[Row], T], statement: Statement, *arguments: object
+) -> list[T]:
+    """Return all rows of a statement, each converted by `read`."""
+    return [read(row) for row in await fetch(connection, statement, *arguments)]
+
+
+async def read_one(
+    connection: AsyncConnection, read: Callable[[Row], T], statement: Statement, *arguments: object
+) -> T | None:
+    """Return the only row of a statement, converted by `read`, or None if it has no row."""
+    row = await fetch_one(connection, statement, *arguments)
+    return None if row is None else read(row)
+
+
+async def read_written(connection: AsyncConnection, read: Callable[[Row], T], statement: Statement) -> T:
+    """Return the row that a statement writes in any case, converted by `read`."""
+    row = await fetch_one(connection, statement)
+    assert row is not None
+    return read(row)

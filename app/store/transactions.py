@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from app.store import PipelineConnection
+from app.store.rows import fetch_scalar
 
 # Every session's limit of a wait for a lock. Another session may hold a lock for as long as it likes, and
 # whatever this session has locked waits meanwhile. Longer than `deadlock_timeout` of Postgres (1 s).
@@ -12,12 +13,12 @@ LOCK_TIMEOUT_S: Final = 2.0
 
 async def set_lock_timeout(connection: PipelineConnection, *, seconds: float) -> None:
     """Let a statement of this transaction fail if it waits longer than `seconds` for a lock."""
-    await connection.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{seconds * 1000:.0f}")
 
 
 async def set_statement_timeout(connection: PipelineConnection, *, seconds: int) -> None:
     """Let a statement of this transaction fail if it takes longer than `seconds`."""
-    await connection.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
+    await connection.execute("SELECT set_config('statement_timeout', $1, true)", f"{seconds}s")
 
 
 async def commit_without_waiting(connection: PipelineConnection) -> None:
@@ -32,11 +33,9 @@ async def lock(connection: PipelineConnection, number: int) -> None:
 
 async def try_lock(connection: PipelineConnection, number: int) -> bool:
     """Try to take an advisory lock until the transaction ends. Return False if another session holds it."""
-    is_free: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", number)
-    return is_free
+    return await fetch_scalar(connection, bool, "SELECT pg_try_advisory_xact_lock($1)", number)
 
 
 async def started_at(connection: PipelineConnection) -> datetime:
     """Return the start time of the transaction on the database's clock."""
-    now: datetime = await connection.fetchval("SELECT now()")
-    return now
+    return await fetch_scalar(connection, datetime, "SELECT now()")

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_rows
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,7 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
     The cost grows with the number of waiting batches, so the caller limits the time.
     """
-    rows = await connection.fetch(
-        """
-        SELECT d.id AS destination, d.state, w.failing, sum(w.events)::bigint AS events,
-          greatest(extract(epoch FROM now() - min(w.since)), 0)::float8 AS age_s
-        FROM (
-          SELECT destination, tries > 0 AS failing, sum(events) AS events, min(accepted_at) AS since
-          FROM batch_states WHERE settled_at IS NULL AND events > 0 GROUP BY 1, 2
-          UNION ALL
-          SELECT e.destination, true, count(*), min(s.accepted_at)
-          FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
-          WHERE e.status = 'retrying' GROUP BY 1
-        ) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2, 3
-        """
-    )
-    return [read_row(WaitingCounts, row) for row in rows]
+    return await fetch_rows(connection, WaitingCounts, SQL["read"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +45,7 @@ class DestinationPace:
 
 async def paces(connection: PipelineConnection) -> list[DestinationPace]:
     """Return the rate, breaker and token of each active destination."""
-    rows = await connection.fetch(
-        """
-        SELECT d.id AS destination,
-          -- The learned rate is never above the configured limit of the lane.
-          least(d.requests_per_second, l.learned_rate)::float8 AS rate,
-          l.breaker <> 'closed' AS breaker_open,
-          -- An idle destination keeps an expired token until it sends again.
-          CASE WHEN EXISTS (
-            SELECT FROM batch_states b
-            WHERE b.settled_at IS NULL AND b.destination = d.number AND b.queue = 0)
-          THEN extract(epoch FROM s.access_until - now())::float8 END AS token_left_s
-        FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
-        WHERE d.state = 'active'
-        """
-    )
-    return [read_row(DestinationPace, row) for row in rows]
+    return await fetch_rows(connection, DestinationPace, SQL["paces"])
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
@@ -78,14 +53,5 @@ async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
 
     It costs one index probe per destination and partition, regardless of the backlog.
     """
-    rows = await connection.fetch(
-        """
-        SELECT d.id, now() - front.accepted_at AS waited
-        FROM destinations d, LATERAL (
-          SELECT accepted_at FROM batch_states
-          WHERE settled_at IS NULL AND destination = d.number AND queue = 0
-          ORDER BY due_at LIMIT 1) front
-        WHERE d.state = 'active'
-        """
-    )
+    rows = await connection.fetch(SQL["longest_waits"])
     return {row["id"]: row["waited"] for row in rows}

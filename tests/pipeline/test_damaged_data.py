@@ -243,8 +243,8 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
     found, other = await finished(world, first), await finished(world, second)
     assert (found.waiting, found.unreadable) == (2, 3)
     assert (other.waiting, other.unreadable) == (1, 3)
-    body = (await erasure.read_receipt(world.pool, world.resources.vault, found)).body
-    assert (body["status"], body["unreadable_batches"]) == ("finished", 3)
+    receipt = await erasure.read_receipt(world.pool, world.resources.vault, found)
+    assert (receipt.status, receipt.unreadable_batches) == ("finished", 3)
     await world.fetch("UPDATE destinations SET paused = false")
     await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
 
@@ -265,8 +265,8 @@ async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) ->
     async with world.pool.acquire() as c:
         found = await erasures.find(c, broken)
     assert found is not None
-    body = (await erasure.read_receipt(world.pool, world.resources.vault, found)).body
-    assert body["status"] == "unreadable"
+    receipt = await erasure.read_receipt(world.pool, world.resources.vault, found)
+    assert receipt.status == "unreadable"
 
 
 @pytest.mark.parametrize("column", ["access_token", "refresh_token"])

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
+from app.domain.outcomes.status import Status
 from app.store.events import attempts, batches, journey_figures, rejections
 from app.store.replays import selection
+from app.store.replays.selection import ReplaySelection
 from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
@@ -125,10 +127,10 @@ READS: Final[dict[str, Read]] = {
     ),
     "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
     "batches of a replay": lambda c, numbers: selection.candidate_batches(
-        c, numbers[0], ("dead",), after=BATCHES // 2, limit=200
+        c, ReplaySelection(numbers[0], EventQuery(status=Status.DEAD), None), after=BATCHES // 2, limit=200
     ),
     "unsent batches of a replay": lambda c, numbers: selection.unsent_batches(
-        c, numbers[0], EventQuery(), after=BATCHES // 2, limit=200
+        c, ReplaySelection(numbers[0], EventQuery(), None), after=BATCHES // 2, limit=200
     ),
 }
 

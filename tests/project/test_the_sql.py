@@ -21,10 +21,14 @@ def ctes_without_comment(source: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("module", sorted(STORE.glob("*.py")), ids=lambda path: path.stem)
-def test_each_cte_has_a_comment(module: Path) -> None:
+@pytest.mark.parametrize(
+    "file",
+    sorted([*STORE.rglob("*.py"), *STORE.rglob("*.sql")]),
+    ids=lambda path: path.relative_to(STORE).as_posix(),
+)
+def test_each_cte_has_a_comment(file: Path) -> None:
     """A comment says what a common table expression is for."""
-    assert ctes_without_comment(module.read_text()) == []
+    assert ctes_without_comment(file.read_text()) == []
 
 
 def test_a_cte_without_comment_is_found() -> None:

@@ -14,8 +14,8 @@ from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, St
 from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, mappings
 from app.store.access import keys
-from app.store.access.keys import ApiKey
-from app.store.destinations import destinations, oauth_states, sign_ins
+from app.store.access.keys import ApiKey, KeyGrant
+from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.errors import is_unavailable
 from app.store.mappings import event_names
@@ -167,17 +167,17 @@ async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
     """Of twenty at once, one gets it; later ones get nothing."""
     await create(engine)
     async with engine.begin() as connection:
-        await oauth_states.begin(
+        await sign_ins.begin(
             connection, state_hash=b"h", destination=FIRST, key=KeyId("key_x"), sealed_verifier=b"v"
         )
 
     async def use() -> object:
         async with engine.begin() as connection:
-            return await oauth_states.spend(connection, b"h")
+            return await sign_ins.spend(connection, b"h")
 
     found = await asyncio.gather(*(use() for _ in range(20)))
     assert [pending for pending in found if pending is not None] == [
-        oauth_states.PendingSignIn(DEFAULT_ORGANISATION, FIRST, KeyId("key_x"), b"v")
+        sign_ins.PendingSignIn(DEFAULT_ORGANISATION, FIRST, KeyId("key_x"), b"v")
     ]
 
 
@@ -186,7 +186,7 @@ async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
     await create(engine)
     for state in (b"old", b"new"):
         async with engine.begin() as connection:
-            await oauth_states.begin(
+            await sign_ins.begin(
                 connection, state_hash=state, destination=FIRST, key=KeyId("k"), sealed_verifier=b"v"
             )
             await connection.execute(
@@ -217,7 +217,7 @@ async def test_the_generation_of_a_sign_in_grows_across_a_disconnect(engine: Asy
                 # As if the first sign-in had been a day ago, with a refresh every hour since.
                 await connection.execute(text("UPDATE sign_ins SET generation = generation - 86400 + 24"))
                 seen[-1] = (await connection.execute(text("SELECT generation FROM sign_ins"))).scalar_one()
-                await sign_ins.delete(connection, FIRST)
+                await sign_ins.delete_tokens(connection, FIRST)
     assert seen[2] > seen[1]
 
 
@@ -270,17 +270,9 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
 
 async def created_key(connection: AsyncConnection, letter: str) -> ApiKey:
     """Create a key with a digest of this letter."""
-    return await keys.create(
-        connection,
-        KeyId(f"key_{letter * 20}"),
-        name="k",
-        hint="ack_",
-        digest=letter.encode() * 32,
-        scopes=["events:write"],
-        destination_ids=None,
-        expires_at=None,
-        created_by="bootstrap",
-    )
+    grant = KeyGrant(name="k", scopes=("events:write",))
+    id_, digest = KeyId(f"key_{letter * 20}"), letter.encode() * 32
+    return await keys.create(connection, id_, grant, hint="ack_", digest=digest, created_by="bootstrap")
 
 
 async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:

@@ -239,7 +239,7 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
     function = await c.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'attempts_of_batch'")
     by_batch = await c.fetch(f"EXPLAIN {function}".replace("$1", "$1::bigint"), 700, today)
     assert "_batches_idx" in "\n".join(row[0] for row in by_batch)
-    plan = await c.fetch(f"EXPLAIN {event_attempts.ATTEMPTS}", 1, 700, 0, today, [], 10)
+    plan = await c.fetch(f"EXPLAIN {event_attempts.SQL['attempts']}", 1, 700, 0, today, [], 10)
     lines = "\n".join(row[0] for row in plan)
     assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in lines
     found, are_all = await event_attempts.attempts(
@@ -284,9 +284,9 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
     numbers = [DestinationNumber(number) for number in range(500)]
     windows = [60.0] * 500
     for statement, *arguments in (
-        (incident_facts._WAITING,),
-        (incident_facts._DEAD,),
-        (incident_facts._REQUESTS, numbers, windows),
+        (incident_facts.SQL["waiting"],),
+        (incident_facts.SQL["dead"],),
+        (incident_facts.SQL["requests"], numbers, windows),
     ):
         plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
         for table in re.findall(r"Seq Scan on (\w+)", plan):

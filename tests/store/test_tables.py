@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import app.store.access.keys
 import app.store.destinations.amazon_accounts
 import app.store.destinations.destinations
-import app.store.destinations.oauth_states
+import app.store.destinations.sign_ins
 import app.store.mappings.event_names
 import app.store.organisations.organisations  # noqa: F401 - each module declares its tables
 from app.store.tables import METADATA

@@ -8,6 +8,7 @@ the command line uses them. A key's secret is returned once and never stored.
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -22,7 +23,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit
 from app.store.access import keys
-from app.store.access.keys import ApiKey
+from app.store.access.keys import ApiKey, KeyGrant
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 
@@ -85,14 +86,7 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple
     async with context.engine.begin() as connection:
         if body.destination_ids is not None:
             await _require_known(connection, caller, body.destination_ids)
-        return await insert_key(
-            connection,
-            name=body.name,
-            scopes=body.scopes,
-            destination_ids=body.destination_ids,
-            expires_at=body.expires_at,
-            by=caller.actor,
-        )
+        return await insert_key(connection, KeyGrant(**body.model_dump()), by=caller.actor)
 
 
 async def rotate_key(
@@ -175,31 +169,19 @@ async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: 
     return key
 
 
-async def insert_key(
-    connection: AsyncConnection,
-    *,
-    name: str,
-    scopes: Sequence[str],
-    destination_ids: Sequence[str] | None,
-    expires_at: datetime | None,
-    by: str,
-    replaces: KeyId | None = None,
-) -> tuple[ApiKey, str]:
+async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -> tuple[ApiKey, str]:
     """Store a new key; return it and its secret."""
     secret = new_key()
+    distinct = None if grant.destination_ids is None else tuple(sorted(set(grant.destination_ids)))
     key = await keys.create(
         connection,
         KeyId(new_id("key_")),
-        name=name,
+        replace(grant, scopes=tuple(sorted(set(grant.scopes))), destination_ids=distinct),
         hint=secret[:8],  # distinguishes the key from others in lists
         digest=digest_of(secret),
-        scopes=sorted(set(scopes)),
-        destination_ids=None if destination_ids is None else sorted(set(destination_ids)),
-        expires_at=expires_at,
         created_by=by,
-        replaces=replaces,
     )
-    after = audit_view(key) if replaces is None else {**audit_view(key), "replaces": replaces}
+    after = audit_view(key) if grant.replaces is None else {**audit_view(key), "replaces": grant.replaces}
     await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=after)
     return key, secret
 
@@ -226,15 +208,14 @@ async def insert_successor(
         return NotRotated.ENDED
     if await keys.has_successor(connection, old.id):
         return NotRotated.HAS_SUCCESSOR
-    new, secret = await insert_key(
-        connection,
+    grant = KeyGrant(
         name=old.name,
         scopes=old.scopes,
         destination_ids=old.destination_ids,
         expires_at=expires_at,
-        by=by,
         replaces=old.id,
     )
+    new, secret = await insert_key(connection, grant, by=by)
     ending = await keys.set_expiry(connection, old.id, seconds=overlap_s)
     await audit.record(
         connection,

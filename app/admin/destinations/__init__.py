@@ -17,7 +17,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import require_id
 from app.admin.mappings.pinned_names import pin_for_advertiser
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_version
 from app.domain.destination import DestinationSettings, State
 from app.domain.ids import DestinationId
 from app.store import PipelineConnection, audit, callbacks
@@ -47,17 +47,15 @@ async def find_visible(connection: AsyncConnection, caller: Caller, destination:
     """Return a destination that the caller may see, archived or not. Raises Refusal (not found)."""
     require_id("dst_", destination)
     found = await destinations.find(connection, destination) if caller.sees(destination) else None
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    return found
+    return require_found(found)
 
 
 async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
     """Lock a destination until the transaction ends and return it. Raises Refusal (not found, archived)."""
     require_id("dst_", destination)
-    found = await destinations.lock(connection, destination) if caller.sees(destination) else None
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+    found = require_found(
+        await destinations.lock(connection, destination) if caller.sees(destination) else None
+    )
     if found.state is State.ARCHIVED:
         raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
     return found
@@ -128,7 +126,6 @@ async def set_status_callback(
             by,
             AuditAction.DESTINATION_CALLBACK_CHANGED,
             destination.id,
-            destination=destination.id,
             before={"status_callback": not enabled},
             after={"status_callback": enabled},
         )
@@ -169,7 +166,7 @@ async def disconnect_destination(context: AppContext, caller: Caller, destinatio
             return before
         # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
         after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
-        await sign_ins.delete(connection, before.id)
+        await sign_ins.delete_tokens(connection, before.id)
         await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
     async with context.transaction() as (connection, driver):
@@ -211,7 +208,7 @@ async def archive_destination(
                     "with discard=true, which makes them dead with reason discarded.",
                     waiting=waiting,
                 )
-            await sign_ins.delete(connection, before.id)
+            await sign_ins.delete_tokens(connection, before.id)
             await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
             action = AuditAction.DESTINATION_ARCHIVED
@@ -237,7 +234,6 @@ async def _record(
         by,
         action,
         after.id,
-        destination=after.id,
         before=None if before is None else audit_view(before),
         after={**audit_view(after), **details},
     )

@@ -25,9 +25,9 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.store import audit
 from app.store.access import keys
 from app.store.audit import AuditAction
-from app.store.destinations import amazon_accounts, destinations, oauth_states, sign_ins, token_leases
+from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
 from app.store.destinations.destinations import Destination
-from app.store.destinations.oauth_states import PendingSignIn
+from app.store.destinations.sign_ins import PendingSignIn
 from app.store.organisations.scope import EVERY
 
 
@@ -44,23 +44,17 @@ async def begin_connection(context: AppContext, caller: Caller, destination_id: 
     """Start a sign-in and return the URL of Amazon's sign-in page. Raises Refusal (not found, archived)."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
-    place = oauth_states.verifier_place(state_hash)
+    place = sign_ins.verifier_place(state_hash)
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
-        await oauth_states.begin(
+        await sign_ins.begin(
             connection,
             state_hash=state_hash,
             destination=destination.id,
             key=caller.key,
             sealed_verifier=context.vault.seal(verifier.encode(), place=place),
         )
-        await audit.record(
-            connection,
-            caller.actor,
-            AuditAction.DESTINATION_CONNECT_BEGUN,
-            destination.id,
-            destination=destination.id,
-        )
+        await audit.record(connection, caller.actor, AuditAction.DESTINATION_CONNECT_BEGUN, destination.id)
     return context.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
 
 
@@ -76,7 +70,7 @@ async def spend_state(context: AppContext, state: str) -> SpentSignIn:
     state_hash = _hash(state)
     # The callback has no API key. The state determines the organisation.
     async with context.within(EVERY).engine.begin() as connection:
-        pending = await oauth_states.spend(connection, state_hash)
+        pending = await sign_ins.spend(connection, state_hash)
     if pending is None:
         raise Refusal(ErrorCode.INVALID_STATE)
     async with context.within(pending.organisation).engine.begin() as connection:
@@ -106,7 +100,7 @@ async def finish_connection(
         raise Refusal(ErrorCode.ACCESS_DENIED if error == "access_denied" else ErrorCode.SIGN_IN_FAILED)
     if not code:
         raise Refusal(ErrorCode.SIGN_IN_FAILED)
-    place = oauth_states.verifier_place(sign_in.state_hash)
+    place = sign_ins.verifier_place(sign_in.state_hash)
     try:
         verifier = context.vault.open(sign_in.pending.sealed_verifier, place=place).decode()
     except CannotDecrypt:
@@ -183,7 +177,6 @@ async def _store_connection(
             connected_by,
             AuditAction.DESTINATION_CONNECTED,
             after.id,
-            destination=after.id,
             before=audit_view(before),
             after={**audit_view(after), "amazon_account": account.name},
         )

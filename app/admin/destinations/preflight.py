@@ -137,7 +137,6 @@ async def confirm_check(
                 caller.actor,
                 AuditAction.PREFLIGHT_CONFIRMED if confirmed else AuditAction.PREFLIGHT_WITHDRAWN,
                 destination.id,
-                destination=destination.id,
                 after={"check": check},
             )
     return await check_setup(context, caller, destination_id)

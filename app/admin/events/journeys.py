@@ -29,20 +29,14 @@ _SECONDS: Final = 1.0  # of counting; at 5 million events it would take longer
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
-    """The events of one node of a journey. `waiting` counts accepted events that are not final.
+    """The events of one node of a journey.
 
     Without ids, the figures are of all nodes after the first 1,000 of a day.
     """
 
     journey_id: str | None
     node_id: str | None
-    accepted: int
-    rejected: int
-    delivered: int
-    dead: int
-    expired: int
-    erased: int
-    waiting: int
+    counts: EventCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +55,12 @@ async def read_journey_figures(
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         found = await journey_figures.by_node(connection, destination.number, since=since)
-    rows = [node_figures(node) for node in found]
-    rows.sort(key=lambda row: (-(row.accepted + row.rejected), row.journey_id or "", row.node_id or ""))
+    rows = [NodeFigures(node.journey_id, node.node_id, tally(node.totals, State.ACTIVE)) for node in found]
+    rows.sort(
+        key=lambda row: (-row.counts.accepted - row.counts.rejected, row.journey_id or "", row.node_id or "")
+    )
     start = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return JourneyFigures(rows[:_MOST_ROWS], start, max(0, len(rows) - _MOST_ROWS))
-
-
-def node_figures(node: journey_figures.NodeTotals) -> NodeFigures:
-    """Return the figures of a node."""
-    counts = tally(node.totals, State.ACTIVE)
-    return NodeFigures(
-        journey_id=node.journey_id,
-        node_id=node.node_id,
-        accepted=counts.accepted,
-        rejected=counts.rejected,
-        delivered=counts.delivered,
-        dead=counts.dead,
-        expired=counts.expired,
-        erased=counts.erased,
-        waiting=counts.waiting,
-    )
 
 
 async def counts_of(

@@ -18,7 +18,7 @@ from app.admin.events.scan import (
 )
 from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
 from app.admin.ids import require_id
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.refusals import ErrorCode, Refusal, require_found
 from app.domain.batch import read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import MEMBERS, EventQuery
@@ -64,14 +64,9 @@ async def find_visible_row(
 ) -> DestinationRef:
     """Return the destination if the caller may see it. Raises Refusal (404)."""
     require_id("dst_", destination_id)
-    found = (
-        await batches.destination(connection, DestinationId(destination_id))
-        if caller.sees(destination_id)
-        else None
-    )
-    if found is None:
+    if not caller.sees(destination_id):
         raise Refusal(ErrorCode.NOT_FOUND)
-    return found
+    return require_found(await batches.destination(connection, DestinationId(destination_id)))
 
 
 async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:

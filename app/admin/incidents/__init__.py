@@ -1,10 +1,11 @@
-"""Use cases on incidents: list, read, acknowledge, mute; alerting and notifications of a destination."""
+"""Use cases on incidents, on the alerting and notifications of a destination, and on channels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -12,12 +13,12 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
 from app.admin.events.search import find_visible_row
 from app.admin.inputs import read_note
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import Health, health_of
-from app.domain.incidents.kinds import Kind
-from app.domain.incidents.machine import IncidentState
+from app.domain.incidents.kinds import Severity
 from app.domain.incidents.thresholds import Alerting
+from app.domain.notifications.channels import ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
 from app.store import PipelineConnection, audit, incidents
 from app.store.audit import AuditAction
@@ -36,28 +37,17 @@ def _sees(caller: Caller, stored: StoredIncident) -> bool:
 
 
 async def list_incidents(
-    context: AppContext,
-    caller: Caller,
-    *,
-    state: IncidentState | None = None,
-    destination: str | None = None,
-    kind: Kind | None = None,
-    limit: int,
-    below: int | None = None,
+    context: AppContext, caller: Caller, wanted: IncidentFilter, *, limit: int, below: int | None = None
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents that the caller may see, newest first."""
-    wanted = IncidentFilter(state, destination, kind, caller.only)
     async with context.pool.acquire() as connection:
-        return await incidents.page(connection, wanted, limit=limit, below=below)
+        return await incidents.page(connection, replace(wanted, only=caller.only), limit=limit, below=below)
 
 
 async def find_incident(context: AppContext, caller: Caller, incident: str) -> StoredIncident:
     """Return an incident that the caller may see. Raises Refusal (not found)."""
     async with context.pool.acquire() as connection:
-        found = await incidents.find(connection, incident)
-    if found is None or not _sees(caller, found):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    return found
+        return await _find(connection, caller, incident)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +86,7 @@ async def acknowledge_incident(
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
     note = read_note(note)
     async with context.transaction() as (connection, driver):
-        before = await _lock(driver, caller, incident)
+        before = await _find(driver, caller, incident, lock=True)
         await incidents.acknowledge(driver, incident, by=caller.actor, note=note)
         return await _record(connection, driver, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
 
@@ -106,14 +96,16 @@ async def mute_incident(
 ) -> StoredIncident:
     """Send no message about an incident before `until`; None ends the mute."""
     async with context.transaction() as (connection, driver):
-        before = await _lock(driver, caller, incident)
+        before = await _find(driver, caller, incident, lock=True)
         await incidents.mute(driver, incident, until=until)
         return await _record(connection, driver, caller, AuditAction.INCIDENT_MUTED, before)
 
 
-async def _lock(driver: PipelineConnection, caller: Caller, incident: str) -> StoredIncident:
-    found = await incidents.find(driver, incident, lock=True)
-    if found is None or not _sees(caller, found):
+async def _find(
+    driver: PipelineConnection, caller: Caller, incident: str, *, lock: bool = False
+) -> StoredIncident:
+    found = require_found(await incidents.find(driver, incident, lock=lock))
+    if not _sees(caller, found):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
 
@@ -168,7 +160,6 @@ async def change_alerting(
         by,
         AuditAction.DESTINATION_ALERTING_CHANGED,
         destination.id,
-        destination=destination.id,
         before={"alerting": before},
         after={"alerting": after},
     )
@@ -207,20 +198,59 @@ async def set_preference(
                 caller.actor,
                 AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
                 found.id,
-                destination=found.id,
-                before=preference_view(before),
-                after=preference_view(preference),
+                before=asdict(NotificationSettings.of(before)),
+                after=asdict(NotificationSettings.of(preference)),
             )
     return preference
 
 
-def preference_view(preference: Preference) -> dict[str, Any]:
-    """Return notification settings in the API's form."""
-    return {
-        "channels": None if preference.channels is None else sorted(preference.channels),
-        "kinds": "all" if preference.kinds is None else sorted(kind.value for kind in preference.kinds),
-        "min_severity": preference.min_severity.value,
-    }
+@dataclass(frozen=True, slots=True)
+class NotificationSettings:
+    """The notification settings of a destination. If `channels` is null, every channel is used."""
+
+    channels: list[str] | None
+    kinds: Annotated[Any, Field(description="`all`, or a list of kinds.", examples=["all"])]
+    min_severity: Severity
+
+    @classmethod
+    def of(cls, preference: Preference) -> "NotificationSettings":
+        """Return a preference in the API's form."""
+        return cls(
+            None if preference.channels is None else sorted(preference.channels),
+            "all" if preference.kinds is None else sorted(preference.kinds),
+            preference.min_severity,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatus:
+    """A channel without its address, which is a credential."""
+
+    name: str
+    type: ChannelType
+    state: Literal["ok", "failing"]
+    last_success_at: datetime | None
+    last_error: str | None
+
+
+async def list_channels(context: AppContext, caller: Caller) -> Sequence[ChannelStatus]:
+    """Return the channels that the operator configured for the caller's organisation, by name."""
+    async with context.pool.acquire() as connection:
+        health = await notifications.channel_health(connection)
+    ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
+    result = []
+    for channel in sorted(ours, key=lambda channel: channel.key):
+        known = health.get(channel.key, notifications.ChannelHealth())
+        result.append(
+            ChannelStatus(
+                name=channel.name,
+                type=channel.type,
+                state="ok" if known.failing_since is None else "failing",
+                last_success_at=known.last_success_at,
+                last_error=known.last_error,
+            )
+        )
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,18 @@
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
@@ -36,13 +37,36 @@ STORED_ELSEWHERE = (
 
 
 @dataclass(frozen=True, slots=True)
-class ErasureReceipt:
-    """The state of an erasure. `signature` signs the bytes of `signed`."""
+class ErasureCounts:
+    """The numbers of erased events, by their previous status."""
 
-    body: Mapping[str, Any]
-    signed: str
-    signature: str
-    public_key: str
+    waiting: int
+    dead: int
+    delivered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReceipt:
+    """The signed receipt of an erasure. The text in `signed` repeats the members that precede it."""
+
+    id: str
+    status: Annotated[
+        Literal["under_way", "finished", "unreadable"],
+        Field(description="`unreadable`: the stored identifiers are damaged; request the erasure again."),
+    ]
+    requested_at: datetime
+    finished_at: datetime | None
+    requested_by: str
+    identifiers: Sequence[str]
+    batches_scanned: int
+    unreadable_batches: Annotated[
+        int, Field(description="The number of damaged batches. They were not searched.")
+    ]
+    erased: ErasureCounts
+    kept_elsewhere: Sequence[str]
+    signed: Annotated[str, Field(description="The signed text: the members above, as JSON.")]
+    signature: Annotated[str, Field(description="Ed25519, base64.")]
+    public_key: Annotated[str, Field(description="Ed25519, base64; unique to this installation.")]
 
 
 async def request_erasure(
@@ -106,9 +130,7 @@ async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> Era
     """Return the receipt of an erasure of the caller's organisation. Raises Refusal (403, 404)."""
     require_unlimited(caller)
     async with context.pool.acquire() as connection:
-        found = await erasures.find(connection, erasure)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+        found = require_found(await erasures.find(connection, erasure))
     return await read_receipt(context.pool, context.vault, found)
 
 
@@ -131,23 +153,26 @@ def require_unlimited(caller: Caller) -> None:
 
 async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
     """Return the signed receipt of an erasure, finished or not."""
-    body = {
+    members: dict[str, Any] = {
         "id": found.id,
         "status": _status(vault, found),
-        "requested_at": _time(found.requested_at),
-        "finished_at": _time(found.finished_at) if found.finished_at else None,
+        "requested_at": found.requested_at,
+        "finished_at": found.finished_at,
         "requested_by": found.requested_by,
-        "identifiers": list(found.kinds),
+        "identifiers": found.kinds,
         "batches_scanned": found.scanned,
         # Damaged batches cannot be searched. See docs/repair.md.
         "unreadable_batches": found.unreadable,
-        "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
-        "kept_elsewhere": list(STORED_ELSEWHERE),
+        "erased": ErasureCounts(found.waiting, found.dead, found.delivered),
+        "kept_elsewhere": STORED_ELSEWHERE,
     }
-    signed = msgspec.json.encode(body, order="sorted")
+    signed = msgspec.json.encode(members, order="sorted")
     key = await _key(pool, vault)
     return ErasureReceipt(
-        body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw())
+        **members,
+        signed=signed.decode(),
+        signature=_text(key.sign(signed)),
+        public_key=_text(key.public_key().public_bytes_raw()),
     )
 
 
@@ -169,10 +194,6 @@ async def _key(pool: PipelinePool, vault: Vault) -> Ed25519PrivateKey:
     async with pool.acquire() as connection, connection.transaction():
         kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
     return Ed25519PrivateKey.from_private_bytes(vault.open(kept, place=place))
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _text(raw: bytes) -> str:

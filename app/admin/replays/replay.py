@@ -1,10 +1,10 @@
-"""Replay: queue dead and expired events again, or only count them."""
+"""Replay dead and expired events, show the progress of replays, and dismiss dead letters."""
 
 import math
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import lock_visible
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.refusals import require_found
 from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
@@ -21,8 +22,9 @@ from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
 from app.store import PipelineConnection, audit, batches, counts, lanes, transaction
 from app.store.audit import AuditAction
-from app.store.replays import queueing
+from app.store.replays import dead_letters, progress, queueing
 from app.store.replays import selection as selections
+from app.store.replays.progress import ReplayProgress, StoredReplay
 from app.store.replays.selection import ReplayCount
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
@@ -100,8 +102,8 @@ async def replay_steps(
     """
     async with transaction(engine) as (connection, driver):
         destination = await lock_visible(connection, caller, destination_id)
-        events = await selected(driver, destination.id, destination.number, wanted)
-        found = await _count(driver, destination.number, wanted, events, max_age)
+        events = await selected(driver, destination, wanted, max_age)
+        found = await _count(driver, events)
         before = await batches.waiting(driver, destination.number, queueing.QUEUE)
         lane = await queueing.lane_of(driver, destination.number)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
@@ -113,10 +115,9 @@ async def replay_steps(
                 caller.actor,
                 AuditAction.EVENTS_REPLAYED,
                 destination.id,
-                destination=destination.id,
                 after={"replay_id": replay_id, **wanted.document, "matched": found.matched},
             )
-            queued = await _queue(driver, destination.number, wanted, events, max_age, most, replay, writer)
+            queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
         requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
         result = ReplayResult(
@@ -135,53 +136,33 @@ async def replay_steps(
     while not dry_run and queued and result.remaining:
         async with transaction(engine) as (connection, driver):
             destination = await lock_visible(connection, caller, destination_id)
-            queued = await _queue(driver, destination.number, wanted, events, max_age, most, replay, writer)
-            left = await _count(driver, destination.number, wanted, events, max_age)
+            queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
+            left = await _count(driver, events)
             result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
         yield destination.number, result
 
 
-async def _count(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    wanted: EventQuery,
-    events: SelectedEvents,
-    max_age: timedelta,
-) -> ReplayCount:
+async def _count(connection: PipelineConnection, events: SelectedEvents) -> ReplayCount:
     """Return how many events match, those of batches that were never sent included."""
-    found = await selections.count(connection, number, wanted, events.places, max_age=max_age)
+    found = await selections.count(connection, events.selection)
     if not events.unsent:
         return found
-    unsent = await selections.count_unsent(connection, events.unsent, max_age=max_age)
-    return ReplayCount(
-        matched=found.matched + unsent.matched,
-        ready=found.ready + unsent.ready,
-        too_old=found.too_old + unsent.too_old,
-        forgotten=found.forgotten + unsent.forgotten,
-    )
+    unsent = await selections.count_unsent(connection, events.selection, events.unsent)
+    return ReplayCount(*map(sum, zip(astuple(found), astuple(unsent), strict=True)))
 
 
 async def _queue(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    wanted: EventQuery,
-    events: SelectedEvents,
-    max_age: timedelta,
-    most: int,
-    replay: int,
-    writer: int,
+    connection: PipelineConnection, events: SelectedEvents, *, most: int, replay: int, writer: int
 ) -> int:
     """Queue up to `most` matching events again for a recorded replay, in the caller's transaction.
 
     Return their number. Events past the age limit and events without a data key stay unchanged.
     """
     if events.unsent:
-        await selections.separate(connection, number, events.unsent[:most], max_age=max_age)
+        await selections.separate(connection, events.selection, events.unsent[:most])
         del events.unsent[:most]
-    queued, delta = await queueing.requeue(
-        connection, number, wanted, events.places, max_age=max_age, most=most, replay=replay
-    )
-    await counts.add(connection, writer, {number: delta})
+    queued, delta = await queueing.requeue(connection, events.selection, most=most, replay=replay)
+    await counts.add(connection, writer, {events.selection.number: delta})
     return queued
 
 
@@ -196,3 +177,54 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
     if terms.learned_rate is not None:
         rate = min(rate, terms.learned_rate)
     return requests, round(max(0, requests - 1) * REPLAY_SHARE / rate, 3)
+
+
+async def list_replays(
+    context: AppContext, caller: Caller, destination_id: str, *, limit: int, below: int | None = None
+) -> list[StoredReplay]:
+    """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
+    async with context.transaction() as (connection, driver):
+        found = await find_visible(connection, caller, destination_id)
+        return await progress.progress(driver, found.number, limit=limit, below=below)
+
+
+async def find_replay(
+    context: AppContext, caller: Caller, destination_id: str, replay_id: str
+) -> ReplayProgress:
+    """Return a replay of a destination. Raises Refusal (404)."""
+    async with context.transaction() as (connection, driver):
+        found = await find_visible(connection, caller, destination_id)
+        rows = await progress.progress(driver, found.number, limit=1, id=replay_id)
+    return require_found(rows[0].progress if rows else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dismissal:
+    """The number of dead letters that were dismissed. For a dry run, the number that would be dismissed."""
+
+    dry_run: bool
+    matched: int
+    dismissed: int
+    not_found: Annotated[Sequence[str], Field(description=NOT_FOUND)]
+
+
+async def dismiss_dead_letters(
+    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
+) -> Dismissal:
+    """Dismiss matching dead letters, or with `dry_run` only count them. Raises Refusal (404, 409).
+
+    Dismissed events stay `dead` and keep their history.
+    """
+    async with context.transaction() as (connection, driver):
+        found = await lock_visible(connection, caller, destination_id)
+        events = await selected(driver, found, wanted)
+        matched = await dead_letters.dismiss(driver, events.selection, by=caller.actor, dry_run=dry_run)
+        if matched and not dry_run:
+            await audit.record(
+                connection,
+                caller.actor,
+                AuditAction.DEAD_LETTERS_DISMISSED,
+                found.id,
+                after={**wanted.document, "dismissed": matched},
+            )
+    return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)

@@ -1,8 +1,8 @@
 """Find the events of a replay or a dismissal by event id, journey, node, execution, mapping or event type."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from itertools import islice
 from typing import Final
 
@@ -10,12 +10,13 @@ from app.admin.events.scan import require_mapping
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import EventQuery
-from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.ids import BatchId
 from app.store import PipelineConnection, ledger
 from app.store.database import damage
+from app.store.destinations.destinations import Destination
 from app.store.events import batches
 from app.store.replays import selection
-from app.store.replays.selection import Places, UnsentEvent
+from app.store.replays.selection import ReplaySelection, UnsentEvent
 
 _BATCHES: Final = 200  # of one query
 _MOST_NOT_FOUND: Final = 100  # event ids in a response
@@ -25,24 +26,28 @@ _KEYS: Final = 5_000  # of one query; computing them takes 5 ms
 
 @dataclass(frozen=True, slots=True)
 class SelectedEvents:
-    """The events of a selection. `places` is None if the filter does not select by metadata.
+    """The events of a selection.
 
-    `unsent` are those among them that share the status of their batch. `not_found` are up to 100 event ids
-    that no event has.
+    `unsent` are those that share the status of their batch. `not_found` are up to 100 event ids that no event
+    has.
     """
 
-    places: Places | None
+    selection: ReplaySelection
     unsent: list[UnsentEvent]
     not_found: tuple[str, ...]
 
 
 async def selected(
-    connection: PipelineConnection, destination: DestinationId, number: DestinationNumber, wanted: EventQuery
+    connection: PipelineConnection,
+    destination: Destination,
+    wanted: EventQuery,
+    max_age: timedelta = timedelta(0),
 ) -> SelectedEvents:
     """Find the selected events. Raises Refusal (422) for an unknown mapping."""
+    found = ReplaySelection(destination.number, wanted, None, max_age)
     if wanted.event_ids is None and wanted.mapping_id is None and not wanted.members:
-        return SelectedEvents(None, [], ())
-    mappings = await batches.mappings(connection, [destination])
+        return SelectedEvents(found, [], ())
+    mappings = await batches.mappings(connection, [destination.id])
     require_mapping(mappings, wanted.mapping_id)
     allowed = {
         key: mapping.id for key, mapping in mappings.items() if wanted.mapping_id in (None, mapping.id)
@@ -52,7 +57,7 @@ async def selected(
     if wanted.event_ids is not None:
         not_found = dict.fromkeys(wanted.event_ids)
         keys = (
-            (event_key(destination, mapping, event), event)
+            (event_key(destination.id, mapping, event), event)
             for event in wanted.event_ids
             for mapping in allowed.values()
         )
@@ -73,39 +78,29 @@ async def selected(
     only = None if named is None else {batch for batch, _ in named}
     unsent = [
         UnsentEvent(batch, shape.place, shape.event_at, shape.mapping)
-        async for page in _unsent_batches(connection, number, wanted)
+        async for page in _pages(selection.unsent_batches, connection, found)
         async for batch, shape in _events(connection, page, wanted, only)
         if matches(batch, shape)
     ]
     places = named
     if wanted.members or places is None:
         places = {(event.batch, event.place) for event in unsent}
-        async for page in _candidate_batches(connection, number, wanted):
+        async for page in _pages(selection.candidate_batches, connection, found):
             async for batch, shape in _events(connection, page, wanted, only):
                 if matches(batch, shape):
                     places.add((batch, shape.place))
-    return SelectedEvents(sorted(places), unsent, tuple(islice(not_found, _MOST_NOT_FOUND)))
+    exact = replace(found, places=sorted(places))
+    return SelectedEvents(exact, unsent, tuple(islice(not_found, _MOST_NOT_FOUND)))
 
 
-async def _unsent_batches(
-    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery
+async def _pages(
+    read: Callable[..., Awaitable[dict[BatchId, date]]],
+    connection: PipelineConnection,
+    found: ReplaySelection,
 ) -> AsyncIterator[dict[BatchId, date]]:
-    """Yield the batches that were never sent and match the filter."""
+    """Yield all selected batches that a function of the store returns in pages."""
     after = 0
-    while page := await selection.unsent_batches(connection, number, wanted, after=after, limit=_BATCHES):
-        yield page
-        after = max(page)
-
-
-async def _candidate_batches(
-    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery
-) -> AsyncIterator[dict[BatchId, date]]:
-    """Yield the batches with a single event of a wanted status."""
-    statuses = selection.REPLAYABLE if wanted.status is None else (wanted.status,)
-    after = 0
-    while page := await selection.candidate_batches(
-        connection, number, statuses, after=after, limit=_BATCHES
-    ):
+    while page := await read(connection, found, after=after, limit=_BATCHES):
         yield page
         after = max(page)
 

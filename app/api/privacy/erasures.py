@@ -10,6 +10,7 @@ from pydantic import Field as Described
 from app.admin.access import Scope
 from app.admin.inputs import Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
+from app.admin.privacy.erasure import ErasureReceipt
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.response_body import ResponseBody
@@ -58,34 +59,6 @@ class ErasureView(ResponseBody):
     id: str
     status: Literal["under_way"]
     requested_at: datetime
-
-
-class ErasureCounts(ResponseBody):
-    """The numbers of erased events, by their previous status."""
-
-    waiting: int
-    dead: int
-    delivered: int
-
-
-class ErasureReceiptView(ResponseBody):
-    """The signed receipt of an erasure. The text in `signed` repeats the members that precede it."""
-
-    id: str
-    status: Literal["under_way", "finished", "unreadable"] = Described(
-        description="`unreadable`: the stored identifiers are damaged; request the erasure again."
-    )
-    requested_at: datetime
-    finished_at: datetime | None
-    requested_by: str
-    identifiers: list[str]
-    batches_scanned: int
-    unreadable_batches: int = Described(description="The number of damaged batches. They were not searched.")
-    erased: ErasureCounts
-    kept_elsewhere: list[str]
-    signed: str = Described(description="The signed text: the members above, as JSON.")
-    signature: str = Described(description="Ed25519, base64.")
-    public_key: str = Described(description="Ed25519, base64; unique to this installation.")
 
 
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
@@ -166,12 +139,9 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
-async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceiptView:
+async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.
     """
-    receipt = await erasure.find_receipt(context, caller, erasure_id)
-    return ErasureReceiptView(
-        **receipt.body, signed=receipt.signed, signature=receipt.signature, public_key=receipt.public_key
-    )
+    return await erasure.find_receipt(context, caller, erasure_id)

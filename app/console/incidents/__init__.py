@@ -17,6 +17,7 @@ from app.console.destinations.chart_view import charts
 from app.console.incidents import view
 from app.domain.incidents.machine import IncidentState
 from app.store import audit
+from app.store.incidents import IncidentFilter
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -32,7 +33,7 @@ async def list_page(
     """List incidents, newest first."""
     chosen = IncidentState(state) if state in set(IncidentState) else None
     found = await use_cases.list_incidents(
-        visit.context, visit.caller, state=chosen, limit=_ROWS + 1, below=number_of(cursor)
+        visit.context, visit.caller, IncidentFilter(chosen), limit=_ROWS + 1, below=number_of(cursor)
     )
     items, next_cursor = split_page(found, _ROWS, lambda row: (row.number,))
     return pages.show(

@@ -13,7 +13,6 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.incidents.notification_channels import list_channels
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import requires
@@ -44,7 +43,7 @@ _KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items()]
 @requires(Scope.DESTINATIONS_READ)
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
-    channels = await list_channels(visit.context, visit.caller)
+    channels = await use_cases.list_channels(visit.context, visit.caller)
     return pages.show(visit.request, "notifications.html", channels=channels)
 
 
@@ -128,7 +127,7 @@ async def _show(
         "destination_notifications.html",
         status=200 if problem is None else 422,
         **content_of(visit, found, "settings"),
-        channels=await list_channels(visit.context, visit.caller),
+        channels=await use_cases.list_channels(visit.context, visit.caller),
         preference=preference,
         kinds=_KINDS,
         severities=SEVERITIES,

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from fastapi import APIRouter, Query
 from starlette.datastructures import FormData
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
@@ -74,9 +74,9 @@ async def page(
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
     found = await find_receipt(visit.context, visit.caller, erasure)
-    signed = {"signed": found.signed, "signature": found.signature, "public_key": found.public_key}
-    disposition = f'attachment; filename="{found.body["id"]}.json"'
-    return JSONResponse({**found.body, **signed}, headers={"Content-Disposition": disposition})
+    disposition = f'attachment; filename="{found.id}.json"'
+    headers = {"Content-Disposition": disposition}
+    return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
 
 
 @router.post(_PAGE + "/find", response_model=None)
@@ -153,7 +153,7 @@ async def _show(
 ) -> Response:
     async with visit.context.engine.connect() as connection:
         names = await destinations.names(connection, only=visit.caller.only)
-    shown = None if erasure is None else (await find_receipt(visit.context, visit.caller, erasure)).body
+    shown = None if erasure is None else await find_receipt(visit.context, visit.caller, erasure)
     below = number_of(cursor)
     rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=below)
     erasures, next_cursor = split_page(rows, _ROWS, lambda row: (row.number,))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, not_, or_, select, tuple_
@@ -10,26 +11,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
 from app.store.rows import read_row
-from app.store.statements import Statement, execute, fetch, fetch_one
-from app.store.tables import columns_of, insert_own, own, table, update_own
+from app.store.statements import execute, fetch, fetch_one, read_all, read_one, read_written
+from app.store.tables import columns_of, flat, insert_own, own, table, update_own
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyGrant:
+    """What a key is for. Without `destination_ids` it can use every destination."""
+
+    name: str
+    scopes: tuple[str, ...]
+    destination_ids: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    replaces: KeyId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey(KeyGrant):
     """An API key without its secret. People recognise it by `hint`, its first characters."""
 
     organisation: OrganisationId
     id: KeyId
-    name: str
     hint: str
-    scopes: tuple[str, ...]
-    destination_ids: tuple[str, ...] | None
     created_at: datetime
     created_by: str
-    expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
-    replaces: KeyId | None = None
 
 
 API_KEYS = table(
@@ -47,51 +54,25 @@ _ALIVE = and_(
 )
 
 
+_read = partial(read_row, ApiKey)
+
+
 def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(*_COLUMNS).where(own(API_KEYS), *conditions)
 
 
-async def _key(connection: AsyncConnection, statement: Statement) -> ApiKey | None:
-    row = await fetch_one(connection, statement)
-    return None if row is None else read_row(ApiKey, row)
-
-
 async def create(
-    connection: AsyncConnection,
-    key: KeyId,
-    *,
-    name: str,
-    hint: str,
-    digest: bytes,
-    scopes: Sequence[str],
-    destination_ids: Sequence[str] | None,
-    expires_at: datetime | None,
-    created_by: str,
-    replaces: KeyId | None = None,
+    connection: AsyncConnection, key: KeyId, grant: KeyGrant, *, hint: str, digest: bytes, created_by: str
 ) -> ApiKey:
     """Write a new key. `digest` is its SHA-256; the key itself is not stored."""
-    statement = insert_own(
-        API_KEYS,
-        id=key,
-        name=name,
-        hint=hint,
-        digest=digest,
-        scopes=list(scopes),
-        destination_ids=None if destination_ids is None else list(destination_ids),
-        expires_at=expires_at,
-        created_by=created_by,
-        replaces=replaces,
-    )
-    created = await _key(connection, statement.returning(*_COLUMNS))
-    assert created is not None
-    return created
+    statement = insert_own(API_KEYS, id=key, hint=hint, digest=digest, created_by=created_by, **flat(grant))
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> dict[bytes, ApiKey]:
     """Return the keys with these digests that are neither revoked nor expired, by digest."""
     statement = select(_COLUMN.digest, *_COLUMNS).where(_COLUMN.digest.in_(digests), _ALIVE)
-    rows = await fetch(connection, statement)
-    return {row["digest"]: read_row(ApiKey, row) for row in rows}
+    return {row["digest"]: _read(row) for row in await fetch(connection, statement)}
 
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
@@ -136,17 +117,17 @@ async def page(
         statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
     if without_scope is not None:
         statement = statement.where(not_(_COLUMN.scopes.any(without_scope)))
-    return [read_row(ApiKey, row) for row in await fetch(connection, statement)]
+    return await read_all(connection, _read, statement)
 
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key, even if it is revoked, or None."""
-    return await _key(connection, _select(_COLUMN.id == key))
+    return await read_one(connection, _read, _select(_COLUMN.id == key))
 
 
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key and lock it until the transaction ends; None if it is unknown, revoked or expired."""
-    return await _key(connection, _select(_COLUMN.id == key, _ALIVE).with_for_update())
+    return await read_one(connection, _read, _select(_COLUMN.id == key, _ALIVE).with_for_update())
 
 
 async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
@@ -158,12 +139,10 @@ async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -
     """Let a key expire in this many seconds, unless it expires earlier."""
     earliest = func.least(_COLUMN.expires_at, func.now() + timedelta(seconds=seconds))
     statement = update_own(API_KEYS, _COLUMN.id == key, expires_at=earliest)
-    changed = await _key(connection, statement.returning(*_COLUMNS))
-    assert changed is not None
-    return changed
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
     """Revoke a key permanently. Return None if it was revoked before."""
     statement = update_own(API_KEYS, _COLUMN.id == key, _COLUMN.revoked_at.is_(None), revoked_at=func.now())
-    return await _key(connection, statement.returning(*_COLUMNS))
+    return await read_one(connection, _read, statement.returning(*_COLUMNS))

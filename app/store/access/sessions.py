@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +13,10 @@ from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.rows import read_row
-from app.store.statements import execute, fetch, fetch_one
+from app.store.sql import read_sql
+from app.store.statements import execute, fetch_value, read_all, read_one
+
+SQL: Final = read_sql(__file__)
 
 IDLE = timedelta(minutes=30)
 ABSOLUTE = timedelta(hours=12)
@@ -57,6 +62,9 @@ class StoredSession:
     acting_for_name: str | None = None
 
 
+_read = partial(read_row, StoredSession)
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """A person whom an identity provider authenticated. `subject` is the provider's id of the person.
@@ -86,49 +94,22 @@ class NewSession:
 
 async def begin(connection: AsyncConnection, new: NewSession) -> None:
     """Write a new session and its audit row, and delete expired sessions."""
-    await execute(
-        connection,
-        "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
-        "OR created_at < now() - CAST(:absolute AS interval)",
-        idle=IDLE,
-        absolute=ABSOLUTE,
-    )
+    await execute(connection, SQL["delete_expired"], IDLE, ABSOLUTE)
     person = new.person
-    row = await fetch_one(
+    id_ = await fetch_value(
         connection,
-        # The previous release reads only `role`.
-        "INSERT INTO console_sessions (organisation_id, digest, key_digest, subject, display_name, role, "
-        "roles, signed_in_at, provider_session) "
-        "VALUES (:organisation, :digest, :key_digest, :subject, :name, :role, :roles, "
-        "greatest(to_timestamp(:at), timestamptz '2000-01-01+00'), :provider_session) RETURNING id",
-        organisation=new.organisation,
-        digest=new.digest,
-        key_digest=new.key_digest,
-        subject=person and person.subject,
-        name=person and person.name,
-        role=person and person.roles[0],
-        roles=person and list(person.roles),
-        at=0.0 if person is None else person.authenticated_at,
-        provider_session=person and person.provider_session,
+        SQL["begin"],
+        new.organisation,
+        new.digest,
+        new.key_digest,
+        person and person.subject,
+        person and person.name,
+        person and list(person.roles),
+        person and person.provider_session,
+        0.0 if person is None else person.authenticated_at,
     )
-    assert row is not None
     after = {"roles": list(new.roles)}
-    await audit.record(connection, new.actor, AuditAction.SIGN_IN, row["id"], after=after)
-
-
-_SESSIONS = (
-    "SELECT s.id, s.key_digest, s.subject, s.display_name AS name, s.signed_in_at, "
-    "coalesce(s.roles, array_remove(ARRAY[s.role], NULL)) AS roles, s.created_at, s.seen_at, "
-    # The previous release writes sessions of keys without their organisation.
-    "coalesce(k.organisation_id, s.organisation_id) AS organisation, "
-    "k.id AS key, k.name AS key_name, coalesce(k.scopes, '{}') AS scopes, k.destination_ids, "
-    "o.id AS acting_for, o.name AS acting_for_name "
-    "FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for "
-    "  LEFT JOIN api_keys k ON k.digest = s.key_digest "
-    "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
-    "WHERE s.seen_at >= now() - CAST(:idle AS interval) "
-    "  AND s.created_at >= now() - CAST(:absolute AS interval) "
-)
+    await audit.record(connection, new.actor, AuditAction.SIGN_IN, id_, after=after)
 
 
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
@@ -137,19 +118,11 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     With `note`, the time of use is recorded, at most once a minute. The commit does not wait for the disk: if
     a crash loses a use, the session only ends a minute early.
     """
-    row = await fetch_one(
-        connection, _SESSIONS + "AND s.digest = :digest", digest=digest, idle=IDLE, absolute=ABSOLUTE
-    )
-    if row is not None and note:
+    found = await read_one(connection, _read, SQL["find"], IDLE, ABSOLUTE, digest)
+    if found is not None and note:
         await execute(connection, "SET LOCAL synchronous_commit = off")
-        await execute(
-            connection,
-            "UPDATE console_sessions SET seen_at = now() "
-            "WHERE digest = :digest AND seen_at < now() - CAST(:every AS interval)",
-            digest=digest,
-            every=_NOTED_EVERY,
-        )
-    return None if row is None else read_row(StoredSession, row)
+        await execute(connection, SQL["note"], digest, _NOTED_EVERY)
+    return found
 
 
 async def page(
@@ -167,35 +140,14 @@ async def page(
     `without_scope` are left out.
     """
     at, previous = after or (None, None)
-    rows = await fetch(
-        connection,
-        _SESSIONS + "AND s.organisation_id = acting_organisation() "
-        "AND (s.subject IS NOT NULL OR k.id IS NOT NULL OR s.key_digest = :bootstrap) "
-        "AND (CAST(:without AS text) IS NULL OR NOT :without = ANY (coalesce(k.scopes, '{}'))) "
-        "AND (CAST(:at AS timestamptz) IS NULL "
-        "  OR (s.created_at, s.id) > (CAST(:at AS timestamptz), :previous)) "
-        "AND (CAST(:session AS text) IS NULL OR s.id = :session) "
-        "ORDER BY s.created_at, s.id LIMIT :limit",
-        idle=IDLE,
-        absolute=ABSOLUTE,
-        bootstrap=bootstrap,
-        without=without_scope,
-        at=at,
-        previous=previous,
-        session=session,
-        limit=limit,
-    )
-    return [read_row(StoredSession, row) for row in rows]
+    arguments = (bootstrap, without_scope, at, previous, session, limit)
+    return await read_all(connection, _read, SQL["page"], IDLE, ABSOLUTE, *arguments)
 
 
 async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
     """Let a session of a platform caller act for an organisation."""
-    await execute(
-        connection,
-        "UPDATE console_sessions SET acting_for = :organisation WHERE digest = :digest",
-        organisation=organisation,
-        digest=digest,
-    )
+    statement = "UPDATE console_sessions SET acting_for = $1 WHERE digest = $2"
+    await execute(connection, statement, organisation, digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,40 +171,23 @@ async def end(
     other = selection.unlike
     return await execute(
         connection,
-        "WITH ended AS (DELETE FROM console_sessions "
-        "  WHERE (CAST(:digest AS bytea) IS NULL OR digest = :digest) "
-        "  AND (CAST(:id AS text) IS NULL OR id = :id) "
-        "  AND (CAST(:subject AS text) IS NULL OR subject = :subject) "
-        "  AND (CAST(:session AS text) IS NULL OR provider_session = :session "
-        "    OR (provider_session IS NULL AND CAST(:subject AS text) IS NOT NULL)) "
-        "  AND (CAST(:organisation AS text) IS NULL OR organisation_id <> :organisation "
-        "    OR roles IS DISTINCT FROM CAST(:roles AS text[])) "
-        "  RETURNING organisation_id, id, subject, display_name) "
-        "INSERT INTO audit (organisation_id, actor, action, subject, after) "
-        "SELECT organisation_id, :actor, :action, id, jsonb_strip_nulls(jsonb_build_object("
-        "  'reason', CAST(:reason AS text), 'sub', subject, 'name', display_name)) FROM ended",
-        digest=selection.digest,
-        id=selection.id,
-        subject=selection.subject,
-        session=selection.provider_session,
-        organisation=other and other.organisation,
-        roles=other and list(other.roles),
-        actor=actor,
-        action=AuditAction.SESSION_ENDED,
-        reason=reason,
+        SQL["end"],
+        selection.digest,
+        selection.id,
+        selection.subject,
+        selection.provider_session,
+        other and other.organisation,
+        other and list(other.roles),
+        actor,
+        AuditAction.SESSION_ENDED,
+        reason,
     )
 
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:
     """Record the use of a logout token. Return False if it was used before."""
     await execute(
-        connection,
-        "DELETE FROM logout_tokens WHERE received_at < now() - CAST(:age AS interval)",
-        age=_LOGOUT_TOKENS_FOR,
+        connection, "DELETE FROM logout_tokens WHERE received_at < now() - $1::interval", _LOGOUT_TOKENS_FOR
     )
-    written = await execute(
-        connection,
-        "INSERT INTO logout_tokens (digest) VALUES (:digest) ON CONFLICT DO NOTHING",
-        digest=digest,
-    )
-    return written == 1
+    statement = "INSERT INTO logout_tokens (digest) VALUES ($1) ON CONFLICT DO NOTHING"
+    return await execute(connection, statement, digest) == 1

@@ -5,7 +5,10 @@ from datetime import datetime
 from typing import Final
 
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_only, fetch_scalar
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 SLOT: Final = "conversions_backup"
 
@@ -27,36 +30,16 @@ class BackupState:
 
 async def note_base(connection: PipelineConnection) -> None:
     """Record that a base backup was verified now."""
-    await connection.execute(
-        "INSERT INTO last_base_backup VALUES (1, now()) "
-        "ON CONFLICT (id) DO UPDATE SET verified_at = excluded.verified_at"
-    )
+    await connection.execute(SQL["note_base"])
 
 
 async def has_slot(connection: PipelineConnection) -> bool:
     """Return whether the server has the slot of `backup --follow`."""
-    exists: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", SLOT
+    return await fetch_scalar(
+        connection, bool, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", SLOT
     )
-    return exists
 
 
 async def read(connection: PipelineConnection) -> BackupState:
     """Return the state of the backups. No privilege is needed for views of Postgres."""
-    row = await connection.fetchrow(
-        """
-        SELECT (SELECT verified_at FROM last_base_backup) AS base_verified_at,
-          (SELECT last_archived_time FROM pg_stat_archiver) AS wal_archived_at,
-          CASE WHEN slot_name IS NOT NULL THEN coalesce(pg_wal_lsn_diff(
-            -- A standby has no current position to write.
-            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
-            -- Postgres forgets the position of a slot whose WAL it removed (max_slot_wal_keep_size).
-            restart_lsn)::float8, 'Infinity') END AS retained_bytes,
-          coalesce(active, false) AS has_receiver
-        -- One row, also without a slot.
-        FROM (SELECT) AS server LEFT JOIN pg_replication_slots ON slot_name = $1
-        """,
-        SLOT,
-    )
-    assert row is not None
-    return read_row(BackupState, row)
+    return await fetch_only(connection, BackupState, SQL["read"], SLOT)

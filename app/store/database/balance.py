@@ -4,13 +4,17 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 from app.store.database import partitions
+from app.store.rows import fetch_optional
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 # A row of `batch_states` or `exceptions` can lack its batch. The check looks for such rows up to this
 # distance outside the range of the day's batch ids.
@@ -25,11 +29,7 @@ async def days(connection: PipelineConnection) -> list[date]:
 
 async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
     """Return the range of ids to check for a day: its batch ids and a margin on both sides."""
-    row = await connection.fetchrow(
-        "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM batch_ids) AS newest "
-        "FROM batches WHERE day = $1",
-        day,
-    )
+    row = await connection.fetchrow(SQL["bounds"], day)
     assert row is not None
     if row["first"] is None:
         return 0, row["newest"]
@@ -40,23 +40,7 @@ async def next_ids(
     connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
 ) -> list[BatchId]:
     """Return the next `limit` ids above `after` that have a batch, a state or an exception on this day."""
-    rows = await connection.fetch(
-        """
-        SELECT id FROM (
-          (SELECT id FROM batches WHERE day = $1 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4)
-          UNION
-          (SELECT batch FROM batch_states WHERE day = $1 AND batch > $2 AND batch <= $3
-           ORDER BY batch LIMIT $4)
-          UNION
-          (SELECT DISTINCT batch FROM exceptions WHERE day = $1 AND batch > $2 AND batch <= $3
-           ORDER BY batch LIMIT $4)
-        ) AS either ORDER BY id LIMIT $4
-        """,
-        day,
-        after,
-        last,
-        limit,
-    )
+    rows = await connection.fetch(SQL["next_ids"], day, after, last, limit)
     return [BatchId(row["id"]) for row in rows]
 
 
@@ -76,22 +60,7 @@ class StoredBatchState:
 
 async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
     """Return the stored batch of each of these ids on a day. All rows come from one snapshot."""
-    rows = await connection.fetch(
-        """
-        SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
-          p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
-          coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
-          -- Over all days, because an id must be unique.
-          (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
-        FROM unnest($2::bigint[]) AS page (id)
-        LEFT JOIN batches p ON p.id = page.id AND p.day = $1
-        LEFT JOIN batch_states s ON s.batch = page.id AND s.day = $1
-        LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
-          WHERE batch = page.id AND day = $1) e ON true
-        """,
-        day,
-        list(ids),
-    )
+    rows = await connection.fetch(SQL["read"], day, list(ids))
     return [_stored(dict(row)) for row in rows]
 
 
@@ -113,11 +82,7 @@ def _stored(row: dict[str, Any]) -> StoredBatchState:
 
 async def accepted(connection: PipelineConnection, day: date) -> dict[DestinationNumber, int]:
     """Return the number of events counted as accepted on a day, by destination."""
-    rows = await connection.fetch(
-        "SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1 "
-        "GROUP BY destination HAVING sum(accepted) > 0",
-        day,
-    )
+    rows = await connection.fetch(SQL["accepted"], day)
     return {DestinationNumber(row["destination"]): row["accepted"] for row in rows}
 
 
@@ -129,11 +94,7 @@ async def ledger_places(
     generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
     for row in generations:
         # One query per generation: with several in one query, Postgres would scan the complete ledger.
-        rows = await connection.fetch(
-            "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
-            row["generation"],
-            list(keys),
-        )
+        rows = await connection.fetch(SQL["ledger_places"], row["generation"], list(keys))
         found.update({row["key"]: (row["batch"], row["place"]) for row in rows})
     return found
 
@@ -144,13 +105,7 @@ async def ledger_since(connection: PipelineConnection) -> datetime | None:
     The time is one hour after the oldest generation began, because an event can be slightly older than the
     generation of its key. While the first generation is stored, the ledger is complete.
     """
-    since: datetime | None = await connection.fetchval(
-        """
-        SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
-          ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
-        """
-    )
-    return since
+    return await fetch_optional(connection, datetime, SQL["ledger_since"])
 
 
 async def destinations(connection: PipelineConnection) -> dict[DestinationNumber, DestinationId]:
@@ -172,30 +127,7 @@ async def totals(
 
     Both come from one snapshot. `oldest` is the first day whose batches are stored.
     """
-    row = await connection.fetchrow(
-        """
-        SELECT c.*, o.*, f.*, e.* FROM (
-          SELECT coalesce(sum(accepted - delivered - dead - expired - erased), 0)::bigint
-              AS waiting, coalesce(sum(retrying), 0)::bigint AS retrying,
-            coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired,
-            coalesce(sum(erased), 0)::bigint AS erased,
-            coalesce(min(day) FILTER (WHERE accepted > 0) >= $2, true) AS is_complete
-          FROM counts WHERE destination = $1) c, (
-          SELECT coalesce(sum(events), 0)::bigint AS open,
-            coalesce(sum(events) FILTER (WHERE tries > 0), 0)::bigint AS open_failing
-          FROM batch_states WHERE destination = $1 AND settled_at IS NULL) o, (
-          SELECT coalesce(sum(events) FILTER (WHERE disposition = 'discarded'), 0)::bigint AS whole_dead,
-            coalesce(sum(events) FILTER (WHERE disposition = 'expired'), 0)::bigint AS whole_expired
-          FROM batch_states WHERE destination = $1 AND disposition IN ('expired', 'discarded')) f, (
-          SELECT count(*) FILTER (WHERE status = 'retrying') AS single_retrying,
-            count(*) FILTER (WHERE status = 'dead') AS single_dead,
-            count(*) FILTER (WHERE status = 'expired') AS single_expired,
-            count(*) FILTER (WHERE status = 'erased') AS single_erased
-          FROM exceptions WHERE destination = $1) e
-        """,
-        number,
-        oldest,
-    )
+    row = await connection.fetchrow(SQL["totals"], number, oldest)
     assert row is not None
     return BalanceTotals(
         counted={
@@ -232,17 +164,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
     Return a number that grows by one each hour, or None if no check was started. The number selects which
     older day and which ledger keys the hourly check samples.
     """
-    turn: int | None = await connection.fetchval(
-        """
-        INSERT INTO balance_checks AS b (id, owner, started_at) VALUES (1, $1, now())
-        ON CONFLICT (id) DO UPDATE SET owner = $1, started_at = now()
-        WHERE b.started_at < now() - $2::interval OR b.started_at > now() + interval '1 minute'
-        RETURNING (extract(epoch FROM now()) / 3600)::int
-        """,
-        owner,
-        every,
-    )
-    return turn
+    return await fetch_optional(connection, int, SQL["begin"], owner, every)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
@@ -257,16 +179,7 @@ async def finish(
     connection: PipelineConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
 ) -> None:
     """Store the result of a check."""
-    await connection.execute(
-        """
-        INSERT INTO balance_checks AS b (id, owner, started_at, finished_at, imbalance, batches, mismatches)
-        VALUES (1, '', now(), now(), $1, $2, $3)
-        ON CONFLICT (id) DO UPDATE SET finished_at = now(), imbalance = $1, batches = $2, mismatches = $3
-        """,
-        imbalance,
-        batches,
-        json.dumps(list(mismatches)),
-    )
+    await connection.execute(SQL["finish"], imbalance, batches, json.dumps(list(mismatches)))
 
 
 async def last(connection: PipelineConnection) -> BalanceResult | None:

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection
-from app.store.database.partitions import STORED
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 _Row = TypeVar("_Row")
 
@@ -95,13 +97,7 @@ async def _value(
     """Return (value, None), or (None, the reason why the value cannot be read)."""
     try:
         async with savepoint(connection):
-            value = await connection.fetchval(
-                f"SELECT {column} FROM batches WHERE id = $1 AND day = $2 "
-                "AND ($3::integer IS NULL OR destination = $3)",
-                batch,
-                day,
-                of,
-            )
+            value = await connection.fetchval(SQL["value"], batch, day, of, column)
     except Exception as error:
         if not is_damage(error):
             raise
@@ -118,12 +114,7 @@ async def read_shapes_of(
     """
     with suppressed():
         async with savepoint(connection):
-            rows = await connection.fetch(
-                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day) "
-                "JOIN batches p ON p.id = requested.id AND p.day = requested.day",
-                list(days),
-                list(days.values()),
-            )
+            rows = await connection.fetch(SQL["read_shapes_of"], list(days), list(days.values()))
         return {BatchId(row["id"]): row["shapes"] for row in rows}
     stored = await read_singly(connection, list(days.items()), content=False)
     return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
@@ -217,8 +208,8 @@ async def check(
         last = await newest_batch(connection)
     while first <= last:
         to = min(first + limit - 1, last)
-        states = await read_range(_reading(connection, _STATES), connection, first, to)
-        alone = await read_range(_reading(connection, _WITHOUT_STATE), connection, first, to)
+        states = await read_range(_reading(connection, SQL["states"]), connection, first, to)
+        alone = await read_range(_reading(connection, SQL["without_state"]), connection, first, to)
         found = states.unreadable | alone.unreadable
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
@@ -234,18 +225,6 @@ def _reading(connection: PipelineConnection, statement: str) -> Read:
         return rows
 
     return read
-
-
-_STATES = f"""
-    SELECT s.batch AS id, s.data_key, p.content, p.shapes
-    FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
-    WHERE s.batch BETWEEN $1 AND $2 AND {STORED} ORDER BY s.batch
-"""
-_WITHOUT_STATE = """
-    SELECT p.id FROM batches p WHERE p.id BETWEEN $1 AND $2
-    AND NOT EXISTS (SELECT FROM batch_states s
-      WHERE s.batch = p.id AND s.day = p.day AND s.batch BETWEEN $1 AND $2)
-"""
 
 
 def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -14,9 +14,12 @@ from app.store.database.partitions import days_ahead
 from app.store.encryption import key_usage
 from app.store.encryption.sealed_values import COLUMNS
 from app.store.organisations.scope import EVERY, SETTING
+from app.store.sql import read_sql
 
 if TYPE_CHECKING:
     from app.store import PipelineConnection
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +74,7 @@ GROUP BY 1
 
 async def read_deployment(connection: "PipelineConnection") -> Deployment:
     """Read the facts about the connected database. Changes nothing."""
-    row = await connection.fetchrow(
-        "SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync, "
-        "current_setting('synchronous_commit') AS synchronous_commit, "
-        "current_setting('full_page_writes') AS full_page_writes, "
-        "current_setting('max_connections')::int AS max_connections, "
-        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
-        "coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class "
-        "WHERE oid = to_regclass('audit')), false) AS owner, "
-        "current_setting('transaction_read_only') = 'on' AS is_read_only, "
-        "array(SELECT oid::regclass::text FROM pg_class WHERE NOT relrowsecurity "
-        "AND oid IN (SELECT polrelid FROM pg_policy) ORDER BY 1) AS unprotected, "
-        "current_setting('data_checksums') = 'on' AS checksums, "
-        # A row without a name counts the objects that all databases share.
-        "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
-        "WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures, "
-        "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
-    )
+    row = await connection.fetchrow(SQL["settings"])
     assert row is not None
     facts = dict(row)
     revision = ahead = key_ids = last = None
@@ -104,16 +91,9 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
             last = await balance.last(connection)
         if await connection.fetchval("SELECT to_regclass('last_base_backup') IS NOT NULL"):
             backup_state = await backups.read(connection)
-        sees_every_row = not await connection.fetchval(
-            "SELECT row_security_active('batch_states') AND current_setting($1, true) IS DISTINCT FROM $2",
-            SETTING,
-            EVERY,
-        )
+        sees_every_row = not await connection.fetchval(SQL["hides_rows"], SETTING, EVERY)
         # Row-level security does not hide this number.
-        stored = await connection.fetchval(
-            "SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables "
-            "WHERE relid IN (SELECT relid FROM pg_partition_tree('batch_states'))"
-        )
+        stored = await connection.fetchval(SQL["stored_batches"])
         if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
             seals = await key_usage.seals(connection)
     return Deployment(

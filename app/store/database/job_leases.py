@@ -6,8 +6,12 @@ it is frozen, and cannot be ended.
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 from app.store import PipelineConnection
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 class Job(StrEnum):
@@ -22,17 +26,7 @@ async def acquire(connection: PipelineConnection, job: Job, owner: str, *, lease
 
     Call it outside a transaction, because the row stays locked until the end.
     """
-    acquired: bool | None = await connection.fetchval(
-        """
-        INSERT INTO job_leases AS l (job, owner, leased_until) VALUES ($1, $2, clock_timestamp() + $3)
-        ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until
-          WHERE l.owner = excluded.owner OR l.leased_until < clock_timestamp()
-        RETURNING true
-        """,
-        job.value,
-        owner,
-        lease,
-    )
+    acquired: bool | None = await connection.fetchval(SQL["acquire"], job.value, owner, lease)
     return acquired is not None
 
 

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from app.store import PipelineConnection
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,19 +250,7 @@ async def lacking(connection: PipelineConnection, role: Literal["api", "worker"]
         for verb, columns in re.findall(r"(\w+)(?: \(([^)]*)\))?", getattr(privileges, role))
         for column in columns.split(", ")
     ]
-    rows = await connection.fetch(
-        """
-        SELECT DISTINCT n.verb || ' on ' || n.name
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS n (name, verb, place)
-        JOIN pg_class c ON c.oid = to_regclass(n.name)
-        WHERE NOT CASE
-          WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, n.verb)
-          WHEN n.place = '' THEN has_table_privilege(c.oid, n.verb)
-          ELSE has_column_privilege(c.oid, n.place, n.verb) END
-        ORDER BY 1
-        """,
-        *map(list, zip(*needed, strict=True)),
-    )
+    rows = await connection.fetch(SQL["lacking"], *map(list, zip(*needed, strict=True)))
     return [row[0] for row in rows]
 
 

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,7 +11,10 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, batches, counts, flush, ledger, transactions
 from app.store.database import partitions
 from app.store.rows import read_row
+from app.store.sql import read_sql
 from app.store.statements import execute, fetch_one, fetch_value
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +83,5 @@ async def try_flush(connection: PipelineConnection) -> None:
 async def try_claim(connection: PipelineConnection) -> None:
     """Read and write as a claim does. It raises the errors of a claim; the caller rolls the row back."""
     await transactions.set_lock_timeout(connection, seconds=1)
-    await connection.fetch(
-        """
-        (SELECT batch FROM batch_states WHERE settled_at IS NULL
-         ORDER BY destination, queue, due_at, batch LIMIT 1)
-        UNION ALL (SELECT batch FROM exceptions WHERE status = 'retrying'
-         ORDER BY destination, queue, due_at, batch, place LIMIT 1)
-        """
-    )
-    await connection.execute(
-        """
-        INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)
-        VALUES (nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, 0, 0, 0, 'probe', '{}', 1, 0)
-        """
-    )
+    await connection.fetch(SQL["read_due"])
+    await connection.execute(SQL["write_attempt"])

@@ -19,6 +19,9 @@ from app.domain.ids import (
 )
 from app.store import PipelineConnection
 from app.store.rows import read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 NamedType = tuple[OrganisationId, AdvertiserId, str]
 """The key of a pinned event name: organisation, advertiser, event type."""
@@ -58,25 +61,7 @@ async def load(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> dict[DestinationId, DestinationRow]:
     """Return the existing destinations among these ids, with their mappings and pins, from one snapshot."""
-    rows = await connection.fetch(
-        f"""
-        SELECT d.*, {CACHED_VERSION} AS cached_version,
-          d.organisation_id AS organisation, d.sign_in <> 'none' AS signed_in,
-          -- JSON, because one row carries all mappings.
-          (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
-                  'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
-           FROM mappings m
-           -- LEFT JOIN: a mapping without a published version has no document.
-           LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
-           WHERE m.organisation_id = d.organisation_id AND m.destination = d.id
-             AND m.archived_at IS NULL)::text AS mappings,
-          (SELECT coalesce(json_object_agg(n.event_type, n.name), '{{}}')
-           FROM event_names n WHERE n.organisation_id = d.organisation_id
-             AND n.advertiser_id = d.advertiser_id)::text AS pins
-        FROM destinations d WHERE d.id = ANY($1)
-        """,
-        list(ids),
-    )
+    rows = await connection.fetch(SQL["load"], list(ids))
     return {DestinationId(row["id"]): _destination_row(row) for row in rows}
 
 
@@ -99,12 +84,7 @@ async def pin_names(connection: PipelineConnection, names: dict[NamedType, str])
     """
     ordered = sorted(names.items())
     await connection.execute(
-        """
-        INSERT INTO event_names (organisation_id, advertiser_id, event_type, name)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-        -- A name that another transaction pinned first stays.
-        ON CONFLICT DO NOTHING
-        """,
+        SQL["pin_names"],
         [organisation for (organisation, _, _), _ in ordered],
         [advertiser for (_, advertiser, _), _ in ordered],
         [event_type for (_, _, event_type), _ in ordered],
@@ -118,11 +98,7 @@ async def pinned_names(
 ) -> dict[NamedType, str]:
     """Return the pinned names of these event types."""
     rows = await connection.fetch(
-        """
-        SELECT n.organisation_id, n.advertiser_id, n.event_type, n.name FROM event_names n
-        JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (organisation_id, advertiser_id, event_type)
-          USING (organisation_id, advertiser_id, event_type)
-        """,
+        SQL["pinned_names"],
         [organisation for organisation, _, _ in event_types],
         [advertiser for _, advertiser, _ in event_types],
         [event_type for _, _, event_type in event_types],

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.destination import DestinationSettings, RequestRate, State
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.store.rows import Row, read_row
-from app.store.statements import Statement, execute, fetch, fetch_one, fetch_value
+from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import INSTANT, columns_of, flat, insert_own, own, table, update_own
 
 INTERNAL = Field(exclude=True)
@@ -97,19 +97,14 @@ def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(*_COLUMNS).where(own(DESTINATIONS), *conditions)
 
 
-async def _destination(connection: AsyncConnection, statement: Statement) -> Destination | None:
-    row = await fetch_one(connection, statement)
-    return None if row is None else _read(row)
-
-
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, even if it is archived, or None."""
-    return await _destination(connection, _select(_COLUMN.id == destination))
+    return await read_one(connection, _read, _select(_COLUMN.id == destination))
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends; None if it does not exist."""
-    return await _destination(connection, _select(_COLUMN.id == destination).with_for_update())
+    return await read_one(connection, _read, _select(_COLUMN.id == destination).with_for_update())
 
 
 async def create(
@@ -121,9 +116,7 @@ async def create(
     )
     values = await _values(connection, settings)
     statement = insert_own(DESTINATIONS, id=destination, suspended=is_suspended, **values)
-    created = await _destination(connection, statement.returning(*_COLUMNS))
-    assert created is not None
-    return created
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def change(
@@ -164,8 +157,7 @@ async def page(
         statement = statement.where(in_name | in_advertiser | (_COLUMN.id == search))
     if only is not None:
         statement = statement.where(_COLUMN.id.in_(only))
-    rows = await fetch(connection, statement.order_by(_COLUMN.number).limit(limit))
-    return [_read(row) for row in rows]
+    return await read_all(connection, _read, statement.order_by(_COLUMN.number).limit(limit))
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Destination]:
@@ -174,7 +166,7 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
     They are locked in order of their numbers, so that two callers cannot deadlock.
     """
     statement = _select(_COLUMN.advertiser_id == advertiser, _ALIVE).order_by(_COLUMN.number)
-    return [_read(row) for row in await fetch(connection, statement.with_for_update())]
+    return await read_all(connection, _read, statement.with_for_update())
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
@@ -193,7 +185,7 @@ async def names(connection: AsyncConnection, *, only: Sequence[str] | None = Non
 
 async def everything(connection: AsyncConnection) -> list[Destination]:
     """Return every destination, archived ones included, in order of creation."""
-    return [_read(row) for row in await fetch(connection, _select().order_by(_COLUMN.number))]
+    return await read_all(connection, _read, _select().order_by(_COLUMN.number))
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
@@ -231,9 +223,7 @@ async def count_published(connection: AsyncConnection, destination: DestinationI
 async def _changed(connection: AsyncConnection, destination: DestinationId, **values: object) -> Destination:
     newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
     statement = update_own(DESTINATIONS, _COLUMN.id == destination, **newer, **values)
-    changed = await _destination(connection, statement.returning(*_COLUMNS))
-    assert changed is not None
-    return changed
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.database import damage
-from app.store.database.partitions import STORED
-from app.store.rows import read_row
+from app.store.rows import fetch_optional, fetch_row, fetch_rows
+from app.store.sql import read_sql
 
-# An attempt that failed before anything was sent does not count as a request
-# (`app.domain.outcomes.outcome.NotSent`).
-_WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +34,9 @@ async def response_times(
 
     To limit the cost, only the first 50 requests of each quarter of a bucket are read.
     """
-    rows = await connection.fetch(
-        """
-        SELECT part.bucket_at AS at, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.duration_ms) AS p50_ms,
-          percentile_cont(0.95) WITHIN GROUP (ORDER BY a.duration_ms) AS p95_ms
-        FROM (
-          SELECT b AS bucket_at, b + n * $3::interval / $4 AS begins, b + (n + 1) * $3::interval / $4 AS ends
-          FROM generate_series($2::timestamptz, now(), $3::interval) AS b, generate_series(0, $4 - 1) AS n
-        ) part
-        CROSS JOIN LATERAL (
-          SELECT duration_ms FROM attempts
-          -- The days let Postgres skip the other partitions.
-          WHERE destination = $1 AND day BETWEEN (part.begins AT TIME ZONE 'UTC')::date
-              AND (part.ends AT TIME ZONE 'UTC')::date
-            AND started_at >= part.begins AND started_at < part.ends AND duration_ms IS NOT NULL
-          ORDER BY started_at LIMIT $5) a
-        GROUP BY 1 ORDER BY 1
-        """,
-        destination,
-        since,
-        bucket,
-        _PARTS,
-        _SAMPLED,
+    return await fetch_rows(
+        connection, ResponseTimes, SQL["response_times"], destination, since, bucket, _PARTS, _SAMPLED
     )
-    return [read_row(ResponseTimes, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +55,7 @@ async def requests(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[RequestRow]:
     """Return the newest requests of a destination that have a result, newest first."""
-    rows = await connection.fetch(
-        "SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts "
-        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
-        "ORDER BY started_at DESC LIMIT $2",
-        destination,
-        limit,
-    )
-    return [read_row(RequestRow, row) for row in rows]
+    return await fetch_rows(connection, RequestRow, SQL["requests"], destination, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +68,14 @@ class FailureRun:
 
 async def failure_run(connection: PipelineConnection, destination: DestinationNumber) -> FailureRun | None:
     """Return the failed requests since the last successful request, or None if the last one succeeded."""
-    row = await connection.fetchrow(
-        "SELECT min(started_at) AS since, count(*) AS requests FROM attempts "
-        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} AND started_at > coalesce("
-        "  (SELECT started_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
-        "   ORDER BY started_at DESC LIMIT 1), '-infinity')",
-        destination,
-    )
+    row = await connection.fetchrow(SQL["failure_run"], destination)
     assert row is not None
     return FailureRun(row["since"], row["requests"]) if row["requests"] else None
 
 
 async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
     """Return when Amazon first answered a request of a destination, among the stored requests."""
-    found: datetime | None = await connection.fetchval(
-        "SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
-        "ORDER BY started_at LIMIT 1",
-        destination,
-    )
-    return found
+    return await fetch_optional(connection, datetime, SQL["first_answer"], destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +102,7 @@ async def connection_of(
     connection: PipelineConnection, destination: DestinationNumber
 ) -> ConnectionInfo | None:
     """Return the sign-in and the lane of a destination, or None if the destination does not exist."""
-    row = await connection.fetchrow(
-        "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
-        "  l.leased_until, d.paused_since, d.broken_since, "
-        "  a.currency AS account_currency, (SELECT count(*) FROM destinations o "
-        "    WHERE o.lane = d.lane AND o.number <> d.number AND o.state IN ('connected', 'active')) "
-        "  AS lane_shared_with "
-        "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
-        "LEFT JOIN api_keys k ON k.id = s.connected_by "
-        "LEFT JOIN amazon_accounts a ON a.destination = d.id "
-        "WHERE d.organisation_id = acting_organisation() AND d.number = $1",
-        destination,
-    )
-    return None if row is None else read_row(ConnectionInfo, row)
+    return await fetch_row(connection, ConnectionInfo, SQL["connection_of"], destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +117,7 @@ async def samples(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
     """Return the metadata of a destination's newest batches, newest first; None if the states are damaged."""
-    return await _samples(
-        connection,
-        "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
-        f"WHERE s.destination = $1 AND {STORED} ORDER BY s.batch DESC LIMIT $2",
-        destination,
-        limit,
-    )
+    return await _samples(connection, SQL["samples"], destination, limit)
 
 
 async def _samples(
@@ -188,9 +130,6 @@ async def _samples(
     return None
 
 
-_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # requests per day, and batches per request
-
-
 async def daily_samples(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
 ) -> list[MetadataSample]:
@@ -199,38 +138,14 @@ async def daily_samples(
     It reads the batches of the newest requests of a day, because batches have no index by time. The list is
     empty if their states are damaged.
     """
-    found = await _samples(
-        connection,
-        f"""
-        WITH sent AS (
-          -- Batches of the newest answered requests of each day.
-          SELECT DISTINCT b.batch
-          FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
-            (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
-          CROSS JOIN LATERAL (
-            SELECT batches[1:{_SAMPLED_BATCHES}] AS batches FROM attempts
-            WHERE destination = $1 AND day = d::date AND outcome = 'answered'
-            ORDER BY started_at DESC LIMIT {_SAMPLED_REQUESTS}) a
-          CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
-        SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
-        WHERE s.accepted_at >= $2 AND {STORED} ORDER BY s.batch DESC
-        """,
-        destination,
-        since,
-    )
-    return found or []
+    return await _samples(connection, SQL["daily_samples"], destination, since) or []
 
 
 async def rejection_reasons(
     connection: PipelineConnection, destination: DestinationNumber, *, since: date
 ) -> list[tuple[str, str, int]]:
     """Return code, reason and count of rejections since a day (UTC), most frequent first."""
-    rows = await connection.fetch(
-        "SELECT code, reason, sum(rejected)::bigint AS n FROM rejections "
-        "WHERE destination = $1 AND day >= $2 GROUP BY code, reason ORDER BY n DESC, reason LIMIT 50",
-        destination,
-        since,
-    )
+    rows = await connection.fetch(SQL["rejection_reasons"], destination, since)
     return [(row["code"], row["reason"], row["n"]) for row in rows]
 
 
@@ -257,35 +172,7 @@ async def rates(
 ) -> Rates:
     """Return the rates over the last `span`. The rate of accepted events uses at most `newest` batches."""
     with damage.suppressed():
-        row = await connection.fetchrow(_RATES, destination, span, newest)
+        row = await connection.fetchrow(SQL["rates"], destination, span, newest)
         assert row is not None
         return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
     return Rates(None, None, None, None)
-
-
-_RATES = f"""
-        WITH accepted AS (
-          -- The newest batches, because there is no index by time. If $3 batches are all within the span,
-          -- they cover only the part of it since the oldest of them.
-          SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
-          FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
-                ORDER BY batch DESC LIMIT $3) newest
-          WHERE accepted_at > now() - $2::interval
-        ), sent AS (
-          -- Settled requests of the span.
-          SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
-            coalesce(sum(delivered), 0) AS events
-          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
-        ), seconds AS (
-          -- The time covered by each sum.
-          SELECT extract(epoch FROM $2::interval) AS sent,
-            extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
-              ELSE $2::interval END) AS accepted
-          FROM accepted
-        )
-        SELECT (accepted.events / seconds.accepted)::float AS accepted_per_second,
-          (sent.events / seconds.sent)::float AS delivered_per_second,
-          (sent.requests / seconds.sent)::float AS requests_per_second,
-          (sent.failed / seconds.sent)::float AS failed_requests_per_second
-        FROM accepted, sent, seconds
-        """

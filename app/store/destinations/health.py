@@ -21,7 +21,6 @@ from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection
 from app.store.destinations import outcome_history
-from app.store.incidents import CONDITION_HOLDS
 from app.store.rows import read_row
 
 
@@ -134,12 +133,18 @@ def condition_sql(facts: Mapping[Fact, str]) -> str:
     return f"CASE {' '.join(rules)} END"
 
 
+# Whether the condition of an incident `i` of the destination `d` still lasts. It lasts if the monitor found
+# it at most $1 before its last run. An incident of the sign-in ends as soon as the destination
+# is reconnected.
+_HOLDS: Final = """(
+  coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $1::interval, true)
+    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.sign_in_reason IS NOT NULL))"""
 _CLASSIFIED: Final = f"""
     WITH trouble AS (
       -- Open incidents.
       SELECT i.destination, count(*) AS open_incidents,
         max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
-          WHERE {CONDITION_HOLDS.format("$1")}) AS severity
+          WHERE {_HOLDS}) AS severity
       FROM incidents i JOIN destinations d ON d.id = i.destination
       WHERE i.organisation_id = acting_organisation() AND i.destination IS NOT NULL AND i.severity <> 'info'
         AND i.state <> 'resolved'

@@ -13,6 +13,9 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.rows import read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 # The retention of buckets by their width. Each time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
@@ -25,71 +28,6 @@ RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(days=1): timedelta(days=32),
 }
 _ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)  # a bucket of every width begins at this time
-_COUNTED: Final = ("accepted", "duplicates", "rejected", "delivered", "dead", "expired")
-_SENT: Final = ("requests", "failed_requests", "retried")
-_TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
-
-
-def _columns(template: str, names: Sequence[str] = _COUNTED) -> str:
-    return ", ".join(template.format(name=name) for name in names)
-
-
-# A replay decreases the count `dead`, but the counts of a bucket never decrease.
-_CHANGES: Final = _columns("greatest(sum(t.{name} - coalesce(o.{name}, 0)), 0)::bigint AS {name}")
-_RECORD: Final = f"""
-    WITH period AS (
-      -- The time whose requests are recorded now. It ends five seconds ago, because a row with an earlier
-      -- time may still be committed.
-      SELECT coalesce((SELECT outcomes_recorded_at FROM commit_probes WHERE id = 1),
-          now() - interval '1 minute') AS since, now() - interval '5 seconds' AS until
-    ), totals AS (
-      -- The current counts of today and yesterday.
-      SELECT d.organisation_id, c.destination, c.day, {_columns("sum(c.{name})::bigint AS {name}")}
-      FROM destinations d JOIN counts c ON c.destination = d.number AND c.day >= {_TODAY} - 1
-      WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
-    ), changes AS (
-      -- Their increase since the last recording.
-      SELECT t.destination, {_CHANGES}
-      FROM totals t LEFT JOIN outcome_totals o ON o.destination = t.destination AND o.day = t.day
-      WHERE ({_columns("t.{name}")}) IS DISTINCT FROM ({_columns("o.{name}")})
-      GROUP BY 1
-    ), remembered AS (
-      -- The current counts, for the next recording.
-      INSERT INTO outcome_totals AS o (organisation_id, destination, day, {_columns("{name}")})
-      SELECT * FROM totals ON CONFLICT (destination, day) DO UPDATE SET {_columns("{name} = excluded.{name}")}
-      WHERE ({_columns("o.{name}")}) IS DISTINCT FROM ({_columns("excluded.{name}")})
-    ), marked AS (
-      -- The next recording begins where this one ends.
-      UPDATE commit_probes SET outcomes_recorded_at = period.until FROM period WHERE id = 1
-    ), news AS (
-      -- Destinations with a change, a request or a waiting event.
-      SELECT d.organisation_id, d.number AS destination,
-        {_columns("coalesce(c.{name}, 0) AS {name}")}, {_columns("r.{name}", _SENT)},
-        w.age AS oldest_waiting_seconds, least(d.requests_per_second, l.learned_rate)::real AS learned_rate
-      FROM period CROSS JOIN destinations d JOIN lanes l ON l.id = d.lane
-      LEFT JOIN changes c ON c.destination = d.number
-      LEFT JOIN unnest($1::int[], $2::real[]) AS w (destination, age) ON w.destination = d.number
-      CROSS JOIN LATERAL (
-        SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed_requests,
-          coalesce(sum(events) FILTER (WHERE outcome <> 'answered'), 0)::bigint AS retried
-        FROM attempts WHERE destination = d.number AND day BETWEEN {_TODAY} - 1 AND {_TODAY}
-          AND outcome <> 'not_sent'
-          AND started_at > period.since - interval '3 minutes'
-          AND settled_at > period.since AND settled_at <= period.until) r
-      WHERE d.archived_at IS NULL
-        AND (c.destination IS NOT NULL OR w.destination IS NOT NULL OR r.requests > 0)
-    )
-    INSERT INTO outcome_history AS h (organisation_id, destination, bucket_seconds, at,
-      {_columns("{name}", _COUNTED + _SENT)}, oldest_waiting_seconds, learned_rate)
-    SELECT n.organisation_id, n.destination, width.seconds,
-      date_bin(make_interval(secs => width.seconds), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
-      {_columns("n.{name}", _COUNTED + _SENT)}, n.oldest_waiting_seconds, n.learned_rate
-    FROM news n CROSS JOIN unnest($3::int[]) AS width (seconds)
-    ON CONFLICT (destination, bucket_seconds, at) DO UPDATE
-    SET {_columns("{name} = h.{name} + excluded.{name}", _COUNTED + _SENT)},
-      oldest_waiting_seconds = greatest(h.oldest_waiting_seconds, excluded.oldest_waiting_seconds),
-      learned_rate = coalesce(excluded.learned_rate, h.learned_rate)
-"""
 
 
 async def record(connection: PipelineConnection, waiting: Mapping[DestinationNumber, float]) -> None:
@@ -98,7 +36,7 @@ async def record(connection: PipelineConnection, waiting: Mapping[DestinationNum
     `waiting` is the age of the oldest waiting event of each destination, in seconds.
     """
     widths = [int(width.total_seconds()) for width in RETENTION]
-    await connection.execute(_RECORD, list(waiting), list(waiting.values()), widths)
+    await connection.execute(SQL["record"], list(waiting), list(waiting.values()), widths)
 
 
 def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, datetime, datetime | None]]:
@@ -119,12 +57,9 @@ def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, d
 async def forget(connection: PipelineConnection) -> None:
     """Delete buckets and totals that are no longer read."""
     await connection.execute(
-        "DELETE FROM outcome_history h USING unnest($1::int[], $2::interval[]) AS width (seconds, kept) "
-        "WHERE h.bucket_seconds = width.seconds AND h.at < now() - width.kept",
-        [int(width.total_seconds()) for width in RETENTION],
-        list(RETENTION.values()),
+        SQL["forget"], [int(width.total_seconds()) for width in RETENTION], list(RETENTION.values())
     )
-    await connection.execute(f"DELETE FROM outcome_totals WHERE day < {_TODAY} - 2")
+    await connection.execute(SQL["forget_totals"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +90,6 @@ class OutcomeBucket:
         return self.dead + self.expired
 
 
-_BUCKETS: Final = f"""
-    SELECT destination, at, {_columns("sum({name})::bigint AS {name}", _COUNTED + _SENT)},
-      max(oldest_waiting_seconds) AS oldest_waiting_seconds, max(learned_rate) AS learned_rate
-    FROM (
-      SELECT destination, at, {_columns("{name}", _COUNTED + _SENT)}, oldest_waiting_seconds, learned_rate
-      FROM outcome_history WHERE organisation_id = acting_organisation()
-        AND destination = ANY($1::int[]) AND bucket_seconds = $2 AND at >= $3
-      UNION ALL
-      -- The increase since the last recording.
-      SELECT t.destination, date_bin(make_interval(secs => $2), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
-        {_CHANGES}, 0, 0, 0, NULL, NULL
-      FROM (SELECT destination, day, {_columns("sum({name})::bigint AS {name}")} FROM counts
-        WHERE destination = ANY($1::int[]) AND day >= {_TODAY} - 1 GROUP BY 1, 2) t
-      LEFT JOIN outcome_totals o ON o.organisation_id = acting_organisation()
-        AND o.destination = t.destination AND o.day = t.day
-      GROUP BY t.destination
-    ) x GROUP BY destination, at ORDER BY destination, at
-"""
-
-
 async def buckets(
     connection: PipelineConnection,
     destinations: Sequence[DestinationNumber],
@@ -183,7 +98,7 @@ async def buckets(
     since: datetime,
 ) -> dict[DestinationNumber, list[OutcomeBucket]]:
     """Return the buckets of each destination from `since` on, oldest first, without empty ones."""
-    rows = await connection.fetch(_BUCKETS, list(destinations), int(width.total_seconds()), since)
+    rows = await connection.fetch(SQL["buckets"], list(destinations), int(width.total_seconds()), since)
     found: dict[DestinationNumber, list[OutcomeBucket]] = {number: [] for number in destinations}
     for row in rows:
         found[row["destination"]].append(read_row(OutcomeBucket, row))

@@ -1,9 +1,88 @@
-"""Sign-ins: the encrypted tokens of each connected destination."""
+"""Sign-ins: OAuth states of those in progress, and the encrypted tokens of each connected destination.
 
+Each state is valid once and for ten minutes.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Column, LargeBinary, Text, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import DestinationId
-from app.store.statements import execute, fetch_value
+from app.domain.ids import DestinationId, KeyId, OrganisationId
+from app.store.rows import read_row
+from app.store.sql import read_sql
+from app.store.statements import execute, fetch_value, read_one
+from app.store.tables import INSTANT, columns_of, insert_own, table
+
+SQL: Final = read_sql(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSignIn:
+    """A sign-in that a user began. `sealed_verifier` is the encrypted PKCE code verifier."""
+
+    organisation: OrganisationId
+    destination: DestinationId
+    key: KeyId
+    sealed_verifier: bytes
+
+
+OAUTH_STATES = table(
+    "oauth_states",
+    PendingSignIn,
+    Column("organisation_id", Text, nullable=False),
+    Column("state_hash", LargeBinary, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("key_id", Text, nullable=False, key="key"),
+    Column("code_verifier", LargeBinary, nullable=False, key="sealed_verifier"),
+    Column("created_at", INSTANT, nullable=False),
+    Column("expires_at", INSTANT, nullable=False),
+    Column("used_at", INSTANT),
+    without=("organisation",),
+)
+_COLUMN = OAUTH_STATES.c
+_COLUMNS = (_COLUMN.organisation_id.label("organisation"), *columns_of(OAUTH_STATES, PendingSignIn))
+
+
+def verifier_place(state_hash: bytes) -> str:
+    """Return the context to which the encryption of a code verifier is bound."""
+    return f"oauth_states.code_verifier/{state_hash.hex()}"
+
+
+async def begin(
+    connection: AsyncConnection,
+    *,
+    state_hash: bytes,
+    destination: DestinationId,
+    key: KeyId,
+    sealed_verifier: bytes,
+) -> None:
+    """Write a state that is valid for ten minutes, and delete states that expired a day ago."""
+    await execute(connection, delete(OAUTH_STATES).where(_COLUMN.expires_at < func.now() - timedelta(days=1)))
+    statement = insert_own(
+        OAUTH_STATES,
+        state_hash=state_hash,
+        destination=destination,
+        key=key,
+        sealed_verifier=sealed_verifier,
+        expires_at=func.now() + timedelta(minutes=10),
+    )
+    await execute(connection, statement)
+
+
+async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
+    """Mark a state as used and return its sign-in, or return None if it is unknown, used or expired.
+
+    Only one of several concurrent callers gets the sign-in. The caller commits before it exchanges the code,
+    because Amazon may revoke a code that is exchanged twice.
+    """
+    is_valid = (_COLUMN.used_at.is_(None), _COLUMN.expires_at > func.now())
+    statement = update(OAUTH_STATES).where(_COLUMN.state_hash == state_hash, *is_valid)
+    spent = statement.values(used_at=func.now()).returning(*_COLUMNS)
+    return await read_one(connection, partial(read_row, PendingSignIn), spent)
 
 
 async def store_connection(
@@ -23,42 +102,22 @@ async def store_connection(
     """
     await execute(
         connection,
-        "INSERT INTO sign_ins AS s (organisation_id, destination, refresh_token, access_token, "
-        "access_until, "
-        "issued_at, lifetime_s, generation, connected_by) VALUES (acting_organisation(), "
-        ":destination, :refresh, :access, "
-        "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), "
-        "CAST(:lifetime_s AS integer), CAST(extract(epoch FROM now()) AS bigint), :by) "
-        "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
-        "access_token = excluded.access_token, access_until = excluded.access_until, "
-        "issued_at = excluded.issued_at, lifetime_s = excluded.lifetime_s, "
-        "generation = greatest(s.generation + 1, excluded.generation), "
-        "forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
-        "connected_at = now(), connected_by = excluded.connected_by",
-        destination=destination,
-        refresh=sealed_refresh,
-        access=sealed_access,
-        lifetime_s=lifetime_s,
-        by=connected_by,
+        SQL["store_connection"],
+        destination,
+        sealed_refresh,
+        sealed_access,
+        lifetime_s,
+        connected_by,
     )
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
     """Return the encrypted access token of a destination, or None if no token is valid for another minute."""
-    token: bytes | None = await fetch_value(
-        connection,
-        "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "
-        "AND destination = :destination "
-        "AND access_token IS NOT NULL AND access_until > now() + interval '1 minute'",
-        destination=destination,
-    )
+    token: bytes | None = await fetch_value(connection, SQL["access_token"], destination)
     return token
 
 
-async def delete(connection: AsyncConnection, destination: DestinationId) -> None:
+async def delete_tokens(connection: AsyncConnection, destination: DestinationId) -> None:
     """Delete the tokens of a destination."""
-    await execute(
-        connection,
-        "DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = :id",
-        id=destination,
-    )
+    statement = "DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = $1"
+    await execute(connection, statement, destination)

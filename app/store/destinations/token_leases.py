@@ -1,10 +1,14 @@
 """Refresh each access token only once over all processes, by a lease on the row of the sign-in."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from app.domain.ids import DestinationId
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 def refresh_place(destination: DestinationId) -> str:
@@ -35,33 +39,14 @@ class SignInRow:
 
 async def read(connection: PipelineConnection, destination: DestinationId) -> SignInRow | None:
     """Return the sign-in of a destination, or None."""
-    row = await connection.fetchrow(
-        """
-        SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s,
-        coalesce(extract(epoch FROM access_until - clock_timestamp()), -1)::float8 AS left_s,
-        forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1
-        """,
-        destination,
-    )
-    return None if row is None else read_row(SignInRow, row)
+    return await fetch_row(connection, SignInRow, SQL["read"], destination)
 
 
 async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
     """Lease the refresh of this generation. Return False if another process has it or refreshed the token."""
-    status = await connection.execute(
-        """
-        UPDATE sign_ins SET refresh_owner = $3,
-          refresh_until = clock_timestamp() + make_interval(secs => $4::float8)
-        WHERE destination = $1 AND generation = $2
-        AND (refresh_until IS NULL OR refresh_until < clock_timestamp())
-        """,
-        destination,
-        generation,
-        owner,
-        seconds,
-    )
+    status = await connection.execute(SQL["acquire"], destination, generation, owner, seconds)
     return status == "UPDATE 1"
 
 
@@ -69,16 +54,7 @@ async def release(
     connection: PipelineConnection, destination: DestinationId, owner: str, *, pause: float
 ) -> None:
     """End a lease without new tokens. No process refreshes the token for `pause` seconds."""
-    await connection.execute(
-        """
-        UPDATE sign_ins SET refresh_owner = NULL,
-          refresh_until = clock_timestamp() + make_interval(secs => $3::float8)
-        WHERE destination = $1 AND refresh_owner = $2
-        """,
-        destination,
-        owner,
-        pause,
-    )
+    await connection.execute(SQL["release"], destination, owner, pause)
 
 
 async def store_tokens(
@@ -96,18 +72,7 @@ async def store_tokens(
     Return False if another process has taken the lease or the user has signed in again.
     """
     status = await connection.execute(
-        """
-        UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
-        access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(),
-        generation = generation + 1, refresh_owner = NULL, refresh_until = NULL
-        WHERE destination = $1 AND generation = $2 AND refresh_owner = $3
-        """,
-        destination,
-        generation,
-        owner,
-        access_token,
-        refresh_token,
-        lifetime_s,
+        SQL["store_tokens"], destination, generation, owner, access_token, refresh_token, lifetime_s
     )
     return status == "UPDATE 1"
 
@@ -118,30 +83,13 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
     The first 401 expires the token, so that the next use refreshes it. Return True if the 401 concerns the
     refreshed token: the sign-in is then invalid. A 401 to an older generation is ignored.
     """
-    row = await connection.fetchrow(
-        """
-        -- The locked row before the update, and whether the token was refreshed after a 401 and is not
-        -- expired.
-        WITH before AS (SELECT destination, forced_at,
-            forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
-          FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
-        UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()),
-          access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END
-        FROM before b WHERE s.destination = b.destination RETURNING b.is_refreshed
-        """,
-        destination,
-        generation,
-    )
+    row = await connection.fetchrow(SQL["record_refusal"], destination, generation)
     return row is not None and bool(row["is_refreshed"])
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
     """Record that Amazon accepted the access token of a generation, so that the next 401 is the first."""
-    await connection.execute(
-        "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
-        destination,
-        generation,
-    )
+    await connection.execute(SQL["confirm_token"], destination, generation)
 
 
 async def park(
@@ -157,18 +105,7 @@ async def park(
     With the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
     if a user has reconnected the destination since this generation.
     """
-    status = await connection.execute(
-        """
-        UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1,
-          updated_at = now(), endpoint_probe_at = clock_timestamp() + make_interval(secs => $4::float8)
-        WHERE id = $1 AND sign_in = 'valid'
-        AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)
-        """,
-        destination,
-        generation,
-        reason,
-        probe_in,
-    )
+    status = await connection.execute(SQL["park"], destination, generation, reason, probe_in)
     return status == "UPDATE 1"
 
 
@@ -177,12 +114,5 @@ async def endpoint_found(connection: PipelineConnection, destination: Destinatio
 
     Return False if the destination was not waiting for a probe.
     """
-    status = await connection.execute(
-        """
-        UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,
-          version = version + 1, updated_at = now()
-        WHERE id = $1 AND sign_in = 'broken' AND sign_in_reason = 'endpoint_not_found'
-        """,
-        destination,
-    )
+    status = await connection.execute(SQL["endpoint_found"], destination)
     return status == "UPDATE 1"

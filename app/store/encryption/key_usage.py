@@ -5,19 +5,17 @@ are counted from the oldest batch that is stored then, because a rotation encryp
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from app.store import PipelineConnection
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 async def note(connection: PipelineConnection, key: str) -> None:
     """Record the batch from which the uses of a key are counted. Does nothing for a known key."""
-    await connection.execute(
-        "INSERT INTO encryption_keys (id, first_batch) "
-        "SELECT $1, coalesce((SELECT min(batch) FROM batch_states), (SELECT last_value FROM batch_ids)) "
-        # Without this check, every call would search for the oldest batch.
-        "WHERE NOT EXISTS (SELECT FROM encryption_keys WHERE id = $1) ON CONFLICT DO NOTHING",
-        key,
-    )
+    await connection.execute(SQL["note"], key)
 
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:

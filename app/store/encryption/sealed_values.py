@@ -13,8 +13,9 @@ from asyncpg import Record
 from app.crypto import batch_place
 from app.store import PipelineConnection
 from app.store.database import damage
-from app.store.destinations.oauth_states import verifier_place
+from app.store.destinations.sign_ins import verifier_place
 from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.rows import fetch_scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte
 async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
     """Return the number of values of a column that are sealed with another key than `writes`."""
     older = _OLDER.format(c=of.column)
-    found: int = await connection.fetchval(
-        f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}", writes.encode()
+    return await fetch_scalar(
+        connection,
+        int,
+        f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}",
+        writes.encode(),
     )
-    return found
 
 
 async def sealed_under_other_keys(

@@ -1,6 +1,7 @@
 """Secrets that the service generates for itself once and stores encrypted."""
 
 from app.store import PipelineConnection
+from app.store.rows import fetch_optional
 
 
 async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:
@@ -15,5 +16,4 @@ async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -
 
 async def read(connection: PipelineConnection, name: str) -> bytes | None:
     """Return the encrypted secret with this name, or None."""
-    sealed: bytes | None = await connection.fetchval("SELECT sealed FROM secrets WHERE name = $1", name)
-    return sealed
+    return await fetch_optional(connection, bytes, "SELECT sealed FROM secrets WHERE name = $1", name)

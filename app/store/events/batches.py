@@ -11,7 +11,10 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.database.partitions import STORED
-from app.store.rows import MAX_BIGINT, read_row
+from app.store.rows import MAX_BIGINT, fetch_scalar, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 # Up to this number, each destination is read by an index. For more, the newest batches are scanned.
 _FEW: Final = 64
@@ -103,15 +106,7 @@ async def destinations(
 ) -> dict[DestinationNumber, DestinationRef]:
     """Return the organisation's destinations with these numbers and these ids; None means any."""
     rows = await connection.fetch(
-        """
-        SELECT d.id, d.number, d.name, d.state, d.sign_in_reason, d.suspended,
-          CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
-        FROM destinations d JOIN lanes l ON l.id = d.lane
-        WHERE d.organisation_id = acting_organisation()
-          AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))
-        """,
-        None if numbers is None else list(numbers),
-        None if ids is None else list(ids),
+        SQL["destinations"], None if numbers is None else list(numbers), None if ids is None else list(ids)
     )
     return {DestinationNumber(row["number"]): read_row(DestinationRef, row) for row in rows}
 
@@ -128,12 +123,7 @@ async def mappings(
 
     `only` limits them to these destinations.
     """
-    rows = await connection.fetch(
-        "SELECT number, id, name, destination FROM mappings "
-        "WHERE organisation_id = (SELECT acting_organisation()) "
-        "AND ($1::text[] IS NULL OR destination = ANY($1))",
-        None if only is None else list(only),
-    )
+    rows = await connection.fetch(SQL["mappings"], None if only is None else list(only))
     return {MappingNumber(row["number"]): read_row(MappingRef, row) for row in rows}
 
 
@@ -144,19 +134,14 @@ async def batches(
 
     Damage can have caused several batches with one id, on different days. The caller compares the event id.
     """
-    rows = await connection.fetch(
-        f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
-        destination,
-        id,
-    )
+    rows = await connection.fetch(SQL["batches"], destination, id)
     # One call per row, because `with_shapes` assigns shapes by id and these rows share an id.
     return [batch for row in rows for batch in await with_shapes(connection, [row])]
 
 
 async def has_content(connection: PipelineConnection, id: BatchId) -> bool:
     """Return whether a batch's content is stored, with or without a state."""
-    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
-    return found
+    return await fetch_scalar(connection, bool, "SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
 
 
 async def newest(
@@ -206,16 +191,7 @@ async def exceptions(
 
     A batch without exceptions has no entry.
     """
-    rows = await connection.fetch(
-        """
-        SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
-          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at,
-          dismissed_at, dismissed_by
-        FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = ANY($2::integer[])
-        """,
-        list(ids),
-        list(destinations),
-    )
+    rows = await connection.fetch(SQL["exceptions"], list(ids), list(destinations))
     by_batch: dict[BatchId, dict[int, ExceptionRow]] = {}
     for row in rows:
         by_batch.setdefault(BatchId(row["batch"]), {})[row["place"]] = read_row(ExceptionRow, row)

@@ -6,14 +6,17 @@ figure is the day (UTC) on which the event was accepted, rejected or answered as
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_only, fetch_scalar, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 MOST_NODES: Final = 1_000  # per destination and day, because callers choose the ids
 OTHER: Final = 1_001  # the number under which all further nodes of a day are counted
@@ -38,31 +41,9 @@ async def register(connection: PipelineConnection, nodes: Collection[JourneyNode
     A number can be missing if another session took it meanwhile: call again.
     """
     rows = await connection.fetch(
-        f"""
-        WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day),
-        -- The wanted nodes with their numbers, and the highest number of their destination.
-        wanted AS (
-          SELECT w.*, t.day, n.number, coalesce((SELECT max(number) FROM journey_nodes h
-            WHERE h.destination = w.destination AND h.day = t.day), 0) AS highest
-          FROM unnest($1::integer[], $2::text[], $3::text[]) AS w (destination, journey_id, node_id)
-          CROSS JOIN today t LEFT JOIN journey_nodes n ON n.destination = w.destination AND n.day = t.day
-            AND n.journey_id = w.journey_id AND n.node_id = w.node_id
-        ), added AS (
-          -- New nodes, in order, so that two sessions cannot deadlock.
-          INSERT INTO journey_nodes (destination, day, number, journey_id, node_id)
-          SELECT * FROM (SELECT destination, day,
-              highest + row_number() OVER (PARTITION BY destination ORDER BY journey_id, node_id) AS number,
-              journey_id, node_id
-            FROM wanted WHERE number IS NULL) new
-          WHERE number <= {MOST_NODES} ORDER BY destination, number
-          ON CONFLICT DO NOTHING RETURNING destination, journey_id, node_id, number
-        )
-        SELECT w.day, w.destination, w.journey_id, w.node_id, coalesce(w.number, a.number) AS number,
-          w.highest >= {MOST_NODES} AS is_full
-        FROM wanted w LEFT JOIN added a USING (destination, journey_id, node_id)
-        UNION ALL SELECT day, NULL, NULL, NULL, NULL, NULL FROM today
-        """,
+        SQL["register"],
         *(list(column) for column in zip(*sorted(nodes), strict=True)) if nodes else ([], [], []),
+        MOST_NODES,
     )
     numbers = {
         (row["destination"], row["journey_id"], row["node_id"]): row["number"]
@@ -88,28 +69,7 @@ async def add(
     if not figures:
         return
     rows = [(*key, *added) for key, added in sorted(figures.items())]
-    await connection.execute(
-        """
-        INSERT INTO journey_figures AS f (destination, day, node, writer, rejected, duplicates)
-        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, x.node, pg_backend_pid(),
-          x.rejected, x.duplicates
-        FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[])
-          AS x (destination, node, rejected, duplicates)
-        ON CONFLICT (destination, day, node, writer) DO UPDATE
-        SET rejected = f.rejected + excluded.rejected, duplicates = f.duplicates + excluded.duplicates
-        """,
-        *(list(column) for column in zip(*rows, strict=True)),
-    )
-
-
-_SUMS: Final = ", ".join(
-    f"coalesce(sum(f.{each.name}), 0)::bigint AS {each.name}" for each in fields(CountTotals)
-)
-_FIGURES: Final = """
-    FROM journey_figures f LEFT JOIN journey_nodes n
-      ON n.destination = f.destination AND n.day = f.day AND n.number = f.node
-    WHERE f.destination = $1
-"""
+    await connection.execute(SQL["add"], *(list(column) for column in zip(*rows, strict=True)))
 
 
 async def totals(
@@ -120,15 +80,7 @@ async def totals(
     node_id: str | None,
 ) -> CountTotals:
     """Return the figures of a journey, of a node, or of a node of a journey."""
-    row = await connection.fetchrow(
-        f"SELECT {_SUMS} {_FIGURES} AND ($2::text IS NULL OR n.journey_id = $2) "
-        "AND ($3::text IS NULL OR n.node_id = $3)",
-        destination,
-        journey_id,
-        node_id,
-    )
-    assert row is not None
-    return read_row(CountTotals, row)
+    return await fetch_only(connection, CountTotals, SQL["totals"], destination, journey_id, node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +96,7 @@ async def by_node(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
 ) -> list[NodeTotals]:
     """Return the figures of each node from the day (UTC) of `since` on."""
-    rows = await connection.fetch(
-        f"SELECT n.journey_id, n.node_id, {_SUMS} {_FIGURES} "
-        "AND f.day >= ($2::timestamptz AT TIME ZONE 'UTC')::date GROUP BY 1, 2",
-        destination,
-        since,
-    )
+    rows = await connection.fetch(SQL["by_node"], destination, since)
     return [NodeTotals(row["journey_id"], row["node_id"], read_row(CountTotals, row)) for row in rows]
 
 
@@ -158,35 +105,4 @@ async def fold(connection: PipelineConnection, *, limit: int) -> int:
 
     Rows that another session has locked are left for the next call.
     """
-    merged: int = await connection.fetchval(
-        """
-        WITH split AS (
-          -- Nodes with rows of several sessions, or of one that may have ended.
-          SELECT destination, day, node FROM journey_figures
-          WHERE day < (now() AT TIME ZONE 'UTC')::date AND writer <> 0 LIMIT $1
-        ), taken AS (
-          -- Their rows, without those that a session is changing.
-          SELECT f.ctid, f.* FROM journey_figures f JOIN split USING (destination, day, node)
-          WHERE writer <> 0 FOR UPDATE OF f SKIP LOCKED
-        ), gone AS (
-          -- Each is deleted and added to the row 0 of its node.
-          DELETE FROM journey_figures f USING taken t WHERE f.ctid = t.ctid RETURNING f.*
-        ), merged AS (
-          -- No session has the number 0.
-          INSERT INTO journey_figures AS f (destination, day, node, writer, accepted, duplicates, rejected,
-            retrying, delivered, dead, expired, erased)
-          SELECT destination, day, node, 0, sum(accepted), sum(duplicates), sum(rejected), sum(retrying),
-            sum(delivered), sum(dead), sum(expired), sum(erased)
-          FROM gone GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-          ON CONFLICT (destination, day, node, writer) DO UPDATE
-          SET accepted = f.accepted + excluded.accepted,
-            duplicates = f.duplicates + excluded.duplicates, rejected = f.rejected + excluded.rejected,
-            retrying = f.retrying + excluded.retrying, delivered = f.delivered + excluded.delivered,
-            dead = f.dead + excluded.dead, expired = f.expired + excluded.expired,
-            erased = f.erased + excluded.erased
-        )
-        SELECT count(*) FROM gone
-        """,
-        limit,
-    )
-    return merged
+    return await fetch_scalar(connection, int, SQL["fold"], limit)

@@ -16,7 +16,10 @@ from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.rejection_details import rejection_detail
 from app.store import PipelineConnection, transactions
 from app.store.events.batches import Numbers
-from app.store.rows import MAX_BIGINT, read_row
+from app.store.rows import MAX_BIGINT, fetch_rows, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 MOST_A_MINUTE: Final = 600  # records per destination
 MOST_SEARCHED: Final = 100_000  # records that a search of several destinations reads
@@ -232,7 +235,9 @@ async def summary(
             "AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)"
         )
     conditions, given = _conditions(wanted, columns, first=5)
-    rows = await connection.fetch(
+    return await fetch_rows(
+        connection,
+        RejectionSummary,
         f"""
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
           sum(r.rejected)::bigint AS count, min(r.first_at) AS first_at, max(r.last_at) AS last_at
@@ -246,17 +251,8 @@ async def summary(
         wanted.until,
         *given,
     )
-    return [read_row(RejectionSummary, row) for row in rows]
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
     """Delete up to 20,000 records that are older than `keep`."""
-    await connection.execute(
-        """
-        DELETE FROM rejection_records WHERE id IN (SELECT id FROM (
-          SELECT id, received_at FROM rejection_records ORDER BY id LIMIT $2) oldest
-          WHERE received_at < now() - $1::interval)
-        """,
-        keep,
-        _DELETED_AT_ONCE,
-    )
+    await connection.execute(SQL["delete_old"], keep, _DELETED_AT_ONCE)

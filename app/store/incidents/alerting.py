@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -10,6 +10,9 @@ from app.domain.ids import DestinationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.notifications.policy import Preference
 from app.store import PipelineConnection
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Al
 
 async def read_all(connection: PipelineConnection, destinations: Sequence[str]) -> dict[str, AlertingRow]:
     """Return the stored settings by destination id. A destination with default settings has no entry."""
-    rows = await connection.fetch(
-        "SELECT destination, alerting::text AS alerting, channels, kinds, min_severity "
-        "FROM destination_alerting "
-        "WHERE organisation_id = acting_organisation() AND destination = ANY ($1::text[])",
-        list(destinations),
-    )
+    rows = await connection.fetch(SQL["read_all"], list(destinations))
     return {row["destination"]: alerting_row(row) for row in rows}
 
 
@@ -43,16 +41,7 @@ async def write_alerting(
     connection: PipelineConnection, destination: DestinationId, alerting: Mapping[str, Any]
 ) -> None:
     """Replace the incident thresholds of a destination."""
-    await connection.execute(
-        """
-        INSERT INTO destination_alerting (organisation_id, destination, alerting)
-        SELECT organisation_id, id, $2::jsonb FROM destinations
-        WHERE organisation_id = acting_organisation() AND id = $1
-        ON CONFLICT (destination) DO UPDATE SET alerting = excluded.alerting
-        """,
-        destination,
-        msgspec.json.encode(alerting).decode(),
-    )
+    await connection.execute(SQL["write_alerting"], destination, msgspec.json.encode(alerting).decode())
 
 
 async def write_preference(
@@ -60,13 +49,7 @@ async def write_preference(
 ) -> None:
     """Replace the notification settings of a destination."""
     await connection.execute(
-        """
-        INSERT INTO destination_alerting (organisation_id, destination, channels, kinds, min_severity)
-        SELECT organisation_id, id, $2, $3, $4 FROM destinations
-        WHERE organisation_id = acting_organisation() AND id = $1
-        ON CONFLICT (destination) DO UPDATE
-        SET channels = excluded.channels, kinds = excluded.kinds, min_severity = excluded.min_severity
-        """,
+        SQL["write_preference"],
         destination,
         None if preference.channels is None else sorted(preference.channels),
         None if preference.kinds is None else sorted(preference.kinds),

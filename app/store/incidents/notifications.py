@@ -1,14 +1,18 @@
 """Notifications about incidents: an outbox of messages, and the health of the channels that send them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from app.domain.incidents.kinds import Severity
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_row, fetch_rows, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 _KEEP_FINISHED = timedelta(hours=1)
 _KEEP_UNSENT = timedelta(hours=25)  # no process has the channel, else the message had failed before
@@ -19,19 +23,8 @@ async def sent(
     connection: PipelineConnection, incidents: Sequence[str]
 ) -> dict[tuple[str, str], SentMessages]:
     """Return which messages were sent about these incidents, by (incident, channel)."""
-    rows = await connection.fetch(
-        "SELECT incident, channel, opened_at, resolved_at, reminded_at, severity FROM incident_messages "
-        "WHERE incident = ANY ($1::text[])",
-        list(incidents),
-    )
+    rows = await connection.fetch(SQL["sent"], list(incidents))
     return {(row["incident"], row["channel"]): read_row(SentMessages, row) for row in rows}
-
-
-_MOMENTS: Mapping[MessageType, str] = {
-    MessageType.OPENED: "opened_at",
-    MessageType.RESOLVED: "resolved_at",
-    MessageType.REMINDER: "reminded_at",
-}
 
 
 async def mark_sent(
@@ -48,31 +41,14 @@ async def mark_sent(
 
     For a message about the opening of an incident, the severity is recorded too.
     """
-    column = _MOMENTS[message]
     await connection.execute(
-        f"""
-        INSERT INTO incident_messages AS m (organisation_id, incident, channel, {column}, severity)
-        VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (incident, channel) DO UPDATE SET {column} = excluded.{column},
-          severity = CASE WHEN $6 THEN excluded.severity ELSE m.severity END
-        """,
-        organisation,
-        incident,
-        channel,
-        now,
-        severity.value,
-        message is MessageType.OPENED,
+        SQL["mark_sent"], organisation, incident, channel, message.value, now, severity.value
     )
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
     """Return the numbers of messages created within the last minute, by (organisation, channel)."""
-    rows = await connection.fetch(
-        "SELECT organisation_id, channel, count(*) AS messages, "
-        "  count(*) FILTER (WHERE type = 'incident.digest') AS digests "
-        "FROM notifications WHERE created_at > now() - $1::interval GROUP BY 1, 2",
-        MINUTE,
-    )
+    rows = await connection.fetch(SQL["loads"], MINUTE)
     return {
         (row["organisation_id"], row["channel"]): ChannelLoad(row["messages"], row["digests"]) for row in rows
     }
@@ -89,16 +65,7 @@ async def enqueue(
     body: bytes,
 ) -> None:
     """Write a message about these incidents to the outbox."""
-    await connection.execute(
-        "INSERT INTO notifications (organisation_id, id, channel, type, incidents, body) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
-        organisation,
-        id,
-        channel,
-        type.value,
-        list(incidents),
-        body,
-    )
+    await connection.execute(SQL["enqueue"], organisation, id, channel, type.value, list(incidents), body)
 
 
 async def drop_unsent(
@@ -114,16 +81,7 @@ async def drop_unsent(
     With `forget`, the channel gets the message when such an incident opens again.
     """
     await connection.execute(
-        """
-        WITH dropped AS (
-          -- Messages that no process is sending now.
-          DELETE FROM notifications WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL
-            AND type = ANY ($3::text[]) AND incidents <@ $4::text[]
-            AND (leased_until IS NULL OR leased_until < now())
-          RETURNING type, incidents)
-        UPDATE incident_messages m SET opened_at = NULL, severity = NULL FROM dropped d
-        WHERE $5 AND d.type = 'incident.opened' AND m.channel = $2 AND m.incident = ANY (d.incidents)
-        """,
+        SQL["drop_unsent"],
         organisation,
         channel,
         [MessageType.OPENED.value, MessageType.REMINDER.value],
@@ -149,23 +107,7 @@ async def claim(
 
     A message waits for the earlier messages about the same incident.
     """
-    row = await connection.fetchrow(
-        """
-        UPDATE notifications SET leased_until = now() + $3::interval, tries = tries + 1
-        WHERE id = (SELECT id FROM notifications n
-          WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL AND due_at <= now()
-            AND (leased_until IS NULL OR leased_until < now())
-            AND NOT EXISTS (SELECT FROM notifications earlier
-              WHERE earlier.organisation_id = $1 AND earlier.channel = $2 AND earlier.finished_at IS NULL
-                AND earlier.number < n.number AND earlier.incidents && n.incidents)
-          ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, body, tries, now() - created_at AS age
-        """,
-        organisation,
-        channel,
-        lease,
-    )
-    return None if row is None else read_row(DueNotification, row)
+    return await fetch_row(connection, DueNotification, SQL["claim"], organisation, channel, lease)
 
 
 async def finish(connection: PipelineConnection, id: str) -> None:
@@ -184,51 +126,18 @@ async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta
 
 async def forget(connection: PipelineConnection) -> None:
     """Delete finished messages after an hour, and messages for which no process has a channel."""
-    await connection.execute(
-        "DELETE FROM notifications WHERE finished_at < now() - $1::interval "
-        "OR created_at < now() - $2::interval",
-        _KEEP_FINISHED,
-        _KEEP_UNSENT,
-    )
+    await connection.execute(SQL["forget"], _KEEP_FINISHED, _KEEP_UNSENT)
 
 
 async def channel_succeeded(connection: PipelineConnection, organisation: str, name: str) -> None:
     """Record that a channel accepted a message. If it failed before, its waiting messages become due."""
-    await connection.execute(
-        """
-        UPDATE notifications SET due_at = now()
-        WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL AND due_at > now()
-          AND EXISTS (SELECT FROM notification_channels
-            WHERE organisation_id = $1 AND name = $2 AND failing_since IS NOT NULL)
-        """,
-        organisation,
-        name,
-    )
-    await connection.execute(
-        """
-        INSERT INTO notification_channels (organisation_id, name, last_success_at) VALUES ($1, $2, now())
-        ON CONFLICT (organisation_id, name)
-        DO UPDATE SET last_success_at = now(), failing_since = NULL, last_error = NULL
-        """,
-        organisation,
-        name,
-    )
+    await connection.execute(SQL["make_waiting_due"], organisation, name)
+    await connection.execute(SQL["channel_succeeded"], organisation, name)
 
 
 async def channel_failed(connection: PipelineConnection, organisation: str, name: str, error: str) -> None:
     """Record that a channel did not accept a message. `error` is a code or a status, never an address."""
-    await connection.execute(
-        """
-        INSERT INTO notification_channels (organisation_id, name, failing_since, last_error)
-        VALUES ($1, $2, now(), $3)
-        ON CONFLICT (organisation_id, name) DO UPDATE
-        SET failing_since = coalesce(notification_channels.failing_since, now()),
-          last_error = excluded.last_error
-        """,
-        organisation,
-        name,
-        error,
-    )
+    await connection.execute(SQL["channel_failed"], organisation, name, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,43 +151,23 @@ class ChannelHealth:
 
 async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHealth]:
     """Return the health of the acting organisation's channels by name. An unused channel has no entry."""
-    rows = await connection.fetch(
-        "SELECT name, last_success_at, failing_since, last_error FROM notification_channels "
-        "WHERE organisation_id = acting_organisation()"
-    )
+    rows = await connection.fetch(SQL["channel_health"])
     return {row["name"]: read_row(ChannelHealth, row) for row in rows}
 
 
 async def declare(connection: PipelineConnection, channels: Sequence[tuple[str, str]]) -> None:
     """Record that a process has these channels, given by (organisation, name)."""
     await connection.execute(
-        """
-        INSERT INTO notification_channels (organisation_id, name, declared_at)
-        SELECT o.id, c.name, now() FROM unnest($1::text[], $2::text[]) AS c (organisation, name)
-        JOIN organisations o ON o.id = c.organisation
-        -- In a fixed order, because several processes lock these rows at the same time.
-        ORDER BY o.id, c.name
-        ON CONFLICT (organisation_id, name) DO UPDATE SET declared_at = now()
-        """,
-        [organisation for organisation, _ in channels],
-        [name for _, name in channels],
+        SQL["declare"], [organisation for organisation, _ in channels], [name for _, name in channels]
     )
 
 
 async def declared(connection: PipelineConnection) -> list[DeclaredChannel]:
     """Return the channels that a running process has."""
-    rows = await connection.fetch(
-        "SELECT organisation_id AS organisation, name AS key FROM notification_channels "
-        "WHERE declared_at > now() - $1::interval ORDER BY 1, 2",
-        _DECLARED_FOR,
-    )
-    return [read_row(DeclaredChannel, row) for row in rows]
+    return await fetch_rows(connection, DeclaredChannel, SQL["declared"], _DECLARED_FOR)
 
 
 async def failing_channels(connection: PipelineConnection) -> dict[tuple[str, str], datetime]:
     """Return since when each failing channel fails, by (organisation, name)."""
-    rows = await connection.fetch(
-        "SELECT organisation_id, name, failing_since FROM notification_channels "
-        "WHERE failing_since IS NOT NULL"
-    )
+    rows = await connection.fetch(SQL["failing_channels"])
     return {(row["organisation_id"], row["name"]): row["failing_since"] for row in rows}

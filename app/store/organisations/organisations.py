@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
 from app.store.rows import Row, read_row
-from app.store.statements import Statement, execute, fetch, fetch_one, fetch_value
+from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, table
 
 
@@ -60,14 +60,9 @@ def _read(row: Row) -> Organisation:
     return read_row(Organisation, row, state=state, limits=read_row(OrganisationLimits, row))
 
 
-async def _organisation(connection: AsyncConnection, statement: Statement) -> Organisation | None:
-    row = await fetch_one(connection, statement)
-    return None if row is None else _read(row)
-
-
 async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation, or None."""
-    return await _organisation(connection, select(*_COLUMNS).where(_COLUMN.id == organisation))
+    return await read_one(connection, _read, select(*_COLUMNS).where(_COLUMN.id == organisation))
 
 
 async def by_ids(
@@ -81,7 +76,7 @@ async def by_ids(
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends; None if it does not exist."""
     statement = select(*_COLUMNS).where(_COLUMN.id == organisation)
-    return await _organisation(connection, statement.with_for_update())
+    return await read_one(connection, _read, statement.with_for_update())
 
 
 async def page(
@@ -92,7 +87,7 @@ async def page(
     statement = select(*_COLUMNS).order_by(*order).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*order) > after)
-    return [_read(row) for row in await fetch(connection, statement)]
+    return await read_all(connection, _read, statement)
 
 
 async def create(
@@ -100,7 +95,7 @@ async def create(
 ) -> Organisation | None:
     """Write a new organisation, or return None when its id is taken."""
     statement = insert(ORGANISATIONS).values(id=organisation, name=name, **asdict(limits))
-    return await _organisation(connection, statement.on_conflict_do_nothing().returning(*_COLUMNS))
+    return await read_one(connection, _read, statement.on_conflict_do_nothing().returning(*_COLUMNS))
 
 
 async def change(
@@ -115,9 +110,7 @@ async def _changed(
 ) -> Organisation:
     newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
     statement = update(ORGANISATIONS).where(_COLUMN.id == organisation).values(**newer, **values)
-    changed = await _organisation(connection, statement.returning(*_COLUMNS))
-    assert changed is not None
-    return changed
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def set_suspended(

@@ -25,8 +25,7 @@ EVERY: Final = OrganisationId("*")
 The pipeline, workers and maintenance use it. A statement that compares `organisation_id` still finds nothing.
 """
 
-_SET: Final = f"SELECT set_config('{SETTING}', $1, true)"
-_SET_SESSION: Final = f"SELECT set_config('{SETTING}', $1, false)"
+_SET: Final = "SELECT set_config($1, $2, $3)"
 _OPTION: Final = "organisation"
 
 
@@ -46,7 +45,7 @@ def scoped_engine(engine: "AsyncEngine", organisation: OrganisationId) -> "Async
 def _set_at_begin(connection: "Connection") -> None:
     organisation = connection.get_execution_options().get(_OPTION)
     if organisation is not None:
-        connection.exec_driver_sql(_SET, (organisation,))
+        connection.exec_driver_sql(_SET, (SETTING, organisation, True))
 
 
 class ScopedPool:
@@ -64,7 +63,7 @@ class ScopedPool:
     async def acquire(self, **settings: Any) -> AsyncIterator[PipelineConnection]:
         """Lend a connection that acts for the organisation."""
         async with self._pool.acquire(**settings) as connection:
-            await connection.execute(_SET_SESSION, self._organisation)
+            await connection.execute(_SET, SETTING, self._organisation, False)
             try:
                 yield connection
             finally:

@@ -6,14 +6,17 @@ The search values are stored encrypted (`sealed`) until the scan ends. The recei
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 
 from app.domain.ids import BatchId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, transactions
 from app.store.database import damage, partitions
-from app.store.rows import read_row
+from app.store.rows import MAX_BIGINT, columns_of, fetch_row, fetch_rows, fetch_scalar, read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 _LANE_LOCK_S = 1.0  # the lanes that are locked already wait meanwhile
 
@@ -62,25 +65,9 @@ async def ask(
     # The lanes come first: a worker that is frozen in a transaction may hold one, and flushes must not wait
     # for it. Locked in order of id, so that two concurrent erasures cannot deadlock.
     await transactions.set_lock_timeout(connection, seconds=_LANE_LOCK_S)
-    await connection.execute(
-        """
-        UPDATE lanes SET erasures = erasures + 1
-        FROM (SELECT id FROM lanes WHERE organisation_id = acting_organisation() ORDER BY id FOR UPDATE)
-          AS locked WHERE lanes.id = locked.id
-        """
-    )
+    await connection.execute(SQL["count_on_lanes"])
     await partitions.hold_flushes(connection)
-    requested_at: datetime = await connection.fetchval(
-        """
-        INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
-        VALUES (acting_organisation(), $1, $2, $3, $4, clock_timestamp()) RETURNING requested_at
-        """,
-        id,
-        by,
-        list(kinds),
-        sealed,
-    )
-    return requested_at
+    return await fetch_scalar(connection, datetime, SQL["ask"], id, by, list(kinds), sealed)
 
 
 async def under_way(connection: PipelineConnection, before: datetime, *, younger_than: timedelta) -> bool:
@@ -88,58 +75,27 @@ async def under_way(connection: PipelineConnection, before: datetime, *, younger
 
     An attempt that started more than `younger_than` ago has ended.
     """
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM attempts WHERE settled_at IS NULL AND started_at <= $1
-          AND started_at > clock_timestamp() - $2::interval)
-        """,
-        before,
-        younger_than,
-    )
-    return found
+    return await fetch_scalar(connection, bool, SQL["under_way"], before, younger_than)
 
 
 async def pending(connection: PipelineConnection, *, known: Sequence[int]) -> list[PendingErasure]:
     """Return the unfinished erasures, oldest first. The values of `known` numbers are left out."""
-    rows = await connection.fetch(
-        """
-        SELECT organisation_id, id, number, requested_at,
-          CASE WHEN number = ANY($1::bigint[]) THEN NULL ELSE sealed END AS sealed, scanned_to
-        FROM erasures WHERE finished_at IS NULL ORDER BY number
-        """,
-        known,
-    )
-    return [read_row(PendingErasure, row) for row in rows]
+    return await fetch_rows(connection, PendingErasure, SQL["pending"], known)
 
 
 async def oldest_age_s(connection: PipelineConnection) -> float:
     """Return the seconds since the oldest unfinished erasure was requested; 0 if all are finished."""
-    age: float = await connection.fetchval(
-        "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8 FROM erasures "
-        "WHERE finished_at IS NULL"
-    )
-    return age
-
-
-_ERASURES = """
-    SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
-      finished_at, sealed, number
-    FROM erasures WHERE organisation_id = acting_organisation()
-"""
+    return await fetch_scalar(connection, float, SQL["oldest_age_s"])
 
 
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:
     """Return an erasure of the acting organisation, or None."""
-    row = await connection.fetchrow(_ERASURES + " AND id = $1", id)
-    return None if row is None else read_row(Erasure, row)
+    return await fetch_row(connection, Erasure, SQL["newest"], None, 1, id)
 
 
 async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
     """Return up to `limit` erasures of the acting organisation with numbers below `below`, newest first."""
-    rows = await connection.fetch(
-        _ERASURES + " AND ($1::bigint IS NULL OR number < $1) ORDER BY number DESC LIMIT $2", below, limit
-    )
-    return [read_row(Erasure, row) for row in rows]
+    return await fetch_rows(connection, Erasure, SQL["newest"], below, limit, None)
 
 
 class KeyedBatch(NamedTuple):
@@ -186,9 +142,7 @@ async def next_batches(
     Batches whose state is on a damaged page are only counted.
     """
     with damage.suppressed():
-        rows = await connection.fetch(
-            f"{_KEYED} AND batch > $2 ORDER BY batch LIMIT $3", accepted_until, after, limit
-        )
+        rows = await connection.fetch(SQL["next_batches"], accepted_until, after, MAX_BIGINT, limit)
         return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
     last = await damage.newest_batch(connection)
     if after >= last:
@@ -196,19 +150,10 @@ async def next_batches(
     to = min(after + limit, last)
 
     async def read(first: int, last: int) -> list[asyncpg.Record]:
-        return await connection.fetch(
-            f"{_KEYED} AND batch BETWEEN $2 AND $3 ORDER BY batch", accepted_until, first, last
-        )
+        return await connection.fetch(SQL["next_batches"], accepted_until, first - 1, last, limit)
 
     found = await damage.read_range(read, connection, after + 1, to)
     return _portion(found.rows, organisations, unreadable=len(found.unreadable), to=to)
-
-
-_KEYED = """
-    SELECT s.batch, s.day, d.organisation_id, s.events FROM batch_states s
-    JOIN destinations d ON d.number = s.destination
-    WHERE s.accepted_at <= $1 AND s.data_key IS NOT NULL
-"""
 
 
 def _portion(
@@ -231,38 +176,19 @@ async def advance(
 
     Add `scanned` and `unreadable` to their numbers of scanned and unreadable batches.
     """
-    await connection.execute(
-        "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
-        "WHERE number = ANY($1)",
-        numbers,
-        to,
-        scanned,
-        unreadable,
-    )
+    await connection.execute(SQL["advance"], numbers, to, scanned, unreadable)
 
 
 async def add_found(
     connection: PipelineConnection, id: str, *, waiting: int, dead: int, delivered: int
 ) -> None:
     """Add the numbers of events found to an erasure's receipt, by the status they had."""
-    await connection.execute(
-        """
-        UPDATE erasures SET waiting = waiting + $2, dead = dead + $3, delivered = delivered + $4 WHERE id = $1
-        """,
-        id,
-        waiting,
-        dead,
-        delivered,
-    )
+    await connection.execute(SQL["add_found"], id, waiting, dead, delivered)
 
 
 async def finish(connection: PipelineConnection, numbers: Sequence[int]) -> None:
     """Finish these erasures and delete their search values."""
-    await connection.execute(
-        "UPDATE erasures SET finished_at = now(), sealed = NULL "
-        "WHERE number = ANY($1) AND finished_at IS NULL",
-        numbers,
-    )
+    await connection.execute(SQL["finish"], numbers)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -287,17 +213,7 @@ class LockedBatch:
 
 async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
     """Lock the state of a batch and read the batch, or return None if its data key was deleted."""
-    row = await connection.fetchrow(
-        """
-        SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
-          s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
-        FROM batch_states s LEFT JOIN batches p
-          ON p.id = s.batch AND p.day = s.day AND p.destination = s.destination
-        WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
-        """,
-        batch,
-        day,
-    )
+    row = await connection.fetchrow(SQL["lock"], batch, day)
     if row is None:
         return None
     rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
@@ -332,56 +248,18 @@ async def rewrite(
         "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
     )
     left = [erased.place for erased in gone if erased.left_batch]
+    await connection.execute(SQL["rewrite_state"], batch, data_key, len(left), left)
     await connection.execute(
-        """
-        UPDATE batch_states SET data_key = $2, events = events - $3,
-          -- The figures of journeys count the conversions that leave the batch by their exceptions.
-          nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY($4::bigint[]) THEN -abs(node) ELSE node END
-            ORDER BY position) FROM unnest(CASE WHEN cardinality(nodes) = 1 AND events > 1
-              THEN array_fill(nodes[1], ARRAY[events::integer]) ELSE nodes END)
-            WITH ORDINALITY AS n (node, position)),
-          -- An open batch that counts no conversion any more is closed. Each conversion has an exception.
-          disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
-          settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
-        WHERE batch = $1
-        """,
-        batch,
-        data_key,
-        len(left),
-        left,
-    )
-    await connection.execute(
-        """
-        INSERT INTO exceptions AS e (batch, place, day, destination, status, event_at, code, reason,
-          delivered_at, erased_at)
-        SELECT $1, g.place, $2, $3, g.status, g.event_at, NULL,
-          CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END,
-          -- A delivered conversion without an exception was delivered with its batch.
-          CASE g.status WHEN 'delivered' THEN $7::timestamptz END, now()
-        FROM unnest($4::smallint[], $5::text[], $6::timestamptz[]) AS g (place, status, event_at)
-        ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, erased_at = now(),
-          send_group = NULL, reason = CASE excluded.status WHEN 'erased' THEN 'erased' ELSE e.reason END,
-          code = CASE excluded.status WHEN 'erased' THEN NULL ELSE e.code END, changed_at = now()
-        """,
+        SQL["write_exceptions"],
         batch,
         day,
         locked.destination,
-        [erased.place for erased in gone],
-        [erased.status for erased in gone],
-        [erased.event_at for erased in gone],
+        *columns_of(gone, "place", "status", "event_at"),
         locked.settled_at,
     )
 
 
 async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:
     """Delete the schema samples of a destination that had events of an erased person."""
-    await connection.execute(
-        "DELETE FROM schema_samples WHERE mapping IN (SELECT m.number FROM mappings m "
-        "JOIN destinations d ON d.id = m.destination WHERE d.number = $1)",
-        destination,
-    )
-    await connection.execute(
-        "UPDATE schema_fingerprints SET content = '', generation = generation + 1, erasures = erasures + 1 "
-        "WHERE destination = $1",
-        destination,
-    )
+    await connection.execute(SQL["delete_samples"], destination)
+    await connection.execute(SQL["empty_fingerprints"], destination)

@@ -8,10 +8,14 @@ at a time, because the database cannot decompress them.
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.domain.privacy.personal_data import PATTERNS, CanaryForm, found_in
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_rows
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 _PAGES = 256  # pages of 8 KiB per statement
 _COMPRESSED = r"'\x28b52ffd'::bytea"  # the first bytes of a Zstandard frame
@@ -39,23 +43,7 @@ class ScannedTable:
 
 async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
     """Return every column that can contain text, of every table of the schema."""
-    rows = await connection.fetch(
-        """
-        SELECT coalesce(parent.relname, c.relname) AS table, c.relname AS stored_as, a.attname AS name,
-          t.typname = 'bytea' AS is_binary
-        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        -- `t` is the type of the values: of a domain its base type, of an array the type of its members.
-        JOIN pg_type d ON d.oid = a.atttypid
-        JOIN pg_type e ON e.oid = CASE WHEN d.typbasetype <> 0 THEN d.typbasetype ELSE d.oid END
-        JOIN pg_type t ON t.oid = CASE WHEN e.typcategory = 'A' THEN e.typelem ELSE e.oid END
-        LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-        LEFT JOIN pg_class parent ON parent.oid = i.inhparent
-        WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
-          AND t.typname IN ('text', 'varchar', 'bpchar', 'name', 'json', 'jsonb', 'xml', 'bytea')
-        ORDER BY c.relname, a.attnum
-        """
-    )
-    return [read_row(ScannedColumn, row) for row in rows]
+    return await fetch_rows(connection, ScannedColumn, SQL["columns"])
 
 
 async def scan(

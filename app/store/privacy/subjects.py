@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from app.domain.ids import BatchId, DestinationId
 from app.store import PipelineConnection, batches
 from app.store.privacy import erasures
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,7 @@ async def next_batches(
         return None
     contents = await batches.read(connection, [(batch.id, batch.day) for batch in page.batches])
     rows = await connection.fetch(
-        """
-        SELECT s.batch, s.disposition, d.id AS destination,
-          -- The events that have their own row, and their statuses.
-          (SELECT array_agg(e.place ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS places,
-          (SELECT array_agg(e.status ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS statuses
-        FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
-        JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
-        JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()
-        ORDER BY s.batch
-        """,
-        [batch.id for batch in page.batches],
-        [batch.day for batch in page.batches],
+        SQL["next_batches"], [batch.id for batch in page.batches], [batch.day for batch in page.batches]
     )
     found = []
     for row in rows:
@@ -66,8 +59,5 @@ async def next_batches(
 
 async def pending_erasures(connection: PipelineConnection) -> list[tuple[str, bytes]]:
     """Return the ids and encrypted search values of the organisation's unfinished erasures."""
-    rows = await connection.fetch(
-        "SELECT id, sealed FROM erasures "
-        "WHERE organisation_id = acting_organisation() AND finished_at IS NULL"
-    )
+    rows = await connection.fetch(SQL["pending_erasures"])
     return [(row["id"], row["sealed"]) for row in rows]

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from asyncpg import Record
 from pydantic import ConfigDict, Field
@@ -12,6 +12,9 @@ from app.domain.event import JourneySelection
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.rows import read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,6 @@ class StoredReplay(NamedTuple):
     progress: ReplayProgress
 
 
-_BY_STATUS = ", ".join(
-    f"coalesce(sum(e.n) FILTER (WHERE e.status = '{status}'), 0)::bigint AS {name}"
-    for name, status in [
-        ("waiting", "retrying"),
-        *((s, s) for s in ("delivered", "dead", "expired", "erased")),
-    ]
-)
-_REPLAY = "p.number, p.id, p.requested_at, p.requested_by, p.replayed"
-
-
 async def progress(
     connection: PipelineConnection,
     number: DestinationNumber,
@@ -84,38 +77,7 @@ async def progress(
 
     `below` limits them to smaller numbers, and `id` selects a single replay.
     """
-    rows = await connection.fetch(
-        f"""
-        WITH page AS (
-          -- The replays of this page.
-          SELECT * FROM replays
-          WHERE organisation_id = acting_organisation() AND destination = $1
-            AND ($2::integer IS NULL OR number < $2) AND ($3::text IS NULL OR id = $3)
-          ORDER BY number DESC LIMIT $4
-        ), events AS (
-          -- The events of these replays by status: first those with their own row, then the others by batch.
-          SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e
-            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays IS NOT NULL
-              AND e.replays @> ARRAY[p.number]
-          GROUP BY 1, 2
-          UNION ALL
-          SELECT p.number, CASE coalesce(s.disposition, 'open') WHEN 'open' THEN 'retrying'
-            WHEN 'sent' THEN 'delivered' WHEN 'discarded' THEN 'dead' ELSE s.disposition END,
-            sum(s.events)::bigint
-          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays IS NOT NULL
-            AND s.replays @> ARRAY[p.number]
-          GROUP BY 1, 2
-        )
-        SELECT {_REPLAY}, p.selection::text AS selection, {_BY_STATUS}
-        FROM page p LEFT JOIN events e ON e.number = p.number
-        GROUP BY {_REPLAY}, p.selection
-        ORDER BY p.number DESC
-        """,
-        number,
-        below,
-        id,
-        limit,
-    )
+    rows = await connection.fetch(SQL["progress"], number, below, id, limit)
     return [StoredReplay(row["number"], _progress(row)) for row in rows]
 
 

@@ -1,12 +1,16 @@
 """Record a replay and queue its events again."""
 
 import json
-from datetime import timedelta
+from typing import Final
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
 from app.store import PipelineConnection, batches, counts
-from app.store.replays.selection import FOUND, Places, arguments_of
+from app.store.replays.selection import FOUND, ReplaySelection
+from app.store.rows import fetch_scalar
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 QUEUE = batches.LOW
 
@@ -21,30 +25,13 @@ async def begin(
     connection: PipelineConnection, id: str, number: DestinationNumber, wanted: EventQuery, *, by: str
 ) -> int:
     """Record a replay with its actor and its selection; return its number."""
-    replay: int = await connection.fetchval(
-        """
-        INSERT INTO replays (organisation_id, id, destination, requested_by, selection)
-        VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb) RETURNING number
-        """,
-        id,
-        number,
-        by,
-        json.dumps(wanted.document),
-    )
-    return replay
+    return await fetch_scalar(connection, int, SQL["begin"], id, number, by, json.dumps(wanted.document))
 
 
 async def requeue(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    wanted: EventQuery,
-    places: Places | None,
-    *,
-    max_age: timedelta,
-    most: int,
-    replay: int,
+    connection: PipelineConnection, selection: ReplaySelection, *, most: int, replay: int
 ) -> tuple[int, counts.CountDelta]:
-    """Queue up to `most` matching events again, in order of acceptance.
+    """Queue up to `most` selected events again, in order of acceptance.
 
     Return their number and the changes of the counts. Each event stores the number of this replay, whose
     record counts it.
@@ -65,7 +52,7 @@ async def requeue(
         FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
         RETURNING s.events, s.tries > 0 AS failing, t.disposition
         """,
-        *arguments_of(number, wanted, places, max_age),
+        *selection.arguments,
         most,
         replay,
     )
@@ -86,7 +73,7 @@ async def requeue(
         RETURNING f.status)
         SELECT status, count(*) AS events FROM queued GROUP BY status
         """,
-        *arguments_of(number, wanted, places, max_age),
+        *selection.arguments,
         most - whole,
         replay,
     )
@@ -98,12 +85,7 @@ async def requeue(
     for row in rows:
         setattr(delta, row["status"], getattr(delta, row["status"]) - row["events"])
     replayed = -(delta.dead + delta.expired)
-    await connection.execute(
-        "UPDATE replays SET replayed = replayed + $2 "
-        "WHERE organisation_id = acting_organisation() AND number = $1",
-        replay,
-        replayed,
-    )
+    await connection.execute(SQL["requeue"], replay, replayed)
     return replayed, delta
 
 

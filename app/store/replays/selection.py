@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
@@ -11,7 +11,10 @@ from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection
 from app.store.events.failures import CAUSE
-from app.store.rows import read_row
+from app.store.rows import columns_of, fetch_only
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 Places = Sequence[tuple[BatchId, int]]
 """Selected events by batch and place."""
@@ -62,16 +65,46 @@ FOUND = f"""
 """
 
 
-async def count(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    wanted: EventQuery,
-    places: Places | None,
-    *,
-    max_age: timedelta,
-) -> ReplayCount:
-    """Return how many events match a filter."""
-    row = await connection.fetchrow(
+@dataclass(frozen=True, slots=True)
+class ReplaySelection:
+    """The events of a destination that match a filter. `places` limits them to some single events.
+
+    Events older than `max_age` cannot be replayed.
+    """
+
+    number: DestinationNumber
+    wanted: EventQuery
+    places: Places | None
+    max_age: timedelta = timedelta(0)
+
+    @property
+    def statuses(self) -> Sequence[Status]:
+        """Return the statuses of the selected events."""
+        return REPLAYABLE if self.wanted.status is None else (self.wanted.status,)
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """Return the parameters of `FOUND`."""
+        wanted, places = self.wanted, self.places
+        return (
+            self.number,
+            self.statuses,
+            wanted.since,
+            wanted.until,
+            self.max_age,
+            wanted.reason,
+            None if places is None else [batch for batch, _ in places],
+            None if places is None else [place for _, place in places],
+            wanted.cause,
+            wanted.dismissed,
+        )
+
+
+async def count(connection: PipelineConnection, selection: ReplaySelection) -> ReplayCount:
+    """Return how many events are selected."""
+    return await fetch_only(
+        connection,
+        ReplayCount,
         f"""
         {FOUND}
         SELECT coalesce(sum(n), 0)::bigint AS matched,
@@ -81,10 +114,8 @@ async def count(
         FROM (SELECT 1 AS n, young, has_key FROM singles
           UNION ALL SELECT events, young, has_key FROM wholes) AS either
         """,
-        *arguments_of(number, wanted, places, max_age),
+        *selection.arguments,
     )
-    assert row is not None
-    return read_row(ReplayCount, row)
 
 
 class UnsentEvent(NamedTuple):
@@ -97,13 +128,13 @@ class UnsentEvent(NamedTuple):
 
 
 async def unsent_batches(
-    connection: PipelineConnection, number: DestinationNumber, wanted: EventQuery, *, after: int, limit: int
+    connection: PipelineConnection, selection: ReplaySelection, *, after: int, limit: int
 ) -> dict[BatchId, date]:
-    """Return the days of the next `limit` batches after `after` that were never sent and match a filter."""
+    """Return the days of the next `limit` selected batches after `after` that were never sent."""
     rows = await connection.fetch(
         f"{FOUND} SELECT w.batch, s.day FROM wholes w JOIN batch_states s USING (batch) "
         "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12",
-        *arguments_of(number, wanted, None, timedelta(0)),
+        *selection.arguments,
         after,
         limit,
     )
@@ -111,111 +142,26 @@ async def unsent_batches(
 
 
 async def count_unsent(
-    connection: PipelineConnection, events: Sequence[UnsentEvent], *, max_age: timedelta
+    connection: PipelineConnection, selection: ReplaySelection, events: Sequence[UnsentEvent]
 ) -> ReplayCount:
-    """Return how many of these events are still part of their batches."""
-    row = await connection.fetchrow(
-        """
-        SELECT count(*) AS matched, count(*) FILTER (WHERE young AND has_key) AS ready,
-          count(*) FILTER (WHERE NOT young) AS too_old,
-          count(*) FILTER (WHERE young AND NOT has_key) AS forgotten
-        FROM (SELECT g.event_at >= now() - $4::interval AS young, s.data_key IS NOT NULL AS has_key
-          FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS g (batch, place, event_at)
-          JOIN batch_states s ON s.batch = g.batch AND s.disposition IN ('discarded', 'expired')
-          WHERE NOT EXISTS (SELECT FROM exceptions e WHERE e.batch = g.batch AND e.place = g.place)) found
-        """,
-        [event.batch for event in events],
-        [event.place for event in events],
-        [event.event_at for event in events],
-        max_age,
-    )
-    assert row is not None
-    return read_row(ReplayCount, row)
+    """Return how many of these selected events are still part of their batches."""
+    columns = columns_of(events, "batch", "place", "event_at")
+    return await fetch_only(connection, ReplayCount, SQL["count_unsent"], *columns, selection.max_age)
 
 
 async def separate(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    events: Sequence[UnsentEvent],
-    *,
-    max_age: timedelta,
+    connection: PipelineConnection, selection: ReplaySelection, events: Sequence[UnsentEvent]
 ) -> None:
-    """Give the events that can be replayed rows of their own, with the status that they have."""
-    await connection.execute(
-        """
-        WITH given AS (
-          -- The events to separate.
-          SELECT * FROM unnest($2::bigint[], $3::smallint[], $4::timestamptz[], $5::integer[])
-            AS g (batch, place, event_at, mapping)
-        ), locked AS (
-          -- Their batches. The lock keeps an erasure from changing them meanwhile.
-          SELECT batch, day, reason, settled_at, disposition FROM batch_states
-          WHERE batch = ANY($2) AND destination = $1 AND disposition IN ('discarded', 'expired')
-            AND data_key IS NOT NULL
-          ORDER BY batch FOR UPDATE
-        ), added AS (
-          -- Their own rows.
-          INSERT INTO exceptions (batch, place, day, destination, mapping, status, event_at, reason,
-            changed_at)
-          SELECT g.batch, g.place, l.day, $1, g.mapping,
-            CASE l.disposition WHEN 'discarded' THEN 'dead' ELSE l.disposition END, g.event_at,
-            coalesce(l.reason, l.disposition), l.settled_at
-          FROM given g JOIN locked l USING (batch) WHERE g.event_at >= now() - $6::interval
-          ON CONFLICT DO NOTHING RETURNING batch, place
-        ), moved AS (
-          -- The events that left each batch.
-          SELECT batch, count(*) AS events, array_agg(place) AS places FROM added GROUP BY batch
-        )
-        UPDATE batch_states s SET events = s.events - m.events,
-          -- The figures of journeys count events that left their batch by their own rows.
-          nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY(m.places) THEN -abs(node) ELSE node END
-            ORDER BY position) FROM unnest(CASE WHEN cardinality(s.nodes) = 1 AND s.events > 1
-              THEN array_fill(s.nodes[1], ARRAY[s.events::integer]) ELSE s.nodes END)
-            WITH ORDINALITY AS n (node, position))
-        FROM moved m WHERE s.batch = m.batch
-        """,
-        number,
-        [event.batch for event in events],
-        [event.place for event in events],
-        [event.event_at for event in events],
-        [event.mapping for event in events],
-        max_age,
-    )
+    """Give those of these selected events that can be replayed rows of their own, with their status."""
+    columns = columns_of(events, "batch", "place", "event_at", "mapping")
+    await connection.execute(SQL["separate"], selection.number, *columns, selection.max_age)
 
 
 async def candidate_batches(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    statuses: Sequence[str],
-    *,
-    after: int,
-    limit: int,
+    connection: PipelineConnection, selection: ReplaySelection, *, after: int, limit: int
 ) -> dict[BatchId, date]:
-    """Return the days of the next `limit` batches after `after` with an exception of these statuses."""
+    """Return the days of the next `limit` batches after `after` with an exception of a selected status."""
     rows = await connection.fetch(
-        "SELECT DISTINCT batch, day FROM exceptions "
-        "WHERE destination = $1 AND status = ANY($2) AND batch > $3 ORDER BY batch LIMIT $4",
-        number,
-        statuses,
-        after,
-        limit,
+        SQL["candidate_batches"], selection.number, selection.statuses, after, limit
     )
     return {BatchId(row["batch"]): row["day"] for row in rows}
-
-
-def arguments_of(
-    number: DestinationNumber, wanted: EventQuery, places: Places | None, max_age: timedelta
-) -> tuple[object, ...]:
-    """Return the parameters of `FOUND`."""
-    return (
-        number,
-        REPLAYABLE if wanted.status is None else [wanted.status],
-        wanted.since,
-        wanted.until,
-        max_age,
-        wanted.reason,
-        None if places is None else [batch for batch, _ in places],
-        None if places is None else [place for _, place in places],
-        wanted.cause,
-        wanted.dismissed,
-    )

@@ -1,0 +1,5 @@
+-- name: acquire
+INSERT INTO job_leases AS l (job, owner, leased_until) VALUES ($1, $2, clock_timestamp() + $3)
+ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until
+  WHERE l.owner = excluded.owner OR l.leased_until < clock_timestamp()
+RETURNING true

@@ -1,0 +1,9 @@
+-- name: read_due
+(SELECT batch FROM batch_states WHERE settled_at IS NULL
+ ORDER BY destination, queue, due_at, batch LIMIT 1)
+UNION ALL (SELECT batch FROM exceptions WHERE status = 'retrying'
+ ORDER BY destination, queue, due_at, batch, place LIMIT 1)
+
+-- name: write_attempt
+INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)
+VALUES (nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, 0, 0, 0, 'probe', '{}', 1, 0)

@@ -1,0 +1,94 @@
+-- name: response_times
+SELECT part.bucket_at AS at, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.duration_ms) AS p50_ms,
+  percentile_cont(0.95) WITHIN GROUP (ORDER BY a.duration_ms) AS p95_ms
+FROM (
+  SELECT b AS bucket_at, b + n * $3::interval / $4 AS begins, b + (n + 1) * $3::interval / $4 AS ends
+  FROM generate_series($2::timestamptz, now(), $3::interval) AS b, generate_series(0, $4 - 1) AS n
+) part
+CROSS JOIN LATERAL (
+  SELECT duration_ms FROM attempts
+  -- The days let Postgres skip the other partitions.
+  WHERE destination = $1 AND day BETWEEN (part.begins AT TIME ZONE 'UTC')::date
+      AND (part.ends AT TIME ZONE 'UTC')::date
+    AND started_at >= part.begins AND started_at < part.ends AND duration_ms IS NOT NULL
+  ORDER BY started_at LIMIT $5) a
+GROUP BY 1 ORDER BY 1
+
+-- name: requests
+-- An attempt that failed before anything was sent (`not_sent`) is not a request.
+SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts
+WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'
+ORDER BY started_at DESC LIMIT $2
+
+-- name: failure_run
+SELECT min(started_at) AS since, count(*) AS requests FROM attempts
+WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'
+  AND started_at > coalesce(
+    (SELECT started_at FROM attempts WHERE destination = $1 AND outcome = 'answered'
+     ORDER BY started_at DESC LIMIT 1), '-infinity')
+
+-- name: first_answer
+SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered'
+ORDER BY started_at LIMIT 1
+
+-- name: connection_of
+SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until,
+  l.leased_until, d.paused_since, d.broken_since,
+  a.currency AS account_currency, (SELECT count(*) FROM destinations o
+    WHERE o.lane = d.lane AND o.number <> d.number AND o.state IN ('connected', 'active'))
+  AS lane_shared_with
+FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
+LEFT JOIN api_keys k ON k.id = s.connected_by
+LEFT JOIN amazon_accounts a ON a.destination = d.id
+WHERE d.organisation_id = acting_organisation() AND d.number = $1
+
+-- name: rejection_reasons
+SELECT code, reason, sum(rejected)::bigint AS n FROM rejections
+WHERE destination = $1 AND day >= $2 GROUP BY code, reason ORDER BY n DESC, reason LIMIT 50
+
+-- name: rates
+WITH accepted AS (
+  -- The newest batches, because there is no index by time. If $3 batches are all within the span,
+  -- they cover only the part of it since the oldest of them.
+  SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
+  FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
+        ORDER BY batch DESC LIMIT $3) newest
+  WHERE accepted_at > now() - $2::interval
+), sent AS (
+  -- Settled requests of the span.
+  SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
+    coalesce(sum(delivered), 0) AS events
+  FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval
+    AND outcome IS DISTINCT FROM 'not_sent'
+), seconds AS (
+  -- The time covered by each sum.
+  SELECT extract(epoch FROM $2::interval) AS sent,
+    extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
+      ELSE $2::interval END) AS accepted
+  FROM accepted
+)
+SELECT (accepted.events / seconds.accepted)::float AS accepted_per_second,
+  (sent.events / seconds.sent)::float AS delivered_per_second,
+  (sent.requests / seconds.sent)::float AS requests_per_second,
+  (sent.failed / seconds.sent)::float AS failed_requests_per_second
+FROM accepted, sent, seconds
+
+-- name: samples
+SELECT s.batch, s.day, s.accepted_at FROM batch_states s
+WHERE s.destination = $1 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
+ORDER BY s.batch DESC LIMIT $2
+
+-- name: daily_samples
+WITH sent AS (
+  -- Up to 20 batches of each of the two newest answered requests of each day.
+  SELECT DISTINCT b.batch
+  FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
+    (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
+  CROSS JOIN LATERAL (
+    SELECT batches[1:20] AS batches FROM attempts
+    WHERE destination = $1 AND day = d::date AND outcome = 'answered'
+    ORDER BY started_at DESC LIMIT 2) a
+  CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
+SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
+WHERE s.accepted_at >= $2 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
+ORDER BY s.batch DESC

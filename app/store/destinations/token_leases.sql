@@ -1,0 +1,45 @@
+-- name: read
+SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s,
+coalesce(extract(epoch FROM access_until - clock_timestamp()), -1)::float8 AS left_s,
+forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1
+
+-- name: acquire
+UPDATE sign_ins SET refresh_owner = $3,
+  refresh_until = clock_timestamp() + make_interval(secs => $4::float8)
+WHERE destination = $1 AND generation = $2
+AND (refresh_until IS NULL OR refresh_until < clock_timestamp())
+
+-- name: release
+UPDATE sign_ins SET refresh_owner = NULL,
+  refresh_until = clock_timestamp() + make_interval(secs => $3::float8)
+WHERE destination = $1 AND refresh_owner = $2
+
+-- name: store_tokens
+UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
+access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(),
+generation = generation + 1, refresh_owner = NULL, refresh_until = NULL
+WHERE destination = $1 AND generation = $2 AND refresh_owner = $3
+
+-- name: record_refusal
+-- The locked row before the update, and whether the token was refreshed after a 401 and is not
+-- expired.
+WITH before AS (SELECT destination, forced_at,
+    forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
+  FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
+UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()),
+  access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END
+FROM before b WHERE s.destination = b.destination RETURNING b.is_refreshed
+
+-- name: confirm_token
+UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2
+
+-- name: park
+UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1,
+  updated_at = now(), endpoint_probe_at = clock_timestamp() + make_interval(secs => $4::float8)
+WHERE id = $1 AND sign_in = 'valid'
+AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)
+
+-- name: endpoint_found
+UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,
+  version = version + 1, updated_at = now()
+WHERE id = $1 AND sign_in = 'broken' AND sign_in_reason = 'endpoint_not_found'

@@ -1,0 +1,5 @@
+-- name: note
+INSERT INTO encryption_keys (id, first_batch)
+SELECT $1, coalesce((SELECT min(batch) FROM batch_states), (SELECT last_value FROM batch_ids))
+-- Without this check, every call would search for the oldest batch.
+WHERE NOT EXISTS (SELECT FROM encryption_keys WHERE id = $1) ON CONFLICT DO NOTHING

@@ -1,0 +1,158 @@
+-- name: watched
+SELECT d.number, d.id, d.organisation_id AS organisation, d.lane, d.sign_in_reason, l.breaker,
+  coalesce(l.blocked_until > now(), false) AS is_blocked, d.state = 'paused' AS is_paused,
+  CASE WHEN d.state = 'active' AND s.refresh_until IS NOT NULL
+    AND coalesce(s.access_until, s.connected_at) < now()
+    THEN coalesce(s.access_until, s.connected_at) END AS no_token_since,
+  a.alerting::text AS alerting, a.channels, a.kinds, a.min_severity
+FROM destinations d JOIN lanes l ON l.id = d.lane
+LEFT JOIN sign_ins s ON s.destination = d.id
+LEFT JOIN destination_alerting a ON a.destination = d.id
+WHERE d.archived_at IS NULL ORDER BY d.number
+
+-- name: requests
+-- The upper limit of the days excludes the empty partitions of later days.
+WITH active AS MATERIALIZED (
+  -- Destinations with a recent request. LIMIT makes this one index probe each instead of a join.
+  SELECT w.* FROM unnest($1::int[], $2::float8[]) AS w (number, seconds), LATERAL (
+    SELECT FROM attempts WHERE destination = w.number
+      AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+      AND started_at > now() - greatest(make_interval(secs => w.seconds + 120), interval '15 minutes')
+    LIMIT 1) recent
+)
+SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome,
+  newest.http_status AS last_status, success.settled_at AS success_at, recent.unanswered_since,
+  silent.since AS silent_since
+FROM active w
+-- Requests with a result within the window, and the oldest request without one. A request can start up to
+-- two minutes before the window.
+CROSS JOIN LATERAL (
+  SELECT count(outcome) AS requests, count(*) FILTER (WHERE outcome IN ('broken', 'lost')) AS failed,
+    min(started_at) FILTER (WHERE outcome IS NULL) AS unanswered_since
+  FROM attempts WHERE destination = w.number
+    AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+    AND started_at > now() - make_interval(secs => w.seconds + 120)
+    AND (outcome IS NULL
+      OR settled_at > now() - make_interval(secs => w.seconds) AND outcome <> 'not_sent')) recent
+-- The last request with a result: if it succeeded, the fault is over.
+LEFT JOIN LATERAL (
+  SELECT outcome, http_status FROM attempts WHERE destination = w.number
+    AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+    AND started_at > now() - interval '15 minutes' AND settled_at IS NOT NULL AND outcome <> 'not_sent'
+  ORDER BY started_at DESC LIMIT 1) newest ON true
+LEFT JOIN LATERAL (
+  SELECT settled_at FROM attempts WHERE destination = w.number
+    AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+    AND started_at > now() - interval '15 minutes' AND outcome = 'answered'
+  ORDER BY started_at DESC LIMIT 1) success ON true
+-- The newest request with a response, and the first one after it.
+LEFT JOIN LATERAL (
+  SELECT started_at FROM attempts WHERE destination = w.number
+    AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+    AND started_at > now() - interval '15 minutes' AND outcome NOT IN ('lost', 'not_sent')
+  ORDER BY started_at DESC LIMIT 1) heard ON true
+CROSS JOIN LATERAL (
+  SELECT min(started_at) AS since FROM attempts WHERE destination = w.number
+    AND day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+    AND started_at > coalesce(heard.started_at, now() - interval '15 minutes')
+    AND (outcome IS NULL OR outcome = 'lost')) silent
+
+-- name: waiting
+WITH RECURSIVE open_batches AS (
+  -- Each step finds the next destination with a row, by one index probe.
+  (SELECT destination FROM batch_states WHERE settled_at IS NULL ORDER BY destination LIMIT 1)
+  UNION ALL
+  SELECT (SELECT destination FROM batch_states WHERE settled_at IS NULL
+    AND destination > open_batches.destination ORDER BY destination LIMIT 1)
+  FROM open_batches WHERE open_batches.destination IS NOT NULL
+), retries AS (
+  -- Each step finds the next destination with a row, by one index probe.
+  (SELECT destination FROM exceptions WHERE status = 'retrying' ORDER BY destination LIMIT 1)
+  UNION ALL
+  SELECT (SELECT destination FROM exceptions WHERE status = 'retrying'
+    AND destination > retries.destination ORDER BY destination LIMIT 1)
+  FROM retries WHERE retries.destination IS NOT NULL
+)
+SELECT w.number, front.oldest_live_at, front.oldest_waiting_at
+FROM (SELECT destination FROM open_batches UNION SELECT destination FROM retries) AS w (number)
+-- The oldest of the first 50 batches and exceptions of each queue. Queue 2 is left out, because replays and
+-- backfills may wait.
+CROSS JOIN LATERAL (SELECT min(accepted_at) FILTER (WHERE queue = 0) AS oldest_live_at,
+  min(accepted_at) AS oldest_waiting_at FROM (
+  SELECT 0 AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
+    WHERE destination = w.number AND queue = 0 AND settled_at IS NULL AND events > 0
+    ORDER BY due_at LIMIT 50) b0
+  UNION ALL
+  SELECT 0, s.accepted_at FROM (SELECT batch, day FROM exceptions
+    WHERE destination = w.number AND queue = 0 AND status = 'retrying'
+    ORDER BY due_at LIMIT 50) e0
+  JOIN batch_states s ON s.batch = e0.batch AND s.day = e0.day
+  UNION ALL
+  SELECT 1 AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
+    WHERE destination = w.number AND queue = 1 AND settled_at IS NULL AND events > 0
+    ORDER BY due_at LIMIT 50) b1
+  UNION ALL
+  SELECT 1, s.accepted_at FROM (SELECT batch, day FROM exceptions
+    WHERE destination = w.number AND queue = 1 AND status = 'retrying'
+    ORDER BY due_at LIMIT 50) e1
+  JOIN batch_states s ON s.batch = e1.batch AND s.day = e1.day) x) front
+WHERE w.number IS NOT NULL
+
+-- name: dead
+WITH RECURSIVE failing AS (
+  -- Each step finds the next destination with a row, by one index probe.
+  (SELECT destination FROM exceptions WHERE status = 'dead' AND dismissed_at IS NULL ORDER BY destination LIMIT 1)
+  UNION ALL
+  SELECT (SELECT destination FROM exceptions WHERE status = 'dead' AND dismissed_at IS NULL
+    AND destination > failing.destination ORDER BY destination LIMIT 1)
+  FROM failing WHERE failing.destination IS NOT NULL
+)
+SELECT failing.destination AS number, dead.n AS dead_open, first_dead.accepted_at AS oldest_dead_at
+FROM failing
+-- Further dead letters are not counted.
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM exceptions
+  WHERE destination = failing.destination AND status = 'dead' AND dismissed_at IS NULL LIMIT 10000) x) dead
+CROSS JOIN LATERAL (SELECT min(s.accepted_at) AS accepted_at FROM (SELECT batch, day FROM exceptions
+  WHERE destination = failing.destination AND status = 'dead' AND dismissed_at IS NULL
+  ORDER BY changed_at LIMIT 50) x
+  JOIN batch_states s ON s.batch = x.batch AND s.day = x.day) first_dead
+WHERE failing.destination IS NOT NULL
+
+-- name: expiring
+SELECT destination, sum(events)::bigint AS events, min(first) AS first_event_at, min(since) AS since
+FROM (
+  SELECT destination, events, last_event AS first, accepted_at AS since FROM batch_states
+  WHERE settled_at IS NULL AND events > 0 AND last_event < $1
+  UNION ALL
+  SELECT e.destination, 1, e.event_at, s.accepted_at FROM exceptions e
+  JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
+  WHERE e.status = 'retrying' AND e.event_at < $1) x
+GROUP BY destination
+
+-- name: waiting_events
+SELECT n AS number, (coalesce(b.events, 0) + e.events)::bigint AS events,
+  least(b.first, e.first) AS first_event_at
+FROM unnest($1::int[]) AS n
+CROSS JOIN LATERAL (SELECT sum(events) AS events, min(first_event) FILTER (WHERE events > 0) AS first
+  FROM (SELECT events, first_event FROM batch_states
+    WHERE destination = n AND settled_at IS NULL LIMIT 10000) x) b
+CROSS JOIN LATERAL (SELECT count(*) AS events, min(event_at) AS first FROM (
+  SELECT event_at FROM exceptions
+  WHERE destination = n AND status = 'retrying' LIMIT 10000) x) e
+
+-- name: workers
+WITH RECURSIVE open_batches AS (
+  -- Each step finds the next destination with a row, by one index probe.
+  (SELECT destination FROM batch_states WHERE settled_at IS NULL ORDER BY destination LIMIT 1)
+  UNION ALL
+  SELECT (SELECT destination FROM batch_states WHERE settled_at IS NULL
+    AND destination > open_batches.destination ORDER BY destination LIMIT 1)
+  FROM open_batches WHERE open_batches.destination IS NOT NULL
+)
+SELECT EXISTS (SELECT FROM lanes WHERE leased_until > now()) AS is_leased,
+  (SELECT max(leased_until) FROM lanes) AS lapsed_at,
+  (SELECT min(front.accepted_at) FROM open_batches o JOIN destinations d ON d.number = o.destination,
+   LATERAL (SELECT accepted_at FROM batch_states
+     WHERE settled_at IS NULL AND destination = d.number AND events > 0 AND due_at <= now()
+     ORDER BY queue, due_at LIMIT 1) front
+   WHERE d.state = 'active') AS oldest_sendable_at

@@ -1,0 +1,70 @@
+-- name: limit_silence
+SELECT set_config('idle_session_timeout', $1, false),
+  set_config('idle_in_transaction_session_timeout', $1, false)
+
+-- name: current
+SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name
+FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
+WHERE i.state <> 'resolved'
+UNION ALL
+SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name
+FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
+WHERE i.state = 'resolved' AND i.resolved_at > now() - $1::interval
+ORDER BY number
+
+-- name: insert
+INSERT INTO incidents (organisation_id, id, destination, kind, state, opened_at, severity, last_seen_at, summary,
+  affected_events, oldest_event_at, expires_at, is_silent, reason, consequences)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (organisation_id, coalesce(destination, ''), kind) WHERE state <> 'resolved' DO NOTHING
+
+-- name: update
+UPDATE incidents SET resolved_at = $2::timestamptz, merged_into = $3, severity = $4, last_seen_at = $5,
+  summary = $6, affected_events = $7, oldest_event_at = $8, expires_at = $9, is_silent = $10, reason = $11,
+  consequences = $12,
+  -- A person may have acknowledged the incident since the monitor read it.
+  state = CASE WHEN $2::timestamptz IS NOT NULL THEN 'resolved'
+    WHEN acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
+WHERE id = $1
+
+-- name: page
+SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name
+FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
+WHERE i.organisation_id = acting_organisation()
+  AND ($1::text IS NULL OR i.state = $1) AND ($2::text IS NULL OR i.destination = $2)
+  AND ($3::text IS NULL OR i.kind = $3) AND ($4::text[] IS NULL OR i.destination = ANY ($4))
+  AND ($5::bigint IS NULL OR i.number < $5) AND ($7::text IS NULL OR i.id = $7)
+ORDER BY i.number DESC LIMIT $6
+
+-- name: most_severe
+SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name, d.state AS destination_state,
+  d.suspended, d.sign_in_reason, d.advertiser_id, count(*) OVER () AS open,
+  -- Whether the condition still lasts, as in `app.store.destinations.health`.
+  coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true)
+    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.sign_in_reason IS NOT NULL) AS holds
+FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
+WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'
+  AND ($1::text[] IS NULL OR i.destination = ANY ($1))
+ORDER BY CASE i.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END,
+  i.state = 'acknowledged', i.opened_at, i.number LIMIT $3
+
+-- name: acknowledge
+UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
+  acknowledged_by = coalesce(acknowledged_by, $2), note = coalesce($3, note),
+  state = CASE WHEN state = 'open' THEN 'acknowledged' ELSE state END
+WHERE organisation_id = acting_organisation() AND id = $1
+
+-- name: mute
+UPDATE incidents SET muted_until = $2 WHERE organisation_id = acting_organisation() AND id = $1
+
+-- name: open_kinds
+SELECT destination, kind, severity FROM incidents
+WHERE organisation_id = acting_organisation() AND state <> 'resolved'
+  AND destination = ANY ($1::text[])
+
+-- name: last_received
+SELECT n AS number, greatest(accepted.at, rejected.at) AS at FROM unnest($1::int[]) AS n
+LEFT JOIN LATERAL (SELECT accepted_at AS at FROM batch_states WHERE destination = n
+  ORDER BY batch DESC LIMIT 1) accepted ON true
+LEFT JOIN LATERAL (SELECT max(last_at) AS at FROM rejections WHERE destination = n
+  AND day >= (now() AT TIME ZONE 'UTC')::date - 1) rejected ON true

@@ -1,0 +1,32 @@
+-- name: read
+SELECT d.id AS destination, d.state, w.failing, sum(w.events)::bigint AS events,
+  greatest(extract(epoch FROM now() - min(w.since)), 0)::float8 AS age_s
+FROM (
+  SELECT destination, tries > 0 AS failing, sum(events) AS events, min(accepted_at) AS since
+  FROM batch_states WHERE settled_at IS NULL AND events > 0 GROUP BY 1, 2
+  UNION ALL
+  SELECT e.destination, true, count(*), min(s.accepted_at)
+  FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
+  WHERE e.status = 'retrying' GROUP BY 1
+) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2, 3
+
+-- name: paces
+SELECT d.id AS destination,
+  -- The learned rate is never above the configured limit of the lane.
+  least(d.requests_per_second, l.learned_rate)::float8 AS rate,
+  l.breaker <> 'closed' AS breaker_open,
+  -- An idle destination keeps an expired token until it sends again.
+  CASE WHEN EXISTS (
+    SELECT FROM batch_states b
+    WHERE b.settled_at IS NULL AND b.destination = d.number AND b.queue = 0)
+  THEN extract(epoch FROM s.access_until - now())::float8 END AS token_left_s
+FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
+WHERE d.state = 'active'
+
+-- name: longest_waits
+SELECT d.id, now() - front.accepted_at AS waited
+FROM destinations d, LATERAL (
+  SELECT accepted_at FROM batch_states
+  WHERE settled_at IS NULL AND destination = d.number AND queue = 0
+  ORDER BY due_at LIMIT 1) front
+WHERE d.state = 'active'
