@@ -34,3 +34,30 @@ async def test_a_near_miss_is_called_out(world: ApiWorld) -> None:
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
     assert answer.json()["near_miss"] == "case"
     assert "capital letters" in answer.json()["detail"]
+
+
+async def test_a_name_that_cannot_be_meant_is_not_pinned(world: ApiWorld) -> None:
+    """The first use is refused, also of a type from the event and of a rename. A pinned name stays usable."""
+    made = await world.create_destination()
+    odd = {"event_name": "Added\u00a0to cart"}
+    for number, event_type in enumerate(("ADD_TO_SHOPPING_CART", {"path": "type"})):
+        mapping = await world.create_mapping(made["id"], name=f"Cart {number}", event_type=event_type, **odd)
+        path = f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"
+        answer = await world.call("POST", path)
+        assert (answer.status_code, answer.json()["fields"]) == (
+            422,
+            [{"field": "event_name", "problem": "event_name_invalid"}],
+        )
+    await world.sql(
+        "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
+        "VALUES ('default', '580123456789', 'ADD_TO_SHOPPING_CART', :name)",
+        name=odd["event_name"],
+    )
+    assert (await world.call("POST", path)).status_code == 200
+    rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
+    answer = await world.call("POST", rename, {"to": "\ufb01ne"})
+    assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, "event_name_invalid")
+    other = await world.create_mapping(made["id"], name="Other", event_name="Added to cart")
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
+    assert answer.json()["near_miss"] == "unicode"
+    assert "“Added\u00a0to cart”" in answer.json()["detail"]

@@ -232,7 +232,7 @@ def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, seed
     pinned = page.locator("#f-event_name").input_value()
     page.locator("#f-event_name").fill("Another name")
     expect(page.locator("#preview")).to_contain_text("event_name_conflict")
-    expect(page.locator("#r-event_name")).to_contain_text(f"under the name '{pinned}'")
+    expect(page.locator("#r-event_name")).to_contain_text(f"under the name “{pinned}”")
     page.get_by_role("button", name="Save and review").click()
     expect(page.get_by_role("button", name="Publish")).to_have_count(0)
     expect(page.get_by_role("alert")).to_contain_text("One event type has one name.")

@@ -14,7 +14,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.mapping.event_name import clean_event_name, event_name_problem
+from app.domain.mapping.event_name import clean_event_name, event_name_problem, unintended_name_problem
 from app.store import audit, batches, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
@@ -98,7 +98,7 @@ async def rename_event(
 
     Raises Refusal: 422 for an invalid name, 403, 404.
     """
-    if problem := event_name_problem(to):
+    if problem := event_name_problem(to) or unintended_name_problem(to):
         raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)

@@ -12,6 +12,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.event_name import unintended_name_problem
 from app.domain.mapping.near_match import near_miss
 from app.store import mappings
 from app.store.destinations import destinations
@@ -80,8 +81,13 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
+    A name that nobody can have meant is refused unless it is pinned already.
     """
     event_type = mapping.constant_event_type
+    if problem := unintended_name_problem(mapping.event_name):
+        pins = await event_names.of_advertiser(connection, advertiser)
+        if mapping.event_name not in {each.name for each in pins}:
+            raise Refusal(ErrorCode.INVALID, problem, FieldProblem("event_name", "event_name_invalid"))
     if event_type is None:
         return
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
@@ -104,7 +110,7 @@ def name_conflict(pinned: Pin, requested: str) -> Refusal:
     near = near_miss(requested, pinned.name)
     return Refusal(
         ErrorCode.EVENT_NAME_CONFLICT,
-        f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
+        f"For this advertiser, events of type {pinned.event_type} are named “{pinned.name}”. "
         f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
         FieldProblem("event_name", "event_name_conflict"),
         pinned_name=pinned.name,

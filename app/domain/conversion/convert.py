@@ -114,8 +114,8 @@ class ConversionPlan:
         conflict = None
         if pinned != name:
             sentence = (
-                f"{event_type} is sent for this advertiser under the name {pinned!r}; the mapping says "
-                f"{name!r}."
+                f"{event_type} is sent for this advertiser under the name “{pinned}”; the mapping says "
+                f"“{name}”."
             )
             conflict = SourceFailed("event_name_conflict", sentence)
         description = {

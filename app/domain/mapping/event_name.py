@@ -16,6 +16,11 @@ _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "C
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
+_SPACES: Final = " \u3000"  # the second one is the space of Japanese and Chinese keyboards
+_NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
+_ALPHABETS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN"})  # with letters that look alike
+
+
 def event_name_problem(name: Any) -> str | None:
     """Return a sentence for the operator if the event name is invalid, else None."""
     if not isinstance(name, str):
@@ -28,6 +33,25 @@ def event_name_problem(name: Any) -> str | None:
         return "An event name contains no control, invisible or direction character. Type it again."
     if holds_personal_text(name):
         return "An event name holds no e-mail address and no phone number: Amazon and this service show it."
+    return None
+
+
+def unintended_name_problem(name: str) -> str | None:
+    """Return a sentence if the author of a valid event name cannot have meant its characters, else None.
+
+    A name that is pinned already must stay usable.
+    """
+    if "\ufffd" in name:
+        return "An event name contains no U+FFFD, which stands for a character that could not be decoded."
+    if any(unicodedata.category(c) == "Zs" and c not in _SPACES for c in name.strip()):
+        return "An event name contains only plain spaces. A no-break space looks like one."
+    for word in _NOT_LETTERS.split(name):
+        if len(_ALPHABETS & {unicodedata.name(letter, "").partition(" ")[0] for letter in word}) > 1:
+            return "A word of an event name is in one alphabet. Letters of another one look like its letters."
+    # Letters without a case are not compared, such as the ordinal in `1ª`.
+    cased = (c for c in name if unicodedata.category(c) in ("Lu", "Ll") and not c.isascii())
+    if any(unicodedata.normalize("NFKC", c).isascii() for c in cased):
+        return "An event name contains plain letters, no ligatures and none of another width."
     return None
 
 
