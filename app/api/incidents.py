@@ -1,6 +1,6 @@
 """Incidents over HTTP: list, read, acknowledge and mute. Notification channels and settings over HTTP."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -8,13 +8,12 @@ from pydantic import Field
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.incidents import ChannelStatus, NotificationSettings
-from app.admin.inputs import REPORT_ONCE, Instant, RequestBody
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.incidents.alerting import NotificationPreference
+from app.admin.inputs import Instant, RequestBody
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
-from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
-from app.domain.notifications.policy import Preference
 from app.incidents.planner import PublicIncident, public_incident
 from app.store.incidents import IncidentFilter
 
@@ -107,17 +106,6 @@ async def list_channels(
     return ChannelPage(items=items, next_cursor=next_cursor)
 
 
-class NotificationPreference(RequestBody):
-    """The kinds of incident that cause messages, and the channels for these. Null means every channel."""
-
-    channels: Annotated[list[str], Field(max_length=100)] | None = None
-    kinds: Annotated[
-        Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)],  # type: ignore[valid-type]
-        REPORT_ONCE,
-    ] = "all"
-    min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
-
-
 @router.get("/destinations/{destination_id}/notifications", summary="Read notification settings")
 @requires(Scope.DESTINATIONS_READ)
 async def read_notifications(
@@ -134,12 +122,5 @@ async def set_notifications(
     destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
 ) -> NotificationSettings:
     """Set the kinds of incident that cause messages, and the channels that receive them."""
-    if body.channels is not None and len(set(body.channels)) != len(body.channels):
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "duplicate"))
-    preference = Preference(
-        None if body.channels is None else frozenset(body.channels),
-        None if body.kinds == "all" else frozenset(map(Kind, body.kinds)),
-        Severity(body.min_severity),
-    )
-    after = await use_cases.set_preference(context, caller, destination_id, preference)
+    after = await use_cases.set_preference(context, caller, destination_id, body.preference())
     return NotificationSettings.of(after)

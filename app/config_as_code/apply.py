@@ -1,7 +1,7 @@
 """Apply a configuration file in one transaction, through the use cases of the API."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as destination_use_cases
 from app.admin.ids import new_id
+from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
 from app.admin.mappings import publishing
 from app.admin.mappings.backtest import comparison, summary
@@ -25,12 +26,13 @@ from app.config_as_code.plan import (
 )
 from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.ids import DestinationId, MappingId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest, ComparedMapping
 from app.store import PipelineConnection, driver_of, mappings
 from app.store.database import configuration
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
+from app.store.incidents import alerting, notifications
 from app.store.mappings import StoredMapping
 
 
@@ -50,6 +52,8 @@ class ApplyOptions:
     consent: ConsentSettings = field(default_factory=ConsentSettings)
     pepper: bytes = b""  # the key of fingerprints of texts in the samples
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    organisation: str = DEFAULT_ORGANISATION
+    channels: frozenset[str] = frozenset()  # the names of the organisation's notification channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,13 @@ async def _apply_plan(
 ) -> AppliedPlan | InvalidFile:
     await configuration.lock_all(connection)
     driver = await driver_of(connection)
-    existing = ExistingConfiguration(
-        await destinations.everything(connection), await mappings.everything(connection)
-    )
+    existing = await stored_configuration(connection)
+    own = {
+        each.name
+        for each in await notifications.declared(driver)
+        if each.organisation == options.organisation
+    }
+    options = replace(options, channels=options.channels | own)
     planned = plan(desired, existing, prune=options.prune)
     if not isinstance(planned, Plan):
         return planned
@@ -92,7 +100,7 @@ async def _apply_plan(
     backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(connection, driver, step, options.by))
+            after.append(await _destination(connection, driver, step, options))
         except Refusal as refusal:
             problems.append(_problem(step.desired.path, refusal))
             continue
@@ -107,6 +115,14 @@ async def _apply_plan(
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
     problems += _check_loss(planned, backtests, options)
     return InvalidFile(tuple(problems)) if problems else AppliedPlan(planned, tuple(after), backtests)
+
+
+async def stored_configuration(connection: AsyncConnection) -> ExistingConfiguration:
+    """Return the configuration of the acting organisation."""
+    found = await destinations.everything(connection)
+    driver = await driver_of(connection)
+    rows = await alerting.read_all(driver, [each.id for each in found])
+    return ExistingConfiguration(found, await mappings.everything(connection), rows)
 
 
 async def _backtest(
@@ -142,20 +158,28 @@ def _problem(path: str, refusal: Refusal) -> FileProblem:
 
 
 async def _destination(
-    connection: AsyncConnection, driver: PipelineConnection, step: DestinationStep, by: str
+    connection: AsyncConnection, driver: PipelineConnection, step: DestinationStep, options: ApplyOptions
 ) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
+    desired, by = step.desired.destination, options.by
     if step.existing is None:
-        id_ = DestinationId(step.desired.destination.id or new_id("dst_"))
+        id_ = DestinationId(desired.id or new_id("dst_"))
         after = await destination_use_cases.insert_destination(connection, id_, step.settings, by=by)
     else:
         before = await destinations.lock(connection, step.existing.id)
         assert before is not None
         after = await destination_use_cases.update_settings(connection, before, step.settings, by=by)
-    enabled = step.desired.destination.status_callback
+    enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
         await destination_use_cases.set_status_callback(connection, driver, after, enabled, by=by)
+    if desired.alerting is not None and await change_alerting(
+        connection, driver, after, desired.alerting, by=by, replaces=True
+    ):
+        after = await destinations.touch(connection, after.id)
+    if desired.notifications is not None:
+        preference = desired.notifications.preference()
+        await change_preference(connection, driver, after, preference, options.channels, by=by)
     return after
 
 

@@ -27,8 +27,6 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import mappings
-from app.store.destinations import destinations
 
 DRIFT = 2
 
@@ -119,10 +117,9 @@ async def _export(settings: Settings, asked: argparse.Namespace) -> int:
         open_resources(settings, role="export", pool_size=1) as resources,
         (await engine_for(resources, asked)).connect() as connection,
     ):
-        stored = await destinations.everything(connection)
-        stored_mappings = await mappings.everything(connection)
-    sys.stdout.write(exporting.export(stored, stored_mappings, ids=not asked.without_ids))
-    for mapping in stored_mappings:
+        stored = await applying.stored_configuration(connection)
+    sys.stdout.write(exporting.export(stored, ids=not asked.without_ids))
+    for mapping in stored.mappings:
         if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
             sys.stderr.write(
                 f"Mapping {mapping.name} ({mapping.id}) has unpublished changes. They are not exported.\n"
@@ -151,6 +148,10 @@ def _share(text: str) -> Fraction:
 def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> ApplyOptions:
     return ApplyOptions(
         by=actor(),
+        organisation=asked.organisation,
+        channels=frozenset(
+            each.name for each in settings.notification_channels if each.organisation == asked.organisation
+        ),
         prune=asked.prune,
         max_loss=asked.max_loss,
         max_event_age=timedelta(days=settings.max_event_age_days),

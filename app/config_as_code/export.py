@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import yaml
 
 from app.admin.destinations import settings_of
 from app.config_as_code.model import VERSION
+from app.config_as_code.plan import ExistingConfiguration, alerting_members
 from app.domain.destination import State
 from app.store.destinations.destinations import Destination
+from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import StoredMapping
 
 # The order in which people write the members of a mapping.
@@ -28,17 +31,20 @@ _ORDER = (
 )
 
 
-def export(
-    destinations: Sequence[Destination], mappings: Sequence[StoredMapping], *, ids: bool = True
-) -> str:
-    """Return a YAML file with these destinations and mappings. Archived entries are left out.
+def export(stored: ExistingConfiguration, *, ids: bool = True) -> str:
+    """Return a YAML file with the stored configuration. Archived entries are left out.
 
     For a published mapping, the file has the published version and not the draft. A file without `ids` can be
     applied to another instance. That instance matches the entries by their names.
     """
     entries = [
-        _destination(each, [mapping for mapping in mappings if mapping.destination == each.id], ids=ids)
-        for each in destinations
+        _destination(
+            each,
+            [mapping for mapping in stored.mappings if mapping.destination == each.id],
+            stored.alerting.get(each.id, DEFAULT_ROW),
+            ids=ids,
+        )
+        for each in stored.destinations
         if each.state is not State.ARCHIVED
     ]
     return yaml.dump(
@@ -50,7 +56,9 @@ def export(
     )
 
 
-def _destination(destination: Destination, mappings: Sequence[StoredMapping], *, ids: bool) -> dict[str, Any]:
+def _destination(
+    destination: Destination, mappings: Sequence[StoredMapping], row: AlertingRow, *, ids: bool
+) -> dict[str, Any]:
     rate = destination.rate_limit
     per_second = rate.requests_per_second
     members = {
@@ -62,6 +70,7 @@ def _destination(destination: Destination, mappings: Sequence[StoredMapping], *,
             "burst": rate.burst,
         },
         "status_callback": destination.status_callback,
+        **alerting_members(row),
         "mappings": [_mapping(mapping, ids=ids) for mapping in mappings if mapping.archived_at is None],
     }
     return {name: value for name, value in members.items() if value is not None}
@@ -89,3 +98,4 @@ def _number(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
 
 
 _Plain.add_representer(Decimal, _number)
+_Plain.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))

@@ -2,15 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from app.admin.inputs import NewDestination, RequestBody
+from app.admin.incidents.alerting import AlertingInput, NotificationPreference
+from app.admin.inputs import NewDestination, RequestBody, validation_error
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
+from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.mapping.example import EXAMPLE_MAPPING
 
 VERSION = 1
 _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
 _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
+
+
+def _without_window(alerting: Any) -> Any:
+    if MUTED_UNTIL in (alerting or {}):
+        raise validation_error("unknown_field", "A maintenance window is not part of the file.", MUTED_UNTIL)
+    return alerting
 
 
 class DesiredDestination(NewDestination):
@@ -20,6 +28,15 @@ class DesiredDestination(NewDestination):
     status_callback: Annotated[
         bool | None,
         Field(description="Report final states to the journey engine. If absent, the stored value is kept."),
+    ] = None
+    alerting: Annotated[
+        AlertingInput | None,
+        AfterValidator(_without_window),
+        Field(description="Thresholds by kind of incident. If absent, the stored ones are kept."),
+    ] = None
+    notifications: Annotated[
+        NotificationPreference | None,
+        Field(description="The messages about incidents. If absent, the stored settings are kept."),
     ] = None
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 

@@ -4,19 +4,23 @@ A mapping of the file is compared with its published version, so an unpublished 
 entries that the file does not contain stay unchanged, so that a deleted line cannot stop events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from app.admin.destinations import settings_of
 from app.admin.destinations.settings import settings_from
+from app.admin.incidents import NotificationSettings
+from app.config_as_code.model import DesiredDestination
 from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
+from app.domain.incidents import thresholds
 from app.domain.mapping.diff import Difference, differences
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
 from app.store.destinations.destinations import Destination
+from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import Document, StoredMapping
 
 Entry: TypeAlias = DesiredState | DesiredMapping
@@ -86,10 +90,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ExistingConfiguration:
-    """All stored destinations and mappings, including archived ones."""
+    """All stored destinations and mappings, including archived ones, and alerting by destination id."""
 
     destinations: Sequence[Destination]
     mappings: Sequence[StoredMapping]
+    alerting: Mapping[str, AlertingRow]
 
 
 def plan(
@@ -104,7 +109,7 @@ def plan(
     steps = []
     for entry in desired:
         existing = _match(entry, configuration.destinations, configuration.destinations, problems)
-        steps.append(_step(entry, existing, configuration.mappings, problems, prune=prune))
+        steps.append(_step(entry, existing, configuration, problems, prune=prune))
     _refuse_duplicates(steps, problems)
     named = {step.existing.id for step in steps if step.existing}
     unmanaged = [
@@ -144,16 +149,17 @@ def _is_archived(stored: Destination | StoredMapping) -> bool:
 def _step(
     desired: DesiredState,
     existing: Destination | None,
-    mappings: Sequence[StoredMapping],
+    configuration: ExistingConfiguration,
     problems: list[FileProblem],
     *,
     prune: bool,
 ) -> DestinationStep:
-    settings = settings_from(desired.destination)
-    changes = () if existing is None else tuple(differences(asdict(settings_of(existing)), asdict(settings)))
-    enabled = desired.destination.status_callback
-    if existing is not None and enabled is not None and enabled != existing.status_callback:
-        changes += (Difference("status_callback", existing.status_callback, enabled),)
+    settings, mappings = settings_from(desired.destination), configuration.mappings
+    changes: tuple[Difference, ...] = ()
+    if existing is not None:
+        row = configuration.alerting.get(existing.id, DEFAULT_ROW)
+        before = asdict(settings_of(existing)) | _managed(desired.destination, existing, row)
+        changes = tuple(differences(before, asdict(settings) | _desired(desired.destination)))
     change = PlannedAction.CHANGE if changes else PlannedAction.NOTHING
     action = PlannedAction.CREATE if existing is None else change
     siblings = [each for each in mappings if existing and each.destination == existing.id]
@@ -169,6 +175,32 @@ def _step(
         if not _is_archived(each) and each.id not in named
     ]
     return DestinationStep(action, desired, settings, existing, changes, tuple(steps))
+
+
+def _desired(destination: DesiredDestination) -> dict[str, Any]:
+    """Return the members of the file that keep their stored values if the file does not contain them."""
+    members: dict[str, Any] = {}
+    if destination.status_callback is not None:
+        members["status_callback"] = destination.status_callback
+    if destination.alerting is not None:
+        members["alerting"] = thresholds.merged({}, destination.alerting)
+    if destination.notifications is not None:
+        members["notifications"] = asdict(NotificationSettings.of(destination.notifications.preference()))
+    return members
+
+
+def _managed(desired: DesiredDestination, existing: Destination, row: AlertingRow) -> dict[str, Any]:
+    """Return the stored values of the members that `_desired` returns."""
+    stored = {"status_callback": existing.status_callback, **alerting_members(row)}
+    return {name: value for name, value in stored.items() if getattr(desired, name) is not None}
+
+
+def alerting_members(row: AlertingRow) -> dict[str, Any]:
+    """Return the members `alerting` and `notifications` of a destination in the file."""
+    return {
+        "alerting": {name: value for name, value in row.alerting.items() if name != thresholds.MUTED_UNTIL},
+        "notifications": asdict(NotificationSettings.of(row.preference)),
+    }
 
 
 def _mapping_step(

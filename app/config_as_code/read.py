@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.admin.inputs import name_problem_code
-from app.admin.mappings.field_problems import OWN_WORDS, request_path
+from app.admin.mappings.field_problems import OWN_WORDS, path_of
 from app.config_as_code.model import DesiredDestination, File, MappingMembers
 
 MAX_CHARACTERS = 10 * 1024 * 1024
@@ -82,8 +82,7 @@ def read(text: str) -> list[DesiredState] | InvalidFile:
     except ValidationError as error:
         return InvalidFile(
             tuple(
-                FileProblem(request_path(each["loc"]).replace("body", "file"), _sentence(each))
-                for each in error.errors()
+                FileProblem(path_of(each).replace("body", "file"), _sentence(each)) for each in error.errors()
             )
         )
     return _destinations(file)
@@ -109,9 +108,7 @@ def _mapping(path: str, members: dict[str, Any], problems: list[FileProblem]) ->
     try:
         checked = MappingMembers.model_validate(own)
     except ValidationError as error:
-        problems += [
-            FileProblem(f"{path}.{request_path(each['loc'])}", _sentence(each)) for each in error.errors()
-        ]
+        problems += [FileProblem(f"{path}.{path_of(each)}", _sentence(each)) for each in error.errors()]
         return None
     name = members.get("name")
     if not isinstance(name, str) or name_problem_code(name):

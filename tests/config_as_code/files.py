@@ -10,8 +10,6 @@ from app.config_as_code import apply as applying
 from app.config_as_code import export
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.read import DesiredState, InvalidFile, read
-from app.store import mappings
-from app.store.destinations import destinations
 from tests.api.world import DESTINATION, MAPPING
 
 BY = "cli:test"
@@ -65,6 +63,4 @@ async def refused(engine: AsyncEngine, text: str) -> InvalidFile:
 async def exported(engine: AsyncEngine, *, ids: bool = True) -> str:
     """Export everything."""
     async with engine.connect() as connection:
-        return export.export(
-            await destinations.everything(connection), await mappings.everything(connection), ids=ids
-        )
+        return export.export(await applying.stored_configuration(connection), ids=ids)

@@ -2,7 +2,9 @@
 
 import asyncio
 from fractions import Fraction
+from typing import Any
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
@@ -122,7 +124,7 @@ async def test_one_refusal_rolls_back_the_file(world: ApiWorld) -> None:
         "destinations[1].mappings[0]",
         "destinations[1].mappings[1]",
     ]
-    assert "'Added to cart'" in found.problems[0].sentence
+    assert "“Added to cart”" in found.problems[0].sentence
     assert "not_publishable" in found.problems[1].sentence
     assert await world.sql("SELECT 1 FROM destinations") == []
     assert await world.actions() == []
@@ -193,6 +195,71 @@ async def test_a_file_sets_whether_the_journey_engine_gets_callbacks(
     assert not await is_enabled()
     assert (await world.actions()).count("destination.callback_changed") == 2
     assert "status_callback: false" in await exported(world.engine)
+
+
+async def test_a_file_sets_thresholds_and_messages_of_incidents(world: ApiWorld) -> None:
+    """The file has all of them; without the members the stored ones stay. A maintenance window stays, too."""
+    await apply(world.engine, file(acme()))
+    (destination,) = (await world.call("GET", "/destinations")).json()["items"]
+    path = f"/destinations/{destination['id']}"
+    window = {"muted_until": "2099-01-01T00:00:00Z", "failing": {"share": 0.9}}
+    assert (await world.call("PATCH", path, json={"alerting": window})).status_code == 200
+    managed = {
+        "alerting": {"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}},
+        "notifications": {"channels": [], "kinds": ["failing"], "min_severity": "critical"},
+    }
+    planned = await plan(world.engine, file(acme(**managed)))
+    assert [change.path for change in planned.plan.steps[0].changes] == [
+        "alerting.backlog",
+        "alerting.dead_letters",
+        "alerting.failing",
+        "notifications.channels",
+        "notifications.kinds",
+        "notifications.min_severity",
+    ]
+    await apply(world.engine, file(acme(**managed)))
+    after = (await world.call("GET", path)).json()["alerting"]
+    assert (after["backlog"]["minutes"], after["dead_letters"]["enabled"]) == (30, False)
+    assert (after["failing"]["share"], after["muted_until"]) == (0.5, "2099-01-01T00:00:00Z")
+    assert (await world.call("GET", f"{path}/notifications")).json() == managed["notifications"]
+    text = await exported(world.engine)
+    assert "muted_until" not in text
+    for unchanged in (file(acme(**managed)), file(acme()), text):
+        assert (await plan(world.engine, unchanged)).plan.actions == []
+
+
+@pytest.mark.parametrize(
+    ("members", "path", "sentence"),
+    [
+        ({"alerting": {"backlog": {"hours": 1}}}, "destinations[0].alerting.backlog.hours", "minutes"),
+        ({"alerting": {"backlog": {"minutes": 0}}}, "destinations[0].alerting.backlog.minutes", "0.01"),
+        ({"alerting": {"muted_until": None}}, "destinations[0].alerting.muted_until", "maintenance"),
+        ({"notifications": {"kinds": "some"}}, "destinations[0].notifications.kinds", ""),
+        ({"notifications": {"channels": ["a", "a"]}}, "destinations[0].notifications.channels", "twice"),
+        ({"notifications": {"channels": ["pager"]}}, "destinations[0]", "of this organisation: none"),
+    ],
+)
+async def test_a_problem_of_alerting_has_its_place(
+    world: ApiWorld, members: dict[str, Any], path: str, sentence: str
+) -> None:
+    """As over HTTP."""
+    (problem,) = (await refused(world.engine, file(acme(**members)))).problems
+    assert problem.path == path
+    assert sentence in problem.sentence
+
+
+async def test_a_file_names_channels_of_running_processes(world: ApiWorld) -> None:
+    """Those of other organisations do not count, so that no message goes there."""
+    entry = file(acme(notifications={"channels": ["pager"]}))
+    declare = (
+        "INSERT INTO notification_channels (organisation_id, name, declared_at) "
+        "VALUES (:organisation, 'pager (email)', now())"
+    )
+    await world.sql("INSERT INTO organisations (id, name) VALUES ('other', 'Other')")
+    await world.sql(declare, organisation="other")
+    await refused(world.engine, entry)
+    await world.sql(declare, organisation="default")
+    await apply(world.engine, entry)
 
 
 async def test_an_export_without_ids_makes_the_same_under_other_ids(

@@ -1,6 +1,6 @@
 """Use cases on incidents, on the alerting and notifications of a destination, and on channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -148,10 +148,14 @@ async def change_alerting(
     change: Mapping[str, Any],
     *,
     by: str,
+    replaces: bool = False,
 ) -> bool:
-    """Merge a change into the thresholds of a destination; return whether it changed anything."""
-    before = dict((await stored_alerting.read(driver, destination.id)).alerting)
-    after = thresholds.merged(before, change)
+    """Merge a change into the alerting of a destination; return whether it changed anything.
+
+    With `replaces`, thresholds that the change does not contain get their defaults.
+    """
+    before = (await stored_alerting.read(driver, destination.id)).alerting
+    after = thresholds.merged(thresholds.maintenance(before) if replaces else before, change)
     if after == before:
         return False
     await stored_alerting.write_alerting(driver, destination.id, after)
@@ -185,23 +189,38 @@ async def set_preference(
 ) -> Preference:
     """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
     known = {channel.name for channel in context.channels if channel.organisation == caller.organisation}
-    unknown = (preference.channels or frozenset()) - known
-    if unknown:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "not_in_list"))
     async with context.transaction() as (connection, driver):
         found = await lock_visible(connection, caller, destination)
-        before = (await stored_alerting.read(driver, found.id)).preference
-        if before != preference:
-            await stored_alerting.write_preference(driver, found.id, preference)
-            await audit.record(
-                connection,
-                caller.actor,
-                AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
-                found.id,
-                before=asdict(NotificationSettings.of(before)),
-                after=asdict(NotificationSettings.of(preference)),
-            )
+        await change_preference(connection, driver, found, preference, known, by=caller.actor)
     return preference
+
+
+async def change_preference(
+    connection: AsyncConnection,
+    driver: PipelineConnection,
+    destination: Destination,
+    preference: Preference,
+    channels: Collection[str],
+    *,
+    by: str,
+) -> None:
+    """Set the notification settings of a destination. Raises Refusal for a channel not in `channels`."""
+    if not (preference.channels or frozenset()).issubset(channels):
+        names = ", ".join(sorted(channels)) or "none"
+        problem = FieldProblem("channels", "not_in_list")
+        raise Refusal(ErrorCode.INVALID, f"The notification channels of this organisation: {names}.", problem)
+    before = (await stored_alerting.read(driver, destination.id)).preference
+    if before == preference:
+        return
+    await stored_alerting.write_preference(driver, destination.id, preference)
+    await audit.record(
+        connection,
+        by,
+        AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
+        destination.id,
+        before=asdict(NotificationSettings.of(before)),
+        after=asdict(NotificationSettings.of(preference)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from app.admin.inputs import DestinationChange, Instant, validation_error
-from app.domain.incidents.kinds import Kind
+from app.admin.inputs import REPORT_ONCE, DestinationChange, Instant, RequestBody, validation_error
+from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES
+from app.domain.notifications.policy import Preference
 
 _INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
 
@@ -79,6 +80,31 @@ AlertingInput = Annotated[
         }
     ),
 ]
+
+
+def _distinct(channels: list[str]) -> list[str]:
+    if len(set(channels)) != len(channels):
+        raise validation_error("duplicate")
+    return channels
+
+
+class NotificationPreference(RequestBody):
+    """The kinds of incident that cause messages, and the channels for these. Null means every channel."""
+
+    channels: Annotated[list[str], Field(max_length=100), AfterValidator(_distinct)] | None = None
+    kinds: Annotated[
+        Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)],  # type: ignore[valid-type]
+        REPORT_ONCE,
+    ] = "all"
+    min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
+
+    def preference(self) -> Preference:
+        """Return the settings as a value."""
+        return Preference(
+            None if self.channels is None else frozenset(self.channels),
+            None if self.kinds == "all" else frozenset(map(Kind, self.kinds)),
+            Severity(self.min_severity),
+        )
 
 
 class DestinationUpdate(DestinationChange):

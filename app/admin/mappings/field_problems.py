@@ -66,13 +66,14 @@ def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem
     """Convert the validation library's errors: return each invalid field once, without its value."""
     problems = dict.fromkeys(
         # Our own validators raise a PydanticCustomError whose type is already our code.
-        FieldProblem(_path(error), WORDS.get(error["type"], _own_code(error["type"])))
+        FieldProblem(path_of(error), WORDS.get(error["type"], _own_code(error["type"])))
         for error in errors
     )
     return tuple(problems)
 
 
-def _path(error: Mapping[str, Any]) -> str:
+def path_of(error: Mapping[str, Any]) -> str:
+    """Return the path of the wrong member of an error of the validation library."""
     return request_path((*error["loc"], *error.get("ctx", {}).get(MEMBER_PATH, ())))
 
 

@@ -133,6 +133,11 @@ def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in result.items() if value != {}}
 
 
+def maintenance(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the maintenance window of stored settings, without the thresholds."""
+    return {name: value for name, value in stored.items() if name == MUTED_UNTIL}
+
+
 def read(stored: Mapping[str, Any] | None) -> Alerting:
     """Return the alert settings of a destination: its stored settings, and defaults for all others."""
     if not stored:
