@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
-from app.store import transactions, waiting_events
+from app.store import incidents, transactions, waiting_events
 from app.store.database import backups, balance
 from app.store.database.backups import BackupState
 from app.store.errors import DRIVER_ERRORS
@@ -37,7 +37,7 @@ class DatabaseGauges(Collector):
         self._waiting: list[WaitingCounts] = []
         self._paces: list[DestinationPace] = []
         self._backups = BackupState()
-        self._erasure_age_s = 0.0
+        self._erasure_age_s = self._monitor_age_s = 0.0
         self._is_read = False
         telemetry.registry.register(self)
 
@@ -58,6 +58,7 @@ class DatabaseGauges(Collector):
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
             checked, self._backups = await balance.last(connection), await backups.read(connection)
             self._erasure_age_s = await erasures.oldest_age_s(connection)
+            self._monitor_age_s = await incidents.monitor_age_s(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
@@ -91,9 +92,14 @@ class DatabaseGauges(Collector):
             _NAME + "oldest_erasure_age_seconds",
             "Time since the oldest unfinished erasure was requested; 0 if all are finished",
         )
+        monitor = GaugeMetricFamily(
+            _NAME + "incident_monitor_age_seconds",
+            "Time since incidents were last computed; +Inf if they never were",
+        )
         if self._is_read:
             erasing.add_metric([], self._erasure_age_s)
-        yield from (events, ages, rates, breakers, tokens, erasing, *self._of_backups())
+            monitor.add_metric([], self._monitor_age_s)
+        yield from (events, ages, rates, breakers, tokens, erasing, monitor, *self._of_backups())
 
     def _of_backups(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges of backups, without a sample if there is no base backup or no slot."""

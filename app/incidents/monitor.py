@@ -105,14 +105,14 @@ class IncidentMonitor:
             await incidents.limit_silence(self._connection, LEASE)
         connection = self._connection
         channels = await self._declare(connection)
+        began = self._monotonic()
         owned = await job_leases.acquire(connection, Job.INCIDENTS, self._owner, lease=LEASE)
+        commit_s = self._monotonic() - began  # to acquire or renew a lease is to commit one row
         if owned and not self._owned:
             self._observer.restart()
         self._owned = owned
         if owned:
-            began = self._monotonic()
-            await incidents.probe_commit(connection)
-            await self._compute(connection, channels, self._monotonic() - began)
+            await self._compute(connection, channels, commit_s)
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
@@ -143,6 +143,7 @@ class IncidentMonitor:
             changes = decide(observation, stored, self._limits)
             await self._write(connection, changes)
             await self._planner.plan(connection, observation, channels)
+            await incidents.record_run(connection)
         await self._record_outcomes(connection, observation)
         if self._monotonic() - self._forget_at >= _FORGET_EVERY_S:
             self._forget_at = self._monotonic()

@@ -138,6 +138,7 @@ class FaultInjector:
                 self._kill_database,
                 self._start_database,
             ),
+            FaultCase("no process gets the lease of the incident monitor", ("IncidentsNotComputed",), self._lease_monitor, self._release_monitor),
         ]  # fmt: skip
 
     def _revoke(self) -> None:
@@ -353,6 +354,14 @@ class FaultInjector:
     def _start_database(self) -> None:
         self.stage.cluster.stop()
         self.stage.cluster.start()
+
+    def _lease_monitor(self) -> None:
+        self.stage.execute(
+            "UPDATE job_leases SET owner = 'drill', leased_until = 'infinity' WHERE job = 'incidents'"
+        )
+
+    def _release_monitor(self) -> None:
+        self.stage.execute("DELETE FROM job_leases WHERE job = 'incidents'")
 
     def _run(self, target: Callable[[], None]) -> None:
         self._threads.append(threading.Thread(target=target, daemon=True))

@@ -17,6 +17,7 @@ AGES: Final[Mapping[str, str]] = {
     "- 86400": f"- {_AGE_LIMIT - 40:.0f}",
     "> 900": "> 15",
     "> bool 300": "> bool 10",
+    "_monitor_age_seconds) > 60": "_monitor_age_seconds) > 10",
 }
 
 

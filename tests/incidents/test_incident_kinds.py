@@ -1,16 +1,21 @@
 """Each kind of incident from its real cause: it opens, is announced once, and resolves after the cure."""
 
 import json
+import math
 import os
 import signal
 from datetime import timedelta
 
+import asyncpg
 import httpx
 import pytest
 
+from app.delivery.database_gauges import DatabaseGauges
 from app.store import incidents
 from tests.incidents.conftest import Watch, stamp
 from tests.pipeline.world import event, eventually
+
+MONITOR_AGE = "amazon_conversions_incident_monitor_age_seconds"
 
 
 async def set_alerting(watch: Watch, destination: str, **alerting: object) -> None:
@@ -314,6 +319,29 @@ async def test_a_frozen_backend_keeps_no_other_process_from_computing(watch: Wat
     await watch.tick()
     assert not watch.monitor._owned
     await other.close()
+
+
+async def test_a_monitor_that_cannot_store_incidents_shows_its_age(watch: Watch) -> None:
+    """It runs, has the lease and commits, but another session holds a row that it writes."""
+    gauges = DatabaseGauges(watch.world.resources.pool, watch.world.resources.telemetry)
+
+    async def age() -> float | None:
+        await gauges.read()
+        return watch.world.resources.telemetry.registry.get_sample_value(MONITOR_AGE)
+
+    assert await age() == math.inf
+    await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    await watch.until_open("sign_in_lost")
+    assert await age() == pytest.approx(0, abs=5)
+    async with watch.world.resources.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM incidents FOR UPDATE")
+        await watch.world.fetch("UPDATE commit_probes SET at = now() - interval '90 seconds'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await watch.monitor.run()
+        assert await age() == pytest.approx(92, abs=5)
+    await watch.monitor.run()
+    assert await age() == pytest.approx(0, abs=5)
 
 
 async def test_three_hundred_failing_destinations_cause_digests(watch: Watch) -> None:

@@ -39,8 +39,8 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
     await connection.execute(SQL["limit_silence"], limit)
 
 
-async def probe_commit(connection: PipelineConnection) -> None:
-    """Write a row, to test that the database commits, and record the time of this run of the monitor."""
+async def record_run(connection: PipelineConnection) -> None:
+    """Record that incidents were computed, in the transaction that stores them."""
     await connection.execute(
         "INSERT INTO commit_probes (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()"
     )
@@ -154,6 +154,15 @@ async def most_severe(
 async def monitored_at(connection: PipelineConnection) -> datetime | None:
     """Return when incidents were last computed, or None if they never were."""
     return await fetch_optional(connection, datetime, "SELECT max(at) FROM commit_probes")
+
+
+async def monitor_age_s(connection: PipelineConnection) -> float:
+    """Return the seconds since incidents were last computed; infinite if they never were."""
+    age: float = await connection.fetchval(
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - max(at))::float8, 'Infinity') "
+        "FROM commit_probes"
+    )
+    return age
 
 
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:
