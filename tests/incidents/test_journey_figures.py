@@ -1,6 +1,7 @@
 """Figures of journeys: exact after every change of a status, and bounded for any number of ids."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -249,3 +250,38 @@ async def test_counting_an_execution_ends_in_time(service: Service) -> None:
         assert (counts.accepted, counts.queued, back_to) == (1, 1, None)
     stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1")
     assert (stats["counts"]["accepted"], stats["counted_back_to"]) == (1, None)
+
+
+MILLION = """
+    INSERT INTO journey_figures (destination, day, node, writer, accepted, delivered, dead, retrying)
+    SELECT $1, (now() AT TIME ZONE 'UTC')::date - day, node, writer, n, n - 2, 1, 1 FROM (
+      SELECT day, node, writer, 35 + (row_number() OVER (ORDER BY day, node, writer) <= 20000)::int AS n
+      FROM generate_series(0, 6) day, generate_series(1, 1000) node, generate_series(1, 4) writer) rows
+"""
+
+
+async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service) -> None:
+    """What a week of single posts to a thousand nodes leaves: rows of four sessions for each node and day."""
+    destination = await service.world.destination()
+    number = await service.world.number(destination)
+    await service.world.fetch(
+        "INSERT INTO journey_nodes (destination, day, number, journey_id, node_id) SELECT $1, "
+        "(now() AT TIME ZONE 'UTC')::date - day, node, 'j' || node % 10, 'n' || node "
+        "FROM generate_series(0, 6) day, generate_series(1, 1000) node",
+        number,
+    )
+    await service.world.fetch(MILLION, number)
+    ((total,),) = await service.world.fetch("SELECT sum(accepted)::bigint FROM journey_figures")
+    assert total == 1_000_000
+    counted = Counter[str]()
+    for journey in range(10):
+        cpu = time.thread_time()
+        stats = await service.get(f"/destinations/{destination}/stats", journey_id=f"j{journey}")
+        assert time.thread_time() - cpu < 0.05
+        counted.update(stats["counts"])
+        assert stats["counts"]["dead"] == 2_800
+    expected = {"accepted": 1_000_000, "delivered": 944_000, "dead": 28_000, "retrying": 28_000}
+    assert {name: events for name, events in counted.items() if events} == expected
+    # The 20,000 rows with one event more are those of five days.
+    one = await service.get(f"/destinations/{destination}/stats", journey_id="j3", node_id="n13")
+    assert (one["counts"]["accepted"], one["counts"]["dead"]) == (7 * 4 * 35 + 5 * 4, 28)

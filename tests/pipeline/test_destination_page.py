@@ -1,5 +1,11 @@
 """The overview of a destination: no green above a red diagnosis, and a fault's true beginning."""
 
+import re
+from typing import Any
+
+import pytest
+
+from app.store.destinations import outcome_history
 from tests.pipeline.test_event_histories import HistoryReader, service
 from tests.pipeline.world import event
 
@@ -49,3 +55,25 @@ async def test_a_fault_began_with_its_first_request(service: HistoryReader) -> N
     assert 'class="notice good"' not in page
     assert page.index("The last 49 requests failed.") < page.index("Connected to Amazon")
     assert f'Since <time datetime="{first.isoformat()}"' in page
+
+
+async def test_the_figures_of_a_page_are_of_one_moment(
+    service: HistoryReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that is accepted between two statements is in none of them: no part exceeds the whole."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    read, later = outcome_history.buckets, [event(2)]
+
+    async def read_slowly(*arguments: Any, **options: Any) -> Any:
+        found = await read(*arguments, **options)
+        if later:
+            await world.post(dst, later.pop())
+        return found
+
+    monkeypatch.setattr(outcome_history, "buckets", read_slowly)
+    page = await service.overview(dst)
+    assert not later
+    assert re.search(r"<b>1</b><span>Accepted", page)
+    assert "1 accepted = " in page
