@@ -21,6 +21,7 @@ CAMPAIGNS = {
     "power-cuts": "campaigns.chaos.power_cuts",
     "proxies": "campaigns.edge.proxied",
     "silent-network": "campaigns.chaos.silent_network",
+    "single-faults": "campaigns.chaos.single_fault_run",
     "stalled": "campaigns.edge.stalled",
 }
 LONG_TESTS = "long-tests"  # the tests that `./run test` leaves out

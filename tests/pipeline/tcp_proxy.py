@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Container
 from dataclasses import dataclass
 
 COMMIT_ANSWER = b"C\x00\x00\x00\x0bCOMMIT\x00"  # CommandComplete, as the server frames it
@@ -36,6 +37,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._lines: dict[asyncio.StreamWriter | None, asyncio.Event] = {}
+        self._clients: dict[asyncio.StreamWriter | None, int] = {}  # the port of the client of each line
         self.port = 0
         self.latency = 0.0  # seconds each way
         self.drip: int | None = None  # bytes a second each way
@@ -72,6 +74,12 @@ class Proxy:
                 return True
         return False
 
+    def stall_open(self, clients: Container[int] | None = None) -> None:
+        """Leave the open connections half-open, or those from these ports; new connections pass."""
+        for there, flowing in self._lines.items():
+            if clients is None or self._clients[there] in clients:
+                flowing.clear()
+
     def heal(self) -> None:
         """Pass on everything again. What was held back is lost with its connection, as in a real outage."""
         if not self._flowing.is_set():
@@ -90,6 +98,7 @@ class Proxy:
             from_there, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._open.add(there)
             self._lines[there] = flowing = asyncio.Event()
+            self._clients[there] = writer.get_extra_info("peername")[1]
             flowing.set()
             ways = [
                 asyncio.create_task(self._pass(reader, there, flowing, towards_client=False)),
@@ -108,6 +117,7 @@ class Proxy:
             pass
         finally:
             self._lines.pop(there, None)
+            self._clients.pop(there, None)
             for end in (writer, there):
                 if end is not None:
                     self._open.discard(end)

@@ -1,0 +1,179 @@
+"""The rows of `./run campaign single-faults`: each breaks one thing, and has bounds for everything else."""
+
+from dataclasses import dataclass
+
+from campaigns.chaos import single_faults as faults
+from campaigns.chaos.single_faults import Fault
+
+ADVERTISERS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A fault, how long it lasts, and the bounds: the gap between 202s, and the delay of the others."""
+
+    name: str
+    fault: Fault
+    lasts: float = 35.0
+    gap: float = 6.0
+    delay: float = 10.0
+    workers: int = 2
+    advertisers: int = ADVERTISERS
+    signs: frozenset[str] = frozenset()  # at least one of these is reported while the fault lasts
+
+
+def one_of(*signs: str) -> frozenset[str]:
+    return frozenset(signs)
+
+
+_LANE = "SELECT FROM lanes ORDER BY id LIMIT 1 FOR UPDATE"
+_FLUSH_LOCK = "SELECT pg_advisory_xact_lock_shared(7301)"
+_NOT_READY = one_of("flushes_refused", "database_unavailable", "database_refused", "no answer")
+_SLOW = {"kind": "slow", "ms": 20_000}
+
+ROWS: tuple[Row, ...] = (
+    Row("L1 a worker is frozen", faults.frozen_worker, lasts=75),
+    Row("L2 an advertiser hangs", faults.of_amazon({"kind": "never"}, touched=1)),
+    Row("L2 an advertiser answers after 80 s", faults.of_amazon({"kind": "slow", "ms": 80_000}, touched=1)),
+    Row(
+        "L2b 13 of 18 hang, 1 worker",
+        faults.of_amazon({"kind": "never"}, touched=13),
+        45,
+        workers=1,
+        advertisers=18,
+    ),
+    Row("L2b 13 of 18 answer after 20 s", faults.of_amazon(_SLOW, touched=13), 60, workers=1, advertisers=18),
+    Row("L2b 5 of 18 answer after 20 s", faults.of_amazon(_SLOW, touched=5), 45, workers=1, advertisers=18),
+    Row("a state row names another destination", faults.misplaced_batch, 20),
+    Row("the session of lane leases is frozen", faults.frozen_lease_session, 60, delay=45),
+    Row(
+        "the session of the incident monitor is frozen",
+        faults.frozen_session("%INSERT INTO commit_probes%"),
+        60,
+    ),
+    Row(
+        "the session of the erasure scan is frozen",
+        faults.frozen_session("%FROM erasures%", application="conversions-worker", erases=True),
+        75,
+    ),
+    Row(
+        "the session of a flush is frozen",
+        faults.frozen_session("%store_flush%"),
+        gap=60,
+        delay=60,
+        signs=_NOT_READY,
+    ),
+    Row("a row of lanes is locked", faults.holding(_LANE)),
+    Row("a row of lanes is locked, 1 worker", faults.holding(_LANE), 60, workers=1),
+    Row("a row of lanes is locked, and a person is erased", faults.holding(_LANE, erases=True)),
+    Row(
+        "the only worker is frozen in a transaction, and a person is erased",
+        faults.frozen_in_transaction,
+        workers=1,
+        delay=100,
+    ),
+    Row("the flush lock is held shared, and a person is erased", faults.holding(_FLUSH_LOCK, erases=True)),
+    Row(
+        "a report reads batches, the partition of a later day is due",
+        faults.partitions_dropped("batches", "attempts", after=5, reader=True),
+    ),
+    Row(
+        "a report reads batches, tomorrow's partition is missing",
+        faults.partitions_dropped("batches", "attempts", after=0, reader=True),
+    ),
+    Row(
+        "partitions of attempts from tomorrow on are dropped",
+        faults.partitions_dropped("attempts", after=0, reader=False),
+        15,
+    ),
+    Row("the rows of counts are locked", faults.holding("SELECT FROM counts FOR UPDATE"), gap=12),
+    Row("the rows of destinations are locked", faults.holding("SELECT FROM destinations FOR NO KEY UPDATE")),
+    Row(
+        "the locks of maintenance are held",
+        faults.holding("SELECT pg_advisory_xact_lock(7302)", "SELECT pg_advisory_xact_lock(7303)"),
+    ),
+    Row("Amazon is half open for all", faults.network(amazon=True), 60, delay=120, signs=one_of("failing")),
+    Row("connections to Amazon are half open", faults.network(amazon=True, open_only=True), delay=30),
+    Row("Postgres is half open for all", faults.network(), 50, gap=100, delay=120, signs=_NOT_READY),
+    Row(
+        "connections to Postgres are silent",
+        faults.network(open_only=True),
+        60,
+        gap=45,
+        delay=60,
+        signs=_NOT_READY,
+    ),
+    Row("connections of one worker to Postgres are silent", faults.network(worker=1), 75, delay=75),
+    Row("Postgres is 200 ms away", faults.network(latency=0.1), gap=8, delay=15),
+    Row(
+        "the clock of a worker is 5 min ahead",
+        faults.restaffed(clocks={"worker-0": "+5m"}),
+        25,
+        gap=15,
+        delay=40,
+    ),
+    Row(
+        "the clock of a worker is 5 min late",
+        faults.restaffed(clocks={"worker-0": "-5m"}),
+        25,
+        gap=15,
+        delay=40,
+    ),
+    Row(
+        "the clock of a worker is 2 h ahead",
+        faults.restaffed(clocks={"worker-0": "+2h"}),
+        25,
+        gap=15,
+        delay=40,
+    ),
+    Row(
+        "the clock of a worker is 2 h late",
+        faults.restaffed(clocks={"worker-0": "-2h"}),
+        25,
+        gap=15,
+        delay=40,
+    ),
+    Row("connections of Postgres are used up, a worker is killed", faults.connections_used_up, 25, delay=45),
+    Row("Postgres restarts three times", faults.restarts(kills=False), 15, gap=25, delay=40),
+    Row("Postgres is killed three times", faults.restarts(kills=True), 15, gap=25, delay=40),
+    Row(
+        "the token endpoint hangs",
+        faults.without_tokens({"kind": "token_slow", "ms": 60_000}),
+        60,
+        delay=120,
+        signs=one_of("failing"),
+    ),
+    Row(
+        "the token endpoint answers 500",
+        faults.without_tokens({"kind": "token_5xx"}),
+        60,
+        delay=120,
+        signs=one_of("failing"),
+    ),
+    Row(
+        "the name of Amazon does not resolve",
+        faults.restaffed(settings={"AMAZON_BASE_URL": "http://amazon.invalid:8001"}),
+        45,
+        gap=15,
+        delay=120,
+        signs=one_of("failing"),
+    ),
+    Row(
+        "number sequences are exhausted",
+        faults.sequences_exhausted,
+        20,
+        gap=40,
+        delay=60,
+        signs=one_of("flushes_refused", "database_refused"),
+    ),
+    Row(
+        "a Retry-After of 999999999 s",
+        faults.of_amazon({"kind": "429", "retry_after": 999_999_999, "times": 1}, touched=1),
+        10,
+    ),
+    Row("300 persons are erased, 50,000 events are stored", faults.erasures(300, posts=100), 40, workers=1),
+    Row(
+        "own: the synchronous standby is gone", faults.missing_standby, 40, gap=80, delay=80, signs=_NOT_READY
+    ),
+    Row("own: a worker crashes every three seconds", faults.crash_loop, 45, delay=20),
+)
