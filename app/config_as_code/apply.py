@@ -29,7 +29,6 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest, ComparedMapping
 from app.store import PipelineConnection, driver_of, mappings
-from app.store.database import configuration
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting, notifications
@@ -83,7 +82,7 @@ async def apply(
 async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredState], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
-    await configuration.lock_all(connection)
+    await destinations.lock_all(connection)
     driver = await driver_of(connection)
     existing = await stored_configuration(connection)
     own = {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,8 +19,8 @@ from app.domain.privacy.erasure import carried_key
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.organisations.scope import PipelinePool
-from app.store.privacy import subjects
-from app.store.privacy.subjects import BatchPage
+from app.store.privacy import erasures
+from app.store.privacy.erasures import ReadableBatch
 
 _BATCHES = 20  # of up to 500 events, decrypted in a thread
 _SECONDS = 5.0  # of one request; the caller continues with the cursor
@@ -100,25 +100,28 @@ async def search(
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:
-            for id_, sealed in await subjects.pending_erasures(connection):
+            for id_, sealed in await erasures.pending_of_organisation(connection):
                 result.pending_erasures += _searches_for(vault, id_, sealed, values)
         # The database's clock sets the acceptance time of a batch. It may be ahead of this process's clock.
         accepted_until = now + timedelta(days=1)
-        while page := await subjects.next_batches(
+        while page := await erasures.next_batches(
             connection, after=after, accepted_until=accepted_until, limit=_BATCHES
         ):
             after = page.to
-            result.batches += len(page.batches)
+            batches = await erasures.readable(connection, page.batches)
+            result.batches += len(batches)
             result.unreadable += page.unreadable
-            await asyncio.to_thread(_count, vault, page, values, result)
+            await asyncio.to_thread(_count, vault, batches, values, result)
             if monotonic() >= until:
                 result.cursor = after
                 break
     return result
 
 
-def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: SubjectSearch) -> None:
-    for batch in page.batches:
+def _count(
+    vault: Vault, batches: Sequence[ReadableBatch], values: frozenset[str], result: SubjectSearch
+) -> None:
+    for batch in batches:
         bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
         if bodies is None:
             result.unreadable += 1

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from sqlalchemy import (
@@ -80,6 +80,7 @@ _COLUMNS = (
     ).label("status_callback"),
 )
 _ALIVE = _COLUMN.archived_at.is_(None)
+_LOCK: Final = 7_308  # one caller at a time locks all destinations
 
 
 def _read(row: Row) -> Destination:
@@ -167,6 +168,20 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
     """
     statement = _select(_COLUMN.advertiser_id == advertiser, _ALIVE).order_by(_COLUMN.number)
     return await read_all(connection, _read, statement.with_for_update())
+
+
+async def lock_all(connection: AsyncConnection) -> None:
+    """Block every other change of destinations and mappings until the transaction ends.
+
+    It locks the rows of all destinations, because each such change locks its destination's row. The order by
+    number prevents a deadlock with `of_advertiser`.
+    """
+    # Row locks do not cover new rows, so two callers of this function also exclude each other.
+    # Every process applies its file when it starts, so this wait is longer than that for other locks.
+    await execute(connection, "SET LOCAL lock_timeout = '20s'")
+    await execute(connection, "SELECT pg_advisory_xact_lock(:turns)", turns=_LOCK)
+    await execute(connection, "SET LOCAL lock_timeout TO DEFAULT")
+    await execute(connection, _select(_ALIVE).order_by(_COLUMN.number).with_for_update())
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:

@@ -10,6 +10,9 @@ from app.domain.ids import BatchId
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.rows import MAX_BIGINT
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 _RANGES: Final = 20  # read at a time
 
@@ -28,16 +31,7 @@ async def newest_id(connection: PipelineConnection) -> BatchId:
 
 async def unread(connection: PipelineConnection, *, to: BatchId, limit: int) -> list[SearchedBatch]:
     """Return the next batches without digests, up to an id, in the order of their ids."""
-    rows = await connection.fetch(
-        """
-        SELECT s.batch AS id, s.day, d.organisation_id
-        FROM batch_states s JOIN destinations d ON d.number = s.destination
-        WHERE s.batch > coalesce((SELECT max(last_batch) FROM id_digests), 0) AND s.batch <= $1
-        ORDER BY s.batch LIMIT $2
-        """,
-        to,
-        limit,
-    )
+    rows = await connection.fetch(SQL["unread"], to, limit)
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
         SearchedBatch(row["organisation_id"], row["id"], row["day"], read_shapes(shapes.get(row["id"])))
@@ -48,8 +42,7 @@ async def unread(connection: PipelineConnection, *, to: BatchId, limit: int) -> 
 async def add(connection: PipelineConnection, ranges: Sequence[DigestRange]) -> None:
     """Store the digests of ranges of batches."""
     await connection.executemany(
-        "INSERT INTO id_digests (organisation_id, first_batch, last_batch, day, digests) "
-        "VALUES ($1, $2, $3, $4, $5)",
+        SQL["add"],
         [
             (
                 each.organisation_id,
@@ -72,23 +65,7 @@ async def next_spans(
     before the day `since` are left out.
     """
     rows = await connection.fetch(
-        """
-        WITH covered AS (
-          SELECT coalesce((SELECT last_batch FROM id_digests
-            WHERE organisation_id = (SELECT acting_organisation())
-            ORDER BY first_batch DESC LIMIT 1), 0) AS batch)
-        SELECT batch + 1 AS first, $1::bigint AS last FROM covered WHERE batch < $1
-        UNION ALL
-        (SELECT first_batch, least(last_batch, $1) FROM id_digests
-         WHERE organisation_id = (SELECT acting_organisation()) AND first_batch <= $1
-           AND ($3::date IS NULL OR day >= $3)
-           AND (digests IS NULL OR position($2::bytea IN digests) > 0)
-         ORDER BY first_batch DESC LIMIT $4)
-        """,
-        MAX_BIGINT if highest is None else highest,
-        digest,
-        since,
-        _RANGES,
+        SQL["next_spans"], MAX_BIGINT if highest is None else highest, digest, since, _RANGES
     )
     spans: list[BatchSpan] = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Erasures: find the batches to search for a person's events, rewrite them, and record the result.
+"""Erasures: find the batches that may have events of a person, rewrite them, and record the result.
 
 The search values are stored encrypted (`sealed`) until the scan ends. The receipt has no personal data.
 """
@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from app.domain.ids import BatchId, DestinationNumber, OrganisationId
-from app.store import PipelineConnection, transactions
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, OrganisationId
+from app.store import PipelineConnection, batches, transactions
 from app.store.database import damage, partitions
 from app.store.rows import MAX_BIGINT, columns_of, fetch_row, fetch_rows, fetch_scalar, read_row
 from app.store.sql import read_sql
@@ -167,6 +167,41 @@ def _portion(
     if organisations is not None:
         found = [batch for batch in found if batch.organisation_id in organisations]
     return Portion(found, unreadable, to)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableBatch:
+    """A batch that still has a data key. `exceptions` has the status of each event that has its own row.
+
+    `content` is encrypted with `data_key`, which is itself encrypted. Both are None if they cannot be read.
+    """
+
+    id: BatchId
+    destination: DestinationId | None
+    disposition: str | None
+    exceptions: dict[int, str]
+    data_key: bytes | None = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+async def readable(connection: PipelineConnection, keyed: Sequence[KeyedBatch]) -> list[ReadableBatch]:
+    """Return those of these batches that belong to the acting organisation, with their content."""
+    places = [(batch.id, batch.day) for batch in keyed]
+    contents = await batches.read(connection, places)
+    found = []
+    for row in await connection.fetch(SQL["readable"], *columns_of(keyed, "id", "day")):
+        data_key, content, _ = contents.get(row["batch"], (None, None, None))
+        exceptions = dict(zip(row["places"] or (), row["statuses"] or (), strict=True))
+        found.append(
+            ReadableBatch(row["batch"], row["destination"], row["disposition"], exceptions, data_key, content)
+        )
+    return found
+
+
+async def pending_of_organisation(connection: PipelineConnection) -> list[tuple[str, bytes]]:
+    """Return the ids and encrypted search values of the organisation's unfinished erasures."""
+    rows = await connection.fetch(SQL["pending_of_organisation"])
+    return [(row["id"], row["sealed"]) for row in rows]
 
 
 async def advance(

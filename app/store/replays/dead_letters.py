@@ -18,21 +18,18 @@ async def dismiss(
 
     With `dry_run`, only count them.
     """
-    matching = f"""
-        {FOUND}
-        SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
-        WHERE e.status = 'dead' AND e.dismissed_at IS NULL"""
-    if dry_run:
-        return await fetch_scalar(
-            connection, int, f"SELECT count(*) FROM ({matching}) matching", *selection.arguments
+    statement = f"""
+        {FOUND}, matching AS (
+          -- Open dead letters among the selected events.
+          SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
+          WHERE e.status = 'dead' AND e.dismissed_at IS NULL
+        ), dismissed AS (
+          -- A dry run changes nothing.
+          UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $11 FROM matching m
+          WHERE NOT $12 AND e.batch = m.batch AND e.place = m.place AND e.status = 'dead' RETURNING 1
         )
-    status: str = await connection.execute(
-        f"UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $11 FROM ({matching}) m "
-        "WHERE e.batch = m.batch AND e.place = m.place AND e.status = 'dead'",
-        *selection.arguments,
-        by,
-    )
-    return int(status.rpartition(" ")[2])
+        SELECT CASE WHEN $12 THEN (SELECT count(*) FROM matching) ELSE (SELECT count(*) FROM dismissed) END"""
+    return await fetch_scalar(connection, int, statement, *selection.arguments, by, dry_run)
 
 
 async def dead_open(connection: PipelineConnection, number: DestinationNumber) -> int:
