@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 from app.commands.failure import CommandFailed
 from app.processes import parent_watch
@@ -29,24 +29,22 @@ INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A row of the table. `run` is `module:function`.
+    """A row of the table. `run` is `module:function`; without a function it is `run`.
 
-    `add` names a function of the same module that adds the command's own arguments to its parser.
+    If the module has a function `arguments`, or `FUNCTION_arguments` for another function than `run`, that
+    adds the command's own arguments to its parser.
     """
 
     name: str
     help: str
     run: str
     needs: str = PLAIN
-    add: str | None = None
 
 
 COMMANDS = (
     Command("up", "run everything on this machine (what bare ./run does)", "dev.commands:up"),
-    Command(
-        "serve", "run the API and the console", "app.commands.processes:serve", COMPLETE, "serve_arguments"
-    ),
-    Command("work", "run a delivery worker", "app.commands.processes:work", COMPLETE, "work_arguments"),
+    Command("serve", "run the API and the console", "app.commands.processes:serve", COMPLETE),
+    Command("work", "run a delivery worker", "app.commands.processes:work", COMPLETE),
     Command(
         "migrate",
         "migrate the database to the newest schema",
@@ -56,88 +54,65 @@ COMMANDS = (
     Command(
         "database-roles",
         "create the database roles of processes and backups, or print the SQL that does",
-        "app.commands.database_roles:run",
+        "app.commands.database_roles",
         COMPLETE,
-        "arguments",
     ),
     Command(
         "backup",
         "take a base backup of the database; with --follow, stream its WAL",
         "app.commands.backup:backup",
         DATABASE,
-        "backup_arguments",
     ),
     Command(
         "restore",
         "write a data directory from a backup, up to a point in time with --to",
         "app.commands.backup:restore",
-        PLAIN,
-        "restore_arguments",
     ),
     Command(
         "drill",
         "rehearse restore, upgrade, failover, high availability or a game day on this machine",
-        "dev.drills.command:run",
-        PLAIN,
-        "arguments",
+        "dev.drills.command",
     ),
-    Command(
-        "health",
-        "is the process of this container ready? (for health checks)",
-        "app.commands.health:run",
-        PLAIN,
-        "arguments",
-    ),
+    Command("health", "is the process of this container ready? (for health checks)", "app.commands.health"),
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
         "example",
         "create the example destination in the sandbox (part of `up`)",
         "dev.commands:example",
         COMPLETE,
-        "example_arguments",
     ),
     Command(
         "plan",
         "show what a configuration file would change (exits with 2 on differences)",
         "app.config_as_code.commands:plan",
         COMPLETE,
-        "file_arguments",
     ),
     Command(
         "apply",
         "apply a configuration file: destinations, limits and mappings",
         "app.config_as_code.commands:apply",
         COMPLETE,
-        "file_arguments",
     ),
     Command(
         "export",
         "print destinations, limits and mappings as a configuration file",
         "app.config_as_code.commands:export",
         COMPLETE,
-        "export_arguments",
     ),
     Command(
         "schema",
         "print the JSON schema of the configuration file, for editors",
         "app.config_as_code.commands:schema",
     ),
-    Command(
-        "replay",
-        "queue a destination's dead or expired events again",
-        "app.commands.replay:run",
-        COMPLETE,
-        "arguments",
-    ),
+    Command("replay", "queue a destination's dead or expired events again", "app.commands.replay", COMPLETE),
     Command(
         "backfill",
         "send the rows of a CSV or NDJSON file as events, behind live traffic",
-        "app.commands.backfill:run",
+        "app.commands.backfill",
         KEYS,
-        "arguments",
     ),
     *(
-        Command(name, text, "app.commands.api.commands:run", KEYS, "arguments")
+        Command(name, text, "app.commands.api.commands", KEYS)
         for name, text in (
             ("destinations", "list, show, pause and resume destinations"),
             ("mappings", "list, publish and roll back mappings"),
@@ -149,64 +124,40 @@ COMMANDS = (
             ("erase", "erase a person; the value comes from standard input"),
         )
     ),
-    Command(
-        "keys", "list, create, rotate and revoke API keys", "app.commands.keys:run", COMPLETE, "arguments"
-    ),
+    Command("keys", "list, create, rotate and revoke API keys", "app.commands.keys", COMPLETE),
     Command(
         "rotate-keys",
         "re-encrypt stored values with the first of ENCRYPTION_KEYS",
-        "app.commands.rotate_encryption_keys:run",
+        "app.commands.rotate_encryption_keys",
         COMPLETE,
     ),
-    Command("audit", "verify that no audit row was changed", "app.commands.audit:run", COMPLETE, "arguments"),
+    Command("audit", "verify that no audit row was changed", "app.commands.audit", COMPLETE),
     Command(
         "balance",
         "check that ledger, batches and counts agree on every event",
-        "app.commands.balance:run",
+        "app.commands.balance",
         COMPLETE,
-        "arguments",
     ),
-    Command(
-        "hash",
-        "print the normalised form and the hash of a value; store neither",
-        "app.commands.hash:run",
-        PLAIN,
-        "arguments",
-    ),
+    Command("hash", "print the normalised form and the hash of a value; store neither", "app.commands.hash"),
     Command(
         "doctor",
         "check that the deployment is healthy and safely configured",
-        "app.commands.doctor:run",
+        "app.commands.doctor",
         COMPLETE,
     ),
     Command(
         "scan-personal-data",
         "search every column of the database for personal data in clear",
-        "app.commands.scan_personal_data:run",
+        "app.commands.scan_personal_data",
         COMPLETE,
-        "arguments",
     ),
-    Command(
-        "sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom:run", PLAIN, "arguments"
-    ),
-    Command("docs", "serve the documents as a site", "dev.site.command:run", PLAIN, "arguments"),
-    Command(
-        "conformance",
-        "run Amazon's published cases against a stand-in",
-        "sandbox.conformance.command:run",
-        PLAIN,
-        "arguments",
-    ),
-    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", PLAIN, "test_arguments"),
-    Command(
-        "campaign",
-        "run a long test of faults, attacks or generated inputs",
-        "dev.checks:campaign",
-        PLAIN,
-        "campaign_arguments",
-    ),
-    Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
-    Command("bench", "measure the cost of an event", "bench.command:run", PLAIN, "arguments"),
+    Command("sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom"),
+    Command("docs", "serve the documents as a site", "dev.site.command"),
+    Command("conformance", "run Amazon's published cases against a stand-in", "sandbox.conformance.command"),
+    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test"),
+    Command("campaign", "run a long test of faults, attacks or generated inputs", "dev.checks:campaign"),
+    Command("check", "format, lint, types, imports, migrations, tests", "dev.checks"),
+    Command("bench", "measure the cost of an event", "bench.command"),
     Command("lock", "regenerate requirements/*.txt from pyproject.toml", "dev.checks:lock"),
 )
 
@@ -228,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:
         parsed.rest = rest
     try:
-        run: Run = _load(command.run)
+        run: Run = getattr(*_function_of(command))
         if command.name in {"test", "campaign", "check", "lock"}:
             return _exit_code(run(Settings.model_construct(), parsed))
         with _dev_defaults(read_settings(), command.needs) as settings:
@@ -292,12 +243,14 @@ def _parser(words: Sequence[str]) -> Parser:
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help)
         # Import only the called command, so that `./run --help` stays fast.
-        if command.add is not None and command.name in words:
-            add: Callable[[Parser], None] = _load(f"{command.run.partition(':')[0]}:{command.add}")
-            add(subparser)
+        if command.name in words:
+            module, function = _function_of(command)
+            name = "arguments" if function == "run" else f"{function}_arguments"
+            if add := getattr(module, name, None):
+                add(subparser)
     return parser
 
 
-def _load(address: str) -> Any:
-    module, _, function = address.partition(":")
-    return getattr(importlib.import_module(module), function)
+def _function_of(command: Command) -> tuple[ModuleType, str]:
+    module, _, function = command.run.partition(":")
+    return importlib.import_module(module), function or "run"

@@ -1,7 +1,6 @@
 """`keys`: list, create, rotate and revoke API keys in the database, without calling the API."""
 
 import argparse
-import sys
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,6 +9,7 @@ from app.admin.access import Scope
 from app.admin.access.actor import actor
 from app.admin.access.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
 from app.admin.inputs import name_problem_code
+from app.commands.failure import CommandFailed
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
@@ -42,21 +42,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         add_organisation_argument(action)
 
 
-async def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Run the action. Return 1 if the key or a destination does not exist, or if a value is invalid."""
+async def run(settings: Settings, asked: argparse.Namespace) -> None:
+    """Run the action. Raises CommandFailed for an unknown key or destination, and for an invalid value."""
     actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
-        return await actions[asked.action](await engine_for(resources, asked), asked)
+        await actions[asked.action](await engine_for(resources, asked), asked)
 
 
-async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> int:
+async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> None:
     async with engine.connect() as connection:
         found = await keys.page(connection, limit=_MAX_LISTED)
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_minute(key.last_used_at)}"
         limited = "" if key.destination_ids is None else f", only {' '.join(key.destination_ids)}"
-        _print(f"{key.id}  {key.hint}…  {_state(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
-    return 0
+        print(f"{key.id}  {key.hint}…  {_state(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
 
 
 def _state(key: ApiKey) -> str:
@@ -72,16 +71,18 @@ def _minute(time: datetime) -> str:
     return time.strftime("%Y-%m-%d %H:%M")
 
 
-async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> int:
+async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
     expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
     if name_problem_code(asked.name):
-        return _fail(
+        raise CommandFailed(
             "The name is blank, or holds an invisible character, an email address or a phone number."
         )
     async with engine.begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
-            return _fail(f"Destination {', '.join(sorted(unknown))} does not exist. No key was created.")
+            raise CommandFailed(
+                f"Destination {', '.join(sorted(unknown))} does not exist. No key was created."
+            )
         grant = KeyGrant(
             name=asked.name,
             scopes=asked.scopes,
@@ -89,11 +90,10 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> int:
             expires_at=expires_at,
         )
         created, secret = await insert_key(connection, grant, by=actor())
-    _print(f"{created.id}  {secret}")
-    return 0
+    print(f"{created.id}  {secret}")
 
 
-async def _rotate(engine: AsyncEngine, asked: argparse.Namespace) -> int:
+async def _rotate(engine: AsyncEngine, asked: argparse.Namespace) -> None:
     async with engine.begin() as connection:
         done = await insert_successor(
             connection,
@@ -103,30 +103,21 @@ async def _rotate(engine: AsyncEngine, asked: argparse.Namespace) -> int:
             by=actor(),
         )
     if done is NotRotated.ENDED:
-        return _fail("The key does not exist, is revoked, or has expired.")
+        raise CommandFailed("The key does not exist, is revoked, or has expired.")
     if isinstance(done, NotRotated):
-        return _fail("The key was rotated before. Rotate its replacement, or revoke the replacement first.")
+        raise CommandFailed(
+            "The key was rotated before. Rotate its replacement, or revoke the replacement first."
+        )
     created, secret, old = done
     assert old.expires_at is not None
-    _print(f"{created.id}  {secret}")
-    _print(f"{old.id} stays valid until {_minute(old.expires_at)}.")
-    return 0
+    print(f"{created.id}  {secret}")
+    print(f"{old.id} stays valid until {_minute(old.expires_at)}.")
 
 
-async def _revoke(engine: AsyncEngine, asked: argparse.Namespace) -> int:
+async def _revoke(engine: AsyncEngine, asked: argparse.Namespace) -> None:
     async with engine.begin() as connection:
         key = await keys.find(connection, asked.key)
         if key is None:
-            return _fail("The key does not exist.")
+            raise CommandFailed("The key does not exist.")
         await mark_revoked(connection, key, by=actor())
-    _print(f"{key.id} is revoked. All processes refuse it within 5 seconds.")
-    return 0
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def _fail(sentence: str) -> int:
-    sys.stderr.write(sentence + "\n")
-    return 1
+    print(f"{key.id} is revoked. All processes refuse it within 5 seconds.")

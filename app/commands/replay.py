@@ -1,13 +1,13 @@
 """`replay`: queue events of a destination again that failed permanently or expired."""
 
 import argparse
-import sys
 from datetime import UTC, datetime, timedelta
 
 from app.admin.access import Caller, Scope
 from app.admin.access.actor import actor
 from app.admin.refusals import Refusal
 from app.admin.replays.replay import ReplayResult, replay_steps
+from app.commands.failure import CommandFailed
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId
@@ -27,8 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_organisation_argument(parser)
 
 
-async def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
+async def run(settings: Settings, asked: argparse.Namespace) -> None:
+    """Queue matching events until none remains, and print each step. Raises CommandFailed."""
     status = Status(asked.status) if asked.status else None
     wanted = EventQuery(status=status, reason=asked.reason, since=asked.since, until=asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
@@ -45,9 +45,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
             async for _, result in results:
                 print(_line(result, dry_run=asked.dry_run))
         except Refusal:
-            print(f"Destination {asked.destination} does not exist or is deleted.", file=sys.stderr)
-            return 1
-    return 0
+            raise CommandFailed(f"Destination {asked.destination} does not exist or is deleted.") from None
 
 
 def _line(done: ReplayResult, *, dry_run: bool) -> str:

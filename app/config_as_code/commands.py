@@ -5,7 +5,6 @@ there are differences.
 """
 
 import argparse
-import asyncio
 import json
 import re
 import sys
@@ -21,8 +20,7 @@ from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
 from app.config_as_code import model, read, show
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
-from app.config_as_code.read import FileProblem, InvalidFile
-from app.config_as_code.source_locations import with_lines
+from app.config_as_code.read import FileProblem, InvalidFile, with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.processes.resources import Resources, open_resources
@@ -31,7 +29,7 @@ from app.settings import Settings
 DRIFT = 2
 
 
-def file_arguments(parser: argparse.ArgumentParser) -> None:
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
@@ -45,6 +43,9 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
     add_organisation_argument(parser)
 
 
+apply_arguments = plan_arguments
+
+
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-ids", action="store_true", help="omit ids, so that another instance matches by name"
@@ -52,19 +53,14 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     add_organisation_argument(parser)
 
 
-def plan(settings: Settings, asked: argparse.Namespace) -> int:
+async def plan(settings: Settings, asked: argparse.Namespace) -> int:
     """Print the changes that `apply` would make. Return 2 if there are any."""
-    return asyncio.run(_apply(settings, asked, dry_run=True))
+    return await _apply(settings, asked, dry_run=True)
 
 
-def apply(settings: Settings, asked: argparse.Namespace) -> int:
+async def apply(settings: Settings, asked: argparse.Namespace) -> int:
     """Apply the complete file, or nothing if it has a problem."""
-    return asyncio.run(_apply(settings, asked, dry_run=False))
-
-
-def export(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the stored configuration as a YAML file."""
-    return asyncio.run(_export(settings, asked))
+    return await _apply(settings, asked, dry_run=False)
 
 
 def schema(_settings: Settings, _asked: argparse.Namespace) -> int:
@@ -112,7 +108,8 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
             await control.wake(destination.number)
 
 
-async def _export(settings: Settings, asked: argparse.Namespace) -> int:
+async def export(settings: Settings, asked: argparse.Namespace) -> int:
+    """Print the stored configuration as a YAML file."""
     async with (
         open_resources(settings, role="export", pool_size=1) as resources,
         (await engine_for(resources, asked)).connect() as connection,

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from app.config_as_code.model import schema
-from app.config_as_code.read import FileProblem, InvalidFile, read
-from app.config_as_code.source_locations import with_lines
+from app.config_as_code.read import FileProblem, InvalidFile, read, with_lines
 from tests.api.world import MAPPING
 from tests.config_as_code.files import acme, file
 
