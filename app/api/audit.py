@@ -10,8 +10,7 @@ from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.audit_models import AuditPage, audit_page
-from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit
+from app.api.export import EXPORTED, Listed
 from app.store.audit import AuditEntry, AuditFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
@@ -44,11 +43,9 @@ async def list_all(
     ] = None,
     since: Annotated[Instant | None, Query(description="Only actions at or after this time.")] = None,
     until: Annotated[Instant | None, Query(description="Only actions before this time.")] = None,
-    export_format: Format = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    listing: Listed,
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
     wanted = AuditFilter(actor, kind, action, target, destination_id, since, until)
     page_at = partial(audit_page, context, caller, wanted)
-    return await page_or_export(export_format, page_at, AuditEntry, name="audit", cursor=cursor, limit=limit)
+    return await listing.answer(AuditEntry, page_at, name="audit")

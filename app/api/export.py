@@ -9,18 +9,18 @@ import io
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-from fastapi import Query
+from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
 from app.admin.refusals import Refusal
-from app.api.paging import Page
+from app.api.paging import PAGE, Cursor, Limit, Page
 from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.export")
@@ -142,16 +142,21 @@ def cell(value: Any) -> str:
 _Page = TypeVar("_Page", bound=Page[Any])
 
 
-async def page_or_export(
-    format_: ExportFormat | None,
-    page_at: Callable[[str | None, int], Awaitable[_Page]],
-    row: type[Any],
-    *,
-    name: str,
-    cursor: str | None,
-    limit: int,
-) -> _Page | StreamingResponse:
-    """Return the page at a cursor. With a format, export this page and all later pages instead."""
-    if format_ is None:
-        return await page_at(cursor, limit)
-    return await export(format_, row, page_at, name=name, cursor=cursor)
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The query parameters of a list that can be exported. Use it as `Listed`."""
+
+    export_format: Format = None
+    cursor: Cursor = None
+    limit: Limit = PAGE
+
+    async def answer(
+        self, row: type[Any], page_at: Callable[[str | None, int], Awaitable[_Page]], *, name: str
+    ) -> _Page | StreamingResponse:
+        """Return the page at the cursor. With a format, export this page and all later pages instead."""
+        if self.export_format is None:
+            return await page_at(self.cursor, self.limit)
+        return await export(self.export_format, row, page_at, name=name, cursor=self.cursor)
+
+
+Listed = Annotated[Listing, Depends()]

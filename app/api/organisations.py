@@ -22,7 +22,7 @@ from app.admin.organisations import (
     suspend_organisation,
 )
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.http.etags import Expected, etag
+from app.api.http.etags import Expected, tagged
 from app.api.http.response_body import ResponseBody
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page, split_page, time_and_id_of
 from app.store.organisations.organisations import Organisation, OrganisationLimits
@@ -76,9 +76,8 @@ async def create(
 ) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
     created = await create_organisation(context, caller, body)
-    response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/organisations/{created.id}"
-    return created
+    return tagged(response, created)
 
 
 @router.get("/organisations", summary="List organisations")
@@ -109,9 +108,7 @@ async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationVi
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def read(id: str, context: Context, response: Response) -> Organisation:
     """Read an organisation. To change it, send the `ETag` of this response as `If-Match`."""
-    found = await find_organisation(context, id)
-    response.headers["ETag"] = etag(found.version)
-    return found
+    return tagged(response, await find_organisation(context, id))
 
 
 @router.patch("/organisations/{id}", summary="Change an organisation")
@@ -126,7 +123,7 @@ async def change(
     response: Response,
 ) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
-    return _changed(response, await change_organisation(context, caller, id, body, expected))
+    return tagged(response, await change_organisation(context, caller, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
@@ -136,14 +133,14 @@ async def suspend(id: str, caller: CurrentCaller, context: Context, response: Re
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
-    return _changed(response, await suspend_organisation(context, caller, id))
+    return tagged(response, await suspend_organisation(context, caller, id))
 
 
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
-    return _changed(response, await resume_organisation(context, caller, id))
+    return tagged(response, await resume_organisation(context, caller, id))
 
 
 @router.get("/organisations/{id}/usage", summary="Read the usage of an organisation")
@@ -168,8 +165,3 @@ async def usage(
     days = await organisation_usage_by_day(context, id, first, last)
     shown, next_cursor = slice_page(days, limit, cursor)
     return UsagePage(items=shown, next_cursor=next_cursor, total=UsageView.of(days))
-
-
-def _changed(response: Response, organisation: Organisation) -> Organisation:
-    response.headers["ETag"] = etag(organisation.version)
-    return organisation

@@ -21,12 +21,11 @@ from app.api import (
     mappings,
     organisations,
     replays,
-    status_callback,
 )
 from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
 from app.api.access.organisation_cache import OrganisationCache
-from app.api.destinations import event_schema, oauth, preflight
+from app.api.destinations import event_schema, oauth
 from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
@@ -58,7 +57,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     intake.router,
     destinations.router,
     oauth.router,
-    preflight.router,
     mappings.router,
     preview.router,
     event_schema.router,
@@ -79,7 +77,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     organisations.router,
     reports.router,
     replays.router,
-    status_callback.router,
     erasures.router,
     incidents.router,
     health.router,

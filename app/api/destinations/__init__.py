@@ -1,4 +1,8 @@
-"""Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete."""
+"""Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete.
+
+Also the checklist before the first delivery, and the status callbacks to the journey engine, whose address
+only the operator can set (STATUS_CALLBACK_URL).
+"""
 
 from typing import Annotated
 
@@ -12,6 +16,7 @@ from app.admin.destinations import (
     pause_destination,
     resume_destination,
 )
+from app.admin.destinations.preflight import Preflight, check_setup, confirm_check
 from app.admin.destinations.settings import (
     MonitoredDestination,
     SavedDestination,
@@ -21,9 +26,10 @@ from app.admin.destinations.settings import (
     read_destination,
 )
 from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.inputs import NewDestination
+from app.admin.inputs import NewDestination, PreflightConfirmation, RequestBody
+from app.admin.status_callback import StatusCallbackState, read_status_callback, switch_status_callback
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.http.etags import Expected, etag
+from app.api.http.etags import Expected, tagged
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.domain.destination import State
 from app.store.destinations.destinations import Destination
@@ -45,9 +51,8 @@ async def create(
     If another destination has a similar name, the response has the warning `name_confusable`.
     """
     created = await create_destination(context, caller, body)
-    response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/destinations/{created.id}"
-    return created
+    return tagged(response, created)
 
 
 @router.get("/destinations", summary="List destinations")
@@ -79,9 +84,7 @@ async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> MonitoredDestination:
     """Read a destination. To change it, send the `ETag` of this response as `If-Match`."""
-    found = await read_destination(context, caller, destination_id)
-    response.headers["ETag"] = etag(found.version)
-    return found
+    return tagged(response, await read_destination(context, caller, destination_id))
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -100,9 +103,7 @@ async def change(
     The advertiser id and the region cannot change once the destination was connected or accepted an event. So
     events never reach another account.
     """
-    saved = await change_destination(context, caller, destination_id, body, expected)
-    response.headers["ETag"] = etag(saved.version)
-    return saved
+    return tagged(response, await change_destination(context, caller, destination_id, body, expected))
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
@@ -111,7 +112,7 @@ async def pause(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> Destination:
     """Pause delivery. New events are still accepted, and wait. Nothing is sent after the response."""
-    return _changed(response, await pause_destination(context, caller, destination_id))
+    return tagged(response, await pause_destination(context, caller, destination_id))
 
 
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
@@ -124,7 +125,7 @@ async def resume(
     While the organisation is suspended, the destination stays `paused` with the reason
     `organisation_suspended`.
     """
-    return _changed(response, await resume_destination(context, caller, destination_id))
+    return tagged(response, await resume_destination(context, caller, destination_id))
 
 
 @router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
@@ -133,7 +134,7 @@ async def disconnect(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> Destination:
     """Delete the tokens. The new state is `needs_reconnect` if events wait, and `draft` if none waits."""
-    return _changed(response, await disconnect_destination(context, caller, destination_id))
+    return tagged(response, await disconnect_destination(context, caller, destination_id))
 
 
 @router.delete("/destinations/{destination_id}", summary="Delete a destination")
@@ -153,6 +154,53 @@ async def delete(
     return await archive_destination(context, caller, destination_id, discard=discard, expected=expected)
 
 
-def _changed(response: Response, destination: Destination) -> Destination:
-    response.headers["ETag"] = etag(destination.version)
-    return destination
+@router.get("/destinations/{destination_id}/preflight", summary="Check the setup")
+@requires(Scope.DESTINATIONS_READ)
+async def preflight(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    ask: Annotated[bool, Query(description="Call Amazon now to check access to the advertiser.")] = False,
+) -> Preflight:
+    """Check every requirement for delivery. `ready` is true when no check has failed.
+
+    The check uses Amazon's reply from the last sign-in. With `ask=true`, it calls Amazon again, which may
+    take ten seconds.
+    """
+    return await check_setup(context, caller, destination_id, ask=ask)
+
+
+@router.post("/destinations/{destination_id}/preflight", summary="Confirm a manual check")
+@requires(Scope.DESTINATIONS_WRITE)
+async def confirm(
+    destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
+) -> Preflight:
+    """Confirm `permission` or `terms`, the checks that only people can make.
+
+    `confirmed: false` withdraws it.
+    """
+    return await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)
+
+
+class StatusCallbackChange(RequestBody):
+    """Switches the status callbacks of a destination on or off."""
+
+    enabled: bool
+
+
+@router.get("/destinations/{destination_id}/status-callback", summary="Read the status callbacks")
+@requires(Scope.DESTINATIONS_READ)
+async def status_callback(
+    destination_id: str, caller: CurrentCaller, context: Context
+) -> StatusCallbackState:
+    """Return whether the destination sends callbacks, and how many are not acknowledged yet."""
+    return await read_status_callback(context, caller, destination_id)
+
+
+@router.post("/destinations/{destination_id}/status-callback", summary="Switch status callbacks on or off")
+@requires(Scope.DESTINATIONS_WRITE)
+async def set_status_callback(
+    destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
+) -> StatusCallbackState:
+    """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
+    return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)

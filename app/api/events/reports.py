@@ -26,7 +26,7 @@ from app.api.events.models import (
     RejectionSummaryPage,
 )
 from app.api.events.pages import event_page, rejection_page
-from app.api.export import EXPORTED, Format, page_or_export
+from app.api.export import EXPORTED, Listed
 from app.api.paging import PAGE, Cursor, Limit, slice_page
 from app.store.events.rejections import RejectionRecord
 
@@ -60,18 +60,14 @@ async def list_events(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[AcceptedFilter, Query()],
-    export_format: Format = None,
-    cursor: Cursor = None,
-    limit: Limit = PAGE,
+    listing: Listed,
 ) -> EventSummaryPage | StreamingResponse:
     """List events, newest first. A page may be shorter than `limit` and still have a `next_cursor`.
 
     `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
     page_at = partial(event_page, context, caller, wanted.query(rejected=False), destination_id)
-    return await page_or_export(
-        export_format, page_at, EventSummary, name="events", cursor=cursor, limit=limit
-    )
+    return await listing.answer(EventSummary, page_at, name="events")
 
 
 @router.get("/event-search", summary="Search events", response_model=EventSummaryPage, responses=EXPORTED)
@@ -80,9 +76,7 @@ async def search(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[SearchFilter, Query()],
-    export_format: Format = None,
-    cursor: Cursor = None,
-    limit: Limit = PAGE,
+    listing: Listed,
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -91,9 +85,7 @@ async def search(
     recorded, and only these are found.
     """
     page_at = partial(event_page, context, caller, wanted.query(any_id=wanted.q), wanted.destination_id)
-    return await page_or_export(
-        export_format, page_at, EventSummary, name="events", cursor=cursor, limit=limit
-    )
+    return await listing.answer(EventSummary, page_at, name="events")
 
 
 @router.get("/destinations/{destination_id}/rejections/summary", summary="Count rejected events")
@@ -129,18 +121,14 @@ async def list_rejections(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[RecordFilter, Query()],
-    export_format: Format = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    listing: Listed,
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
     A record contains ids, codes and paths of the mapping. It contains no values from the event.
     """
     page_at = partial(rejection_page, context, caller, wanted.query(), destination_id)
-    return await page_or_export(
-        export_format, page_at, RejectionRecord, name="rejections", cursor=cursor, limit=limit
-    )
+    return await listing.answer(RejectionRecord, page_at, name="rejections")
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Read the statistics")

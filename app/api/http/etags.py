@@ -1,9 +1,25 @@
 """ETag and If-Match: they name the version of a resource that a change is based on."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+
+
+class Versioned(Protocol):
+    """A resource whose version counts its changes."""
+
+    @property
+    def version(self) -> int: ...
+
+
+Resource = TypeVar("Resource", bound=Versioned)
+
+
+def tagged(response: Response, resource: Resource) -> Resource:
+    """Return a resource, and send its version as the entity tag of the response."""
+    response.headers["ETag"] = etag(resource.version)
+    return resource
 
 
 def etag(version: int) -> str:

@@ -80,32 +80,6 @@ _IF_MATCH: dict[str, Any] = {
     "example": '"3"',
 }
 
-_DESTINATION = "/destinations/{destination_id}"
-_MAPPING = _DESTINATION + "/mappings/{mapping_id}"
-_ORGANISATION = "/organisations/{id}"
-
-# Operations whose successful response has an ETag.
-RETURNS_ETAG = frozenset(
-    {
-        ("POST", "/destinations"),
-        ("GET", _DESTINATION),
-        ("PATCH", _DESTINATION),
-        ("POST", _DESTINATION + "/pause"),
-        ("POST", _DESTINATION + "/resume"),
-        ("POST", _DESTINATION + "/disconnect"),
-        ("POST", _DESTINATION + "/mappings"),
-        ("GET", _MAPPING),
-        ("PATCH", _MAPPING),
-        ("POST", _MAPPING + "/publish"),
-        ("POST", _MAPPING + "/rollback"),
-        ("POST", "/organisations"),
-        ("GET", _ORGANISATION),
-        ("PATCH", _ORGANISATION),
-        ("POST", _ORGANISATION + "/suspend"),
-        ("POST", _ORGANISATION + "/resume"),
-    }
-)
-
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -154,16 +128,23 @@ def describe(app: FastAPI, public_url: str) -> dict[str, Any]:
             operation["responses"].setdefault(str(status), _error_response(status, method, path))
         if reads_if_match:
             operation.setdefault("parameters", []).append(_IF_MATCH)
-        _describe_headers(operation, method, path)
+        _describe_headers(operation, is_versioned=method != "DELETE" and _has_version(operation, schemas))
         if (example := BODY_EXAMPLES.get((method, path))) is not None:
             operation["requestBody"]["content"]["application/json"]["example"] = example
     return described
 
 
-def _describe_headers(operation: dict[str, Any], method: str, path: str) -> None:
+def _has_version(operation: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Return whether the successful response is a resource with a version, which is its `ETag`."""
+    success = next(each for status, each in operation["responses"].items() if status.startswith(("2", "3")))
+    schema = success.get("content", {}).get("application/json", {}).get("schema", {})
+    return "version" in schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+
+
+def _describe_headers(operation: dict[str, Any], *, is_versioned: bool) -> None:
     for status, response in operation["responses"].items():
         names = ["X-Request-Id"]
-        if status.startswith("2") and (method, path) in RETURNS_ETAG:
+        if status.startswith("2") and is_versioned:
             names.append("ETag")
         if status in ("429", "502", "503"):
             names.append("Retry-After")

@@ -10,8 +10,8 @@ from app.admin.access import Scope
 from app.admin.inputs import Instant
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, event_place_of
+from app.api.export import EXPORTED, Listed
+from app.api.paging import Page, cursor_of, event_place_of
 from app.store.counts import ConsentStops
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
@@ -37,9 +37,7 @@ async def list_all(
     caller: CurrentCaller,
     context: Context,
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
-    export_format: Format = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    listing: Listed,
 ) -> ConsentRecordPage | StreamingResponse:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
 
@@ -54,7 +52,7 @@ async def list_all(
             context, caller, destination_id, limit=most, before=event_place_of(position), since=since
         )
         # The page has these counts. An export has only records.
-        blocked = () if export_format else await blocked_by_consent(context, caller, destination_id)
+        blocked = () if listing.export_format else await blocked_by_consent(context, caller, destination_id)
         return ConsentRecordPage(
             items=page.items,
             next_cursor=cursor_of(*page.last) if page.last else None,
@@ -62,6 +60,4 @@ async def list_all(
             stopped=blocked,
         )
 
-    return await page_or_export(
-        export_format, page_at, ConsentRecord, name="consent-records", cursor=cursor, limit=limit
-    )
+    return await listing.answer(ConsentRecord, page_at, name="consent-records")
