@@ -10,7 +10,6 @@ from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
-from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
 from app.store import PipelineConnection, transactions
@@ -19,7 +18,6 @@ from app.store.incidents import intake_facts, notifications
 from app.store.incidents.facts import WatchedDestination
 from app.store.incidents.intake_facts import VolumeFacts
 from app.store.match_quality import recent_events
-from app.store.match_quality.recent_events import ObservedProblem
 
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
@@ -134,7 +132,7 @@ class Observer:
         ]
         waiting = await incident_facts.waiting_events(connection, troubled) if troubled else {}
         breakers = self._breaker_times(watched)
-        problems = await recent_events.problems(connection)
+        suspects, drifts = await recent_events.problems(connection)
         found = []
         for each in watched:
             sent = delivery[each.number]
@@ -173,8 +171,8 @@ class Observer:
                 last_hour=volume.last_hour if volume else 0,
                 same_hours=volume.same_hours if volume else (),
                 days_of_volume=volume.days if volume else 0,
-                suspect=_suspect(problems, each.number),
-                drift=_drift(problems, each.number),
+                suspect=suspects.get(each.number),
+                drift=drifts.get(each.number),
             )
             found.append(
                 ObservedDestination(
@@ -219,23 +217,6 @@ class Observer:
             ),
             slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
         )
-
-
-def _suspect(problems: Sequence[ObservedProblem], number: DestinationNumber) -> SuspectAmounts | None:
-    """Return the suspicious amounts of the destination's mapping that has most of them."""
-    for each in problems:
-        if each.destination == number and each.suspect_rule is not None:
-            return SuspectAmounts(
-                each.mapping, each.suspect_rule, each.suspect_path, each.suspects, each.purchases
-            )
-    return None
-
-
-def _drift(problems: Sequence[ObservedProblem], number: DestinationNumber) -> SchemaDrift | None:
-    for each in problems:
-        if each.destination == number and each.drift_path is not None:
-            return SchemaDrift(each.mapping, each.drift_path, each.drift_successor, each.events)
-    return None
 
 
 def _later(since: datetime | None, waiting: datetime | None) -> datetime | None:

@@ -1,12 +1,11 @@
 """The figures of the last events of mappings: written by the API, read by the incident monitor."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from app.domain.ids import DestinationNumber, MappingNumber
+from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.match_quality.recent_events import Drift, MappingCheck
 from app.store import PipelineConnection
-from app.store.rows import read_row
 
 
 async def add_to_day(
@@ -93,23 +92,10 @@ async def forget(connection: PipelineConnection, mappings: Collection[MappingNum
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedProblem:
-    """A mapping whose last events have suspicious amounts or lack a path."""
-
-    destination: DestinationNumber
-    mapping: MappingNumber
-    events: int
-    purchases: int
-    suspect_rule: str | None
-    suspect_path: str | None
-    suspects: int
-    drift_path: str | None
-    drift_successor: str | None
-
-
-async def problems(connection: PipelineConnection) -> list[ObservedProblem]:
-    """Return the problems of all mappings with events of the last day, the greatest first.
+async def problems(
+    connection: PipelineConnection,
+) -> tuple[dict[DestinationNumber, SuspectAmounts], dict[DestinationNumber, SchemaDrift]]:
+    """Return the greatest problem of each kind of each destination, among its mappings with events of a day.
 
     A process that ended leaves its figures: they count only while no other process has newer ones.
     """
@@ -125,4 +111,14 @@ async def problems(connection: PipelineConnection) -> list[ObservedProblem]:
         ORDER BY c.suspects DESC, c.events DESC, c.mapping
         """
     )
-    return [read_row(ObservedProblem, row) for row in rows]
+    suspects: dict[DestinationNumber, SuspectAmounts] = {}
+    drifts: dict[DestinationNumber, SchemaDrift] = {}
+    for row in rows:
+        number, mapping, path = row["destination"], row["mapping"], row["suspect_path"]
+        if row["suspect_rule"] is not None:
+            amounts = SuspectAmounts(mapping, row["suspect_rule"], path, row["suspects"], row["purchases"])
+            suspects.setdefault(number, amounts)
+        if row["drift_path"] is not None:
+            drift = SchemaDrift(mapping, row["drift_path"], row["drift_successor"], row["events"])
+            drifts.setdefault(number, drift)
+    return suspects, drifts
