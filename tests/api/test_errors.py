@@ -56,14 +56,6 @@ async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-@pytest.mark.reads_only
-async def test_another_method_is_405_with_the_allowed_methods(world: ApiWorld) -> None:
-    """With Allow."""
-    answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
-    assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
-
-
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

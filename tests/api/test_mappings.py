@@ -199,17 +199,6 @@ async def test_another_advertiser_or_type_has_names_of_its_own(world: ApiWorld) 
     await world.publish_mapping(first["id"], event_type="CHECKOUT", event_name="In the cart")
 
 
-async def test_of_two_names_published_at_once_one_is_pinned(world: ApiWorld) -> None:
-    """Ten destinations of one advertiser publish ten names for a type at once: one 200, nine 409, no 5xx."""
-    paths = []
-    for number in range(10):
-        made = await world.create_destination(name=f"d{number}")
-        mapping = await world.create_mapping(made["id"], event_name=f"Name {number}")
-        paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
-    answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
-    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 9
-
-
 async def test_publishes_of_different_types_at_once_do_not_wait_for_each_other_for_ever(
     world: ApiWorld,
 ) -> None:

@@ -3,9 +3,7 @@
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +18,8 @@ import pytest_asyncio
 
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
-from tests.pipeline.processes import ADMIN, ROOT, Operator, Product
+from tests.pipeline import fork_server
+from tests.pipeline.processes import ADMIN, Operator, Product
 from tests.pipeline.world import BEGAN, eventually
 
 HEADER = "event_id,event.timestamp,event.total:number,event.brand,user.email"
@@ -155,20 +154,8 @@ def listening() -> Iterator[Listening]:
     server.server_close()
 
 
-def backfill(folder: Path, *words: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        command(*words),
-        env=environment(folder),
-        cwd=ROOT,
-        input=given,
-        capture_output=True,
-        timeout=90,
-        check=False,
-    )
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "app", "backfill", *words]
+def backfill(folder: Path, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return fork_server.run(["backfill", *words], environment(folder), given=given)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -188,7 +175,7 @@ def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path
     assert third[0] - second[0] >= 1
     assert first[1:] == second[1:] == third[1:]
     assert "priority=low" in first[1]
-    assert b"2 rows: 2 accepted" in ended.stdout
+    assert "2 rows: 2 accepted" in ended.stdout
 
 
 def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path) -> None:
@@ -202,7 +189,7 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
         "dst_1",
         "--api",
         listening.address,
-        given=b"event_id\na\n",
+        given="event_id\na\n",
     )
     assert ended.returncode == 0, ended.stderr
     assert listening.requests[0][2] == [b'{"event_id": "a"}']
@@ -211,10 +198,10 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(401, b"(401): Later."), (404, b"refused the rows (404)"), (413, b"refused the rows (413)")],
+    [(401, "(401): Later."), (404, "refused the rows (404)"), (413, "refused the rows (413)")],
 )
 def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
-    listening: Listening, tmp_path: Path, status: int, sentence: bytes
+    listening: Listening, tmp_path: Path, status: int, sentence: str
 ) -> None:
     """A wrong key or address is reported at once; the position is stored."""
     listening.before = [(status, {})]
@@ -234,7 +221,7 @@ def test_a_file_that_changed_in_between_is_not_gone_on_with(listening: Listening
     file.write_text("event_id\na\nb\n")
     ended = backfill(tmp_path, *words)
     assert ended.returncode == 2
-    assert b"--restart" in ended.stderr
+    assert "--restart" in ended.stderr
     assert backfill(tmp_path, *words, "--restart").returncode == 0
 
 
@@ -258,7 +245,7 @@ def test_a_missing_file_is_named(tmp_path: Path, words: tuple[str, ...]) -> None
     file, *more = words
     ended = backfill(tmp_path, str(tmp_path / file), "--destination", "dst_1", *more)
     assert ended.returncode == 2
-    assert f"{words[-1]}: No such file or directory" in ended.stderr.decode()
+    assert f"{words[-1]}: No such file or directory" in ended.stderr
 
 
 def line(number: int) -> str:
@@ -295,19 +282,14 @@ async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
         assert "19,960 would be accepted" in rehearsed.stdout, rehearsed.stderr
         assert (await operator.counts(dst))["accepted"] == 0
 
-        killed = subprocess.Popen(
-            command(*words),
-            cwd=ROOT,
-            env=product.environment,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        with open(os.devnull, "wb") as nothing:
+            killed = fork_server.start(["backfill", *words], product.environment, nothing.fileno())
 
         async def begun() -> bool:
             return (await operator.counts(dst))["accepted"] > 2_000
 
         await eventually(begun, seconds=60)
-        killed.send_signal(signal.SIGKILL)
+        killed.kill()
         killed.wait()
         before = (await operator.counts(dst))["accepted"]
         assert before < rows

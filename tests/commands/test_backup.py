@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
 
@@ -34,11 +34,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command on the embedded Postgres of a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "app", *words],
-        cwd=ROOT, env=environment(folder), capture_output=True, text=True,
-        check=False, timeout=120,
-    )  # fmt: skip
+    return fork_server.run(words, environment(folder))
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -64,13 +60,9 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
     cluster.start()
     await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
     saved = tmp_path / "saved"
-    following = subprocess.Popen(
-        [sys.executable, "-m", "app", "backup", str(saved), "--follow"],
-        cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert following.stdout is not None
-    assert "verified" in following.stdout.readline()
-    assert "Streaming WAL" in following.stdout.readline()
+    following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
+    assert "verified" in output.readline()
+    assert "Streaming WAL" in output.readline()
     await execute(cluster, "INSERT INTO numbers VALUES (2)")
     moment = datetime.now(UTC)
     await execute(cluster, "INSERT INTO numbers VALUES (3)")
@@ -79,6 +71,7 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
     cluster.stop()
     following.send_signal(signal.SIGTERM)
     following.wait(60)
+    output.close()
 
     refused = command(folder, "restore", str(saved))
     assert (refused.returncode, "--replace" in refused.stderr) == (1, True), refused.stderr
@@ -135,10 +128,7 @@ async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> Non
     saved, elsewhere = tmp_path / "saved", tmp_path / "elsewhere"
 
     def run(given: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", *words], cwd=ROOT, env={**environment(elsewhere), **given},
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+        return fork_server.run(words, {**environment(elsewhere), **given})
 
     own = {"BACKUP_DATABASE_URL": urls["BACKUP_DATABASE_URL"]}
     connection = None
@@ -147,13 +137,10 @@ async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> Non
             done = run({"MIGRATION_DATABASE_URL": cluster.url, **urls}, *words)
             assert done.returncode == 0, done.stderr
         shutil.rmtree(elsewhere, ignore_errors=True)
-        following = subprocess.Popen(
-            [sys.executable, "-m", "app", "backup", str(saved), "--follow"],
-            cwd=ROOT, env={**environment(elsewhere), **own}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert following.stdout is not None
-        assert "verified" in following.stdout.readline()
-        assert "Streaming WAL" in following.stdout.readline()
+        words = ["backup", str(saved), "--follow"]
+        following, output = fork_server.piped(words, {**environment(elsewhere), **own})
+        assert "verified" in output.readline()
+        assert "Streaming WAL" in output.readline()
         connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
         first = await connection.fetchval("SELECT verified_at FROM last_base_backup")
         assert first is not None
@@ -161,6 +148,7 @@ async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> Non
         await connection.execute("SELECT pg_switch_wal()")
         following.send_signal(signal.SIGTERM)
         following.wait(60)
+        output.close()
         assert not elsewhere.exists()  # no development keys were created
 
         # Its base backup is old now; `--keep-days` replaces it by a new one, with the WAL before that.
@@ -325,9 +313,5 @@ def test_hosts_are_read_as_the_driver_reads_them(address: str, hosts: str, ports
 def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:
     """The command cannot write the data directory of another host."""
     environment_ = {**environment(tmp_path), "DATABASE_URL": "postgresql+asyncpg://u:p@db/d"}
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "restore", str(tmp_path)], cwd=ROOT,
-        env=environment_, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    done = fork_server.run(["restore", str(tmp_path)], environment_)
     assert (done.returncode, "--data-dir" in done.stderr) == (1, True)

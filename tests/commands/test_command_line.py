@@ -4,27 +4,18 @@ import base64
 import hashlib
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+
+from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
 
 KEY = "k1:" + base64.b64encode(hashlib.sha256(b"a key of this test").digest()).decode()
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        timeout=60,
-    )
+    return fork_server.run(words, {**os.environ, **environment})
 
 
 def test_wrong_settings_end_with_2_and_no_traceback() -> None:
@@ -73,14 +64,7 @@ def test_hash_shows_what_a_value_becomes() -> None:
     ended = command("hash", "email", " Test@Example.com ")
     assert ended.returncode == 0
     assert ended.stdout == f"cleaned   test@example.com\nsent      {known}\nrule      amazon.email\n"
-    piped = subprocess.run(
-        [sys.executable, "-m", "app", "hash", "email"],
-        input="Test@Example.com\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    piped = fork_server.run(["hash", "email"], os.environ, given="Test@Example.com\n")
     assert piped.stdout == ended.stdout
 
 

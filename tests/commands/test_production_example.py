@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from dev.postgres.postmaster import free_port
+from tests.pipeline import fork_server
 from tests.pipeline.processes import Product
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +75,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
     }
 
     def run(service: str, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app", *(words or SERVICES[service]["command"])]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        return fork_server.run(words or SERVICES[service]["command"], environment)
 
     for service in ("roles", "migrate", "roles"):
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"

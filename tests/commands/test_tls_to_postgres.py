@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,12 @@ import pytest
 from app.commands.postgres_programs import has_tls
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.commands.tls import Certificates, TlsFront, tls_front
+from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 # The programs of a Postgres with TLS, server and client: the embedded ones are built without it.
 _CHOSEN = os.environ.get("TEST_TLS_POSTGRES_BIN")
 TLS_BUILD = next(
@@ -147,11 +146,7 @@ class TestBackups:
     def backup(
         self, cluster: Cluster, folder: Path, parameters: str, *words: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", "backup", str(folder), *words],
-            cwd=ROOT, env=self.environment(cluster, folder, parameters), capture_output=True, text=True,
-            check=False, timeout=120,
-        )  # fmt: skip
+        return fork_server.run(["backup", str(folder), *words], self.environment(cluster, folder, parameters))
 
     def environment(self, cluster: Cluster, folder: Path, parameters: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -176,18 +171,15 @@ class TestBackups:
         self, cluster: Cluster, certificates: Certificates, tmp_path: Path
     ) -> None:
         saved = tmp_path / "saved"
-        following = subprocess.Popen(
-            [sys.executable, "-m", "app", "backup", str(saved), "--follow"],
-            cwd=ROOT, env=self.environment(cluster, saved, certificates.parameters()),
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        environment = self.environment(cluster, saved, certificates.parameters())
+        following, output = fork_server.piped(["backup", str(saved), "--follow"], environment)
         try:
-            assert following.stdout is not None
-            assert "verified" in following.stdout.readline()
-            assert "Streaming WAL" in following.stdout.readline()
+            assert "verified" in output.readline()
+            assert "Streaming WAL" in output.readline()
         finally:
             following.send_signal(signal.SIGTERM)
             following.wait(60)
+            output.close()
         assert list((saved / "wal").iterdir())
 
     def test_of_a_server_that_is_not_trusted_are_refused(self, cluster: Cluster, tmp_path: Path) -> None:

@@ -5,18 +5,16 @@ import base64
 import hashlib
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from app.processes.resources import open_resources
 from app.settings import Settings
 from dev.postgres.postmaster import free_port
+from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 # Of each way in which a command opens the database, one.
 COMMANDS = ("serve", "work", "keys list", "export")
 
@@ -26,22 +24,15 @@ def key(word: str) -> str:
 
 
 def run(database_url: str, command: str, keys: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *command.split()],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "DATABASE_URL": database_url,
-            "ENCRYPTION_KEYS": keys,
-            "BOOTSTRAP_ADMIN_KEY": "an-admin-key-for-tests-0123456789abcdef",
-            "AMAZON_CLIENT_ID": "client",
-            "PORT": str(free_port()),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "ENCRYPTION_KEYS": keys,
+        "BOOTSTRAP_ADMIN_KEY": "an-admin-key-for-tests-0123456789abcdef",
+        "AMAZON_CLIENT_ID": "client",
+        "PORT": str(free_port()),
+    }
+    return fork_server.run(command.split(), environment)
 
 
 @pytest.mark.parametrize(("wrong", "commands"), [("k1", COMMANDS), ("k2", COMMANDS[:1])])

@@ -30,7 +30,7 @@ def weighed(product: Product) -> list[Weighed]:
     run(make_room(dsn, EVENTS))
     cast = furnish(product, dsn)
     run(fill(dsn, cast, events=EVENTS, size=1))
-    return weigh(product, cast)
+    return weigh(product, cast, times=1)
 
 
 def test_every_page_of_the_router_is_weighed() -> None:

@@ -1,4 +1,4 @@
-"""Laws of a lane: rate estimation from 429s, the circuit breaker, and fair queueing."""
+"""A simulated lane that estimates a hidden limit from 429s, and laws of the estimate."""
 
 import math
 import random
@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.pacing.circuit_breaker import LONGEST_WAIT_S, BreakerState, CircuitBreaker
-from app.domain.pacing.fair_queueing import REPLAY_SHARE, FairQueue, WorkKind
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 
@@ -85,7 +83,6 @@ class Stand:
 
 
 SEEDS = range(6)
-TO_THE_MILLISECOND = "nothing at once: each must wait for the one before, to the millisecond"
 
 
 class SharedStand(Stand):
@@ -344,55 +341,3 @@ def test_an_estimated_pace_never_exceeds_the_estimate(late: list[float], rate: f
         pace = pace.sent(limit, now)
     least = 0.0 if pace.allowed(limit) == limit else 1 / rate
     assert all(after - before >= least - 1e-9 for before, after in pairwise(sent))
-
-
-def test_a_breaker_opens_after_failures_probes_once_and_closes() -> None:
-    """Closed, open, half open, closed; one request in flight until a probe succeeds."""
-    breaker = CircuitBreaker()
-    for _ in range(3):
-        assert breaker.state(0.0) is BreakerState.CLOSED
-        breaker = breaker.failed(0.0, jitter=0.5)
-    assert breaker.state(0.1) is BreakerState.OPEN
-    assert breaker.error_rate == 1.0
-    assert breaker.in_flight(8) == 1
-    assert breaker.state(breaker.until) is BreakerState.HALF_OPEN
-    assert breaker.succeeded().state(0.0) is BreakerState.CLOSED
-
-
-def test_probes_of_a_failing_lane_become_rare_but_never_end() -> None:
-    """The wait doubles up to half a minute: an hour of outage costs fewer than two hundred requests."""
-    breaker, now, probes = CircuitBreaker(), 0.0, 0
-    while now < 3600:
-        breaker = breaker.failed(now, jitter=0.99)
-        now, probes = breaker.until, probes + 1
-        assert breaker.until - now <= LONGEST_WAIT_S
-    assert 120 <= probes <= 200
-
-
-def test_a_few_failures_among_many_successes_do_not_open_the_breaker() -> None:
-    """The error rate decides, not the number of failures."""
-    breaker = CircuitBreaker()
-    for n in range(200):
-        breaker = breaker.failed(n, jitter=0.5) if n % 4 == 3 else breaker.succeeded()
-        assert breaker.opened == 0
-
-
-def test_live_goes_first_then_retries_and_replays_at_most_a_fifth() -> None:
-    """With all three due, twenty requests are twelve live, four retries and four replays."""
-    fair_queue, now, sent = FairQueue(), 0.0, []
-    for _ in range(20):
-        kind = fair_queue.choose([WorkKind.LIVE, WorkKind.RETRY, WorkKind.REPLAY], now)
-        assert kind is not None
-        sent.append(kind)
-        fair_queue, now = fair_queue.served(kind, now, 1.0), now + 1.0
-    assert sent.count(WorkKind.REPLAY) <= 20 / REPLAY_SHARE
-    assert sent.count(WorkKind.RETRY) >= 4
-    assert sent.count(WorkKind.LIVE) >= 11
-
-
-def test_a_replay_alone_still_leaves_four_fifths_of_the_pace_free() -> None:
-    """So that a live event can be sent at once."""
-    fair_queue = FairQueue().served(WorkKind.REPLAY, 0.0, 2.0)
-    assert fair_queue.choose([WorkKind.REPLAY], 2.4) is None
-    assert fair_queue.choose([WorkKind.REPLAY], 2.5) is WorkKind.REPLAY
-    assert fair_queue.choose([WorkKind.LIVE, WorkKind.REPLAY], 1.0) is WorkKind.LIVE

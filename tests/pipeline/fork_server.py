@@ -7,6 +7,7 @@ has its own arguments, environment and files, and runs the command line like `py
 import atexit
 import fcntl
 import gc
+import importlib
 import json
 import os
 import selectors
@@ -14,11 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 1 << 17  # bytes of a message: arguments and environment
@@ -79,15 +82,50 @@ def _imports() -> dict[str, str]:
 
 
 def start(
-    words: Sequence[str], environment: Mapping[str, str], output: int, inherited: Sequence[int]
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    output: int,
+    inherited: Sequence[int] = (),
+    *,
+    errors: int | None = None,
+    given: int | None = None,
 ) -> Fork:
-    """Start the command line with `words`. The `inherited` descriptors keep their numbers."""
+    """Start the command line with `words`. The `inherited` descriptors keep their numbers.
+
+    `errors` is by default `output`, and `given`, the standard input, is by default empty.
+    """
     status, theirs = socket.socketpair()
     message = json.dumps([list(words), dict(environment), list(inherited)]).encode()
     assert len(message) < LARGEST
-    with theirs:
-        socket.send_fds(_server(), [message], [theirs.fileno(), output, *inherited])
+    with theirs, open(os.devnull) as nothing:
+        streams = (nothing.fileno() if given is None else given, output, output if errors is None else errors)
+        socket.send_fds(_server(), [message], [theirs.fileno(), *streams, *inherited])
     return Fork(int(status.recv(16)), status)
+
+
+def run(
+    words: Sequence[str], environment: Mapping[str, str], *, given: str = "", timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command line to its end, as `subprocess.run` does with `capture_output`."""
+    temporary = partial(tempfile.TemporaryFile, buffering=0)
+    with temporary() as source, temporary() as output, temporary() as errors:
+        source.write(given.encode())
+        source.seek(0)
+        fork = start(words, environment, output.fileno(), errors=errors.fileno(), given=source.fileno())
+        try:
+            code = fork.wait(timeout)
+        finally:
+            fork.kill()
+        texts = [os.pread(each.fileno(), 1 << 24, 0).decode() for each in (output, errors)]
+    return subprocess.CompletedProcess(list(words), code, *texts)
+
+
+def piped(words: Sequence[str], environment: Mapping[str, str]) -> tuple[Fork, TextIO]:
+    """Start the command line; return it with its output. Its errors are those of this process."""
+    read, write = os.pipe()
+    with open(write, "wb"):
+        fork = start(words, environment, write, errors=2)
+    return fork, open(read)
 
 
 def serve(control: socket.socket) -> list[str]:
@@ -142,11 +180,10 @@ def _adopt(descriptors: Sequence[int], environment: Mapping[str, str], inherited
     """Take over the files and the environment of a start."""
     os.close(descriptors[0])
     # Away from the numbers that they get next.
-    output, *files = [fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in descriptors[1:]]
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, number in zip((nothing, output, output, *files), (0, 1, 2, *inherited), strict=True):
+    files = [fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in descriptors[1:]]
+    for source, number in zip(files, (0, 1, 2, *inherited), strict=True):
         os.dup2(source, number)
-    for each in (*descriptors[1:], output, *files):
+    for each in (*descriptors[1:], *files):
         if each not in inherited:
             os.close(each)
     for stream in (sys.stdout, sys.stderr):
@@ -157,9 +194,12 @@ def _adopt(descriptors: Sequence[int], environment: Mapping[str, str], inherited
 
 
 if __name__ == "__main__":
-    import sandbox.app  # noqa: F401
     from app import cli
+    from app.processes import api, worker  # noqa: F401
 
+    for command in cli.COMMANDS:
+        if command.run.startswith("app."):
+            importlib.import_module(command.run.partition(":")[0])
     gc.collect()
     gc.freeze()
     sys.exit(cli.main(serve(socket.socket(fileno=int(sys.argv[1])))))

@@ -68,16 +68,7 @@ class Product:
 
     def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of the product to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return fork_server.run(arguments, self.environment, given=given or "")
 
     def start(self, name: str, *arguments: str, **environment: str) -> None:
         output = self.stack.enter_context(self.log.open("ab"))

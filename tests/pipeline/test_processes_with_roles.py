@@ -168,28 +168,3 @@ async def test_a_process_without_traffic_is_ready_on_the_monitoring_port(
     reasons = set((await operator.client.get(f"{address}/ready")).json()["reasons"])
     # The tests' database is not durable.
     assert reasons == {"fsync_off", "full_page_writes_off"}
-
-
-@pytest.mark.parametrize(
-    ("role", "finding"),
-    [
-        (ROLES.api, "ok       database role has acceptable privileges for this environment"),
-        (None, "warning  database role is a superuser"),
-    ],
-)
-def test_doctor_judges_the_role_of_the_api_in_production(
-    database_url: str, tmp_path: Path, role: str | None, finding: str
-) -> None:
-    """Outside production it accepts every role."""
-    production = {
-        "APP_ENV": "production",
-        "ENCRYPTION_KEYS": _random_key("k1"),
-        "PUBLIC_URL": "https://conversions.example",
-        "AMAZON_BASE_URL": "",
-        "BOOTSTRAP_ADMIN_KEY": "",
-    }
-    address = database_url if role is None else acting_as(database_url, role)
-    product = Product(address, tmp_path / "log", more=production)
-    doctor = product.run("doctor")
-    product.close()
-    assert finding in doctor.stdout, doctor.stdout + doctor.stderr

@@ -9,17 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
 
 from dev.postgres.postmaster import free_port
-from tests.pipeline.processes import Product
+from tests.pipeline.processes import Operator, Product
 from tests.pipeline.test_no_connection import OPEN, SILENT, StalledPostgres
-from tests.pipeline.test_organisations_as_processes import Tenant, destination_of, tenant
 from tests.pipeline.world import event
 
 LIMIT = 40  # events a second
@@ -27,6 +26,45 @@ MAX_OPEN_POSTS = 20  # for each API process; httpx keeps 100 connections
 WARM_S = 5.0  # the first burst is made up for
 
 pytestmark = pytest.mark.process
+
+
+@dataclass
+class Tenant(Operator):
+    """A user of one organisation."""
+
+    key: str = ""
+
+    async def call(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
+        answer = await self.client.request(
+            method, self.product.api + path, json=body, headers={"X-Api-Key": self.key}
+        )
+        assert answer.status_code == status, (method, path, answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    async def send(self, api: str, *events: dict[str, Any]) -> httpx.Response:
+        """Post a batch once to one API process."""
+        return await self.client.post(
+            f"{api}/events", json={"events": list(events)}, headers={"X-Api-Key": self.key}
+        )
+
+
+async def tenant(product: Product, client: httpx.AsyncClient, name: str, **limits: int) -> Tenant:
+    """Create an organisation with a key."""
+    platform = Operator(product, client)
+    await platform.call("POST", "/organisations", {"id": name, "name": name, "limits": limits}, status=201)
+    scopes = ["events:write", "events:read", "destinations:read", "destinations:write"]
+    made = await platform.call(
+        "POST", f"/keys?organisation_id={name}", {"name": name, "scopes": scopes}, status=201
+    )
+    return Tenant(product, client, made["key"])
+
+
+async def destination_of(owner: Tenant, advertiser: str) -> str:
+    await owner.client.post(
+        f"{owner.product.amazon}/_sandbox/advertisers",
+        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": advertiser}]},
+    )
+    return await owner.destination(advertiser)
 
 
 @dataclass
@@ -77,7 +115,6 @@ class Deployment:
     product: Product
     postgres: StalledPostgres
     client: httpx.AsyncClient
-    database_url: str
 
     @asynccontextmanager
     async def load(self, **rates: float) -> AsyncIterator[Load]:
@@ -100,16 +137,6 @@ class Deployment:
         self.postgres.mode = OPEN
         self.postgres.cut()
 
-    async def lock(self, seconds: float) -> None:
-        """Let every exchange between the processes wait for a time, and nothing else."""
-        connection = await asyncpg.connect(self.database_url.replace("+asyncpg", ""))
-        try:
-            async with connection.transaction():
-                await connection.execute("LOCK TABLE inbound_demand")
-                await asyncio.sleep(seconds)
-        finally:
-            await connection.close()
-
 
 @pytest_asyncio.fixture
 async def deployment(database_url: str, tmp_path: Path) -> AsyncIterator[Deployment]:
@@ -127,42 +154,11 @@ async def deployment(database_url: str, tmp_path: Path) -> AsyncIterator[Deploym
         addresses = [f"http://127.0.0.1:{own}/health/live" for own in product.ports.values()]
         await asyncio.to_thread(product.ready, *addresses, product.amazon + "/_sandbox/health")
         async with httpx.AsyncClient(timeout=40) as client:
-            yield Deployment(product, postgres, client, database_url)
+            yield Deployment(product, postgres, client)
     finally:
         postgres.cut()
         await asyncio.to_thread(product.close)
         postgres.server.close()
-
-
-async def test_over_ten_seconds_it_holds_within_a_tenth(deployment: Deployment) -> None:
-    async with deployment.load(**{"api-1": 100, "api-2": 20, "api-3": 4}) as load:
-        await asyncio.sleep(WARM_S)
-        since = time.monotonic()
-        await asyncio.sleep(10)
-    assert 0.9 * LIMIT <= load.accepted(since, 10) <= 1.1 * LIMIT
-
-
-async def test_a_killed_process_leaves_its_share_to_the_others(deployment: Deployment) -> None:
-    async with deployment.load(**{"api-1": 60, "api-2": 60, "api-3": 60}) as load:
-        await asyncio.sleep(WARM_S)
-        deployment.product.kill("api-1")
-        deployment.product.kill("api-3")
-        await asyncio.sleep(5)
-        since = time.monotonic()
-        await asyncio.sleep(8)
-    assert 0.9 * LIMIT <= load.accepted(since, 8) <= 1.1 * LIMIT
-
-
-async def test_while_the_exchange_waits_each_process_keeps_its_share(deployment: Deployment) -> None:
-    """A slow database must not multiply the limit, or stop an organisation when it is fast again."""
-    async with deployment.load(**{"api-1": 60, "api-2": 60, "api-3": 60}) as load:
-        await asyncio.sleep(WARM_S)
-        since = time.monotonic()
-        await deployment.lock(10)
-        after = time.monotonic()
-        await asyncio.sleep(10)
-    assert 0.9 * LIMIT <= load.accepted(since, 10) <= 1.1 * LIMIT
-    assert 0.9 * LIMIT <= load.accepted(after, 10) <= 1.1 * LIMIT
 
 
 async def test_after_an_outage_events_are_accepted_immediately(deployment: Deployment) -> None:

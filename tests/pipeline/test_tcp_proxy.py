@@ -1,14 +1,12 @@
-"""The proxy does what its faults are called: it cuts at a message, holds back, slows down, resets."""
+"""The proxy cuts a connection at the message that a test chose, and no other."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.event_loop import turns
 from tests.pipeline.tcp_proxy import COMMIT_ANSWER, COMMIT_ASKED, Cut, Proxy
 
 
@@ -30,15 +28,6 @@ async def proxy() -> AsyncIterator[Proxy]:
     server.close()
 
 
-async def test_it_passes_on_what_no_fault_concerns(proxy: Proxy) -> None:
-    """Both ways, and more than a chunk of it."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=2**20)
-    line = b"x" * 200_000 + b"\n"
-    writer.write(line)
-    assert await reader.readline() == line
-    writer.close()
-
-
 async def test_it_cuts_at_the_nth_passing_of_a_message(proxy: Proxy) -> None:
     """Also of one that comes in two pieces; what came before was passed on."""
     proxy.cuts.append(Cut(b"COMMIT", towards_client=False, occurrence=2))
@@ -51,27 +40,6 @@ async def test_it_cuts_at_the_nth_passing_of_a_message(proxy: Proxy) -> None:
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(reader.read(), 20)
     assert proxy.cuts_made == 1
-
-
-async def test_half_open_holds_back_and_then_loses(proxy: Proxy) -> None:
-    """Neither end gets bytes or an error; in the end the connection is reset and the bytes are lost."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-    proxy.stall()
-    writer.write(b"hello\n")
-    await turns(200)
-    proxy.heal()
-    with pytest.raises(ConnectionError):
-        await reader.readline()
-
-
-async def test_it_slows_down(proxy: Proxy) -> None:
-    """By its latency, there and back."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-    proxy.latency = 0.1
-    began = time.monotonic()
-    writer.write(b"hello\n")
-    assert await reader.readline() == b"hello\n"
-    assert time.monotonic() - began >= 0.2
 
 
 @pytest.mark.parametrize(

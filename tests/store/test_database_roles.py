@@ -3,9 +3,7 @@
 import asyncio
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +14,7 @@ from app.store.database.partitions import create_ahead
 from app.store.database.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
 from app.store.organisations.scope import EVERY, SETTING
 from tests.databases import ROLES, acting_as
+from tests.pipeline import fork_server
 
 DDL = (
     "CREATE TABLE mine (id integer)",
@@ -264,14 +263,7 @@ async def test_the_command_makes_roles_that_can_sign_in(
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", *words],
-            cwd=Path(__file__).resolve().parents[2],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return fork_server.run(words, environment)
 
     early = run("migrate")
     assert (early.returncode, "has no role" in early.stderr, "Traceback" in early.stderr) == (1, True, False)
