@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from asyncpg import InsufficientPrivilegeError
 
 from app.commands.balance import sentence
-from app.commands.doctor_facts import Facts, read
+from app.commands.doctor_facts import Facts, lacking, read
 from app.crypto import Vault
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import (
@@ -33,7 +33,8 @@ from app.store.errors import DRIVER_ERRORS, connection_problem
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
-CONNECTIONS_PER_PROCESS = 12
+# docs/sizing.md says what they are for.
+API_CONNECTIONS, WORKER_CONNECTIONS, OTHER_CONNECTIONS = 19, 23, 20
 MAX_LISTED = 5
 
 
@@ -91,12 +92,12 @@ def _row_security(facts: Facts) -> Finding:
 
 
 def _connections(facts: Facts) -> Finding:
-    processes = facts.settings.api_processes + facts.settings.worker_processes
-    wanted, offered = processes * CONNECTIONS_PER_PROCESS, facts.database.max_connections
-    if wanted > offered:
+    apis, workers = facts.settings.api_processes, facts.settings.worker_processes
+    wanted = apis * API_CONNECTIONS + workers * WORKER_CONNECTIONS + OTHER_CONNECTIONS
+    if wanted > (offered := facts.database.max_connections):
         return (
             Grade.WARNING,
-            f"allows {offered}; {processes} processes of this host may open {wanted}: raise it",
+            f"allows {offered}; {apis} API processes and {workers} workers need {wanted}: raise it",
         )
     return Grade.OK, f"allows {offered}"
 
@@ -180,13 +181,17 @@ def _sessions(facts: Facts) -> Finding:
             "do not keep their settings: connect to Postgres directly, not through a pooler such as PgBouncer"
         )
     if facts.lacking:
-        return Grade.FAILURE, f"lack privileges ({_listed(facts.lacking)}): run migrate, which grants them"
+        return Grade.FAILURE, _lack(facts.lacking)
     if facts.worker_problem is not None:
         return (
             Grade.FAILURE,
             f"of workers cannot be opened: {facts.worker_problem}; check WORKER_DATABASE_URL",
         )
     return Grade.OK, "are opened as API and workers open theirs"
+
+
+def _lack(privileges: Sequence[str]) -> str:
+    return f"lack privileges ({_listed(privileges)}): run migrate, which grants them"
 
 
 def _stored_batches(facts: Facts) -> Finding:
@@ -349,10 +354,14 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
     try:
         facts = asyncio.run(read(settings))
     except InsufficientPrivilegeError:
-        sys.stdout.write(
-            "FAILURE  database: cannot be read with this role: run doctor where the API runs (the role of "
-            "workers may not read keys), or run migrate, which grants the API's privileges\n"
-        )
+        if lacks := asyncio.run(lacking(settings)):
+            problem = f"sessions {_lack(lacks)}"
+        else:
+            problem = (
+                "cannot be read with the role of workers, which lacks nothing that workers need: run doctor "
+                "where the API runs"
+            )
+        sys.stdout.write(f"FAILURE  database {problem}\n")
         return 1
     except (*DRIVER_ERRORS, TimeoutError) as error:
         problem = connection_problem(error) or type(error).__name__

@@ -86,6 +86,18 @@ async def read(settings: Settings) -> Facts:
     )
 
 
+async def lacking(settings: Settings) -> list[str]:
+    """Return which privileges the role of DATABASE_URL lacks, as that of an API process or of a worker."""
+    connection = await connect_as(settings, "api")
+    try:
+        return min(
+            [await privileges.lacking(connection, "api"), await privileges.lacking(connection, "worker")],
+            key=len,
+        )
+    finally:
+        await connection.close(timeout=5)
+
+
 async def _worker(settings: Settings, *, is_current: bool) -> tuple[str | None, list[str]]:
     """Return why a worker cannot connect, or None, and which privileges its role lacks."""
     try:

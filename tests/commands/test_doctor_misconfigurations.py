@@ -13,16 +13,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from app import cli
+from app.commands import doctor_facts
 from app.crypto import Vault
 from app.settings import Settings, named_keys
 from app.store.database import backups, balance, migrate, privileges
@@ -58,6 +60,9 @@ class Case:
 
 
 _LACKS_KEY = "INSERT INTO secrets VALUES ('another', '\\x036f6c64'::bytea || decode(repeat('00', 40), 'hex'))"
+_DROP = (
+    "SELECT drop_day_partitions((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series({}, 7) n"
+)
 _RETAIN = (
     f"SELECT pg_create_physical_replication_slot('{backups.SLOT}', true)",
     "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))",
@@ -109,12 +114,24 @@ CASES = (
          ["workers", "password", "WORKER_DATABASE_URL"],
          {"WORKER_DATABASE_URL": "{worker}"}),
     Case("the owner's URL for the API", "database role", ["database-roles"], {"DATABASE_URL": "{owner}"}),
-    Case("too many processes", "max_connections", ["raise it"], {"API_PROCESSES": "20"}),
+    Case("too many processes", "max_connections", ["123", "raise it"],
+         {"API_PROCESSES": "3", "WORKER_PROCESSES": "2"}),
+    Case("a server without TLS", "database", ["DATABASE_URL"], {"DATABASE_URL": "{tls}"}),
+    Case("an authority that is no file", "DATABASE_URL", ["sslrootcert", "cannot be read"], {"DATABASE_URL": "{no_authority}"}),
+    Case("a host that does not exist", "database", ["postgres.invalid", "DATABASE_URL"],
+         {"DATABASE_URL": "postgresql+asyncpg://u:p@postgres.invalid/d"}),
+    Case("an authority for outbound connections that is no file", "OUTBOUND_CA_FILE", ["must"],
+         {"OUTBOUND_CA_FILE": "/nonexistent"}),
     # The database.
     Case("a version of another schema", "migrations", ["run migrate"],
          database=["UPDATE alembic_version SET version_num = '0001'"]),
     Case("no partitions for the next days", "partitions", ["worker is running"],
          database=["{drop_partitions}"]),
+    Case("no partition for today", "partitions", ["start a worker"], database=["{drop_every_partition}"]),
+    Case("an API that owns the audit", "database role", ["owns the tables", "database-roles"],
+         database=[f"ALTER TABLE audit OWNER TO {ROLES.api}"]),
+    Case("a table that the API may not read", "database sessions", ["SELECT on sign_ins", "run migrate"],
+         database=[f"REVOKE SELECT ON sign_ins FROM {ROLES.api}"]),
     Case("a privilege that the API lacks", "database sessions", ["INSERT on audit", "run migrate"],
          database=[f"REVOKE ALL ON audit FROM {ROLES.api}", f"GRANT SELECT ON audit TO {ROLES.api}"]),
     Case("a table that workers may not change", "database sessions", ["DELETE on exceptions", "run migrate"],
@@ -207,8 +224,11 @@ class Installation:
             "{owner}": self.cluster.url_of(database),
             "{nowhere}": self.url(ROLES.api, "nowhere"),
             "{silent}": f"postgresql+asyncpg://u:p@127.0.0.1:{free_port()}/d",
-            "{drop_partitions}": "SELECT drop_day_partitions((now() AT TIME ZONE 'UTC')::date + n) "
-            "FROM generate_series(1, 7) n",
+            "{tls}": self.url(ROLES.api, database) + "?sslmode=require",
+            "{no_authority}": self.url(ROLES.api, database)
+            + "?sslmode=verify-full&sslrootcert=/nonexistent.pem",
+            "{drop_partitions}": _DROP.format(1),
+            "{drop_every_partition}": _DROP.format(0),
             "{channel}": "INSERT INTO notification_channels (organisation_id, name, declared_at) "
             "VALUES ('default', 'ops', now())",
         }  # fmt: skip
@@ -272,12 +292,42 @@ def test_a_healthy_installation_has_no_finding(installation: Installation, docto
         assert doctor({**settings, "WORKER_DATABASE_URL": ""}) == (0, [])
 
 
-def test_a_container_of_a_worker_is_the_wrong_place(installation: Installation, doctor: Doctor) -> None:
-    """Its role may not read what the command judges."""
-    with installation.prepared(Case("worker", "", [])) as settings:
-        code, lines = doctor({**settings, "DATABASE_URL": settings["WORKER_DATABASE_URL"]})
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([], "lacks nothing that workers need: run doctor where the API runs"),
+        ([f"REVOKE DELETE ON exceptions FROM {ROLES.worker}"], "lack privileges (DELETE on exceptions)"),
+    ],
+    ids=["complete", "incomplete"],
+)
+def test_a_container_of_a_worker_checks_only_its_privileges(
+    installation: Installation, doctor: Doctor, changes: Sequence[str], words: str
+) -> None:
+    """Its role may not read what the other checks judge, and no other container has its URL."""
+    with installation.prepared(Case("worker", "", [], database=changes)) as settings:
+        worker = {"DATABASE_URL": settings["WORKER_DATABASE_URL"], "WORKER_DATABASE_URL": ""}
+        code, lines = doctor({**settings, **worker})
     assert (code, len(lines)) == (1, 1), lines
-    assert "run doctor where the API runs" in lines[0]
+    assert words in lines[0]
+
+
+@pytest.mark.parametrize("seconds", [-30, 30])
+def test_a_clock_that_is_off(
+    installation: Installation, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """In either direction."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=seconds)
+
+    monkeypatch.setattr(doctor_facts, "datetime", Wrong)
+    with installation.prepared(Case("", "", [])) as settings:
+        code, lines = doctor(settings)
+    assert (code, len(lines)) == (0, 1), lines
+    assert lines[0].startswith(f"clock differs from the database's by {seconds:+} s")
+    assert "synchronise" in lines[0]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from app.cli import COMMANDS
+from app.commands.doctor import API_CONNECTIONS, OTHER_CONNECTIONS, WORKER_CONNECTIONS
 from app.settings import Settings, secret_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,14 @@ def test_the_database_container_is_durable() -> None:
     """A 202 rests on these three."""
     for name in ("fsync", "synchronous_commit", "full_page_writes"):
         assert f"{name}=on" in COMPOSE["services"]["postgres"]["command"]
+
+
+def test_the_database_of_production_allows_the_connections_of_all_services() -> None:
+    """As doctor counts them."""
+    commands = [service.get("command", [""])[0] for service in PRODUCTION["services"].values()]
+    needed = commands.count("serve") * API_CONNECTIONS + commands.count("work") * WORKER_CONNECTIONS
+    (allowed,) = re.findall(r"max_connections=(\d+)", " ".join(PRODUCTION["services"]["postgres"]["command"]))
+    assert int(allowed) >= needed + OTHER_CONNECTIONS
 
 
 def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -> None:

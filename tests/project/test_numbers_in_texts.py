@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.admin.destinations import preflight
+from app.commands.doctor import API_CONNECTIONS, OTHER_CONNECTIONS, WORKER_CONNECTIONS
 from app.domain.incidents import causes
 from app.domain.outcomes.explain import EventState, explain
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, PROBE_EVERY
@@ -39,3 +40,10 @@ def test_a_text_about_404s_has_the_interval_of_probes(text: str) -> None:
 def test_a_document_about_404s_says_when_a_destination_is_parked(name: str) -> None:
     assert ENDPOINT_POLICY.times == 3  # "three" in both documents
     assert f"After {ENDPOINT_POLICY.over:g} s with only 404s, at least three, the" in Path(name).read_text()
+
+
+def test_doctor_needs_the_connections_that_the_documents_name() -> None:
+    both = f"{API_CONNECTIONS} × API processes + {WORKER_CONNECTIONS} × workers + {OTHER_CONNECTIONS}."
+    assert f"`max_connections` ≥ {both}" in Path("docs/sizing.md").read_text()
+    each = f"{API_CONNECTIONS} for each API process and {WORKER_CONNECTIONS} for each worker"
+    assert each in Path("docs/managed-postgres.md").read_text()
