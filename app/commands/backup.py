@@ -27,11 +27,10 @@ from app.commands.postgres_programs import (
     requires_tls,
     run,
 )
-from app.processes.resources import dsn_of
+from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import backups
 from app.store.database.backups import SLOT
-from app.store.database.servers import Servers
 from app.store.errors import DRIVER_ERRORS
 
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -81,12 +80,9 @@ class BackupSource:
 
 async def find_source(settings: Settings) -> BackupSource:
     """Ask the server for what a backup must know about it."""
-    connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
-    try:
+    async with connected_as(settings, "backup") as connection:
         has_slot = await backups.has_slot(connection)
         major = connection.get_server_version().major
-    finally:
-        await connection.close(timeout=5)
     return BackupSource(major, has_slot, connection_environment(settings.database_for("backup")))
 
 
@@ -147,11 +143,8 @@ def take_base(
 
 
 async def _note_base(settings: Settings) -> None:
-    connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
-    try:
+    async with connected_as(settings, "backup") as connection:
         await backups.note_base(connection)
-    finally:
-        await connection.close(timeout=5)
 
 
 def delete_old(folder: Path, before: datetime) -> None:

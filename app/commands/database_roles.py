@@ -8,13 +8,12 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from app.commands.failure import CommandFailed
-from app.processes.resources import dsn_of
+from app.processes.resources import connected_as
 from app.setting_types import DatabaseRole
 from app.settings import Settings
 from app.store.database import privileges, schema_revision
 from app.store.database.privileges import RoleNames
 from app.store.database.schema_revision import NotMigrated
-from app.store.database.servers import Servers
 
 PROCESS_ROLES: Final[Sequence[DatabaseRole]] = ("api", "worker", "backup")
 
@@ -64,8 +63,7 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
     """Create the missing roles and grant the privileges. Return False before `migrate`."""
     urls = map(settings.database_for, PROCESS_ROLES)
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
-    connection = await Servers().connect(dsn_of(settings, "database-roles"), timeout=10)
-    try:
+    async with connected_as(settings, "database-roles", server_settings={}) as connection:
         for name in await privileges.missing(connection, roles):
             await privileges.create_role(connection, name, passwords[name], replicates=name == roles.backup)
         try:
@@ -73,6 +71,4 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
         except NotMigrated:
             return False  # tables of this release do not exist yet
         await privileges.grant(connection, roles)
-    finally:
-        await connection.close(timeout=5)
     return True

@@ -10,7 +10,7 @@ import asyncpg
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.notifications.channels import DeclaredChannel
-from app.processes.resources import connect_as
+from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import damage, privileges, schema_revision
 from app.store.database.damage import DamagedBatch
@@ -51,8 +51,7 @@ class Facts:
 
 async def read(settings: Settings) -> Facts:
     """Read the facts with the sessions of an API process and of a worker. Changes nothing."""
-    connection = await connect_as(settings, "api")
-    try:
+    async with connected_as(settings, "api") as connection:
         keeps_settings = await sees_every_organisation(connection)
         before = datetime.now(UTC)
         database = await read_deployment(connection)
@@ -62,8 +61,6 @@ async def read(settings: Settings) -> Facts:
         lacks = await privileges.lacking(connection, "api") if is_current else []
         channels = await notifications.declared(connection) if is_current else []
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
-    finally:
-        await connection.close(timeout=5)
     # The database read its clock between `before` and `after`. A time between these two counts as no
     # difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
@@ -88,26 +85,18 @@ async def read(settings: Settings) -> Facts:
 
 async def lacking(settings: Settings) -> list[str]:
     """Return which privileges the role of DATABASE_URL lacks, as that of an API process or of a worker."""
-    connection = await connect_as(settings, "api")
-    try:
-        return min(
-            [await privileges.lacking(connection, "api"), await privileges.lacking(connection, "worker")],
-            key=len,
-        )
-    finally:
-        await connection.close(timeout=5)
+    async with connected_as(settings, "api") as connection:
+        as_api = await privileges.lacking(connection, "api")
+        return min(as_api, await privileges.lacking(connection, "worker"), key=len)
 
 
 async def _worker(settings: Settings, *, is_current: bool) -> tuple[str | None, list[str]]:
     """Return why a worker cannot connect, or None, and which privileges its role lacks."""
     try:
-        connection = await connect_as(settings, "worker")
+        async with connected_as(settings, "worker") as connection:
+            return None, await privileges.lacking(connection, "worker") if is_current else []
     except (*DRIVER_ERRORS, TimeoutError) as error:
         return connection_problem(error) or type(error).__name__, []
-    try:
-        return None, await privileges.lacking(connection, "worker") if is_current else []
-    finally:
-        await connection.close(timeout=5)
 
 
 async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:

@@ -11,9 +11,8 @@ import sys
 from collections import Counter
 
 from app.domain.privacy.personal_data import canary_forms
-from app.processes.resources import dsn_of
+from app.processes.resources import connected_as
 from app.settings import Settings
-from app.store.database.servers import Servers
 from app.store.privacy import personal_data
 
 _SHORTEST = 4
@@ -56,21 +55,16 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
     found: Counter[tuple[str, str, str]] = Counter()
     tables: set[str] = set()
     columns = 0
-    connection = await Servers().connect(
-        dsn_of(settings, "scan-personal-data"),
-        timeout=10,
-        command_timeout=None,
-        server_settings={"statement_timeout": "120s", "default_transaction_read_only": "on"},
-    )
-    try:
+    session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
+    async with connected_as(
+        settings, "scan-personal-data", command_timeout=None, server_settings=session
+    ) as connection:
         scanned = await personal_data.columns(connection)
         columns = len({(column.table, column.name) for column in scanned})
         async for result in personal_data.scan(connection, scanned, forms):
             tables.add(result.table)
             for (column, what), number in result.found.items():
                 found[result.table, column, what] += number
-    finally:
-        await connection.close(timeout=5)
     for (table, column, what), number in sorted(found.items()):
         sys.stdout.write(f"{table}.{column}: {what}: {number:,} values\n")
     sys.stdout.write(

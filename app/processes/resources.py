@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from pydantic import SecretStr
@@ -186,11 +186,18 @@ def dsn_of(settings: Settings, role: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-async def connect_as(settings: Settings, role: str) -> asyncpg.Connection:
-    """Open one connection exactly as the pool of a process of this role does. The caller closes it."""
-    return await Servers().connect(
-        dsn_of(settings, role), server_settings=pool_settings(role), timeout=connect_timeout(role)
-    )
+@asynccontextmanager
+async def connected_as(settings: Settings, role: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+    """Open one connection exactly as the pool of a process of this role does, and close it at the end.
+
+    `options` replace those of asyncpg's `connect`.
+    """
+    options = {"server_settings": pool_settings(role), "timeout": connect_timeout(role), **options}
+    connection = await Servers().connect(dsn_of(settings, role), **options)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
 
 
 def outbound_of(settings: Settings) -> Outbound:

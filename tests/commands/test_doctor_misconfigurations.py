@@ -60,9 +60,7 @@ class Case:
 
 
 _LACKS_KEY = "INSERT INTO secrets VALUES ('another', '\\x036f6c64'::bytea || decode(repeat('00', 40), 'hex'))"
-_DROP = (
-    "SELECT drop_day_partitions((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series({}, 7) n"
-)
+_DROP = "SELECT drop_day_partitions((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series({}, 7) n"
 _RETAIN = (
     f"SELECT pg_create_physical_replication_slot('{backups.SLOT}', true)",
     "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))",
@@ -117,7 +115,8 @@ CASES = (
     Case("too many processes", "max_connections", ["123", "raise it"],
          {"API_PROCESSES": "3", "WORKER_PROCESSES": "2"}),
     Case("a server without TLS", "database", ["DATABASE_URL"], {"DATABASE_URL": "{tls}"}),
-    Case("an authority that is no file", "DATABASE_URL", ["sslrootcert", "cannot be read"], {"DATABASE_URL": "{no_authority}"}),
+    Case("an authority that is no file", "DATABASE_URL", ["sslrootcert", "cannot be read"],
+         {"DATABASE_URL": "{no_authority}"}),
     Case("a host that does not exist", "database", ["postgres.invalid", "DATABASE_URL"],
          {"DATABASE_URL": "postgresql+asyncpg://u:p@postgres.invalid/d"}),
     Case("an authority for outbound connections that is no file", "OUTBOUND_CA_FILE", ["must"],
