@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from app.domain.batch import unpack_content
+from app.domain.ids import BatchId
+
 _NONCE = 12
 KEY_BYTES = 32
 
@@ -95,3 +98,16 @@ def decrypt(data_key: bytes, encrypted: bytes, *, place: str) -> bytes:
 def batch_place(batch: int) -> str:
     """Return the `place` of a batch. Its content and its data key are encrypted for this place."""
     return f"batch:{batch}"
+
+
+def open_batch(
+    batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
+) -> dict[int, bytes] | None:
+    """Return the conversions of a batch by position. Return None if the batch cannot be decrypted."""
+    if data_key is None or content is None:
+        return None
+    place = batch_place(batch)
+    try:
+        return unpack_content(decrypt(vault.open(data_key, place=place), content, place=place))
+    except (CannotDecrypt, ValueError):
+        return None

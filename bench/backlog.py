@@ -17,12 +17,14 @@ from statistics import median
 import asyncpg
 
 from app.domain.batch import MAX_BYTES
-from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationNumber, LaneId
+from app.domain.outcomes.outcome import PerItemReply, SentRequest
 from app.domain.pacing.watermarks import Watermarks
 from app.processes.resources import session_settings
 from app.settings import Settings
-from app.store import attempts, batches, counts, lanes
+from app.store import attempts, batches, counts, due_work
 from app.store.database import migrate, partitions
+from app.store.lanes import LaneLease
 from bench.report import table
 from dev.postgres.cluster import DURABLE, Cluster
 
@@ -177,10 +179,13 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
             LaneId(rows[nth % len(rows)]["lane"]),
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
+        lease = LaneLease(lane, 1, DEFAULT_ORGANISATION, "NA", "", 0.0)
         known = watermarks.get(number, Watermarks())
         began = time.perf_counter()
         skipped = known.usable(began)
-        await lanes.poll(connection, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks=skipped)
+        await due_work.poll(
+            connection, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks=skipped
+        )
         known = known.after_poll(began, time.perf_counter())
         due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
@@ -192,14 +197,13 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         if not ids:
             continue
         started = await attempts.start(
-            connection, lane=lane, fence=1, destination=number, worker="bench", batches=ids, places=None,
+            connection, lease, destination=number, worker="bench", batches=ids, places=None,
             events=sum(one.events for one in due), generation=1, erasures=0,
         )  # fmt: skip
         assert started is not None
         async with connection.transaction():
-            await attempts.write_outcome(
-                connection, started, lane=lane, fence=1, outcome="answered", duration_ms=1
-            )
+            sent = SentRequest(PerItemReply(()), 207, None, 1)
+            await attempts.write_outcome(connection, started, lease, sent)
             await batches.close(connection, ids, "sent", started.id)
             await counts.add(connection, 1, {number: counts.CountDelta(delivered=len(ids))})
         ended = time.perf_counter()

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.amazon import messages
 from app.amazon.client import EventsClient, HttpAnswer
-from app.amazon.json_reader import objects, read_json
+from app.amazon.messages import objects, read_json
 from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError, Unauthorized

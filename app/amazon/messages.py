@@ -1,4 +1,4 @@
-"""Redact Amazon's messages before they are stored: short, printable, without personal data.
+"""Read Amazon's JSON, and redact its messages before they are stored: short, printable, not personal.
 
 Amazon may echo the event that it rejects. An event contains ids (MAID, RAMP_ID, an IP address), hashes and
 custom data, and all of these may be personal. `scrub` first removes the values that were sent. Amazon may
@@ -9,12 +9,13 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from app.amazon.json_reader import objects
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity import MatchKeyType
+from app.domain.strict_json import MalformedJson, parse
 
 MAX_MESSAGE = 300
+_MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 _MAX_INPUT = 1_000  # limits the cost of the patterns below
 _REDACTED = "***"
 
@@ -74,6 +75,17 @@ _SHAPES = tuple(
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
 _PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value of a JSON text. Return None for `null` and for a text that is not strict JSON."""
+    value = parse(body, max_depth=_MAX_DEPTH)
+    return None if isinstance(value, MalformedJson) else value
+
+
+def objects(rows: Any) -> list[dict[str, Any]]:
+    """Return the items of a list that are objects. Return an empty list if the value is not a list."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:

@@ -11,7 +11,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from app.amazon import messages
-from app.amazon.json_reader import read_json
+from app.amazon.messages import read_json
 from app.amazon.transport import open_pools
 from app.amazon.wire import endpoints, usable_token
 from app.domain.destination import Region

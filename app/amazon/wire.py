@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from app.amazon import messages
-from app.amazon.json_reader import objects, read_json
+from app.amazon.messages import objects, read_json
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import (
     ACCEPTED,
@@ -177,7 +177,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     Return None without an id.
     """
     for name in REQUEST_ID_HEADERS:
-        clean = "".join(letter for letter in _header(headers, name) or "" if " " <= letter <= "~").strip()
+        clean = "".join([letter for letter in _header(headers, name) or "" if " " <= letter <= "~"]).strip()
         if clean and not holds_personal_text(clean):
             return clean[:128]
     return None

@@ -7,8 +7,7 @@ from functools import partial
 
 import asyncpg
 
-from app.crypto import CannotDecrypt, Vault
-from app.delivery.due_work import opens_under
+from app.crypto import CannotDecrypt, Vault, open_batch
 from app.domain.notifications.channels import DeclaredChannel
 from app.processes.resources import connected_as
 from app.settings import Settings
@@ -118,7 +117,7 @@ async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> t
     """Return the damaged batches among the newest 2,000, and the number of checked batches."""
     vault = Vault(settings.named_keys) if settings.named_keys else None
     newest = await damage.newest_batch(connection)
-    opens = None if vault is None else partial(opens_under, vault)
+    opens = None if vault is None else partial(open_batch, vault=vault)
     damaged: list[DamagedBatch] = []
     checked = 0
     async for portion in damage.check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):

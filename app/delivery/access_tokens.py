@@ -1,5 +1,7 @@
 """Valid access tokens for destinations, cached in memory and refreshed before they expire.
 
+A destination is parked if Amazon refuses its sign-in, or does not know its endpoint.
+
 Only the process that has a lease on the row of a sign-in refreshes its token. Other processes use the old
 token until it expires. No transaction is open during a call of the token server.
 """
@@ -14,8 +16,24 @@ from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
 from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
+from app.domain.outcomes.missing_endpoint import (
+    ENDPOINT_POLICY,
+    EndpointPolicy,
+    MissingRun,
+    has_answered,
+)
+from app.domain.outcomes.outcome import (
+    Divisible,
+    Forbidden,
+    Missing,
+    PerItemReply,
+    Reply,
+    Unauthorized,
+    Unexpected,
+)
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.due_work import DestinationQueue
 from app.telemetry import Telemetry
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)
@@ -74,7 +92,10 @@ class AccessTokens:
     owner: str
     monotonic: Callable[[], float]
     telemetry: Telemetry
+    endpoint: EndpointPolicy = ENDPOINT_POLICY
     _cache: dict[DestinationId, _CachedToken] = field(init=False, default_factory=dict)
+    # The 404s in a row of each destination. Each worker process counts on its own.
+    _missing: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
     async def access(
         self,
@@ -100,43 +121,61 @@ class AccessTokens:
         """Drop the cached token: Amazon refused it, or the destination has changed."""
         self._cache.pop(destination, None)
 
-    async def unauthorized(self, destination: DestinationId, access: Access) -> None:
-        """Handle a 401: force a refresh. Park the destination if the token came from such a refresh."""
-        self.forget(destination)
-        async with self.pool.acquire() as connection, connection.transaction():
-            if await token_leases.record_refusal(connection, destination, access.generation):
-                await token_leases.park(connection, destination, access.generation, "unauthorized")
+    async def endpoint_waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
+        """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
+        if queue.is_probe:
+            if has_answered(reply):
+                async with self.pool.acquire() as connection:
+                    was_parked = await token_leases.endpoint_found(connection, queue.id)
+                if was_parked:
+                    self.telemetry.log("destination.endpoint_found", destination=queue.id)
+            return isinstance(reply, Missing)
+        if queue.id not in self._missing and not isinstance(reply, Missing):
+            return False
+        run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
+        if not run.is_too_long(self.endpoint, now):
+            if run.times:
+                self._missing[queue.id] = run
+            return False
+        is_parked = await self._park_after_reply(
+            queue.id, access, "endpoint_not_found", probe_in=self.endpoint.probe_every
+        )
+        if is_parked:
+            self.telemetry.log(
+                "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
+            )
+        return is_parked
 
-    async def forbidden(self, destination: DestinationId, access: Access) -> None:
-        """Handle a 403: park the destination."""
-        self.forget(destination)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await token_leases.park(connection, destination, access.generation, "forbidden")
+    async def replied(self, destination: DestinationId, access: Access, reply: Reply) -> None:
+        """Change the sign-in after a reply.
 
-    async def endpoint_not_found(
-        self, destination: DestinationId, access: Access, *, probe_in: float
-    ) -> bool:
-        """Park a destination whose requests Amazon answers with 404. A probe is sent in `probe_in` seconds.
-
-        Returns False if the destination is not parked, because its sign-in changed meanwhile.
+        A 401 forces a refresh, and parks the destination if the token came from such a refresh. A 403 parks
+        it. After a success, a token that was refreshed because of a 401 is known to be valid.
         """
+        match reply:
+            case Unauthorized():
+                self.forget(destination)
+                async with self.pool.acquire() as connection, connection.transaction():
+                    if await token_leases.record_refusal(connection, destination, access.generation):
+                        await token_leases.park(connection, destination, access.generation, "unauthorized")
+            case Forbidden():
+                await self._park_after_reply(destination, access, "forbidden")
+            case PerItemReply() | Divisible() | Unexpected() if access.forced:
+                self.forget(destination)
+                async with self.pool.acquire() as connection:
+                    await token_leases.confirm_token(connection, destination, access.generation)
+            case _:
+                pass
+
+    async def _park_after_reply(
+        self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None
+    ) -> bool:
+        """Park a destination. Return False if its sign-in changed since the request."""
         self.forget(destination)
         async with self.pool.acquire() as connection:
             return await token_leases.park(
-                connection, destination, access.generation, "endpoint_not_found", probe_in=probe_in
+                connection, destination, access.generation, reason, probe_in=probe_in
             )
-
-    async def endpoint_found(self, destination: DestinationId) -> bool:
-        """Resume a destination that was parked because of a 404. Return whether it was parked."""
-        async with self.pool.acquire() as connection:
-            return await token_leases.endpoint_found(connection, destination)
-
-    async def confirm(self, destination: DestinationId, access: Access) -> None:
-        """Handle a successful request: a token that was refreshed after a 401 is now known to be valid."""
-        if access.forced:
-            self.forget(destination)
-            async with self.pool.acquire() as connection:
-                await token_leases.confirm_token(connection, destination, access.generation)
 
     async def _from_row(
         self, destination: DestinationId, region: Region, on_refresh: Callable[[], None]

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from app.delivery.lane import Lane
-from app.delivery.request_content import RequestContent
+from app.delivery.request_content import RequestInFlight
 from app.domain.batch import sampled_traces
+from app.domain.ids import LaneId
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.settle import Settlement
-from app.store.attempts import StartedAttempt
 from app.store.counts import CountDelta
 from app.telemetry import Telemetry
 
@@ -23,24 +22,20 @@ class AttemptLog:
         }
 
     def record_attempt(
-        self,
-        lane: Lane,
-        content: RequestContent,
-        attempt: StartedAttempt,
-        sent: SentRequest,
-        settlement: Settlement,
+        self, lane: LaneId, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> None:
         """Log a request with its reply and its settlement, and count it."""
-        outcome = sent.outcome
+        content, outcome = request.content, sent.outcome
         if (series := self._attempts.get(outcome)) is None:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
         series.inc()
-        self._telemetry.attempt_seconds.observe(sent.duration_ms / 1000)
+        duration_s = (sent.duration_ms or 0) / 1000
+        self._telemetry.attempt_seconds.observe(duration_s)
         if (spans := self._telemetry.spans) is not None:
             sources = {item.batch: item.source for item in content.items}
             spans.record(
                 "amazon.request",
-                duration_s=sent.duration_ms / 1000,
+                duration_s=duration_s,
                 attributes={
                     "outcome": outcome,
                     "http.response.status_code": sent.status,
@@ -50,9 +45,9 @@ class AttemptLog:
             )
         self._telemetry.log(
             "attempt.finished",
-            attempt=attempt.id,
+            attempt=request.attempt.id,
             destination=content.queue.id,
-            lane=lane.lease.id,
+            lane=lane,
             events=len(content.items),
             kind=content.kind.value,
             outcome=outcome,

@@ -1,25 +1,45 @@
-"""Claim the content of a lane's next request, and write the end of due events that cannot be sent.
+"""Claim the content of a lane's next request: read and decrypt due events, and end those that cannot be sent.
 
-If the due events of a queue cannot be claimed, the lane skips this queue for a while and serves its other
-queues.
+A request carries complete batches, or single exceptions for a retry. If the due events of a queue cannot be
+claimed, the lane skips this queue for a while and serves its other queues.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from app.crypto import Vault
+from app.amazon.wire import MAX_EVENTS
+from app.crypto import Vault, open_batch
 from app.delivery.attempt_log import AttemptLog
-from app.delivery.due_work import ClaimRules, read_due_batches, read_due_exceptions
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
-from app.delivery.request_content import Claim, RequestContent, Selection
+from app.delivery.request_content import (
+    QUEUES,
+    BatchSource,
+    Claim,
+    Item,
+    RequestContent,
+    Selection,
+    Unreadable,
+)
 from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
+from app.domain import batch as packing
+from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
-from app.store import PipelineConnection, lanes
+from app.domain.privacy.erasure import carried_key
+from app.store import PipelineConnection, batches, due_work, exceptions
 from app.store.database.damage import is_damage
 from app.store.errors import is_transient
 from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """The rules of a claim. Events before `oldest` expire. Events with `erased_values` are not sent."""
+
+    vault: Vault
+    oldest: datetime
+    erased_values: Collection[str]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -44,7 +64,7 @@ class ClaimStep:
         driver's exceptions if the database is unreachable.
         """
         queue, kind = selection.queue, selection.kind
-        read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
+        read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
         rules = ClaimRules(
             self.vault, self.now() - self.max_age, self.erasing.erased_values(lane.lease.organisation)
         )
@@ -60,17 +80,13 @@ class ClaimStep:
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
         if claim.content is not None and claim.content.items:
-            lane.clear_backoff(queue.number, kind)
             return claim.content
-        if claim == Claim(None) and lane.is_cached:
-            # Nothing is due: a notification announced events that an earlier claim already contained.
-            return None
         if claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
         lane.wake(self.monotonic())
         return None
 
-    def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
+    def note_damaged(self, lane: Lane, damaged: Sequence[due_work.DestinationQueue], now: float) -> None:
         """Skip the destinations whose due events cannot be read, and log each once per back-off."""
         for queue in damaged:
             if not lane.is_backed_off(queue.number, WorkKind.LIVE, now):
@@ -79,7 +95,7 @@ class ClaimStep:
     def back_off(
         self,
         lane: Lane,
-        queue: lanes.DestinationQueue,
+        queue: due_work.DestinationQueue,
         kind: WorkKind,
         reason: str,
         error: str | None = None,
@@ -107,7 +123,7 @@ class ClaimStep:
         )
 
     async def _write_unsent(
-        self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
+        self, connection: PipelineConnection, lane: Lane, queue: due_work.DestinationQueue, claim: Claim
     ) -> None:
         """Rewrite the batches that contain erased events. Write the end of expired and unreadable events."""
         for batch, day in claim.erasable:
@@ -116,7 +132,7 @@ class ClaimStep:
         only_too_old = claim.content is not None and not claim.content.items
         if claim.expired or claim.unreadable or only_too_old:
             async with connection.transaction():
-                delta = await write_unsent(connection, lane, queue.number, claim, writer=self.writer)
+                delta = await write_unsent(connection, lane.lease, queue.number, claim, writer=self.writer)
             self.log.count_final(delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE appears only in the log and not as a label, because metrics need few label
@@ -131,3 +147,163 @@ class ClaimStep:
                     events=len(unreadable.places),
                     reason=unreadable.problem,
                 )
+
+
+async def _read_batches(
+    connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
+) -> Claim:
+    """Read the due batches that fill one request, and advance the lane's watermark to the first batch."""
+    queue = selection.queue
+    key = queue.number, QUEUES[selection.kind]
+    due, has_more = await batches.due(
+        connection,
+        queue.number,
+        queue=QUEUES[selection.kind],
+        in_flight=list(lane.batches_in_flight),
+        max_events=MAX_EVENTS,
+        max_bytes=packing.MAX_BYTES,
+        watermark=selection.watermarks.get(key),
+    )
+    if not due:
+        return Claim(None)
+    lane.scanned(key, due[0].due_at)
+    items: list[Item] = []
+    sendable: list[BatchId] = []
+    expired, unreadable, erasable = [], [], []
+    for batch in due:
+        if batch.last_event < rules.oldest:
+            expired.append(batch)
+            continue
+        opened = await _open(connection, batch, rules.vault)
+        is_erased = opened is not None and _carries_erased([item.body for item in opened], rules)
+        if opened is None or is_erased is None:
+            unreadable.append(await _unreadable(connection, batch))
+        elif is_erased:
+            erasable.append((batch.id, batch.day))
+        else:
+            sendable.append(batch.id)
+            items += opened
+    content = None
+    if sendable:
+        # A batch states the time of its first event, so the other times rarely need to be decoded.
+        may_be_too_old = min([batch.first_event for batch in due]) < rules.oldest
+        current, too_old = _split_by_age(items, rules.oldest) if may_be_too_old else (tuple(items), ())
+        content = RequestContent(
+            queue,
+            current,
+            too_old,
+            tuple(sendable),
+            None,
+            has_more=has_more or selection.others_due,
+            kind=selection.kind,
+        )
+    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable))
+
+
+async def _read_exceptions(
+    connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
+) -> Claim:
+    """Read the due exceptions that fill one request. Due exceptions are few, so no watermark is needed."""
+    due = await exceptions.due(
+        connection,
+        selection.queue.number,
+        queue=QUEUES[selection.kind],
+        in_flight=list(lane.exceptions_in_flight),
+        max_events=MAX_EVENTS,
+    )
+    if not due:
+        return Claim(None)
+    contents = await batches.read(connection, {(row.batch, row.day) for row in due}, selection.queue.number)
+    bodies = {
+        batch: open_batch(batch, data_key, content, rules.vault) or {}
+        for batch, (data_key, content, _) in contents.items()
+    }
+    items: list[Item] = []
+    missing: list[exceptions.DueException] = []
+    erasable: set[tuple[BatchId, date]] = set()
+    size = 0
+    for row in due:
+        body = bodies.get(row.batch, {}).get(row.place)
+        is_erased = None if body is None else _carries_erased([body], rules)
+        if body is None or is_erased is None:
+            missing.append(row)
+            continue
+        if is_erased:
+            erasable.add((row.batch, row.day))
+            continue
+        size += len(body)
+        if items and size > packing.MAX_BYTES:
+            break
+        source = BatchSource(row.batch, row.day, row.tries, failing=True, default_event_at=row.event_at)
+        items.append(Item(source, row.place, body))
+    current, too_old = _split_by_age(items, rules.oldest)
+    content = (
+        RequestContent(
+            selection.queue, current, too_old, (), due[0].batch, has_more=True, kind=selection.kind
+        )
+        if items
+        else None
+    )
+    unreadable = tuple(Unreadable(row.batch, row.day, (row.place,), True, row.event_at) for row in missing)
+    return Claim(content, (), unreadable, tuple(sorted(erasable)))
+
+
+async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:
+    """Decrypt a due batch and return its conversions. Conversions with an exception row are left out.
+
+    Returns None if the batch is damaged.
+    """
+    bodies = open_batch(batch.id, batch.data_key, batch.content, vault)
+    if bodies is not None and len(bodies) > batch.events:
+        excepted = await exceptions.places(connection, batch.id)
+        bodies = {place: body for place, body in bodies.items() if place not in excepted}
+    if bodies is None or len(bodies) != batch.events:
+        return None
+    source = BatchSource(
+        batch.id,
+        batch.day,
+        batch.tries,
+        batch.tries > 0,
+        default_event_at=batch.last_event,
+        shapes=batch.shapes,
+    )
+    return [Item(source, place, body) for place, body in bodies.items()]
+
+
+async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -> Unreadable:
+    places, failing = await _remaining_places(connection, batch), batch.tries > 0
+    problem = batch.problem or "not_opened"
+    return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
+
+
+def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
+    """Return whether a conversion contains an erased value. Return None if a conversion is not JSON."""
+    if not rules.erased_values:
+        return False
+    try:
+        return True in {carried_key(body, rules.erased_values) is not None for body in bodies}
+    except ValueError:
+        return None
+
+
+async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
+    """Return the positions of a batch's events. Events with an exception row are left out.
+
+    The batch cannot be decrypted, so the positions come from its metadata.
+    """
+    excepted = await exceptions.places(connection, batch.id)
+    shapes = packing.read_shapes(batch.shapes) or ()
+    places = [shape.place for shape in shapes if shape.place not in excepted]
+    if len(places) != batch.events:
+        # The metadata is damaged too. Take the lowest positions without an exception row, as many as the
+        # batch has events.
+        places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
+    return tuple(places[: batch.events])
+
+
+def _split_by_age(items: Sequence[Item], oldest: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the items to send, and the items past the age limit."""
+    current = tuple(item for item in items if item.event_at >= oldest)
+    if len(current) == len(items):
+        return current, ()
+    return current, tuple(item for item in items if item.event_at < oldest)

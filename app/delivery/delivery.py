@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
@@ -15,23 +15,13 @@ from app.delivery.environment import Environment, EventsApi
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
-from app.delivery.missing_endpoints import MissingEndpoints
 from app.delivery.request_content import RequestInFlight, Selection
 from app.delivery.settlement import CountWriter, write_recovered, write_settlement
 from app.domain.destination import Region
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.outcomes.outcome import (
-    Forbidden,
-    NotSent,
-    SentRequest,
-    Throttled,
-    TransportError,
-    Unauthorized,
-)
+from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
-from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
-from app.store import PipelineConnection, attempts, lanes
+from app.store import PipelineConnection, attempts, due_work, lanes
 from app.store.counts import CountDelta
 from app.store.database.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
@@ -61,13 +51,11 @@ class Delivery:
     worker: str
     writer: CountWriter
     max_age: timedelta
-    policy: RetryPolicy
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     times: Times = TIMES
     capacity: Capacity = CAPACITY
-    endpoint: EndpointPolicy = ENDPOINT_POLICY
 
     def __post_init__(self) -> None:
-        self._endpoints = MissingEndpoints(tokens=self.tokens, policy=self.endpoint, telemetry=self.telemetry)
         self._log = AttemptLog(self.telemetry)
         self._claims = ClaimStep(
             vault=self.vault,
@@ -91,11 +79,8 @@ class Delivery:
             request = await self._prepare(lane, release_slot)
             if request is None:
                 return
-            content = request.content
-            in_flight, now = content.in_flight, self.environment.monotonic()
-            lane.begin_request(content.queue.number, content.kind, in_flight, len(content.items), now)
-            if request.has_more:
-                lane.wake(lane.ready_at(now))
+            begun_at = self.environment.monotonic()
+            lane.begin_request(request.content, begun_at)
         finally:
             lane.end_claim(self.environment.monotonic())
         is_settled, sent_at = False, self.environment.monotonic()
@@ -104,12 +89,12 @@ class Delivery:
             settlement = await self._react(lane, request, sent, sent_at)
             is_settled = await self._record(lane, request, sent, settlement)
         finally:
-            lane.end_request(in_flight, now, is_settled=is_settled)
+            lane.end_request(request.content, begun_at, is_settled=is_settled)
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
         """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
         async with self.pool.acquire() as connection:
-            selection = await self._select(connection, lane)
+            selection = await self._poll(connection, lane)
             if selection is None:
                 return None
             if (access := self.tokens.cached(selection.queue.id)) is not None:
@@ -121,13 +106,6 @@ class Delivery:
         async with self.pool.acquire() as connection:
             return await self._claim(connection, lane, selection, fetched)
 
-    async def _select(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Select the queue to serve, without a query if the cached result of a poll suffices."""
-        now = self.environment.monotonic()
-        if (queue := lane.cached_queue(now)) is not None:
-            return Selection(queue, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.usable(now))
-        return await self._poll(connection, lane)
-
     async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
         """Read when the events of a lane are due, and select a queue.
 
@@ -135,7 +113,7 @@ class Delivery:
         """
         started_at = self.environment.monotonic()
         watermarks = lane.watermarks.usable(started_at)
-        poll = await lanes.poll(
+        poll = await due_work.poll(
             connection,
             lane.lease.id,
             batches_in_flight=list(lane.batches_in_flight),
@@ -147,11 +125,12 @@ class Delivery:
             await self.erasing.refresh(connection)
         lane.polled(poll, started_at, ended_at)
         now = self.environment.monotonic()
-        self._claims.note_damaged(lane, poll.damaged, now)
+        if poll.damaged:
+            self._claims.note_damaged(lane, poll.damaged, now)
         selected = lane.select(poll.queues, now)
         if selected is None:
             return None
-        if (ready_at := lane.ready_at(now)) > now:
+        if (ready_at := lane.pace.ready_at(now)) > now:
             lane.wake(ready_at)
             return None
         return Selection(*selected, watermarks)
@@ -206,8 +185,7 @@ class Delivery:
             return None
         attempt = await attempts.start(
             connection,
-            lane=lane.lease.id,
-            fence=lane.lease.fence,
+            lane.lease,
             destination=queue.number,
             worker=self.worker,
             batches=content.batches or [item.batch for item in content.items],
@@ -215,7 +193,7 @@ class Delivery:
             events=len(content.items),
             generation=access.generation,
             erasures=lane.erasures,
-            probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
+            probe_again_in=self.tokens.endpoint.probe_every if queue.is_probe else None,
         )
         if attempt is None:
             # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
@@ -223,9 +201,7 @@ class Delivery:
             self.tokens.forget(queue.id)
             self._claims.back_off(lane, queue, kind, "not_startable")
             return None
-        return RequestInFlight(
-            content, attempt, access, deadline, has_more=content.has_more or selection.others_due
-        )
+        return RequestInFlight(content, attempt, access, deadline)
 
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
         """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`.
@@ -237,8 +213,8 @@ class Delivery:
         if left < self.times.least or not lane.may_send(now, deadline=request.deadline):
             return SentRequest(NotSent(), None, None, 0)
         lane.sending(now)
-        if lane.breaker.opened:
-            self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=lane.breaker.opened)
+        if failures := lane.pace.breaker.opened:
+            self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=failures)
         return await self.amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
@@ -252,23 +228,15 @@ class Delivery:
     ) -> Settlement:
         """Decide what happens to the events of a request, and change the lane and the sign-in accordingly."""
         now, jitter = self.environment.monotonic(), self.environment.jitter()
-        queue, access = request.content.queue, request.access
-        if isinstance(sent.reply, NotSent):
-            return Deferred("throttled")
-        if await self._endpoints.waits(queue, access, sent.reply, now):
-            return Deferred("endpoint_not_found")
+        queue, access, reply = request.content.queue, request.access, sent.reply
         tries = [item.source.tries for item in request.content.items]
-        settlement = settle(sent.reply, tries, policy=self.policy, jitter=jitter)
-        lane.replied(sent.reply, settlement, now, sent_at=sent_at, jitter=jitter, cap=self.capacity.lane)
-        match sent.reply, settlement:
-            case Unauthorized(), _:
-                await self.tokens.unauthorized(queue.id, access)
-            case Forbidden(), _:
-                await self.tokens.forbidden(queue.id, access)
-            case _, PerItem():
-                await self.tokens.confirm(queue.id, access)
-            case _:
-                pass
+        settlement = settle(reply, tries, policy=self.policy, jitter=jitter)
+        if isinstance(reply, NotSent):
+            return settlement
+        if await self.tokens.endpoint_waits(queue, access, reply, now):
+            return Deferred("endpoint_not_found")
+        lane.replied(reply, now, sent_at=sent_at, jitter=jitter, cap=self.capacity.lane)
+        await self.tokens.replied(queue.id, access, reply)
         return settlement
 
     async def _record(
@@ -276,10 +244,10 @@ class Delivery:
     ) -> bool:
         """Write and log a settlement. Return False if its events may be due again now."""
         delta = await self._write(lane, request, sent, settlement)
-        self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
+        self._log.record_attempt(lane.lease.id, request, sent, settlement)
         if delta is not None:
             self._log.count_final(delta)
-        if not (isinstance(settlement, PerItem) and settlement.is_delivered):
+        if not (isinstance(settlement, PerItem) and settlement.delivered == len(request.content.items)):
             # Otherwise nothing is due again: NOTIFY announces new events, and `serve` has woken the lane for
             # events that did not fit into the request.
             lane.requeue(self.environment.monotonic())
@@ -301,15 +269,11 @@ class Delivery:
                     left = lane.pace.blocked_until - self.environment.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.lease.id, left)
-                    await self._record_state(connection, lane)
+                    if (summary := lane.unrecorded(self.environment.monotonic())) is not None:
+                        await lanes.record_summary(connection, lane.lease, summary)
+                        lane.record(summary)
                     return await write_settlement(
-                        connection,
-                        lane,
-                        request.content,
-                        request.attempt,
-                        sent,
-                        settlement,
-                        writer=self.writer,
+                        connection, lane.lease, request, sent, settlement, writer=self.writer
                     )
             except DRIVER_ERRORS as error:
                 is_locked = isinstance(error, asyncpg.LockNotAvailableError)
@@ -330,11 +294,11 @@ class Delivery:
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""
-        sent = SentRequest(TransportError("cut"), None, None, 0)
+        sent = SentRequest(TransportError("interrupted"), None, None, None)
         async with self.pool.acquire() as connection, connection.transaction():
             delta = await write_recovered(
                 connection,
-                lane,
+                lane.lease,
                 attempt,
                 sent,
                 policy=self.policy,
@@ -348,19 +312,5 @@ class Delivery:
             lane=lane.lease.id,
             events_age_s=attempt.age.total_seconds(),
         )
-        lane.free(content_of(attempt))
+        lane.free(*content_of(attempt))
         lane.wake(self.environment.monotonic())
-
-    async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Write what the lane's row shows, if it changed."""
-        state = lane.observed(self.environment.monotonic())
-        if not lane.is_recorded(state):
-            await lanes.record_state(
-                connection,
-                lane.lease.id,
-                lane.lease.fence,
-                learned_rate=state.learned_rate,
-                breaker=state.breaker,
-                error_rate=state.error_rate,
-            )
-            lane.record(state)

@@ -20,7 +20,7 @@ from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import FULL_SCAN_SHARE
-from app.store import lane_wakeups
+from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -126,7 +126,7 @@ class Dispatcher:
                 self._in_flight(lane, now), is_failing=lane.may_hang(now)
             ):
                 del self._ready[lane]
-                lane.begin_claim()
+                lane.begin_claim(now)
                 task = asyncio.create_task(self._serve(lane))
                 self._tasks[task] = lane
                 self.telemetry.requests_in_flight.set(len(self._tasks))
@@ -193,7 +193,7 @@ class Dispatcher:
                 connection = await self.connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lane_wakeups.WAITING_CHANNEL, self._on_notification)
+                    await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
                     await lost.wait()
                 finally:
                     connection.terminate()
@@ -202,12 +202,12 @@ class Dispatcher:
     def _on_notification(self, *arguments: Any) -> None:
         """Wake the lanes that a notification names. asyncpg passes the payload as the last argument."""
         now = self.environment.monotonic()
-        for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
+        for id, events in lanes.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self.leases.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announce(events, now, self.leases.take_turn)
+            lane.announce(events, now)
             self._wake_up.set()
 
     async def _repeat(

@@ -3,8 +3,7 @@
 An erasure begins with a row in the database. From then on, a claim rewrites a batch with the person's events
 before it sends the batch. A scan rewrites the other batches: one worker at a time searches all batches of
 the erasures' organisations that still have a data key. It reads many batches in one statement without a
-lock, and locks only those with erased events. While the worker has other work, the scan uses a tenth of its
-time.
+lock, and locks only those with erased events. The scan uses a tenth of the worker's time.
 """
 
 import asyncio
@@ -16,8 +15,8 @@ from datetime import date, datetime, timedelta
 import asyncpg
 import msgspec
 
-from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
-from app.delivery.due_work import open_bodies
+from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key, open_batch
+from app.delivery.settlement import CountWriter
 from app.domain import batch as packing
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
@@ -33,9 +32,7 @@ _PAGE = 1_000  # batches whose ids are read in one statement
 _MOST_EVENTS = 2_000  # events whose content is read in one statement
 _NOTE_EVERY_S = 1.0
 _CHECK_EVERY_S = 0.1
-# The loop has other work if it uses more CPU time while a task gives way.
-_BUSY_S = 0.0003
-_REST_FACTOR = 9
+_REST_FACTOR = 9  # the scan uses a tenth of the loop's time
 
 
 def erasure_place(id: str) -> str:
@@ -49,12 +46,11 @@ class ErasureScanner:
 
     pool: asyncpg.Pool
     vault: Vault
-    writer: int
+    writer: CountWriter
     telemetry: Telemetry
     settled_within: timedelta
     worker: str
     lease: timedelta = timedelta(seconds=TIMES.silent_after)
-    callbacks_enabled: bool = False
     # The pending erasures whose values could be decrypted, by number.
     _opened: dict[int, frozenset[str]] = field(init=False, default_factory=dict)
     # The erasures by match key value, of each organisation.
@@ -167,7 +163,7 @@ class ErasureScanner:
         for batch in found:
             began = time.thread_time()
             data_key, content, _ = contents.get(batch.id, (None, None, None))
-            bodies = open_bodies(batch.id, data_key, content, self.vault)
+            bodies = open_batch(batch.id, data_key, content, self.vault)
             values = self.erased_values(batch.organisation_id)
             try:
                 is_free = bodies is not None and not any(
@@ -177,7 +173,7 @@ class ErasureScanner:
                 is_free = False
             if not is_free:
                 unreadable += not await self._try_rewrite(connection, batch.id, batch.day)
-            await _give_way(time.thread_time() - began)
+            await asyncio.sleep(_REST_FACTOR * (time.thread_time() - began))
         return unreadable
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
@@ -216,7 +212,7 @@ class ErasureScanner:
             if locked is None:
                 return True
             place = batch_place(batch)
-            bodies = open_bodies(batch, locked.data_key, locked.content, self.vault)
+            bodies = open_batch(batch, locked.data_key, locked.content, self.vault)
             if bodies is None:
                 return False
             erased = {
@@ -248,8 +244,8 @@ class ErasureScanner:
                 gone=removed,
             )
             await erasures.delete_samples(connection, locked.destination)
-            await counts.add(connection, self.writer, {locked.destination: delta})
-            if self.callbacks_enabled and (
+            await counts.add(connection, self.writer.number, {locked.destination: delta})
+            if self.writer.callbacks_enabled and (
                 places := tuple(event.place for event in removed if _newly_erased(event, locked))
             ):
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
@@ -276,14 +272,6 @@ class ErasureScanner:
                 )
             return None
         return frozenset(msgspec.json.decode(values, type=list[str]))
-
-
-async def _give_way(used_s: float) -> None:
-    """Let other tasks run. If they used the loop meanwhile, wait nine times as long as the caller used it."""
-    began = time.thread_time()
-    await asyncio.sleep(0)
-    if time.thread_time() - began > _BUSY_S:
-        await asyncio.sleep(_REST_FACTOR * used_s)
 
 
 def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:

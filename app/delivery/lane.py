@@ -1,24 +1,22 @@
 """The state of a lane in the worker that owns it: lease, pace, breaker, due events and requests in flight."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
 
+from app.delivery.request_content import RequestContent
 from app.domain.ids import BatchId, DestinationNumber
-from app.domain.outcomes.outcome import Reply, Throttled
-from app.domain.outcomes.settle import PerItem, RetryAll, Settlement
-from app.domain.pacing.circuit_breaker import CircuitBreaker
+from app.domain.outcomes.outcome import Reply
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
-from app.domain.pacing.lane_limits import SLOW_S
-from app.domain.pacing.merge_window import ENOUGH, MergeWindow
-from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.domain.pacing.merge_window import FULL, Turns
+from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.domain.pacing.watermarks import Watermarks
-from app.store.lanes import DestinationQueue, LaneLease, LanePoll
+from app.store.due_work import DestinationQueue, LanePoll
+from app.store.lanes import LaneLease
 
-POLL_CACHE_S = 0.5  # how long the result of a poll is reused (`polled`)
 POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events, in addition to notifications
 LONGEST_BACKOFF_S = 30.0  # the longest back-off of a queue whose due events cannot be claimed
 _FIRST_BACKOFF_S = 0.05
@@ -30,29 +28,6 @@ class Backoff:
 
     until: float
     failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class InFlightContent:
-    """The events of a request in flight: complete batches, or single exceptions with their positions."""
-
-    batches: frozenset[BatchId] = frozenset()
-    exceptions: frozenset[tuple[BatchId, int]] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedState:
-    """What the lane's row shows: the estimated rate, the breaker's state, the share of failures."""
-
-    learned_rate: float | None
-    breaker: str
-    error_rate: float
-
-    @property
-    def rounded(self) -> tuple[float | None, str, float]:
-        """The row is written when these values change. A rate is rounded to about 5 %."""
-        rate = None if self.learned_rate is None else round(math.log(self.learned_rate) * 20)
-        return rate, self.breaker, round(self.error_rate, 1)
 
 
 class Alarms:
@@ -89,11 +64,10 @@ class Lane:
 
     lease: LaneLease
     owned_until: float
-    limit: RateLimit
-    pace: LanePace
+    pace: Pace
+    # Those of the worker, shared by its lanes.
     alarms: Alarms = field(default_factory=Alarms)
-    merge_window: MergeWindow = field(default_factory=MergeWindow)
-    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    turns: Turns = field(default_factory=Turns)
     watermarks: Watermarks = field(default_factory=Watermarks)
     is_lost: bool = False  # released, or owned by another worker
     # The next request.
@@ -101,18 +75,16 @@ class Lane:
     claiming: bool = False
     waits_for_token: bool = False  # the claim waits for the token server
     announced_events: int = 0  # number of new events, from notifications since the last claim
+    _turn: float = -math.inf  # when the turn of the next request begins, if it is small
+    _sent_at: float = -math.inf  # when the last request began
     erasures: int = -1  # number of requested erasures that the next request's events are checked against
     # The requests in flight.
-    requests: int = 0
     batches_in_flight: set[BatchId] = field(default_factory=set)
     exceptions_in_flight: set[tuple[BatchId, int]] = field(default_factory=set)
     _begun_at: list[float] = field(default_factory=list)
-    _is_slow: bool = False  # whether the last reply took SLOW_S or longer
     # Which queue is next.
     _fair_queue: FairQueue = field(default_factory=FairQueue)
     _served_at: dict[DestinationNumber, float] = field(default_factory=dict)
-    _only_queue: DestinationQueue | None = None  # the single queue that the last poll found
-    _only_queue_until: float = 0.0  # when `_only_queue` must be read again
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
@@ -126,17 +98,19 @@ class Lane:
             self.wake_at = at
             self.alarms.add(at, self)
 
-    def announce(self, events: int, now: float, take_turn: Callable[[float], float]) -> None:
-        """Count newly stored events, and wake the lane at the end of its merge window.
-
-        `take_turn` returns the time from which the worker may send one more small request.
-        """
-        if not self.announced_events:
-            window = self.merge_window if self.claiming else self.merge_window.first_event(now)
-            self.merge_window = replace(window, turn=take_turn(now)) if events < ENOUGH else window
+    def announce(self, events: int, now: float) -> None:
+        """Count newly stored events, and wake the lane when their request may be sent."""
+        if events and not self.announced_events:
+            self._turn = self.turns.take(now) if events < FULL else now
         self.announced_events += events
         if not self.claiming:
-            self.wake(self.merge_window.ready_at(now, self.announced_events))
+            self.wake(self._merged_at(now))
+
+    def _merged_at(self, now: float) -> float:
+        """Return when to send the announced events: now if they fill a request, else at its turn."""
+        if self.announced_events >= FULL:
+            return now
+        return max(now, self._turn, self._sent_at + self.turns.window)
 
     def schedule(self, due_at: float) -> None:
         """Wake the lane when events are due, unless another time is already set.
@@ -144,7 +118,7 @@ class Lane:
         The lane may already wait for the end of its merge window, for its rate limit or for a token.
         """
         if self.wake_at is None and not self.claiming:
-            self.wake(max(due_at, self.blocked_until))
+            self.wake(max(due_at, self.pace.paused_until))
 
     # --- The lease
 
@@ -160,14 +134,12 @@ class Lane:
 
     def may_claim(self) -> bool:
         """Return whether another request may be prepared now. The rate limit is not considered."""
-        return (
-            not self.claiming
-            and not self.is_lost
-            and self.requests < self.breaker.in_flight(self.pace.in_flight_limit)
-        )
+        return not self.claiming and not self.is_lost and self.pace.may_start(len(self._begun_at))
 
-    def begin_claim(self) -> None:
+    def begin_claim(self, now: float) -> None:
         """Prepare the next request. Another claim begins only after this one ended."""
+        if self.announced_events and self._turn > now:
+            self.turns.give_back()
         self.wake_at, self.claiming, self.announced_events = None, True, 0
 
     def wait_for_token(self) -> None:
@@ -178,19 +150,15 @@ class Lane:
         """Let the next claim begin, when its events are due."""
         self.claiming = self.waits_for_token = False
         if self.announced_events:
-            self.wake(self.merge_window.ready_at(now, self.announced_events))
+            self.wake(self._merged_at(now))
 
     def polled(self, poll: LanePoll, started_at: float, ended_at: float) -> None:
-        """Take over what a poll read.
-
-        Its result is cached if it found a single destination with live events only. The next requests then
-        need no poll, because all due events are live and belong to that destination. The cache ends when a
-        settlement of the lane creates retries or a user requests a replay.
-        """
+        """Take over what a poll read."""
         self.watermarks = self.watermarks.after_poll(started_at, ended_at)
-        self.limit, self.erasures = poll.limit or self.limit, poll.erasures
-        if poll.rates_elsewhere != self.pace.rates_elsewhere:
-            self.pace = replace(self.pace, rates_elsewhere=poll.rates_elsewhere)
+        self.erasures = poll.erasures
+        limit = poll.limit or self.pace.limit
+        if (limit, poll.rates_elsewhere) != (self.pace.limit, self.pace.rates_elsewhere):
+            self.pace = replace(self.pace, limit=limit, rates_elsewhere=poll.rates_elsewhere)
         if self._backoffs:
             # Keep the count of failures for a while after a back-off ends, so that the next back-off lasts
             # longer.
@@ -199,26 +167,6 @@ class Lane:
                 for key, backoff in self._backoffs.items()
                 if backoff.until + (LONGEST_BACKOFF_S if backoff.failures else 0.0) > started_at
             }
-        queues = poll.queues
-        is_single = len(queues) == 1 and queues[0].due_in.keys() <= {WorkKind.LIVE} and not queues[0].is_probe
-        self._only_queue, self._only_queue_until = (
-            (queues[0], started_at + POLL_CACHE_S) if is_single else (None, 0.0)
-        )
-
-    def cached_queue(self, now: float) -> DestinationQueue | None:
-        """Return the only queue with due events, from a cached poll. Return None if a new poll is needed."""
-        is_cached = (
-            now < self._only_queue_until
-            and now < self.watermarks.full_scan_at
-            and self.ready_at(now) <= now
-            and not self._backoffs
-        )
-        return self._only_queue if is_cached else None
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether the last poll found a single queue with live events, and nothing ended this since."""
-        return self._only_queue is not None
 
     def select(
         self, queues: Sequence[DestinationQueue], now: float
@@ -228,7 +176,9 @@ class Lane:
         The destination that was served longest ago comes first. Returns None if nothing is due, and wakes the
         lane for events that become due before the next poll.
         """
-        due_in = {queue.number: self._due_in(queue, now) for queue in queues}
+        due_in = {
+            queue.number: self._due_in(queue, now) if self._backoffs else queue.due_in for queue in queues
+        }
         waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]
         if not waits:
             return None
@@ -247,8 +197,6 @@ class Lane:
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""
-        if not self._backoffs:
-            return queue.due_in
         backoffs = {kind: self._backoffs.get((queue.number, kind)) for kind in queue.due_in}
         return {
             kind: seconds if (backoff := backoffs[kind]) is None else max(seconds, backoff.until - now)
@@ -267,7 +215,6 @@ class Lane:
         failures = previous.failures + 1 if previous is not None else 1
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
         backoff = self._backoffs[number, kind] = Backoff(now + wait, failures)
-        self._only_queue = None
         return backoff
 
     def is_backed_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> bool:
@@ -278,7 +225,6 @@ class Lane:
     def exclude(self, number: DestinationNumber, until: float) -> None:
         """Skip all queues of a destination until a time, so that other destinations are served."""
         self._backoffs |= {(number, kind): Backoff(until, 0) for kind in WorkKind}
-        self._only_queue = None
 
     def note_unsent(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
         """Note the batches of a claim that led to no request. Return whether the claim made progress.
@@ -288,108 +234,85 @@ class Lane:
         previous, self._unsent[number, kind] = self._unsent.get((number, kind)), unsent
         return unsent != previous
 
-    def clear_backoff(self, number: DestinationNumber, kind: WorkKind) -> None:
-        """Forget the failures of a queue after a successful claim."""
-        if self._backoffs or self._unsent:
-            self._backoffs.pop((number, kind), None)
-            self._unsent.pop((number, kind), None)
-
     # --- Requests in flight
 
-    def begin_request(
-        self, queue: DestinationNumber, kind: WorkKind, content: InFlightContent, events: int, now: float
-    ) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight or in preparation."""
+        return not self._begun_at and not self.claiming
+
+    def begin_request(self, content: RequestContent, now: float) -> None:
         """Note a request whose attempt is stored. Its events are not claimed again while it is in flight."""
-        self.requests += 1
+        queue, kind = content.queue.number, content.kind
         self._begun_at.append(now)
-        self.hold(content)
+        self._sent_at = now
+        self.batches_in_flight.update(content.batches)
+        self.exceptions_in_flight.update(content.exceptions)
+        self._backoffs.pop((queue, kind), None)
+        self._unsent.pop((queue, kind), None)
         self._served_at[queue] = now
-        self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed(self.limit).per_second)
-        self.merge_window = self.merge_window.sent(now, events)
+        self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed.per_second)
+        if content.has_more:
+            self.wake(self.pace.ready_at(now))
 
-    def hold(self, content: InFlightContent) -> None:
-        """Claim these events no more, because a request with them is in flight."""
-        self.batches_in_flight |= content.batches
-        self.exceptions_in_flight |= content.exceptions
+    def hold(self, batches: Iterable[BatchId], exceptions: Iterable[tuple[BatchId, int]]) -> None:
+        """Claim these events no more: a former owner may still be sending them."""
+        self.batches_in_flight.update(batches)
+        self.exceptions_in_flight.update(exceptions)
 
-    def free(self, content: InFlightContent) -> None:
+    def free(self, batches: Iterable[BatchId], exceptions: Iterable[tuple[BatchId, int]]) -> None:
         """Let these events be claimed again."""
-        self.batches_in_flight -= content.batches
-        self.exceptions_in_flight -= content.exceptions
+        self.batches_in_flight.difference_update(batches)
+        self.exceptions_in_flight.difference_update(exceptions)
 
     def may_send(self, now: float, *, deadline: float) -> bool:
-        """Return whether a prepared request may still be sent: nothing blocked the lane meanwhile."""
-        is_second_probe = self.breaker.opened > 0 and self.requests > 1
-        return self.blocked_until <= now and not is_second_probe and deadline < self.owned_until
+        """Return whether a prepared request may still be sent: nothing paused the lane meanwhile."""
+        is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
+        return self.pace.paused_until <= now and not is_second_probe and deadline < self.owned_until
 
     def sending(self, now: float) -> None:
         """Count a request that is sent now."""
-        self.pace = self.pace.sent(self.limit, now)
+        self.pace = self.pace.sent(now)
 
-    def replied(
-        self, reply: Reply, settlement: Settlement, now: float, *, sent_at: float, jitter: float, cap: int
-    ) -> None:
-        """Change the pace and the breaker after the reply to a request.
-
-        A 429 blocks the lane. Failures open the breaker. A success allows more requests in flight, up to
-        `cap`. Other replies, such as a 401, say nothing about the lane.
-        """
-        self._is_slow = now - sent_at >= SLOW_S
-        match reply, settlement:
-            case Throttled(retry_after), _:
-                self.pace = self.pace.throttled(
-                    self.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
-                )
-            case _, RetryAll():
-                self.pace, self.breaker = self.pace.failed(), self.breaker.failed(now, jitter=jitter)
-            case _, PerItem():
-                self.pace = self.pace.succeeded(self.limit, now, sent_at=sent_at, cap=cap)
-                self.breaker = self.breaker.succeeded()
-            case _:
-                pass
+    def replied(self, reply: Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> None:
+        """Change the pace after the reply to a request."""
+        self.pace = self.pace.after(reply, now, sent_at=sent_at, jitter=jitter, cap=cap)
 
     def requeue(self, now: float) -> None:
         """Serve the lane again, because events of a request are due again, now or soon."""
-        self._only_queue = None
-        self.wake(max(self.blocked_until, self.merge_window.ready_at(now, self.announced_events)))
+        self.wake(max(self.pace.paused_until, self._merged_at(now)))
 
-    def end_request(self, content: InFlightContent, begun_at: float, *, is_settled: bool) -> None:
+    def end_request(self, content: RequestContent, begun_at: float, *, is_settled: bool) -> None:
         """Note the end of a request. If it is not settled, its batches are due as before."""
         self._begun_at.remove(begun_at)
+        self.batches_in_flight.difference_update(content.batches)
+        self.exceptions_in_flight.difference_update(content.exceptions)
         if not is_settled:
             # They may be due at a time before the new watermark.
             self.watermarks = self.watermarks.reset()
-        self.requests -= 1
-        self.free(content)
 
     # --- State
 
     @property
     def in_flight(self) -> int:
         """The number of requests in flight or in preparation. Lanes that wait for a token do not count."""
-        return self.requests + (self.claiming and not self.waits_for_token)
+        return len(self._begun_at) + (self.claiming and not self.waits_for_token)
 
     def may_hang(self, now: float) -> bool:
         """Return whether the next request may hold its slot for long, as the last one failed or was slow."""
-        return self.breaker.is_failing or self._is_slow or any(now - at >= SLOW_S for at in self._begun_at)
+        pace = self.pace
+        return pace.breaker.is_failing or pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
 
-    @property
-    def blocked_until(self) -> float:
-        """The time until which nothing may be sent, because of a 429 or the breaker."""
-        return max(self.pace.blocked_until, self.breaker.until)
+    def unrecorded(self, now: float) -> PaceSummary | None:
+        """Return what the lane's row should show, or None if it shows that. A rate may differ by 5 %."""
+        summary = self.pace.summary(now)
+        return None if self._recorded == _rounded(summary) else summary
 
-    def ready_at(self, now: float) -> float:
-        """Return when the next request may be sent, according to rate limit, Retry-After and breaker."""
-        return max(self.pace.ready_at(self.limit, now), self.breaker.until)
+    def record(self, summary: PaceSummary) -> None:
+        """Note that the lane's row shows this summary."""
+        self._recorded = _rounded(summary)
 
-    def observed(self, now: float) -> ObservedState:
-        """Return what the lane's row shows."""
-        return ObservedState(self.pace.estimate.rate, self.breaker.state(now).value, self.breaker.error_rate)
 
-    def is_recorded(self, state: ObservedState) -> bool:
-        """Return whether the lane's row shows this state."""
-        return state.rounded == self._recorded
-
-    def record(self, state: ObservedState) -> None:
-        """Note that the lane's row shows this state."""
-        self._recorded = state.rounded
+def _rounded(summary: PaceSummary) -> tuple[float | None, str, float]:
+    rate = None if summary.learned_rate is None else round(math.log(summary.learned_rate) * 20)
+    return rate, summary.breaker, round(summary.error_rate, 1)

@@ -1,19 +1,19 @@
 """Acquire, renew and release the leases of lanes, and find unsettled attempts of former owners."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
 
-from app.delivery.lane import POLL_EVERY_S, Alarms, InFlightContent, Lane
-from app.domain.ids import LaneId
+from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
+from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
-from app.domain.pacing.merge_window import MergeWindow, Turns
+from app.domain.pacing.merge_window import Turns
+from app.domain.pacing.pace import Pace, RateLimit
 from app.domain.pacing.rate_estimator import RateEstimate
-from app.domain.pacing.token_bucket import LanePace, RateLimit
-from app.store import attempts, lanes
+from app.store import attempts, due_work, lanes
 from app.store.attempts import UnsettledAttempt
 from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
@@ -33,10 +33,8 @@ class LaneLeases:
     owner: str
     monotonic: Callable[[], float]
     telemetry: Telemetry
-    merge_window: float = 0.0
+    turns: Turns = field(default_factory=Turns)
     times: Times = TIMES
-    _workers: int = field(init=False, default=1)
-    _turns: Turns = field(init=False, default_factory=Turns)
     _session: asyncpg.Connection | None = field(init=False, default=None)
     # The session executes one statement at a time.
     _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -59,8 +57,8 @@ class LaneLeases:
             silent_after = timedelta(seconds=self.times.silent_after)
             # This query comes first because it also ends the sessions of hanging workers, which frees their
             # lanes.
-            workers = self._workers = await lanes.living_workers(session, silent_after=silent_after)
-            busy = await lanes.busy_lanes(session)
+            workers = self.turns.workers = await lanes.living_workers(session, silent_after=silent_after)
+            busy = await due_work.busy_lanes(session)
             now = self.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             acquired = []
@@ -75,16 +73,11 @@ class LaneLeases:
                     continue
                 if (lane := await self._acquire(session, work.lane)) is not None:
                     acquired.append(lane)
-            idle = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
+            idle = [lane for lane in self.owned.values() if lane.is_idle]
             for surplus in idle[: max(0, len(self.owned) - share)]:
                 await self._release(session, surplus)
         self.telemetry.lanes.set(len(self.owned))
         return acquired
-
-    def take_turn(self, now: float) -> float:
-        """Return the time from which a lane of this worker may send one more small request."""
-        self._turns, begins = self._turns.take(now, workers=self._workers, window=self.merge_window)
-        return begins
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""
@@ -142,7 +135,7 @@ class LaneLeases:
                 await lanes.unregister_worker(self._session)
                 self._leaving = True
             for lane in list(self.owned.values()):
-                if not lane.requests and not lane.claiming:
+                if lane.is_idle:
                     await self._release(self._session, lane)
 
     async def close(self) -> None:
@@ -160,23 +153,23 @@ class LaneLeases:
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
-        limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)
+        limit = (await due_work.pace_settings(session, id)).limit or RateLimit(1, 1)
         estimate = (
             RateEstimate()
             if lease.learned_rate is None
             else RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
         )
         # The former owner may just have used the burst of the rate limit: start with an empty token bucket.
-        pace = LanePace(
+        pace = Pace(
+            limit,
             arrival=acquired_at + limit.burst / limit.per_second,
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
             estimate=estimate,
         )
-        window = MergeWindow(self.merge_window)
-        lane = Lane(lease, acquired_at + self.times.lease, limit, pace, self.alarms, window)
+        lane = Lane(lease, acquired_at + self.times.lease, pace, self.alarms, self.turns)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending this attempt: do not send its content yet.
-            lane.hold(content_of(attempt))
+            lane.hold(*content_of(attempt))
         lane.wake(acquired_at)
         self._lost.remove(lease)
         self.owned[id] = lane
@@ -187,7 +180,7 @@ class LaneLeases:
         """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""
         while self._lost:
             lease = self._lost[-1]
-            await lanes.release(session, lease.id, lease.fence)
+            await lanes.release(session, lease)
             self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
@@ -207,8 +200,8 @@ class LaneLeases:
         return self._session
 
 
-def content_of(attempt: UnsettledAttempt) -> InFlightContent:
-    """Return the batches and the exceptions that an attempt contains."""
+def content_of(attempt: UnsettledAttempt) -> tuple[Collection[BatchId], Collection[tuple[BatchId, int]]]:
+    """Return the complete batches and the exceptions that an attempt contains."""
     if attempt.places is None:
-        return InFlightContent(frozenset(attempt.batches))
-    return InFlightContent(exceptions=frozenset(zip(attempt.batches, attempt.places, strict=True)))
+        return attempt.batches, ()
+    return (), list(zip(attempt.batches, attempt.places, strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from app.delivery.settlement import CountWriter
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, transactions
@@ -63,10 +64,9 @@ class Maintenance:
 
     pool: asyncpg.Pool
     retention: Retention
-    writer: int
+    writer: CountWriter
     monotonic: Callable[[], float]
     telemetry: Telemetry
-    callbacks_enabled: bool = False
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _audit_head_at: float = field(init=False, default=float("-inf"))
     _newest_id: BatchId = field(init=False, default=BatchId(0))
@@ -209,8 +209,8 @@ class Maintenance:
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += 1
             delta.retrying -= 1
-        await counts.add(connection, self.writer, deltas)
-        if self.callbacks_enabled and deltas:
+        await counts.add(connection, self.writer.number, deltas)
+        if self.writer.callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)
         for delta in deltas.values():
             self.telemetry.settled.labels("expired").inc(delta.expired)

@@ -7,12 +7,11 @@ from datetime import date, datetime
 import msgspec
 
 from app.delivery.access_tokens import Access
-from app.delivery.lane import InFlightContent
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
-from app.store import attempts, batches, lanes
+from app.store import attempts, batches, due_work
 
 # For each kind of request, the queue in the store that holds its events.
 QUEUES: Mapping[WorkKind, int] = {
@@ -102,30 +101,23 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class RequestContent:
     """The conversions of one request, in order."""
 
-    queue: lanes.DestinationQueue
+    queue: due_work.DestinationQueue
     items: tuple[Item, ...]
     too_old: tuple[Item, ...]  # past the age limit: they expire and are not sent
     batches: tuple[BatchId, ...]  # the complete batches; none for a retry
     send_group: int | None  # for a retry of a half of a refused request, the half's id
-    has_more: bool  # more events are due than one request can contain
+    has_more: bool  # the lane has more due events than this request contains
     kind: WorkKind
 
     @property
-    def in_flight(self) -> InFlightContent:
-        """What may not be claimed again while this request is in flight."""
-        if self.is_live:
-            return InFlightContent(frozenset(self.batches))
-        return InFlightContent(exceptions=frozenset(item.key for item in self.items))
+    def exceptions(self) -> list[tuple[BatchId, int]]:
+        """The exceptions that may not be claimed again while this request is in flight."""
+        return [] if self.batches else [item.key for item in self.items]
 
     @property
     def is_live(self) -> bool:
         """Whether the request contains complete batches, not single exceptions."""
         return bool(self.batches)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the request contains all conversions of its batches."""
-        return bool(self.batches) and not self.too_old
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +169,7 @@ class Claim:
 class Selection:
     """The destination and the kind of request that a lane sends next."""
 
-    queue: lanes.DestinationQueue
+    queue: due_work.DestinationQueue
     kind: WorkKind
     others_due: bool
     watermarks: Mapping[Key, datetime]  # where the poll and the claim start their scan for due batches
@@ -191,4 +183,3 @@ class RequestInFlight:
     attempt: attempts.StartedAttempt
     access: Access
     deadline: float  # on this process's monotonic clock
-    has_more: bool  # the lane has more due events than this request contains

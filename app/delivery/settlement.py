@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import assert_never
 
-from app.delivery.lane import Lane
-from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, Unreadable
+from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -26,7 +25,8 @@ from app.domain.outcomes.settle import (
     settle,
 )
 from app.domain.outcomes.status import FINAL, Status
-from app.store import PipelineConnection, attempts, batches, callbacks, counts, deliveries, exceptions, lanes
+from app.store import PipelineConnection, attempts, batches, callbacks, counts, exceptions, lanes
+from app.store.lanes import LaneLease
 
 
 class StaleOwner(Exception):
@@ -47,9 +47,8 @@ class CountWriter:
 
 async def write_settlement(
     connection: PipelineConnection,
-    lane: Lane,
-    content: RequestContent,
-    attempt: attempts.StartedAttempt,
+    lease: LaneLease,
+    request: RequestInFlight,
     sent: SentRequest,
     settlement: Settlement,
     *,
@@ -60,73 +59,52 @@ async def write_settlement(
     Returns the changes of the counts. This function commits everything or nothing, so `connection` must be
     outside a transaction. Raises StaleOwner.
     """
+    content = request.content
     if (
         isinstance(settlement, PerItem)
-        and settlement.is_delivered
-        and content.is_complete
+        and settlement.delivered == len(content.items)
+        and content.is_live
+        and not content.too_old
         and not writer.callbacks_enabled
     ):
-        delta = await _write_delivered(connection, lane, content, attempt, sent, writer)
-        if delta is not None:
+        days = {item.source.day for item in content.items}
+        delta = counts.CountDelta(
+            delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
+        )
+        if await attempts.write_delivered(
+            connection,
+            request.attempt,
+            lease,
+            sent,
+            destination=content.queue.number,
+            batches=content.batches,
+            days=(min(days), max(days)),
+            delta=delta,
+            writer=writer.number,
+        ):
             return delta
         # Nothing was written: the lane has another owner, or the attempt is already settled, because Postgres
         # committed an earlier try whose response was lost. `_write_each` distinguishes these two cases.
     async with connection.transaction():
-        return await _write_each(connection, lane, content, attempt, sent, settlement, writer=writer)
-
-
-async def _write_delivered(
-    connection: PipelineConnection,
-    lane: Lane,
-    content: RequestContent,
-    attempt: attempts.StartedAttempt,
-    sent: SentRequest,
-    writer: CountWriter,
-) -> counts.CountDelta | None:
-    """Write in one statement that all conversions were delivered. Return None if nothing was written."""
-    days = {item.source.day for item in content.items}
-    delta = counts.CountDelta(
-        delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
-    )
-    is_written = await deliveries.write_delivered(
-        connection,
-        attempt,
-        lane=lane.lease.id,
-        fence=lane.lease.fence,
-        destination=content.queue.number,
-        batches=content.batches,
-        days=(min(days), max(days)),
-        delivered=delta.delivered,
-        retrying=delta.retrying,
-        writer=writer.number,
-        http_status=sent.status,
-        request_id=sent.request_id,
-        duration_ms=sent.duration_ms,
-    )
-    return delta if is_written else None
+        return await _write_each(connection, lease, request, sent, settlement, writer=writer)
 
 
 async def _write_each(
     connection: PipelineConnection,
-    lane: Lane,
-    content: RequestContent,
-    attempt: attempts.StartedAttempt,
+    lease: LaneLease,
+    request: RequestInFlight,
     sent: SentRequest,
     settlement: Settlement,
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
     """Write the disposition of each conversion, in the caller's transaction."""
+    content, attempt = request.content, request.attempt
     written = await attempts.write_outcome(
         connection,
         attempt,
-        lane=lane.lease.id,
-        fence=lane.lease.fence,
-        outcome=sent.outcome,
-        http_status=sent.status,
-        request_id=sent.request_id,
-        message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
-        duration_ms=sent.duration_ms,
+        lease,
+        sent,
         delivered=settlement.delivered if isinstance(settlement, PerItem) else None,
     )
     if written is attempts.OutcomeWrite.STALE:
@@ -162,7 +140,7 @@ async def _write_each(
 
 async def write_unsent(
     connection: PipelineConnection,
-    lane: Lane,
+    lease: LaneLease,
     destination: DestinationNumber,
     claim: Claim,
     *,
@@ -172,7 +150,7 @@ async def write_unsent(
 
     Returns the changes of the counts.
     """
-    if not await lanes.is_owned(connection, lane.lease.id, lane.lease.fence):
+    if not await lanes.is_owned(connection, lease):
         raise StaleOwner
     claim = await _lock_unchanged(connection, claim)
     delta = counts.CountDelta()
@@ -362,7 +340,7 @@ async def _put_back(
 
 async def write_recovered(
     connection: PipelineConnection,
-    lane: Lane,
+    lease: LaneLease,
     attempt: attempts.UnsettledAttempt,
     sent: SentRequest,
     *,
@@ -375,9 +353,7 @@ async def write_recovered(
     Returns the changes of the counts. Raises StaleOwner.
     """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
-    written = await attempts.write_outcome(
-        connection, started, lane=lane.lease.id, fence=lane.lease.fence, outcome="lost", message="interrupted"
-    )
+    written = await attempts.write_outcome(connection, started, lease, sent)
     if written is attempts.OutcomeWrite.STALE:
         raise StaleOwner
     delta = counts.CountDelta()

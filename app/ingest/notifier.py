@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 
 from app.domain.ids import LaneId
-from app.store import lane_wakeups
+from app.store import lanes
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
@@ -37,7 +37,7 @@ class Notifier:
             waiting, self._waiting = self._waiting, {}
             try:
                 async with self._pool.acquire() as connection:
-                    await lane_wakeups.notify(connection, waiting)
+                    await lanes.notify_waiting(connection, waiting)
             except DRIVER_ERRORS as error:
                 self._telemetry.failed("notify.failed", error, level=30)
             await asyncio.sleep(self._interval_s)

@@ -19,8 +19,8 @@ from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.settlement import CountWriter
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.outcomes.settle import RetryPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
+from app.domain.pacing.merge_window import Turns
 from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
@@ -102,7 +102,7 @@ def build_dispatcher(
     ]:
         raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
-    sends_callbacks = receiver is not None
+    writer = CountWriter(resources.writer, callbacks_enabled=receiver is not None)
     tokens = AccessTokens(
         pool=resources.pool,
         vault=resources.vault,
@@ -110,16 +110,16 @@ def build_dispatcher(
         owner=resources.name,
         monotonic=environment.monotonic,
         telemetry=telemetry,
+        endpoint=endpoint,
     )
     erasing = ErasureScanner(
         pool=resources.pool,
         vault=resources.vault,
-        writer=resources.writer,
+        writer=writer,
         telemetry=telemetry,
         settled_within=timedelta(seconds=times.settled_within),
         worker=resources.name,
         lease=timedelta(seconds=times.silent_after),
-        callbacks_enabled=sends_callbacks,
     )
     delivery = Delivery(
         pool=resources.pool,
@@ -131,12 +131,10 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
-        writer=CountWriter(resources.writer, callbacks_enabled=sends_callbacks),
+        writer=writer,
         max_age=max_age,
-        policy=RetryPolicy(),
         times=times,
         capacity=capacity,
-        endpoint=endpoint,
     )
     maintenance = Maintenance(
         pool=resources.pool,
@@ -146,10 +144,9 @@ def build_dispatcher(
             days=settings.batch_retention_days,
             rejection_days=settings.rejection_retention_days,
         ),
-        writer=resources.writer,
+        writer=writer,
         monotonic=environment.monotonic,
         telemetry=telemetry,
-        callbacks_enabled=sends_callbacks,
     )
     balancing = BalanceJob(
         pool=resources.pool, owner=resources.name, monotonic=environment.monotonic, telemetry=telemetry
@@ -166,7 +163,7 @@ def build_dispatcher(
             owner=resources.name,
             monotonic=environment.monotonic,
             telemetry=telemetry,
-            merge_window=settings.merge_window_ms / 1000,
+            turns=Turns(settings.merge_window_ms / 1000),
             times=times,
         ),
         maintenance=maintenance,

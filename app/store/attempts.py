@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import Final
+
+import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
+from app.domain.outcomes.outcome import SentRequest
 from app.store import PipelineConnection
-from app.store.due_heads import PROBE_DUE
+from app.store.counts import CountDelta
+from app.store.lanes import LaneLease
 from app.store.rows import read_row
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +45,10 @@ class UnsettledAttempt:
     age: timedelta
 
 
-# Each sign-in has a generation number. The token of an earlier sign-in must not be used.
-_IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
-          WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
-# Setting the time of the next probe in this statement lets only one worker send a probe.
-_IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
-            + make_interval(secs => $10::float8)
-          FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
-            AND s.generation = $8 RETURNING d.number"""
-_START = """
-    -- The lane, if it is ours and no erasure was requested since the batches were read.
-    WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
-      AND leased_until > clock_timestamp() AND erasures = $9 FOR KEY SHARE),
-    -- The destination, if it may send (_IS_ACTIVE or _IS_PROBED).
-    ready AS ({ready})
-    INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, places, events, generation)
-    SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
-      $5, $6, $7, $8
-    FROM lane, ready RETURNING id, day
-"""
-
-
 async def start(
     connection: PipelineConnection,
+    lease: LaneLease,
     *,
-    lane: LaneId,
-    fence: int,
     destination: DestinationNumber,
     worker: str,
     batches: Sequence[BatchId],
@@ -80,9 +66,9 @@ async def start(
     of the lane that commits later waits for this transaction and then sees the attempt.
     """
     row = await connection.fetchrow(
-        _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
-        lane,
-        fence,
+        SQL["start"] if probe_again_in is None else SQL["start_probe"],
+        lease.id,
+        lease.fence,
         destination,
         worker,
         list(batches),
@@ -106,56 +92,79 @@ class OutcomeWrite(StrEnum):
 async def write_outcome(
     connection: PipelineConnection,
     started: StartedAttempt,
+    lease: LaneLease,
+    sent: SentRequest,
     *,
-    lane: LaneId,
-    fence: int,
-    outcome: str,
-    http_status: int | None = None,
-    request_id: str | None = None,
-    message: str | None = None,
-    duration_ms: int | None = None,
     delivered: int | None = None,
 ) -> OutcomeWrite:
     """Write the outcome of an attempt unless it has one. `delivered` is the number of accepted events."""
     status = await connection.execute(
-        """
-        UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
-          message = $8, duration_ms = $9, delivered = $10
-        WHERE id = $1 AND day = $2 AND settled_at IS NULL
-        AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)
-        """,
+        SQL["write_outcome"],
         started.id,
         started.day,
-        lane,
-        fence,
-        outcome,
-        http_status,
-        request_id,
-        message,
-        duration_ms,
+        lease.id,
+        lease.fence,
+        sent.outcome,
+        sent.status,
+        sent.request_id,
+        sent.message,
+        sent.duration_ms,
         delivered,
     )
     if status == "UPDATE 1":
         return OutcomeWrite.NOW
     before = await connection.fetchval(
-        """
-        SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane
-        WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3
-        """,
+        SQL["find_outcome"],
         started.id,
         started.day,
-        fence,
+        lease.fence,
     )
     return OutcomeWrite.BEFORE if before else OutcomeWrite.STALE
+
+
+async def write_delivered(
+    connection: PipelineConnection,
+    started: StartedAttempt,
+    lease: LaneLease,
+    sent: SentRequest,
+    *,
+    destination: DestinationNumber,
+    batches: Sequence[BatchId],
+    days: tuple[date, date],
+    delta: CountDelta,
+    writer: int,
+) -> bool:
+    """Record that every conversion of these batches was delivered: in the attempt, the states and the counts.
+
+    `days` are the first and last day of the batches. Delivered and retrying events of `delta` are counted.
+    Returns False and writes nothing when the lane has another owner or the attempt already has a result.
+    """
+    try:
+        settled: bool = await connection.fetchval(
+            SQL["write_delivered"],
+            started.id,
+            started.day,
+            lease.id,
+            lease.fence,
+            sent.status,
+            sent.request_id,
+            sent.duration_ms,
+            list(batches),
+            *days,
+            destination,
+            writer,
+            delta.delivered,
+            delta.retrying,
+        )
+    except asyncpg.DivisionByZeroError:
+        raise AssertionError(f"not all of {len(batches)} batches of a request were open") from None
+    return settled
 
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
     """Return the attempts of a lane that have no result yet, with their age on the database's clock."""
     rows = await connection.fetch(
-        """
-        SELECT id, day, destination, batches, places, clock_timestamp() - started_at AS age
-        FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id
-        """,
+        SQL["unsettled"],
         lane,
     )
     return [read_row(UnsettledAttempt, row) for row in rows]
@@ -166,11 +175,7 @@ async def overdue(
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
     """Return the unsettled attempts of these lanes that are older than `older_than`, each with its lane."""
     rows = await connection.fetch(
-        """
-        SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age
-          FROM attempts
-        WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval
-        """,
+        SQL["overdue"],
         list(lanes),
         older_than,
     )
@@ -182,11 +187,7 @@ async def any_in_flight(
 ) -> bool:
     """Return whether a destination has an unsettled attempt that started less than `younger_than` ago."""
     found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane
-          AND a.destination = d.number
-        WHERE d.number = $1 AND a.settled_at IS NULL AND a.started_at > clock_timestamp() - $2::interval)
-        """,
+        SQL["any_in_flight"],
         destination,
         younger_than,
     )

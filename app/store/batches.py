@@ -7,6 +7,7 @@ rewrites it. Everything that changes is in a narrow row of `batch_states`.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -14,6 +15,9 @@ import msgspec
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
 from app.store.database import damage
+from app.store.sql import read_sql
+
+SQL: Final = read_sql(__file__)
 
 LIVE, LOW = 0, 2  # queues; LOW has replays and low-priority events: at most a fifth of a lane's requests
 
@@ -141,23 +145,11 @@ async def read(
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
     with damage.suppressed():
-        rows = await connection.fetch(_READ, *arguments, destination)
+        rows = await connection.fetch(SQL["read"], *arguments, destination)
         return {BatchId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
-    keys = {row["batch"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
+    keys = {row["batch"]: row["data_key"] for row in await connection.fetch(SQL["read_keys"], *arguments)}
     stored = await damage.read_singly(connection, sorted(places), destination)
     return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
-
-
-_READ = """
-    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
-    JOIN batches p ON p.id = requested.id AND p.day = requested.day
-      AND ($3::integer IS NULL OR p.destination = $3)
-    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
-"""
-_READ_KEYS = """
-    SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
-    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
-"""
 
 
 async def close(
@@ -168,11 +160,7 @@ async def close(
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """
     status = await connection.execute(
-        """
-        UPDATE batch_states SET disposition = $3, settled_at = now(),
-        attempts = attempts || array_remove(ARRAY[$2::bigint], NULL)
-        WHERE batch = ANY($1) AND settled_at IS NULL
-        """,
+        SQL["close"],
         list(batches),
         attempt,
         disposition,
@@ -192,8 +180,7 @@ class OpenState:
 async def still_open(connection: PipelineConnection, batches: Sequence[BatchId]) -> list[OpenState]:
     """Return those of these batches that have no final state."""
     rows = await connection.fetch(
-        "SELECT batch, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) "
-        "AND settled_at IS NULL",
+        SQL["still_open"],
         list(batches),
     )
     return [OpenState(BatchId(row["batch"]), row["events"], row["tries"]) for row in rows]
@@ -206,11 +193,7 @@ async def lock_unchanged(
     if not data_keys:
         return set()
     rows = await connection.fetch(
-        """
-        SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
-          ON read.batch = s.batch AND read.data_key = s.data_key
-        WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
-        """,
+        SQL["lock_unchanged"],
         list(data_keys),
         list(data_keys.values()),
     )
@@ -229,10 +212,7 @@ async def requeue(
     Raises AssertionError if any of the batches is not open.
     """
     status = await connection.execute(
-        """
-        UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
-        WHERE batch = ANY($1) AND settled_at IS NULL
-        """,
+        SQL["requeue"],
         list(batches),
         wait,
         reason,
@@ -248,15 +228,7 @@ async def expire(
     Return (destination, number of events, whether a request had failed) for each expired batch.
     """
     rows = await connection.fetch(
-        """
-        -- Open batches beyond the age limit that no unsettled attempt carries.
-        WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
-          AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
-            WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))
-          ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED)
-        UPDATE batch_states s SET disposition = 'expired', settled_at = now(), reason = 'expired' FROM old
-        WHERE s.batch = old.batch RETURNING s.destination, s.events, s.tries > 0 AS retrying
-        """,
+        SQL["expire"],
         older_than,
         limit,
     )
@@ -285,17 +257,11 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     Return the number of events, and how many of them were retrying after a failed request.
     """
     batches = await connection.fetch(
-        """
-        UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
-        WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
-        """,
+        SQL["discard"],
         destination,
     )
     exceptions = await connection.fetch(
-        """
-        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
-        changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
-        """,
+        SQL["discard_exceptions"],
         destination,
     )
     retrying = sum(row["events"] for row in batches if row["retrying"]) + len(exceptions)

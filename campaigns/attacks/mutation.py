@@ -87,9 +87,8 @@ PARTS: dict[str, Part] = {
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)
             for name in (
-                "circuit_breaker",
                 "fair_queueing",
-                "token_bucket",
+                "pace",
                 "rate_estimator",
             )
         },

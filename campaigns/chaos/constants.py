@@ -59,7 +59,6 @@ CONSTANTS: Mapping[str, Constant] = {
     "statement_deadline_s": Constant("app/store/database/keepalive.py", "COMMAND_TIMEOUT_S", ()),
     "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
-    "single_queue_cache_s": Constant("app/delivery/lane.py", "POLL_CACHE_S", (0.0, 0.05, 0.5, 2.0)),
     "worker_pool": Constant("app/processes/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
     "api_pool": Constant("app/processes/api.py", "POOL_SIZE", (2, 3, 6)),
     "flush_worth_posts": Constant("app/ingest/group_commit.py", "FLUSH_MIN_REQUESTS", (1, 2, 7, 24, 100)),
@@ -67,9 +66,7 @@ CONSTANTS: Mapping[str, Constant] = {
     "reserved_ids": Constant("app/ingest/flush_writer.py", "_RESERVED_IDS", (1, 2, 17, 256)),
     "erasure_page": Constant("app/delivery/erasure.py", "_PAGE", (7, 20, 50, 1_000)),
     "maintenance_page": Constant("app/delivery/maintenance.py", "_EXPIRE_LIMIT", (1, 20, 500)),
-    "breaker_longest_wait_s": Constant(
-        "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)
-    ),
+    "breaker_longest_wait_s": Constant("app/domain/pacing/pace.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)),
     "longest_retry_wait_s": Constant("app/domain/outcomes/settle.py", "longest_wait", (0.5, 2.0, 4.0)),
     "token_lease_s": Constant("app/delivery/access_tokens.py", "_LEASE_S", ()),
     "token_call_s": Constant("app/amazon/tokens.py", "_DEADLINE_S", ()),

@@ -6,6 +6,7 @@ loudly: a broken build that is none would prove nothing.
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,16 +63,16 @@ BROKEN: Mapping[str, Build] = {
         "acknowledged_is_stored",
     ),
     "settles without looking at the fence": Build(
-        "app/store/attempts.py",
-        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)",
-        "AND ($3::int, $4::bigint) IS NOT NULL",
+        "app/store/attempts.sql",
+        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)\n",
+        "AND ($3::int, $4::bigint) IS NOT NULL\n",
         "test_a_worker_that_wakes_after_its_lease_changes_nothing",
         "assert await everything(stage.office) == before",
     ),
     "settles at one stroke without looking at the fence": Build(
-        "app/store/deliveries.py",
-        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)",
-        "AND ($3::int, $4::bigint) IS NOT NULL",
+        "app/store/attempts.sql",
+        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE) RETURNING",
+        "AND ($3::int, $4::bigint) IS NOT NULL RETURNING",
         "test_a_worker_that_wakes_after_its_lease_changes_nothing",
         "assert await everything(stage.office) == before",
     ),
@@ -106,7 +107,14 @@ def faulty_module(build: Build) -> FaultyModule:
     path = ROOT / build.file
     text = path.read_text()
     assert text.count(build.text) == 1, f"{build.file} no longer reads as this build expects"
-    return FaultyModule(path, ast.parse(text.replace(build.text, build.instead)))
+    faulty = text.replace(build.text, build.instead)
+    if path.suffix == ".sql":
+        _, *parts = re.split(r"(?m)^-- name: (\w+)\n", faulty)
+        path = path.with_suffix(".py")
+        faulty = path.read_text().replace(
+            "read_sql(__file__)", repr(dict(zip(parts[::2], parts[1::2], strict=True)))
+        )
+    return FaultyModule(path, ast.parse(faulty))
 
 
 def run(name: str, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:

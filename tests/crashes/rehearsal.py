@@ -233,7 +233,7 @@ class Life:
             erasing=ErasureScanner(
                 pool=resources.pool,
                 vault=resources.vault,
-                writer=resources.writer,
+                writer=CountWriter(resources.writer),
                 telemetry=resources.telemetry,
                 settled_within=SETTLED_WITHIN,
                 worker=resources.name,
@@ -298,13 +298,13 @@ class Life:
 
     async def serve(self, lane: Lane) -> None:
         """Serve a lane once, meeting trouble as the dispatcher does."""
-        self._clock.now = max(self._clock.now, lane.pace.ready_at(lane.limit, self._clock.now))
-        lane.begin_claim()
+        self._clock.now = max(self._clock.now, lane.pace.ready_at(self._clock.now))
+        lane.begin_claim(self._clock.now)
         released: list[bool] = []
         try:
             await self.delivery.serve(lane, release_slot=lambda: released.append(True))
             if released:  # the token server: with a token in hand it asks for its place again
-                lane.begin_claim()
+                lane.begin_claim(self._clock.now)
                 await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)

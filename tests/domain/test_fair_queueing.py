@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.pacing.fair_queueing import FairQueue, WorkKind
+from app.domain.pacing.fair_queueing import REPLAYS, FairQueue, WorkKind
 
 LIVE, RETRY, REPLAY, REPLAY_RETRY = WorkKind
 ALL = [REPLAY_RETRY, REPLAY, RETRY, LIVE]
@@ -28,7 +28,7 @@ def test_a_replay_is_every_fifth_request() -> None:
 
 
 def test_replayed_batches_and_single_replayed_events_alternate() -> None:
-    replays = [kind for kind in order(ALL, 16) if kind and kind.is_replay]
+    replays = [kind for kind in order(ALL, 16) if kind in REPLAYS]
     assert replays == [REPLAY_RETRY, REPLAY, REPLAY_RETRY, REPLAY]
 
 
@@ -67,4 +67,4 @@ def test_a_retry_starts_the_count_of_live_requests_again() -> None:
 
 
 def test_which_kinds_have_the_low_priority() -> None:
-    assert [kind for kind in WorkKind if kind.is_replay] == [REPLAY, REPLAY_RETRY]
+    assert list(REPLAYS) == [REPLAY, REPLAY_RETRY]

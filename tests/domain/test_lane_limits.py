@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from app.domain.pacing.lane_limits import (
     MIN_IN_FLIGHT,
-    SLOW_S,
     Capacity,
     InFlight,
     Times,
     fair_share,
     may_acquire,
 )
+from app.domain.pacing.pace import SLOW_S
 
 totals = st.integers(MIN_IN_FLIGHT, 256)
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.outcomes.outcome import PerItemReply, Throttled
+from app.domain.pacing.pace import Pace, RateLimit
 from app.domain.pacing.rate_estimator import RateEstimate
-from app.domain.pacing.token_bucket import LanePace, RateLimit
 
 
 class Stand:
@@ -35,7 +36,7 @@ class Stand:
         self.limit, self.burst, self.retry_after = limit, burst, retry_after
         self.level, self.seen, self.now = burst, 0.0, 0.0
         self.luck = random.Random(seed)
-        self.pace, self.configured = LanePace(), RateLimit(20, 5)
+        self.pace = Pace(RateLimit(20, 5))
         self.latency, self.late, self.lateness, self.ready = latency, late, 0.0, 0.0
         self.log: list[tuple[float, bool]] = []
         self.in_flight: list[tuple[float, float, bool]] = []  # answered at, sent at, accepted
@@ -47,14 +48,14 @@ class Stand:
             answer_at = self.in_flight[0][0] if self.in_flight else math.inf
             send_at = math.inf
             if len(self.in_flight) < self.pace.in_flight_limit:
-                send_at = max(self.pace.ready_at(self.configured, self.now), self.ready) + self.lateness
+                send_at = max(self.pace.ready_at(self.now), self.ready) + self.lateness
             if min(answer_at, send_at) >= until:
                 self.now = until
                 return self.log[start:]
             self.now = min(answer_at, send_at)
             if send_at <= answer_at:
                 heappush(self.in_flight, (self.now + self.luck.uniform(*self.latency), *self.arrive()))
-                self.pace = self.pace.sent(self.configured, self.now)
+                self.pace = self.pace.sent(self.now)
                 # The next takes some time to prepare.
                 self.ready, self.lateness = self.now + 0.006, self.luck.random() * self.late
             else:
@@ -70,16 +71,19 @@ class Stand:
 
     def answer(self, sent_at: float, accepted: bool) -> None:
         """Give the lane its reply."""
-        if accepted:
-            self.pace = self.pace.succeeded(self.configured, self.now, sent_at=sent_at, cap=8)
-        else:
-            self.pace = self.pace.throttled(
-                self.configured,
-                self.now,
-                sent_at=sent_at,
-                retry_after=self.retry_after,
-                jitter=self.luck.random(),
-            )
+        reply = PerItemReply(()) if accepted else Throttled(self.retry_after)
+        self.pace = self.pace.after(
+            reply, self.now, sent_at=sent_at, jitter=0.0 if accepted else self.luck.random(), cap=8
+        )
+
+    @property
+    def configured(self) -> RateLimit:
+        """The configured rate limit of the lane."""
+        return self.pace.limit
+
+    @configured.setter
+    def configured(self, limit: RateLimit) -> None:
+        self.pace = replace(self.pace, limit=limit)
 
 
 SEEDS = range(6)
@@ -188,7 +192,7 @@ class NoisyStand(Stand):
 
     def rate(self) -> float:
         """Return the part of the configured rate that the lane may use."""
-        return self.pace.allowed(self.configured).per_second / self.configured.per_second
+        return self.pace.allowed.per_second / self.configured.per_second
 
 
 @pytest.mark.campaign
@@ -242,11 +246,11 @@ def test_organisations_on_one_account_divide_amazons_limit(limit: int, burst: in
 def test_the_rate_beside_other_organisations_is_at_most_the_mean() -> None:
     """Only while Amazon limits them; a lane below the mean keeps its own estimate."""
     limit = RateLimit(5, 5)
-    assert LanePace().allowed(limit) == limit
-    assert LanePace(rates_elsewhere=(1.0,)).allowed(limit) == RateLimit(3.0, 1)
-    assert LanePace(rates_elsewhere=(9.0,)).allowed(limit) == limit
+    assert Pace(limit).allowed == limit
+    assert Pace(limit, rates_elsewhere=(1.0,)).allowed == RateLimit(3.0, 1)
+    assert Pace(limit, rates_elsewhere=(9.0,)).allowed == limit
     own = RateEstimate.from_former_owner(1.0, 0.0)
-    assert LanePace(estimate=own, rates_elsewhere=(3.0, 2.0)).allowed(limit) == RateLimit(1.0, 1)
+    assert Pace(limit, estimate=own, rates_elsewhere=(3.0, 2.0)).allowed == RateLimit(1.0, 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
@@ -290,11 +294,11 @@ def test_an_estimate_at_the_configured_limit_is_dropped() -> None:
     """Amazon accepts the configured rate: that limit holds again, with its burst."""
     stand = Stand(limit=10, burst=2, seed=1)
     stand.run(30)
-    assert stand.pace.allowed(stand.configured).burst == 1
+    assert stand.pace.allowed.burst == 1
     stand.limit = 1000
     stand.run(60)
     assert stand.pace.estimate.rate is None
-    assert stand.pace.allowed(stand.configured) == stand.configured
+    assert stand.pace.allowed == stand.configured
 
 
 def test_a_changed_configured_limit_bounds_the_estimate() -> None:
@@ -304,7 +308,7 @@ def test_a_changed_configured_limit_bounds_the_estimate() -> None:
     stand.configured = RateLimit(5, 5)
     stand.run(30)
     assert (stand.pace.estimate.rate or 0) <= 5
-    assert stand.pace.allowed(stand.configured).per_second <= 5
+    assert stand.pace.allowed.per_second <= 5
 
 
 def test_the_next_owner_starts_with_the_stored_rate() -> None:
@@ -313,7 +317,7 @@ def test_the_next_owner_starts_with_the_stored_rate() -> None:
     assert estimate.rate == 3.0
     answered = estimate.answered(100.3, sent_at=100.2, limit=20, throttled=False)
     assert answered.rate == 3.0
-    assert LanePace(estimate=estimate).allowed(RateLimit(20, 5)) == RateLimit(3.0, 1)
+    assert Pace(RateLimit(20, 5), estimate=estimate).allowed == RateLimit(3.0, 1)
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=200), data=st.data())
@@ -334,10 +338,10 @@ def test_the_estimate_stays_between_zero_and_the_configured_limit(
 def test_an_estimated_pace_never_exceeds_the_estimate(late: list[float], rate: float) -> None:
     """No two requests come closer than the estimated rate allows."""
     limit = RateLimit(20, 5)
-    pace, now, sent = LanePace(estimate=RateEstimate(rate)), 0.0, []
+    pace, now, sent = Pace(limit, estimate=RateEstimate(rate)), 0.0, []
     for delay in late:
-        now = pace.ready_at(limit, now) + delay
+        now = pace.ready_at(now) + delay
         sent.append(now)
-        pace = pace.sent(limit, now)
-    least = 0.0 if pace.allowed(limit) == limit else 1 / rate
+        pace = pace.sent(now)
+    least = 0.0 if pace.allowed == limit else 1 / rate
     assert all(after - before >= least - 1e-9 for before, after in pairwise(sent))

@@ -10,7 +10,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.privacy import erasure
-from app.delivery.due_work import opens_under
+from app.crypto import open_batch
 from app.store.database.damage import check
 from app.store.privacy import erasures
 from tests.api import world as web
@@ -308,7 +308,7 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
         strict=False,
     ):
         await world.fetch(statement, batch)
-    opens = partial(opens_under, world.resources.vault)
+    opens = partial(open_batch, vault=world.resources.vault)
     async with world.pool.acquire() as c:
         portions = [one async for one in check(c, limit=3, opens=opens)]
         rest = [one async for one in check(c, first=ids[-1], limit=3)]

@@ -12,11 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.admin.privacy import erasure
 from app.crypto import batch_place, decrypt
 from app.delivery import settlement
-from app.delivery.lane import Lane
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
 from app.domain.ids import BatchId
-from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.privacy.erasure import carried_key
 from app.store import batches
 from app.store.lanes import LaneLease
@@ -148,13 +146,13 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
     assert len(world.amazon.requests) == requests
 
 
-async def owned(world: World) -> Lane:
-    """Return the one lane as its last owner knew it."""
+async def owned(world: World) -> LaneLease:
+    """Return the lease of the one lane as its last owner knew it."""
     (row,) = await world.fetch(
         "SELECT id, fence, organisation_id AS organisation, region, advertiser_id, 0.0 AS blocked_for "
         "FROM lanes"
     )
-    return Lane(LaneLease(**dict(row)), float("inf"), RateLimit(1, 1), LanePace())
+    return LaneLease(**dict(row))
 
 
 async def take_off(world: World, dst: str, claimed: Claim) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.delivery.erasure import erasure_place
 from app.domain.pacing.lane_limits import Times
-from app.store.database import silent_sessions
+from app.store import lanes
 from app.store.privacy import erasures
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.freezing import freezable_worker
@@ -152,34 +152,40 @@ async def test_a_scan_that_lost_its_lease_writes_no_progress(world: World) -> No
 
 
 @pytest.mark.parametrize("speaks", [True, False])
-async def test_only_a_session_that_is_silent_is_ended(world: World, speaks: bool) -> None:
-    """One that holds the lock and says something is left alone."""
+async def test_only_a_worker_that_is_silent_is_ended(world: World, speaks: bool) -> None:
+    """One that says something is left alone, and counts."""
+    silent_after = timedelta(seconds=0.25)
     holder = await world.resources.connect()
     try:
-        await holder.execute("SELECT pg_advisory_lock(0, 99)")
+        await lanes.register_worker(holder)
         await eventually(
             lambda: world.fetch(
                 "SELECT 1 FROM pg_stat_activity "
-                "WHERE pid = $1 AND state_change < clock_timestamp() - interval '0.25 s'",
+                "WHERE pid = $1 AND state_change < clock_timestamp() - $2::interval",
                 holder.get_server_pid(),
+                silent_after,
             )
         )
-        if speaks:
-            await holder.execute("SELECT 1")
         async with world.resources.pool.acquire() as c:
-            ended = await silent_sessions.end_silent(c, 0, 99, silent_after=timedelta(seconds=0.25))
-        assert len(ended) == (0 if speaks else 1)
+            await lanes.register_worker(c)
+            if speaks:
+                await holder.execute("SELECT 1")
+            assert await lanes.living_workers(c, silent_after=silent_after) == (2 if speaks else 1)
+            await lanes.unregister_worker(c)
+        left = await world.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", holder.get_server_pid())
+        assert bool(left) == speaks
     finally:
         holder.terminate()
 
 
-async def test_a_backend_that_cannot_be_ended_is_not_reported_as_ended(world: World) -> None:
+async def test_a_backend_that_cannot_be_ended_does_not_count(world: World) -> None:
+    """The count waits for it only a second."""
     holder = await world.resources.connect()
-    await holder.execute("SELECT pg_advisory_lock(0, 99)")
+    await lanes.register_worker(holder)
     os.kill(holder.get_server_pid(), signal.SIGSTOP)
     try:
         async with world.resources.pool.acquire() as c:
-            assert await silent_sessions.end_silent(c, 0, 99, silent_after=timedelta(0)) == []
+            assert await lanes.living_workers(c, silent_after=timedelta(0)) == 1
     finally:
         os.kill(holder.get_server_pid(), signal.SIGCONT)
         holder.terminate()

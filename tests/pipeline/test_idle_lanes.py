@@ -6,7 +6,7 @@ import pytest
 
 from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
 from app.domain.ids import DEFAULT_ORGANISATION, LaneId
-from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.domain.pacing.pace import Pace, RateLimit
 from app.store.lanes import LaneLease
 from tests.pipeline.world import World, event
 
@@ -93,8 +93,7 @@ def test_an_earlier_alarm_replaces_a_later_one() -> None:
         Lane(
             LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
             1e9,
-            RateLimit(10, 10),
-            LanePace(),
+            Pace(RateLimit(10, 10)),
             alarms,
         )
         for number in range(3)
@@ -105,6 +104,6 @@ def test_an_earlier_alarm_replaces_a_later_one() -> None:
     assert alarms.next_at == 1.0
     assert list(alarms.due(5.0)) == [lanes[2], lanes[1], lanes[0]]
     for lane in lanes:
-        lane.begin_claim()
+        lane.begin_claim(10.0)
     assert list(alarms.due(10.0)) == []
     assert alarms.next_at == float("inf")

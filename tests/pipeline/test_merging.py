@@ -1,4 +1,4 @@
-"""The merge window: how long a partial request waits for more events, and when it does not (ADR 0021)."""
+"""The merge window: how long a partial request waits for more events, and when it does not (ADR 0050)."""
 
 from dataclasses import replace
 

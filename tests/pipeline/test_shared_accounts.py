@@ -10,8 +10,10 @@ import pytest
 
 from app.admin.privacy import erasure
 from app.domain.ids import LaneId, OrganisationId
-from app.store import lanes
+from app.domain.pacing.pace import BreakerState, PaceSummary
+from app.store import due_work, lanes
 from app.store.events import figures as event_figures
+from app.store.lanes import LaneLease
 from app.store.organisations.scope import ScopedPool, scoped_pool
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, stamp
@@ -48,10 +50,10 @@ class Foreign:
             await lanes.block_until(c, self.lane, 3600.0)
 
     async def opens_its_breaker(self) -> None:
-        await self._records(learned_rate=None, breaker="open", error_rate=1.0)
+        await self._records(PaceSummary(None, BreakerState.OPEN, 1.0))
 
     async def learns_a_rate(self) -> None:
-        await self._records(learned_rate=0.1, breaker="closed", error_rate=0.0)
+        await self._records(PaceSummary(0.1, BreakerState.CLOSED, 0.0))
 
     async def erases_a_person(self) -> None:
         await erasure.request_erasure(
@@ -62,9 +64,10 @@ class Foreign:
             monotonic=asyncio.get_running_loop().time,
         )
 
-    async def _records(self, **state: Any) -> None:
+    async def _records(self, summary: PaceSummary) -> None:
+        lease = LaneLease(self.lane, self.fence, THEIRS, "NA", "", 0.0)
         async with self.world.resources.pool.acquire() as c:
-            await lanes.record_state(c, self.lane, self.fence, **state)
+            await lanes.record_summary(c, lease, summary)
 
 
 async def lane_of(world: World, destination: str) -> tuple[LaneId, int]:
@@ -78,8 +81,8 @@ async def listed(world: World, destination: str) -> tuple[Any, ...]:
     """Return all that restrains the requests of a destination, and what its statistics show of that."""
     lane, _ = await lane_of(world, destination)
     async with world.resources.pool.acquire() as c:
-        poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
-        terms = await lanes.pace_settings(c, lane)
+        poll = await due_work.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+        terms = await due_work.pace_settings(c, lane)
     (row,) = await world.fetch(
         "SELECT blocked_until, learned_rate, breaker, error_rate, erasures FROM lanes WHERE id = $1", lane
     )
@@ -173,7 +176,7 @@ async def test_only_amazons_own_limit_is_divided(world: World) -> None:
         )
         await world.fetch("UPDATE lanes SET learned_rate = 1, blocked_until = now() WHERE id = $1", lane)
         async with world.resources.pool.acquire() as c:
-            poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+            poll = await due_work.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
         return poll.rates_elsewhere
 
     assert await rates("active", "now() - interval '20 s'") == (2.0,)
@@ -202,8 +205,8 @@ async def test_the_limits_of_connected_destinations_hold_in_their_organisation(
     await world.fetch(f"UPDATE destinations SET {STATES[state]} WHERE id = $1", slow)
     lane, _ = await lane_of(world, mine)
     async with world.resources.pool.acquire() as c:
-        poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
-        limit = (await lanes.pace_settings(c, lane)).limit
+        poll = await due_work.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+        limit = (await due_work.pace_settings(c, lane)).limit
     assert limit is not None
     assert poll.limit == limit
     assert (limit.per_second, limit.burst) == ((2, 3) if state in ("connected", "active") else (50, 9))

@@ -178,5 +178,5 @@ async def test_one_event_calls_the_functions_of_the_map_in_its_order(database_ur
     assert numbers is not None
     files = {code.co_filename for code in ours}
     # A timer that runs during all events, but not in the idle seconds, adds its functions.
-    assert 0 <= len(ours) - int(numbers[1]) <= 20
-    assert 0 <= len(files) - int(numbers[2]) <= 8
+    assert 0 <= len(ours) - int(numbers[1]) <= 10
+    assert 0 <= len(files) - int(numbers[2]) <= 4

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance, Retention
+from app.delivery.settlement import CountWriter
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
 from app.telemetry import Telemetry
@@ -58,7 +59,7 @@ async def test_the_head_is_logged_daily(
         maintenance = Maintenance(
             pool=pool,
             retention=Retention(),
-            writer=1,
+            writer=CountWriter(1),
             monotonic=lambda: elapsed,
             telemetry=Telemetry(),
         )

@@ -7,9 +7,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
-from app.store import deliveries
+from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, DestinationNumber, LaneId
+from app.domain.outcomes.outcome import PerItemReply, SentRequest
+from app.store import attempts
 from app.store.attempts import StartedAttempt
+from app.store.counts import CountDelta
+from app.store.lanes import LaneLease
 
 BATCHES = [BatchId(1), BatchId(2)]
 
@@ -41,20 +44,16 @@ def today() -> date:
 
 
 async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
-    return await deliveries.write_delivered(
+    return await attempts.write_delivered(
         c,
         StartedAttempt(AttemptId(5), today()),
-        lane=LaneId(1),
-        fence=fence,
+        LaneLease(LaneId(1), fence, DEFAULT_ORGANISATION, "NA", "1", 0.0),
+        SentRequest(PerItemReply(()), 207, "r-1", 12),
         destination=DestinationNumber(1),
         batches=BATCHES,
         days=(today(), today()),
-        delivered=3,
-        retrying=-1,
+        delta=CountDelta(delivered=3, retrying=-1),
         writer=4,
-        http_status=207,
-        request_id="r-1",
-        duration_ms=12,
     )
 
 

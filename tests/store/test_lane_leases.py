@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import LaneId
-from app.store import lanes
+from app.store import due_work, lanes
 
 LANE, LEASE = LaneId(1), timedelta(seconds=50)
 
@@ -61,8 +61,8 @@ async def test_a_release_does_not_wait_for_a_locked_row(sessions: tuple[asyncpg.
     assert lease is not None
     await first.execute("SET lock_timeout = '20ms'")
     async with row_lock(other):
-        await lanes.release(first, LANE, lease.fence)
-    assert await lanes.busy_lanes(second) == []
+        await lanes.release(first, lease)
+    assert await due_work.busy_lanes(second) == []
     assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
 
 
@@ -91,8 +91,8 @@ async def test_a_renewal_does_not_meet_the_results_of_requests(
     lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
     assert lease is not None
     async with other.transaction():
-        assert await lanes.is_owned(other, LANE, lease.fence)
+        assert await lanes.is_owned(other, lease)
         assert await lanes.renew(first, [(LANE, lease.fence)], lease=LEASE) == {LANE: True}
-        await lanes.release(first, LANE, lease.fence)
+        await lanes.release(first, lease)
         assert await lanes.acquire(second, LANE, "second", lease=LEASE) is None
     assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None

@@ -23,10 +23,11 @@ _BALANCE = "a worker compares all counts with all batches"
 _PLATFORM = "the platform names an organisation by its id"
 _SCAN = "a worker scans for all organisations, each erasure in the batches of its own"
 FOR_ALL = {
-    "attempts._IS_ACTIVE": _LANE,
-    "attempts._IS_PROBED": _LANE,
-    "attempts._START": _LANE,
     "attempts.any_in_flight": _LANE,
+    "attempts.find_outcome": _LANE,
+    "attempts.start": _LANE,
+    "attempts.start_probe": _LANE,
+    "attempts.write_delivered": _LANE,
     "attempts.write_outcome": _LANE,
     "audit.chain": "the chain links the rows of all organisations; only its verification reads them all",
     "audit.unlinked": "see audit.chain",
@@ -45,10 +46,10 @@ FOR_ALL = {
     "destinations.destinations.count_published": "a part of a statement that names the organisation",
     "events.id_digests.add": "each row carries the organisation of its batches",
     "events.id_digests.unread": "a worker reads the ids of all organisations' batches",
-    "deliveries._WRITE_DELIVERED": _LANE,
-    "due_heads.POLL_TABLES": _LANE,
-    "due_heads.owed_around_damage": _LANE,
-    "due_heads.poll_around_damage": _LANE,
+    "due_work._POLL": _LANE,
+    "due_work._POLL_TABLES": _LANE,
+    "due_work._owed_around_damage": _LANE,
+    "due_work._poll_around_damage": _LANE,
     "privacy.erasures.delete_samples": _SCAN,
     "privacy.erasures.next_batches": "a worker scans for all organisations; its caller selects them",
     "privacy.erasures.oldest_age_s": "a gauge of the installation, without an organisation",
@@ -62,13 +63,13 @@ FOR_ALL = {
     "flush._FUNCTION_SQL": "one flush stores events of many; ingest compared the organisation of each",
     "flush.read_preconditions": "see flush._FUNCTION_SQL",
     "access.keys.note_use": "the key that was just authenticated",
-    "lanes._OWED": _LANE,
-    "lanes._busy": _LANE,
+    "due_work._OWED": _LANE,
+    "due_work._busy": _LANE,
     "lanes.acquire": _LANE,
     "lanes.block_until": _LANE,
     "lanes.is_owned": _LANE,
-    "lanes.pace_settings": _LANE,
-    "lanes.record_state": _LANE,
+    "due_work.pace_settings": _LANE,
+    "lanes.record_summary": _LANE,
     "lanes.release": _LANE,
     "lanes.renew": _LANE,
     "organisations.usage._REQUESTS": "a part of statements that name the organisation by its id",
@@ -132,7 +133,6 @@ FOR_ALL = {
 
 # How many statements of a function are meant, where it is not one: a new one beside them is judged.
 SEVERAL = {
-    "attempts.write_outcome": 2,
     "incidents.intake_facts.forget_intake": 2,
 }
 

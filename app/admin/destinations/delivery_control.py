@@ -14,7 +14,7 @@ from app.store import (
     batches,
     callbacks,
     counts,
-    lane_wakeups,
+    lanes,
 )
 from app.store.replays import queueing
 from app.telemetry import Telemetry
@@ -73,4 +73,4 @@ class StoreDeliveryControl:
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers that a destination changed. Without the notification they notice it later."""
         async with self._pool.acquire() as connection:
-            await lane_wakeups.notify(connection, {await queueing.lane_of(connection, destination): 0})
+            await lanes.notify_waiting(connection, {await queueing.lane_of(connection, destination): 0})

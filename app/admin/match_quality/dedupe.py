@@ -15,8 +15,7 @@ from app.admin.destinations import find_visible
 from app.admin.events.search import find_visible_row
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.crypto import Vault
-from app.delivery.due_work import open_bodies
+from app.crypto import Vault, open_batch
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
@@ -191,6 +190,6 @@ def _ids_of(
     found = set()
     for batch in chosen:
         data_key, content, _ = contents.get(batch.id, (None, None, None))
-        for body in (open_bodies(batch.id, data_key, content, vault) or {}).values():
+        for body in (open_batch(batch.id, data_key, content, vault) or {}).values():
             found.add(msgspec.json.decode(body, type=_WithId).eventId)
     return found

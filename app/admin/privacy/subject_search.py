@@ -12,8 +12,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
-from app.crypto import CannotDecrypt, Vault
-from app.delivery.due_work import open_bodies
+from app.crypto import CannotDecrypt, Vault, open_batch
 from app.delivery.erasure import erasure_place
 from app.domain.privacy.erasure import carried_key
 from app.store import audit
@@ -122,7 +121,7 @@ def _count(
     vault: Vault, batches: Sequence[ReadableBatch], values: frozenset[str], result: SubjectSearch
 ) -> None:
     for batch in batches:
-        bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
+        bodies = open_batch(batch.id, batch.data_key, batch.content, vault)
         if bodies is None:
             result.unreadable += 1
             continue

@@ -20,7 +20,7 @@ from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import PipelineConnection, audit, batches, counts, lanes, transaction
+from app.store import PipelineConnection, audit, batches, counts, due_work, transaction
 from app.store.audit import AuditAction
 from app.store.replays import dead_letters, progress, queueing
 from app.store.replays import selection as selections
@@ -172,7 +172,7 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
     Replays get only a share of the lane's rate.
     """
     requests = math.ceil(events / MAX_EVENTS)
-    terms = await lanes.pace_settings(connection, lane)
+    terms = await due_work.pace_settings(connection, lane)
     rate = terms.limit.per_second if terms.limit is not None else 1.0
     if terms.learned_rate is not None:
         rate = min(rate, terms.learned_rate)

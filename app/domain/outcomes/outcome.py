@@ -86,9 +86,12 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TransportError:
-    """The response is missing, incomplete or too long: no connection, a timeout, or a closed connection."""
+    """The response is missing, incomplete or too long: no connection, a timeout, or a closed connection.
 
-    why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
+    A request is `interrupted` if its sender ended before it stored the response.
+    """
+
+    why: str  # 'connect' | 'timeout' | 'cut' | 'too_long' | 'interrupted'
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +141,17 @@ class SentRequest:
     reply: Reply
     status: int | None
     request_id: str | None
-    duration_ms: int
+    duration_ms: int | None  # None if the sender ended before it stored the time
 
     @property
     def outcome(self) -> str:
         """The code of the reply in stored attempts and in metrics."""
         return OUTCOMES[type(self.reply)]
+
+    @property
+    def message(self) -> str | None:
+        """Amazon's message, or the reason why there is none. None after a success and for a status alone."""
+        return getattr(self.reply, "message", None) or getattr(self.reply, "why", None)
 
 
 OUTCOMES: Mapping[type[Reply], str] = {

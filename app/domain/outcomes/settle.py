@@ -12,8 +12,7 @@
     429                           Throttled        Deferred: the lane waits
     nothing was sent              NotSent          Deferred
 
-`RetryPolicy` determines how long a retry waits. After failures, `app.domain.pacing.circuit_breaker`
-determines how long the lane waits.
+`RetryPolicy` determines how long a retry waits. `app.domain.pacing.pace` determines how long the lane waits.
 """
 
 from collections.abc import Sequence
@@ -106,11 +105,6 @@ class PerItem:
     def delivered(self) -> int:
         """The number of conversions that were delivered."""
         return self.dispositions.count(_DELIVERED)
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether all conversions were delivered."""
-        return self.delivered == len(self.dispositions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,8 @@ class WorkKind(StrEnum):
     REPLAY = "replay"
     REPLAY_RETRY = "replay_retry"
 
-    @property
-    def is_replay(self) -> bool:
-        """Return whether the work has the low priority of replays."""
-        return self in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY)
+
+REPLAYS: Final = (WorkKind.REPLAY, WorkKind.REPLAY_RETRY)  # have a low priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class FairQueue:
 
     def choose(self, due: Collection[WorkKind], now: float) -> WorkKind | None:
         """Return the kind of work to send next, or None if nothing may be sent before `replay_at`."""
-        replays = [kind for kind in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if kind in due]
+        replays = [kind for kind in REPLAYS if kind in due]
         others = [kind for kind in (WorkKind.LIVE, WorkKind.RETRY) if kind in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):
             # Complete batches and single events of a replay alternate.
@@ -45,7 +43,7 @@ class FairQueue:
 
     def served(self, kind: WorkKind, now: float, per_second: float) -> "FairQueue":
         """Return the state after a request was sent. `per_second` is the lane's rate of requests."""
-        if kind.is_replay:
+        if kind in REPLAYS:
             return replace(self, since_replay=0, replay_at=now + REPLAY_SHARE / per_second, last_replay=kind)
         since_retry = 0 if kind is WorkKind.RETRY else self.since_retry + 1
         return replace(self, since_retry=since_retry, since_replay=self.since_replay + 1)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 MIN_IN_FLIGHT: Final = 4  # with fewer, one lane could use half of a worker's requests
-SLOW_S: Final = 1.0  # a lane is slow if its last reply took so long, or a request is in flight for so long
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ class CheckProgress:
     damaged: tuple[DamagedBatch, ...]
 
 
-Opens = Callable[[BatchId, bytes, bytes], bool]
+Opens = Callable[[BatchId, bytes, bytes], object | None]
 
 
 async def newest_batch(connection: PipelineConnection) -> BatchId:
@@ -200,7 +200,7 @@ async def check(
     """Read every stored batch with an id from `first` to `last`, in steps of `limit` ids.
 
     Yields after each step, so that the caller can pause, stop, or resume later after the id
-    `CheckProgress.to`. `opens` returns whether a content can be decrypted with its encrypted data key.
+    `CheckProgress.to`. `opens` decrypts a content with its encrypted data key, or returns None.
     Without `opens`, contents are only read. Call it outside a transaction, so that no transaction stays open
     between two steps.
     """
@@ -233,5 +233,9 @@ def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
     if read_shapes(row["shapes"]) is None:
         return "shapes"
     # Without a data key the content was deleted as intended.
-    is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
+    is_open = (
+        row["data_key"] is None
+        or opens is None
+        or opens(row["id"], row["data_key"], row["content"]) is not None
+    )
     return None if is_open else "not_opened"

@@ -1,0 +1,43 @@
+-- name: close
+UPDATE batch_states SET disposition = $3, settled_at = now(),
+attempts = attempts || array_remove(ARRAY[$2::bigint], NULL)
+WHERE batch = ANY($1) AND settled_at IS NULL
+
+-- name: still_open
+SELECT batch, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) AND settled_at IS NULL
+
+-- name: lock_unchanged
+SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
+  ON read.batch = s.batch AND read.data_key = s.data_key
+WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
+
+-- name: requeue
+UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
+WHERE batch = ANY($1) AND settled_at IS NULL
+
+-- name: expire
+-- Open batches beyond the age limit that no unsettled attempt carries.
+WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
+  AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
+    WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))
+  ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE batch_states s SET disposition = 'expired', settled_at = now(), reason = 'expired' FROM old
+WHERE s.batch = old.batch RETURNING s.destination, s.events, s.tries > 0 AS retrying
+
+-- name: discard
+UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
+WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
+
+-- name: discard_exceptions
+UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
+changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
+
+-- name: read_keys
+SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
+
+-- name: read
+SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+JOIN batches p ON p.id = requested.id AND p.day = requested.day
+  AND ($3::integer IS NULL OR p.destination = $3)
+JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day

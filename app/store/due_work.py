@@ -1,0 +1,342 @@
+"""Read which lanes have due events, and when the next events of each destination of a lane are due.
+
+Usually one statement reads many destinations. If a page is damaged, that statement fails. A statement for
+each destination then replaces it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from typing import Any
+
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.pace import RateLimit
+from app.store import PipelineConnection, lanes, transactions
+from app.store.database import damage
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationQueue:
+    """A destination of a lane whose events may be sent.
+
+    `due_in` has the seconds until each kind of work is due. Work with zero or negative seconds is due now.
+    With `is_probe`, only one request may be sent, because Amazon answered 404 to an earlier one.
+    """
+
+    number: DestinationNumber
+    id: DestinationId
+    due_in: Mapping[WorkKind, float]
+    is_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LanePoll:
+    """What the owner of a lane reads before its next request.
+
+    `limit` is the lowest rate limit of the lane's connected destinations, None without one. `erasures` is the
+    number of erasures requested so far. `rates_elsewhere` are the rates to which Amazon limits other
+    organisations on this account. `damaged` are the members of `queues` whose events cannot be read.
+    """
+
+    limit: RateLimit | None
+    erasures: int
+    rates_elsewhere: tuple[float, ...]
+    queues: tuple[DestinationQueue, ...]
+    damaged: tuple[DestinationQueue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSettings:
+    """The lowest rate limit of a lane's connected destinations, and the rate its owner last reported."""
+
+    limit: RateLimit | None
+    learned_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWork:
+    """A lane that has sendable work or an owner.
+
+    `owner` is None if the lane is free. `due_in` is the seconds until its next event is due, None without
+    waiting events. With zero or negative seconds the event is due now. `is_lapsed` means that the last owner
+    neither renewed nor released its lease.
+    """
+
+    lane: LaneId
+    owner: str | None
+    due_in: float | None
+    is_lapsed: bool = False
+
+
+def _heads_of(destination: str, *, since_live: str = "'-infinity'", since_replay: str = "'-infinity'") -> str:
+    """Return SQL for one row with the time at which each kind of work of a destination is next due.
+
+    Each time costs one index probe. The parameters are the batches in flight ($2), and the batches and places
+    of exceptions in flight ($3, $4). Batches due before the watermarks `since_live` and `since_replay` are
+    not searched.
+    """
+
+    def batch(queue: int, since: str) -> str:
+        return f"""(SELECT s.due_at FROM batch_states s WHERE s.destination = {destination}
+            AND s.queue = {queue} AND s.settled_at IS NULL
+            AND s.due_at >= {since} AND s.batch <> ALL($2::bigint[])
+            ORDER BY s.due_at LIMIT 1)"""
+
+    def exception(queue: int) -> str:
+        return f"""(SELECT e.due_at FROM exceptions e WHERE e.destination = {destination}
+            AND e.queue = {queue} AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
+              $4::smallint[]) AS f (batch, place) WHERE f.batch = e.batch AND f.place = e.place)
+            ORDER BY e.due_at LIMIT 1)"""
+
+    return f"""SELECT {batch(0, since_live)} AS live, {exception(0)} AS retry,
+        {batch(2, since_replay)} AS replay, {exception(2)} AS replay_retry"""
+
+
+# The seconds until each time of a row `q` of `_heads_of`.
+_SECONDS_LEFT = ", ".join(
+    f"extract(epoch FROM q.{kind} - clock_timestamp())::float8 AS {kind}" for kind in WorkKind
+)
+_HEADS = f"""
+    SELECT {_SECONDS_LEFT}, least(live, retry, replay, replay_retry) AS due_at FROM ({_heads_of("$1")}) q
+"""
+_NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
+
+# Whether the next probe of a destination `d` is due. `d` waits because Amazon does not know its endpoint.
+PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
+            AND d.endpoint_probe_at <= clock_timestamp())"""
+# Whether the rate limit of a destination `d` holds for its lane. A draft, for example, limits no other
+# destination.
+IS_LIMITING = f"(d.state IN ('connected', 'active') OR {PROBE_DUE})"
+# What the poll of a lane `l` reads, with a row for each of its destinations `d`.
+_POLL_COLUMNS = f"""l.erasures, elsewhere.rates AS rates_elsewhere, d.number, d.id, d.requests_per_second,
+          d.burst, d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe"""
+_POLL_TABLES = f"""lanes l CROSS JOIN LATERAL (
+          -- The rates of other organisations that Amazon limits on this account: with a 429 within a minute.
+          -- A lane with a longer Retry-After sends nothing, so it needs no share.
+          SELECT coalesce(array_agg(o.learned_rate), '{{}}') AS rates FROM lanes o
+          WHERE o.region = l.region AND o.advertiser_id = l.advertiser_id AND o.id <> l.id
+            AND o.learned_rate IS NOT NULL
+            AND abs(extract(epoch FROM o.blocked_until - clock_timestamp())) < 60
+            AND EXISTS (SELECT FROM destinations s WHERE s.lane = o.id AND s.state = 'active')) elsewhere
+        -- LEFT JOIN: a lane without connected destinations still has its number of erasures.
+        LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}"""
+
+
+async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
+    """Return each lane that has sendable work or an owner, with one statement for any number of lanes.
+
+    A lane is free if it has no lease, if its lease has expired, or if its owner's session has ended.
+    """
+    try:
+        rows = await connection.fetch(_BUSY, lanes.LANE_LOCKS)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        owed = await _owed_around_damage(connection)
+        rows = await connection.fetch(_BUSY_AROUND_DAMAGE, lanes.LANE_LOCKS, list(owed), list(owed.values()))
+    return [LaneWork(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
+
+
+def _heads(name: str, table: str, open_ones: str) -> str:
+    """Return a recursive CTE that finds the first open row of each (destination, queue).
+
+    The CTE does a loose index scan, which Postgres does not have. It costs one index probe per queue that is
+    not empty, regardless of the queue's length.
+    """
+    return f"""
+        {name} AS (
+          -- The first row of the index.
+          (SELECT destination, queue, due_at FROM {table} WHERE {open_ones}
+           ORDER BY destination, queue, due_at LIMIT 1)
+          UNION ALL
+          -- The first row after the last (destination, queue).
+          SELECT n.destination, n.queue, n.due_at FROM {name} h, LATERAL (
+            SELECT destination, queue, due_at FROM {table}
+            WHERE {open_ones} AND (destination, queue) > (h.destination, h.queue)
+            ORDER BY destination, queue, due_at LIMIT 1) n)"""
+
+
+_OWED = f"""RECURSIVE {_heads("batch_heads", "batch_states", "settled_at IS NULL")},
+    {_heads("exception_heads", "exceptions", "status = 'retrying'")},
+    -- The next due time of each lane, from the destinations that may send or probe.
+    owed AS (SELECT d.lane, min(h.due_at) AS due_at
+      FROM (SELECT * FROM batch_heads UNION ALL SELECT * FROM exception_heads) h
+      JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
+      GROUP BY d.lane)"""
+
+
+def _busy(owed: str) -> str:
+    return f"""
+    WITH {owed},
+    -- Lanes whose owner's session is alive: it holds the advisory lock.
+    locked AS (
+      SELECT objid::bigint AS lane FROM pg_locks
+      WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+    -- An owner counts while its lease and its session last.
+    lane_work AS (
+      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM locked)
+        THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in,
+        coalesce(l.owner IS NOT NULL AND l.leased_until <= now(), false) AS is_lapsed
+      FROM lanes l LEFT JOIN owed o ON o.lane = l.id
+      -- All other lanes, such as those of drafts, are not read.
+      WHERE l.id IN (SELECT lane FROM owed UNION SELECT lane FROM locked))
+    SELECT id, owner, due_in, is_lapsed FROM lane_work
+    WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
+"""
+
+
+_BUSY = _busy(_OWED)
+_BUSY_AROUND_DAMAGE = _busy(
+    "owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))"
+)
+
+
+async def poll(
+    connection: PipelineConnection,
+    lane: LaneId,
+    *,
+    batches_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+    watermarks: Mapping[tuple[DestinationNumber, int], datetime],
+) -> LanePoll:
+    """Return the limits and the due work of a lane. The owner calls this before every request to Amazon.
+
+    Events in flight are left out: otherwise a lane would seem due while it waits for a reply. `watermarks`
+    has, by (destination, queue), the due time before which no batch is searched
+    (`app.domain.pacing.watermarks`).
+    """
+    numbers = sorted({number for number, _ in watermarks})
+    rows: list[Any]
+    damaged: frozenset[DestinationNumber] = frozenset()
+    try:
+        rows = await connection.fetch(
+            _POLL,
+            lane,
+            list(batches_in_flight),
+            [batch for batch, _ in exceptions_in_flight],
+            [place for _, place in exceptions_in_flight],
+            numbers,
+            [watermarks.get((number, 0)) for number in numbers],
+            [watermarks.get((number, 2)) for number in numbers],
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        rows, damaged = await _poll_around_damage(connection, lane, batches_in_flight, exceptions_in_flight)
+    limits = [
+        RateLimit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None
+    ]
+    queues = tuple(
+        [
+            DestinationQueue(
+                DestinationNumber(row["number"]),
+                DestinationId(row["id"]),
+                {service: row[service.value] for service in WorkKind if row[service.value] is not None},
+                row["is_probe"],
+            )
+            for row in rows
+            if row["is_active"] or row["is_probe"]
+        ]
+    )
+    unread = tuple([queue for queue in queues if queue.number in damaged])
+    limit = reduce(RateLimit.lowest, limits) if limits else None
+    return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), queues, unread)
+
+
+_WATERMARKED = _heads_of(
+    "d.number",
+    since_live="coalesce(watermark.live, '-infinity')",
+    since_replay="coalesce(watermark.replay, '-infinity')",
+)
+_POLL = f"""
+        SELECT {_POLL_COLUMNS}, {_SECONDS_LEFT}
+        FROM {_POLL_TABLES}
+        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
+          ON watermark.number = d.number
+        LEFT JOIN LATERAL ({_WATERMARKED}) q
+          -- A destination that may not send has no due times.
+          ON d.state = 'active' OR {PROBE_DUE}
+        WHERE l.id = $1 ORDER BY d.number
+        """
+
+
+async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
+    """Return a lane's learned rate and the lowest rate limit of its connected destinations."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
+        -- LEFT JOIN: a lane without connected destinations still has a learned rate.
+        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
+        WHERE l.id = $1 GROUP BY l.id
+        """,
+        lane,
+    )
+    assert row is not None
+    limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
+    return PaceSettings(limit, row["learned_rate"])
+
+
+async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
+    """Return the time at which each lane next has due events. Unreadable events count as due now."""
+    owed: dict[LaneId, datetime] = {}
+    async with connection.transaction():
+        now: datetime = await _begin(connection)
+        for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
+            found = await _due_times(connection, row["number"], (), ())
+            due_at = now if found is None else found["due_at"]
+            if due_at is not None:
+                owed[row["lane"]] = min(due_at, owed.get(row["lane"], due_at))
+    return owed
+
+
+async def _poll_around_damage(
+    connection: PipelineConnection,
+    lane: LaneId,
+    batches_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
+    """Return the rows of a lane's poll, and the destinations whose due events cannot be read."""
+    rows: list[dict[str, Any]] = []
+    damaged: set[DestinationNumber] = set()
+    async with connection.transaction():
+        await _begin(connection)
+        for row in await connection.fetch(
+            f"SELECT {_POLL_COLUMNS} FROM {_POLL_TABLES} WHERE l.id = $1 ORDER BY d.number", lane
+        ):
+            found: Mapping[str, Any] | None = _NOTHING
+            if row["is_active"] or row["is_probe"]:
+                found = await _due_times(connection, row["number"], batches_in_flight, exceptions_in_flight)
+            if found is None:
+                damaged.add(DestinationNumber(row["number"]))
+            rows.append({**row, **(found or _NOTHING)})
+    return rows, frozenset(damaged)
+
+
+async def _begin(connection: PipelineConnection) -> datetime:
+    # A sequential scan for any destination would meet the damaged page.
+    await connection.execute("SET LOCAL enable_seqscan = off")
+    return await transactions.started_at(connection)
+
+
+async def _due_times(
+    connection: PipelineConnection,
+    destination: DestinationNumber,
+    batches_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+) -> Mapping[str, Any] | None:
+    """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
+    with damage.suppressed():
+        async with damage.savepoint(connection):
+            found = await connection.fetchrow(
+                _HEADS,
+                destination,
+                list(batches_in_flight),
+                [batch for batch, _ in exceptions_in_flight],
+                [place for _, place in exceptions_in_flight],
+            )
+        assert found is not None
+        return dict(found)
+    return None

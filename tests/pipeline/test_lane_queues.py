@@ -1,0 +1,61 @@
+"""Which queue a lane serves next: retries amid live events, and queues that cannot be claimed."""
+
+import httpx
+
+from app.delivery.lane import LONGEST_BACKOFF_S, Lane
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.pace import Pace, RateLimit
+from app.store.due_work import DestinationQueue
+from app.store.lanes import LaneLease
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event
+
+NOW = 100.0
+
+
+def lane() -> Lane:
+    return Lane(LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0), 1e9, Pace(RateLimit(10, 10)))
+
+
+LIVE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {WorkKind.LIVE: -1.0})
+
+
+async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> None:
+    """Each request is chosen anew, so the retry does not wait until no live event is due."""
+
+    def fail_one(request: Request) -> httpx.Response | None:
+        if request.number != 3:
+            return None
+        failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
+        accepted = [{"index": index} for index in range(1, len(request.events))]
+        return httpx.Response(207, json={"success": accepted, "error": [failed]})
+
+    world.amazon.script = fail_one
+    dst = await world.destination()
+    await world.post(dst, event(0))
+    world.stop_clock()
+    world.work()
+    await world.advance(1)
+    requests, number = world.amazon.requests, 0
+    while len(requests) <= 3 or requests[3].ids[0] not in world.amazon.accepted:
+        number += 1
+        assert number < 40
+        await world.post(dst, event(number))
+        await world.make_due()
+        await world.advance(0.03)
+    await world.advance(1)
+    assert (await world.counts(dst))["delivered"] == number + 1
+
+
+def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
+    """Almost no wait after the first failure, then twice as long each time, up to half a minute."""
+    owned = lane()
+    waits = [owned.back_off(DestinationNumber(1), WorkKind.LIVE, NOW).until - NOW for _ in range(15)]
+    assert waits[0] <= 0.1
+    assert waits == sorted(waits)
+    assert waits[8] > 10
+    assert waits[-1] == LONGEST_BACKOFF_S
+    assert owned.select([LIVE], NOW) is None
+    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S - 0.1) is None
+    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S) == (LIVE, WorkKind.LIVE, False)
