@@ -14,7 +14,7 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
 from app.domain.destination import REGION_NAMES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.presets import PRESETS
+from app.domain.mapping.presets import EVENT_ID_PRESETS, PRESETS, EventIdPreset
 
 
 def _is_none(value: object) -> bool:
@@ -107,6 +107,9 @@ class DestinationType:
     event_types: list[Option]
     event_sources: list[Option]
     presets: list[MappingPreset]
+    event_id_presets: Annotated[
+        list[EventIdPreset], Field(description="Sources of `event_id` for usual set-ups of Amazon's tag.")
+    ]
     consent_modes: list[Option]
     currencies: list[str]
     countries: list[CatalogCountry]
@@ -157,6 +160,7 @@ AMAZON: Final = DestinationType(
         )
         for preset in PRESETS
     ],
+    event_id_presets=list(EVENT_ID_PRESETS),
     consent_modes=_OPTIONS["consent_modes"],
     currencies=sorted(CURRENCIES),
     countries=[CatalogCountry(code, code in CONSENT_COUNTRIES) for code in sorted(COUNTRIES)],

@@ -27,7 +27,7 @@ from app.config_as_code.plan import (
 from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
-from app.domain.observed.backtest import Backtest, ComparedMapping
+from app.domain.observed.backtest import Backtest
 from app.store import PipelineConnection, driver_of, mappings
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
@@ -133,7 +133,7 @@ async def _backtest(
     """
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
-    draft = ComparedMapping(step.document, compile_or_refuse(step.document))
+    draft = compile_or_refuse(step.document)
     compare = await comparison(connection, options, destination, step.existing, draft)
     return step.existing.id, compare()
 

@@ -174,7 +174,7 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
     if result is DedupResult.CONFLICT:
         return "event_id"
     assert candidate.mapping.compiled is not None
-    return candidate.mapping.compiled.fields["event_id"].path
+    return candidate.mapping.compiled.by_field["event_id"].path
 
 
 def count_results(flush: Flush) -> FlushCounts:

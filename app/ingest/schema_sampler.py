@@ -20,11 +20,13 @@ from app.domain.conversion.event_types import PURCHASE
 from app.domain.event import Event, Rejection
 from app.domain.identity import MatchKeyRule
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
-from app.domain.match_quality.lost_characters import LOSES_CHARACTERS
-from app.domain.match_quality.recent_events import MappingWindow, drifted
+from app.domain.mapping.paths import last_name
+from app.domain.mapping.sources import Source
+from app.domain.match_quality.recent_events import LOSES_CHARACTERS, MappingWindow, drifted
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
+from app.domain.suggestions.amounts import divisor_of
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.pending_request import DedupResult, RequestResults
@@ -214,18 +216,12 @@ class SchemaSampler:
             self._mappings[published.number] = mapping
         mapping.version = published.version
         mapping.paths = tuple(path for _, path in published.compiled.paths)
-        amount = published.compiled.fields.get("value")
+        amount = published.compiled.by_field.get("value")
         mapping.amount_path = None if amount is None else amount.path
-        mapping.window = MappingWindow(published.rules.currency)
-        mapping.match_key_paths = frozenset(
-            path for key in published.compiled.match_keys for path in key.source.paths
-        )
-        mapping.fields_of_paths = {
-            path: key.rule
-            for key in published.compiled.match_keys
-            for path in key.source.paths
-            if key.rule.field in LOSES_CHARACTERS
-        }
+        mapping.window = MappingWindow(published.rules.currency, amount is not None and _is_in_cents(amount))
+        keys = [(rule, path) for rule, source in published.compiled.match_keys for path in source.paths]
+        mapping.match_key_paths = frozenset(path for _, path in keys)
+        mapping.fields_of_paths = {path: rule for rule, path in keys if rule.field in LOSES_CHARACTERS}
         return mapping
 
     async def run(self) -> None:
@@ -256,7 +252,7 @@ class SchemaSampler:
                 note_value=group.note_value,
             )
             group.samples[sample] += 1
-            mapping.window.note(sample, mapping.paths, event.purchase)
+            mapping.window.note(sample, mapping.paths, event.purchase, event.content)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
 
@@ -309,9 +305,9 @@ class SchemaSampler:
 
     async def _write_check(self, connection: PipelineConnection, mapping: _SampledMapping) -> None:
         """Write what the last events of a mapping show."""
-        check, (events, filled) = mapping.window.check(), mapping.window.take_new()
+        check, (events, filled, texts) = mapping.window.check(), mapping.window.take_new()
         place = mapping.destination, mapping.number
-        days = await recent_events.add_to_day(connection, *place, set(mapping.paths), events, filled)
+        days = await recent_events.add_to_day(connection, *place, set(mapping.paths), events, filled, texts)
         drift = next(iter(drifted(check, set(mapping.paths), days)), None)
         await recent_events.write_check(
             connection, *place, self._process, check, amount_path=mapping.amount_path, drift=drift
@@ -321,6 +317,12 @@ class SchemaSampler:
         if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:
             for mapping in self._mappings.values():
                 mapping.counter = ValueCounter()
+
+
+def _is_in_cents(amount: Source) -> bool:
+    """Return whether an amount is in hundredths, as its name says, and the mapping does not divide it."""
+    is_divided = bool(amount.functions & {"divide", "multiply"})
+    return not is_divided and any(divisor_of((last_name(path),)) > 1 for path in amount.patterns)
 
 
 def _mapping_of(

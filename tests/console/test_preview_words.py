@@ -10,7 +10,7 @@ from app.console.mappings.field_results import field_results
 from app.console.mappings.view import pretty_json, preview
 from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import Rejection
-from app.domain.observed.field_preview import FieldPreview
+from app.domain.observed.preview import FieldPreview
 
 
 def test_json_for_reading_is_short_and_the_same() -> None:

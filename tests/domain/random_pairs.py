@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from app.api.http.json_response import exact_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work, compile_plan
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
@@ -221,7 +222,7 @@ def broken_laws(pair: Pair, *, previewed: bool) -> tuple[Conversion | Rejection,
         broken.append(f"warnings {outcome.warnings}")
     if not previewed:
         return outcome, spent, broken
-    shown = preview(event, "e-1", pair.plan, now=NOW)
+    shown = json.loads(exact_json(preview(event, "e-1", pair.plan, now=NOW)))  # as a response has it
     if isinstance(outcome, Rejection):
         rejected = (shown.get("reason"), shown.get("field"), shown.get("detail"), shown.get("also", []))
         if rejected != (

@@ -17,7 +17,7 @@ from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import ComparedMapping, backtest
+from app.domain.observed.backtest import backtest
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
@@ -308,8 +308,8 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
     )
     result = backtest(
         [group],
-        ComparedMapping(written, published, 1),
-        ComparedMapping(changed, draft),
+        published,
+        draft,
         RULES,
         fingerprint=DIGEST,
         now=NOW + timedelta(hours=1),
@@ -358,8 +358,8 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
             keys = before.match_keys if isinstance(before, Conversion) else ()
             result = backtest(
                 [SampleGroup({sample: 1}, {}, version=number % 2, accepted=was, match_keys=keys)],
-                ComparedMapping(written, published, 1),
-                ComparedMapping(changed, draft),
+                published,
+                draft,
                 RULES,
                 fingerprint=DIGEST,
                 now=now,

@@ -12,8 +12,7 @@ from app.domain.conversion.convert import Rules, Step, compile_plan
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.mapping.document import compile_parts
-from app.domain.observed.field_preview import FieldPreview, preview_fields
-from app.domain.observed.preview import preview
+from app.domain.observed.preview import FieldPreview, preview, preview_fields
 
 
 def previews(content: dict[str, Any], made: dict[str, Any], **rules: Any) -> dict[str, FieldPreview]:

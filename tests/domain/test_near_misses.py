@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.mapping.near_match import near_miss
+from app.domain.mapping.event_name import near_miss
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample
 from app.domain.observed.synthetic_event import synthetic_event
-from app.domain.suggestions.event_kinds import recognise
-from app.domain.suggestions.event_shapes import event_type_of
+from app.domain.suggestions.event_kinds import event_type_of, recognise
 from app.domain.suggestions.from_samples import suggest_from_samples
 from app.domain.suggestions.observations import observe
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest

@@ -89,3 +89,23 @@ async def test_a_renamed_field_is_named_and_a_person_can_accept_it(watch: Watch)
         await watch.resolved("schema_drift")
         await watch.tick()
         assert (await watch.incidents())["schema_drift"]["state"] == "resolved"
+
+
+async def test_a_number_that_becomes_a_text_is_named(watch: Watch) -> None:
+    """The amount of a shop that changed its export: its events are rejected until `to_number` reads it."""
+    world = watch.world
+    destination = await world.destination(mapping=SALES)
+    async with sampling(world) as sampler:
+        await world.post(destination, *(sale(n, 20 + n % 30) for n in range(60)))
+        await sampler.write()
+        await watch.tick()
+        assert "schema_drift" not in await watch.incidents()
+        texts = [sale(100 + n, 0) for n in range(100)]
+        for n, each in enumerate(texts):
+            each["event"]["total"] = f"{20 + n}.50"
+        await world.post(destination, *texts)
+        await sampler.write()
+        found = await watch.until_open("schema_drift")
+        assert found["summary"] == (
+            "The last 100 events have event.total as a text, which was a number before."
+        )

@@ -122,3 +122,17 @@ async def test_without_a_sign_in_nothing_is_sent(service: Service) -> None:
     answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
     assert (answer.status_code, "Connect it" in answer.json()["detail"]) == (409, True)
     assert world.amazon.requests == []
+
+
+async def test_a_destination_may_send_ten_requests_an_hour(service: Service) -> None:
+    """The eleventh is refused with the time to wait, and Amazon does not get it. Others are not affected."""
+    world = service.world
+    reachable(service)
+    destination, other = await world.destination(), await world.destination()
+    path = f"/destinations/{destination}/test-conversions"
+    assert [(await service.send(path, **BODY)).status_code for _ in range(10)] == [200] * 10
+    refused = await service.send(path, **BODY)
+    assert (refused.status_code, refused.json()["error"]) == (429, "too_many_requests")
+    assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
+    assert len(world.amazon.requests) == 10
+    assert (await service.send(f"/destinations/{other}/test-conversions", **BODY)).status_code == 200

@@ -14,7 +14,7 @@ from app.admin.mappings.evaluation import EvaluationSettings, rules_of
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, ComparedMapping, EventGroup, backtest
+from app.domain.observed.backtest import Backtest, EventGroup, backtest
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.store import mappings
 from app.store.destinations import schema_samples
@@ -43,10 +43,9 @@ async def backtest_draft(
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if document is None:
-            draft = ComparedMapping(mapping.draft, compile_or_refuse(mapping.draft))
+            draft = compile_or_refuse(mapping.draft)
         else:
-            compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
-            draft = ComparedMapping(document, compiled)
+            draft = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
         if mapping.published_version is None:
             raise Refusal(
                 ErrorCode.NOT_PUBLISHABLE,
@@ -61,7 +60,7 @@ async def comparison(
     settings: EvaluationSettings,
     destination: Destination,
     mapping: StoredMapping,
-    draft: ComparedMapping,
+    draft: Mapping,
     *,
     limit: int = schema_samples.RING,
 ) -> Callable[[], Backtest]:
@@ -79,7 +78,7 @@ async def comparison(
     key = fingerprint_key(settings.pepper, destination.number)
     return lambda: backtest(
         samples.groups(),
-        ComparedMapping(mapping.published or {}, published, mapping.published_version),
+        published,
         draft,
         rules,
         fingerprint=partial(fingerprint, key=key),

@@ -7,8 +7,8 @@ from typing import Any
 from app.admin.context import AppContext
 from app.domain.identity import MATCH_KEYS
 from app.domain.ids import MappingId
+from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS, Group
-from app.domain.mapping.sources import first_path
 from app.store import mappings
 from app.store.destinations.destinations import Destination
 
@@ -49,20 +49,16 @@ async def payload_shape(
 
 def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Iterator[PayloadField]:
     """Yield the fields of a mapping document, match keys in the order of the form."""
+    mapping = compile_parts(dict(document))
+    sources = mapping.by_field
     for name in _TOP:
         if name in document:
-            label = name.replace("_", " ").capitalize()
-            yield PayloadField(name, label, "text", first_path(document[name], bare="const"), False, None)
-    mapped = document.get("fields") or {}
+            label, path = name.replace("_", " ").capitalize(), sources[name].path if name in sources else None
+            yield PayloadField(name, label, "text", path, False, None)
     for name, field in FIELDS.items():
-        if name not in mapped:
-            continue
-        is_key = field.group is Group.MATCH_KEY
-        is_sent = _WIRE[name] in match_keys if is_key else None
-        yield PayloadField(
-            name, field.label, field.takes, first_path(mapped[name], bare="path"), is_key, is_sent
-        )
-    for row in document.get("custom_data") or ():
-        if isinstance(row, dict):
-            path = first_path({key: member for key, member in row.items() if key != "name"}, bare="path")
-            yield PayloadField(row["name"], row["name"], "custom data", path, False, None)
+        if name in sources:
+            is_key = field.group is Group.MATCH_KEY
+            is_sent = _WIRE[name] in match_keys if is_key else None
+            yield PayloadField(name, field.label, field.takes, sources[name].path, is_key, is_sent)
+    for row in mapping.custom_data:
+        yield PayloadField(row.name, row.name, "custom data", row.source.path, False, None)

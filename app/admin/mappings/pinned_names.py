@@ -12,8 +12,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.mapping.event_name import unintended_name_problem
-from app.domain.mapping.near_match import near_miss
+from app.domain.mapping.event_name import near_miss, unintended_name_problem
 from app.store import mappings
 from app.store.destinations import destinations
 from app.store.mappings import StoredMapping, event_names

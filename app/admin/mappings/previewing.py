@@ -16,8 +16,7 @@ from app.admin.refusals import ErrorCode
 from app.domain.conversion.convert import ID_DERIVED, Conversion, Trace, compile_plan
 from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
 from app.domain.mapping.document import check_publishable, compile_parts
-from app.domain.observed.field_preview import FieldPreview, preview_fields
-from app.domain.observed.preview import preview, rejection_view
+from app.domain.observed.preview import FieldPreview, preview, preview_fields, rejection_view
 from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 

@@ -22,7 +22,6 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
 from app.domain.match_quality.dedupe import (
     DedupeFinding,
     IdDifference,
-    Repetitions,
     differences,
     mapping_findings,
     repetition_findings,
@@ -42,15 +41,7 @@ _MOST_READ: Final = 100_000  # events whose ids are read
 _DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFault:
-    """A fault with the id of its mapping."""
-
-    mapping_id: str
-    finding: DedupeFinding
-
-
-async def read_findings(context: AppContext, caller: Caller, destination_id: str) -> list[FoundFault]:
+async def read_findings(context: AppContext, caller: Caller, destination_id: str) -> list[DedupeFinding]:
     """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
@@ -64,13 +55,9 @@ async def read_findings(context: AppContext, caller: Caller, destination_id: str
         compiled = compiled_or_none(stored.published or {})
         if compiled is not None:
             groups = await context.compute(sampled.groups)
-            found += mapping_findings(stored.number, compiled, groups)
-    found += repetition_findings(
-        Repetitions(each.mapping, each.event_type, each.earlier_mapping, each.earlier_type, each.events)
-        for each in repeated
-    )
-    ids = {int(stored.number): stored.id for stored in published}
-    return [FoundFault(ids[each.mapping], each) for each in found if each.mapping in ids]
+            found += mapping_findings(stored.id, compiled, groups)
+    ids = {stored.id for stored in published}
+    return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
 
 
 @dataclass(frozen=True, slots=True)

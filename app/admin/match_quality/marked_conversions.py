@@ -6,14 +6,19 @@ They touch no lane, count, pin or stored event of the service. Only the audit re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import lock_visible
 from app.admin.match_quality.inputs import TestConversionsRequest
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.crypto import CannotDecrypt
-from app.domain.destination import State
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import MarkedConversion, marked_conversions
 from app.domain.outcomes.outcome import (
@@ -25,39 +30,44 @@ from app.domain.outcomes.outcome import (
     SentRequest,
 )
 from app.store import audit
-from app.store.audit import AuditAction
+from app.store.audit import AuditAction, AuditFilter
 from app.store.destinations import sign_ins, token_leases
 from app.store.destinations.destinations import Destination
 from app.store.mappings import event_names
 
+_MOST_REQUESTS: Final = 10
+_PERIOD: Final = timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
-class TestItem:
-    """Amazon's answer for one conversion. `code` and `message` are Amazon's, if it refused the conversion."""
+class TestItemView:
+    """Amazon's answer for one conversion."""
 
     index: int
-    event_id: str
-    status: str
-    code: str | None = None
-    message: str | None = None
+    event_id: Annotated[str, Field(description="The Amazon eventId of the conversion.")]
+    status: Literal["accepted", "refused", "unknown"]
+    code: str | None
+    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
-    """Amazon's answer to the request, item by item; without items if it refused the whole request."""
+class TestConversionsView:
+    """Amazon's answer to a request with marked conversions."""
 
-    outcome: str
+    outcome: Annotated[str, Field(description="As in attempts: `answered`, `throttled`, `unauthorized`, …")]
     http_status: int | None
     request_id: str | None
     dataset_name: str
     event_name: str
-    items: Sequence[TestItem]
+    items: Annotated[
+        Sequence[TestItemView], Field(description="Empty if Amazon refused the request as a whole.")
+    ]
 
 
 async def send_test_conversions(
     context: AppContext, caller: Caller, destination_id: str, body: TestConversionsRequest
-) -> TestResult:
-    """Send marked conversions. Raises Refusal (404, 409, 422, 502).
+) -> TestConversionsView:
+    """Send marked conversions. Raises Refusal (404, 409, 422, 429, 502).
 
     Data set and event name must be others than those of real events, so that no real figure is changed.
     """
@@ -65,9 +75,8 @@ async def send_test_conversions(
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("event_name", "event_name_invalid"))
     name = clean_event_name(body.event_name)
     async with context.engine.begin() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        if destination.state is State.ARCHIVED:
-            raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
+        destination = await lock_visible(connection, caller, destination_id)
+        await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
         if name in pinned:
             detail = "Events are sent under this name. A test needs an event name of its own."
@@ -102,9 +111,21 @@ async def send_test_conversions(
     )
     if answer.status is None:
         raise Refusal(ErrorCode.AMAZON_UNAVAILABLE)
-    return TestResult(
+    return TestConversionsView(
         answer.outcome, answer.status, answer.request_id, body.dataset_name, name, _items(sent, answer)
     )
+
+
+async def _require_few(connection: AsyncConnection, destination: Destination, now: datetime) -> None:
+    """Raise Refusal (429) if the destination sent its test requests of an hour: they use Amazon's limit."""
+    wanted = AuditFilter(
+        action=AuditAction.TEST_CONVERSIONS_SENT, destination=destination.id, since=now - _PERIOD
+    )
+    sent = await audit.newest(connection, limit=_MOST_REQUESTS, wanted=wanted)
+    if len(sent) == _MOST_REQUESTS:
+        wait = max(1, ceil((sent[-1].at + _PERIOD - now).total_seconds()))
+        detail = f"A destination may send {_MOST_REQUESTS} requests with test conversions an hour."
+        raise Refusal.of(Problem(ErrorCode.TOO_MANY_REQUESTS, detail, retry_after=wait))
 
 
 def _opened(context: AppContext, destination: Destination, sealed: bytes | None) -> str:
@@ -116,16 +137,16 @@ def _opened(context: AppContext, destination: Destination, sealed: bytes | None)
     raise Refusal(ErrorCode.NOT_CONNECTED)
 
 
-def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItem]:
+def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItemView]:
     if not isinstance(answer.reply, PerItemReply):
         return []
     return [
-        TestItem(index, each.event_id, *_described(outcome))
+        TestItemView(index, each.event_id, *_described(outcome))
         for index, (each, outcome) in enumerate(zip(sent, answer.reply.outcomes, strict=True))
     ]
 
 
-def _described(outcome: Outcome) -> tuple[str, str | None, str | None]:
+def _described(outcome: Outcome) -> tuple[Literal["accepted", "refused", "unknown"], str | None, str | None]:
     match outcome:
         case ItemAccepted():
             return "accepted", None, None

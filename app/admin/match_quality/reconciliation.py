@@ -135,7 +135,7 @@ def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
     compiled = compiled_or_none(version.document)
     if compiled is None:
         return EventKind(str(version.document.get("event_name") or ""), None, None, dataset_name)
-    source = None if compiled.event_source.path is not None else str(compiled.event_source.const)
+    source = compiled.by_field["event_source"].const
     return EventKind(compiled.event_name, compiled.constant_event_type, source, dataset_name)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Literal
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -12,7 +14,7 @@ from app.admin.destinations import find_visible, lock_visible
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
-from app.domain.match_quality.shadow import CHANGED, GAINED, LOST
+from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
@@ -21,7 +23,7 @@ from app.store.match_quality import shadows
 
 
 @dataclass(frozen=True, slots=True)
-class ShadowField:
+class ShadowFieldView:
     """The events for which the draft changes a field."""
 
     field: str
@@ -31,26 +33,30 @@ class ShadowField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowResult:
-    """The state and the results of a mapping's shadow: `none`, `running` or `ended`."""
+class ShadowView:
+    """The shadow of a mapping's draft. It sends nothing; only counts are stored."""
 
-    state: str = "none"
-    share: float | None = None
-    started_at: datetime | None = None
-    ends_at: datetime | None = None
-    started_by: str | None = None
-    events: int = 0
-    same: int = 0
-    different: int = 0
-    fields: Sequence[ShadowField] = ()
-    newly_rejected: int = 0
-    newly_accepted: int = 0
-    skipped: int = 0
+    state: Literal["none", "running", "ended"]
+    share: float | None
+    started_at: datetime | None
+    ends_at: datetime | None
+    started_by: str | None
+    events: Annotated[
+        int, Field(description="Events that both the draft and the published version converted.")
+    ]
+    same: int
+    different: int
+    fields: Sequence[ShadowFieldView]
+    newly_rejected: int
+    newly_accepted: int
+    skipped: Annotated[
+        int, Field(description="Chosen events that were not converted, because the service was busy.")
+    ]
 
 
 async def start_shadow(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str, *, share: float, minutes: int
-) -> ShadowResult:
+) -> ShadowView:
     """Convert a share of the live events with a snapshot of the draft, for some minutes.
 
     An earlier shadow of the destination ends. Raises Refusal (404, 409, 422).
@@ -76,9 +82,7 @@ async def start_shadow(
     return await read_shadow(context, caller, destination_id, mapping_id)
 
 
-async def end_shadow(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
-) -> ShadowResult:
+async def end_shadow(context: AppContext, caller: Caller, destination_id: str, mapping_id: str) -> ShadowView:
     """End the shadow of a mapping, if one runs. Its results stay. Raises Refusal (404)."""
     await context.synchronise_shadows()
     async with context.engine.begin() as connection:
@@ -91,27 +95,25 @@ async def end_shadow(
 
 async def read_shadow(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str
-) -> ShadowResult:
+) -> ShadowView:
     """Return the results of a mapping's shadow, including the newest events of this process."""
     await context.synchronise_shadows()
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         found = await shadows.find(connection, destination.number, mapping.number)
-    if found is None:
-        return ShadowResult()
-    counts = found.counts
-    return ShadowResult(
-        state="running" if found.is_running else "ended",
-        share=round(found.share, 4),
-        started_at=found.started_at,
-        ends_at=found.ends_at,
-        started_by=found.started_by,
+    counts = found.counts if found else ShadowCounts()
+    return ShadowView(
+        state="none" if found is None else "running" if found.is_running else "ended",
+        share=round(found.share, 4) if found else None,
+        started_at=found.started_at if found else None,
+        ends_at=found.ends_at if found else None,
+        started_by=found.started_by if found else None,
         events=counts.events,
         same=counts.same,
         different=counts.different,
         fields=[
-            ShadowField(name, numbers[GAINED], numbers[LOST], numbers[CHANGED])
+            ShadowFieldView(name, numbers[GAINED], numbers[LOST], numbers[CHANGED])
             for name, numbers in sorted(counts.fields.items())
         ],
         newly_rejected=counts.newly_rejected,

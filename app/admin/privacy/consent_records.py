@@ -13,7 +13,7 @@ from app.admin.destinations import find_visible
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import BatchId, MappingId, MappingNumber
-from app.domain.mapping.sources import first_path
+from app.domain.mapping.sources import Source, compile_source
 from app.store import counts, mappings
 from app.store.counts import ConsentStops
 from app.store.events import batches as event_batches
@@ -116,7 +116,7 @@ def _record(
 ) -> ConsentRecord:
     rule = document.get("consent") or {}
     mode = Mode(rule.get("mode", Mode.GRANTED))
-    source = rule.get(_SOURCES.get(mode, ""))
+    source = compile_source(rule.get(_SOURCES.get(mode, "")), "", bare="path")
     stored = event.consent or ""
     hashed = stored.startswith("sha256:")
     return ConsentRecord(
@@ -126,7 +126,7 @@ def _record(
         mapping_id=mapping,
         mapping_version=event.mapping_version,
         basis=mode.value,
-        source=first_path(source, bare="path"),
+        source=source.path if isinstance(source, Source) else None,
         decision=decision(mode, event.consent),
         signal=stored if stored and not hashed else None,
         string_sha256=stored.removeprefix("sha256:") if hashed else None,

@@ -1,5 +1,6 @@
 """Suggestions over HTTP: a complete mapping from events as they come."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -58,13 +59,4 @@ async def suggest(
     """
     request = body or SuggestRequest()
     found = await suggest_mapping(context, caller, destination_id, request.events, request.zone)
-    return ExactJsonResponse(
-        {
-            "mapping": dict(found.mapping),
-            "rows": [
-                {"field": row.field, "source": row.source, "reason": row.reason, "share": row.share}
-                for row in found.rows
-            ],
-            "undecided": [{"field": each.field, "reason": each.reason} for each in found.undecided],
-        }
-    )
+    return ExactJsonResponse(asdict(found))

@@ -54,19 +54,7 @@ class IdComparisonView(ResponseBody):
 async def read(destination_id: str, caller: CurrentCaller, context: Context) -> DedupeView:
     """Find event ids by which Amazon counts too few or too many events, with the remedy of each fault."""
     found = await read_findings(context, caller, destination_id)
-    return DedupeView(
-        findings=[
-            DedupeFindingView(
-                kind=each.finding.kind,
-                mapping_id=each.mapping_id,
-                events=each.finding.events,
-                path=each.finding.path,
-                sentence=each.finding.sentence,
-                remedy=each.finding.remedy,
-            )
-            for each in found
-        ]
-    )
+    return DedupeView(findings=[DedupeFindingView.model_validate(each) for each in found])
 
 
 @router.post(DEDUPE + "/compare", summary="Compare event ids")

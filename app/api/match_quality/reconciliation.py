@@ -1,5 +1,6 @@
 """The reconciliation with Amazon's numbers over HTTP."""
 
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated
 
@@ -39,21 +40,7 @@ class ReconciledDayView(ResponseBody):
     @classmethod
     def of(cls, row: ReconciledDay) -> "ReconciledDayView":
         """Return a row as the API shows it."""
-        kind, counts = row.kind, row.counts
-        return cls(
-            day=row.day,
-            event_name=kind.event_name,
-            event_type=kind.event_type,
-            event_source=kind.event_source,
-            dataset_name=kind.dataset_name,
-            accepted=counts.accepted,
-            sent=counts.sent,
-            amazon_accepted=counts.amazon_accepted,
-            amazon_refused=counts.amazon_refused,
-            repeated_ids=counts.repeated_ids,
-            without_consent=counts.without_consent,
-            waiting=counts.waiting,
-        )
+        return cls(day=row.day, **asdict(row.kind), **asdict(row.counts))
 
 
 class ReconciliationPage(Page[ReconciledDayView]):

@@ -8,7 +8,7 @@ from typing import Any
 from app.console.mappings.text import write_value
 from app.domain.identity import Profile
 from app.domain.mapping.fields import FIELDS
-from app.domain.observed.field_preview import FieldPreview
+from app.domain.observed.preview import FieldPreview
 
 _CUSTOM = "custom_data."
 NO_ROWS: Mapping[str, int] = {}

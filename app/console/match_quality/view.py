@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.admin.match_quality.dedupe import FoundFault
-from app.admin.match_quality.shadow import ShadowResult
+from app.admin.match_quality.shadow import ShadowView
 from app.console.wording import number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS
+from app.domain.match_quality.dedupe import DedupeFinding
 from app.domain.match_quality.match_keys import MatchQuality
 from app.domain.match_quality.reconciliation import ReconciledDay
 from app.store.mappings import StoredMapping
@@ -152,14 +152,14 @@ class FaultView:
     remedy: str
 
 
-def findings(found: Iterable[FoundFault], names: Mapping[str, str]) -> list[FaultView]:
+def findings(found: Iterable[DedupeFinding], names: Mapping[str, str]) -> list[FaultView]:
     """Return the faults of event ids with the names of their mappings."""
     return [
         FaultView(
             names.get(each.mapping_id, "a mapping"),
             each.mapping_id,
-            each.finding.sentence,
-            each.finding.remedy,
+            each.sentence,
+            each.remedy,
         )
         for each in found
     ]
@@ -171,12 +171,12 @@ class ShadowLine:
 
     id: str
     name: str
-    result: ShadowResult
+    result: ShadowView
     has_changes: bool
     until: str
 
 
-def shadow(stored: StoredMapping, result: ShadowResult) -> ShadowLine:
+def shadow(stored: StoredMapping, result: ShadowView) -> ShadowLine:
     """Return the shadow of a mapping. Without changes in the draft there is nothing to compare."""
     until = "" if result.ends_at is None else f"{result.ends_at:%H:%M} UTC"
     return ShadowLine(stored.id, stored.name, result, stored.draft != stored.published, until)

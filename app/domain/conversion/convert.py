@@ -28,7 +28,7 @@ from app.domain.conversion.results import Conversion, EventWarning, Rules, Step,
 from app.domain.conversion.steps import MAX_PROBLEMS, Objects, Run, detail, field_step
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
 from app.domain.event import Event, Rejection, amazon_event_id
-from app.domain.mapping.document import DraftParts, Mapping
+from app.domain.mapping.document import Mapping
 from app.domain.mapping.reading import MAX_STEPS
 
 __all__ = [
@@ -71,7 +71,7 @@ _UNKNOWN_KIND: Final = _Kind("", False, None, "", "")  # of an event whose type 
 class ConversionPlan:
     """The compiled conversion of a mapping for a destination."""
 
-    def __init__(self, mapping: Mapping | DraftParts, rules: Rules) -> None:
+    def __init__(self, mapping: Mapping, rules: Rules) -> None:
         sources = dict(mapping.by_field)
         self._rules, self._name = rules, mapping.event_name
 
@@ -275,7 +275,7 @@ class ConversionPlan:
         return settled
 
 
-def compile_plan(mapping: Mapping | DraftParts, rules: Rules) -> ConversionPlan:
+def compile_plan(mapping: Mapping, rules: Rules) -> ConversionPlan:
     """Compile a mapping, or the valid parts of a draft, which rejects every event but reports its steps."""
     return ConversionPlan(mapping, rules)
 

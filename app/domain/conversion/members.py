@@ -30,16 +30,7 @@ _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _WITHOUT_CURRENCY: Final = SourceFailed("currency_invalid", "has no currency that can be read")
 
-# The members of the other fields: the field, the JSON around its value, and whether the member precedes the
-# custom data. In the order of the table in contract §2.1.
-_OPTIONAL: Final = (
-    ("limited_data_use", ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', "", True),
-    ("user_agent", ',"deviceInfo":{"userAgent":', "}", False),
-    ("aref_measurement_tokens", ',"arefMeasurementTokens":', "", False),
-    ("amazon_ad_event_key", ',"amazonAdEventKey":', "", False),
-)
-
-OPTIONAL_FIELDS: Final = frozenset({"ip_address", *(name for name, *_ in _OPTIONAL)})
+OPTIONAL_FIELDS: Final = frozenset({"ip_address", *values.OPTIONAL_MEMBERS})
 
 # The members of the Amazon event, and of objects in it, that have their value from one field of the mapping.
 FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
@@ -49,7 +40,7 @@ FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
     "currencyCode": "currency",
     "unitsSold": "units_sold",
     "eventId": "event_id",
-    **{opening.split('"')[1]: name for name, opening, *_ in _OPTIONAL},
+    **{member.opening.split('"')[1]: name for name, member in values.OPTIONAL_MEMBERS.items()},
 }
 
 
@@ -229,12 +220,12 @@ class OptionalMembers:
     def __init__(self, sources: Mapping[str, Source], objects: Objects) -> None:
         self._steps = [
             (
-                field_step(sources, objects, name, values.CHECKS[name], rejects=name == "limited_data_use"),
-                opening,
-                closing,
-                precedes,
+                field_step(sources, objects, name, member.check, rejects=name == "limited_data_use"),
+                member.opening,
+                member.closing,
+                member.precedes,
             )
-            for name, opening, closing, precedes in _OPTIONAL
+            for name, member in values.OPTIONAL_MEMBERS.items()
             if name in sources
         ]
 

@@ -186,10 +186,17 @@ class FieldStep:
             if rule is None:
                 rule = "absent" if value is None else self.source.rule
             if result is None and value is not None:
-                result = (float(value) if isinstance(value, Decimal) else value) if self.shows else "…"
+                result = _plain(value) if self.shows else "…"
             sentence = run.sentences[-1] if rejects else ""
             run.trace.append(Step(self.name, self.source, rule, result, failed, rejects, sentence, warnings))
         return value
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: a response cannot hold a subclass of `str`, such as `UnusualText`."""
+    if isinstance(value, str):
+        return str(value)
+    return float(value) if isinstance(value, Decimal) else value
 
 
 class _Unmapped(FieldStep):

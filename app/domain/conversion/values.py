@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.countries import COUNTRIES, Country, read_country
 from app.domain.conversion.currencies import CURRENCIES
@@ -218,6 +218,34 @@ def check_custom(value: Any) -> str | SourceFailed:
     return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
 
 
+class OptionalMember(NamedTuple):
+    """A member that Amazon needs for no event: the check of its field, and the JSON around its value.
+
+    `precedes` says whether the member precedes the custom data.
+    """
+
+    check: Check
+    opening: str
+    closing: str = ""
+    precedes: bool = False
+
+
+# In the order of the table in contract §2.1.
+OPTIONAL_MEMBERS: Final[Mapping[str, OptionalMember]] = {
+    "limited_data_use": OptionalMember(
+        _limited_data_use, ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', precedes=True
+    ),
+    "user_agent": OptionalMember(
+        lambda value: _clear_text(value, "user_agent_invalid", MAX_USER_AGENT),
+        ',"deviceInfo":{"userAgent":',
+        "}",
+    ),
+    "aref_measurement_tokens": OptionalMember(_measurement_tokens, ',"arefMeasurementTokens":'),
+    "amazon_ad_event_key": OptionalMember(
+        lambda value: _clear_text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY), ',"amazonAdEventKey":'
+    ),
+}
+
 # All fields that are neither required nor a match key. `value` is checked by `check_price` in a purchase.
 CHECKS: Final[Mapping[str, Check]] = {
     "value": check_amount,
@@ -225,10 +253,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "units_sold": _units,
     "event_id": _event_id,
     "ip_address": _ip_address,
-    "user_agent": lambda value: _clear_text(value, "user_agent_invalid", MAX_USER_AGENT),
-    "limited_data_use": _limited_data_use,
-    "amazon_ad_event_key": lambda value: _clear_text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY),
-    "aref_measurement_tokens": _measurement_tokens,
+    **{name: member.check for name, member in OPTIONAL_MEMBERS.items()},
 }
 
 

@@ -1,23 +1,35 @@
-"""Normalise street addresses: abbreviate words by Amazon's lists, then keep only letters and digits."""
+"""Normalise street addresses: abbreviate words by Amazon's lists, then keep only letters and digits.
+
+`address_words.toml` has the lists. A short word there has the words that it replaces.
+"""
 
 import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from app.domain.identity.address_words import (
-    COUNTRY_WORDS,
-    DIRECTIONS,
-    EVERYWHERE,
-    NUMBER_WORDS,
-    TEMPLATE_COUNTRY_WORDS,
-    TEMPLATE_DIRECTIONS,
-)
 from app.domain.identity.letters import AMAZON_ACCENTS, composed, without_invisible
 
 _Words = Mapping[str, str]
 _DELIMITERS: Final = str.maketrans({**dict.fromkeys(",.[]/-", " "), "#": " number "})
 _NOT_ALNUM: Final = re.compile(r"[^A-Za-z0-9]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
+
+
+# The lists by name: for each long word the short one.
+WORDS: Final[Mapping[str, _Words]] = {
+    name: {word: short for short, words in rows.items() for word in words.split()}
+    for name, rows in tomllib.loads(Path(__file__).with_name("address_words.toml").read_text("utf-8")).items()
+}
+EVERYWHERE: Final = WORDS["everywhere"]
+# Amazon lists no further words for Canada, Germany, Japan and India.
+COUNTRY_WORDS: Final = {country: WORDS[country] for country in ("US", "GB", "FR", "IT", "ES")}
+# The template never applies its British list, because it has the key `uk` instead of the country code `gb`.
+TEMPLATE_COUNTRY_WORDS: Final = {
+    country: {**WORDS[country], **WORDS.get(f"template_{country}", {})}
+    for country in ("US", "FR", "IT", "ES")
+}
 
 
 def _merge(first: _Words, then: _Words) -> _Words:
@@ -30,9 +42,9 @@ def _by_country(words: Mapping[str, _Words]) -> Mapping[str, _Words]:
 
 
 _STREETS: Final = _by_country(COUNTRY_WORDS)
-_PLACES: Final = _merge(DIRECTIONS, NUMBER_WORDS)
+_PLACES: Final = _merge(WORDS["directions"], WORDS["number"])
 _TEMPLATE_STREETS: Final = _by_country(TEMPLATE_COUNTRY_WORDS)
-_TEMPLATE_PLACES: Final = _merge(TEMPLATE_DIRECTIONS, NUMBER_WORDS)
+_TEMPLATE_PLACES: Final = _merge(WORDS["template_directions"], WORDS["number"])
 
 
 def amazon_address(text: str, country: str) -> str:

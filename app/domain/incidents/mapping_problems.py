@@ -1,4 +1,4 @@
-"""Problems of a mapping that its last events show: suspicious amounts, and a path that vanished."""
+"""Problems of a mapping that its last events show: suspicious amounts, a path that vanished or changed."""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ _RULES: Final[Mapping[str, str]] = {
     "all_equal": "have the same amount",
     "zero": "have the amount 0",
     "currency": "have another currency than the account",
+    "hundredths": "are in cents, as other amounts of their events or the name of the field say",
 }
 
 
@@ -34,16 +35,24 @@ class SuspectAmounts:
 
 @dataclass(frozen=True, slots=True)
 class SchemaDrift:
-    """A mapped path that a mapping's last events lack, and an unmapped one that may be its successor."""
+    """A mapped path that a mapping's last events lack, and an unmapped one that may be its successor.
+
+    `is_text` says whether they have it as a text, which it was not before, or no longer as one; None if they
+    lack it.
+    """
 
     mapping: int
     path: str
     successor: str | None
     events: int
+    is_text: bool | None = None
 
     @property
     def sentence(self) -> str:
         path = self.path if _PLAIN_PATH.fullmatch(self.path) else "a mapped field"
+        if self.is_text is not None:
+            now, before = ("text", "number") if self.is_text else ("number", "text")
+            return f"The last {self.events} events have {path} as a {now}, which was a {before} before."
         text = f"The last {self.events} events do not have {path}, which most events before them had."
         if self.successor is not None and _PLAIN_PATH.fullmatch(self.successor):
             text += f" {self.successor} looks like its new name."

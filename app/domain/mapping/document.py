@@ -11,9 +11,11 @@ from functools import partial
 from typing import Any, Final
 
 from app.domain.conversion.consent import ConsentRule, Mode
+from app.domain.conversion.countries import read_country
 from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
-from app.domain.mapping.constants import CHOICES, CONSTANTS
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
@@ -21,9 +23,27 @@ from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.personal_texts import personal_members
 from app.domain.mapping.sources import MappingProblem, Source, compile_source
 
+# For each type of field: whether a constant or default is valid, and what it must be.
+CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "text": (lambda v: isinstance(v, str) or is_number(v), "a text"),
+    "number": (is_number, "a number"),
+    "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
+    "boolean": (lambda v: str(v).lower() in ("true", "false"), "true or false"),
+}
+
+# The same for the fields outside `fields` that take one of Amazon's codes.
+CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "event_type": (lambda v: v in EVENT_TYPES, "one of Amazon's event types"),
+    "event_source": (lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"),
+    "country_code": (
+        lambda v: isinstance(v, str) and read_country(v) is not None,
+        "an ISO 3166-1 alpha-2 code",
+    ),
+}
+
+
 __all__ = [
     "CustomField",
-    "KeyField",
     "Mapping",
     "MappingProblem",
     "check_draft",
@@ -55,58 +75,41 @@ class CustomField:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class KeyField:
-    """A mapped match key. `wire_type` is Amazon's name for its type, and `source` reads the trait."""
-
-    rule: MatchKeyRule
-    wire_type: str
-    source: Source
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapping:
-    """A compiled mapping: a source for each mapped field of the Amazon event."""
+    """A compiled mapping, or the valid parts of a draft, of which any member may be missing.
 
-    event_type: Source
-    event_source: Source
-    event_name: str
-    country: Source
-    timestamp: Source
-    match_keys: tuple[KeyField, ...]  # in the order of `MATCH_KEYS`
-    fields: dict[str, Source]  # the other members of `fields` in the document
+    `by_field` has the source of each mapped field, without custom data and consent.
+    """
+
+    by_field: dict[str, Source]
+    event_name: str  # empty if it is missing
     custom_data: tuple[CustomField, ...]
-    consent: ConsentRule
+    consent: ConsentRule | None
     prehashed: str = "unknown"
 
     @property
     def uses_event_id_field(self) -> bool:
         """Whether the mapping sets Amazon's eventId, instead of deriving it from the event id."""
-        return "event_id" in self.fields
+        return "event_id" in self.by_field
 
     @property
     def constant_event_type(self) -> str | None:
         """The event type if it is the same for every event, else None."""
-        return None if self.event_type.path is not None else str(self.event_type.const)
+        const = self.by_field["event_type"].const
+        return None if const is None else str(const)
 
     @property
-    def by_field(self) -> dict[str, Source]:
-        """The source of each mapped field, without custom data and consent."""
-        return {
-            "event_type": self.event_type,
-            "event_source": self.event_source,
-            "country_code": self.country,
-            "event_timestamp": self.timestamp,
-            **{key.rule.field: key.source for key in self.match_keys},
-            **self.fields,
-        }
+    def match_keys(self) -> tuple[tuple[MatchKeyRule, Source], ...]:
+        """The rule and the source of each mapped match key, in the order of `MATCH_KEYS`."""
+        return tuple((rule, self.by_field[rule.field]) for rule in MATCH_KEYS if rule.field in self.by_field)
 
     @property
     def sources(self) -> tuple[tuple[str, Source], ...]:
         """The name and source of each mapped field."""
-        consent = {
-            f"consent.{name}": getattr(self.consent, name) for name in _CONSENT_PARTS[self.consent.mode]
-        }
+        rule = self.consent
+        parts = _CONSENT_PARTS[rule.mode] if rule else ()
+        consent = {f"consent.{name}": getattr(rule, name) for name in parts}
         named = {**self.by_field, **{row.field: row.source for row in self.custom_data}, **consent}
         return tuple((name, source) for name, source in named.items() if source)
 
@@ -114,17 +117,6 @@ class Mapping:
     def paths(self) -> tuple[tuple[str, str], ...]:
         """The name of each field with each path that it reads from the event."""
         return tuple((name, path) for name, source in self.sources for path in source.paths)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DraftParts:
-    """The valid parts of a document that is incomplete or has problems, for previews."""
-
-    by_field: dict[str, Source]
-    custom_data: tuple[CustomField, ...]
-    consent: ConsentRule | None
-    event_name: str  # empty if it is missing
-    prehashed: str = "unknown"
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
@@ -154,8 +146,9 @@ def holds_literal_time(document: Any) -> bool:
     return bool(_DocumentReader(document).literal_times)
 
 
-def compile_parts(document: Any) -> DraftParts:
-    return _DocumentReader(document).parts()
+def compile_parts(document: Any) -> Mapping:
+    """Compile the valid parts of a document that is incomplete or has problems."""
+    return _DocumentReader(document).compiled()
 
 
 class _DocumentReader:
@@ -185,29 +178,8 @@ class _DocumentReader:
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
-        """Return the compiled mapping. The document must have no problem and no missing member."""
-        assert self._consent is not None
-        sources = dict(self._sources)
-        return Mapping(
-            event_type=sources.pop("event_type"),
-            event_source=sources.pop("event_source"),
-            event_name=self._event_name,
-            country=sources.pop("country_code"),
-            timestamp=sources.pop("event_timestamp"),
-            match_keys=tuple(
-                KeyField(rule, rule.type.value, sources.pop(rule.field))
-                for rule in MATCH_KEYS
-                if rule.field in sources
-            ),
-            fields=sources,
-            custom_data=tuple(self._custom),
-            consent=self._consent,
-            prehashed=self._prehashed,
-        )
-
-    def parts(self) -> DraftParts:
-        parts = dict(self._sources), tuple(self._custom), self._consent, self._event_name
-        return DraftParts(*parts, self._prehashed)
+        """Return what is compiled: the whole mapping if the document has no problem and lacks nothing."""
+        return Mapping(self._sources, self._event_name, tuple(self._custom), self._consent, self._prehashed)
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
         self.problems.append(MappingProblem(path, problem, sentence))

@@ -8,11 +8,12 @@ from app.domain.conversion.consent import Mode, is_required
 from app.domain.conversion.countries import read_country
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.destination import Region
-from app.domain.mapping.document import NAMING_TRAITS
+from app.domain.mapping.document import NAMING_TRAITS, compile_parts
+from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.presets import PRESETS
-from app.domain.mapping.sources import Source, compile_source
+from app.domain.mapping.sources import Source
 
 LINT_WARNINGS: Final[Mapping[str, str]] = {
     "path_names_another_field": "A match key's path ends in the name of another field.",
@@ -36,60 +37,45 @@ class LintWarning(NamedTuple):
 
 
 def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
-    """Yield the likely mistakes of a draft, which may be incomplete."""
-    written = document.get("fields")
-    fields = (
-        {name: member for name, member in written.items() if member is not None}
-        if isinstance(written, dict)
-        else {}
-    )
-    sources = {name: source for name, member in fields.items() if (source := _source(member, "path"))}
-    yield from _by_paths(sources, document.get("custom_data"))
-    event_type = _source(document.get("event_type"), "const")
-    yield from _by_type(event_type and event_type.const, fields, sources)
+    """Yield the likely mistakes of a valid draft, which may be incomplete."""
+    draft = compile_parts(dict(document))
+    sources = {name: source for name, source in draft.by_field.items() if name in FIELDS}
+    for name, source in sources.items():
+        is_other = any(word in FIELDS and word != name for word in _last_words(source.paths))
+        if is_other and name in MATCH_KEY_FIELDS:
+            yield LintWarning("path_names_another_field", f"fields.{name}")
+    for place, row in enumerate(draft.custom_data):
+        if not _last_words(row.source.clear_paths).isdisjoint(NAMING_TRAITS):
+            yield LintWarning("custom_data_personal", f"custom_data[{place}]")
+    yield from _by_type(_const(draft, "event_type"), sources)
     for name in sorted(_DIFFERS & sources.keys()):
         if sources[name].constants:
             yield LintWarning("same_for_every_event", f"fields.{name}")
-    consent, country = document.get("consent"), _source(document.get("country_code"), "const")
-    known = read_country(country.const) if country and isinstance(country.const, str) else None
-    if isinstance(consent, dict) and consent.get("mode") == Mode.NONE:  # noqa: SIM102
-        if is_required(region, known.code if known else ""):
-            yield LintWarning("every_event_rejected", "consent.mode")
+    country = _const(draft, "country_code")
+    known = read_country(country) if isinstance(country, str) else None
+    is_without = draft.consent is not None and draft.consent.mode is Mode.NONE
+    if is_without and is_required(region, known.code if known else ""):
+        yield LintWarning("every_event_rejected", "consent.mode")
 
 
-def _source(written: Any, bare: str) -> Source | None:
-    """Return a compiled source, or None for a source that is absent or refused."""
-    compiled = compile_source(written, "", bare=bare)
-    return compiled if isinstance(compiled, Source) else None
+def _const(draft: CompiledMapping, name: str) -> Any:
+    source = draft.by_field.get(name)
+    return None if source is None else source.const
 
 
-def _by_paths(sources: Mapping[str, Source], rows: Any) -> Iterator[LintWarning]:
-    for name, source in sources.items():
-        words = _last_words(source.paths)
-        if name in MATCH_KEY_FIELDS and any(word in FIELDS and word != name for word in words):
-            yield LintWarning("path_names_another_field", f"fields.{name}")
-    for place, row in enumerate(rows if isinstance(rows, list) else ()):
-        unnamed = {key: member for key, member in row.items() if key != "name"} if type(row) is dict else row
-        custom = _source(unnamed, "path")
-        if custom and not _last_words(custom.clear_paths).isdisjoint(NAMING_TRAITS):
-            yield LintWarning("custom_data_personal", f"custom_data[{place}]")
-
-
-def _by_type(
-    event_type: Any, fields: Mapping[str, Any], sources: Mapping[str, Source]
-) -> Iterator[LintWarning]:
+def _by_type(event_type: Any, sources: Mapping[str, Source]) -> Iterator[LintWarning]:
     preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
     if preset is None:
         return  # the type is read from the event, so each type is possible
     value = sources["value"].const if "value" in sources else None
     if event_type != PURCHASE:
         for name in _ONLY_WITH_PURCHASES:
-            if name in fields:
+            if name in sources:
                 yield LintWarning("field_ignored", f"fields.{name}")
     elif isinstance(value, int | Decimal) and value < 0:
         yield LintWarning("every_event_rejected", "fields.value")
     for name in preset.needs:
-        if name not in fields:
+        if name not in sources:
             yield LintWarning("field_advised", f"fields.{name}")
 
 

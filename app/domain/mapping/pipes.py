@@ -9,6 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,7 +21,12 @@ from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.number_steps import calculation
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import (
+    ALWAYS,
+    AMOUNT,
+    HASH,
     MAX_PIPED_TEXT,
+    NUMBER,
+    TIME,
     Pipe,
     Step,
     StepProblem,
@@ -31,6 +37,7 @@ from app.domain.mapping.steps import (
 )
 
 MAX_PIPE_STEPS: Final = 16
+WHERE: Final = "where"
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
@@ -133,18 +140,27 @@ def _sha256_lower(text: str) -> str:
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
-def _bare(name: str, help_text: str, step: Step, cost: int = 1) -> Pipe:
+def _bare(name: str, help_text: str, step: Step, cost: int = 1, shows: frozenset[str] = frozenset()) -> Pipe:
     """Return the row of a pipe function without arguments."""
-    return Pipe(name, f'"{name}"', help_text, lambda given: "takes no argument" if given else step, cost)
+    return Pipe(
+        name, f'"{name}"', help_text, lambda given: "takes no argument" if given else step, cost, shows
+    )
 
 
-def _text(name: str, help_text: str, shape: Callable[[str], Any]) -> Pipe:
-    return _bare(name, help_text, on_text(name, shape))
+def _text(
+    name: str, help_text: str, shape: Callable[[str], Any], shows: frozenset[str] = frozenset()
+) -> Pipe:
+    return _bare(name, help_text, on_text(name, shape), 1, shows)
+
+
+def _epoch(name: str, per_second: int, unit: str) -> Pipe:
+    step = time_steps.epoch_step(per_second, unit)
+    return _bare(name, f"Read {unit} since 1970 as a time.", step, 2, TIME)
 
 
 _ROWS: Final = (
-    _text("trim", "Remove white space at both ends.", str.strip),
-    _text("lower", "Convert to lower case.", str.lower),
+    _text("trim", "Remove white space at both ends.", str.strip, ALWAYS),
+    _text("lower", "Convert to lower case.", str.lower, HASH),
     _text("upper", "Convert to upper case.", str.upper),
     _text("digits", "Keep only 0 to 9.", lambda text: _NOT_DIGITS.sub("", text)),
     Pipe(
@@ -161,13 +177,16 @@ _ROWS: Final = (
         'Convert a text to a number; with "," or "." as decimal sign, groups and currencies are read too.',
         number_steps.to_number_step,
         2,
+        NUMBER,
     ),
-    Pipe("round", '["round", 2]', "Round a number, halves away from zero.", number_steps.round_step),
-    _bare("abs", "Absolute value of a number.", on_number("abs", number_steps.absolute)),
-    Pipe("multiply", '["multiply", 0.01]', "Multiply.", calculation("multiply", numbers.multiply), 3),
-    Pipe("divide", '["divide", 100]', "Divide.", calculation("divide", numbers.divide), 3),
+    Pipe(
+        "round", '["round", 2]', "Round a number, halves away from zero.", number_steps.round_step, 1, AMOUNT
+    ),
+    _bare("abs", "Absolute value of a number.", on_number("abs", number_steps.absolute), 1, AMOUNT),
+    Pipe("multiply", '["multiply", 0.01]', "Multiply.", calculation("multiply", numbers.multiply), 3, AMOUNT),
+    Pipe("divide", '["divide", 100]', "Divide.", calculation("divide", numbers.divide), 3, AMOUNT),
     Pipe("add", '["add", -1]', "Add a number.", calculation("add", numbers.add), 3),
-    _bare("to_string", "Convert a number or boolean to text.", lambda value, _: text_of(value)),
+    _bare("to_string", "Convert a number or boolean to text.", lambda value, _: text_of(value), 1, ALWAYS),
     _bare("to_bool", "Convert true, yes, 1, on and their opposites to a boolean.", _to_bool),
     Pipe(
         "time",
@@ -175,45 +194,80 @@ _ROWS: Final = (
         "Read a time in one of several formats.",
         time_steps.time_step,
         5,
+        TIME,
     ),
-    _bare("epoch_s", "Read seconds since 1970 as a time.", time_steps.epoch_step(1, "seconds"), 2),
-    _bare(
-        "epoch_ms", "Read milliseconds since 1970 as a time.", time_steps.epoch_step(1000, "milliseconds"), 2
-    ),
-    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date in UTC.", time_steps.date_step, 4),
-    _text("sha256_lower", "Trim, convert to lower case, and hash with SHA-256 (hex).", _sha256_lower),
-    _bare("first", "First item of a list; a single value is unchanged.", list_steps.first),
-    _bare("last", "Last item of a list; a single value is unchanged.", list_steps.last),
+    _epoch("epoch_s", 1, "seconds"),
+    _epoch("epoch_ms", 1000, "milliseconds"),
+    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date in UTC.", time_steps.date_step, 4, TIME),
+    _text("sha256_lower", "Trim, convert to lower case, and hash with SHA-256 (hex).", _sha256_lower, HASH),
+    _bare("first", "First item of a list; a single value is unchanged.", list_steps.first, 1, ALWAYS),
+    _bare("last", "Last item of a list; a single value is unchanged.", list_steps.last, 1, ALWAYS),
     Pipe("join", '["join", ", "]', "Join a list of plain values into one text.", list_steps.join_step),
-    _bare("count", "Number of members of a list.", on_list("count", list_steps.count, 0)),
-    _bare("unique", "Remove repeated members of a list.", on_list("unique", list_steps.unique)),
-    Pipe("pluck", '["pluck", "price"]', "Take one value of each member of a list.", list_steps.pluck_step),
+    _bare(
+        "count",
+        "Number of members of a list.",
+        on_list("count", list_steps.count, 0),
+        1,
+        frozenset({"count", "length"}),
+    ),
+    _bare("unique", "Remove repeated members of a list.", on_list("unique", list_steps.unique), 1, ALWAYS),
+    Pipe(
+        "pluck",
+        '["pluck", "price"]',
+        "Take one value of each member of a list.",
+        list_steps.pluck_step,
+        shows=ALWAYS,
+        reads=list,
+    ),
     Pipe(
         "sum",
         '"sum" or ["sum", "price", "quantity", {"decimal": ","}]',
         "Add up numbers, or the product of up to three numbers of each member.",
         list_steps.sum_step,
+        shows=NUMBER,
+        reads=list,
     ),
-    Pipe("min", '"min"', "Smallest number of a list.", extreme("min", min)),
-    Pipe("max", '"max"', "Largest number of a list.", extreme("max", max)),
+    Pipe("min", '"min"', "Smallest number of a list.", extreme("min", min), 1, AMOUNT),
+    Pipe("max", '"max"', "Largest number of a list.", extreme("max", max), 1, AMOUNT),
     Pipe(
-        "where",
+        WHERE,
         '["where", "category", "in", ["Shoes", "Bags"]]',
         "Keep the members of a list that fulfil a condition.",
         list_steps.where_step,
+        reads=lambda arguments: arguments[:1],
     ),
 )
 
 PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
 
 
-def cost(names: Iterable[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class MadeStep:
+    """A compiled step with the row of its function, and the paths that it reads in the members of a list."""
+
+    step: Step
+    row: Pipe
+    paths: tuple[str, ...] = ()
+
+
+def hashes(made: Iterable[MadeStep]) -> bool:
+    """Return whether a pipe hashes its value."""
+    return any(each.row.name == "sha256_lower" for each in made)
+
+
+def cost(made: Iterable[MadeStep]) -> int:
     """Return the work of steps that each event costs, whatever it holds."""
-    return sum(PIPES[name].cost for name in names if name in PIPES)
+    return sum(each.row.cost for each in made)
 
 
 def make_step(written: Any) -> Step | StepProblem:
     """Compile a step such as `"lower"` or `["replace", "a", "b"]`, or return its problem."""
+    made = compile_step(written)
+    return made.step if isinstance(made, MadeStep) else made
+
+
+def compile_step(written: Any) -> MadeStep | StepProblem:
+    """Compile a step and describe it, or return its problem."""
     name, arguments = (written, []) if isinstance(written, str) else (None, [])
     if type(written) is list and written and isinstance(written[0], str):
         name, arguments = written[0], written[1:]
@@ -223,7 +277,11 @@ def make_step(written: Any) -> Step | StepProblem:
     if row is None:
         return StepProblem(f"No pipe function has this name. The functions are {', '.join(PIPES)}.")
     step = row.make(arguments)
-    return StepProblem(f"{name} {step}.") if isinstance(step, str) else step
+    if isinstance(step, StepProblem):
+        return step
+    if isinstance(step, str):
+        return StepProblem(f"{name} {step}.")
+    return MadeStep(step, row, tuple(path for path in row.reads(arguments) if isinstance(path, str)))
 
 
 def run(steps: tuple[Step, ...], value: Any, reading: Reading) -> Any:

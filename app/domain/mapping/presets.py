@@ -1,4 +1,4 @@
-"""The presets for a new mapping: for each event type a name, paths, and recommended fields.
+"""The presets for a new mapping: for each event type a name, paths, and recommended fields; and for event_id.
 
 The paths are from the documented example event. A draft can replace them by paths found in recent events.
 """
@@ -55,6 +55,26 @@ _MORE: Final[Mapping[str, Any]] = {
     "currency": {"path": "event.properties.currency"},
     "units_sold": {"path": "event.properties.quantity"},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class EventIdPreset:
+    """A source of `event_id` for a usual set-up of Amazon's tag, so that Amazon counts an order once."""
+
+    label: str
+    source: Mapping[str, Any]
+
+
+EVENT_ID_PRESETS: Final = (
+    EventIdPreset("Amazon's tag sends the order number", {"path": "event.properties.order_id"}),
+    EventIdPreset(
+        "A tag manager writes an id for each event name, such as 42_Purchase",
+        {"template": "{event.properties.order_id}_Purchase"},
+    ),
+    EventIdPreset(
+        "Several mappings send events of one order", {"template": "{event.properties.order_id}-purchase"}
+    ),
+)
 
 PRESETS: Final = (
     Preset("ADD_TO_SHOPPING_CART", "Added to cart", ("value",), custom_data=("brand", "category")),

@@ -1,6 +1,6 @@
 """Compile the source of a field in a mapping: a constant, a path, a template, or the first of several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -11,6 +11,7 @@ from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.pipes import MadeStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
 from app.domain.mapping.templates import Placeholder, parse_template
@@ -33,6 +34,7 @@ class MappingProblem:
 Check = Callable[[Any], Any]
 Read = Callable[[dict[str, Any], Reading, Check], Any]
 Value = Callable[[dict[str, Any], Reading], Any]
+Pattern = tuple[PathStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Source:
     changes the value, to compare it with others. `on_error` is `omit`, `reject` or None. `steps` is the work
     that each event costs, whatever it holds. `names` is the path of a source that is a path of names without
     a pipe.
+
+    The last four say for a backtest what decides the result: the functions of all pipes, the paths that
+    `where` compares in the members of lists, all paths that `sum` and `pluck` read there if nothing else is
+    read, and the texts of templates between their placeholders.
     """
 
     read: Read
@@ -60,11 +66,20 @@ class Source:
     steps: int = 2
     checks: int = 1  # values that are checked at most
     names: tuple[str, ...] = ()
+    functions: frozenset[str] = frozenset()
+    compared: tuple[Pattern, ...] = ()
+    members: tuple[Pattern, ...] = ()
+    texts: str = ""
 
     @property
     def path(self) -> str | None:
         """The first path, None for a constant."""
         return self.paths[0] if self.paths else None
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The steps of all that it reads."""
+        return self.members or tuple(parse_path(path) or () for path in self.paths)
 
     @property
     def constants(self) -> tuple[tuple[str, Any], ...]:
@@ -116,44 +131,54 @@ def compile_source(
         steps = parse_path(path) if isinstance(path, str) else None
         if steps and all(isinstance(step, str) for step in steps):
             return (_plain if default is None or type(default) is str else _path)(path, default, keep_blank)
-    members = (
-        [_member(written, at, kind, problems)]
-        if kind != "first_of"
-        else _members(written, at, bare, problems)
-    )
-    pipe = _pipe(written, at, problems) if kind == "first_of" else ()
+    is_several = kind == "first_of"
+    members = _members(written, at, bare, problems) if is_several else [_member(written, at, kind, problems)]
+    outer = _pipe(written, at, problems) if is_several else ()
     if problems:
         return problems
     found = [member for member in members if member is not None]
-    outer = _names(written) if kind == "first_of" else []
-    hashed, outer_cost = "sha256_lower" in outer, pipes.cost(outer)
+    made = [step for member in found for step in (*member.pipe, *member.inner)] + list(outer)
+    paths = tuple(dict.fromkeys(path for member in found for path in member.paths))
+    compared = _read_in_members(paths, [step for step in made if step.row.name == pipes.WHERE])
+    named = _read_in_members(paths, [step for step in made if step.row.name != pipes.WHERE])
+    outer_steps = tuple(each.step for each in outer)
+    functions = [each.row.name for each in (outer if is_several else found[0].pipe)]
     read = (
-        _first_of(found, pipe, default)
-        if kind == "first_of"
+        _first_of(found, outer_steps, default)
+        if is_several
         else _reader(found[0].value, default, keep_blank=keep_blank)
     )
     return Source(
         read,
-        tuple(dict.fromkeys(path for member in found for path in member.paths)),
-        () if hashed else tuple(path for member in found for path in member.clear_paths),
+        paths,
+        () if pipes.hashes(outer) else tuple(path for member in found for path in member.clear_paths),
         default=default,
         fallbacks=tuple(
-            (f".first_of[{place}]", pipes.run(pipe, member.const, Reading()))
+            (f".first_of[{place}]", pipes.run(outer_steps, member.const, Reading()))
             for place, member in enumerate(found)
             if member.const is not None
         ),
-        rule=" | ".join((*([] if kind == "path" else [kind]), *_names(written))),
+        rule=" | ".join((*([] if kind == "path" else [kind]), *functions)),
         pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
         on_error=choice,
-        steps=sum(member.steps + outer_cost + 1 for member in found),
+        steps=sum(member.steps + pipes.cost(outer) + 1 for member in found),
         checks=len(found),
+        functions=frozenset(each.row.name for each in made),
+        compared=compared,
+        members=(*named, *compared) if kind == "path" and named else (),
+        texts="".join(member.texts for member in found),
     )
 
 
-def first_path(written: Any, *, bare: str) -> str | None:
-    """Return the first path of a source of a document, or None if it reads none."""
-    compiled = compile_source(written, "", bare=bare)
-    return compiled.path if isinstance(compiled, Source) else None
+def _read_in_members(paths: Sequence[str], made: Iterable[MadeStep]) -> tuple[Pattern, ...]:
+    """Return where steps find members of the values at the paths, which are lists or objects."""
+    return tuple(
+        (*(parse_path(path) or ()), *between, *(parse_path(member) or ()))
+        for each in made
+        for member in each.paths
+        for path in paths
+        for between in ((), (EACH,))
+    )
 
 
 def _kind(written: Any, at: str) -> tuple[str, list[MappingProblem]]:
@@ -180,6 +205,9 @@ class _Member:
     clear_paths: tuple[str, ...] = ()
     const: Any = None
     steps: int = 1
+    pipe: tuple[MadeStep, ...] = ()
+    inner: tuple[MadeStep, ...] = ()  # of placeholders
+    texts: str = ""
 
 
 def _members(
@@ -210,8 +238,7 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
             problems.append(problem)
         return _Member(lambda _content, _reading: const, const=const)
     pipe = _pipe(written, at, problems)
-    text, names = written[kind], _names(written)
-    hashed = "sha256_lower" in names
+    text = written[kind]
     if kind == "path":
         path = parse_path(text) if isinstance(text, str) else None
         if path is None:
@@ -219,31 +246,40 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
             problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
             return None
         return _Member(
-            _path_value(path, pipe), (text,), () if hashed else (text,), steps=1 + pipes.cost(names)
+            _path_value(path, pipe),
+            (text,),
+            () if pipes.hashes(pipe) else (text,),
+            steps=1 + pipes.cost(pipe),
+            pipe=pipe,
         )
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."
-    compiled = _template_value(parts, pipe) if isinstance(parts, list) else parts
-    if isinstance(parts, str) or isinstance(compiled, str):
-        problems.append(MappingProblem(f"{at}.template", "template_invalid", str(compiled)))
+    if isinstance(parts, str):
+        problems.append(MappingProblem(f"{at}.template", "template_invalid", parts))
         return None
     placeholders = [part for part in parts if isinstance(part, Placeholder)]
+    inner = tuple(step for part in placeholders for step in part.steps)
     return _Member(
-        compiled,
+        _template_value(parts, pipe),
         tuple(part.text for part in placeholders),
-        () if hashed else tuple(part.text for part in placeholders if "sha256_lower" not in part.steps),
-        steps=1 + pipes.cost(names) + sum(1 + pipes.cost(part.steps) for part in placeholders),
+        ()
+        if pipes.hashes(pipe)
+        else tuple(part.text for part in placeholders if not pipes.hashes(part.steps)),
+        steps=1 + pipes.cost(pipe) + len(placeholders) + pipes.cost(inner),
+        pipe=pipe,
+        inner=inner,
+        texts="".join(part if isinstance(part, str) else " " for part in parts),
     )
 
 
-def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> tuple[Step, ...]:
+def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> tuple[MadeStep, ...]:
     pipe = written.get("pipe", [])
     if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
         sentence = f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
         problems.append(MappingProblem(f"{at}.pipe", "wrong_type", sentence))
         return ()
-    steps: list[Step] = []
+    steps: list[MadeStep] = []
     for place, written_step in enumerate(pipe):
-        step = pipes.make_step(written_step)
+        step = pipes.compile_step(written_step)
         if isinstance(step, StepProblem):
             problems.append(MappingProblem(f"{at}.pipe[{place}]", step.code, step.sentence))
         else:
@@ -251,18 +287,9 @@ def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> t
     return tuple(steps)
 
 
-def _names(written: dict[str, Any]) -> list[str]:
-    """Return the names of the pipe's functions."""
-    pipe = written.get("pipe")
-    named = [
-        step[0] if type(step) is list and step else step for step in (pipe if type(pipe) is list else ())
-    ]
-    return [name for name in named if isinstance(name, str)]
-
-
-def _path_value(path: tuple[PathStep, ...], steps: tuple[Step, ...]) -> Value:
+def _path_value(path: Pattern, pipe: tuple[MadeStep, ...]) -> Value:
     """Return a function that reads a path and applies the steps."""
-    has_each = EACH in path
+    has_each, steps = EACH in path, tuple(each.step for each in pipe)
 
     def value(content: dict[str, Any], reading: Reading) -> Any:
         # No members found: no value.
@@ -276,19 +303,10 @@ def _path_value(path: tuple[PathStep, ...], steps: tuple[Step, ...]) -> Value:
     return value
 
 
-def _template_value(parts: list[str | Placeholder], steps: tuple[Step, ...]) -> Value | str:
-    """Return a function that fills a template and applies the steps, or the problem of a placeholder."""
-    filled: list[str | Value] = []
-    for part in parts:
-        if isinstance(part, str):
-            filled.append(part)
-            continue
-        made = [pipes.make_step(step) for step in part.steps]
-        if problem := next((step for step in made if isinstance(step, StepProblem)), None):
-            return problem.sentence
-        filled.append(
-            _path_value(part.path, tuple(step for step in made if not isinstance(step, StepProblem)))
-        )
+def _template_value(parts: Sequence[str | Placeholder], pipe: tuple[MadeStep, ...]) -> Value:
+    """Return a function that fills a template and applies the steps."""
+    filled = [part if isinstance(part, str) else _path_value(part.path, part.steps) for part in parts]
+    steps = tuple(each.step for each in pipe)
 
     def value(content: dict[str, Any], reading: Reading) -> Any:
         texts, is_known = [], True

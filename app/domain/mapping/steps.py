@@ -31,7 +31,9 @@ Maker = Callable[[list[Any]], "Step | StepProblem | str"]
 class Pipe:
     """A pipe function. `form` is an example of its use, `help` its explanation, and `make` creates a step.
 
-    `cost` is its work in steps of about a microsecond.
+    `cost` is its work in steps of about a microsecond. `shows` says for which purposes the step does the same
+    to an invented value as to the real one, in a backtest (`app.domain.observed.certainty`). `reads` returns
+    which arguments are paths in the members of a list.
     """
 
     name: str
@@ -39,6 +41,15 @@ class Pipe:
     help: str
     make: Maker
     cost: int = 1
+    shows: frozenset[str] = frozenset()
+    reads: Callable[[list[Any]], list[Any]] = lambda _arguments: []
+
+
+ALWAYS: Final = frozenset({"text", "amount", "count", "length", "time", "hash"})
+AMOUNT: Final = frozenset({"amount"})
+NUMBER: Final = frozenset({"amount", "count"})
+TIME: Final = frozenset({"time"})
+HASH: Final = frozenset({"hash"})
 
 
 def unreadable(what: str) -> SourceFailed:

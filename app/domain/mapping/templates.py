@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 
 from app.domain.mapping.paths import EACH, parse_path
 from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.pipes import MadeStep, compile_step
+from app.domain.mapping.steps import StepProblem
 
 MAX_TEMPLATE_LENGTH: Final = 512
 MAX_PLACEHOLDERS: Final = 8
@@ -25,7 +27,7 @@ class Placeholder(NamedTuple):
 
     text: str
     path: tuple[PathStep, ...]
-    steps: tuple[str, ...]
+    steps: tuple[MadeStep, ...]
 
 
 def parse_template(text: str) -> list[str | Placeholder] | str:
@@ -58,13 +60,19 @@ def _placeholder(text: str, written_steps: str) -> Placeholder | str:
     path = parse_path(text)
     if path is None:
         return "A placeholder begins with a path such as a.b[0].c."
-    steps = tuple(step.strip(" ") for step in written_steps.split("|")[1:])
-    if len(steps) > MAX_PLACEHOLDER_STEPS:
+    names = [step.strip(" ") for step in written_steps.split("|")[1:]]
+    if len(names) > MAX_PLACEHOLDER_STEPS:
         return f"A placeholder has at most {MAX_PLACEHOLDER_STEPS} steps."
     if EACH in path:
-        reducer = next((place for place, step in enumerate(steps) if step in _REDUCERS), None)
-        if reducer is None or any(step != "unique" for step in steps[:reducer]):
+        reducer = next((place for place, name in enumerate(names) if name in _REDUCERS), None)
+        if reducer is None or any(name != "unique" for name in names[:reducer]):
             return (
                 "A placeholder with [*] needs a step that makes one value of the list, such as first or join."
             )
-    return Placeholder(text, path, steps)
+    steps: list[MadeStep] = []
+    for name in names:
+        step = compile_step(name)
+        if isinstance(step, StepProblem):
+            return step.sentence
+        steps.append(step)
+    return Placeholder(text, path, tuple(steps))

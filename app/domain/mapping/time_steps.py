@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -190,6 +190,45 @@ def _layouts(form: str, zone: tzinfo | None) -> Iterator[tuple[str, ...]]:
         tokens = [_TOKENS.get(token, (token, (1,))) for token in _TOKEN.findall(pattern)]
         for widths in product(*(widths for _, widths in tokens)):
             yield tuple(part for (part, _), width in zip(tokens, widths, strict=True) for _ in range(width))
+
+
+# --- Patterns of texts ----------------------------------------------------------------------------
+
+_LOCAL: Final = re.compile(
+    r"(?P<a>\d{1,4})(?P<sign>[-/.])(?P<b>\d{1,2})(?P=sign)(?P<c>\d{1,4})(?P<gap>[-/.:, T]{1,3})"
+    r"(?P<hour>\d{1,2})(?P<joint>[:.])\d\d(?P<second>(?P=joint)\d\d)?(?P<fraction>[.,]\d{1,3})?"
+    r"(?P<half> ?[AaPp][Mm])?",
+    re.ASCII,
+)
+_COMPACT: Final = re.compile(r"(?:19[7-9]|20\d)\d\d{4}(?P<gap>[T -]?)\d{4}(?P<second>\d\d)?", re.ASCII)
+COMPACT: Final = "YYYYMMDD"
+
+
+@lru_cache(maxsize=64)  # a kind of a value and its word need the same pattern
+def pattern_of(text: str) -> str | None:
+    """Return the pattern of a local time, with a letter for each digit; None for other texts.
+
+    If the day may be the month, the pattern begins with the day. `hh` stands for an `h` of two digits.
+    """
+    if compact := _COMPACT.fullmatch(text):
+        return f"{COMPACT}{compact['gap']}HHmm{'ss' if compact['second'] else ''}"
+    match = _LOCAL.fullmatch(text)
+    if match is None:
+        return None
+    a, b, c, joint = match["a"], match["b"], match["c"], match["joint"]
+    if len(a) == 4 and len(c) <= 2:
+        date = ("YYYY", "M" * len(b), "D" * len(c))
+    elif len(c) == 4 and len(a) <= 2:
+        day, month = ("D", "M") if int(b) <= 12 else ("M", "D")
+        date = (day * len(a), month * len(b), "YYYY")
+    else:
+        return None
+    half, fraction = match["half"] or "", match["fraction"] or ""
+    hour = ("h" if half else "H") * len(match["hour"])
+    clock = (
+        f"{hour}{joint}mm{joint + 'ss' if match['second'] else ''}{fraction[:1] + 'SSS' if fraction else ''}"
+    )
+    return f"{match['sign'].join(date)}{match['gap']}{clock}{half[:-2]}{'A' if half else ''}"
 
 
 # --- Other steps ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from app.domain.ids import MappingId
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.observed.schema_sample import SampleGroup
 from app.domain.observed.value_kinds import EMPTY
@@ -43,7 +44,7 @@ class DedupeFinding:
     """A fault of a mapping's event ids. `events` is the number of events that it concerns."""
 
     kind: FindingKind
-    mapping: int
+    mapping_id: MappingId
     events: int
     path: str | None
     sentence: str
@@ -54,28 +55,28 @@ class DedupeFinding:
 class Repetitions:
     """Events of a mapping that repeated the id of an earlier event, by the kinds of both."""
 
-    mapping: int
+    mapping: MappingId
     event_type: str
-    earlier_mapping: int
+    earlier_mapping: MappingId
     earlier_type: str
     events: int
 
 
 def mapping_findings(
-    number: int, mapping: CompiledMapping, groups: Sequence[SampleGroup]
+    mapping_id: MappingId, mapping: CompiledMapping, groups: Sequence[SampleGroup]
 ) -> Iterator[DedupeFinding]:
     """Yield the faults that the mapping and the samples of its events show."""
-    source, events = mapping.fields.get("event_id"), _events(groups)
+    source, events = mapping.by_field.get("event_id"), _events(groups)
     if source is None:
         text = (
             "The event id is derived from the journey's id, so it never equals an id of Amazon's tag: an "
             "event that both send is counted twice."
         )
-        yield _finding(FindingKind.DERIVED, number, events, None, text)
+        yield _finding(FindingKind.DERIVED, mapping_id, events, None, text)
         return
     if not source.paths:
         yield _finding(
-            FindingKind.CONSTANT, number, events, None, "Every event has the same id: Amazon counts one."
+            FindingKind.CONSTANT, mapping_id, events, None, "Every event has the same id: Amazon counts one."
         )
         return
     if len(source.paths) > 1:
@@ -86,10 +87,10 @@ def mapping_findings(
         return
     if distinct <= 1:
         text = f"All {values:,} events have the same {path}: Amazon counts one."
-        yield _finding(FindingKind.CONSTANT, number, values, path, text)
+        yield _finding(FindingKind.CONSTANT, mapping_id, values, path, text)
     elif distinct < _DISTINCT_SHARE * values:
         text = f"{values:,} events share {distinct:,} values of {path}: Amazon counts one event for each."
-        yield _finding(FindingKind.PER_SESSION, number, values - distinct, path, text)
+        yield _finding(FindingKind.PER_SESSION, mapping_id, values - distinct, path, text)
 
 
 def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]:
@@ -106,7 +107,9 @@ def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]
             yield _finding(FindingKind.TWO_MAPPINGS, each.mapping, each.events, None, text)
 
 
-def _finding(kind: FindingKind, mapping: int, events: int, path: str | None, text: str) -> DedupeFinding:
+def _finding(
+    kind: FindingKind, mapping: MappingId, events: int, path: str | None, text: str
+) -> DedupeFinding:
     return DedupeFinding(kind, mapping, events, path, text, REMEDIES[kind])
 
 

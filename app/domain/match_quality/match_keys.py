@@ -16,7 +16,7 @@ from app.domain.conversion.results import Rules, Step
 from app.domain.event import Event
 from app.domain.identity import ALREADY_HASHED, MATCH_KEYS
 from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.observed.schema_sample import SampleGroup, SchemaSample
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, without_fingerprints
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.names import SYNONYMS
 from app.domain.suggestions.observations import ObservedPaths, Written, observe
@@ -111,14 +111,14 @@ def match_quality(
     for group in groups:
         changed.update(group.changed)
     fields = document.get("fields") or {}
-    alike = list(_alike(groups, rules.mapping_version))
+    alike = _alike(groups, rules.mapping_version)
     if not alike:
         return MatchQuality()
-    contents = [synthetic_event(sample, now) for sample, *_ in alike]
+    contents = [synthetic_event(sample, now) for sample, _ in alike]
     # Kinds say already that a phone number is possible in its country. The invented ones are American.
     trial = Trial(tuple(contents), ("US",) * len(contents), rules.profile, invented=True)
     judged = {
-        rule.type.value: trial.usable(rule.field, _written(fields[rule.field]))
+        rule.type.value: trial.usable(rule.field, fields[rule.field])
         for rule in MATCH_KEYS
         if fields.get(rule.field) is not None
     }
@@ -127,7 +127,7 @@ def match_quality(
             times,
             known if known is not None else frozenset(key for key, usable in judged.items() if usable[place]),
         )
-        for place, (_, known, times) in enumerate(alike)
+        for place, ((_, known), times) in enumerate(alike.items())
     ]
     total = sum(each.times for each in events)
     coverage, points = _coverage(events, contents, mapping, rules, now)
@@ -146,7 +146,7 @@ def match_quality(
         round(sendable / total, 4),
         round(10 * points / total, 1),
         sorted(
-            _what_if(events, observe(contents), trial, fields),
+            _what_if(events, observe(contents), trial, mapping),
             key=lambda row: (-row.sendable_gained, -row.events_gained, row.field, row.path),
         ),
         doubtful,
@@ -155,25 +155,14 @@ def match_quality(
 
 def _alike(
     groups: Sequence[SampleGroup], version: int
-) -> Iterator[tuple[SchemaSample, frozenset[str] | None, int]]:
-    """Yield samples that differ in more than texts, with their match keys if the version's are known."""
+) -> Counter[tuple[SchemaSample, frozenset[str] | None]]:
+    """Count samples that differ in more than texts, with their match keys if the version's are known."""
     counted: Counter[tuple[SchemaSample, frozenset[str] | None]] = Counter()
     for group in groups:
         known = frozenset(group.match_keys) if group.accepted and group.version == version else None
         for sample, times in group.samples.items():
-            plain = tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)
-            counted[plain, known] += times
-    for (sample, keys), times in counted.items():
-        yield sample, keys, times
-
-
-def _written(source: Any) -> Written:
-    """Return a source of `fields` in its long form."""
-    if not isinstance(source, dict):
-        return {"path": source}
-    if "first_of" in source:
-        return {**source, "first_of": [_written(member) for member in source["first_of"]]}
-    return source
+            counted[without_fingerprints(sample), known] += times
+    return counted
 
 
 def _coverage(
@@ -212,12 +201,13 @@ def _coverage(
 
 
 def _what_if(
-    events: Sequence[_Events], found: ObservedPaths, trial: Trial, fields: Mapping[str, Any]
+    events: Sequence[_Events], found: ObservedPaths, trial: Trial, mapping: CompiledMapping
 ) -> Iterator[WhatIf]:
     """Yield the sources that would give events a match key that they lack."""
     total = sum(each.times for each in events)
     for rule in _FIELDS:
-        mapped = set(_paths(fields.get(rule.field)))
+        present = mapping.by_field.get(rule.field)
+        mapped = () if present is None else present.paths
         fitting = [each for each in candidates(rule.field, found, invented=True) if each.path not in mapped]
         for source in sources_of(rule.field, found, fitting):
             if source["path"] in mapped:
@@ -231,16 +221,6 @@ def _what_if(
             if gained:
                 sendable = sum(each.times for each in gaining if not each.keys)
                 yield WhatIf(rule.field, source["path"], source, gained, round(gained / total, 4), sendable)
-
-
-def _paths(source: Any) -> Iterator[str]:
-    if isinstance(source, str):
-        yield source
-    elif isinstance(source, dict):
-        if "path" in source:
-            yield source["path"]
-        for member in source.get("first_of") or ():
-            yield from _paths(member)
 
 
 def added(document: Mapping[str, Any], row: WhatIf) -> dict[str, Any]:

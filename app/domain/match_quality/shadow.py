@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from app.domain.conversion.results import Conversion
 from app.domain.event import Rejection
-from app.domain.observed.sent_fields import sent_fields
+from app.domain.observed.differences import sent_fields
 
 GAINED, LOST, CHANGED = range(3)
 

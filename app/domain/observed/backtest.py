@@ -21,7 +21,14 @@ from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.observed.certainty import StandIns, StoredText, readings
-from app.domain.observed.changed_fields import KEYS, NO_KEY, REJECTING, changed_fields, field_of
+from app.domain.observed.differences import (
+    KEYS,
+    NO_KEY,
+    REJECTING,
+    changed_fields,
+    field_of,
+    sent_fields,
+)
 from app.domain.observed.schema_sample import (
     MORE_ITEMS,
     Fingerprint,
@@ -29,7 +36,6 @@ from app.domain.observed.schema_sample import (
     SchemaSample,
     may_be_unsampled,
 )
-from app.domain.observed.sent_fields import sent_fields
 from app.domain.observed.synthetic_event import put, synthetic_event
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
@@ -78,15 +84,6 @@ class Backtest:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedMapping:
-    """A valid mapping document and what it compiles to. `version` is None for a draft."""
-
-    document: Mapping[str, Any]
-    mapping: CompiledMapping
-    version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Facts:
     """What is certain of the events that the published mapping would get: whether it accepts them, and the
     fields of match keys that it sends, of the fields in `known`.
@@ -97,20 +94,21 @@ class _Facts:
     known: frozenset[str] = frozenset()
 
 
-def _facts(group: SampleGroup, published: ComparedMapping, older: Mapping[int, CompiledMapping]) -> _Facts:
+def _facts(
+    group: SampleGroup, published: CompiledMapping, version: int, older: Mapping[int, CompiledMapping]
+) -> _Facts:
     """Return what a group tells of the published mapping. An older version tells it of the same sources."""
-    is_current = group.version == published.version
-    mapping = published.mapping if is_current else older.get(group.version)
+    mapping = published if group.version == version else older.get(group.version)
     if mapping is None:
         return _Facts()
-    changed = changed_fields(mapping, published.mapping)
-    if mapping.event_name != published.mapping.event_name:
+    changed = changed_fields(mapping, published)
+    if mapping.event_name != published.event_name:
         changed.add("event_name")
     if changed and not group.accepted:
         return _Facts()
     known = KEYS.keys() - changed
     sent = frozenset(name for name in known if KEYS[name] in group.match_keys)
-    rejecting = {field_of(name) for name, source in published.mapping.sources if source.on_error == "reject"}
+    rejecting = {field_of(name) for name, source in published.sources if source.on_error == "reject"}
     is_certain = not changed or (sent and not changed & (rejecting | REJECTING | {"event_name"}))
     return _Facts(group.accepted if is_certain else None, sent, frozenset(known))
 
@@ -149,14 +147,13 @@ def _is_unclear(step: Step) -> bool:
 class _Side:
     """Converts synthetic events with one of the two mappings."""
 
-    def __init__(self, tested: ComparedMapping, rules: Rules, fingerprint: Fingerprint) -> None:
-        self.mapping = tested.mapping
-        self.sources = dict(tested.mapping.sources)
-        self.readings = {reading.field: reading for reading in readings(tested.document, tested.mapping)}
-        self._plan = compile_plan(tested.mapping, rules)
+    def __init__(self, mapping: CompiledMapping, rules: Rules, fingerprint: Fingerprint) -> None:
+        self.mapping = mapping
+        self.sources = dict(mapping.sources)
+        self._plan = compile_plan(mapping, rules)
         self._rules = rules
-        self._stand_ins = StandIns(self.readings.values(), fingerprint)
-        self._compared = {steps[0] for reading in self.readings.values() for steps in reading.compared}
+        self._stand_ins = StandIns(readings(mapping), fingerprint)
+        self._compared = {steps[0] for source in self.sources.values() for steps in source.compared}
         self._paths = {path for source in self.sources.values() for path in source.paths}
 
     def _compares_more(self, steps: tuple[PathStep, ...], sample: SchemaSample) -> bool:
@@ -213,8 +210,8 @@ def _problems(result: Conversion | Rejection) -> list[EventGroup]:
 
 def backtest(
     groups: Sequence[SampleGroup],
-    published: ComparedMapping,
-    draft: ComparedMapping,
+    published: CompiledMapping,
+    draft: CompiledMapping,
     rules: Rules,
     *,
     fingerprint: Fingerprint,
@@ -224,13 +221,14 @@ def backtest(
 ) -> Backtest:
     """Convert a synthetic event of each sample with both mappings, and count the differences.
 
-    `fingerprint` is that of the samples, which earlier versions of the mapping may have accepted: `older` has
-    these by number. `complete` says that `groups` has all samples of the mapping.
+    The published mapping has the version of `rules`. `fingerprint` is that of the samples, which earlier
+    versions may have accepted: `older` has these by number. `complete` says that `groups` has all samples of
+    the mapping.
     """
     comparison = _Comparison(_Side(published, rules, fingerprint), _Side(draft, rules, fingerprint))
     counted: Counter[tuple[SchemaSample, _Facts]] = Counter()
     for group in groups:
-        facts = _facts(group, published, older)
+        facts = _facts(group, published, rules.mapping_version, older)
         for sample, times in group.samples.items():
             counted[sample, facts] += times
     for (sample, facts), times in counted.items():
@@ -338,7 +336,6 @@ class _Comparison:
         source = self._draft.sources.get("event_id")
         if source is None or not source.paths or "event_id" not in self._changed:
             return
-        reading = self._draft.readings["event_id"]
         values, new = Counter[int](), Counter[int]()
         path = source.paths[0]
         rejected = 0
@@ -351,7 +348,7 @@ class _Comparison:
         repeated = max(0, sum((values - new).values()) - rejected)
         # What one process has counted is not compared with what another one has.
         uncounted = new.total() - max(new.values(), default=0) + min(rejected, values.total())
-        is_injective = len(source.paths) == 1 and reading.steps <= {"to_string"}
+        is_injective = len(source.paths) == 1 and source.functions <= {"to_string"}
         if not is_injective or not complete:
             uncounted, repeated = (values.total() if not is_injective else repeated + uncounted), 0
         self.result.repeated_event_ids = repeated

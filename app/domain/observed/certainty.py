@@ -4,7 +4,8 @@ The kind of a value and the source that reads it decide. Where the result depend
 event has an `Invented` text, with which a conversion is `unclear`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -12,14 +13,16 @@ from typing import Any, Final
 from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import as_integer, number_text, read_number
 from app.domain.identity import MATCH_KEYS
-from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.mapping.paths import EACH, Step, last_name, parse_path
-from app.domain.mapping.templates import Placeholder, parse_template
+from app.domain.mapping.document import Mapping
+from app.domain.mapping.paths import EACH, parse_path
+from app.domain.mapping.pipes import PIPES, WHERE
+from app.domain.mapping.sources import Pattern, Source
+from app.domain.mapping.steps import ALWAYS
 from app.domain.observed.schema_sample import LISTED, Fingerprint, SampleEntry
-from app.domain.observed.value_kinds import TYPES, ValueKind
+from app.domain.observed.value_kinds import ValueKind
 
 K = ValueKind
-_NUMBERS: Final = frozenset({kind for kind, name in TYPES.items() if name == "number"}) - {K.LARGE_NUMBER}
+_NUMBERS: Final = frozenset({kind for kind in K if kind.json_type == "number"}) - {K.LARGE_NUMBER}
 _NUMBER_TEXTS: Final = frozenset({K.NUMBER_TEXT, K.DECIMAL_TEXT, K.COMMA_TEXT, K.POINT_TEXT, K.AMOUNT_TEXT})
 _TIMES: Final = frozenset(
     {K.TIME, K.RFC_TIME, K.PATTERN_TIME, K.EPOCH_TEXT, K.EPOCH_MILLISECONDS_TEXT}
@@ -36,7 +39,7 @@ _ALL: Final = frozenset(K) - {K.ODD_TEXT}
 _NAME: Final = frozenset({K.HASH, K.TEXT, K.ENDLESS_TEXT})
 
 # The kinds for which the check of a field has one answer, besides `_FIXED`.
-_CERTAIN: Final[Mapping[str, frozenset[ValueKind]]] = {
+_CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     **dict.fromkeys(("event_type", "event_source", "country_code", "currency", "limited_data_use"), _ALL),
     **dict.fromkeys(("consent.user_data", "consent.ad_storage"), _ALL),
     "consent.string": _ALL - {K.TCF},
@@ -61,29 +64,15 @@ _OPEN: Final = ("event_id", "user_agent", "match_id")  # fields that take any te
 _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 
 _HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
-# Steps that do the same to an invented value as to the real one, by the kinds for which they do so.
-_NEUTRAL: Final = frozenset({"to_string", "trim", "first", "last", "pluck", "unique"})
-_AMOUNTS: Final = frozenset(
-    {"to_number", "sum", "min", "max", "round", "abs", "multiply", "divide", *_NEUTRAL}
-)
-_COUNTS: Final = frozenset({"to_number", "sum", "count", *_NEUTRAL})
-_READS_TIME: Final = frozenset({"epoch_s", "epoch_ms", "time", "date", *_NEUTRAL})
-
-Pattern = tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReading:
-    """What the source of a field reads: its paths, the paths that `where` compares, and its steps.
-
-    `parts` has the texts of templates between their placeholders.
-    """
+    """A field and the source that reads it."""
 
     field: str
+    source: Source
     paths: tuple[Pattern, ...]
-    compared: tuple[Pattern, ...]
-    steps: frozenset[str]
-    parts: str
 
     def is_certain(self, entry: SampleEntry, steps: Pattern, *, unmapped: bool) -> bool:
         """Return whether a stand-in for the value of an entry shows what this source does with the value.
@@ -93,87 +82,40 @@ class SourceReading:
         kind = entry.kind
         if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
             return True
+        source, field = self.source, self.field
         if kind in (K.OBJECT, K.LIST):
-            return not self.steps
-        if any(_covers(path, steps) for path in self.compared):
+            return not source.functions
+        if any(_covers(path, steps) for path in source.compared):
             return False
         if isinstance(entry.word, str) and kind is not K.PATTERN_TIME:
             return True  # the value itself
-        if kind in LISTED or kind is K.ODD_TEXT or (self.parts and not self._may_join(kind)):
+        if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not self._may_join(kind)):
             return False
-        others = _CUSTOM if self.field.startswith("custom_data.") else _OTHER
-        certain = kind in _FIXED or kind in _CERTAIN.get(self.field, others)
-        left = self.steps - {"where", "map" if unmapped else ""}
-        if not left or left <= _NEUTRAL:
+        certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
+        left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
+        shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
+        if "text" in shown:
             return certain
-        if left <= _AMOUNTS and self.field != "units_sold":
+        if "amount" in shown and field != "units_sold":
             return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
-        if left <= _COUNTS:
-            return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or left <= _NEUTRAL | {"count"}
-        if left <= _READS_TIME:
+        if "count" in shown:
+            return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
+        if "time" in shown:
             return kind in _FIXED or kind in _TIMES
-        return left <= {"lower", "trim", "sha256_lower"} and self.field in _HASHED and certain
+        return "hash" in shown and field in _HASHED and certain
 
     def _may_join(self, kind: ValueKind) -> bool:
-        is_open = self.field.startswith("custom_data.") or self.field in _OPEN
-        return is_open and kind in _PLAIN | _NUMBERS and not set(self.parts) & set("@+%:/")
+        is_open = _is_custom(self.field) or self.field in _OPEN
+        return is_open and kind in _PLAIN | _NUMBERS and not set(self.source.texts) & set("@+%:/")
 
 
-def readings(document: Mapping[str, Any], mapping: CompiledMapping) -> list[SourceReading]:
-    """Return what each source of a mapping reads. `mapping` is the compiled document."""
-    written = _written(document)
-    return [
-        _reading(name, source.paths, written.get(name)) for name, source in mapping.sources if source.paths
-    ]
+def _is_custom(field: str) -> bool:
+    return field.startswith("custom_data.")
 
 
-def _written(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sources of a valid document by field."""
-    rows = (row if isinstance(row, Mapping) else {"path": row} for row in document.get("custom_data") or ())
-    named = {
-        f"custom_data.{row.get('name') or last_name(parse_path(row['path']) or ())}": row for row in rows
-    }
-    consent = {f"consent.{name}": source for name, source in document["consent"].items()}
-    return {**document, **document["fields"], **named, **consent}
-
-
-def _reading(field: str, paths: Iterable[str], written: Any) -> SourceReading:
-    steps: set[str] = set()
-    compared: list[Pattern] = []
-    named: list[Pattern] = []  # what `sum` and `pluck` read of members
-    parts: list[str] = []
-    patterns = tuple(parse_path(path) or () for path in paths)
-    for source in _with_members(written):
-        for step in source.get("pipe") or ():
-            steps.add(step if isinstance(step, str) else step[0])
-            if not isinstance(step, str) and step[0] == "where":
-                compared += _members(patterns, step[1])
-            elif not isinstance(step, str) and step[0] in ("sum", "pluck"):
-                named += [
-                    each for name in step[1:] if isinstance(name, str) for each in _members(patterns, name)
-                ]
-        if "template" in source:
-            parsed = parse_template(source["template"])
-            for part in parsed if isinstance(parsed, list) else ():
-                steps.update(part.steps if isinstance(part, Placeholder) else ())
-                parts.append(" " if isinstance(part, Placeholder) else part)
-    if named and isinstance(written, Mapping) and "path" in written:
-        patterns = (*named, *compared)  # it reads nothing else of the members
-    return SourceReading(field, patterns, tuple(compared), frozenset(steps), "".join(parts))
-
-
-def _members(paths: Iterable[Pattern], name: str) -> list[Pattern]:
-    """Return where a step finds a member of the values at the paths, which may be lists."""
-    member = parse_path(name) or ()
-    return [(*path, *each, *member) for path in paths for each in ((), (EACH,))]
-
-
-def _with_members(written: Any) -> list[Mapping[str, Any]]:
-    """Return a source and the members of its `first_of`."""
-    if not isinstance(written, Mapping):
-        return []
-    members = written.get("first_of") or ()
-    return [written, *(member for member in members if isinstance(member, Mapping))]
+def readings(mapping: Mapping) -> list[SourceReading]:
+    """Return what each source of a mapping reads."""
+    return [SourceReading(name, source, source.patterns) for name, source in mapping.sources if source.paths]
 
 
 def _covers(pattern: Pattern, steps: Pattern) -> bool:
@@ -208,8 +150,8 @@ class StoredText(Invented):
 class StandIns:
     """Replaces invented values where a conversion with them would show nothing."""
 
-    def __init__(self, sources: Iterable[SourceReading], fingerprint: Fingerprint) -> None:
-        self._sources = tuple(sources)
+    def __init__(self, read: Iterable[SourceReading], fingerprint: Fingerprint) -> None:
+        self._readings = tuple(read)
         self._fingerprint = fingerprint
         # Most samples have the same entries.
         self._is_certain: Callable[..., bool] = lru_cache(maxsize=10_000)(self._judge)
@@ -232,14 +174,14 @@ class StandIns:
     def _form(self, path: str) -> str | None:
         """Return the form of a number that `where` compares. Other steps must not read its characters."""
         steps = parse_path(path) or ()
-        compared = (each for source in self._sources for each in source.compared)
+        compared = (each for reading in self._readings for each in reading.source.compared)
         return "number" if any(_covers(each, steps) for each in compared) else None
 
     def _judge(self, path: str, kind: ValueKind, is_exact: bool, *, unmapped: bool) -> bool:
         steps = parse_path(path) or ()
         entry = SampleEntry(path, kind, "" if is_exact else None)
         return all(
-            source.is_certain(entry, steps, unmapped=unmapped)
-            for source in self._sources
-            if any(_covers(each, steps) for each in source.paths)
+            reading.is_certain(entry, steps, unmapped=unmapped)
+            for reading in self._readings
+            if any(_covers(each, steps) for each in reading.paths)
         )

@@ -1,15 +1,18 @@
 """The schema of recent events: their paths and the types of values. Samples have no values."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample
-from app.domain.observed.value_kinds import EMPTY, TYPES, ValueKind
+from app.domain.observed.value_kinds import EMPTY, ValueKind
 
+_MEMBER: Final = re.compile(r"\[(?:\*|-1)\]")
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
 
@@ -28,7 +31,7 @@ class SchemaEntry:
         """The number of events by JSON type of the value, the most frequent type first."""
         found: Counter[str] = Counter()
         for kind, times in self.kinds.items():
-            found[TYPES[kind]] += times
+            found[kind.json_type] += times
         return dict(found.most_common())
 
 
@@ -42,6 +45,20 @@ class EventSchema:
     events: int
     entries: Mapping[str, SchemaEntry]
     complete: bool = True
+
+    def find(self, path: str) -> SchemaEntry | None:
+        """Return the entry of a path of a mapping. For a member of a list, it is that of the first one."""
+        return next((self.entries[each] for each in _as_sampled(path) if each in self.entries), None)
+
+    def has_members(self, path: str) -> bool:
+        """Return whether the path is that of an object or a list, whose members are in the schema."""
+        starts = tuple(f"{each}{sign}" for each in _as_sampled(path) for sign in ".[")
+        return any(each.startswith(starts) for each in self.entries)
+
+
+def _as_sampled(path: str) -> tuple[str, str]:
+    """Return what samples have for a path through lists: the first members, or an object as a list of one."""
+    return _MEMBER.sub("[0]", path), _MEMBER.sub("", path)
 
 
 def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
@@ -90,19 +107,24 @@ _ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
 def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
     """Return the paths of a draft that no recent event has, or whose type does not fit the field.
 
-    The type is not checked if the source has a pipe, which can change it. Without events, the result is
-    empty.
+    Templates and `first_of` are left out, and the type is not checked if the source has a pipe, which can
+    change it. Without events, the result is empty.
     """
     if not schema.events:
         return []
     found = []
-    for place, name, path, piped in _paths(document):
-        entry = schema.entries.get(path)
+    draft = compile_parts(dict(document))
+    places = {row.field: f"custom_data[{place}]" for place, row in enumerate(draft.custom_data)}
+    places |= {name: f"fields.{name}" for name in FIELDS}
+    for name, source in draft.sources:
+        if source.path is None or source.rule.startswith(("template", "first_of")):
+            continue
+        place, entry = places.get(name, name), schema.find(source.path)
         if entry is None:
-            if not _is_unsampled(path, schema):
-                found.append(SchemaMismatch("path_unknown", place, path))
-        elif entry.filled and not piped and not _fits(name, entry):
-            found.append(SchemaMismatch("path_type_unusual", place, path))
+            if not schema.has_members(source.path) and not _is_unsampled(source.path, schema):
+                found.append(SchemaMismatch("path_unknown", place, source.path))
+        elif entry.filled and not source.rule and not _fits(name, entry):
+            found.append(SchemaMismatch("path_type_unusual", place, source.path))
     return found
 
 
@@ -125,23 +147,3 @@ def _is_unsampled(path: str, schema: EventSchema) -> bool:
         path.startswith(sampled) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
         for sampled, entry in schema.entries.items()
     )
-
-
-def _paths(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str, bool]]:
-    """Yield (place in the document, field, path, has a pipe) for each source that reads the event."""
-    rows = document.get("custom_data")
-    choices = ((name, document.get(name)) for name in ("event_type", "event_source", "country_code"))
-    sources = (
-        *((name, name, source) for name, source in choices if not isinstance(source, str)),
-        *((f"fields.{name}", name, source) for name, source in _members(document.get("fields"))),
-        *((f"custom_data[{n}]", "", row) for n, row in enumerate(rows if isinstance(rows, list) else ())),
-        *((f"consent.{n}", "", source) for n, source in _members(document.get("consent")) if n != "mode"),
-    )
-    for place, name, source in sources:
-        written = {"path": source} if isinstance(source, str) else source
-        if isinstance(written, Mapping) and isinstance(written.get("path"), str):
-            yield place, name, written["path"], bool(written.get("pipe"))
-
-
-def _members(written: Any) -> Iterable[tuple[str, Any]]:
-    return written.items() if isinstance(written, Mapping) else ()

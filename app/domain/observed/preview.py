@@ -1,13 +1,21 @@
-"""Preview the conversion of an event, step by step. Interface §4 defines the result."""
+"""Preview the conversion of an event, step by step (interface §4), and each field of a draft on its own.
 
-from dataclasses import asdict
+A draft shows results before it is complete: a field that is missing or rejects the event does not hide the
+results of other fields.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from app.domain.conversion.convert import ConversionPlan, Step, Trace
+from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
 from app.domain.event import Event, Rejection
+from app.domain.identity import DropReason
+from app.domain.outcomes.reasons import WARNINGS
 
 
 def preview(event: Event, event_id: str, plan: ConversionPlan, *, now: datetime) -> dict[str, Any]:
@@ -51,3 +59,54 @@ def rejection_view(rejection: Rejection) -> dict[str, Any]:
     if rejection.also:
         view["also"] = [asdict(problem) for problem in rejection.also]
     return view
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPreview:
+    """The result of one field for an event, or a note that explains why the field has no result.
+
+    `result` contains no personal data: a hash is shortened, and an unhashed id is `…`. `rejects` means that
+    this field rejects the event.
+    """
+
+    field: str
+    source: str | None
+    result: Any = None
+    rule: str = ""
+    note: str | None = None
+    rejects: bool = False
+
+
+def preview_fields(trace: Iterable[Step], event_name: str) -> Iterator[FieldPreview]:
+    """Yield the preview of each mapped field from the steps of a conversion, in their order.
+
+    `event_name` is the name that the mapping gives to its events; empty if it has none.
+    """
+    event_type = None
+    for step in trace:
+        if step.field == "event_type":
+            event_type = step.result
+        elif step.field == "event_name":
+            event_name = ""  # its step says which name is pinned
+        elif step.field == "consent" and not step.rejects:
+            continue  # the steps of its sources are shown
+        yield _field_preview(step, event_type)
+    if event_name:
+        yield FieldPreview("event_name", None, event_name, "const")
+
+
+def _field_preview(step: Step, event_type: str | None) -> FieldPreview:
+    path = step.source.path if step.source else None
+    if step.rejects:
+        return FieldPreview(step.field, path, note=step.sentence, rejects=True)
+    if step.rule == "absent":
+        return FieldPreview(step.field, path, rule="absent", note=f"The sample has no {path}.")
+    if step.failed is not None:
+        why = step.failed.drop or step.failed.sentence
+        why = "nothing valid remained" if why == DropReason.EMPTY else why.replace("_", " ")
+        return FieldPreview(step.field, path, rule=step.rule, note=f"Left out: {why}.")
+    ignored = PURCHASE_ONLY.get(step.field)
+    if ignored is not None and event_type not in (None, PURCHASE):
+        return FieldPreview(step.field, path, rule=step.rule, note=WARNINGS[ignored])
+    note = next((WARNINGS[code] for code in step.warnings), None)
+    return FieldPreview(step.field, path, step.result, step.rule, note)

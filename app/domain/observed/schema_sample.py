@@ -20,8 +20,9 @@ from app.domain.compression import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.numbers import as_integer, is_number, number_text
 from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
+from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
-from app.domain.observed.value_kinds import ValueKind, kind_of, time_pattern
+from app.domain.observed.value_kinds import ValueKind, kind_of
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
@@ -82,6 +83,11 @@ def take_sample(
     return tuple(entries)
 
 
+def without_fingerprints(sample: SchemaSample) -> SchemaSample:
+    """Return the sample that all samples have which differ only in the fingerprints of their texts."""
+    return tuple([entry if type(entry.word) is str else entry._replace(word=None) for entry in sample])
+
+
 MAX_FINGERPRINTED: Final = 40  # characters
 _DIGITS: Final = re.compile(r"(?:[^0-9]*[0-9]){8}")  # as many as a phone number has
 LISTED: Final = frozenset(
@@ -103,7 +109,7 @@ def _word(
     if text is None:
         return None if kind is not ValueKind.BOOLEAN else "true" if value else "false"
     if kind is ValueKind.PATTERN_TIME:
-        return time_pattern(text)
+        return pattern_of(text)
     is_listed = kind in LISTED and (text.isupper() or text.islower())
     if is_listed or (text is value and text.lower() in CONSENT_WORDS):
         return text

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.domain.conversion import tcf
 from app.domain.mapping.paths import EACH, Step, parse_path
-from app.domain.observed.schema_sample import MAX_ITEMS, SampleEntry, SchemaSample
+from app.domain.observed.schema_sample import MAX_ITEMS, SampleEntry, SchemaSample, without_fingerprints
 from app.domain.observed.value_kinds import ValueKind
 
 # Kinds for which all paths get the same value.
@@ -100,9 +100,7 @@ def common_events(
     """
     counted: Counter[SchemaSample] = Counter()
     for sample, times in samples:
-        counted[
-            tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)
-        ] += times
+        counted[without_fingerprints(sample)] += times
     return [
         CommonEvent(times, len(sample), synthetic_event(sample, now))
         for sample, times in counted.most_common(limit)
@@ -155,7 +153,7 @@ _DIRECTIVES: Final = {
 
 def _in_pattern(pattern: str, at: datetime) -> str:
     directives = re.sub(
-        "SSS|YYYY|(.)\\1|[MDHhA]", lambda part: _DIRECTIVES.get(part[1] or part[0], "000"), pattern
+        "SSS|YYYY|([MDHhms])\\1|[MDHhA]", lambda part: _DIRECTIVES.get(part[1] or part[0], "000"), pattern
     )
     return at.strftime(directives)
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
@@ -23,25 +22,33 @@ from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile, match_key
 from app.domain.identity.placeholders import is_placeholder_or_digest
+from app.domain.mapping.time_steps import pattern_of
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 
 class ValueKind(StrEnum):
     """The kind of value at a path. The names are stored, so they must never change."""
 
-    NULL = "null"
-    BOOLEAN = "boolean"
-    ZERO = "zero"
-    NEGATIVE = "negative"
-    INTEGER = "integer"
-    LARGE_NUMBER = "large_number"  # beyond amounts
-    DECIMAL = "decimal"
-    EPOCH_SECONDS = "epoch_seconds"
-    EPOCH_MILLISECONDS = "epoch_milliseconds"
-    OBJECT = "object"
-    LIST = "list"
-    EMPTY_OBJECT = "empty_object"
-    EMPTY_LIST = "empty_list"
+    json_type: str
+
+    def __new__(cls, name: str, json_type: str = "text") -> Self:
+        kind = str.__new__(cls, name)
+        kind._value_, kind.json_type = name, json_type
+        return kind
+
+    NULL = "null", "null"
+    BOOLEAN = "boolean", "boolean"
+    ZERO = "zero", "number"
+    NEGATIVE = "negative", "number"
+    INTEGER = "integer", "number"
+    LARGE_NUMBER = "large_number", "number"  # beyond amounts
+    DECIMAL = "decimal", "number"
+    EPOCH_SECONDS = "epoch_seconds", "number"
+    EPOCH_MILLISECONDS = "epoch_milliseconds", "number"
+    OBJECT = "object", "object"
+    LIST = "list", "list"
+    EMPTY_OBJECT = "empty_object", "object"
+    EMPTY_LIST = "empty_list", "list"
     EMPTY_TEXT = "empty_text"
     BLANK = "blank"  # white space
     TEXT = "text"
@@ -80,30 +87,8 @@ class ValueKind(StrEnum):
     UNUSABLE_TRAIT = "unusable_trait"  # gives no hashed match key, such as an impossible phone number
 
 
-TYPES: Final[Mapping[ValueKind, str]] = {
-    **dict.fromkeys(ValueKind, "text"),
-    **dict.fromkeys(
-        (
-            ValueKind.ZERO,
-            ValueKind.NEGATIVE,
-            ValueKind.INTEGER,
-            ValueKind.LARGE_NUMBER,
-            ValueKind.DECIMAL,
-            ValueKind.EPOCH_SECONDS,
-            ValueKind.EPOCH_MILLISECONDS,
-        ),
-        "number",
-    ),
-    ValueKind.NULL: "null",
-    ValueKind.BOOLEAN: "boolean",
-    ValueKind.OBJECT: "object",
-    ValueKind.LIST: "list",
-    ValueKind.EMPTY_OBJECT: "object",
-    ValueKind.EMPTY_LIST: "list",
-}
-"""The JSON type of each kind."""
 EMPTY: Final = frozenset(
-    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
+    {kind for kind in ValueKind if kind.json_type in ("null", "object", "list")}
     | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
 )
 """The kinds of values that fill no field."""
@@ -197,37 +182,7 @@ def _time_kind(text: str, now: datetime) -> ValueKind | None:
         if not 0 <= (now - moment.at).total_seconds() < _DAY:
             return ValueKind.OLD_TIME
         return ValueKind.TIME if text[4:5] == "-" else ValueKind.RFC_TIME
-    return ValueKind.PATTERN_TIME if time_pattern(text) else None
-
-
-_PATTERN: Final = re.compile(
-    r"(?P<a>[0-9]{1,4})(?P<sign>[-/.])(?P<b>[0-9]{1,2})(?P=sign)(?P<c>[0-9]{1,4})(?P<between>[ T])"
-    r"(?P<hour>[0-9]{1,2}):[0-9]{2}(?P<seconds>:[0-9]{2})?(?P<fraction>\.[0-9]{1,3})?(?P<half> ?[AP]M)?",
-    re.ASCII | re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=1)  # a kind and its word need the same pattern
-def time_pattern(text: str) -> str | None:
-    """Return the pattern with which the pipe's `time` reads a text; None for other texts.
-
-    If the day may be the month, the pattern begins with the day.
-    """
-    match = _PATTERN.fullmatch(text)
-    if match is None:
-        return None
-    a, b, c = match["a"], match["b"], match["c"]
-    if len(a) == 4 and len(c) <= 2:
-        date = ("YYYY", "M" * len(b), "D" * len(c))
-    elif len(c) == 4 and len(a) <= 2:
-        day, month = ("D", "M") if int(b) <= 12 else ("M", "D")
-        date = (day * len(a), month * len(b), "YYYY")
-    else:
-        return None
-    hour = ("h" if match["half"] else "H") * len(match["hour"])
-    clock = f"{hour}:mm{':ss' if match['seconds'] else ''}{'.SSS' if match['fraction'] else ''}"
-    half = (match["half"] or "").upper().replace("AM", "A").replace("PM", "A")
-    return f"{match['sign'].join(date)}{match['between']}{clock}{half}"
+    return ValueKind.PATTERN_TIME if pattern_of(text) else None
 
 
 def _digits_kind(text: str, now: datetime) -> ValueKind | None:

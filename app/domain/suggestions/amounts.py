@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number, read_number
-from app.domain.suggestions.names import words_of
-from app.domain.suggestions.words import word_set
+from app.domain.suggestions.names import word_set, words_of
 
 # Signs that decide: one or two digits after the last sign, or both signs.
 _COMMA: Final = re.compile(r"\d,\d{1,2}(?![\d,.])|\.\d{3},|,-")

@@ -5,9 +5,8 @@ from typing import Final
 
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.observed.value_kinds import is_tcf
-from app.domain.suggestions.names import joined, rank
+from app.domain.suggestions.names import joined, key_by_word, rank, word_list, word_set
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.words import key_by_word, word_list, word_set
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"

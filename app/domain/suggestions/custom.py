@@ -4,11 +4,10 @@ from typing import Final
 
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
-from app.domain.suggestions.names import joined
+from app.domain.suggestions.names import joined, table, word_set
 from app.domain.suggestions.observations import ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.products import Products
 from app.domain.suggestions.trial import Trial
-from app.domain.suggestions.words import table, word_set
 
 _ROWS: Final = {name: frozenset(words) for name, words in table("custom_data").items()}
 _OF_PRODUCTS_ONLY: Final = word_set("of_products_only")

@@ -1,12 +1,13 @@
 """Suggest a mapping from samples of events, which have paths and kinds of values, but no values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from app.domain.mapping.document import compile_parts
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
-from app.domain.suggestions.event_shapes import EVENT_NAMES, spellings
+from app.domain.suggestions.event_kinds import EVENT_NAMES, spellings
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 
 MAX_SAMPLES: Final = 50  # of different events, the most frequent ones
@@ -37,22 +38,15 @@ def _event(sample: SchemaSample, names: Mapping[bytes, str], now: datetime) -> d
 
 def paths_by_field(suggestion: Suggestion) -> dict[str, list[str]]:
     """Return the paths that the suggested source of each field reads, the first one first."""
-    found = {row.field: list(dict.fromkeys(_paths(row.source))) for row in suggestion.rows}
-    return {field: paths for field, paths in found.items() if paths}
+    found: dict[str, list[str]] = {}
+    for field, path in compile_parts(suggestion.mapping).paths:
+        found.setdefault(field, []).append(path)
+    return found
 
 
 def fields_by_path(suggestion: Suggestion) -> dict[str, list[str]]:
     """Return the fields whose suggested source reads each path."""
-    fields: dict[str, list[str]] = {}
-    for field, paths in paths_by_field(suggestion).items():
-        for path in paths:
-            fields.setdefault(path, []).append(field)
-    return fields
-
-
-def _paths(source: Any) -> Iterable[str]:
-    if isinstance(source, dict):
-        if "path" in source:
-            yield source["path"]
-        for member in source.get("first_of", ()):
-            yield from _paths(member)
+    found: dict[str, list[str]] = {}
+    for field, path in compile_parts(suggestion.mapping).paths:
+        found.setdefault(path, []).append(field)
+    return found

@@ -1,16 +1,46 @@
 """The names that fields have in events of shops, analytics tools and exports, in several languages.
 
-A name is compared word by word: `customerEmail`, `customer_email` and `Customer E-Mail` have equal words.
+The names and words are in `words.toml`, which a person can add to without reading code. A name is compared
+word by word: `customerEmail`, `customer_email` and `Customer E-Mail` have equal words.
 """
 
 import re
+import tomllib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from app.domain.suggestions.words import table, word_set
+_FILE: Final[Mapping[str, Any]] = tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
+
+
+# The tools whose events are recognised by their shape.
+SHAPE_ROWS: Final[Sequence[Mapping[str, Any]]] = _FILE["shapes"]
+
+
+def table(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the words of each key of a table, in their order."""
+    return {key: _split(words) for key, words in _FILE[name].items()}
+
+
+def key_by_word(name: str) -> dict[str, str]:
+    """Return the key of each word of a table."""
+    return {word: key for key, words in table(name).items() for word in words}
+
+
+def word_list(name: str) -> tuple[str, ...]:
+    return _split(_FILE["words"][name])
+
+
+def word_set(name: str) -> frozenset[str]:
+    return frozenset(word_list(name))
+
+
+def _split(words: str | list[str]) -> tuple[str, ...]:
+    return tuple(words.split() if isinstance(words, str) else words)
+
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")

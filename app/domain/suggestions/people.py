@@ -7,10 +7,9 @@ from typing import Any, Final
 from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import as_integer, is_number, number_text
 from app.domain.mapping.fields import FIELDS
-from app.domain.suggestions.names import SYNONYMS, rank, words_in
+from app.domain.suggestions.names import SYNONYMS, key_by_word, rank, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
-from app.domain.suggestions.words import key_by_word, word_set
 
 _USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
 _ENOUGH: Final = 3  # events with one equal value: it does not belong to a person

@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import is_number
 from app.domain.suggestions.amounts import Notation, notation_of, read_amount
-from app.domain.suggestions.names import rank, words_in
+from app.domain.suggestions.names import rank, word_set, words_in
 from app.domain.suggestions.observations import (
     FieldFinding,
     ObservedPath,
@@ -18,7 +18,6 @@ from app.domain.suggestions.observations import (
     step,
 )
 from app.domain.suggestions.trial import Trial
-from app.domain.suggestions.words import word_set
 
 _NO_TOTAL: Final = word_set("no_total")
 _NO_PRICE: Final = word_set("no_price")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from app.domain.suggestions.names import rank
+from app.domain.mapping.time_steps import COMPACT, pattern_of
+from app.domain.suggestions.names import rank, word_set
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
-from app.domain.suggestions.words import word_set
 
 ZONE_NEEDED: Final = "zone_needed"
 _MAX_FORMATS: Final = 8
@@ -35,8 +35,7 @@ _CLOCK: Final = re.compile(
     r"(?P<half> ?[AaPp][Mm])?",
     re.ASCII,
 )
-_COMPACT: Final = re.compile(r"(?P<day>\d{8})(?P<gap>[T -]?)(?P<clock>\d{4}(?:\d\d)?)", re.ASCII)
-_GAP: Final = re.compile(r"[-/.:, T]{1,3}")
+_TWO_DIGITS: Final = re.compile(r"([MDHh])\1")
 
 _PLAIN: Final = frozenset(
     {"iso", "rfc2822", "epoch_s", "epoch_ms"}
@@ -114,30 +113,11 @@ def _epoch_form(number: int | Decimal) -> str | None:
 
 
 def _pattern(text: str) -> str | None:
-    """Return the pattern of a local time such as `D.M.YYYY H:mm`, or None."""
-    if compact := _COMPACT.fullmatch(text):
-        year = int(compact["day"][:4])
-        form = "HHmmss" if len(compact["clock"]) == 6 else "HHmm"
-        return f"YYYYMMDD{compact['gap']}{form}" if 1970 <= year < 2100 else None
-    date = _DATE.match(text)
-    gap = date and _GAP.match(text, date.end())
-    clock = gap and _CLOCK.fullmatch(text, gap.end())
-    if not date or not gap or not clock:
-        return None
-    first, sign, _, third = date.groups()
-    if {len(first), len(third)} not in ({4, 1}, {4, 2}):
-        return None
-    parts = ("YYYY", "M", "D") if len(first) == 4 else ("D", "M", "YYYY")
-    return sign.join(parts) + gap[0] + _clock_pattern(clock)
-
-
-def _clock_pattern(clock: re.Match[str]) -> str:
-    sign = clock["sign"]
-    hour = "h" if clock["half"] else "H"
-    text = f"{hour}{sign}mm" + (f"{sign}ss" if clock["second"] else "")
-    if clock["fraction"]:
-        text += f"{clock['fraction'][0]}SSS"
-    return text + (f"{' ' * (clock['half'][0] == ' ')}A" if clock["half"] else "")
+    """Return the pattern of a local time such as `D.M.YYYY H:mm`, the day first, or None."""
+    pattern = pattern_of(text)
+    if pattern is None or pattern.startswith(COMPACT):
+        return pattern
+    return _TWO_DIGITS.sub(r"\1", pattern.translate(_SWAP) if pattern[0] == "M" else pattern)
 
 
 def _local_moment(text: str, *, day_first: bool) -> datetime | None:

@@ -36,7 +36,7 @@ class Trial:
     invented: bool = False  # the values stand for others, so that equal ones prove nothing
     _values: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False)
 
-    def values(self, source: Written) -> tuple[Any, ...]:
+    def values(self, source: Written | str) -> tuple[Any, ...]:
         """Return what a source gives for each event: a value, None, or `SourceFailed`."""
         key = repr(source)
         if key not in self._values:
@@ -50,9 +50,9 @@ class Trial:
                 self._values[key] = (None,) * len(self.events)
         return self._values[key]
 
-    def usable(self, name: str, source: Written) -> tuple[bool, ...]:
+    def usable(self, name: str, source: Written | str) -> tuple[bool, ...]:
         """Return for each event whether the source gives a usable value for a field of the mapping."""
-        if members := source.get("first_of"):
+        if isinstance(source, dict) and (members := source.get("first_of")):
             return tuple(map(any, zip(*(self.usable(name, member) for member in members), strict=True)))
         return tuple(
             not (value is None or isinstance(value, SourceFailed))

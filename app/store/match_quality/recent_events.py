@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
-from app.domain.match_quality.recent_events import Drift, MappingCheck
+from app.domain.match_quality.recent_events import Drift, MappingCheck, PathDays
 from app.store import PipelineConnection
 
 
@@ -15,23 +15,27 @@ async def add_to_day(
     paths: Collection[str],
     events: int,
     filled: Mapping[str, int],
-) -> dict[str, tuple[int, int]]:
-    """Add events to the day, and return by path the events of today and yesterday, and the filled ones."""
+    texts: Mapping[str, int],
+) -> dict[str, PathDays]:
+    """Add events to the day, and return by path what is known of today and yesterday."""
     ordered = sorted(paths)
     rows = await connection.fetch(
         """
         WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day), added AS (
           -- In order of the paths, so that two processes cannot deadlock.
-          INSERT INTO path_days AS p (destination, mapping, day, path, events, filled)
-          SELECT $1, $2, t.day, x.path, $3, x.filled
-          FROM today t, unnest($4::text[], $5::bigint[]) AS x (path, filled) ORDER BY x.path
+          INSERT INTO path_days AS p (destination, mapping, day, path, events, filled, texts, others)
+          SELECT $1, $2, t.day, x.path, $3, x.filled, x.texts, x.filled - x.texts
+          FROM today t, unnest($4::text[], $5::bigint[], $6::bigint[]) AS x (path, filled, texts)
+          ORDER BY x.path
           ON CONFLICT (mapping, day, path) DO UPDATE
-          SET events = p.events + excluded.events, filled = p.filled + excluded.filled
-          RETURNING path, events, filled
+          SET events = p.events + excluded.events, filled = p.filled + excluded.filled,
+            texts = p.texts + excluded.texts, others = p.others + excluded.others
+          RETURNING path, events, filled, texts, others
         )
-        SELECT path, sum(events)::bigint AS events, sum(filled)::bigint AS filled FROM (
+        SELECT path, sum(events)::bigint AS events, sum(filled)::bigint AS filled,
+          sum(texts)::bigint AS texts, sum(others)::bigint AS others FROM (
           SELECT * FROM added
-          UNION ALL SELECT p.path, p.events, p.filled FROM path_days p, today t
+          UNION ALL SELECT p.path, p.events, p.filled, p.texts, p.others FROM path_days p, today t
           WHERE p.mapping = $2 AND p.day = t.day - 1) x
         GROUP BY path
         """,
@@ -40,8 +44,9 @@ async def add_to_day(
         events,
         ordered,
         [filled.get(path, 0) for path in ordered],
+        [texts.get(path, 0) for path in ordered],
     )
-    return {row["path"]: (row["events"], row["filled"]) for row in rows}
+    return {path: PathDays(*counts) for path, *counts in rows}
 
 
 async def write_check(
@@ -59,13 +64,13 @@ async def write_check(
     await connection.execute(
         """
         INSERT INTO mapping_checks (destination, mapping, process, events, purchases, suspect_rule,
-          suspect_path, suspects, drift_path, drift_successor)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+          suspect_path, suspects, drift_path, drift_successor, drift_is_text)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (mapping, process) DO UPDATE
         SET observed_at = now(), events = excluded.events, purchases = excluded.purchases,
           suspect_rule = excluded.suspect_rule, suspect_path = excluded.suspect_path,
           suspects = excluded.suspects, drift_path = excluded.drift_path,
-          drift_successor = excluded.drift_successor
+          drift_successor = excluded.drift_successor, drift_is_text = excluded.drift_is_text
         """,
         destination,
         mapping,
@@ -77,6 +82,7 @@ async def write_check(
         worst[1] if worst else 0,
         drift.path if drift else None,
         drift.successor if drift else None,
+        drift.is_text if drift else None,
     )
 
 
@@ -102,7 +108,7 @@ async def problems(
     rows = await connection.fetch(
         """
         SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule, c.suspect_path, c.suspects,
-          c.drift_path, c.drift_successor
+          c.drift_path, c.drift_successor, c.drift_is_text
         FROM mapping_checks c
         WHERE (c.suspect_rule IS NOT NULL OR c.drift_path IS NOT NULL)
           AND c.observed_at > now() - interval '1 day'
@@ -119,6 +125,10 @@ async def problems(
             amounts = SuspectAmounts(mapping, row["suspect_rule"], path, row["suspects"], row["purchases"])
             suspects.setdefault(number, amounts)
         if row["drift_path"] is not None:
-            drift = SchemaDrift(mapping, row["drift_path"], row["drift_successor"], row["events"])
-            drifts.setdefault(number, drift)
+            drifts.setdefault(
+                number,
+                SchemaDrift(
+                    mapping, row["drift_path"], row["drift_successor"], row["events"], row["drift_is_text"]
+                ),
+            )
     return suspects, drifts

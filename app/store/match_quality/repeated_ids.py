@@ -1,11 +1,11 @@
 """Count events whose Amazon eventId an earlier event had, by the kinds of both. No id is stored."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
+from app.domain.match_quality.dedupe import Repetitions
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.rows import read_row
@@ -52,28 +52,20 @@ async def shapes(connection: PipelineConnection, ids: Collection[BatchId]) -> di
     return await damage.read_shapes_of(connection, {BatchId(row["batch"]): row["day"] for row in rows})
 
 
-@dataclass(frozen=True, slots=True)
-class RepetitionCount:
-    """Events of some days that repeated an Amazon eventId."""
-
-    mapping: MappingNumber
-    event_type: str
-    earlier_mapping: MappingNumber
-    earlier_type: str
-    events: int
-
-
 async def since(
     connection: PipelineConnection, destination: DestinationNumber, day: date
-) -> list[RepetitionCount]:
+) -> list[Repetitions]:
     """Return the repetitions of a destination from a UTC day on, the most frequent first."""
     rows = await connection.fetch(
         """
-        SELECT mapping, event_type, earlier_mapping, earlier_type, sum(events)::bigint AS events
-        FROM repeated_event_ids WHERE destination = $1 AND day >= $2
-        GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4
+        SELECT m.id AS mapping, r.event_type, e.id AS earlier_mapping, r.earlier_type,
+          sum(r.events)::bigint AS events
+        FROM repeated_event_ids r
+        JOIN mappings m ON m.number = r.mapping JOIN mappings e ON e.number = r.earlier_mapping
+        WHERE r.destination = $1 AND r.day >= $2
+        GROUP BY 1, 2, 3, 4, r.mapping, r.earlier_mapping ORDER BY 5 DESC, r.mapping, 2, r.earlier_mapping, 4
         """,
         destination,
         day,
     )
-    return [read_row(RepetitionCount, row) for row in rows]
+    return [read_row(Repetitions, row) for row in rows]

@@ -4,8 +4,8 @@ import pytest
 
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES, Country, read_country
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.identity import address_words
-from app.domain.identity.states import BY_COUNTRY, CANADA, UNITED_STATES, amazon_state
+from app.domain.identity import addresses
+from app.domain.identity.states import BY_COUNTRY, amazon_state
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_the_lists_are_as_long_as_the_schema_s() -> None:
 
 def test_states_are_all_there() -> None:
     """50 states, the district, five territories, three associated states and the islands; 13 for Canada."""
-    assert len(set(UNITED_STATES.values())) == 50 + 1 + 5 + 1 + 3
-    assert len(set(CANADA.values())) == 13
+    assert len(set(BY_COUNTRY["US"].values())) == 50 + 1 + 5 + 1 + 3
+    assert len(set(BY_COUNTRY["CA"].values())) == 13
     for names in BY_COUNTRY.values():
         assert all(len(code) == 2 for code in names.values())
 
 
 def test_no_name_belongs_to_a_state_and_a_province() -> None:
     """The tag template asks for no country, so a name or code must speak of one place only."""
-    assert not set(UNITED_STATES) & set(CANADA)
+    assert not set(BY_COUNTRY["US"]) & set(BY_COUNTRY["CA"])
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_a_state_is_two_letters_in_its_own_country(text: str, country: str, expe
 
 def test_no_word_list_shortens_a_word_twice() -> None:
     """Within a list no short form is itself shortened, so the order of its rows says nothing."""
-    lists = [address_words.EVERYWHERE, address_words.DIRECTIONS, address_words.NUMBER_WORDS]
-    lists += [*address_words.COUNTRY_WORDS.values(), *address_words.TEMPLATE_COUNTRY_WORDS.values()]
+    lists = [addresses.EVERYWHERE, addresses.WORDS["directions"], addresses.WORDS["number"]]
+    lists += [*addresses.COUNTRY_WORDS.values(), *addresses.TEMPLATE_COUNTRY_WORDS.values()]
     for words in lists:
         assert not set(words.values()) & set(words)
-    assert sum(len(words) for words in address_words.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45
+    assert sum(len(words) for words in addresses.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45

@@ -13,8 +13,8 @@ from app.domain.conversion.results import Rules
 from app.domain.destination import Region
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_draft, compile_mapping
-from app.domain.match_quality.lost_characters import LOSES_CHARACTERS
 from app.domain.match_quality.match_keys import FORMULA, WEIGHTS, MatchQuality, added, match_quality
+from app.domain.match_quality.recent_events import LOSES_CHARACTERS
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

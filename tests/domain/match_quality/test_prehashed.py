@@ -10,7 +10,7 @@ from app.console.mappings.statements import statements
 from app.domain.conversion.convert import Conversion
 from app.domain.event import Rejection
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
-from app.domain.observed.changed_fields import changed_fields
+from app.domain.observed.differences import changed_fields
 from tests.domain.conversions import DOCUMENT, converted, document, event
 
 DIGEST = hashlib.sha256(b"12025550173").hexdigest()

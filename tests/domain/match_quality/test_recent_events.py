@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from app.domain.match_quality.recent_events import (
     MIN_SUSPECT,
     Drift,
     MappingWindow,
+    PathDays,
     Purchase,
     SuspectRule,
     drifted,
@@ -84,25 +86,79 @@ def test_a_renamed_path_is_named_with_its_successor() -> None:
     old, new = {"email": "a@example.com"}, {"mail": "a@example.com"}
     for number, expected in ((49, []), (50, [Drift("user.email", "user.mail")])):
         made = window(*[new] * number)
-        days = {"user.email": (200 + number, 200), "event.total": (200 + number, 200 + number)}
+        days = {
+            "user.email": PathDays(200 + number, 200),
+            "event.total": PathDays(200 + number, 200 + number),
+        }
         assert drifted(made.check(), PATHS, days) == expected
     few = window(*[new] * 96, *[old] * 4)
-    assert drifted(few.check(), PATHS, {"user.email": (300, 204)}) == [Drift("user.email", "user.mail")]
+    assert drifted(few.check(), PATHS, {"user.email": PathDays(300, 204)}) == [
+        Drift("user.email", "user.mail")
+    ]
     more = window(*[new] * 95, *[old] * 5)
-    assert drifted(more.check(), PATHS, {"user.email": (300, 205)}) == []
+    assert drifted(more.check(), PATHS, {"user.email": PathDays(300, 205)}) == []
 
 
 def test_a_path_that_was_rarely_filled_does_not_drift() -> None:
     """Less than half of the events before, or too few events."""
     made = window(*[{"mail": "a@example.com"}] * 100)
-    assert drifted(made.check(), PATHS, {"user.email": (300, 99)}) == []
-    assert drifted(made.check(), PATHS, {"user.email": (149, 49)}) == []
-    assert [each.path for each in drifted(made.check(), PATHS, {"user.email": (300, 100)})] == ["user.email"]
+    assert drifted(made.check(), PATHS, {"user.email": PathDays(300, 99)}) == []
+    assert drifted(made.check(), PATHS, {"user.email": PathDays(149, 49)}) == []
+    assert [each.path for each in drifted(made.check(), PATHS, {"user.email": PathDays(300, 100)})] == [
+        "user.email"
+    ]
 
 
 def test_new_events_are_returned_once() -> None:
     """The figures of a day are added up from it."""
     made = window({"email": "a@example.com"}, {})
-    assert made.take_new() == (2, {"user.email": 1, "event.total": 2})
-    assert made.take_new() == (0, {})
+    assert made.take_new() == (2, {"user.email": 1, "event.total": 2}, {"user.email": 1})
+    assert made.take_new() == (0, {}, {})
     assert made.check().events == 2
+
+
+@pytest.mark.parametrize(
+    ("beside", "is_named"),
+    [
+        ({"price": Decimal("19.99")}, True),
+        ({"lines": [{"unit": "5.00"}, {"paid": "19,99 €"}]}, True),
+        ({"price": Decimal("19.98")}, False),
+        ({"price": 1999}, False),
+        ({"note": "19.999"}, False),
+        ({}, False),
+    ],
+)
+def test_cents_for_units_are_found_from_the_first_events(beside: dict[str, Any], is_named: bool) -> None:
+    """All amounts are in cents, so the mapping has no usual amount; its events have the amount in units."""
+    body = b'{"eventDescription":{},"value":1999,"currencyCode":"USD"}'
+    found = suspects([read_purchase(body, {"total": 1999, **beside})] * MIN_SUSPECT, "USD")
+    assert found.get(SuspectRule.HUNDREDTHS, 0) == (MIN_SUSPECT if is_named else 0)
+
+
+def test_an_amount_whose_name_says_cents_is_found_too() -> None:
+    """The window of such a mapping doubts each purchase that has an amount."""
+    made = MappingWindow("USD", names_hundredths=True)
+    for _ in range(MIN_SUSPECT):
+        made.note((), PATHS, b'{"a":1,"value":1999,"currencyCode":"USD"}', {"total_cents": 1999})
+    made.note((), PATHS, b"{}", {})
+    assert made.check().suspects[SuspectRule.HUNDREDTHS] == MIN_SUSPECT
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_path_whose_type_changes_drifts(is_text: bool) -> None:
+    """From number to text and back, if at least half of the events before had another type."""
+    made = MappingWindow("USD")
+    for _ in range(100):
+        total: Any = "5.00" if is_text else 5
+        made.note(take_sample({"user": {}, "event": {"total": total}}, now=NOW), PATHS, None)
+
+    def found(texts: int, others: int) -> list[Drift]:
+        now = (texts + 100, others) if is_text else (texts, others + 100)
+        return drifted(
+            made.check(), ["event.total"], {"event.total": PathDays(texts + others + 100, 300, *now)}
+        )
+
+    assert found(*((0, 200) if is_text else (200, 0))) == [Drift("event.total", is_text=is_text)]
+    assert found(*((101, 99) if is_text else (99, 101))) == []
+    assert found(*((0, 49) if is_text else (49, 0))) == []
+    assert found(0, 0) == []  # a process of the previous release counted no types

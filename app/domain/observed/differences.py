@@ -1,7 +1,11 @@
-"""Find the fields that two mappings may fill with different values. A field with the same source has none."""
+"""The fields that two mappings may fill with different values, and the values that two conversions send."""
 
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from app.domain.conversion.convert import Conversion
+from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.sources import Source
@@ -18,14 +22,14 @@ _BY_TYPE: Final = frozenset({"value", "currency", "units_sold"})
 
 
 def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
-    """Return the fields that two mappings may fill with different values."""
+    """Return the fields that two mappings may fill with different values. Equal sources give equal values."""
     before, after = dict(was.sources), dict(becomes.sources)
     changed = {
         field_of(name)
         for name in before.keys() | after.keys()
         if not _is_same(before.get(name), after.get(name))
     }
-    if was.consent.mode is not becomes.consent.mode:
+    if (was.consent and was.consent.mode) is not (becomes.consent and becomes.consent.mode):
         changed.add("consent")
     if "country_code" in changed:
         changed |= _BY_COUNTRY
@@ -52,3 +56,27 @@ def _is_same(was: Source | None, becomes: Source | None) -> bool:
 
 def field_of(name: str) -> str:
     return "consent" if name.startswith("consent") else name
+
+
+_FIELDS: Final = {key: name for name, key in KEYS.items()}
+_DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "eventSource": "event_source"}
+
+
+def sent_fields(conversion: Conversion) -> dict[str, Any]:
+    """Return the values of the finished Amazon event by mapping field.
+
+    The consent signal has the name `consent`, and a row of custom data `custom_data.<name>`. Nothing
+    hides the result from logs: for real events, use only its names and comparisons.
+    """
+    event = msgspec.json.decode(conversion.body)
+    description = event["eventDescription"]
+    sent = {field: description[member] for member, field in _DESCRIPTION.items()}
+    sent |= {field: event[member] for member, field in FIELDS_OF_MEMBERS.items() if member in event}
+    sent |= {_FIELDS[key["type"]]: key["values"] for key in event["matchKeys"]}
+    sent |= {f"custom_data.{row['name']}": row["value"] for row in event.get("customData", ())}
+    signal = dict(event.get("consent", {}))
+    if "geo" in signal:
+        sent["ip_address"] = signal.pop("geo")
+    if signal:
+        sent["consent"] = signal
+    return sent

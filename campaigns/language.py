@@ -1,0 +1,389 @@
+"""A suggested mapping, published as it is, converts every realistic event rightly, and the backtest says so.
+
+For each seed and family: a mapping is suggested from the first 40 events, saved and published over HTTP,
+and all events are previewed, posted as a dry run, and posted. What the stand-in for Amazon received must
+equal the preview and the dry run, and be true of the event. Then each event is backtested as it is stored,
+with four drafts. `--file` takes events from elsewhere, a line `{"family", "event", "truth"}` each.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from app.domain import strict_json
+from app.domain.conversion.convert import Conversion, Rules, compile_plan
+from app.domain.destination import Region
+from app.domain.event import Event
+from app.domain.identity import Profile
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
+from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
+from app.processes import api
+from app.processes.resources import open_resources
+from tests.domain.realistic_events import FAMILIES, events_of
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import MAPPING, World, eventually, settings_of
+
+JSON = dict[str, Any]
+GIVEN: Final = 40  # events from which a mapping is suggested
+MOST_UNCLEAR: Final = 0.05
+_AT_ONCE: Final = 200
+_DIGEST: Final = partial(fingerprint, key=b"campaign")
+
+
+@dataclass(frozen=True)
+class Sale:
+    """A realistic event, and what is true of it."""
+
+    event: JSON
+    truth: JSON
+
+
+@dataclass
+class Report:
+    """What was counted, and each disagreement."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unclear: Counter[str] = field(default_factory=Counter)  # by draft
+    judged: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        yield ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        for draft, number in self.judged.items():
+            share = self.unclear[draft] / number
+            yield f"backtest of the {draft} draft: {number:,} events, {share:.2%} unclear"
+        yield f"disagreements: {len(self.problems)}"
+        yield from self.problems[:20]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.problems) or any(
+            self.unclear[draft] > MOST_UNCLEAR * number for draft, number in self.judged.items()
+        )
+
+
+def own_sales(seed: int, count: int, now: datetime) -> dict[str, list[Sale]]:
+    """Return events of each family of `tests/domain/realistic_events.py`."""
+    return {
+        family: [
+            Sale(
+                event,
+                {
+                    "time_ms": int(truth.at.timestamp() * 1000),
+                    "value": str(truth.value),
+                    "units": truth.units,
+                    "currency": truth.currency,
+                    "email": truth.email,
+                    "phone": truth.phone,
+                    "maid": truth.maid,
+                    "usable": bool(truth.email or truth.phone or truth.maid),
+                },
+            )
+            for event, truth in events_of(family, seed, count, now)
+        ]
+        for family in FAMILIES
+    }
+
+
+def sales_of_file(path: Path) -> dict[str, list[Sale]]:
+    found: dict[str, list[Sale]] = defaultdict(list)
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        found[row["family"]].append(Sale(row["event"], row["truth"]))
+    return found
+
+
+# --- Conversion -----------------------------------------------------------------------------------
+
+
+class Shop:
+    """A destination of the service with the suggested mapping of a family."""
+
+    def __init__(self, world: World, client: httpx.AsyncClient, report: Report, name: str) -> None:
+        self._world, self._client, self._report, self._name = world, client, report, name
+        self._destination = self._mapping = ""
+        self.document: JSON = {}
+
+    async def _ask(self, path: str, body: Any, **query: Any) -> Any:
+        answer = await self._client.post(path, json=body, params=query)
+        assert answer.status_code < 300 or path == "/events", (self._name, path, answer.text[:2000])
+        return json.loads(answer.text, parse_float=Decimal)
+
+    async def open(self, sales: Sequence[Sale], zone: str | None) -> None:
+        """Suggest, save and publish a mapping."""
+        self._destination = await self._world.destination(mapping=MAPPING)
+        mappings = f"/destinations/{self._destination}/mappings"
+        asked = {"events": [sale.event for sale in sales[:GIVEN]], **({"zone": zone} if zone else {})}
+        suggested = await self._ask(f"{mappings}/suggest", asked)
+        self.document = suggested["mapping"]
+        saved = await self._client.post(mappings, content=json.dumps(self.document, default=float))
+        assert saved.status_code == 201, (self._name, saved.text[:2000])
+        self._mapping = saved.json()["id"]
+        await self._ask(f"{mappings}/{self._mapping}/publish", {})
+
+    async def send(self, sales: Sequence[Sale]) -> None:
+        """Preview, rehearse and post the events, and compare what Amazon received with the truth."""
+        to = {"destination_id": self._destination, "mapping_id": self._mapping}
+        for begin in range(0, len(sales), _AT_ONCE):
+            page = sales[begin : begin + _AT_ONCE]
+            events = [sale.event for sale in page]
+            rehearsed = (await self._ask("/events", events, dry_run="true", **to))["results"]
+            posted = (await self._ask("/events", events, **to))["results"]
+            accepted = sum(one["status"] == "accepted" for one in posted)
+            self._report.counts["events"] += len(page)
+            self._report.counts["accepted"] += accepted
+            ids = {
+                one["preview"]["amazon_event"]["eventId"] for one in rehearsed if one["status"] == "accepted"
+            }
+            received = await eventually(partial(self._received, ids), seconds=60)
+            for sale, dry, real in zip(page, rehearsed, posted, strict=True):
+                await self._compare(sale, dry, real, received)
+
+    async def _received(self, ids: set[str]) -> dict[str, JSON] | None:
+        found = {
+            event["eventId"]: event
+            for request in self._world.amazon.requests
+            for event in json.loads(request.body, parse_float=Decimal)["events"]
+            if event["eventId"] in ids
+        }
+        return found if len(found) == len(ids) else None
+
+    async def _compare(self, sale: Sale, dry: JSON, real: JSON, received: dict[str, JSON]) -> None:
+        path = f"/destinations/{self._destination}/mappings/{self._mapping}/preview"
+        shown = await self._ask(path, {"event": sale.event})
+        if dry["status"] != real["status"] or shown["ok"] is not (real["status"] == "accepted"):
+            self._problem(sale, f"dry run {dry['status']}, preview {shown['ok']}, posted {real['status']}")
+        elif real["status"] != "accepted":
+            if sale.truth["usable"] or real["reason"] != "no_match_key":
+                self._problem(sale, f"{real['reason']}: {real['detail']}")
+            else:
+                self._report.counts["without a usable match key, rejected"] += 1
+        else:
+            previewed = dry["preview"]["amazon_event"]
+            sent = received[previewed["eventId"]]
+            if not previewed == sent == shown["amazon_event"]:
+                self._problem(sale, "preview, dry run and bytes differ")
+            if wrong := wrong_fact(sent, sale.truth):
+                self._problem(sale, wrong)
+
+    def _problem(self, sale: Sale, what: str) -> None:
+        self._report.problems.append(f"{self._name}: {what}: {json.dumps(sale.event)[:300]}")
+
+
+def wrong_fact(sent: JSON, truth: JSON) -> str | None:
+    """Return what a sent event says wrongly; None if all is right."""
+    keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
+    sent_ms = int(datetime.fromisoformat(sent["eventTime"]).timestamp() * 1000)
+    facts = (
+        ("value", Decimal(sent.get("value", -1)), Decimal(truth["value"])),
+        ("units", sent.get("unitsSold"), truth["units"]),
+        ("currency", sent.get("currencyCode"), truth["currency"]),
+        ("time", sent_ms, truth["time_ms"]),
+        ("email", keys.get("EMAIL"), truth["email"] and _sha256(truth["email"])),
+        ("phone", keys.get("PHONE"), truth["phone"] and _sha256(truth["phone"])),
+        ("maid", (keys.get("MAID") or "").lower(), (truth["maid"] or "").lower()),
+    )
+    if "@" in json.dumps(sent, default=str).replace("%40", "@"):
+        return "holds an address in clear"
+    return next((f"{name} {found}, not {true}" for name, found, true in facts if found != true), None)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- Backtest -------------------------------------------------------------------------------------
+
+
+def drafts_of(published: JSON, events: Sequence[JSON]) -> dict[str, JSON]:
+    """Return drafts: the published one, an edited, a narrower and a wider one."""
+    fields = published["fields"]
+    edited = {
+        **published,
+        "event_source": "ANDROID",
+        "fields": {
+            **{name: source for name, source in fields.items() if name != "last_name"},
+            **(
+                {"email": {"first_of": [_inner(fields["email"]), "nowhere.mail"]}}
+                if "email" in fields
+                else {}
+            ),
+        },
+        "custom_data": list(published.get("custom_data", ()))[1:],
+    }
+    required = ("event_timestamp", "value", "email" if "email" in fields else "phone")
+    narrower = {
+        **published,
+        "fields": {name: source for name, source in fields.items() if name in required},
+        "custom_data": [],
+    }
+    compiled = compile_mapping(published)
+    assert isinstance(compiled, Mapping)
+    mapped = {path for _, path in compiled.paths}
+    unmapped = [path for path in _paths(events[0]) if path not in mapped]
+    taken = {row["name"] for row in published.get("custom_data", ())}
+    more = [{"name": f"more_{n}", "path": path} for n, path in enumerate(unmapped[: 12 - len(taken)])]
+    more_fields = {"match_id": unmapped[0]} if unmapped and "match_id" not in fields else {}
+    wider = {
+        **published,
+        "fields": {**fields, **more_fields},
+        "custom_data": [*published.get("custom_data", ()), *more],
+    }
+    return {"suggested": published, "edited": edited, "narrower": narrower, "wider": wider}
+
+
+def _inner(source: Any) -> Any:
+    """Return a source as a member of `first_of`."""
+    if isinstance(source, dict) and "first_of" in source:
+        return source["first_of"][0]
+    if isinstance(source, dict):
+        return {name: part for name, part in source.items() if name not in ("default", "on_error")}
+    return source
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name.isascii() and name.isidentifier() and name not in ("event_id", "journey"):
+                yield from _paths(member, f"{path}.{name}" if path else name)
+    elif path and value is not None and not isinstance(value, list):
+        yield path
+
+
+def judge_backtest(
+    family: str, published: JSON, sales: Sequence[Sale], report: Report, now: datetime
+) -> None:
+    """Backtest each event as it is stored, and compare the verdict with the real conversions."""
+    contents = [_received(sale.event) for sale in sales]
+    rules = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
+    before = compile_mapping(published)
+    assert isinstance(before, Mapping), (family, before)
+    known = Fingerprints(match_key_paths(published))
+    was = [_converted(before, rules, content, now) for content in contents]
+    stored = []
+    for content, outcome in zip(contents, was, strict=True):
+        sample = take_sample(content, [path for _, path in before.paths], now=now, fingerprint=_DIGEST)
+        keys = outcome.match_keys if outcome else ()
+        taken = SampleGroup({sample: 1}, {}, version=1, accepted=bool(outcome), match_keys=keys)
+        stored.append(pack(taken, known))
+    groups = [group for each in stored if (group := read(each, known)) is not None]
+    for name, draft in drafts_of(published, contents).items():
+        after = compile_mapping(draft)
+        assert isinstance(after, Mapping), (family, name, after)
+        for content, group, real in zip(contents, groups, was, strict=True):
+            becomes = _converted(after, rules, content, now)
+            found = backtest(
+                [group], before, after, rules, fingerprint=_DIGEST, now=now + timedelta(minutes=5)
+            )
+            report.judged[name] += 1
+            report.unclear[name] += found.unclear_events
+            if wrong := _wrong_verdict(found, real, becomes):
+                report.problems.append(
+                    f"{family}, {name}: {wrong}: {found} {json.dumps(content, default=str)[:300]}"
+                )
+
+
+def _received(event: JSON) -> JSON:
+    """Return an event as the service parses it."""
+    parsed = strict_json.parse(json.dumps(event).encode())
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def _converted(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | None:
+    outcome = compile_plan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
+    return outcome if isinstance(outcome, Conversion) else None
+
+
+def _wrong_verdict(found: Backtest, was: Conversion | None, becomes: Conversion | None) -> str | None:
+    is_lost, is_new = bool(was and not becomes), bool(becomes and not was)
+    if bool(found.rejected) > is_lost or bool(found.newly_accepted) > is_new:
+        return "called rejected or accepted, which it is not"
+    if not found.unclear_events and (bool(found.rejected), bool(found.newly_accepted)) != (is_lost, is_new):
+        return "a rejection or acceptance is missing"
+    if was and becomes:
+        lost, gained = (
+            set(was.match_keys) - set(becomes.match_keys),
+            set(becomes.match_keys) - set(was.match_keys),
+        )
+        if not (set(found.lost) <= lost and set(found.gained) <= gained):
+            return "a match key is called lost or gained that is not"
+        if not found.unclear_events and (set(found.lost), set(found.gained)) != (lost, gained):
+            return "a lost or gained match key is missing"
+        changes = found.lost or found.gained or found.changed or found.unclear
+        if was.body != becomes.body and not changes:
+            return "nothing is called changed, but the bytes differ"
+    return None
+
+
+# --- Command --------------------------------------------------------------------------------------
+
+
+async def _convert_all(
+    url: str, families: dict[str, list[Sale]], zones: dict[str, str], report: Report
+) -> None:
+    amazon = FakeAmazon()
+    settings = settings_of(url, bootstrap_admin_key=ADMIN)
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
+        world = World(resources, amazon, application.state.context.intake, url)
+        headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            world.work()
+            try:
+                for name, sales in families.items():
+                    family = name.partition(":")[2]
+                    shop = Shop(world, client, report, name)
+                    await shop.open(sales, zones.get(family))
+                    await shop.send(sales)
+                    judge_backtest(name, shop.document, sales, report, datetime.now(UTC))
+                    report.counts["families"] += 1
+            finally:
+                await world.stop_workers()
+
+
+def main() -> int:
+    from tests.databases import TEMPLATE, ThrowawayCluster
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4])
+    parser.add_argument("--count", type=int, default=60, help="events of a family")
+    parser.add_argument("--file", type=Path, nargs="*", default=[], help="events from elsewhere")
+    parser.add_argument("--zone", nargs="*", default=["export=Europe/Berlin"], help="FAMILY=ZONE of a file")
+    options = parser.parse_args()
+    now, families, report = datetime.now(UTC), dict[str, list[Sale]](), Report()
+    for seed in options.seeds:
+        families |= {f"{seed}:{name}": sales for name, sales in own_sales(seed, options.count, now).items()}
+    for path in options.file:
+        families |= {f"{path.stem}:{name}": sales for name, sales in sales_of_file(path).items()}
+    zones = {name: row.zone for name, row in FAMILIES.items() if row.zone}
+    zones |= dict(pair.split("=", 1) for pair in options.zone)
+    cluster = ThrowawayCluster()
+    try:
+        asyncio.run(_convert_all(cluster.address(TEMPLATE), families, zones, report))
+    finally:
+        cluster.close()
+    print("\n".join(report.lines()))
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
