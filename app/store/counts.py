@@ -46,23 +46,8 @@ def _columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
     return tuple(field.name for field in fields(kind))
 
 
-def _add_statement(kind: type[CountDelta] | type[IngestCounts]) -> str:
-    """Return the statement that adds deltas of this type. `arguments` returns its parameters."""
-    names = _columns(kind)
-    return f"""
-        INSERT INTO counts AS c (destination, day, writer, {", ".join(names)})
-        SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {", ".join(f"d.{name}" for name in names)}
-        FROM unnest($2::int[], {", ".join(f"${n}::bigint[]" for n in range(3, 3 + len(names)))})
-          AS d (destination, {", ".join(names)})
-        -- In order of destination, so that two writers that share rows cannot deadlock.
-        ORDER BY d.destination
-        ON CONFLICT (destination, day, writer) DO UPDATE
-        SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in names)}
-    """
-
-
 _VALUES = {kind: attrgetter(*_columns(kind)) for kind in (CountDelta, IngestCounts)}
-_ADD = {kind: _add_statement(kind) for kind in (CountDelta, IngestCounts)}
+_ADD = {CountDelta: SQL["add"], IngestCounts: SQL["add_ingested"]}
 
 
 def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: CountDeltas) -> list[Any]:

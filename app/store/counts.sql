@@ -34,3 +34,30 @@ SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
   WHERE b.reason = r.reason
 ) x WHERE rest > 0
 ORDER BY events DESC, reason, basis
+
+-- name: add
+INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected, retrying, delivered, dead,
+  expired, erased)
+SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, d.accepted, d.duplicates, d.rejected, d.retrying,
+  d.delivered, d.dead, d.expired, d.erased
+FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+    $9::bigint[], $10::bigint[])
+  AS d (destination, accepted, duplicates, rejected, retrying, delivered, dead, expired, erased)
+-- In order of destination, so that two writers that share rows cannot deadlock.
+ORDER BY d.destination
+ON CONFLICT (destination, day, writer) DO UPDATE
+SET accepted = c.accepted + excluded.accepted, duplicates = c.duplicates + excluded.duplicates,
+  rejected = c.rejected + excluded.rejected, retrying = c.retrying + excluded.retrying,
+  delivered = c.delivered + excluded.delivered, dead = c.dead + excluded.dead,
+  expired = c.expired + excluded.expired, erased = c.erased + excluded.erased
+
+-- name: add_ingested
+INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)
+SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, d.accepted, d.duplicates, d.rejected
+FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[])
+  AS d (destination, accepted, duplicates, rejected)
+-- In the same order as in `add`.
+ORDER BY d.destination
+ON CONFLICT (destination, day, writer) DO UPDATE
+SET accepted = c.accepted + excluded.accepted, duplicates = c.duplicates + excluded.duplicates,
+  rejected = c.rejected + excluded.rejected

@@ -11,7 +11,7 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.database.partitions import STORED
-from app.store.rows import MAX_BIGINT, fetch_scalar, read_row
+from app.store.rows import fetch_scalar, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -175,13 +175,13 @@ async def newest(
     return await with_shapes(connection, rows)
 
 
-_OF_FEW: Final = f"""
+_OF_FEW: Final = """
     (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
-       WHERE destination = given.number AND batch <= coalesce($2, {MAX_BIGINT})
+       WHERE destination = given.number AND batch <= coalesce($2, 9223372036854775807)
        ORDER BY batch DESC LIMIT $3) n)"""
-_OF_MANY: Final = f"""
+_OF_MANY: Final = """
     (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
-     AND batch <= coalesce($2, {MAX_BIGINT}))"""
+     AND batch <= coalesce($2, 9223372036854775807))"""
 
 
 async def exceptions(
@@ -211,17 +211,17 @@ async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) ->
 # the newest batch. It chooses well only if each kind is a separate query: with OR it would scan a million
 # batches to find three expired ones. The start of a page is compared without OR too. Otherwise a generic plan
 # could not use it as an index condition, and each page would read all newer batches again.
-_BATCHES_THAT = f"""
-  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {{}}
-    AND s.batch <= coalesce($2, {MAX_BIGINT})
+_BATCHES_THAT = """
+  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
+    AND s.batch <= coalesce($2, 9223372036854775807)
   ORDER BY s.batch DESC LIMIT $3
 """
-_BATCHES_WITH = f"""
+_BATCHES_WITH = """
   SELECT e.batch FROM exceptions e
     JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
       -- The page begins here in both tables: a merge of them must not read the newer batches.
-      AND s.batch <= coalesce($2, {MAX_BIGINT})
-  WHERE e.destination = $1 AND e.status = '{{}}' AND e.batch <= coalesce($2, {MAX_BIGINT})
+      AND s.batch <= coalesce($2, 9223372036854775807)
+  WHERE e.destination = $1 AND e.status = '{}' AND e.batch <= coalesce($2, 9223372036854775807)
   GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
 """
 

@@ -22,7 +22,6 @@ from app.store.sql import read_sql
 SQL: Final = read_sql(__file__)
 
 MOST_A_MINUTE: Final = 600  # records per destination
-MOST_SEARCHED: Final = 100_000  # records that a search of several destinations reads
 _RECORD_LOCK: Final = 7_307  # only one process at a time counts and writes records
 _DELETED_AT_ONCE: Final = 20_000
 
@@ -122,6 +121,12 @@ class StoredRejection(NamedTuple):
     record: RejectionRecord
 
 
+# The records that a search of several destinations reads.
+_NEWEST_OF_ALL: Final = """(SELECT * FROM rejection_records
+  WHERE organisation_id = (SELECT acting_organisation())
+  AND id < coalesce($2, 9223372036854775807) ORDER BY id DESC LIMIT 100000)"""
+
+
 async def newest(
     connection: PipelineConnection,
     numbers: Numbers,
@@ -137,9 +142,7 @@ async def newest(
     """
     source = "rejection_records"
     if (numbers is None or len(numbers) != 1) and wanted.event_id is None:
-        source = f"""(SELECT * FROM rejection_records
-        WHERE organisation_id = (SELECT acting_organisation())
-          AND id < coalesce($2, {MAX_BIGINT}) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
+        source = _NEWEST_OF_ALL
     conditions, given = _conditions(wanted, _CONDITIONS, first=4)
     match numbers:
         case None:

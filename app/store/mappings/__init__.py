@@ -122,8 +122,7 @@ async def create(
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
     """Replace the draft of a mapping. Published versions stay unchanged."""
-    assignments = "name = :name, draft = CAST(:draft AS jsonb)"
-    await _change(connection, mapping, assignments, name=draft["name"], draft=_dumped(draft))
+    await _change(connection, mapping, name=draft["name"], draft=_dumped(draft))
 
 
 async def publish(
@@ -153,24 +152,30 @@ async def publish(
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
     """Let events use an existing version of a mapping."""
-    await _change(connection, mapping, "published_version = :published", published=version)
+    await _change(connection, mapping, published=version)
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
     """Archive a mapping permanently. Its versions stay, because events refer to them."""
-    await _change(connection, mapping, "archived_at = now()")
+    await _change(connection, mapping, archived=True)
 
 
 async def _change(
-    connection: AsyncConnection, mapping: MappingId, assignments: str, **values: object
+    connection: AsyncConnection,
+    mapping: MappingId,
+    *,
+    name: str | None = None,
+    draft: str | None = None,
+    published: int | None = None,
+    archived: bool = False,
 ) -> None:
-    await execute(
-        connection,
-        f"UPDATE mappings SET {assignments}, version = version + 1, updated_at = now() "
-        "WHERE organisation_id = acting_organisation() AND id = :id",
-        id=mapping,
-        **values,
-    )
+    statement = """
+        UPDATE mappings SET version = version + 1, updated_at = now(), name = coalesce($2, name),
+          draft = coalesce($3::text::jsonb, draft), published_version = coalesce($4, published_version),
+          archived_at = CASE WHEN $5 THEN now() ELSE archived_at END
+        WHERE organisation_id = acting_organisation() AND id = $1
+    """
+    await execute(connection, statement, mapping, name, draft, published, archived)
 
 
 async def versions(

@@ -1,0 +1,21 @@
+-- name: add
+INSERT INTO repeated_event_ids AS r (destination, day, mapping, event_type, earlier_mapping,
+  earlier_type, events)
+SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, x.mapping, x.event_type, x.earlier_mapping,
+  x.earlier_type, x.events
+FROM unnest($1::int[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[])
+  AS x (destination, mapping, event_type, earlier_mapping, earlier_type, events)
+ON CONFLICT (destination, day, mapping, event_type, earlier_mapping, earlier_type)
+DO UPDATE SET events = r.events + excluded.events
+
+-- name: forget
+DELETE FROM repeated_event_ids WHERE destination = ANY($1)
+  AND day < (now() AT TIME ZONE 'UTC')::date - 31
+
+-- name: since
+SELECT m.id AS mapping, r.event_type, e.id AS earlier_mapping, r.earlier_type,
+  sum(r.events)::bigint AS events
+FROM repeated_event_ids r
+JOIN mappings m ON m.number = r.mapping JOIN mappings e ON e.number = r.earlier_mapping
+WHERE r.destination = $1 AND r.day >= $2 AND m.organisation_id = acting_organisation()
+GROUP BY 1, 2, 3, 4, r.mapping, r.earlier_mapping ORDER BY 5 DESC, r.mapping, 2, r.earlier_mapping, 4
