@@ -34,6 +34,7 @@ from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import recent_events
+from app.store.match_quality.recent_events import NewPathEvents, ObservedMapping
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
@@ -268,9 +269,7 @@ class SchemaSampler:
                 async with self.pool.acquire() as connection, connection.transaction():
                     # Losing samples in a crash is harmless, so this commit does not wait for the disk.
                     await transactions.commit_without_waiting(connection)
-                    # In order, so that two processes cannot deadlock.
-                    for destination in sorted({group.mapping.destination for group in groups.values()}):
-                        await self._write(connection, destination, groups)
+                    await self._write(connection, groups)
                     mappings = {group.mapping.number: group.mapping for group in groups.values()}
                     if due := [number for number, mapping in mappings.items() if mapping.is_trim_due()]:
                         await schema_samples.trim(connection, due)
@@ -278,40 +277,49 @@ class SchemaSampler:
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("schema_samples.write_failed", error, level=30, mappings=len(groups))
 
-    async def _write(
-        self,
-        connection: PipelineConnection,
-        destination: DestinationNumber,
-        groups: Mapping[GroupKey, _Group],
-    ) -> None:
-        own = {key: group for key, group in groups.items() if group.mapping.destination == destination}
-        closed = frozenset().union(*(group.mapping.match_key_paths for group in own.values()))
-        known, erasures = await schema_samples.lock_fingerprints(connection, destination, closed)
-        if self._erasures.setdefault(destination, erasures) != erasures:
-            # The samples may be of an event that was erased after they were taken.
-            self._erasures[destination] = erasures
-            for group in own.values():
+    async def _write(self, connection: PipelineConnection, groups: Mapping[GroupKey, _Group]) -> None:
+        paths: dict[DestinationNumber, set[str]] = {}
+        for group in groups.values():
+            paths.setdefault(group.mapping.destination, set()).update(group.mapping.match_key_paths)
+        locked = await schema_samples.lock_fingerprints(connection, paths)
+        known = {
+            destination: fingerprints
+            for destination, (fingerprints, erasures) in locked.items()
+            if self._erasures.setdefault(destination, erasures) == erasures
+        }
+        self._erasures |= {destination: erasures for destination, (_, erasures) in locked.items()}
+        written: dict[MappingNumber, _SampledMapping] = {}
+        rows = []
+        for (number, version, match_keys), group in sorted(groups.items(), key=lambda item: item[0][0]):
+            if (fingerprints := known.get(group.mapping.destination)) is None:
+                # The samples may be of an event that was erased after they were taken.
                 group.mapping.counter = ValueCounter()
-            return
-        rows = [
-            (number, group.packed(version, match_keys))
-            for (number, version, match_keys), group in own.items()
-        ]
-        await schema_samples.add(connection, rows, known)
-        await schema_samples.write_fingerprints(connection, destination, known)
-        mappings = {group.mapping.number: group.mapping for group in own.values()}
-        for _, mapping in sorted(mappings.items()):
-            await self._write_check(connection, mapping)
+            else:
+                rows.append((number, group.packed(version, match_keys), fingerprints))
+                written[number] = group.mapping
+        await schema_samples.add(connection, rows)
+        await schema_samples.write_fingerprints(connection, known)
+        await self._write_checks(connection, written)
 
-    async def _write_check(self, connection: PipelineConnection, mapping: _SampledMapping) -> None:
-        """Write what the last events of a mapping show."""
-        check, (events, filled, texts) = mapping.window.check(), mapping.window.take_new()
-        place = mapping.destination, mapping.number
-        days = await recent_events.add_to_day(connection, *place, set(mapping.paths), events, filled, texts)
-        drift = next(iter(drifted(check, set(mapping.paths), days)), None)
-        await recent_events.write_check(
-            connection, *place, self._process, check, amount_path=mapping.amount_path, drift=drift
-        )
+    async def _write_checks(
+        self, connection: PipelineConnection, mappings: Mapping[MappingNumber, _SampledMapping]
+    ) -> None:
+        """Write what the last events of these mappings show."""
+        new = []
+        for number, mapping in mappings.items():
+            events, filled, texts = mapping.window.take_new()
+            new += [
+                NewPathEvents(mapping.destination, number, events, path, filled[path], texts[path])
+                for path in set(mapping.paths)
+            ]
+        days = await recent_events.add_to_day(connection, new)
+        observed = []
+        for number, mapping in mappings.items():
+            check, known = mapping.window.check(), {path: days[number, path] for path in mapping.paths}
+            drift = next(iter(drifted(check, known.keys(), known)), None)
+            amount = mapping.amount_path
+            observed.append(ObservedMapping(mapping.destination, number, check, amount, drift))
+        await recent_events.write_checks(connection, self._process, observed)
 
     def _limit_counters(self) -> None:
         if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:

@@ -1,7 +1,7 @@
 """Schema samples of recent events by mapping: paths and kinds of their values, and fingerprints of texts."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,12 +23,14 @@ RING = 1_000
 
 
 async def add(
-    connection: PipelineConnection, groups: Iterable[tuple[MappingNumber, SampleGroup]], known: Fingerprints
+    connection: PipelineConnection, groups: Iterable[tuple[MappingNumber, SampleGroup, Fingerprints]]
 ) -> None:
-    """Write one row for each group of samples of a mapping."""
+    """Write one row for each group of samples of a mapping, and add its words to the fingerprints."""
 
     def rows() -> list[tuple[MappingNumber, int, bytes]]:
-        return [(mapping, sum(group.samples.values()), pack(group, known)) for mapping, group in groups]
+        return [
+            (mapping, sum(group.samples.values()), pack(group, known)) for mapping, group, known in groups
+        ]
 
     await connection.executemany(
         SQL["add"],
@@ -46,27 +48,36 @@ async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]
 
 
 async def lock_fingerprints(
-    connection: PipelineConnection, destination: DestinationNumber, match_key_paths: Collection[str]
-) -> tuple[Fingerprints, int]:
-    """Return the fingerprints of a destination and the number of its erasures.
+    connection: PipelineConnection, match_key_paths: Mapping[DestinationNumber, Collection[str]]
+) -> dict[DestinationNumber, tuple[Fingerprints, int]]:
+    """Return the fingerprints of destinations, and the number of erasures of each.
 
-    The row is locked until the transaction ends. `match_key_paths` feed match keys of the destination's
+    The rows are locked until the transaction ends. `match_key_paths` feed match keys of a destination's
     mappings, so that they never have fingerprints.
     """
-    row = await connection.fetchrow(SQL["lock_fingerprints"], destination)
-    if row is None or not set(match_key_paths) <= set(row["closed"]):
-        await connection.execute(SQL["close"], destination, None, sorted(match_key_paths))
-        row = await connection.fetchrow(SQL["lock_fingerprints"], destination)
-    if row is None:
-        return Fingerprints(), 0
-    return Fingerprints(row["closed"], row["content"], row["generation"]), row["erasures"]
+    query = SQL["lock_fingerprints"]
+    rows = {row["destination"]: row for row in await connection.fetch(query, list(match_key_paths))}
+    unclosed = [
+        (destination, None, sorted(paths))
+        for destination, paths in sorted(match_key_paths.items())
+        if destination not in rows or not set(paths) <= set(rows[destination]["closed"])
+    ]
+    if unclosed:
+        await connection.executemany(SQL["close"], unclosed)
+        rows |= {row["destination"]: row for row in await connection.fetch(query, [n for n, *_ in unclosed])}
+    return {
+        destination: (Fingerprints(row["closed"], row["content"], row["generation"]), row["erasures"])
+        for destination, row in rows.items()
+    }
 
 
 async def write_fingerprints(
-    connection: PipelineConnection, destination: DestinationNumber, known: Fingerprints
+    connection: PipelineConnection, known: Mapping[DestinationNumber, Fingerprints]
 ) -> None:
-    """Write the fingerprints of a destination, which must be locked."""
-    await connection.execute(SQL["write_fingerprints"], destination, known.stored())
+    """Write the fingerprints of destinations, which must be locked."""
+    await connection.execute(
+        SQL["write_fingerprints"], list(known), [each.stored() for each in known.values()]
+    )
 
 
 async def close_paths(

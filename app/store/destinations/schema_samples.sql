@@ -9,10 +9,15 @@ DELETE FROM schema_samples WHERE id IN (
   ) AS counted WHERE newer >= $2)
 
 -- name: write_fingerprints
-UPDATE schema_fingerprints SET content = $2 WHERE destination = $1 AND content <> $2
+UPDATE schema_fingerprints f SET content = k.content
+FROM unnest($1::integer[], $2::bytea[]) AS k (destination, content)
+WHERE f.destination = k.destination AND f.content <> k.content
 
 -- name: lock_fingerprints
-SELECT closed, content, generation, erasures FROM schema_fingerprints WHERE destination = $1 FOR UPDATE
+SELECT destination, closed, content, generation, erasures FROM schema_fingerprints
+WHERE destination = ANY($1)
+-- In order, so that two processes cannot deadlock.
+ORDER BY destination FOR UPDATE
 
 -- name: close
 INSERT INTO schema_fingerprints AS f (destination, closed)

@@ -1,7 +1,7 @@
 """The figures of the last events of mappings: written by the API, read by the incident monitor."""
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
@@ -12,55 +12,49 @@ from app.store.sql import read_sql
 SQL: Final = read_sql(__file__)
 
 
+class NewPathEvents(NamedTuple):
+    """New events of a mapping, and how many filled a path, also with a text."""
+
+    destination: DestinationNumber
+    mapping: MappingNumber
+    events: int
+    path: str
+    filled: int
+    texts: int
+
+
 async def add_to_day(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    mapping: MappingNumber,
-    paths: Collection[str],
-    events: int,
-    filled: Mapping[str, int],
-    texts: Mapping[str, int],
-) -> dict[str, PathDays]:
-    """Add events to the day, and return by path what is known of today and yesterday."""
-    ordered = sorted(paths)
+    connection: PipelineConnection, new: Sequence[NewPathEvents]
+) -> dict[tuple[MappingNumber, str], PathDays]:
+    """Add events to the day, and return by mapping and path what is known of today and yesterday."""
     rows = await connection.fetch(
         SQL["add_to_day"],
-        destination,
-        mapping,
-        events,
-        ordered,
-        [filled.get(path, 0) for path in ordered],
-        [texts.get(path, 0) for path in ordered],
+        *(list(column) for column in zip(*new, strict=True)) if new else ([],) * 6,
     )
-    return {path: PathDays(*counts) for path, *counts in rows}
+    return {(MappingNumber(mapping), path): PathDays(*counts) for mapping, path, *counts in rows}
 
 
-async def write_check(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    mapping: MappingNumber,
-    process: int,
-    check: MappingCheck,
-    *,
-    amount_path: str | None,
-    drift: Drift | None,
+class ObservedMapping(NamedTuple):
+    """The figures of a mapping as a process saw them."""
+
+    destination: DestinationNumber
+    number: MappingNumber
+    check: MappingCheck
+    amount_path: str | None
+    drift: Drift | None
+
+
+async def write_checks(
+    connection: PipelineConnection, process: int, observed: Iterable[ObservedMapping]
 ) -> None:
-    """Replace the figures of a mapping as a process saw them."""
-    worst = check.worst()
-    await connection.execute(
-        SQL["write_check"],
-        destination,
-        mapping,
-        process,
-        check.events,
-        check.purchases,
-        worst[0].value if worst else None,
-        amount_path if worst else None,
-        worst[1] if worst else 0,
-        drift.path if drift else None,
-        drift.successor if drift else None,
-        drift.is_text if drift else None,
-    )
+    """Replace the figures of mappings, which are in order of their numbers."""
+    rows = []
+    for destination, mapping, check, amount_path, drift in observed:
+        worst = check.worst()
+        amounts = (worst[0].value, amount_path, worst[1]) if worst else (None, None, 0)
+        path = (drift.path, drift.successor, drift.is_text) if drift else (None, None, None)
+        rows.append((destination, mapping, process, check.events, check.purchases, *amounts, *path))
+    await connection.executemany(SQL["write_check"], rows)
 
 
 async def forget(connection: PipelineConnection, mappings: Collection[MappingNumber]) -> None:

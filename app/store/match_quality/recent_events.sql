@@ -1,21 +1,22 @@
 -- name: add_to_day
 WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day), added AS (
-  -- In order of the paths, so that two processes cannot deadlock.
+  -- In order, so that two processes cannot deadlock.
   INSERT INTO path_days AS p (destination, mapping, day, path, events, filled, texts, others)
-  SELECT $1, $2, t.day, x.path, $3, x.filled, x.texts, x.filled - x.texts
-  FROM today t, unnest($4::text[], $5::bigint[], $6::bigint[]) AS x (path, filled, texts)
-  ORDER BY x.path
+  SELECT x.destination, x.mapping, t.day, x.path, x.events, x.filled, x.texts, x.filled - x.texts
+  FROM today t, unnest($1::integer[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[],
+    $6::bigint[]) AS x (destination, mapping, events, path, filled, texts)
+  ORDER BY x.mapping, x.path
   ON CONFLICT (mapping, day, path) DO UPDATE
   SET events = p.events + excluded.events, filled = p.filled + excluded.filled,
     texts = p.texts + excluded.texts, others = p.others + excluded.others
-  RETURNING path, events, filled, texts, others
+  RETURNING mapping, path, events, filled, texts, others
 )
-SELECT path, sum(events)::bigint AS events, sum(filled)::bigint AS filled,
+SELECT mapping, path, sum(events)::bigint AS events, sum(filled)::bigint AS filled,
   sum(texts)::bigint AS texts, sum(others)::bigint AS others FROM (
   SELECT * FROM added
-  UNION ALL SELECT p.path, p.events, p.filled, p.texts, p.others FROM path_days p, today t
-  WHERE p.mapping = $2 AND p.day = t.day - 1) x
-GROUP BY path
+  UNION ALL SELECT p.mapping, p.path, p.events, p.filled, p.texts, p.others FROM path_days p, today t
+  WHERE p.mapping = ANY($2) AND p.day = t.day - 1) x
+GROUP BY mapping, path
 
 -- name: write_check
 INSERT INTO mapping_checks (destination, mapping, process, events, purchases, suspect_rule,
