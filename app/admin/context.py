@@ -4,7 +4,7 @@ Routes, pages and commands receive the context from their process.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -75,10 +75,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _none_late() -> frozenset[str]:
-    return frozenset()
-
-
 async def _nothing() -> None:
     """Do nothing."""
 
@@ -145,7 +141,7 @@ class AppContext:
     # The limits of admission control.
     bounds: Limits = field(default_factory=Limits)
     # Destinations whose queue is so long that a new event would expire before delivery.
-    late: Callable[[], frozenset[str]] = _none_late
+    late: Set[str] = frozenset()
     # The notification channels without their addresses, which are credentials.
     channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.

@@ -119,15 +119,20 @@ def read_events(
     `rows` counts as catalogue data if it is not a list.
     """
     if type(body) is list:
-        return _read_batch(body, {}, default_destination, default_mapping)
+        return _read_batch(body, default_destination, default_mapping)
     if type(body) is not dict:
         return BodyProblem("malformed_body", "The body is neither an event nor a list of events.")
     lists = [name for name in ("events", "rows") if type(body.get(name)) is list]
     if len(lists) == 2:
         return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
     if lists:
-        return _read_batch(body[lists[0]], body, default_destination, default_mapping)
-    return [_read_one(body, {}, default_destination, default_mapping)]
+        destination, mapping = body.get("destination_id"), body.get("mapping_id")
+        return _read_batch(
+            body[lists[0]],
+            default_destination if destination is None else destination,
+            default_mapping if mapping is None else mapping,
+        )
+    return [_read_one(body, default_destination, default_mapping)]
 
 
 def read_lines(
@@ -147,25 +152,22 @@ def read_lines(
             detail = f"Line {number}: {sentence}"
             read.append(_unread("malformed_line", detail, default_destination))
         else:
-            read.append(_read_member(value, {}, default_destination, default_mapping))
+            read.append(_read_member(value, default_destination, default_mapping))
     return read
 
 
-def _read_batch(
-    members: list[Any], envelope: dict[str, Any], destination: str | None, mapping: str | None
-) -> list[Read] | BodyProblem:
+def _read_batch(members: list[Any], destination: Any, mapping: Any) -> list[Read] | BodyProblem:
     if not members:
         return _EMPTY
     if len(members) > MAX_EVENTS:
         return _TOO_MANY
-    return [_read_member(member, envelope, destination, mapping) for member in members]
+    return [_read_member(member, destination, mapping) for member in members]
 
 
-def _read_member(member: Any, envelope: dict[str, Any], destination: str | None, mapping: str | None) -> Read:
+def _read_member(member: Any, destination: Any, mapping: Any) -> Read:
     if type(member) is not dict:
-        named = _routed_beside("destination_id", envelope, destination)
-        return _unread("not_an_object", "The event is not a JSON object.", named)
-    return _read_one(member, envelope, destination, mapping)
+        return _unread("not_an_object", "The event is not a JSON object.", destination)
+    return _read_one(member, destination, mapping)
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
@@ -177,18 +179,13 @@ def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
     return Rejection(reason, None, None, detail, None, destination_id=known)
 
 
-def _read_one(
-    content: dict[str, Any],
-    envelope: dict[str, Any],
-    default_destination: str | None,
-    default_mapping: str | None,
-) -> Read:
+def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> Read:
+    """Read an event. Its routing ids, which may have any type, precede those from outside."""
     event_id = content.get("event_id")
-    destination_id, mapping_id = content.get("destination_id"), content.get("mapping_id")
-    if destination_id is None:
-        destination_id = _routed_beside("destination_id", envelope, default_destination)
-    if mapping_id is None:
-        mapping_id = _routed_beside("mapping_id", envelope, default_mapping)
+    if (own := content.get("destination_id")) is not None:
+        destination_id = own
+    if (own := content.get("mapping_id")) is not None:
+        mapping_id = own
     if event_id is not None and (refused := check_event_id(event_id)):
         known = destination_id if type(destination_id) is str else None
         return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
@@ -208,12 +205,6 @@ def _read_one(
             journey=journey_ids(content),
         )
     return Event(event_id, destination_id, mapping_id or None, content)
-
-
-def _routed_beside(name: str, envelope: dict[str, Any], default: Any) -> Any:
-    """Return a routing id that the event itself does not have."""
-    value = envelope.get(name)
-    return default if value is None else value
 
 
 def check_event_id(event_id: Any) -> Rejection | None:

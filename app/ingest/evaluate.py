@@ -67,7 +67,7 @@ def evaluate(
     if isinstance(conversion, Rejection):
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
-    if mapping.compiled.uses_event_id_field:
+    if "event_id" in mapping.compiled.by_field:
         # If two events have the same Amazon eventId, Amazon counts only one event and reports no error.
         owner = (destination.organisation, destination.region, destination.advertiser_id)
         keys += (amazon_key(*owner, conversion.amazon_event_id),)

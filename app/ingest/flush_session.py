@@ -115,17 +115,14 @@ class FlushSession:
         self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
     ) -> Flush | None:
         """Write a group in one round trip, or write nothing and return None."""
-        versions = {id_: version for request in requests for id_, version in request.versions.items()}
-        if (
-            self._generation is None
-            or not self._may_use_one_round_trip
-            # Requests of one group may have used two versions of a destination. One of these versions is
-            # outdated.
-            or any(
-                version != versions[id_] for request in requests for id_, version in request.versions.items()
-            )
-        ):
+        if self._generation is None or not self._may_use_one_round_trip:
             return None
+        versions: dict[DestinationId, int | None] = {}
+        for request in requests:
+            for id_, version in request.versions.items():
+                # If two requests used two versions of a destination, one of them is outdated.
+                if versions.setdefault(id_, version) != version:
+                    return None
         flush = Flush(requests, self._generation)
         try:
             return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None

@@ -1,14 +1,14 @@
 """Group commit: concurrent requests share a transaction and are answered after the commit."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
 from app.domain.conversion.convert import Work
 from app.domain.event import Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.ingest.commit_queue import CommitQueue
+from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
@@ -28,6 +28,48 @@ FLUSH_MIN_REQUESTS = 24
 # A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
 # Between two slices the event loop serves other requests.
 SLICE_EVENTS = 50
+
+
+class CommitQueue:
+    """The requests that wait for a commit, by organisation. The one whose turn is next comes first.
+
+    Organisations take turns, so that a post waits for at most one post of each other organisation. The posts
+    of an organisation keep their order.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[OrganisationId, deque[PendingRequest]] = {}
+        self.requests = self.events = 0  # in the queue
+
+    def add(self, request: PendingRequest) -> None:
+        self._waiting.setdefault(request.access.organisation, deque()).append(request)
+        self.requests += 1
+        self.events += len(request.events)
+
+    def take(self, most_events: int) -> list[PendingRequest]:
+        """Remove and return the requests of the next flush, in turns of one request for each organisation.
+
+        They have at most `most_events` events, unless the first request alone has more. An organisation whose
+        next request does not fit waits for the next flush, and is then first.
+        """
+        group: list[PendingRequest] = []
+        events = 0
+        too_large: dict[OrganisationId, deque[PendingRequest]] = {}
+        while self._waiting:
+            organisation = next(iter(self._waiting))
+            requests = self._waiting.pop(organisation)
+            if group and events + len(requests[0].events) > most_events:
+                too_large[organisation] = requests
+                continue
+            request = requests.popleft()
+            group.append(request)
+            events += len(request.events)
+            if requests:
+                self._waiting[organisation] = requests  # behind the other organisations
+        self._waiting = too_large
+        self.requests -= len(group)
+        self.events -= events
+        return group
 
 
 class GroupCommit:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import Flush, conflict_field
+from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import SLICE_EVENTS, GroupCommit
@@ -27,6 +28,9 @@ from app.ingest.pending_request import (
     SenderAccess,
 )
 from app.ingest.rejection_recorder import RejectionRecorder
+from app.ingest.repeated_ids import RepeatedIdRecorder
+from app.ingest.schema_sampler import SchemaSampler
+from app.ingest.shadows import ShadowRunner
 from app.store.database.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -54,12 +58,18 @@ class Intake:
         pool: asyncpg.Pool,
         clock: DatabaseClock,
         telemetry: Telemetry,
-        observe: Callable[[Sequence[Event | Rejection], RequestResults], None] | None = None,
+        destinations: DestinationCache,
+        sampler: SchemaSampler | None = None,
         recorder: RejectionRecorder | None = None,
+        repeated: RepeatedIdRecorder | None = None,
+        shadows: ShadowRunner | None = None,
     ) -> None:
-        self._observe = observe
-        self._recorder = recorder
+        self._find = destinations.get
+        self._sampler, self._recorder = sampler, recorder
+        self._repeated, self._shadows = repeated, shadows
         self._group_commit = group_commit
+        # The task of `run` flushes until `close` was called; queued events are still stored and answered.
+        self.run, self.close = group_commit.run, group_commit.close
         self._writer = writer
         self._pool = pool
         self._clock = clock
@@ -106,16 +116,21 @@ class Intake:
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
-        self._count(results, response)
+        accepted = self._count(results, response)
         self._count_dropped_keys(response)
-        if self._observe is not None:
-            self._observe(events, response)
-        if self._recorder is not None:
+        if self._sampler is not None:
+            self._sampler.observe(self._find, events, response)
+        if self._repeated is not None and accepted < len(results):
+            self._repeated.observe(response)
+        if self._shadows is not None and self._shadows.active:
+            self._shadows.observe(self._find, events, response)
+        if self._recorder is not None and response.rejected_at is not None:
             rejections = [result.rejection for result in results]
             self._recorder.record(rejections, response.destinations, trace.request_id, response.rejected_at)
         return results
 
-    def _count(self, results: Sequence[EventResult], response: RequestResults) -> None:
+    def _count(self, results: Sequence[EventResult], response: RequestResults) -> int:
+        """Count the results for the metrics; return the number of accepted events."""
         accepted = response.dedup.count(DedupResult.ACCEPTED)
         duplicates = response.dedup.count(DedupResult.DUPLICATE)
         rejected = len(results) - accepted - duplicates
@@ -128,6 +143,7 @@ class Intake:
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
+        return accepted
 
     def _count_dropped_keys(self, response: RequestResults) -> None:
         for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
@@ -154,14 +170,6 @@ class Intake:
             result = results[index]
             results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now))
         return results
-
-    async def run(self) -> None:
-        """Flush until closed. `receive` depends on this task."""
-        await self._group_commit.run()
-
-    def close(self) -> None:
-        """Accept no more events; queued events are still stored and answered."""
-        self._group_commit.close()
 
 
 def _results(events: Sequence[Event | Rejection], response: RequestResults) -> list[EventResult]:

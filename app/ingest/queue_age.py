@@ -33,18 +33,19 @@ class QueueAgeMonitor:
         self._max_age = max_age
         self._jitter = jitter
         self._telemetry = telemetry
-        self.overdue: frozenset[str] = frozenset()
+        self.overdue: set[str] = set()
 
     async def check(self) -> None:
         """Check the live queues of all active destinations."""
         async with self._pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
-        overdue = frozenset(id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age))
+        overdue = {id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age)}
         if overdue - self.overdue:
             self._telemetry.log(
                 "queue_age.overdue", level=30, destinations=sorted(overdue - self.overdue)[:20]
             )
-        self.overdue = overdue
+        self.overdue.intersection_update(overdue)
+        self.overdue.update(overdue)
 
     async def run(self) -> None:
         """Check until cancelled. A database error keeps the last result."""

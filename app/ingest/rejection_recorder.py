@@ -41,13 +41,13 @@ class RejectionRecorder:
         rejections: Sequence[Rejection | None],
         destinations: Sequence[DestinationNumber | None],
         request_id: str | None,
-        at: datetime | None,
+        at: datetime,
     ) -> None:
         """Record the rejections of a request, up to the budgets of their destinations.
 
-        `at` is the time at which they were counted, None if none was.
+        `at` is the time at which they were counted.
         """
-        if at is None or not any(rejections):
+        if not any(rejections):
             return
         request_id = journey_id(request_id)  # the caller's id may be personal
         minute = at.replace(second=0, microsecond=0)

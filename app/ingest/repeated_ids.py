@@ -38,8 +38,6 @@ class RepeatedIdRecorder:
 
     def observe(self, results: RequestResults) -> None:
         """Choose the events that repeat an Amazon eventId which their mapping sets."""
-        if not any(result in results.dedup for result in _REPEATED):
-            return
         for evaluated, result in zip(results.evaluated, results.dedup, strict=True):
             if len(self._waiting) >= _MOST_WAITING:
                 break

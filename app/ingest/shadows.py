@@ -71,20 +71,18 @@ class ShadowRunner:
     monotonic: Callable[[], float]
     random: Callable[[], float]
     telemetry: Telemetry
-    _active: dict[DestinationNumber, _Shadow] = field(default_factory=dict)
+    active: dict[DestinationNumber, _Shadow] = field(default_factory=dict)  # by destination
     _waiting: list[_ChosenEvent] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
         """Choose a share of the events of mappings with a shadow."""
-        if not self._active:
-            return
         at = self.monotonic()
         for event, evaluated, dedup, number in zip(
             events, results.evaluated, results.dedup, results.destinations, strict=True
         ):
-            shadow = None if number is None else self._active.get(number)
+            shadow = None if number is None else self.active.get(number)
             if shadow is None or not isinstance(event, Event):
                 continue
             published: Conversion | Rejection
@@ -121,7 +119,7 @@ class ShadowRunner:
             await self._convert()
             try:
                 async with self.pool.acquire() as connection:
-                    for number, shadow in sorted(self._active.items()):
+                    for number, shadow in sorted(self.active.items()):
                         if shadow.counts != ShadowCounts():
                             counts, shadow.counts = shadow.counts, ShadowCounts()
                             async with connection.transaction():
@@ -130,8 +128,8 @@ class ShadowRunner:
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("shadows.database_error", error, level=30)
                 return
-            known = {each.running.started_at: each for each in self._active.values()}
-            self._active = {each.destination: known.get(each.started_at) or _Shadow(each) for each in running}
+            known = {each.running.started_at: each for each in self.active.values()}
+            self.active = {each.destination: known.get(each.started_at) or _Shadow(each) for each in running}
 
     async def _convert(self) -> None:
         self._arrived.clear()

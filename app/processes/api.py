@@ -5,7 +5,7 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -18,17 +18,15 @@ from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import StoreDeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.api.access.organisation_cache import OrganisationCache
+from app.api.access.inbound_limits import OrganisationCache
 from app.api.recent_rows import keep_fresh
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.event import Event, Rejection
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit
 from app.ingest.intake import Intake
 from app.ingest.notifier import Notifier
-from app.ingest.pending_request import RequestResults
 from app.ingest.queue_age import QueueAgeMonitor
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder
@@ -174,7 +172,7 @@ async def build_application(
             resident_bytes=settings.api_memory_bytes,
             connections=connections or settings.max_connections,
         ),
-        late=lambda: queue_ages.overdue,
+        late=queue_ages.overdue,
         pool=resources.pool,
         channels=settings.notification_channels,
         write_schema_samples=sampler.write,
@@ -237,21 +235,16 @@ def build_ingest(
         database_results=resources.outcomes,
     )
 
-    def observe(events: Sequence[Event | Rejection], results: RequestResults) -> None:
-        if sampler is not None:
-            sampler.observe(destinations.get, events, results)
-        if repeated is not None:
-            repeated.observe(results)
-        if shadows is not None:
-            shadows.observe(destinations.get, events, results)
-
     intake = Intake(
         group_commit=group_commit,
         writer=writer,
         pool=resources.pool,
         clock=resources.clock,
         telemetry=resources.telemetry,
-        observe=observe,
+        destinations=destinations,
+        sampler=sampler,
         recorder=recorder,
+        repeated=repeated,
+        shadows=shadows,
     )
     return intake, notifier

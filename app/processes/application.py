@@ -24,7 +24,7 @@ from app.api import (
 )
 from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
-from app.api.access.organisation_cache import OrganisationCache
+from app.api.access.inbound_limits import OrganisationCache
 from app.api.destinations import event_schema, oauth
 from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness

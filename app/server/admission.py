@@ -32,7 +32,7 @@ from app.domain.admission import (
     shed_reason,
 )
 from app.domain.outcomes.reasons import JourneyCode
-from app.server.request_head import RequestHead, max_body_bytes, posts_events, route_cost
+from app.server.request_head import EVENTS_PATH, RequestHead, max_body_bytes, route_cost
 
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
@@ -290,12 +290,12 @@ class AdmissionController:
 
 def _demand_of(head: RequestHead) -> Demand:
     """Return what a request needs."""
-    target, length, has_body = head.target, head.length, head.length != 0
-    if (length or 0) > max_body_bytes(target):
+    length, has_body = head.length, head.length != 0
+    if (length or 0) > max_body_bytes(head.path):
         length = 0  # the body gets 413 and is not read
-    if posts_events(head.method, target):
+    if head.path == EVENTS_PATH and head.method == b"POST":
         return Demand(cost_of(length), reserve_of(length), is_events=True, has_body=has_body)
-    cost = route_cost(target)
+    cost = route_cost(head.target)
     return Demand(
         cost and cost + (length or 0),
         reserve_of(length),

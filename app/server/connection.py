@@ -85,7 +85,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._answer_transport: Any = AnswerTransport(transport, self._close_after_answer)
+        self._answer_transport: Any = AnswerTransport(
+            transport.write, transport.is_closing, self._close_after_answer
+        )
         self._wait.opened(self.loop.time())
         self._waiting.opened(self)
         if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):

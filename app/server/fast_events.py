@@ -6,7 +6,8 @@ path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -18,14 +19,15 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.auth import KeyRing
-from app.api.access.organisation_cache import OrganisationCache
-from app.api.access.secured_route import acting_in, authorize, scopes_of
+from app.api.access.inbound_limits import OrganisationCache
+from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
 from app.api.http.headers import first_headers
 from app.domain.admission import ShedReason
-from app.domain.ids import OrganisationId
+from app.domain.ids import DestinationId, OrganisationId
 from app.domain.trace import RequestTrace
+from app.ingest.pending_request import NotStored, SenderAccess
 from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -37,12 +39,10 @@ from app.server.middleware import (
     request_id_of,
     traceparent_of,
 )
-from app.server.request_head import KIB, PATH, max_body_bytes
+from app.server.request_head import EVENTS_PATH, KIB, PATH, max_body_bytes
 from app.store.errors import is_unavailable
 
-_CAP: Final = max_body_bytes(PATH.encode())
-# Only one body of more than this size is parsed and evaluated at a time, so that posts of few events wait for
-# no more than one of them.
+_CAP: Final = max_body_bytes(EVENTS_PATH)
 _LARGE_BODY_BYTES: Final = 8 * KIB
 _SCOPES: Final = scopes_of(intake.post_events)
 _DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
@@ -73,7 +73,6 @@ class EventsEndpoint:
         self._key_ring = key_ring
         self._organisations = organisations
         self._admission = admission
-        self._backlog_refusal = partial(admission.refusal, ShedReason.LANE)
         self._large_bodies = asyncio.Lock()
         self._middleware = middleware
         self._monotonic = monotonic
@@ -116,18 +115,7 @@ class EventsEndpoint:
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
-                body = RequestBodyReader(receive, _CAP, permit, self._admission)
-                stored = await intake.accept_events(
-                    headers,
-                    partial(self._read, body, permit),
-                    self._in_turn,
-                    self._context,
-                    self._backlog_refusal,
-                    caller,
-                    query,
-                    self._organisations.charge,
-                    trace,
-                )
+                stored = await self._store(permit, receive, caller, query, trace)
                 reply = _stored(stored, request_id)
         except ClientDisconnect:
             pass
@@ -141,16 +129,54 @@ class EventsEndpoint:
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
-    async def _read(self, body: RequestBodyReader, permit: Permit) -> bytes:
-        """Return the body of a post. Raises Refusal if parsing it would exceed the memory limit."""
-        content = await body.read()
-        if (problem := self._admission.memory_problem(permit, content)) is not None:
-            raise Refusal.of(problem)
-        return content
+    async def _store(
+        self,
+        permit: Permit,
+        receive: Receive,
+        caller: Caller,
+        query: intake.EventsQuery,
+        trace: RequestTrace,
+    ) -> intake.EventsResponse:
+        """Store the events of an authorized request and return their results. Raises Refusal.
 
-    def _in_turn(self, body: bytes) -> AbstractAsyncContextManager[object]:
-        """Return a context in which to parse and evaluate a body. Only one large body is in it at a time."""
-        return self._large_bodies if len(body) > _LARGE_BODY_BYTES else nullcontext()
+        The body is not read if the headers or full queues already cause a refusal.
+        """
+        context, admission = self._context, self._admission
+        media_type = check_media_type(permit.head.headers, "application/json", intake.NDJSON)
+        ids, late = caller.destination_ids, context.late
+        if late and ids is not None:
+            late = late & ids  # hides other destinations from the key
+        if late and late == ids:  # the queues of all destinations of this key are too long
+            raise Refusal.of(admission.refusal(ShedReason.LANE))
+        own = None if ids is None else frozenset(map(DestinationId, ids))
+        access = SenderAccess(caller.organisation, own)
+        body = await RequestBodyReader(receive, _CAP, permit, admission).read()
+        if (problem := admission.memory_problem(permit, body)) is not None:
+            raise Refusal.of(problem)
+        # Only one large body is parsed and evaluated at a time, so that posts of few events wait for no more
+        # than one of them.
+        async with self._large_bodies if len(body) > _LARGE_BODY_BYTES else nullcontext():
+            read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
+            del body
+            events = intake.reject_late(read, late) if late else read
+            if events is None:
+                raise Refusal.of(admission.refusal(ShedReason.LANE))
+            if not query.dry_run:
+                problem = self._organisations.charge(caller.organisation, len(events))
+                if problem is not None:
+                    raise Refusal.of(problem)
+            low = query.priority is intake.Priority.LOW
+            request = await context.intake.evaluate(events, access=access, low_priority=low, trace=trace)
+        results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
+        if isinstance(results, NotStored):
+            # A random delay spreads the retries of many clients over some seconds.
+            delay = admission.retry_after(ShedReason.COMMITS)
+            raise Refusal.of(replace(intake.NOT_STORED, retry_after=delay))
+        if query.dry_run:
+            # Previews of 5,000 events are 6 MB of JSON.
+            build = partial(intake.results_response, results, dry_run=True)
+            return await context.computations.run(caller.organisation, build)
+        return intake.results_response(results)
 
     async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
         """Return why an organisation may not send events or dry runs now, or None."""

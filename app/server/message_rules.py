@@ -6,6 +6,7 @@ refused and the connection closes.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from app.admin.refusals import ErrorCode, Problem
@@ -72,6 +73,7 @@ def problem_of_version(version: str) -> Problem | None:
     return None if version in _VERSIONS or version == "0.0" else _VERSION
 
 
+@dataclass(slots=True)
 class RequestLines:
     """Detects request lines of other protocols in the received bytes.
 
@@ -79,12 +81,11 @@ class RequestLines:
     is parsed and `head_begins` at each head.
     """
 
-    __slots__ = ("_at_start", "_before", "_boundary", "_found", "_segment")
-
-    def __init__(self) -> None:
-        self._segment = self._before = b""
-        self._boundary = self._at_start = False
-        self._found: frozenset[tuple[bytes, bytes]] | None = None
+    _segment: bytes = b""
+    _before: bytes = b""
+    _boundary: bool = False
+    _at_start: bool = False
+    _found: frozenset[tuple[bytes, bytes]] | None = None
 
     def received(self, segment: bytes, *, boundary: bool) -> None:
         """Record the next segment; `boundary` means that a head begins with its first byte."""

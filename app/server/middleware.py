@@ -7,6 +7,7 @@ import logging
 import random
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
@@ -108,7 +109,7 @@ class RequestMiddleware:
                     problem = self._admission.problem(admitted)
             if problem is None:
                 assert permit is not None
-                body = RequestBodyReader(receive, max_body_bytes(head.target), permit, self._admission)
+                body = RequestBodyReader(receive, max_body_bytes(head.path), permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
                 await error_response(problem)(scope, receive, send_with_headers)
@@ -202,17 +203,18 @@ def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | S
     return permit or admission.admit(head_of(scope))
 
 
+@dataclass(slots=True)
 class RequestBodyReader:
     """Reads the body of an admitted request, and charges it to admission control.
 
     Reading raises Refusal for a body over `cap` or over a limit of admission control.
     """
 
-    __slots__ = ("_admission", "_cap", "_permit", "_receive", "_size")
-
-    def __init__(self, receive: Receive, cap: int, permit: Permit, admission: AdmissionController) -> None:
-        self._receive, self._cap, self._size = receive, cap, 0
-        self._permit, self._admission = permit, admission
+    _receive: Receive
+    _cap: int
+    _permit: Permit
+    _admission: AdmissionController
+    _size: int = 0
 
     async def receive(self) -> Message:
         """Return the next ASGI message."""

@@ -10,8 +10,7 @@ from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 PATH: Final = "/events"
-_PATH: Final = PATH.encode()
-_PATH_AND_QUERY: Final = _PATH + b"?"
+EVENTS_PATH: Final = PATH.encode()
 _LARGE: Final = (b"/mappings/suggest", b"/dedupe/compare")
 
 # The cost of a request before its body arrives (`app.domain.admission.POST_COST`). The first row that matches
@@ -35,40 +34,32 @@ _COSTS: Final = (
 class RequestHead(msgspec.Struct, frozen=True):
     """The head of a request. `headers` has the first value of each of the `raw` headers.
 
-    `length` is the declared length of the body: 0 without a body, None if it is chunked or not a number.
+    `path` is the target without its query. `length` is the declared length of the body: 0 without a body,
+    None if it is chunked or not a number.
     """
 
     method: bytes
     target: bytes
+    path: bytes
     raw: RawHeaders
     headers: FirstHeaders
     length: int | None
 
 
 def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
-    headers = first_headers(raw)
-    return RequestHead(method, target, raw, headers, _declared_length(headers))
+    """Return the head of a request. Blanks around a length, and its leading zeros, are ignored."""
+    headers, length = first_headers(raw), None
+    if b"transfer-encoding" not in headers:
+        digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
+        length = int(digits) if digits.isdigit() else None
+    return RequestHead(method, target, target.partition(b"?")[0], raw, headers, length)
 
 
-def max_body_bytes(target: bytes) -> int:
-    """Return the largest body that a request target accepts, in bytes: more for many events or ids."""
-    path = target.partition(b"?")[0]
-    return 5 * MIB if path == _PATH or path.endswith(_LARGE) else MIB
-
-
-def posts_events(method: bytes, target: bytes) -> bool:
-    """Return whether a request line is `POST /events`, with or without a query."""
-    return method == b"POST" and (target == _PATH or target.startswith(_PATH_AND_QUERY))
+def max_body_bytes(path: bytes) -> int:
+    """Return the largest body that a path accepts, in bytes: more for many events or ids."""
+    return 5 * MIB if path == EVENTS_PATH or path.endswith(_LARGE) else MIB
 
 
 def route_cost(target: bytes) -> int:
     """Return the cost of a request other than a post of events; 0 for a request that is never shed."""
     return next(cost for pattern, cost in _COSTS if pattern.search(target))
-
-
-def _declared_length(headers: FirstHeaders) -> int | None:
-    """Return the declared length, with blanks around it and leading zeros, which the parser accepts too."""
-    if b"transfer-encoding" in headers:
-        return None
-    digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
-    return int(digits) if digits.isdigit() else None

@@ -35,7 +35,7 @@ class NewBatch(msgspec.Struct, frozen=True):
     last_event: datetime
     data_key: bytes
     queue: int = LIVE
-    nodes: Sequence[int] = ()  # the number of each event's journey node
+    nodes: Sequence[int] = ()  # the number of each event's journey node, or one if all are the same
 
     __repr__ = object.__repr__
 

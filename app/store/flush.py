@@ -269,12 +269,6 @@ def _append_arguments(
         [batch.last_event for batch in batches],
         [batch.data_key for batch in batches],
         [batch.queue for batch in batches],
-        [_nodes_text(batch.nodes) for batch in batches],
+        [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches],
         *counts.arguments(counts.IngestCounts, writer, deltas),
     ]
-
-
-def _nodes_text(nodes: Sequence[int]) -> str:
-    """Return the stored form of the journey nodes of a batch's events: one if all are the same."""
-    different = set(nodes)
-    return f"{{{','.join(map(str, nodes if len(different) > 1 else different))}}}"

@@ -71,7 +71,7 @@ PARTS: dict[str, Part] = {
     ),
     "admission": {
         "app/domain/admission.py": ADMISSION_TESTS,
-        "app/ingest/commit_queue.py": ("tests/domain/test_commit_queue.py",),
+        "app/ingest/group_commit.py": ("tests/domain/test_commit_queue.py",),
     },
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {

@@ -2,20 +2,18 @@
 
 import json
 import logging
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
-from app.admin.access import Caller, Scope
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, error_body
-from app.api.errors import STATUSES, error_response, status_of
-from app.api.events.intake import accept_events
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
+from app.api.errors import STATUSES, status_of
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.domain.ids import KeyId
 from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.telemetry import JsonLines
@@ -264,8 +262,6 @@ async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: ApiWorld)
 
 
 def _fields(world: ApiWorld) -> dict[str, Any]:
-    from prometheus_client import CollectorRegistry
-
     names = world.context.__dataclass_fields__
     return {name: getattr(world.context, name) for name in names} | {"registry": CollectorRegistry()}
 
@@ -280,20 +276,12 @@ class _RefusingIntake(FakeIntake):
 @pytest.mark.reads_only
 async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: ApiWorld) -> None:
     """`Retry-After` is a header, spread over some seconds; the body has the journey code."""
-
-    async def body() -> bytes:
-        return json.dumps({**EVENT, "destination_id": "dst_00000000000000000000"}).encode()
-
-    with pytest.raises(Refusal) as refused:
-        await accept_events(
-            {b"content-type": b"application/json"},
-            body,
-            lambda content: nullcontext(),
-            replace(world.context, intake=_RefusingIntake()),
-            lambda: Problem(ErrorCode.UNAVAILABLE),
-            Caller(KeyId("key_1"), frozenset({Scope.EVENTS_WRITE})),
-        )
-    answer = error_response(refused.value.problem)
+    context = replace(world.context, intake=_RefusingIntake(), registry=CollectorRegistry())
+    transport = httpx.ASGITransport(create_application(context))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        event = {**EVENT, "destination_id": "dst_00000000000000000000"}
+        answer = await client.post("/events", headers={"X-Api-Key": BOOTSTRAP}, json=event)
+    assert answer.status_code == 503
     spec = SHED_SPECS[ShedReason.COMMITS]
     assert spec.soonest_s <= int(answer.headers["Retry-After"]) <= spec.latest_s
-    assert set(json.loads(bytes(answer.body))) == {"error", "detail", "fields", "code"}
+    assert set(answer.json()) == {"error", "detail", "fields", "code"}

@@ -359,28 +359,17 @@ def test_what_is_used_of_uvicorn_is_there() -> None:
         assert re.search(rf"self\.{name}(: [^=]+)? = ", protocol)
 
 
-class WrittenParts:
-    """A transport that records what is written to it."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.write = self.parts.append
-
-    def is_closing(self) -> bool:
-        return False
-
-
 def test_the_head_of_a_response_to_events_is_sent_with_its_body() -> None:
     """One system call and one wake-up of the client. Every other part is sent at once."""
-    written: Any = WrittenParts()
-    transport = AnswerTransport(written, lambda: None)
+    parts: list[bytes] = []
+    transport = AnswerTransport(parts.append, lambda: False, lambda: None)
     transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     transport.joins = True
     transport.write(b"head,")
-    assert written.parts == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    assert parts == [b"HTTP/1.1 100 Continue\r\n\r\n"]
     transport.write(b"body,")
     transport.write(b"more")
-    assert written.parts[1:] == [b"head,body,", b"more"]
+    assert parts[1:] == [b"head,body,", b"more"]
 
 
 async def test_only_a_post_of_events_waits_for_its_body(world: ApiWorld) -> None:

@@ -387,7 +387,7 @@ def with_late(world: ApiWorld, late: str) -> Any:
     intake = BlockedIntake()
     intake.go.set()
     return create_application(
-        replace(world.context, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({late}))
+        replace(world.context, intake=intake, registry=CollectorRegistry(), late=frozenset({late}))
     )
 
 
@@ -421,9 +421,7 @@ async def test_in_a_mixed_post_only_its_events_are_rejected(world: ApiWorld) -> 
     """With a reason of its own, so that the sender knows which to send again."""
     intake = BlockedIntake()
     intake.go.set()
-    context = replace(
-        world.context, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({LATE})
-    )
+    context = replace(world.context, intake=intake, registry=CollectorRegistry(), late=frozenset({LATE}))
     both = b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]'
     await Sender(create_application(context)).post(both)
     seen = intake.sent

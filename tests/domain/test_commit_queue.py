@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.domain.event import Event
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
-from app.ingest.commit_queue import CommitQueue
+from app.ingest.group_commit import CommitQueue
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 
 

@@ -26,7 +26,7 @@ def test_the_published_example_compiles() -> None:
     """The example of the interface is a good mapping, and knows what it reads."""
     mapping = compiled(DOCUMENT)
     assert mapping.constant_event_type == "ADD_TO_SHOPPING_CART"
-    assert not mapping.uses_event_id_field
+    assert "event_id" not in mapping.by_field
     assert dict(mapping.paths) == {
         "country_code": "user.country",
         "event_timestamp": "event.timestamp",

@@ -5,7 +5,6 @@ transaction and raises `Refusal`. The other functions run in the caller's transa
 the command line uses them. A key's secret is returned once and never stored.
 """
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.access import BOOTSTRAP, Caller, Scope, digest_of
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_id
 from app.admin.inputs import KeyRotation, NewKey
@@ -38,11 +37,6 @@ def new_key() -> str:
         number, digit = divmod(number, 62)
         letters = _DIGITS[digit] + letters
     return f"ack_{letters}"
-
-
-def digest_of(key: str) -> bytes:
-    """Return the digest that is stored for a key. SHA-256 suffices: 256 random bits cannot be guessed."""
-    return hashlib.sha256(key.encode()).digest()
 
 
 def audit_view(key: ApiKey) -> dict[str, Any]:

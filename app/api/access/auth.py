@@ -4,15 +4,14 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
+from hmac import compare_digest
 from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.admin.access.keys import digest_of
+from app.admin.access import BOOTSTRAP, Caller, Scope, digest_of
 from app.admin.refusals import ErrorCode, Problem
 from app.api.recent_rows import RecentRows
-from app.crypto import same_secret
 from app.domain.ids import KeyId
 from app.store.access import keys
 
@@ -57,7 +56,7 @@ class KeyRing:
         if isinstance(key, Problem):
             return None
         digest = digest_of(key)
-        if self._bootstrap is not None and same_secret(digest, self._bootstrap):
+        if self._bootstrap is not None and compare_digest(digest, self._bootstrap):
             return _BOOTSTRAP_CALLER
         return self._callers.cached(digest)
 

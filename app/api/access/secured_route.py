@@ -18,7 +18,7 @@ from app.admin.context import AppContext
 from app.admin.mappings.field_problems import request_path
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.access.auth import KeyRing
-from app.api.access.organisation_cache import OrganisationCache
+from app.api.access.inbound_limits import OrganisationCache
 from app.api.errors import error_response, malformed_body
 from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
 from app.api.http.query_parameters import of_keyed_route, parameters_of, refused_parameters, take_organisation

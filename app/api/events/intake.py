@@ -1,9 +1,7 @@
 """POST /events: read the query and every form of body, and return one result per event."""
 
 import json
-import random
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Set
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -12,11 +10,10 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Scope as ASGIScope
 
-from app.admin.access import Caller, Scope
-from app.admin.context import AppContext
+from app.admin.access import Scope
 from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api.access.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
+from app.api.access.secured_route import SecuredRoute, reads_its_own_body, requires
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events.models import (
     EXAMPLE_EVENT,
@@ -26,7 +23,6 @@ from app.api.events.models import (
     RowsBatch,
     SentEvent,
 )
-from app.api.http.headers import FirstHeaders
 from app.api.http.json_response import exact_json
 from app.api.http.query_parameters import (
     DeclaredParameters,
@@ -35,12 +31,9 @@ from app.api.http.query_parameters import (
     unreadable_target,
 )
 from app.domain import strict_json
-from app.domain.admission import SHED_SPECS, ShedReason, retry_after
+from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
-from app.domain.ids import DestinationId, OrganisationId
-from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, SenderAccess
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -148,74 +141,23 @@ class EventsResponse(NamedTuple):
     body: bytes
 
 
-async def accept_events(
-    headers: FirstHeaders,
-    read: Callable[[], Awaitable[bytes]],
-    in_turn: Callable[[bytes], AbstractAsyncContextManager[object]],
-    context: AppContext,
-    refuse_late: Callable[[], Problem],
-    caller: Caller,
-    query: EventsQuery = _NO_QUERY,
-    charge: Callable[[OrganisationId, int], Problem | None] | None = None,
-    trace: RequestTrace | None = None,
-) -> EventsResponse:
-    """Store the events of an authorized request and return their results. Raises Refusal.
-
-    `read` reads the body. It is not called if the headers or full queues already cause a refusal. `in_turn`
-    returns the context in which the body is parsed and its events are evaluated. `charge` counts the events
-    against the limit of their organisation. It returns a problem if they exceed the limit.
-    """
-    media_type = check_media_type(headers, "application/json", NDJSON)
-    ids, late = caller.destination_ids, context.late()
-    if late and ids is not None:
-        late &= ids  # hides other destinations from the key
-    if late and late == ids:
-        # Do not read the body, because the queues of all destinations of this key are too long.
-        raise Refusal.of(refuse_late())
-    access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
-    intake = context.intake
-    body = await read()
-    async with in_turn(body):
-        events = read_body(body, media_type, query.destination_id, query.mapping_id)
-        del body
-        if late:
-            events = _reject_late(events, late)
-            if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
-                raise Refusal.of(refuse_late())
-        if charge is not None and not query.dry_run:
-            problem = charge(caller.organisation, len(events))
-            if problem is not None:
-                raise Refusal.of(problem)
-        low = query.priority is Priority.LOW
-        request = await intake.evaluate(events, access=access, low_priority=low, trace=trace)
-    results = await (intake.dry_run(request) if query.dry_run else intake.store(request))
-    if isinstance(results, NotStored):
-        raise Refusal.of(
-            Problem(
-                ErrorCode.UNAVAILABLE,
-                "The events could not be stored; none was accepted. Send the same request again.",
-                extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
-                # A random delay spreads the retries of many clients over some seconds.
-                retry_after=retry_after(ShedReason.COMMITS, random.random()),  # noqa: S311
-            )
-        )
-    if query.dry_run:
-        # Previews of 5,000 events are 6 MB of JSON.
-        return await context.computations.run(caller.organisation, results_response, results, dry_run=True)
-    return results_response(results)
+NOT_STORED: Final = Problem(
+    ErrorCode.UNAVAILABLE,
+    "The events could not be stored; none was accepted. Send the same request again.",
+    extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
+)
 
 
-_LATE = "backlog_too_long"
-
-
-def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
+def reject_late(events: list[Event | Rejection], late: Set[str]) -> list[Event | Rejection] | None:
     """Replace each event of a destination in `late` with a rejection that tells the sender to try again
-    later.
+    later. Return None if that concerns all events.
     """
+    if all(isinstance(event, Event) and event.destination_id in late for event in events):
+        return None
     detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
     return [
         Rejection(
-            _LATE,
+            "backlog_too_long",
             "destination_id",
             None,
             detail,

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Caller, Scope
-from app.admin.access.keys import digest_of
+from app.admin.access import Caller, Scope, digest_of
 from app.admin.access.roles import home_of, role_of
 from app.admin.access.sessions import record_refusal
 from app.admin.context import AppContext

@@ -6,6 +6,7 @@ match keys and mapped fields. Match keys are hashed where Amazon requires it. Th
 preview, dry run and backtest: with a trace, it reports each step.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Final, NamedTuple
@@ -46,13 +47,11 @@ MAX_WORK: Final = 2_000_000  # steps of all events of a request (interface §4.3
 ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
 
 
+@dataclass(slots=True)
 class Work:
     """The steps that the events of a request may still take."""
 
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = MAX_WORK
+    left: int = MAX_WORK
 
 
 class _Kind(NamedTuple):
@@ -81,7 +80,7 @@ class ConversionPlan:
         self._source = required("event_source", values.check_event_source, absent="event_source_invalid")
         self._country = required("country_code", values.check_country, absent="country_missing")
         self._time = required("event_timestamp", values.check_time, absent="timestamp_missing")
-        self._event_id = required("event_id", values.CHECKS["event_id"])
+        self._event_id = required("event_id", values.CHECKS["event_id"]) if "event_id" in sources else None
         check_ip_address = values.CHECKS["ip_address"]
         self._ip_address = field_step(
             sources, objects, "ip_address", check_ip_address, rejects=False, shows=False
@@ -167,7 +166,7 @@ class ConversionPlan:
                     return blocked
         moment = self._read_time(run, now)
         money = self._money.write(run, purchase=kind.purchase)
-        mapped_id = self._event_id.value(run)
+        mapped_id = None if self._event_id is None else self._event_id.value(run)
         types, keys = self._keys.write(run, country)
         address, before, after = None, "", ""
         if self._has_optional:

@@ -106,7 +106,7 @@ def check_time(value: Any) -> EventTime | SourceFailed:
 
 def check_amount(value: Any) -> int | Decimal | SourceFailed:
     """Read a score, with all its decimals (P11)."""
-    if not is_number(value):
+    if type(value) is not int and type(value) is not Decimal:
         return wrong_type(value, "a number is expected")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
         return SourceFailed("value_invalid", "is larger than 10 trillion")

@@ -89,11 +89,6 @@ class Mapping:
     prehashed: str = "unknown"
 
     @property
-    def uses_event_id_field(self) -> bool:
-        """Whether the mapping sets Amazon's eventId, instead of deriving it from the event id."""
-        return "event_id" in self.by_field
-
-    @property
     def constant_event_type(self) -> str | None:
         """The event type if it is the same for every event, else None."""
         const = self.by_field["event_type"].const
