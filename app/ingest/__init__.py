@@ -1,7 +1,7 @@
 """The first half of the pipeline: received → matched → converted → stored.
 
-`intake.py` receives the events of a request, `evaluate.py` matches and converts an event, `commit_queue.py`
-holds the waiting requests, `group_commit.py` commits them together, `dedup.py` finds duplicates,
-`flush_writer.py` writes. `destination_cache.py` caches compiled mappings, `rejection_recorder.py` records
-rejected events, `schema_sampler.py` samples the schema of events.
+`intake.py` receives the events of a request, `evaluate.py` matches and converts an event, `group_commit.py`
+holds the waiting requests and commits them together, `dedup.py` finds duplicates, `flush_writer.py` writes.
+`destination_cache.py` caches compiled mappings, `rejection_recorder.py` records rejected events,
+`schema_sampler.py` samples the schema of events.
 """
