@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.incidents.destination_condition import HOLDS_FOR
 from app.store import incidents
 from app.store.destinations import health, outcome_history
-from app.store.destinations.health import DestinationListing, PageQuery
+from app.store.destinations.health import DestinationListing, ListedDestination, PageQuery
 from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import OpenIncident
 
@@ -43,3 +43,10 @@ async def read_home(
         history = await outcome_history.buckets(connection, numbers, width=query.width, since=query.since)
         monitored_at = await incidents.monitored_at(connection)
     return OperationsHome(found, open_incidents, listing, history, monitored_at)
+
+
+async def read_condition(context: AppContext, destination: DestinationId) -> ListedDestination | None:
+    """Return a destination as the home page lists it. None for one that is deleted."""
+    wanted = PageQuery(since=context.now(), width=timedelta(minutes=1), limit=1, only=[destination])
+    async with context.transaction() as (_, driver):
+        return next(iter((await health.page(driver, wanted)).items), None)

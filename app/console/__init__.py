@@ -1,7 +1,7 @@
 """The console: HTML pages for people, rendered on the server.
 
-A route calls use cases of `app.admin`. A pure view (`*_view.py`) turns their results into text and numbers,
-and a template prints these. `access/secured_page.py` checks session, scopes and form token. `pages.py`
-renders pages, and `router.py` lists every route. `confirmations.py` shows the effect of an action on the
-next page.
+A route calls use cases of `app.admin`, and a template prints their results. What a template cannot say in a
+line is a pure function, in the module of the page or in a view beside it. `access/secured_page.py` checks
+session, scopes and form token. `pages.py` renders pages, and `router.py` lists every route.
+`confirmations.py` shows the effect of an action on the next page.
 """

@@ -7,17 +7,18 @@ Every POST of the console calls `redirect`, or shows its result on the page that
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.context import AppContext
-from app.console.access.sessions import is_secure
+from app.console.access.sessions import delete_cookie, set_cookie
 from app.console.wording import events
 
 _COOKIE: Final = "console_done"
-_SECONDS: Final = 60
+_LIFETIME: Final = timedelta(minutes=1)
 
 # The sentences are fixed, so a forged cookie can show no other text. It can only change the number in a
 # sentence.
@@ -69,55 +70,35 @@ SENTENCES: Final[Mapping[str, str]] = {
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
-# The link for each sentence: its label and its address. `{here}` stands for the page of the destination,
-# `{mapping}` for the page of the mapping.
-LINKS: Final[Mapping[str, tuple[str, str]]] = {
-    "connected": ("Setup check", "{here}/preflight"),
-    "created": ("Connect to Amazon", "{here}#connect"),
-    "session_ended": ("Audit", "/console/audit?kind=session"),
-    "paused": ("Waiting events", "{here}/events?status=held"),
-    "resumed": ("Events", "{here}/events"),
-    "pause_ended": ("Waiting events", "{here}/events?status=held"),
-    "disconnected": ("Connect again", "{here}"),
-    "deleted": ("Deleted destinations", "/console?health=deleted"),
-    "settings_saved": ("Overview", "{here}"),
-    "currency_changed": ("Settings", "{here}/settings"),
-    "check_confirmed": ("Overview", "{here}"),
-    "check_withdrawn": ("Overview", "{here}"),
-    "key_revoked": ("Audit entry", "/console/audit?action=key.revoked"),
-    "mapping_created": ("All mappings", "{here}/mappings"),
-    "draft_saved": ("Review and publish", "{mapping}/publish"),
-    "match_key_added": ("Review and publish", "{mapping}/publish"),
-    "shadow_started": ("Its counts", "{here}/match-quality"),
-    "shadow_ended": ("Its counts", "{here}/match-quality"),
-    "mapping_copied": ("Review and publish", "{mapping}/publish"),
-    "destination_copied": ("Connect to Amazon", "{here}#connect"),
-    "mapping_deleted": ("Events", "{here}/events"),
-    "published": ("Activate", "{here}/activate"),
-    "rolled_back": ("Events", "{here}/events"),
-    "name_changed": ("Review and publish", "{mapping}/publish"),
-    "renamed": ("Event names", "/console/event-names"),
-    "test_sent": ("Activate", "{here}/activate"),
-    "replayed": ("Events", "{here}/events"),
-    "dismissed": ("Failed events", "{here}/events?status=dead"),
-    "event_renamed": ("Audit entry", "/console/audit?action=event_name.renamed"),
-    "event_name_kept": ("Event names", "/console/event-names"),
-    "acknowledged": ("All incidents", "/console/incidents"),
-    "incident_muted": ("All incidents", "/console/incidents"),
-    "incident_unmuted": ("All incidents", "/console/incidents"),
-    "notifications_saved": ("Channels", "/console/notifications"),
-    "thresholds_saved": ("Incidents", "/console/incidents"),
-    "maintenance_started": ("Incidents", "/console/incidents"),
-    "maintenance_ended": ("Incidents", "/console/incidents"),
-    "callback_on": ("Overview", "{here}"),
-    "callback_off": ("Overview", "{here}"),
-    "erasure_requested": ("All erasures", "/console/privacy#erasures"),
-    "organisation_created": ("All organisations", "/console/organisations"),
-    "organisation_changed": ("All organisations", "/console/organisations"),
-    "organisation_suspended": ("All organisations", "/console/organisations"),
-    "organisation_resumed": ("All organisations", "/console/organisations"),
-    "organisation_switched": ("Organisations", "/console/organisations"),
-}
+# The links to continue: label, address, and the sentences that have it. `{here}` stands for the page of the
+# destination, `{mapping}` for the page of the mapping.
+_TARGETS: Final = (
+    ("Setup check", "{here}/preflight", "connected"),
+    ("Connect to Amazon", "{here}#connect", "created destination_copied"),
+    ("Connect again", "{here}", "disconnected"),
+    ("Overview", "{here}", "settings_saved check_confirmed check_withdrawn callback_on callback_off"),
+    ("Settings", "{here}/settings", "currency_changed"),
+    ("Waiting events", "{here}/events?status=held", "paused pause_ended"),
+    ("Failed events", "{here}/events?status=dead", "dismissed"),
+    ("Events", "{here}/events", "resumed mapping_deleted rolled_back replayed"),
+    ("All mappings", "{here}/mappings", "mapping_created"),
+    ("Review and publish", "{mapping}/publish", "draft_saved match_key_added mapping_copied name_changed"),
+    ("Activate", "{here}/activate", "published test_sent"),
+    ("Its counts", "{here}/match-quality", "shadow_started shadow_ended"),
+    ("Deleted destinations", "/console?health=deleted", "deleted"),
+    ("Event names", "/console/event-names", "renamed event_name_kept"),
+    ("Audit entry", "/console/audit?action=event_name.renamed", "event_renamed"),
+    ("Audit entry", "/console/audit?action=key.revoked", "key_revoked"),
+    ("Audit", "/console/audit?kind=session", "session_ended"),
+    ("Channels", "/console/notifications", "notifications_saved"),
+    ("All incidents", "/console/incidents", "acknowledged incident_muted incident_unmuted thresholds_saved"),
+    ("All incidents", "/console/incidents", "maintenance_started maintenance_ended"),
+    ("All erasures", "/console/privacy#erasures", "erasure_requested"),
+    ("All organisations", "/console/organisations", "organisation_created organisation_changed"),
+    ("All organisations", "/console/organisations", "organisation_suspended organisation_resumed"),
+    ("Organisations", "/console/organisations", "organisation_switched"),
+)
+LINKS: Final = {word: (label, address) for label, address, words in _TARGETS for word in words.split()}
 _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map_[0-9a-z]+)?", re.ASCII)
 
 
@@ -137,15 +118,8 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
     """
     assert done in SENTENCES
     response = RedirectResponse(address, 303)
-    response.set_cookie(
-        _COOKIE,
-        done if number is None else f"{done}.{number}",
-        max_age=_SECONDS,
-        path="/console",
-        secure=is_secure(context),
-        httponly=True,
-        samesite="lax",
-    )
+    value = done if number is None else f"{done}.{number}"
+    set_cookie(context, response, _COOKIE, value, max_age=_LIFETIME, path="/console")
     return response
 
 
@@ -172,4 +146,4 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
 
 def forget(context: AppContext, response: Response) -> None:
     """Remove the cookie, so that the sentence is shown once."""
-    response.delete_cookie(_COOKIE, path="/console", secure=is_secure(context), httponly=True, samesite="lax")
+    delete_cookie(context, response, _COOKIE, path="/console")

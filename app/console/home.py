@@ -1,5 +1,6 @@
 """The operations home: what needs attention, open incidents, all destinations, and the catalogue."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
@@ -13,13 +14,18 @@ from app.admin.access import Scope
 from app.admin.incidents import acknowledge_incident
 from app.admin.operations_home import read_home
 from app.api.access.secured_route import requires
-from app.console import confirmations, home_view, pages
+from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.page import sign_in_origin
-from app.console.time_range import PARAMETER, RangeName, RangeParameter, time_range
+from app.console.incidents import view
+from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
+from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
+from app.domain.ids import DestinationNumber
 from app.domain.incidents.destination_condition import Condition
-from app.store.destinations.health import PageQuery, Sort
+from app.store.destinations.health import ListedDestination, PageQuery, Sort
+from app.store.destinations.outcome_history import OutcomeBucket
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -61,7 +67,7 @@ async def home(visit: CurrentVisit, query: HomeParameters) -> Response:
     if visit.request.headers.get("hx-request"):
         return HTMLResponse(pages.part("home_live.html", visitor=visit.visitor, **content))
     origins = dict.fromkeys(sign_in_origin(visit.context, region) for region in Region)
-    return pages.show(visit.request, "home.html", leads_to=" ".join(origins), **content)
+    return visit.show("home.html", leads_to=" ".join(origins), **content)
 
 
 @router.get("/console/", response_model=None)
@@ -76,7 +82,7 @@ async def slash() -> Response:
 async def acknowledge(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge an incident from the home page."""
     await acknowledge_incident(visit.context, visit.caller, form_text(form, "incident"), note=None)
-    return confirmations.redirect(visit.context, "/console", "acknowledged")
+    return visit.done("acknowledged", "/console")
 
 
 async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
@@ -99,24 +105,141 @@ async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
         "q": query.q,
         "health": query.health,
         "sort": query.sort,
-        "filters": home_view.FILTERS,
+        "filters": FILTERS,
         "chosen": chosen,
         "parameters": tuple(parameters.items()),
-        "strip": home_view.strip(found.listing.conditions, parameters, query.health),
-        "incidents": home_view.incident_rows(found.incidents, may_write=may_write),
-        "open_incidents": found.open_incidents,
-        "columns": [
-            (column, column.sort and home_view.address(parameters, sort=column.sort))
-            for column in home_view.COLUMNS
+        "strip": strip(found.listing.conditions, parameters, query.health),
+        "incidents": [
+            view.present(
+                each.stored, chosen.until, may_write=may_write, suspended=each.suspended, holds=each.holds
+            )
+            for each in found.incidents
         ],
-        "rows": home_view.destination_rows(found.listing.items, found.history, chosen),
-        "pages": home_view.pages(query.page, PAGE_SIZE, found.listing.matching, parameters),
+        "may_write": may_write,
+        "open_incidents": found.open_incidents,
+        "sorted_by": {sort.value: address(parameters, sort=sort) for sort in Sort},
+        "rows": destination_rows(found.listing.items, found.history, chosen),
+        "waits_long": _WAITS_LONG_S,
+        "pages": page_links(query.page, PAGE_SIZE, found.listing.matching, parameters),
         "monitored_at": found.monitored_at,
         "is_stale": found.monitored_at is None or chosen.until - found.monitored_at > _STALE_AFTER,
         "searched": bool(text),
         "filtered": query.health is not None,
         "has_destinations": any(found.listing.conditions.values()),
-        "types": catalog.search(text),
+        "catalogue": catalog.search(text),
         "may_create": may_write and caller.destination_ids is None,
         "live": f"/console/live?{urlencode({**parameters, 'page': query.page})}",
     }
+
+
+# For each condition: its label for one destination, its label for several, and its tone. The page uses this
+# order.
+_CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
+    Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
+    Condition.STALLED: ("stalled", "stalled", "bad"),
+    Condition.RECOVERING: ("recovering", "recovering", "warn"),
+    Condition.PAUSED: ("paused", "paused", "warn"),
+    Condition.HEALTHY: ("healthy", "healthy", "good"),
+    Condition.IDLE: ("idle", "idle", "quiet"),
+    Condition.SETUP: ("in setup", "in setup", "quiet"),
+    Condition.DELETED: ("deleted", "deleted", "quiet"),
+}
+FILTERS: Final[Mapping[str, str]] = {
+    condition.value: several.capitalize() for condition, (_, several, _) in _CONDITIONS.items()
+}
+# Shown even if no destination is in this condition.
+_ALWAYS: Final = frozenset({Condition.NEEDS_ATTENTION, Condition.RECOVERING, Condition.HEALTHY})
+
+
+@dataclass(frozen=True, slots=True)
+class StripItem:
+    """How many destinations are in a condition, and the link that lists them."""
+
+    count: str
+    label: str
+    tone: str
+    href: str
+    is_current: bool
+
+
+def strip(
+    conditions: Mapping[Condition, int], parameters: Mapping[str, str], chosen: Condition | None
+) -> list[StripItem]:
+    """Return the conditions with their counts. Deleted destinations have no condition in the list."""
+    return [
+        StripItem(
+            number(conditions[condition]),
+            one if conditions[condition] == 1 else several,
+            tone if conditions[condition] else "quiet",
+            address(parameters, health=None if condition is chosen else condition.value),
+            condition is chosen,
+        )
+        for condition, (one, several, tone) in _CONDITIONS.items()
+        if condition is not Condition.DELETED and (conditions[condition] or condition in _ALWAYS)
+    ]
+
+
+def address(parameters: Mapping[str, str], **changes: str | None) -> str:
+    """Return the address of the home page with some parameters changed.
+
+    The result starts on the first page.
+    """
+    kept = {name: value for name, value in {**parameters, "page": None, **changes}.items() if value}
+    return f"/console?{urlencode(kept)}" if kept else "/console"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRow:
+    """One row of the table, with the figures of the chosen time range and the points of their lines."""
+
+    item: ListedDestination
+    health: Label
+    delivered: int
+    failed: int
+    rejected: int
+    delivered_line: str
+    failed_line: str
+
+
+_WAITS_LONG_S: Final = 900  # the threshold of the incident kind `backlog`
+
+
+def destination_rows(
+    items: Sequence[ListedDestination],
+    history: Mapping[DestinationNumber, Sequence[OutcomeBucket]],
+    chosen: TimeRange,
+) -> list[HomeRow]:
+    """Return the rows of a page."""
+    starts, rows = chosen.bucket_starts(), []
+    for item in items:
+        buckets = {bucket.at: bucket for bucket in history.get(item.number, ())}
+        found = [buckets.get(start) for start in starts]
+        delivered = [bucket.delivered if bucket else 0 for bucket in found]
+        failed = [bucket.failed if bucket else 0 for bucket in found]
+        rejected = sum(bucket.rejected for bucket in buckets.values())
+        lines = line(condensed(delivered)), line(condensed(failed))
+        rows.append(HomeRow(item, health_label(item), sum(delivered), sum(failed), rejected, *lines))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages of the table: a sentence, and links to the neighbours."""
+
+    text: str
+    previous: str | None
+    next: str | None
+
+
+def page_links(page: int, size: int, matching: int, parameters: Mapping[str, str]) -> Pages | None:
+    """Return the links between pages, or None if there is one page only."""
+    last = max(1, -(-matching // size))
+    if last == 1 and page == 1:
+        return None
+    first_row = (page - 1) * size + 1
+    text = f"{number(first_row)} to {number(min(matching, page * size))} of {number(matching)}"
+    return Pages(
+        text if first_row <= matching else f"{number(matching)} in all",
+        address(parameters, page=str(min(page - 1, last))) if page > 1 else None,
+        address(parameters, page=str(page + 1)) if page < last else None,
+    )

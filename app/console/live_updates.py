@@ -19,6 +19,7 @@ from app.api.access.secured_route import requires
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
+from app.console.destinations.activate import arrivals
 from app.console.destinations.page import PAGE, content_of, panel_of
 from app.console.events.history import event_content
 from app.console.home import HomeParameters, home_content
@@ -57,6 +58,19 @@ async def live(
 ) -> Response:
     """Stream the panel of a destination while its page is open, for at most five minutes."""
     return streamed(visit, lambda: _panel(visit, found.id, range_name))
+
+
+@router.get(PAGE + "/activate/live", response_model=None)
+@requires(Scope.EVENTS_READ)
+@polled
+async def live_arrivals(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Stream the newest event of a destination and its newest rejection, for at most five minutes."""
+
+    async def read() -> Panel:
+        content = await arrivals(visit, found)
+        return Panel(pages.part("arrivals_part.html", destination=found, **content))
+
+    return streamed(visit, read)
 
 
 @router.get(PAGE + "/event/live", response_model=None)
@@ -160,7 +174,7 @@ async def _panel(visit: Visit, destination: DestinationId, range_name: RangeName
     if found is None:
         return None
     panel = await panel_of(visit, found, range_name)
-    content = {**content_of(visit, found, "overview"), **panel}
+    content = {**await content_of(visit, found, "overview"), **panel}
     return Panel(pages.part("panel_part.html", visitor=visit.visitor, **content))
 
 

@@ -42,6 +42,7 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console/sessions", "Sessions", (Scope.KEYS_ADMIN,)),
     ("/console/organisations", "Organisations", (Scope.ORGANISATIONS_ADMIN,)),
 )
+_OF_ORGANISATION: Final = ("/console/keys", "/console/sessions", "/console/organisations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Navigation:
     main: Sequence[NavigationItem]
     more: Sequence[NavigationItem]
     locked: Sequence[NavigationItem]
+
+    @property
+    def organisation(self) -> list[NavigationItem]:
+        """The pages about the organisation and who has access to it, for the menu at its name."""
+        return [item for item in self.more if item.address in _OF_ORGANISATION]
 
 
 def navigation_of(visitor: Visitor, path: str) -> Navigation:

@@ -11,14 +11,14 @@ from app.admin.access import Scope
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import Cursor, split_page, time_and_id_of
-from app.console import confirmations, form_view, pages
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, time_and_id_of
+from app.console import form_view, pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_PAGE_SIZE = 50
 _ADDRESS = "/console/organisations"
 
 
@@ -40,7 +40,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return await _page(visit, given=given, problems=problems, status=status)
-    return confirmations.redirect(visit.context, _ADDRESS, "organisation_created")
+    return visit.done("organisation_created", _ADDRESS)
 
 
 @router.post(_ADDRESS + "/{id}", response_model=None)
@@ -55,7 +55,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
         detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
         raise Refusal(ErrorCode.INVALID, detail) from None
     await organisations.change_organisation(visit.context, visit.caller, id, body)
-    return confirmations.redirect(visit.context, _ADDRESS, "organisation_changed")
+    return visit.done("organisation_changed", _ADDRESS)
 
 
 @router.post(_ADDRESS + "/{id}/switch", response_model=None)
@@ -64,7 +64,7 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
     """Act for an organisation until the session ends or the user chooses another organisation."""
     chosen = await organisations.find_organisation(visit.context, id)
     await sessions.act_for(visit.context, visit.request, visit.caller, chosen.id)
-    return confirmations.redirect(visit.context, _ADDRESS, "organisation_switched")
+    return visit.done("organisation_switched", _ADDRESS)
 
 
 @router.post(_ADDRESS + "/{id}/suspend", response_model=None)
@@ -72,7 +72,7 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
 async def suspend(visit: CurrentVisit, id: str) -> Response:
     """Suspend an organisation."""
     await organisations.suspend_organisation(visit.context, visit.caller, id)
-    return confirmations.redirect(visit.context, _ADDRESS, "organisation_suspended")
+    return visit.done("organisation_suspended", _ADDRESS)
 
 
 @router.post(_ADDRESS + "/{id}/resume", response_model=None)
@@ -80,7 +80,7 @@ async def suspend(visit: CurrentVisit, id: str) -> Response:
 async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
     await organisations.resume_organisation(visit.context, visit.caller, id)
-    return confirmations.redirect(visit.context, _ADDRESS, "organisation_resumed")
+    return visit.done("organisation_resumed", _ADDRESS)
 
 
 def _number(text: str) -> int | str | None:
@@ -97,15 +97,13 @@ async def _page(
     status: int = 200,
 ) -> Response:
     rows = await organisations.list_organisations(
-        visit.context, limit=_PAGE_SIZE + 1, after=time_and_id_of(cursor)
+        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor)
     )
-    items, next_cursor = split_page(rows, _PAGE_SIZE, lambda row: (row.created_at.isoformat(), row.id))
-    return pages.show(
-        visit.request,
+    content = pages.listed(rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
+    return visit.show(
         "organisations.html",
         status=status,
-        organisations=items,
-        next_cursor=next_cursor,
+        **content,
         # The role platform alone may open no page of an organisation.
         may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
         given=given or {},

@@ -1,35 +1,51 @@
 """Render pages: one template environment, one content security policy, one error page."""
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from app.admin.refusals import Problem, error_body
+from app.api import paging
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
 from app.api.http.negotiation import wants
-from app.console import assets, confirmations
+from app.console import assets, confirmations, wording
 from app.console.access.sessions import Visitor
 from app.console.form_view import of_fields
 from app.console.navigation import navigation_of
-from app.console.wording import amazon_message
+from app.domain.conversion.event_types import EVENT_TYPES
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.globals["asset"] = assets.address
-_TEMPLATES.globals["journey_labels"] = JOURNEY_LABELS
+TEMPLATES.globals |= {
+    "asset": assets.address,
+    "journey_labels": JOURNEY_LABELS,
+    "statuses": wording.EVENT_STATUSES,
+    "regions": wording.REGIONS,
+    "types": EVENT_TYPES,
+}
+TEMPLATES.filters |= {
+    "age": wording.age,
+    "amazon_message": wording.amazon_message,
+    "event_type": wording.event_type_label,
+    "events": wording.events,
+    "number": wording.number,
+    "remedy": wording.remedy,
+    "share": wording.share,
+}
 
+Item = TypeVar("Item")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 
 
@@ -42,8 +58,7 @@ def timed(sentence: str) -> Markup:
     return Markup(_TIME.sub(element, str(escape(sentence))))  # noqa: S704 - escaped before the elements are added
 
 
-_TEMPLATES.filters["timed"] = timed
-_TEMPLATES.filters["amazon_message"] = amazon_message
+TEMPLATES.filters["timed"] = timed
 
 
 def quoted(text: str) -> Markup:
@@ -54,7 +69,7 @@ def quoted(text: str) -> Markup:
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;"))  # noqa: S704 - escaped here
 
 
-_TEMPLATES.filters["quoted"] = quoted
+TEMPLATES.filters["quoted"] = quoted
 
 # Pages load no external and no inline resources. So text from users cannot run as a script.
 POLICY = (
@@ -75,7 +90,7 @@ def show(
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     done = confirmations.confirmation_of(request) if visitor is not None else None
-    html = _TEMPLATES.get_template(template).render(
+    html = TEMPLATES.get_template(template).render(
         visitor=visitor,
         navigation=None if visitor is None else navigation_of(visitor, request.url.path),
         path=request.url.path,
@@ -92,7 +107,7 @@ def show(
 
 def part(template: str, **content: Any) -> str:
     """Return a fragment that an open page requests."""
-    return _TEMPLATES.get_template(template).render(**content)
+    return TEMPLATES.get_template(template).render(**content)
 
 
 def problem(request: Request, found: Problem) -> Response:
@@ -126,6 +141,12 @@ _TITLES = {
 }
 
 
-def plain(result: Any) -> Any:
-    """Return a result as plain values: dataclasses as their JSON members, times as text."""
-    return msgspec.to_builtins(result)
+def listed(
+    rows: Sequence[Item],
+    place: Callable[[Item], tuple[object, ...]],
+    cursor: str | None,
+    size: int = paging.PAGE,
+) -> dict[str, Any]:
+    """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
+    items, next_cursor = paging.split_page(rows, size, place)
+    return {"items": items, "next_cursor": next_cursor, "later": cursor is not None}

@@ -3,8 +3,6 @@
 One page counts the events; two actions follow; a page shows a replay's progress.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -15,14 +13,14 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.events.search import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.access.secured_route import requires
 from app.api.events.filters import Id
-from app.api.paging import Cursor, number_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, number_of
+from app.console import pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -31,19 +29,16 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, content_of
+from app.console.destinations.page import PAGE, content_of, show_page
 from app.console.events.filter import ConsoleFilter
 from app.console.time_range import PARAMETER, RangeName
-from app.console.wording import STATUSES, age, event_type_label, number, person
+from app.console.wording import age, person
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
-from app.store import audit
 from app.store.destinations.destinations import Destination
-from app.store.replays.progress import ReplayProgress
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_PAGE_SIZE = 50
 _MOST_EVENTS = 200  # per selection
 
 
@@ -106,17 +101,15 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
         dismissal = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
         dismissable = dismissal.matched
     names = await mapping_names(visit.context, caller, found.id)
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "events",
         "replay.html",
-        **content_of(visit, found, "events"),
         chosen=chosen,
-        chosen_type=event_type_label(chosen.event_type or ""),
         chosen_mapping=names.get(chosen.mapping_id or "", chosen.mapping_id),
-        label=STATUSES[chosen.status].label,
         result=result,
         dismissable=dismissable,
-        number=number,
         duration="immediately" if result.seconds < 1 else f"in {age(result.seconds)}",
     )
 
@@ -128,8 +121,7 @@ async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
     chosen = ChosenEvents.of(form)
     wanted = chosen.selected(visit.context.now()).for_replay()
     result = await replay_events(visit.context, visit.caller, destination_id, wanted, dry_run=False)
-    address = f"/console/destinations/{destination_id}/replays/{result.replay_id}"
-    return confirmations.redirect(visit.context, address, "replayed", result.replayed)
+    return visit.done("replayed", f"{PAGE}/replays/{result.replay_id}", result.replayed)
 
 
 @router.post(PAGE + "/dismiss", response_model=None)
@@ -141,8 +133,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.selected(visit.context.now())
     done = await dismiss_dead_letters(visit.context, visit.caller, destination_id, wanted, dry_run=False)
-    address = f"/console/destinations/{destination_id}/errors"
-    return confirmations.redirect(visit.context, address, "dismissed", done.dismissed)
+    return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 
 @router.get(PAGE + "/replays", response_model=None)
@@ -150,18 +141,16 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
 async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
     rows = await list_replays(
-        visit.context, visit.caller, found.id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context, visit.caller, found.id, limit=PAGE_SIZE + 1, below=number_of(cursor)
     )
-    items, next_cursor = split_page(rows, _PAGE_SIZE, lambda row: (row.number,))
-    return pages.show(
-        visit.request,
+    names = await visit.names(row.progress.requested_by for row in rows)
+    return await show_page(
+        visit,
+        found,
+        "events",
         "replays.html",
-        **content_of(visit, found, "events"),
-        items=[present(stored.progress) for stored in items],
-        names=await _names(visit.context, [stored.progress for stored in items]),
-        person=person,
-        next_cursor=next_cursor,
-        later=cursor is not None,
+        **pages.listed(rows, lambda row: (row.number,), cursor),
+        people={row.number: person(row.progress.requested_by, names) for row in rows},
     )
 
 
@@ -169,64 +158,16 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 async def replay_page(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:
     """Show a replay and the current states of its events."""
-    return pages.show(visit.request, "replay_job.html", **await replay_content(visit, found, replay_id))
+    return visit.show("replay_job.html", **await replay_content(visit, found, replay_id))
 
 
 async def replay_content(visit: Visit, found: Destination, replay_id: str) -> dict[str, Any]:
     """Return the content of a replay's page. Raises Refusal (404)."""
     replay = await find_replay(visit.context, visit.caller, found.id, replay_id)
-    names = await _names(visit.context, [replay])
+    names = await visit.names([replay.requested_by])
     return {
-        **content_of(visit, found, "events"),
-        "replay": present(replay),
+        **await content_of(visit, found, "events"),
+        "replay": replay,
+        "is_final": replay.waiting == 0,
         "by": person(replay.requested_by, names),
-        "statuses": STATUSES,
     }
-
-
-async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[str, str]:
-    async with context.engine.connect() as connection:
-        return dict(await audit.names(connection, {item.requested_by for item in items}))
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayJobView:
-    """A replay. `parts` are (key, label, number, tone). `percent` is the share of events in a final state."""
-
-    id: str
-    requested_at: datetime
-    requested_by: str
-    status: str | None
-    reason: str | None
-    replayed: str
-    unknown: str | None
-    parts: Sequence[tuple[str, str, str, str]]
-    percent: int
-    is_final: bool
-    failed: int
-
-
-def present(replay: ReplayProgress) -> ReplayJobView:
-    """Return the view of a replay."""
-    final = replay.delivered + replay.dead + replay.expired + replay.erased
-    counted = final + replay.waiting
-    parts = (
-        ("waiting", "Waiting", replay.waiting, "quiet"),
-        ("delivered", "Delivered", replay.delivered, "good"),
-        ("dead", "Failed again", replay.dead, "bad"),
-        ("expired", "Expired", replay.expired, "bad"),
-        ("erased", "Erased", replay.erased, "quiet"),
-    )
-    return ReplayJobView(
-        id=replay.replay_id,
-        requested_at=replay.requested_at,
-        requested_by=replay.requested_by,
-        status=replay.status,
-        reason=replay.reason,
-        replayed=number(replay.replayed),
-        unknown=number(replay.replayed - counted) if replay.replayed > counted else None,
-        parts=[(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],
-        percent=100 if not counted else 100 * final // counted,
-        is_final=replay.waiting == 0,
-        failed=replay.dead + replay.expired,
-    )

@@ -10,6 +10,7 @@ from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import (
     api_reference,
     audit,
+    find,
     home,
     incidents,
     live_updates,
@@ -23,7 +24,7 @@ from app.console import (
 )
 from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
 from app.console.access.secured_page import SecuredPage
-from app.console.destinations import activate, copies, create, event_schema, page, preflight, settings
+from app.console.destinations import activate, copies, create, page, preflight, requests, settings
 from app.console.events import failures, history, search
 from app.console.incidents import notifications
 from app.console.mappings import editor, event_names, publish, versions
@@ -35,11 +36,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     people_sign_in.router,
     home.router,
+    find.router,
     create.router,
     page.router,
     live_updates.router,
     preflight.router,
-    event_schema.router,
+    requests.router,
     match_quality.router,
     mappings.router,
     editor.router,

@@ -1,18 +1,30 @@
 """The system page: processes, lanes of each worker, database, keys, clock, maintenance, balance."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.system import read_system
+from app.admin.system import SystemState, read_system
 from app.api.access.secured_route import requires
-from app.console import pages, system_view
 from app.console.access.secured_page import CurrentVisit, SecuredPage
+from app.console.wording import events, number
+from app.domain.clock_skew import MOST_SKEW_S
+from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.telemetry import VERSION
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_SESSIONS: Final[Mapping[str, str]] = {
+    "api": "API",
+    "worker": "Worker",
+    "own": "Storing events, lane leases, incident monitor",
+}
 
 
 @router.get("/console/system", response_model=None)
@@ -20,15 +32,109 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 async def page(visit: CurrentVisit) -> Response:
     """Show the state of this installation. Only platform users see totals of all organisations."""
     state, with_totals = await read_system(visit.context, visit.caller), visit.caller.is_platform
-    return pages.show(
-        visit.request,
+    return visit.show(
         "system.html",
-        checks=system_view.checks(state, with_totals=with_totals),
+        checks=checks(state, with_totals=with_totals),
         state=state,
         with_totals=with_totals,
-        facts=system_view.facts(
-            state, version=VERSION, python=sys.version.split()[0], with_totals=with_totals
-        ),
-        keys=system_view.keys(state),
-        session_label=system_view.session_label,
+        waiting=_waiting(state),
+        version=VERSION,
+        python=sys.version.split()[0],
+        session_labels=_SESSIONS,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCheck:
+    """A check of the installation and its result. The sentence is about the time `at`, if it is not None."""
+
+    label: str
+    passed: bool
+    sentence: str
+    at: datetime | None = None
+
+
+def checks(state: SystemState, *, with_totals: bool) -> Sequence[SystemCheck]:
+    """Return the checks of the installation, failed checks first.
+
+    Totals of all organisations would tell an organisation the volume of the others.
+    """
+    rows = [_workers(state), _durability(state), _clock(state), _partitions(state)]
+    if with_totals:
+        rows += [_balance(state), _keys(state)]
+    return sorted(rows, key=lambda row: row.passed)
+
+
+def _workers(state: SystemState) -> SystemCheck:
+    count = state.database.workers
+    if count == 0:
+        sentence = f"No worker is running. {_waiting(state)} wait. Start one with ./run work."
+        return SystemCheck("Workers", False, sentence)
+    return SystemCheck(
+        "Workers", True, f"{number(count)} worker{'' if count == 1 else 's'} running. {_waiting(state)} wait."
+    )
+
+
+def _waiting(state: SystemState) -> str:
+    counted = events(state.waiting.events)
+    return f"More than {counted}" if state.waiting.is_least else counted
+
+
+def _durability(state: SystemState) -> SystemCheck:
+    if state.database.fsync and state.database.synchronous_commit:
+        return SystemCheck("Durability", True, "Commits reach the disk before a 202 is returned.")
+    names = [
+        name
+        for name, is_on in (
+            ("fsync", state.database.fsync),
+            ("synchronous_commit", state.database.synchronous_commit),
+        )
+        if not is_on
+    ]
+    return SystemCheck(
+        "Durability",
+        False,
+        f"Off: {' and '.join(names)}. A power failure can lose accepted events. Set to on in Postgres.",
+    )
+
+
+def _clock(state: SystemState) -> SystemCheck:
+    offset = state.clock_offset_s
+    if offset is None:
+        return SystemCheck("Clock", True, "Not measured by this process.")
+    if abs(offset) > MOST_SKEW_S:
+        sentence = f"This process and the database differ by {offset:+.0f} s. Synchronise both clocks."
+        return SystemCheck("Clock", False, sentence)
+    return SystemCheck("Clock", True, f"This process and the database differ by {abs(offset):.1f} s.")
+
+
+def _partitions(state: SystemState) -> SystemCheck:
+    if state.days_ahead < MIN_DAYS_AHEAD:
+        sentence = f"Partitions exist only {state.days_ahead} days ahead. Check that a worker is running."
+        return SystemCheck("Maintenance", False, sentence)
+    kept = "" if state.oldest_day is None else f" The oldest stored day is {state.oldest_day}."
+    return SystemCheck("Maintenance", True, f"Partitions exist {state.days_ahead} days ahead.{kept}")
+
+
+def _balance(state: SystemState) -> SystemCheck:
+    last = state.balance
+    if last is None:
+        return SystemCheck("Event balance", True, "Not checked yet. Workers check it every hour.")
+    if last.imbalance:
+        sentence = f"{events(last.imbalance)} do not add up. Run ./run balance for the list. Checked"
+        return SystemCheck("Event balance", False, sentence, last.finished_at)
+    if is_balance_old(last.finished_at, state.database.now):
+        return SystemCheck(
+            "Event balance", False, "Check that a worker is running. Last checked", last.finished_at
+        )
+    return SystemCheck(
+        "Event balance", True, f"No mismatches in {number(last.batches)} batches. Checked", last.finished_at
+    )
+
+
+def _keys(state: SystemState) -> SystemCheck:
+    used = state.seals.get(state.writing_key, 0)
+    if must_rotate(used):
+        sentence = f"Key {state.writing_key} has encrypted {number(used)} values. Rotate to a new key."
+        return SystemCheck("Encryption", False, sentence)
+    return SystemCheck("Encryption", True, f"Key {state.writing_key} encrypts new values.")

@@ -96,6 +96,12 @@ def time_range(name: RangeName, now: datetime) -> TimeRange:
     return TimeRange(name, bucket_start(until - spec.span, spec.bucket), until)
 
 
+def range_since(begin: datetime, now: datetime) -> TimeRange:
+    """Return the shortest range that begins before this time; the longest is a month."""
+    ranges = [time_range(name, now) for name in RangeName]
+    return next((each for each in ranges if each.since + each.bucket < begin), ranges[-1])
+
+
 def bucket_start(moment: datetime, bucket: timedelta) -> datetime:
     """Return the start of the bucket that contains a moment; buckets of a day begin at midnight UTC."""
     return moment - (moment - _EPOCH) % bucket

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
 from app.domain.identity import MATCH_KEYS
+from app.domain.incidents.destination_condition import Condition
+from app.domain.incidents.kinds import Severity
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST
+from app.domain.outcomes.reasons import REASONS
+from app.store.destinations.destinations import Destination
+from app.store.destinations.health import ListedDestination
 
 
 def number(value: float) -> str:
@@ -55,13 +59,6 @@ def age(seconds: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def moment(iso: str | datetime | None) -> datetime | None:
-    """Convert an ISO text to a datetime. Return a datetime or None unchanged."""
-    if iso is None or isinstance(iso, datetime):
-        return iso
-    return datetime.fromisoformat(iso)
-
-
 @dataclass(frozen=True, slots=True)
 class Label:
     """A label, its tone (`good`, `warn`, `bad`, `quiet`) and its meaning."""
@@ -97,14 +94,37 @@ STATES = {
 }
 
 
-def state_key(state: str, *, is_suspended: bool, sign_in_reason: str | None) -> str:
+def state_key(item: Destination | ListedDestination) -> str:
     """Return the key of a destination in `STATES`.
 
     A suspended organisation has its own label, and a destination for which Amazon answers 404.
     """
-    if state == "needs_reconnect" and sign_in_reason == "endpoint_not_found":
-        return sign_in_reason
-    return "suspended" if state == "paused" and is_suspended else state
+    if item.state == "needs_reconnect" and item.sign_in_reason == "endpoint_not_found":
+        return item.sign_in_reason
+    return "suspended" if item.state == "paused" and item.suspended else item.state
+
+
+_HEALTH = {
+    Condition.RECOVERING: Label(
+        "Recovering", "warn", "The problem is no longer observed; the incident resolves automatically."
+    ),
+    Condition.STALLED: Label(
+        "Stalled",
+        "bad",
+        "Events wait, but none was delivered for 20 seconds. Requests may fail or get no response.",
+    ),
+    Condition.HEALTHY: Label("Healthy", "good", "No open incident; events arrived within 24 hours."),
+    Condition.IDLE: Label("Idle", "quiet", "No event within 24 hours."),
+}
+
+
+def health_label(item: ListedDestination) -> Label:
+    """Return the health of a destination as a pill: what its open incidents say, or else its state."""
+    if item.condition is Condition.NEEDS_ATTENTION and item.state != "needs_reconnect":
+        incidents = f"{item.open_incidents} open incident{'' if item.open_incidents == 1 else 's'}."
+        is_critical = item.severity is Severity.CRITICAL
+        return Label("Failing", "bad", incidents) if is_critical else Label("Degraded", "warn", incidents)
+    return _HEALTH.get(item.condition) or STATES[state_key(item)]
 
 
 STATUSES = {
@@ -125,6 +145,11 @@ EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
 def event_type_label(event_type: str) -> str:
     """Return the label of an event type, or the type itself if it is unknown."""
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about a reason; nothing for a reason that this release does not know."""
+    return REASONS[reason].remedy if reason in REASONS else ""
 
 
 _MATCH_KEYS = {rule.type.value: FIELDS[rule.field].label for rule in MATCH_KEYS}

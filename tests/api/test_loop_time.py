@@ -212,8 +212,8 @@ async def test_no_request_occupies_the_event_loop(service: Service) -> None:
     assert (await client.post("/console/sign-in", content=f"key={KEY}", headers=FORM)).status_code == 303
     token = re.search(r'name="csrf" value="([^"]+)"', (await client.get("/console/hash-tester")).text)
     assert token is not None
-    for template in pages._TEMPLATES.list_templates():
-        pages._TEMPLATES.get_template(template)  # compiled once in a process
+    for template in pages.TEMPLATES.list_templates():
+        pages.TEMPLATES.get_template(template)  # compiled once in a process
     calls = [*gets(service, wide), *gets(service, many), *searches(many)]
     calls += [*computations(wide), *computations(many)]
     too_long: dict[str, list[int]] = {}

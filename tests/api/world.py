@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +27,7 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import EventResult
 from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
-from app.store import PipelineConnection
+from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
@@ -38,6 +39,7 @@ STREAMS = {
     "/console/live",
     "/console/tail/live",
     "/console/destinations/{destination_id}/live",
+    "/console/destinations/{destination_id}/activate/live",
     "/console/destinations/{destination_id}/event/live",
     "/console/destinations/{destination_id}/replays/{replay_id}/live",
 }
@@ -268,12 +270,26 @@ EVENT = {
 }
 
 
+@dataclass(frozen=True)
+class EnginePool:
+    """Lends the driver's connections of an engine: few pages of this world read the pipeline's tables."""
+
+    engine: AsyncEngine
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[PipelineConnection]:
+        async with self.engine.connect() as connection:
+            # The borrower begins its own transactions.
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield await driver_of(connection)
+
+
 def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> ApiWorld:
     """Return a world on an engine; the application uses `limited` where it is given."""
     sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeDeliveryControl()
     context = AppContext(
         engine=limited or engine,
-        pool=None,  # type: ignore[arg-type]  # tests of events have `tests.pipeline.world`
+        pool=EnginePool(limited or engine),  # type: ignore[arg-type]
         intake=None,  # type: ignore[arg-type]
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,

@@ -177,7 +177,7 @@ def main() -> None:
     """Start an instance, fill it, take the pictures."""
     asked = argparse.ArgumentParser(prog="python -m tests.console.screens", description=__doc__)
     asked.add_argument("--look", type=Path, metavar="FOLDER")
-    folder = asked.parse_args().capture_all
+    folder = asked.parse_args().look
     if CHROMIUM is None:
         raise SystemExit("no chromium on this machine")
     with instance() as (product, dsn):

@@ -322,7 +322,8 @@ async def test_an_organisation_is_chosen_in_the_session_alone(case: Case) -> Non
     """Its name is on every page; a key of one organisation cannot choose another."""
     await case.post("/console/organisations/{id}/switch")
     page = await case.world.client.get("/console/settings")
-    assert "Organisation: <bdi>Acme</bdi>" in page.text
+    assert '<span class="unseen">Organisation: </span><bdi>Acme</bdi>' in page.text
+    assert "You act for this organisation." in page.text
     assert case.ids["destination_id"] not in (await case.world.client.get("/console")).text
     assert (
         await case.world.client.get(f"/console/destinations/{case.ids['destination_id']}")
@@ -331,5 +332,6 @@ async def test_an_organisation_is_chosen_in_the_session_alone(case: Case) -> Non
     case.token = await csrf(case.world)
     assert (await case.post("/console/organisations/{id}/switch")).status_code == 403
     page = await case.world.client.get("/console/settings")
-    assert "Organisation:" not in page.text
+    assert '<span class="unseen">Organisation: </span><bdi>Default</bdi>' in page.text
+    assert "You act for this organisation." not in page.text
     assert "Acme" not in page.text

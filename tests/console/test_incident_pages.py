@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from app.console.incidents import view
-from app.console.time_range import RangeName
+from app.console.time_range import RangeName, range_since
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.policy import SentMessages
@@ -57,7 +57,7 @@ def test_the_chart_begins_before_the_incident() -> None:
         (timedelta(hours=20), RangeName.DAY),
         (timedelta(days=50), RangeName.MONTH),
     ):
-        assert view.range_of(FAILING, OPENED + later).name is name
+        assert range_since(OPENED, OPENED + later).name is name
 
 
 def test_the_last_answer_is_that_of_a_failed_request() -> None:
@@ -73,13 +73,14 @@ def test_the_last_answer_is_that_of_a_failed_request() -> None:
 def test_the_duration_ends_with_the_incident() -> None:
     """An open incident lasts until now. Its events and its repair have links."""
     now = OPENED + 125 * MINUTE
-    shown = view.present(stored(FAILING), now)
-    assert (shown.duration, shown.action) == ("2 h 5 min", None)
+    shown = view.present(stored(FAILING), now, may_write=True)
+    assert shown.duration == "2 h 5 min"
     assert shown.events_link == "/console/destinations/dst_1/events?status=retrying"
     ended = replace(FAILING, state=IncidentState.RESOLVED, resolved_at=OPENED + 9 * MINUTE)
-    assert view.present(stored(ended), now).duration == "9 min"
+    assert view.present(stored(ended), now, may_write=True).duration == "9 min"
     lost = replace(FAILING, kind=Kind.SIGN_IN_LOST)
-    assert view.present(stored(lost), now).action == ("connect", "Reconnect")
+    button = view.present(stored(lost), now, may_write=True).button
+    assert button == view.RemedyButton("Reconnect", "/console/destinations/dst_1/connect", is_post=True)
 
 
 async def get(case: Case, path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.console.assets import compressed
-from app.console.mappings.suggestion_view import UNDECIDED
+from app.console.mappings.field_results import UNDECIDED
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw

@@ -42,7 +42,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
 
     # R7: the catalogue is searched, opened, filled in.
     expect(page.get_by_text("No destination yet.")).to_be_visible()
-    page.get_by_role("searchbox").fill("amazon")
+    page.get_by_role("searchbox", name="Search destinations").fill("amazon")
     walk.click(page.get_by_role("link", name="Amazon Conversions API").last, "Amazon Conversions API")
     page.get_by_label("Destination Name").fill("Acme US")
     page.get_by_label("Advertiser ID").fill("ENTITY123")

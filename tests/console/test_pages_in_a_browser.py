@@ -42,6 +42,8 @@ class Seeded:
             "versions": f"{here}/mappings/{self.mapping}/versions",
             "copy of a mapping": f"{here}/mappings/{self.mapping}/copy",
             "copy of a destination": f"{here}/copy",
+            "search of everything": "/console/find?q=a",
+            "requests": f"{here}/requests",
             "activate": f"{here}/activate",
             "events": f"{here}/events",
             "events that can be chosen": f"{here}/events?status=dead",
@@ -302,9 +304,18 @@ def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> N
 
 
 def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(site: Site, seeded: Seeded) -> None:
-    """The first tab stop is the skip link; a slash goes to the search."""
+    """The first tab stop is the skip link; a slash or Ctrl+K goes to the search, which answers as typed."""
     site.sign_in()
     site.page.keyboard.press("Tab")
     expect(site.page.get_by_text("Skip to content")).to_be_focused()
     site.page.locator("body").press("/")
-    expect(site.page.get_by_role("searchbox")).to_be_focused()
+    search = site.page.get_by_role("searchbox", name="Search everything")
+    expect(search).to_be_focused()
+    search.press_sequentially("audi")
+    found = site.page.locator("#finds").get_by_role("link", name="Audit")
+    expect(found).to_be_visible()
+    search.press("Escape")
+    expect(found).to_be_hidden()
+    site.page.locator("h1").click()
+    site.page.keyboard.press("Control+k")
+    expect(search).to_be_focused()

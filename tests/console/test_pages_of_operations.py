@@ -231,7 +231,7 @@ async def test_the_navigation_names_who_may_open_the_rest(case: Case) -> None:
     """A viewer does not learn that organisations exist."""
     await sign_in(case.world, await case.world.key("destinations:read", "events:read"))
     page = await text_of(case, "/console/settings")
-    menu = page.split('<details class="more">')[1].split("</details>")[0]
+    menu = page.split("<summary>More</summary>")[1].split("</details>")[0]
     assert re.search(r"Keys <span>needs the role admin</span>", menu)
     assert 'href="/console/keys"' not in menu
     assert "Organisations" not in menu

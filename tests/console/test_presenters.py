@@ -1,21 +1,23 @@
 """Presenters as tables: what is answered in, what is printed out."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from app.admin.destinations.overview import MatchKeySample, RecentOutcomes
+from app.admin.destinations.overview import DiagnosisFacts, MatchKeySample, RecentOutcomes
 from app.admin.destinations.stats import Breaker, DestinationStats
 from app.admin.events.records import EventAttempt, EventHistory, EventReplay
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
+from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
-from app.console.destinations.setup_view import steps
-from app.console.destinations.sparkline import condensed, line
 from app.console.events.timeline import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
+from app.console.pages import part
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
 from app.domain.destination import DEFAULT_RATE, Region, State
@@ -120,21 +122,14 @@ def test_numbers_are_grouped() -> None:
     assert (number(1234567), number(4.5), number(5.0)) == ("1,234,567", "4.5", "5")
 
 
-def test_tiles_count_the_range_and_what_is_the_case_now() -> None:
-    """Red ends with the range, and with the replay or dismissal of the failures."""
-    counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
+def test_totals_count_the_range_and_the_composition_what_is_the_case_now() -> None:
+    """What happened in a range is not what the events are now: they may have been replayed since."""
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
-    tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)], "24h")
-    figures = {tile.label: tile.count for group in (tiles.received, tiles.ended, tiles.now) for tile in group}
-    assert (figures["Accepted"], figures["Delivered"], figures["Rejected"]) == ("6", "4", "4")
-    assert (figures["Failed"], figures["Open failures"], figures["Queued"]) == ("0", "0", "2")
-    # What happened in the range is in no list: the events may have another status now.
-    assert {tile.address for tile in tiles.ended} == {None}
-    assert tiles.total == "12 accepted = 2 queued + 9 delivered + 1 failed"
-    assert {tile.tone for tile in tiles.ended if not tile.nonzero} == {"quiet"}
-    assert (
-        next(tile.address for tile in tiles.received if tile.label == "Rejected") == "/rejections?range=24h"
-    )
+    totals = present.totals([hour_ago, replace(hour_ago, at=NOW, rejected=0)])
+    assert totals == {"accepted": 6, "rejected": 4, "duplicates": 0, "delivered": 4, "dead": 0, "expired": 0}
+    counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
+    assert present.composition(counts) == "12 accepted = 2 queued + 9 delivered + 1 failed"
+    assert present.composition(ZERO) == "0 accepted"
 
 
 def test_a_line_of_zeros_lies_at_the_bottom() -> None:
@@ -181,6 +176,25 @@ def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow
     return RequestRow(NOW - timedelta(seconds=ago), outcome, status, None, 10, 20)
 
 
+def given(
+    requests: Sequence[RequestRow] = (),
+    *,
+    destination: Destination = DESTINATION,
+    stats: DestinationStats = STATS,
+    **facts: Any,
+) -> DiagnosisInput:
+    """Return the input of the rules. The requests are newest first."""
+    usual: dict[str, Any] = {
+        "about": ABOUT,
+        "requests": requests,
+        "failures": run_of(list(requests)),
+        "open_dead_letters": (),
+        "recent_rejections": (),
+        "recent": RecentOutcomes(),
+    }
+    return DiagnosisInput(destination, stats, DiagnosisFacts(**{**usual, **facts}), NOW)
+
+
 WAITING: dict[str, Any] = {
     "waiting": 5,
     "counts": replace(ZERO, accepted=5, queued=5),
@@ -189,9 +203,9 @@ WAITING: dict[str, Any] = {
 DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
 REJECTED: dict[str, Any] = {
     "recent_rejections": [("BAD_REQUEST", "timestamp_missing", 9)],
-    "recent_outcomes": RecentOutcomes(accepted_in_hour=9, rejected_in_hour=9),
+    "recent": RecentOutcomes(accepted_in_hour=9, rejected_in_hour=9),
 }
-EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
+EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
 
 
 @pytest.mark.parametrize(
@@ -313,13 +327,10 @@ def test_the_diagnosis_names_cause_and_remedy(
 ) -> None:
     """One sentence each, and the button that belongs to it."""
     found = diagnose(
-        DiagnosisInput(
-            replace(DESTINATION, **destination),
-            replace(STATS, **stats),
+        given(
             requests,
-            run_of(requests),
-            ABOUT,
-            NOW,
+            destination=replace(DESTINATION, **destination),
+            stats=replace(STATS, **stats),
         )
     )
     assert headline in found.headline
@@ -338,11 +349,9 @@ def test_the_diagnosis_names_cause_and_remedy(
 def test_what_is_over_is_no_diagnosis(facts: dict[str, Any], headline: str, remedy: str, action: str) -> None:
     """The counts since the creation stay; only what is open or recent is red."""
     counts = replace(ZERO, accepted=20, delivered=10, dead=5, expired=5, rejected=20)
-    given = DiagnosisInput(
-        DESTINATION, replace(STATS, counts=counts), [request("answered", 207)], None, ABOUT, NOW
-    )
-    assert diagnose(given).tone == "good"
-    found = diagnose(replace(given, **facts))
+    stats, requests = replace(STATS, counts=counts), [request("answered", 207)]
+    assert diagnose(given(requests, stats=stats)).tone == "good"
+    found = diagnose(given(requests, stats=stats, **facts))
     assert headline in found.headline
     assert remedy in found.remedy
     assert found.action == action
@@ -352,7 +361,7 @@ def test_a_run_of_failures_began_with_its_first() -> None:
     """Also where the newest twenty requests do not reach back to it."""
     newest = [request("broken", 503, ago) for ago in range(20)]
     run = FailureRun(NOW - timedelta(hours=2), 1_234)
-    diagnosis = diagnose(DiagnosisInput(DESTINATION, replace(STATS, **WAITING), newest, run, ABOUT, NOW))
+    diagnosis = diagnose(given(newest, stats=replace(STATS, **WAITING), failures=run))
     assert diagnosis.since == NOW - timedelta(hours=2)
     assert "The last 1,234 requests failed." in diagnosis.headline
 
@@ -367,7 +376,7 @@ def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
     """Not with the last change of a setting."""
     about = replace(ABOUT, paused_since=NOW - timedelta(hours=3), broken_since=NOW - timedelta(hours=5))
     destination = replace(DESTINATION, state=State(state), sign_in_reason=reason)
-    diagnosis = diagnose(DiagnosisInput(destination, replace(STATS, **WAITING), [], None, about, NOW))
+    diagnosis = diagnose(given(destination=destination, stats=replace(STATS, **WAITING), about=about))
     assert diagnosis.since == NOW - since
 
 
@@ -376,7 +385,7 @@ def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> No
     healthy = replace(STATS, counts=replace(ZERO, accepted=1, delivered=1))
     for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
         about = replace(ABOUT, account_currency=reported)
-        diagnosis = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
+        diagnosis = diagnose(given(stats=healthy, about=about))
         assert diagnosis.action == action
         assert ("CAD" in diagnosis.headline) == (reported == "CAD")
 
@@ -384,14 +393,16 @@ def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> No
 def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
     """Amazon answered since then."""
     old = [request("answered", 207, 170), *(request("throttled", 429, 180 + n) for n in range(19))]
-    diagnosis = diagnose(DiagnosisInput(DESTINATION, replace(STATS, **WAITING), old, None, ABOUT, NOW))
+    diagnosis = diagnose(given(old, stats=replace(STATS, **WAITING), failures=None))
     assert "rate-limiting" not in diagnosis.headline
 
 
 def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
     about, requests = more.pop("about", ABOUT), more.pop("requests", [])
     stats = replace(STATS, **{**WAITING, **more})
-    facts = present.LaneInput(state, stats, about, requests, run_of(requests), NOW)
+    reason = "revoked" if state == "needs_reconnect" else more.get("reason")
+    destination = replace(DESTINATION, state=State(state), sign_in_reason=reason)
+    facts = given(requests, destination=destination, stats=stats, about=about)
     return {one.label: one for one in present.lane(facts)}
 
 
@@ -457,9 +468,14 @@ def test_a_step_is_locked_until_the_one_before_is_done(
     destination: dict[str, Any], mappings: list[Any], accepted: int, states: list[str]
 ) -> None:
     """And says why."""
-    found = steps(replace(DESTINATION, **destination), mappings, accepted)
-    assert [step.state for step in found] == states
-    assert all(step.why for step in found)
+    page = part(
+        "steps_part.html",
+        destination=replace(DESTINATION, **destination),
+        mappings=mappings,
+        accepted=accepted,
+    )
+    assert re.findall(r'<li class="(\w+)"', page) == states
+    assert all(why for why in re.findall(r"</strong>(.*?)</li>", page))
 
 
 def test_a_difference_names_its_place_and_short_forms_are_none() -> None:

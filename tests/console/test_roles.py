@@ -102,6 +102,7 @@ PRIVACY = {
 EVERYONE = {
     ("POST", "/console/sign-out"),
     ("GET", "/console/settings"),
+    ("GET", "/console/find"),
 }
 ROUTES = [(method, path) for path, method, _ in LOCKED]
 

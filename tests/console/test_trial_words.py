@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.console.mappings.preview_view import backtest_view
+from app.console.mappings.publish import backtest_view
 from app.console.mappings.statements import statement_changes
 from app.console.pages import timed
 from app.domain.observed.backtest import Backtest, EventGroup

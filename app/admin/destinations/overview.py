@@ -13,7 +13,7 @@ from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.destinations import figures, outcome_history
-from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
+from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestPage, RequestRow, ResponseTimes
 from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.replays import dead_letters
 
@@ -146,3 +146,21 @@ async def _samples(
 
 def _day_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+async def read_requests(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    since: datetime,
+    before: tuple[datetime, int] | None,
+    failed: bool,
+    limit: int,
+) -> RequestPage:
+    """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        number = (await find_visible_row(connection, caller, destination_id)).number
+        return await figures.request_page(
+            connection, number, since=since, before=before, failed=failed, limit=limit
+        )

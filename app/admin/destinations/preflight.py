@@ -301,8 +301,12 @@ def _state(facts: PreflightFacts) -> Verdict:
             return Verdict("failed", "Delivery is paused and events wait. Resume it.")
         case State.ARCHIVED:
             return Verdict("failed", "The destination was deleted. Create a new one.")
-        case State.DRAFT | State.CONNECTED | State.NEEDS_RECONNECT:
-            return Verdict("failed", "See the failed checks above.")
+        case State.DRAFT:
+            return Verdict("failed", "The destination is not connected yet. It accepts no events.")
+        case State.CONNECTED:
+            return Verdict("failed", "No mapping is published. The destination accepts no events.")
+        case State.NEEDS_RECONNECT:
+            return Verdict("failed", "Events are accepted and wait for Amazon's access.")
 
 
 def _first_event(facts: PreflightFacts) -> Verdict:

@@ -54,12 +54,15 @@ async def find_incident(context: AppContext, caller: Caller, incident: str) -> S
 class IncidentHistory:
     """The messages about an incident by channel, and what its destination did since a time.
 
+    `suspended` says whether the organisation is suspended, so that nothing is sent.
+
     `requests` are the newest requests to Amazon, newest first. An incident of the service has only messages.
     """
 
     messages: Mapping[str, SentMessages]
     outcomes: Sequence[OutcomeBucket] = ()
     requests: Sequence[RequestRow] = ()
+    suspended: bool = False
 
 
 async def read_incident_history(
@@ -75,9 +78,10 @@ async def read_incident_history(
         messages = {channel: times for (_, channel), times in sent.items()}
         if destination is None:
             return IncidentHistory(messages)
-        number = (await find_visible_row(connection, caller, destination)).number
-        outcomes = await outcome_history.buckets(connection, [number], width=bucket, since=since)
-        return IncidentHistory(messages, outcomes[number], await figures.requests(connection, number, 20))
+        row = await find_visible_row(connection, caller, destination)
+        outcomes = await outcome_history.buckets(connection, [row.number], width=bucket, since=since)
+        requests = await figures.requests(connection, row.number, 20)
+        return IncidentHistory(messages, outcomes[row.number], requests, row.suspended)
 
 
 async def acknowledge_incident(

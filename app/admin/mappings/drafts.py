@@ -135,6 +135,14 @@ async def list_mappings(
     ]
 
 
+async def search_mappings(
+    context: AppContext, caller: Caller, words: str, *, limit: int
+) -> list[StoredMapping]:
+    """Return up to `limit` mappings with this id or with these words in their name."""
+    async with context.engine.connect() as connection:
+        return await stored_mappings.search(connection, words, only=caller.only, limit=limit)
+
+
 async def create_draft(
     context: AppContext, caller: Caller, destination_id: str, members: Document
 ) -> MappingDetails:

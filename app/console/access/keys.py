@@ -15,9 +15,9 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import MOST, Cursor, split_page, time_and_id_of
+from app.api.paging import MOST, Cursor, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
-from app.console import confirmations, form_view, pages
+from app.console import form_view, pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.store.access.keys import ApiKey
 
@@ -33,12 +33,7 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
     ),
     ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
     ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
-    (
-        "editor",
-        "Editor",
-        "Operator, plus create, connect, map, pause and delete.",
-        ROLES[PersonRole.EDITOR],
-    ),
+    ("editor", "Editor", "Operator, plus create, connect, map, pause and delete.", ROLES[PersonRole.EDITOR]),
     ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[PersonRole.ADMIN]),
 )
 OVERLAPS = (("0", "Immediately"), ("3600", "In 1 hour"), ("86400", "In 1 day"), ("604800", "In 7 days"))
@@ -76,7 +71,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     """Revoke a key and end its sessions."""
     await revoke_key(visit.context, visit.caller, key_id)
-    return confirmations.redirect(visit.context, "/console/keys", "key_revoked")
+    return visit.done("key_revoked", "/console/keys")
 
 
 @router.post("/console/keys/{key_id}/rotate", response_model=None)
@@ -100,13 +95,12 @@ async def _page(
     status: int = 200,
 ) -> Response:
     found = await list_keys(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
-    listed, next_cursor = split_page(found, PAGE_SIZE, lambda key: (key.created_at.isoformat(), key.id))
-    return pages.show(
-        visit.request,
+    content = pages.listed(found, lambda key: (key.created_at.isoformat(), key.id), cursor)
+    return visit.show(
         "keys.html",
         status=status,
-        keys=_rows(listed, visit.context.now()),
-        next_cursor=next_cursor,
+        **content,
+        rows=_rows(content["items"], visit.context.now()),
         destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,

@@ -4,8 +4,6 @@ Between start and callback, a sealed cookie holds state, nonce, code verifier, a
 sign-in. The cookie is valid for ten minutes. The provider's tokens are checked and not stored.
 """
 
-import base64
-import binascii
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -24,7 +22,7 @@ from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import SIGN_IN, Form, SecuredPage, form_text, from_other_origins
-from app.crypto import CannotDecrypt, same_secret
+from app.crypto import same_secret
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.oidc_client import Identity, Logout, OidcFailure, new_secret
 from app.store.access.sessions import Person, SessionEnd, SessionSelection
@@ -106,17 +104,8 @@ async def start(
     if isinstance(url, OidcFailure):
         return _refused(request, "provider")
     response = RedirectResponse(url, 303)
-    sealed = context.vault.seal(msgspec.json.encode(pending), place=_PLACE)
-    response.set_cookie(
-        _cookie_name(context),
-        base64.urlsafe_b64encode(sealed).decode(),
-        path="/",
-        secure=sessions.is_secure(context),
-        httponly=True,
-        # SameSite must be Lax, because the browser returns from another site.
-        samesite="lax",
-        max_age=int(_LIFETIME.total_seconds()),
-    )
+    value = sessions.sealed(context, _PLACE, pending)
+    sessions.set_cookie(context, response, _cookie_name(context), value, max_age=_LIFETIME)
     return response
 
 
@@ -196,12 +185,9 @@ async def _organisation_of(context: AppContext, identity: Identity) -> Organisat
 
 
 def _pending_of(context: AppContext, request: Request) -> _Pending | None:
-    try:
-        sealed = base64.urlsafe_b64decode(request.cookies.get(_cookie_name(context), ""))
-        pending = msgspec.json.decode(context.vault.open(sealed, place=_PLACE), type=_Pending)
-    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
-        return None
-    return pending if pending.until > context.now().timestamp() else None
+    value = request.cookies.get(_cookie_name(context), "")
+    pending = sessions.unsealed(context, _PLACE, value, _Pending)
+    return pending if pending and pending.until > context.now().timestamp() else None
 
 
 async def _end(
@@ -218,13 +204,7 @@ async def _end(
 
 def _without_cookie(context: AppContext, response: Response) -> Response:
     """Delete the cookie from the browser: each sign-in can finish only once."""
-    response.delete_cookie(
-        _cookie_name(context),
-        path="/",
-        secure=sessions.is_secure(context),
-        httponly=True,
-        samesite="lax",
-    )
+    sessions.delete_cookie(context, response, _cookie_name(context))
     return response
 
 

@@ -5,7 +5,7 @@ cannot be built. Errors become error pages.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -26,10 +26,11 @@ from app.api.access.secured_route import Endpoint, scopes_of
 from app.api.errors import problem_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
 from app.crypto import same_secret
+from app.store import audit
 from app.store.destinations.destinations import Destination
 
 logger = logging.getLogger("app.console")
@@ -178,6 +179,25 @@ class Visit:
     def caller(self) -> Caller:
         """Return the visitor in the form in which use cases expect a caller."""
         return self.visitor.caller
+
+    def show(self, template: str, **content: Any) -> HTMLResponse:
+        """Return a page. `pages.show` has the arguments."""
+        return pages.show(self.request, template, **content)
+
+    def done(self, action: str, address: str, number: int | None = None) -> RedirectResponse:
+        """Redirect after an action; the next page shows what it did. `confirmations` has the sentences.
+
+        Names in braces in the address stand for the parameters of this request's path.
+        """
+        address = address.format(**self.request.path_params)
+        return confirmations.redirect(self.context, address, action, number)
+
+    async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
+        """Return the names of the keys, people, destinations and mappings with these ids."""
+        if not (known := list(filter(None, ids))):
+            return {}
+        async with self.context.engine.connect() as connection:
+            return await audit.names(connection, known)
 
 
 async def _visit(request: Request) -> Visit:

@@ -7,8 +7,8 @@ from app.admin.access import Scope
 from app.admin.access.sessions import end_session, list_sessions
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, split_page, time_and_id_of
-from app.console import confirmations, pages
+from app.api.paging import Cursor, time_and_id_of
+from app.console import pages
 from app.console.access.secured_page import CurrentVisit, SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -21,8 +21,8 @@ _PAGE = "/console/sessions"
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List the sessions, oldest first."""
     rows = await list_sessions(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
-    items, next_cursor = split_page(rows, PAGE_SIZE, lambda row: (row.started_at.isoformat(), row.id))
-    return pages.show(visit.request, "sessions.html", sessions=items, next_cursor=next_cursor)
+    content = pages.listed(rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
+    return visit.show("sessions.html", **content)
 
 
 @router.post(_PAGE + "/{session_id}/end", response_model=None)
@@ -30,4 +30,4 @@ async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
 async def end(visit: CurrentVisit, session_id: str) -> Response:
     """End a session."""
     await end_session(visit.context, visit.caller, session_id)
-    return confirmations.redirect(visit.context, _PAGE, "session_ended")
+    return visit.done("session_ended", _PAGE)

@@ -4,13 +4,17 @@ The cookie contains a random token; the database stores the token's digest. A vi
 the key has now. So revoking the key ends its sessions.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,12 +23,14 @@ from app.admin.access.person_claims import person_caller
 from app.admin.access.roles import role_of
 from app.admin.context import AppContext
 from app.api.http.headers import address_parts
-from app.crypto import same_secret
+from app.crypto import CannotDecrypt, same_secret
 from app.domain.ids import KeyId, OrganisationId
 from app.store import audit
 from app.store.access import sessions
 from app.store.audit import AuditAction
 from app.store.organisations.scope import EVERY
+
+State = TypeVar("State", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,8 +45,8 @@ class Visitor:
     csrf: str
     # When the provider authenticated the person.
     signed_in_at: datetime
-    # The name of the organisation that a platform caller chose to act for; None for its own.
-    acting_for: str | None = None
+    organisation: str  # its name
+    is_acting: bool  # whether a platform caller chose to act for an organisation
 
 
 def is_secure(context: AppContext) -> bool:
@@ -51,6 +57,36 @@ def is_secure(context: AppContext) -> bool:
 def cookie_name(context: AppContext) -> str:
     """Return the cookie's name. The prefix `__Host-` limits it to this host and to TLS."""
     return "__Host-console" if is_secure(context) else "console"
+
+
+def set_cookie(
+    context: AppContext, response: Response, name: str, value: str, *, max_age: timedelta, path: str = "/"
+) -> None:
+    """Set a cookie that scripts cannot read.
+
+    SameSite is Lax, not Strict: the redirects back from Amazon and from a sign-in service come from other
+    sites. A GET changes nothing, and every POST must name its origin and carry the session's form token.
+    """
+    seconds, secure = int(max_age.total_seconds()), is_secure(context)
+    response.set_cookie(name, value, seconds, path=path, secure=secure, httponly=True, samesite="lax")
+
+
+def delete_cookie(context: AppContext, response: Response, name: str, *, path: str = "/") -> None:
+    """Delete a cookie from the browser."""
+    response.delete_cookie(name, path, secure=is_secure(context), httponly=True, samesite="lax")
+
+
+def sealed(context: AppContext, place: str, state: msgspec.Struct) -> str:
+    """Return the state of a page as text that only this service can read."""
+    return base64.urlsafe_b64encode(context.vault.seal(msgspec.json.encode(state), place=place)).decode()
+
+
+def unsealed(context: AppContext, place: str, text: str, kind: type[State]) -> State | None:
+    """Return the state that `sealed` made a text of. None if it is damaged or from another place."""
+    try:
+        return msgspec.json.decode(context.vault.open(base64.urlsafe_b64decode(text), place=place), type=kind)
+    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
+        return None
 
 
 def digest_of(token: str) -> bytes:
@@ -79,9 +115,6 @@ async def begin(
 
     It ends an earlier session of this browser, perhaps of another person, and the person's sessions with
     other roles.
-
-    SameSite is Lax, not Strict: the redirect back from Amazon's sign-in comes from another site. A GET
-    changes nothing, and every POST must name its origin and carry the session's form token.
     """
     token, replaced = secrets.token_urlsafe(32), sessions.SessionEnd.REPLACED
     await end(context, request, response, actor=caller.actor, reason=replaced)
@@ -95,15 +128,7 @@ async def begin(
     )
     async with context.within(caller.organisation).engine.begin() as connection:
         await sessions.begin(connection, new)
-    response.set_cookie(
-        cookie_name(context),
-        token,
-        path="/",
-        secure=is_secure(context),
-        httponly=True,
-        samesite="lax",
-        max_age=int(sessions.ABSOLUTE.total_seconds()),
-    )
+    set_cookie(context, response, cookie_name(context), token, max_age=sessions.ABSOLUTE)
 
 
 async def end(
@@ -114,9 +139,7 @@ async def end(
     if token:
         own = sessions.SessionSelection(digest=digest_of(token))
         await end_all(context, own, actor=actor, reason=reason)
-    response.delete_cookie(
-        cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
-    )
+    delete_cookie(context, response, cookie_name(context))
 
 
 async def end_all(
@@ -170,7 +193,8 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         session.created_at,
         csrf_of(token),
         session.signed_in_at,
-        session.acting_for_name,
+        session.organisation_name,
+        session.acting_for is not None,
     )
 
 

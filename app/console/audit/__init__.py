@@ -14,13 +14,12 @@ from app.api.access.secured_route import requires
 from app.api.audit_models import audit_page
 from app.api.export import ExportFormat, export
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of, split_page
+from app.api.paging import Cursor, number_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, SecuredPage, Visit
 from app.console.audit import view
 from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
-from app.store import audit as stored_audit
 from app.store.audit import AuditEntry
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -55,32 +54,22 @@ async def verify(visit: CurrentVisit) -> Response:
 
 
 async def _page(
-    visit: Visit,
-    chosen: view.AuditForm,
-    cursor: str | None,
-    chain: ChainHead | ChainBroken | None = None,
+    visit: Visit, chosen: view.AuditForm, cursor: str | None, chain: ChainHead | ChainBroken | None = None
 ) -> Response:
-    below = number_of(cursor)
-    found = await list_audit(
-        visit.context, visit.caller, limit=PAGE_SIZE + 1, below=below, wanted=chosen.wanted()
+    rows = await list_audit(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, below=number_of(cursor), wanted=chosen.wanted()
     )
-    entries, next_cursor = split_page(found, PAGE_SIZE, lambda entry: (entry.id,))
-    changed = await changed_entries(visit.context, entries)
-    ids = {name for entry in entries for name in view.ids_of(entry)}
-    async with visit.context.engine.connect() as connection:
-        names = await stored_audit.names(connection, ids)
-    query = chosen.parameters
-    return pages.show(
-        visit.request,
+    content = pages.listed(rows, lambda entry: (entry.id,), cursor)
+    names = await visit.names(name for entry in rows for name in view.ids_of(entry))
+    return visit.show(
         "audit.html",
-        entries=[view.present(entry, names, person(entry.actor, names)) for entry in entries],
-        changed=changed,
+        **content,
+        changed=await changed_entries(visit.context, content["items"]),
+        words=view,
+        names=names,
+        person=person,
         form=chosen,
-        is_filtered=bool(query),
-        query=urlencode(query),
-        older=urlencode({**query, "cursor": next_cursor}) if next_cursor else None,
-        kinds=view.KINDS,
-        actions=view.SENTENCES,
+        query=urlencode(chosen.parameters),
         chain=chain and view.chain_sentence(chain, shows_total=visit.caller.is_platform),
         chain_is_broken=isinstance(chain, ChainBroken),
     )

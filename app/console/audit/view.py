@@ -1,7 +1,7 @@
 """Present audit entries as sentences. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -131,36 +131,6 @@ def _day(text: str) -> datetime | None:
     return day if 2000 <= day.year <= 9000 else None
 
 
-@dataclass(frozen=True, slots=True)
-class EntryView:
-    """An entry of the page. `link` is the address of the target's page, or None if the target has no page."""
-
-    id: int
-    at: datetime
-    actor: str
-    actor_name: str
-    sentence: str
-    target: str
-    target_name: str
-    link: str | None
-    changes: Sequence[Change]
-
-
-def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
-    """Return the view of an entry. `names` maps the ids in the entry to names."""
-    return EntryView(
-        entry.id,
-        entry.at,
-        entry.actor,
-        actor_name,
-        sentence(entry.action),
-        entry.subject,
-        _target_name(entry, names),
-        page_of(entry),
-        differences(entry, names),
-    )
-
-
 def ids_of(entry: AuditEntry) -> list[str]:
     """Return the ids in an entry that the page replaces with names."""
     known = {**(entry.before or {}), **(entry.after or {})}
@@ -168,7 +138,7 @@ def ids_of(entry: AuditEntry) -> list[str]:
     return [entry.actor, entry.subject, *related]
 
 
-def _target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
+def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
     if entry.action == AuditAction.EVENT_NAME_RENAMED and "/" in entry.subject:
         advertiser, event_type = entry.subject.rsplit("/", 1)
         return f"{event_type_label(event_type)}, advertiser {advertiser}"

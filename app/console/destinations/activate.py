@@ -1,7 +1,11 @@
 """Activate page (R13): settings for the journey's node, and a test event."""
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -9,13 +13,16 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
 from app.admin.access.keys import create_key, list_keys
+from app.admin.events.history import read_event_history
+from app.admin.events.search import mapping_names, search_events
+from app.admin.events.summary import EventSummary
 from app.admin.inputs import NewKey
 from app.admin.mappings.drafts import list_mappings
 from app.admin.mappings.sample_event import send_sample_event
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import MOST
-from app.console import confirmations, pages
+from app.console import pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -24,9 +31,10 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.activate_view import RESPONSES, body_forms
-from app.console.destinations.page import PAGE, content_of, sign_in_origin
+from app.console.destinations.page import PAGE, show_page, sign_in_origin
+from app.console.events.timeline import timeline
 from app.domain import strict_json
+from app.domain.event_query import EventQuery
 from app.domain.mapping.example import example_event
 from app.store.access.keys import ApiKey
 from app.store.destinations.destinations import Destination
@@ -50,9 +58,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
 async def create_journey_key(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Create a key that only sends events to this destination, and show its secret in this response only."""
     body = NewKey(
-        name=f"Journey: {found.name}"[:MAX_KEY_NAME],
-        scopes=[Scope.EVENTS_WRITE],
-        destination_ids=[found.id],
+        name=f"Journey: {found.name}"[:MAX_KEY_NAME], scopes=[Scope.EVENTS_WRITE], destination_ids=[found.id]
     )
     _, secret = await create_key(visit.context, visit.caller, body)
     return await _page(visit, found, secret)
@@ -70,10 +76,11 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
     details = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
     published = [each.mapping for each in details if each.mapping.published_version]
     mapping_id = published[0].id if len(published) > 1 else None
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "activate",
         "activate.html",
-        **content_of(visit, found, "activate"),
         url=f"{visit.context.public_url}/events",
         forms=body_forms(
             f"{visit.context.public_url}/events",
@@ -84,12 +91,38 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
         mappings=published,
         keys=await _keys(visit, found),
         secret=secret,
-        responses=RESPONSES,
         may_make_keys=visit.caller.may(Scope.KEYS_ADMIN),
         may_send=visit.caller.may(Scope.EVENTS_WRITE) and visit.context.development,
         was_published=bool(sample),
+        **await arrivals(visit, found),
         sample=sample or json.dumps(example_event(visit.context.now()), indent=2),
     )
+
+
+async def arrivals(visit: Visit, found: Destination) -> dict[str, Any]:
+    """Return the newest event with its timeline, and the newest rejected one. The page listens for them."""
+    context, caller = visit.context, visit.caller
+    if not caller.may(Scope.EVENTS_READ):
+        return {}
+
+    async def newest(*, rejected: bool) -> EventSummary | None:
+        query = EventQuery(rejected=rejected)
+        listed = await search_events(context, caller, query, destination_id=found.id, limit=1)
+        return next(iter(listed.items), None)
+
+    accepted, story = await newest(rejected=False), []
+    if accepted is not None and accepted.event_id is not None:
+        names = await mapping_names(context, caller, found.id)
+        with suppress(Refusal):  # its history was deleted meanwhile
+            history = await read_event_history(
+                context, caller, found.id, accepted.event_id, accepted.mapping_id
+            )
+            story = timeline(history, names.get(history.mapping_id or ""))
+    return {
+        "newest": accepted,
+        "story": story,
+        "rejected": await newest(rejected=True),
+    }
 
 
 async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:
@@ -127,4 +160,70 @@ async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Re
     if visit.request.headers.get("hx-request"):
         return HTMLResponse(pages.part("test_part.html", **shown))
     page = f"/console/destinations/{found.id}/event?id={sent.event_id}"
-    return confirmations.redirect(visit.context, page, "test_sent")
+    return visit.done("test_sent", page)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyForm:
+    """A request format: its address, its media type, an example body and a curl command."""
+
+    id: str
+    label: str
+    help: str
+    address: str
+    media_type: str
+    body: str
+    command: str
+
+
+def body_forms(
+    url: str, destination: str, mapping: str | None, event: Mapping[str, object]
+) -> Sequence[BodyForm]:
+    """Return the request formats for a destination. `mapping` is None if only one mapping is published."""
+    ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}
+    complete = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
+    second = {**complete, "event_id": f"{event['event_id']}-2"}
+    bare = {name: value for name, value in event.items() if name not in ("event_id", "journey")}
+    json_type = "application/json"
+    return (
+        _form("one", "One event", "One event per request. Recommended.", url, json_type, _pretty(complete)),
+        _form(
+            "array", "Array", "Up to 5,000 events per request.", url, json_type, _pretty([complete, second])
+        ),
+        _form(
+            "events",
+            "List under “events”",
+            "Ids next to the list apply to all of its events. “rows” works like “events”.",
+            url,
+            json_type,
+            _pretty({**ids, "events": [event, {**event, "event_id": second["event_id"]}]}),
+        ),
+        _form(
+            "ndjson",
+            "NDJSON",
+            "One event per line. An invalid line is rejected on its own.",
+            url,
+            "application/x-ndjson",
+            "\n".join(json.dumps(item, separators=(",", ":")) for item in (complete, second)),
+        ),
+        _form(
+            "webhook",
+            "Plain webhook",
+            "Ids are in the URL, fields in the body. The event id is derived from the content.",
+            f"{url}?{urlencode(ids)}",
+            json_type,
+            _pretty(bare),
+        ),
+    )
+
+
+def _form(id_: str, label: str, help_: str, address: str, media_type: str, body: str) -> BodyForm:
+    command = (
+        f'curl -sS {shlex.quote(address)} -H "Authorization: Bearer $KEY" '
+        f"-H 'Content-Type: {media_type}' --data-binary {shlex.quote(body)}"
+    )
+    return BodyForm(id_, label, help_, address, media_type, body, command)
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

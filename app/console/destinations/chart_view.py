@@ -201,10 +201,7 @@ def charts(
 
 
 def _counts(
-    label: str,
-    tone: str,
-    rows: Sequence[OutcomeBucket | None],
-    count: Callable[[OutcomeBucket], int],
+    label: str, tone: str, rows: Sequence[OutcomeBucket | None], count: Callable[[OutcomeBucket], int]
 ) -> Line:
     values = [count(row) if row else 0 for row in rows]
     return Line(label, tone, values, f"{label}: {number(sum(values))}, at most {number(max(values))}")
@@ -244,3 +241,23 @@ def _backlog(rows: Sequence[OutcomeBucket | None]) -> Chart:
         (_measured("Oldest waiting", "warn", values, unit),),
         "No event waited in this time range.",
     )
+
+
+WIDTH, HEIGHT = 112.0, 24.0  # of an inline chart
+_POINTS: Final = 24
+
+
+def line(values: Sequence[float]) -> str:
+    """Return the points of an SVG line in an area of 112 × 24. The value zero is at the bottom."""
+    maximum = max(values) or 1
+    step = WIDTH / max(1, len(values) - 1)
+    return " ".join(
+        f"{index * step:.0f},{HEIGHT - 2 - value / maximum * (HEIGHT - 4):.0f}"
+        for index, value in enumerate(values)
+    )
+
+
+def condensed(values: Sequence[int]) -> list[int]:
+    """Add neighbouring values up, so that at most 24 sums remain. Return the sums in order."""
+    size = -(-len(values) // _POINTS)
+    return [sum(values[start : start + size]) for start in range(0, len(values), size)]

@@ -16,7 +16,7 @@ from app.admin.mappings.drafts import list_mappings, read_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import MOST
-from app.console import confirmations, form_view, pages
+from app.console import form_view
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -25,7 +25,7 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, content_of
+from app.console.destinations.page import PAGE, show_page
 from app.console.mappings import MAPPING, address_of
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
@@ -63,8 +63,7 @@ async def post_mapping(
         if status != 422:
             raise
         return await _mapping_page(visit, destination, mapping_id, "", problems, name=name, to=to)
-    address = address_of(copied.mapping.destination, copied.mapping.id)
-    return confirmations.redirect(visit.context, address, "mapping_copied")
+    return visit.done("mapping_copied", address_of(copied.mapping.destination, copied.mapping.id))
 
 
 async def _mapping_page(
@@ -80,11 +79,12 @@ async def _mapping_page(
     found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     listed = await list_destinations(visit.context, visit.caller, limit=_TARGETS + 1, search=query)
     targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        destination,
+        "mappings",
         "mapping_copy.html",
         status=422 if problems else 200,
-        **content_of(visit, destination, "mappings"),
         here=address_of(destination.id, mapping_id),
         mapping=found.mapping,
         name=f"Copy of {found.mapping.name}"[:MAX_NAME_LENGTH] if name is None else name,
@@ -117,8 +117,7 @@ async def post_destination(visit: CurrentVisit, found: CurrentDestination, form:
         problems, status = form_view.problems_of(error)
         return await _destination_page(visit, found, values, problems, status=status)
     query = "?alike=1" if created.has_similar_name else ""
-    address = f"/console/destinations/{created.id}{query}"
-    return confirmations.redirect(visit.context, address, "destination_copied")
+    return visit.done("destination_copied", f"/console/destinations/{created.id}{query}")
 
 
 async def _destination_page(
@@ -130,11 +129,12 @@ async def _destination_page(
     status: int = 200,
 ) -> Response:
     mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "settings",
         "destination_copy.html",
         status=status,
-        **content_of(visit, found, "settings"),
         fields={field.name: field for field in catalog.AMAZON.fields},
         values=values,
         problems=problems,

@@ -15,7 +15,7 @@ from app.admin.destinations.settings import create_destination
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
-from app.console import confirmations, form_view, pages
+from app.console import form_view, pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.console.destinations.page import sign_in_origin
 from app.domain.destination import DEFAULT_RATE, Region, advertiser_id_problem
@@ -32,11 +32,7 @@ _DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "ob
     name: f"{getattr(DEFAULT_RATE, name):g}" for name in RATE
 }
 # The sandbox's built-in advertisers.
-SANDBOX_ADVERTISERS = (
-    ("1000000001", "North America"),
-    ("2000000001", "Europe"),
-    ("3000000001", "Far East"),
-)
+SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe"), ("3000000001", "Far East"))
 
 
 @router.get(NEW, response_model=None)
@@ -67,8 +63,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         sign_in = await begin_connection(visit.context, visit.caller, created.id)
         return RedirectResponse(sign_in, 303)
     query = "?alike=1" if created.has_similar_name else ""
-    address = f"/console/destinations/{created.id}{query}"
-    return confirmations.redirect(visit.context, address, "created")
+    return visit.done("created", f"/console/destinations/{created.id}{query}")
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)
@@ -99,8 +94,7 @@ def _show(
 ) -> Response:
     kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
     has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
-    return pages.show(
-        visit.request,
+    return visit.show(
         "create.html",
         status=status,
         leads_to=" ".join(sorted(origins)),

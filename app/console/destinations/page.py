@@ -4,10 +4,10 @@ It shows setup steps at first, then the diagnosis, counts and charts, updated li
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -19,15 +19,16 @@ from app.admin.destinations import (
     resume_destination,
 )
 from app.admin.destinations.amazon_connection import begin_connection
-from app.admin.destinations.overview import DiagnosisFacts, read_diagnosis_facts, read_overview
+from app.admin.destinations.overview import read_diagnosis_facts, read_overview
 from app.admin.destinations.preflight import check_setup
 from app.admin.destinations.settings import change_destination
-from app.admin.destinations.stats import DestinationStats, read_stats
+from app.admin.destinations.stats import read_stats
+from app.admin.incidents import list_incidents
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.mappings.drafts import list_mappings
+from app.admin.operations_home import read_condition
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import confirmations, pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -40,19 +41,18 @@ from app.console.access.secured_page import (
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.destinations.setup_view import check_views, steps
-from app.console.time_range import RangeName, RangeParameter, time_range
-from app.console.wording import REGIONS, STATES, state_key
+from app.console.time_range import PARAMETER, RangeName, range_since, time_range
+from app.console.wording import REGIONS, STATES, health_label, state_key
 from app.domain.destination import Region, State
-from app.domain.outcomes.reasons import REASONS
 from app.store.destinations import amazon_accounts
 from app.store.destinations import destinations as stored
 from app.store.destinations.destinations import Destination
+from app.store.incidents import IncidentFilter
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/destinations/{destination_id}"
-_MAPPINGS = 50
+_INCIDENTS: Final = 20  # the newest ones, for the range
 
 
 @router.get(PAGE, response_model=None)
@@ -61,74 +61,71 @@ async def page(
     visit: CurrentVisit,
     found: CurrentDestination,
     alike: bool = False,
-    range_name: RangeParameter = RangeName.DAY,
+    range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None,
 ) -> Response:
-    """Show the overview of a destination."""
+    """Show the overview of a destination. While an incident is open, the range begins before it."""
     preflight = await check_setup(visit.context, visit.caller, found.id)
-    mappings = await list_mappings(visit.context, visit.caller, found.id, limit=_MAPPINGS)
-    panel = await panel_of(visit, found, range_name)
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "overview",
         "destination.html",
         leads_to=sign_in_origin(visit.context, found.region),
-        **content_of(visit, found, "overview"),
         alike=alike,
         configured=visit.context.amazon_configured,
-        steps=steps(found, mappings, panel["stats"].counts.accepted),
-        checks=check_views(preflight.checks),
+        checks=preflight.checks,
         ready=preflight.ready,
-        mappings=mappings,
-        **panel,
+        mappings=await list_mappings(visit.context, visit.caller, found.id, limit=1),
+        **await panel_of(visit, found, range_name or await _default_range(visit, found)),
     )
 
 
-def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
+async def _default_range(visit: Visit, found: Destination) -> RangeName:
+    wanted = IncidentFilter(destination=found.id)
+    listed = await list_incidents(visit.context, visit.caller, wanted, limit=_INCIDENTS)
+    begins = [each.incident.opened_at for each in listed if each.incident.is_open]
+    return range_since(min(begins), visit.context.now()).name if begins else RangeName.DAY
+
+
+async def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
     """Return the content of the header that every page of a destination has."""
+    may_change = found.state is not State.ARCHIVED
+    condition = await read_condition(visit.context, found.id) if may_change else None
     return {
         "destination": found,
-        "state": STATES[
-            state_key(found.state, is_suspended=found.suspended, sign_in_reason=found.sign_in_reason)
-        ],
+        "health": health_label(condition) if condition else STATES[state_key(found)],
         "region": REGIONS[found.region],
         "tab": tab,
-        "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is not State.ARCHIVED,
-        "may_replay": visit.caller.may(Scope.REPLAY) and found.state is not State.ARCHIVED,
+        "may_write": may_change and visit.caller.may(Scope.DESTINATIONS_WRITE),
+        "may_replay": may_change and visit.caller.may(Scope.REPLAY),
         "may_read_events": visit.caller.may(Scope.EVENTS_READ),
         "development": visit.context.development,
         "amazon": sign_in_origin(visit.context, found.region),
     }
 
 
+async def show_page(visit: Visit, found: Destination, tab: str, template: str, **content: Any) -> Response:
+    """Return a page of a destination, below its header."""
+    return visit.show(template, **await content_of(visit, found, tab), **content)
+
+
 async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
-    """Return the part of the page that is updated live: diagnosis, tiles, gauges and charts."""
+    """Return the part of the page that is updated live: diagnosis, funnel, gauges and charts."""
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
         visit.context, visit.caller, found.id, since=chosen.since, bucket=chosen.bucket
     )
-    stats, facts = overview.stats, overview.facts
+    stats, given = overview.stats, DiagnosisInput(found, overview.stats, overview.facts, now)
     return {
         "stats": stats,
         "chosen": chosen,
-        "tiles": present.tiles(stats.counts, stats.dead_open, overview.history, chosen.name),
-        "rejections": present.causes(overview.rejections),
-        "dead_letters": present.causes(
-            [
-                (REASONS[reason].code if reason in REASONS else "", reason, count)
-                for reason, count in facts.open_dead_letters
-            ]
-        ),
-        "diagnosis": _diagnosis(found, stats, facts, now),
-        "gauges": present.lane(
-            present.LaneInput(
-                state_key(found.state, is_suspended=found.suspended, sign_in_reason=found.sign_in_reason),
-                stats,
-                facts.about,
-                facts.requests,
-                facts.failures,
-                now,
-            )
-        ),
+        "totals": present.totals(overview.history),
+        "composition": present.composition(stats.counts),
+        "rejections": overview.rejections,
+        "dead_letters": overview.facts.open_dead_letters,
+        "diagnosis": diagnose(given),
+        "gauges": present.lane(given),
         "charts": charts(overview.history, overview.response_times, chosen),
         "coverage": present.coverage(overview.samples),
         "sampled": sum(len(sample.shapes) for sample in overview.samples),
@@ -137,7 +134,8 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         "viewing": present.events_manager_hint(
             overview.first_answer if stats.counts.delivered else None, now
         ),
-        "about": facts.about,
+        "first_answer": overview.first_answer if stats.counts.delivered else None,
+        "about": overview.facts.about,
     }
 
 
@@ -145,25 +143,7 @@ async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
     stats = await read_stats(visit.context, visit.caller, found.id)
     facts = await read_diagnosis_facts(visit.context, found.number)
-    return _diagnosis(found, stats, facts, datetime.now(UTC))
-
-
-def _diagnosis(
-    found: Destination, stats: DestinationStats, facts: DiagnosisFacts, now: datetime
-) -> Diagnosis:
-    return diagnose(
-        DiagnosisInput(
-            found,
-            stats,
-            facts.requests,
-            facts.failures,
-            facts.about,
-            now,
-            facts.open_dead_letters,
-            facts.recent_rejections,
-            facts.recent,
-        )
-    )
+    return diagnose(DiagnosisInput(found, stats, facts, datetime.now(UTC)))
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
@@ -189,7 +169,7 @@ async def connect(visit: CurrentVisit, destination_id: str) -> Response:
 async def pause(visit: CurrentVisit, destination_id: str) -> Response:
     """Pause delivery."""
     await pause_destination(visit.context, visit.caller, destination_id)
-    return _back(visit.context, destination_id, "paused")
+    return visit.done("paused", PAGE)
 
 
 @router.post(PAGE + "/resume", response_model=None)
@@ -198,7 +178,7 @@ async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     """Resume delivery."""
     resumed = await resume_destination(visit.context, visit.caller, destination_id)
     done = "pause_ended" if resumed.suspended else "resumed"
-    return _back(visit.context, destination_id, done)
+    return visit.done(done, PAGE)
 
 
 @router.post(PAGE + "/currency", response_model=None)
@@ -211,7 +191,7 @@ async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
     await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
-    return _back(visit.context, found.id, "currency_changed")
+    return visit.done("currency_changed", PAGE)
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
@@ -219,7 +199,7 @@ async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination
 async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
     """Delete the Amazon tokens."""
     await disconnect_destination(visit.context, visit.caller, destination_id)
-    return _back(visit.context, destination_id, "disconnected")
+    return visit.done("disconnected", PAGE)
 
 
 @router.post(PAGE + "/delete", response_model=None)
@@ -234,8 +214,4 @@ async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
         )
     discard = form_text(form, "discard") == "on"
     await archive_destination(visit.context, visit.caller, destination_id, discard=discard)
-    return confirmations.redirect(visit.context, "/console", "deleted")
-
-
-def _back(context: AppContext, destination_id: str, done: str) -> Response:
-    return confirmations.redirect(context, f"/console/destinations/{destination_id}", done)
+    return visit.done("deleted", "/console")

@@ -6,7 +6,6 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.destinations.preflight import Preflight, check_setup, confirm_check
 from app.api.access.secured_route import requires
-from app.console import confirmations, pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -15,8 +14,7 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, content_of, sign_in_origin
-from app.console.destinations.setup_view import check_views
+from app.console.destinations.page import PAGE, show_page, sign_in_origin
 from app.store.destinations import amazon_accounts
 from app.store.destinations.destinations import Destination
 
@@ -49,19 +47,19 @@ async def confirm(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     check = form_text(form, "check")
     confirmed = form_text(form, "confirmed") == "yes"
     await confirm_check(visit.context, visit.caller, destination_id, check, confirmed=confirmed)
-    done = "check_confirmed" if confirmed else "check_withdrawn"
-    return confirmations.redirect(visit.context, f"/console/destinations/{destination_id}/preflight", done)
+    return visit.done("check_confirmed" if confirmed else "check_withdrawn", PAGE + "/preflight")
 
 
 async def _show(visit: Visit, found: Destination, result: Preflight, *, rechecked: bool) -> Response:
     async with visit.context.engine.connect() as connection:
         account = await amazon_accounts.find(connection, found.id)
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "overview",
         "preflight.html",
         leads_to=sign_in_origin(visit.context, found.region),
-        **content_of(visit, found, "overview"),
-        checks=check_views(result.checks),
+        checks=result.checks,
         ready=result.ready,
         rechecked=rechecked,
         account_currency=account and account.currency,

@@ -14,7 +14,7 @@ from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import confirmations, form_view, pages
+from app.console import form_view
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -54,8 +54,7 @@ async def page(visit: CurrentVisit) -> Response:
         ("Python", sys.version.split()[0]),
     )
     limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
-    return pages.show(
-        visit.request,
+    return visit.show(
         "settings.html",
         facts=facts,
         limits=limits,
@@ -83,8 +82,7 @@ async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
         if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
             problems = {"": _STALE}
         return await _show(visit, found, form=form, problems=problems, status=status)
-    address = f"/console/destinations/{found.id}/settings"
-    return confirmations.redirect(visit.context, address, "settings_saved")
+    return visit.done("settings_saved", PAGE + "/settings")
 
 
 async def _show(
@@ -95,7 +93,7 @@ async def _show(
     problems: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    content = content_of(visit, found, "settings")
+    content = await content_of(visit, found, "settings")
     # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
     is_draft = content["may_write"] and found.state is State.DRAFT
     values = {
@@ -105,8 +103,7 @@ async def _show(
     }
     if form is not None:
         values |= {name: form_text(form, name) for name in values if name in form}
-    return pages.show(
-        visit.request,
+    return visit.show(
         "destination_settings.html",
         status=status,
         **content,

@@ -1,4 +1,4 @@
-"""Views of a destination's page: event counts, delivery health, match keys. Pure."""
+"""Views of a destination's page: event counts, delivery, match keys. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,140 +6,27 @@ from datetime import datetime, timedelta
 
 from app.admin.destinations.overview import MatchKeySample
 from app.admin.destinations.stats import DestinationStats
-from app.console.destinations.sparkline import line
-from app.console.wording import STATUSES, age, number, share
+from app.console.destinations.chart_view import line
+from app.console.destinations.diagnosis_view import DiagnosisInput
+from app.console.wording import STATUSES, age, number, share, state_key
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
-from app.domain.outcomes.reasons import REASONS
-from app.domain.outcomes.status import WAITING, EventCounts
-from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow
+from app.domain.outcomes.status import EventCounts
 from app.store.destinations.outcome_history import OutcomeBucket
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A figure of the page. `address` opens the list of the counted events; None means that there is no such
-    list.
-
-    The address is relative to the destination's page.
-    """
-
-    label: str
-    count: str
-    nonzero: bool
-    tone: str
-    meaning: str
-    address: str | None = None
+def totals(history: Sequence[OutcomeBucket]) -> dict[str, int]:
+    """Return what happened to events in the buckets of a range, by the name of the count."""
+    names = ("accepted", "rejected", "duplicates", "delivered", "dead", "expired")
+    return {name: sum(getattr(bucket, name) for bucket in history) for name in names}
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """Figures of the chosen range, and current figures.
-
-    `total` counts all events since the destination was created.
-    """
-
-    received: Sequence[Tile]
-    ended: Sequence[Tile]
-    now: Sequence[Tile]
-    total: str
-
-
-_ENDED = {
-    "delivered": "Amazon accepted them in this range.",
-    "dead": "They failed permanently in this range. Some may have been replayed or erased since.",
-    "expired": "They passed Amazon's age limit in this range. Some may have been replayed or erased since.",
-}
-
-
-def tiles(counts: EventCounts, dead_open: int, history: Sequence[OutcomeBucket], range_name: str) -> Tiles:
-    """Return the tiles. `counts` are the current counts; `history` contains the buckets of the range."""
-    received = (
-        _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
-        _tile(
-            "Rejected",
-            history,
-            "rejected",
-            "bad",
-            "The response to the journey has the reason.",
-            f"/rejections?range={range_name}",
-        ),
-        _tile("Duplicates", history, "duplicates", "quiet", "Already received, so not stored again."),
-    )
-    ended = [
-        _tile(
-            STATUSES[name].label,
-            history,
-            name,
-            STATUSES[name].tone,
-            # What happened in the range; the events may have another status now, so no list shows them.
-            meaning,
-        )
-        for name, meaning in _ENDED.items()
-    ]
-    waiting = [
-        _count_tile(
-            STATUSES[name].label,
-            getattr(counts, name),
-            STATUSES[name].tone,
-            STATUSES[name].meaning,
-            f"/events?status={name}",
-        )
-        for name in WAITING
-    ]
-    open_tile = _count_tile(
-        "Open failures",
-        dead_open,
-        "bad",
-        "Failed permanently, neither replayed nor dismissed.",
-        "/events?status=dead&dismissed=false",
-    )
-    parts = [(name, count) for name in STATUSES if (count := getattr(counts, name, 0))]
-    breakdown = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)
-    total = f"{number(counts.accepted)} accepted"
-    return Tiles(received, ended, [*waiting, open_tile], f"{total} = {breakdown}" if breakdown else total)
-
-
-def _tile(
-    label: str,
-    history: Sequence[OutcomeBucket],
-    name: str,
-    tone: str,
-    meaning: str,
-    address: str | None = None,
-) -> Tile:
-    return _count_tile(label, sum(getattr(bucket, name) for bucket in history), tone, meaning, address)
-
-
-def _count_tile(label: str, count: int, tone: str, meaning: str, address: str | None = None) -> Tile:
-    return Tile(label, number(count), count > 0, tone if count else "quiet", meaning, address)
-
-
-@dataclass(frozen=True, slots=True)
-class RejectionCause:
-    """A reason for rejections, with its count and its remedy."""
-
-    reason: str
-    code: str
-    count: str
-    share: str
-    remedy: str
-
-
-def causes(counted: Sequence[tuple[str, str, int]]) -> list[RejectionCause]:
-    """Return the reasons, given as (code, reason, count), most frequent first."""
-    total = sum(count for _, _, count in counted)
-    return [
-        RejectionCause(
-            reason,
-            code,
-            number(count),
-            share(count, total),
-            REASONS[reason].remedy if reason in REASONS else "",
-        )
-        for code, reason, count in sorted(counted, key=lambda each: -each[2])
-    ]
+def composition(counts: EventCounts) -> str:
+    """Return how the accepted events since the creation of the destination divide by status."""
+    parts = [(status, count) for status in STATUSES if (count := getattr(counts, status, 0))]
+    breakdown = " + ".join(f"{number(count)} {STATUSES[status].label.lower()}" for status, count in parts)
+    return " = ".join(filter(None, (f"{number(counts.accepted)} accepted", breakdown)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +40,6 @@ class Gauge:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LaneInput:
-    """The input of the gauges: state, statistics, and the newest requests (newest first)."""
-
-    state: str
-    stats: DestinationStats
-    about: ConnectionInfo
-    requests: Sequence[RequestRow]
-    failures: FailureRun | None
-    now: datetime
-
-    @property
-    def hold(self) -> str | None:
-        """The reason why nothing is sent, or None if events are sent."""
-        return _HOLDS.get(self.state)
-
-
 _HOLDS = {
     "paused": "Nothing is sent while the destination is paused.",
     "suspended": "Nothing is sent while the organisation is suspended.",
@@ -179,23 +49,28 @@ _HOLDS = {
 }
 
 
-def lane(facts: LaneInput) -> list[Gauge]:
+def _hold(given: DiagnosisInput) -> str | None:
+    """Return the reason why nothing is sent, or None if events are sent."""
+    return _HOLDS.get(state_key(given.destination))
+
+
+def lane(given: DiagnosisInput) -> list[Gauge]:
     """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
     return [
-        _rate(facts),
-        _throttle(facts),
-        _breaker(facts),
-        _worker(facts),
-        _token(facts),
-        _backlog(facts.stats),
-        _first_expiry(facts),
+        _rate(given),
+        _throttle(given),
+        _breaker(given),
+        _worker(given),
+        _token(given),
+        _backlog(given.stats),
+        _first_expiry(given),
     ]
 
 
-def _rate(facts: LaneInput) -> Gauge:
-    limit, learned_rate = facts.stats.rate_limit, facts.stats.learned_rate
+def _rate(given: DiagnosisInput) -> Gauge:
+    limit, learned_rate = given.stats.rate_limit, given.stats.learned_rate
     is_slower = learned_rate is not None and learned_rate < limit.requests_per_second * 0.95
-    others = facts.about.lane_shared_with
+    others = given.facts.about.lane_shared_with
     meaning = (
         f"Adaptive rate, configured maximum {number(limit.requests_per_second)} requests/s, "
         f"burst {limit.burst}."
@@ -203,7 +78,7 @@ def _rate(facts: LaneInput) -> Gauge:
     if others:
         plural = "" if others == 1 else "s"
         meaning += f" Shared with {others} other destination{plural} of this advertiser."
-    if facts.stats.shared_account:
+    if given.stats.shared_account:
         meaning += (
             " Another organisation uses this advertiser too. Amazon's own limit applies to both together."
         )
@@ -211,30 +86,31 @@ def _rate(facts: LaneInput) -> Gauge:
     return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
 
 
-def _throttle(facts: LaneInput) -> Gauge:
-    until = facts.about.blocked_until
-    if facts.hold is not None:
-        return Gauge("Throttle", "not in use", facts.hold)
-    if until is not None and until > facts.now:
+def _throttle(given: DiagnosisInput) -> Gauge:
+    until = given.facts.about.blocked_until
+    if (hold := _hold(given)) is not None:
+        return Gauge("Throttle", "not in use", hold)
+    if until is not None and until > given.now:
         return Gauge("Throttle", "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
-    if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
-        return Gauge(
-            "Throttle", "slowed", "The newest request got HTTP 429, so the rate was lowered.", "warn"
-        )
+    if given.facts.failures is not None and [each.outcome for each in given.facts.requests[:1]] == [
+        "throttled"
+    ]:
+        meaning = "The newest request got HTTP 429, so the rate was lowered."
+        return Gauge("Throttle", "slowed", meaning, "warn")
     return Gauge("Throttle", "off", "Amazon does not limit the rate now.", "good")
 
 
-def _breaker(facts: LaneInput) -> Gauge:
-    if facts.hold is not None:
-        return Gauge("Circuit breaker", "not in use", facts.hold)
-    breaker = facts.stats.breaker
+def _breaker(given: DiagnosisInput) -> Gauge:
+    if (hold := _hold(given)) is not None:
+        return Gauge("Circuit breaker", "not in use", hold)
+    breaker = given.stats.breaker
     state = breaker.state
     meaning = {
         "closed": "Requests are sent at the current rate.",
         "open": "Too many failures: sending is paused except for periodic probes.",
         "half_open": "A probe request is in flight. If it succeeds, sending resumes.",
     }[state]
-    failing = facts.failures.requests if facts.failures is not None else 0
+    failing = given.facts.failures.requests if given.facts.failures is not None else 0
     if failing:
         failed = (
             "The last request failed." if failing == 1 else f"The last {number(failing)} requests failed."
@@ -247,27 +123,23 @@ def _breaker(facts: LaneInput) -> Gauge:
     return Gauge("Circuit breaker", value, meaning, tone)
 
 
-def _worker(facts: LaneInput) -> Gauge:
-    if facts.hold is not None:
-        return Gauge("Worker", "idle" if facts.stats.lane_owned else "none", facts.hold)
-    if facts.stats.lane_owned:
+def _worker(given: DiagnosisInput) -> Gauge:
+    if (hold := _hold(given)) is not None:
+        return Gauge("Worker", "idle" if given.stats.lane_owned else "none", hold)
+    if given.stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
     meaning = "No delivery worker is assigned. This is normal while no events wait."
-    return Gauge("Worker", "none", meaning, "bad" if facts.stats.waiting else "quiet")
+    return Gauge("Worker", "none", meaning, "bad" if given.stats.waiting else "quiet")
 
 
-def _token(facts: LaneInput) -> Gauge:
-    until = facts.about.access_until
-    if facts.state == "needs_reconnect":
-        return Gauge(
-            "Access token",
-            "not usable",
-            "Amazon does not accept the token for this advertiser. Reconnect.",
-            "bad",
-        )
+def _token(given: DiagnosisInput) -> Gauge:
+    until = given.facts.about.access_until
+    if state_key(given.destination) == "needs_reconnect":
+        meaning = "Amazon does not accept the token for this advertiser. Reconnect."
+        return Gauge("Access token", "not usable", meaning, "bad")
     if until is None:
         return Gauge("Access token", "none", "Not connected to Amazon.")
-    if until <= facts.now:
+    if until <= given.now:
         return Gauge("Access token", "idle", "Refreshed when there are events to send.")
     return Gauge("Access token", "valid until", "Refreshed automatically before then.", "good", until)
 
@@ -280,11 +152,11 @@ def _backlog(stats: DestinationStats) -> Gauge:
     return Gauge("Backlog", age(oldest), f"Age of {which}.", "warn" if (oldest or 0) > 60 else "quiet")
 
 
-def _first_expiry(facts: LaneInput) -> Gauge:
-    expiry = facts.stats.earliest_expiry_at
+def _first_expiry(given: DiagnosisInput) -> Gauge:
+    expiry = given.stats.earliest_expiry_at
     if expiry is None:
         return Gauge("First expiry", "–", "No events wait.")
-    is_soon = expiry - facts.now < timedelta(days=2)
+    is_soon = expiry - given.now < timedelta(days=2)
     meaning = "The oldest waiting event reaches Amazon's age limit at this time."
     return Gauge("First expiry", "soon" if is_soon else "", meaning, "bad" if is_soon else "quiet", expiry)
 
@@ -335,7 +207,6 @@ class EventsManagerHint:
 
     tone: str
     sentence: str
-    since: datetime | None
     percent: int
 
 
@@ -345,26 +216,20 @@ _EVENTS_MANAGER_DELAY = timedelta(hours=2)
 def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerHint:
     """Return whether "No activity yet" is expected; `first` is the time of the first accepted event."""
     if first is None:
-        return EventsManagerHint(
-            "quiet",
+        sentence = (
             "Amazon has not received events from this destination yet, so Events manager shows “No activity "
-            "yet”. This is expected.",
-            None,
-            0,
+            "yet”. This is expected."
         )
-    elapsed = now - first
-    if elapsed < _EVENTS_MANAGER_DELAY:
-        return EventsManagerHint(
-            "warn",
+        return EventsManagerHint("quiet", sentence, 0)
+    left = first + _EVENTS_MANAGER_DELAY - now
+    if left > timedelta():
+        sentence = (
             "Amazon has accepted events. Events manager takes up to two hours to count them: "
-            f"“No activity yet” is normal for {age((_EVENTS_MANAGER_DELAY - elapsed).total_seconds())} more.",
-            first,
-            max(1, round(100 * elapsed / _EVENTS_MANAGER_DELAY)),
+            f"“No activity yet” is normal for {age(left.total_seconds())} more."
         )
-    return EventsManagerHint(
-        "good",
+        return EventsManagerHint("warn", sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY)))
+    sentence = (
         "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
-        "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”.",
-        first,
-        100,
+        "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”."
     )
+    return EventsManagerHint("good", sentence, 100)

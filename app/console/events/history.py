@@ -15,7 +15,6 @@ from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
 from app.console.destinations.page import PAGE, content_of, diagnosis_of
 from app.console.events import timeline
@@ -39,22 +38,22 @@ async def event_page(
     """Show the history of an event. Without an id, redirect to the list."""
     if not id.strip():
         return RedirectResponse(f"/console/destinations/{found.id}/events", 303)
-    content = content_of(visit, found, "events")
+    content = await content_of(visit, found, "events")
     try:
         history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
             content |= {"id": id, "detail": refusal.problem.detail}
-            return pages.show(visit.request, "event_missing.html", status=404, **content)
+            return visit.show("event_missing.html", status=404, **content)
         if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
             ids = refusal.problem.extra["mapping_ids"]
             choices = [(mapping_id, await _name(visit.context, found, mapping_id)) for mapping_id in ids]
-            return pages.show(visit.request, "event_choice.html", **content, id=id, choices=choices)
+            return visit.show("event_choice.html", **content, id=id, choices=choices)
         raise
     if history.status == REJECTED:
         content |= {"history": history, "verdict": EVENT_STATUSES[history.status]}
-        return pages.show(visit.request, "event_rejected.html", **content)
-    return pages.show(visit.request, "event.html", **await event_content(visit, found, history))
+        return visit.show("event_rejected.html", **content)
+    return visit.show("event.html", **await event_content(visit, found, history))
 
 
 async def event_content(visit: Visit, found: Destination, history: EventHistory) -> dict[str, Any]:
@@ -65,14 +64,10 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
     names = await _names(visit.context, history)
     return {
-        **content_of(visit, found, "events"),
+        **await content_of(visit, found, "events"),
         "history": history,
         "verdict": EVENT_STATUSES[history.status],
-        "story": timeline.timeline(
-            history,
-            await _name(visit.context, found, history.mapping_id),
-            names,
-        ),
+        "story": timeline.timeline(history, await _name(visit.context, found, history.mapping_id), names),
         "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
         "shape": await payload_shape(
             visit.context, found, history.mapping_id, history.mapping_version, history.match_keys

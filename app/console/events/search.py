@@ -17,11 +17,9 @@ from app.api.export import export
 from app.api.paging import Cursor, cursor_of, search_position_of
 from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
-from app.console.destinations.page import PAGE, content_of
+from app.console.destinations.page import PAGE, show_page
 from app.console.events.filter import ConsoleFilter, Events, FileFormat
 from app.console.live_updates import Panel, streamed
-from app.console.wording import EVENT_STATUSES
-from app.domain.conversion.event_types import EVENT_TYPES
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -39,7 +37,7 @@ async def list_events(
     visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
 ) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
-    content, chosen = content_of(visit, found, "events"), query.range(visit.context.now())
+    chosen = query.range(visit.context.now())
     listed = await search_events(
         visit.context,
         visit.caller,
@@ -48,17 +46,17 @@ async def list_events(
         before=search_position_of(cursor),
         limit=_PAGE_SIZE,
     )
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "events",
         "events.html",
-        **content,
-        **_content(listed),
+        **_content(listed, cursor),
         query=query,
         range=chosen,
-        selectable=query.status in _REPLAYABLE and content["may_replay"],
+        selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         mappings=await mapping_names(visit.context, visit.caller, found.id),
-        later=cursor is not None,
     )
 
 
@@ -80,34 +78,30 @@ async def search(
 ) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
     text, chosen = q.strip(), query.range(visit.context.now())
-    result = EventPage([], None)
-    is_asked = bool(text or destination or not query.is_empty)
-    if is_asked:
-        before = search_position_of(cursor)
-        try:
-            result = await search_events(
-                visit.context,
-                visit.caller,
-                query.query(since=chosen.since, any_id=text or None),
-                destination_id=destination or None,
-                before=before,
-                limit=_PAGE_SIZE,
-            )
-        except Refusal as refusal:  # no such destination, for this visitor
-            if refusal.problem.code is not ErrorCode.NOT_FOUND:
-                raise
-        if (only := _only_event(result)) is not None:
-            return RedirectResponse(_event_address(only), 303)
+    result, before = EventPage([], None), search_position_of(cursor)
+    try:
+        result = await search_events(
+            visit.context,
+            visit.caller,
+            query.query(since=chosen.since, any_id=text or None),
+            destination_id=destination or None,
+            before=before,
+            limit=_PAGE_SIZE,
+        )
+    except Refusal as refusal:  # no such destination, for this visitor
+        if refusal.problem.code is not ErrorCode.NOT_FOUND:
+            raise
+    if (only := _only_event(result)) is not None:
+        return RedirectResponse(_event_address(only), 303)
     form = await _form(visit, query, text, destination)
-    return pages.show(
-        visit.request,
+    return visit.show(
         "search.html",
         **form,
-        **_content(result),
+        **_content(result, cursor),
         range=chosen,
-        asked=is_asked,
+        asked=bool(text or destination or not query.is_empty),
         exact=result.is_exact,
-        later=cursor is not None,
+        may_replay=visit.caller.may(Scope.REPLAY),
     )
 
 
@@ -116,8 +110,7 @@ async def search(
 async def tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
     """Show the newest events, without values. Scripts keep the page current."""
     form = await _form(visit, query, q.strip(), destination)
-    return pages.show(
-        visit.request,
+    return visit.show(
         "tail.html",
         **form,
         **await _newest(visit, query, q, destination),
@@ -167,15 +160,14 @@ async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) ->
     }
 
 
-def _content(found: EventPage) -> dict[str, Any]:
+def _content(found: EventPage, cursor: str | None = None) -> dict[str, Any]:
     """Return the content of a list of events."""
     return {
-        "items": pages.plain(found.items),
+        "items": found.items,
         "next_cursor": cursor_of(*found.following) if found.following else None,
+        "later": cursor is not None,
         "back_to": found.back_to,
         "unreadable": found.unreadable_batches,
-        "statuses": EVENT_STATUSES,
-        "types": EVENT_TYPES,
     }
 
 

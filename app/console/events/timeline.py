@@ -29,15 +29,12 @@ class HistoryEntry:
 
 
 # The tone and the sentence for each outcome of an attempt.
-_OUTCOMES: Mapping[str, tuple[str, str]] = {
+OUTCOMES: Mapping[str, tuple[str, str]] = {
     "answered": ("good", "Amazon processed the request and answered for each event."),
     "throttled": ("warn", "Amazon is rate-limiting requests (429). This does not count as a failed attempt."),
     "unauthorized": ("warn", "Amazon rejected the access token. A new token is requested automatically."),
     "forbidden": ("bad", "The signed-in Amazon user may not send events for this advertiser."),
-    "divisible": (
-        "warn",
-        "Amazon rejected the complete request. It is split to isolate the invalid event.",
-    ),
+    "divisible": ("warn", "Amazon rejected the complete request. It is split to isolate the invalid event."),
     "broken": ("warn", "Amazon returned an error or an unreadable response. The same request is retried."),
     "lost": ("warn", "No complete response arrived. The same request is retried; Amazon counts it once."),
     "missing": (
@@ -86,10 +83,7 @@ def timeline(
     if history.next_attempt_at and history.status == "retrying":
         entries.append(
             HistoryEntry(
-                history.next_attempt_at,
-                "warn",
-                "Next attempt",
-                "The event is retried automatically.",
+                history.next_attempt_at, "warn", "Next attempt", "The event is retried automatically."
             )
         )
     return [*entries, *_last(history)]
@@ -157,7 +151,7 @@ def match_keys(wire: Sequence[str]) -> str:
 
 
 def _attempt(attempt: EventAttempt) -> HistoryEntry:
-    tone, sentence = _OUTCOMES.get(attempt.outcome, ("quiet", ""))
+    tone, sentence = OUTCOMES.get(attempt.outcome, ("quiet", ""))
     parts = [sentence]
     others = attempt.events_in_request - 1
     facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]

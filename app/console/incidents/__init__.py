@@ -10,19 +10,19 @@ from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import Cursor, number_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, number_of
+from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, form_text
 from app.console.destinations.chart_view import charts
 from app.console.incidents import view
+from app.console.time_range import range_since
 from app.domain.incidents.machine import IncidentState
-from app.store import audit
 from app.store.incidents import IncidentFilter
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/incidents"
-_ROWS = 50
 
 
 @router.get(PAGE, response_model=None)
@@ -33,17 +33,18 @@ async def list_page(
     """List incidents, newest first."""
     chosen = IncidentState(state) if state in set(IncidentState) else None
     found = await use_cases.list_incidents(
-        visit.context, visit.caller, IncidentFilter(chosen), limit=_ROWS + 1, below=number_of(cursor)
+        visit.context, visit.caller, IncidentFilter(chosen), limit=PAGE_SIZE + 1, below=number_of(cursor)
     )
-    items, next_cursor = split_page(found, _ROWS, lambda row: (row.number,))
-    return pages.show(
-        visit.request,
+    content = pages.listed(found, lambda row: (row.number,), cursor)
+    may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
+    return visit.show(
         "incidents.html",
-        incidents=[view.present(item, visit.context.now()) for item in items],
-        may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
+        **content,
+        now=visit.context.now(),
+        present=view.present,
+        may_change=may_change,
         state=state,
         states=view.STATES,
-        next_cursor=next_cursor,
     )
 
 
@@ -52,23 +53,22 @@ async def list_page(
 async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
     found = await use_cases.find_incident(visit.context, visit.caller, incident_id)
-    by = found.acknowledged_by
-    async with visit.context.engine.connect() as connection:
-        names = await audit.names(connection, filter(None, [by]))
-    now = visit.context.now()
-    chosen = view.range_of(found.incident, now)
+    by, now = found.acknowledged_by, visit.context.now()
+    names = await visit.names([by])
+    chosen = range_since(found.incident.opened_at, now)
     history = await use_cases.read_incident_history(
         visit.context, visit.caller, found, since=chosen.since, bucket=chosen.bucket
     )
-    return pages.show(
-        visit.request,
+    may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
+    return visit.show(
         "incident.html",
-        view=view.present(found, now),
+        view=view.present(found, now, may_write=may_change, suspended=history.suspended),
         timeline=view.timeline(found, history.messages, names.get(by or "", by)),
         last_answer=view.last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
         may_read_events=visit.caller.may(Scope.EVENTS_READ),
-        may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
+        may_change=may_change,
+        states=view.STATES,
         hours=view.MUTE_HOURS,
     )
 
@@ -77,9 +77,9 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge the chosen incidents of the list. Those that are acknowledged already stay as they are."""
-    for incident_id in form.getlist("incident")[:_ROWS]:
+    for incident_id in form.getlist("incident")[:PAGE_SIZE]:
         await use_cases.acknowledge_incident(visit.context, visit.caller, str(incident_id), note=None)
-    return confirmations.redirect(visit.context, PAGE, "acknowledged")
+    return visit.done("acknowledged", PAGE)
 
 
 @router.post(PAGE + "/{incident_id}/acknowledge", response_model=None)
@@ -90,7 +90,7 @@ async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Resp
     if note is not None and len(note) > 1_000:
         raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
     await use_cases.acknowledge_incident(visit.context, visit.caller, incident_id, note=note)
-    return confirmations.redirect(visit.context, f"{PAGE}/{incident_id}", "acknowledged")
+    return visit.done("acknowledged", PAGE + "/{incident_id}")
 
 
 @router.post(PAGE + "/{incident_id}/mute", response_model=None)
@@ -103,5 +103,5 @@ async def mute(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     until = visit.context.now() + timedelta(hours=int(hours)) if int(hours) else None
     await use_cases.mute_incident(visit.context, visit.caller, incident_id, until=until)
     if until is None:
-        return confirmations.redirect(visit.context, f"{PAGE}/{incident_id}", "incident_unmuted")
-    return confirmations.redirect(visit.context, f"{PAGE}/{incident_id}", "incident_muted", int(hours))
+        return visit.done("incident_unmuted", PAGE + "/{incident_id}")
+    return visit.done("incident_muted", PAGE + "/{incident_id}", int(hours))

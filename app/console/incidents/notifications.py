@@ -2,7 +2,10 @@
 callbacks.
 """
 
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
+from typing import Final
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -10,13 +13,12 @@ from starlette.responses import Response
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import requires
-from app.console import confirmations, form_view, pages
+from app.console import form_view
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -25,9 +27,9 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, content_of
-from app.console.destinations.threshold_view import alerting_of_form, threshold_rows
+from app.console.destinations.page import PAGE, show_page
 from app.domain.incidents.kinds import KINDS, Kind, Severity
+from app.domain.incidents.thresholds import DEFAULTS, RANGES
 from app.domain.notifications.policy import Preference
 from app.store.destinations.destinations import Destination
 
@@ -36,7 +38,16 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _PAGE = PAGE + "/notifications"
 MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
 SEVERITIES = {"info": "Info and up", "warning": "Warning and up", "critical": "Critical only"}
-_KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items()]
+# Label and unit of each member.
+_MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
+    "share": ("Share", "%"),
+    "min_requests": ("At least", "requests"),
+    "min_events": ("At least", "events"),
+    "window_seconds": ("Within", "s"),
+    "breaker_seconds": ("Or circuit breaker open for", "s"),
+    "minutes": ("Longer than", "min"),
+    "hours": ("Less than", "h left"),
+}
 
 
 @router.get("/console/notifications", response_model=None)
@@ -44,17 +55,14 @@ _KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items()]
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
     channels = await use_cases.list_channels(visit.context, visit.caller)
-    return pages.show(visit.request, "notifications.html", channels=channels)
+    return visit.show("notifications.html", channels=channels)
 
 
 @router.get(_PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the channels, thresholds and status callbacks of a destination."""
-    return await _show(
-        visit,
-        found,
-    )
+    return await _show(visit, found)
 
 
 @router.post(_PAGE, response_model=None)
@@ -62,7 +70,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
 async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Set the channels, kinds and minimum severity of a destination's messages."""
     kinds, severity = form.getlist("kind"), form_text(form, "min_severity")
-    if severity not in SEVERITIES or not set(map(str, kinds)) <= {kind for kind, _ in _KINDS}:
+    if severity not in SEVERITIES or not set(map(str, kinds)) <= set(Kind):
         raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")
     preference = Preference(
         None if form_text(form, "all_channels") else frozenset(map(str, form.getlist("channel"))),
@@ -70,7 +78,7 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
         Severity(severity),
     )
     await use_cases.set_preference(visit.context, visit.caller, destination_id, preference)
-    return _back(visit.context, destination_id, "notifications_saved")
+    return visit.done("notifications_saved", _PAGE)
 
 
 @router.post(_PAGE + "/thresholds", response_model=None)
@@ -84,7 +92,7 @@ async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: 
         problems, _ = form_view.problems_of(error)
         return await _show(visit, found, problem=" ".join(problems.values()), typed=typed)
     await change_destination(visit.context, visit.caller, found.id, body, None)
-    return _back(visit.context, found.id, "thresholds_saved")
+    return visit.done("thresholds_saved", _PAGE)
 
 
 @router.post(_PAGE + "/maintenance", response_model=None)
@@ -98,8 +106,8 @@ async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Resp
     body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
     await change_destination(visit.context, visit.caller, destination_id, body, None)
     if until is None:
-        return _back(visit.context, destination_id, "maintenance_ended")
-    return _back(visit.context, destination_id, "maintenance_started", int(hours))
+        return visit.done("maintenance_ended", _PAGE)
+    return visit.done("maintenance_started", _PAGE, int(hours))
 
 
 @router.post(_PAGE + "/callback", response_model=None)
@@ -108,12 +116,7 @@ async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) 
     """Switch status callbacks on or off."""
     enabled = form_text(form, "enabled") == "yes"
     await switch_status_callback(visit.context, visit.caller, destination_id, enabled=enabled)
-    return _back(visit.context, destination_id, "callback_on" if enabled else "callback_off")
-
-
-def _back(context: AppContext, destination_id: str, done: str, number: int | None = None) -> Response:
-    address = f"/console/destinations/{destination_id}/notifications"
-    return confirmations.redirect(context, address, done, number)
+    return visit.done("callback_on" if enabled else "callback_off", _PAGE)
 
 
 async def _show(
@@ -122,18 +125,51 @@ async def _show(
     alerting = await use_cases.read_alerting(visit.context, visit.caller, found.id)
     preference = await use_cases.read_preference(visit.context, visit.caller, found.id)
     muted_until = alerting.muted_until
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "settings",
         "destination_notifications.html",
         status=200 if problem is None else 422,
-        **content_of(visit, found, "settings"),
         channels=await use_cases.list_channels(visit.context, visit.caller),
         preference=preference,
-        kinds=_KINDS,
+        kinds=KINDS,
         severities=SEVERITIES,
-        rows=threshold_rows(alerting, typed),
+        alerting=alerting,
+        defaults=DEFAULTS,
+        ranges=RANGES,
+        members=_MEMBERS,
+        typed=typed,
         problem=problem,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
         callback=await read_status_callback(visit.context, visit.caller, found.id),
     )
+
+
+def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | str | None]]:
+    """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
+    body: dict[str, dict[str, float | str | None]] = {}
+    for kind, default in DEFAULTS.items():
+        members: dict[str, float | str | None] = {
+            "enabled": None if f"{kind.value}.enabled" in typed else False
+        }
+        for member in fields(default):
+            if member.name == "enabled":
+                continue
+            given = _number(typed.get(f"{kind.value}.{member.name}", "").strip())
+            if member.name == "share" and isinstance(given, float):
+                given = round(given / 100, 6)
+            members[member.name] = None if given == getattr(default, member.name) else given
+        body[kind.value] = members
+    return body
+
+
+def _number(text: str) -> float | str | None:
+    # A text that is not a number stays a string, and the model refuses it.
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text

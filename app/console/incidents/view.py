@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.console.time_range import RangeName, TimeRange, time_range
-from app.console.wording import Label, age, amazon_message, events
-from app.domain.incidents.causes import advice
-from app.domain.incidents.kinds import KINDS, Kind
+from app.console.wording import Label, age, amazon_message
+from app.domain.incidents.causes import ACCESS, OPERATOR, advice
+from app.domain.incidents.kinds import KINDS, Kind, Remedy
 from app.domain.incidents.machine import Incident
 from app.domain.notifications.policy import SentMessages
 from app.store.destinations.figures import RequestRow
@@ -19,22 +18,54 @@ STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledge
 
 TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
 
-# The page and the label of the button for each action. The address is relative to the destination's page.
-_ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
-    "reconnect": ("", "Open destination"),
-    "resume": ("", "Open destination"),
-    "replay": ("/errors", "View errors"),
-    "open_mapping": ("/rejections?range=1h", "View rejections"),
-    "raise_limit": ("/settings", "Change rate limit"),
-    "open_settings": ("/settings", "Check region and ID"),
-    "open_amazon": ("", "Open destination"),
+
+@dataclass(frozen=True, slots=True)
+class RemedyButton:
+    """The button next to an incident: a form that is posted, or a link."""
+
+    label: str
+    address: str
+    is_post: bool = False
+
+
+_OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
+    Kind.NO_WORKER: RemedyButton("Check workers", "/console/system"),
+    Kind.DATABASE_SLOW: RemedyButton("Check database", "/console/system"),
+    Kind.NOTIFICATIONS_FAILING: RemedyButton("Check channels", "/console/notifications"),
+}
+# The label of the button for each action, and its address below the page of the destination.
+_LINKS: Final[Mapping[Remedy, tuple[str, str]]] = {
+    Remedy.REPLAY: ("View errors", "/errors"),
+    Remedy.OPEN_MAPPING: ("Open mappings", "/mappings"),
+}
+_CHANGES: Final[Mapping[Remedy, tuple[str, str]]] = {
+    Remedy.RECONNECT: ("Reconnect", "/connect"),
+    Remedy.RESUME: ("Resume", "/resume"),
+    Remedy.OPEN_SETTINGS: ("Check region and ID", "/settings"),
+    Remedy.RAISE_LIMIT: ("Raise limit", "/settings"),
 }
 
 
-_REPAIRS: Final[Mapping[str, tuple[str, str]]] = {
-    "reconnect": ("connect", "Reconnect"),
-    "resume": ("resume", "Resume"),
-}
+def remedy_button(
+    incident: Incident, *, may_write: bool, suspended: bool | None = False
+) -> RemedyButton | None:
+    """Return the button for the action of an incident; a visitor who may not use it gets a link.
+
+    `suspended` says that only the operator of the service can resume the destination.
+    """
+    if incident.destination is None:
+        return None if incident.reason == OPERATOR else _OF_SERVICE.get(incident.kind)
+    page = f"/console/destinations/{incident.destination}"
+    if incident.kind is Kind.REJECTIONS:
+        return RemedyButton("View rejections", f"{page}/rejections?range=1h")
+    action = advice(incident.kind, incident.reason)[1]
+    if incident.kind in ACCESS and action is Remedy.OPEN_AMAZON:
+        action = Remedy.RECONNECT  # after the person has access at Amazon
+    offered = may_write and not (suspended and action is Remedy.RESUME)
+    label, path = {**_LINKS, **(_CHANGES if offered else {})}.get(action, ("Open destination", ""))
+    return RemedyButton(label, page + path, action in (Remedy.RECONNECT, Remedy.RESUME) and offered)
+
+
 # The list of the events that each kind of incident affects.
 _EVENTS: Final[Mapping[Kind, str]] = {
     Kind.SIGN_IN_LOST: "/events?status=parked",
@@ -55,46 +86,47 @@ def consequences_sentence(consequences: Sequence[Kind]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IncidentDetails:
-    """An incident as the pages show it. `link` is the address and the label of a button.
-
-    `action` is what repairs it at once: the last part of the form's address, and the label of its button.
-    """
+    """An incident as the pages show it. `note` says why nothing is left to do."""
 
     stored: StoredIncident
-    title: str
     tag: Label
-    state_label: str
     remedy: str
     consequences: str
-    affected: str | None
     duration: str
-    link: tuple[str, str] | None
-    action: tuple[str, str] | None
+    button: RemedyButton | None
     events_link: str | None
+    note: str
+
+    @property
+    def title(self) -> str:
+        return KINDS[self.stored.incident.kind].title
 
 
-def present(stored: StoredIncident, now: datetime) -> IncidentDetails:
-    """Return the view of an incident."""
+def present(
+    stored: StoredIncident,
+    now: datetime,
+    *,
+    may_write: bool,
+    suspended: bool | None = False,
+    holds: bool = True,
+) -> IncidentDetails:
+    """Return the view of an incident. `holds` says whether its condition still lasts."""
     incident = stored.incident
-    remedy, action_name = advice(incident.kind, incident.reason)
-    action, link = _ACTIONS.get(action_name), None
-    if incident.destination is not None and action is not None and incident.is_open:
-        link = (f"/console/destinations/{incident.destination}{action[0]}", action[1])
-    state = STATES[incident.state]
+    lasts = incident.is_open and holds
+    path = _EVENTS.get(incident.kind)
+    notes = ["Acknowledged."] if incident.acknowledged_at is not None else []
+    notes += [] if holds else ["Recovering: the problem is no longer observed. Resolves automatically."]
     return IncidentDetails(
         stored,
-        title=KINDS[incident.kind].title,
-        tag=Label(incident.severity.capitalize(), TONES[incident.severity], state),
-        state_label=state,
-        remedy=remedy if incident.is_open else "",
+        Label(incident.severity.capitalize(), TONES[incident.severity], "Severity"),
+        remedy=advice(incident.kind, incident.reason)[0] if lasts else "",
         consequences=consequences_sentence(incident.consequences),
-        affected=events(incident.affected_events) if incident.affected_events else None,
         duration=age(((incident.resolved_at or now) - incident.opened_at).total_seconds()),
-        link=link,
-        action=_REPAIRS.get(action_name) if incident.destination is not None and incident.is_open else None,
-        events_link=None
-        if incident.destination is None or (path := _EVENTS.get(incident.kind)) is None
-        else f"/console/destinations/{incident.destination}{path}",
+        button=remedy_button(incident, may_write=may_write, suspended=suspended) if lasts else None,
+        events_link=f"/console/destinations/{incident.destination}{path}"
+        if incident.destination and path
+        else None,
+        note=" ".join(notes),
     )
 
 
@@ -123,12 +155,6 @@ def timeline(
         ]
     entries = [IncidentStep(at, sentence) for at, sentence in found if at is not None]
     return sorted(entries, key=lambda entry: entry.at)
-
-
-def range_of(incident: Incident, now: datetime) -> TimeRange:
-    """Return the shortest range that begins before the incident was opened; the longest is a month."""
-    ranges = [time_range(name, now) for name in RangeName]
-    return next((each for each in ranges if each.since + each.bucket < incident.opened_at), ranges[-1])
 
 
 def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:

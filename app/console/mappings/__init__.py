@@ -1,20 +1,23 @@
-"""The list of a destination's mappings, and the deletion of a mapping."""
+"""The list of a destination's mappings, the paths of its events, and the deletion of a mapping."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.destinations.event_schemas import read_observed
 from app.admin.mappings.drafts import delete_mapping, list_mappings
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import Cursor, number_of
+from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
-from app.console.destinations.page import PAGE, content_of
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.console.destinations.page import PAGE, show_page
+from app.domain.mapping.fields import FIELDS
+from app.domain.suggestions.from_samples import fields_by_path
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
+_MOST_PATHS = 200
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
@@ -26,15 +29,24 @@ async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor:
     found = await list_mappings(
         visit.context, visit.caller, destination.id, limit=PAGE_SIZE + 1, after=number_of(cursor)
     )
-    items, next_cursor = split_page(found, PAGE_SIZE, lambda details: (details.mapping.number,))
-    return pages.show(
-        visit.request,
-        "mappings.html",
-        **content_of(visit, destination, "mappings"),
-        mappings=items,
-        next_cursor=next_cursor,
-        later=cursor is not None,
-        types=EVENT_TYPES,
+    content = pages.listed(found, lambda details: (details.mapping.number,), cursor)
+    return await show_page(visit, destination, "mappings", "mappings.html", **content)
+
+
+@router.get(PAGE + "/event-schema", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """List the paths of recent events: fill rate, types and suggested fields, and never their values."""
+    observed = await read_observed(visit.context, visit.caller, found.id)
+    return await show_page(
+        visit,
+        found,
+        "mappings",
+        "event_schema.html",
+        schema=observed.schema,
+        entries=list(observed.schema.entries.values())[:_MOST_PATHS],
+        fields=fields_by_path(observed.suggestion),
+        labels={name: field.label for name, field in FIELDS.items()},
     )
 
 
@@ -43,8 +55,7 @@ async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor:
 async def delete(visit: CurrentVisit, destination_id: str, mapping_id: str) -> Response:
     """Archive the mapping."""
     await delete_mapping(visit.context, visit.caller, destination_id, mapping_id, None)
-    address = f"/console/destinations/{destination_id}/mappings"
-    return confirmations.redirect(visit.context, address, "mapping_deleted")
+    return visit.done("mapping_deleted", PAGE + "/mappings")
 
 
 def address_of(destination_id: str, mapping_id: str) -> str:

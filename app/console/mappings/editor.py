@@ -24,7 +24,7 @@ from app.admin.mappings.suggestions import suggest_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
-from app.console import confirmations, pages
+from app.console import pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -34,16 +34,15 @@ from app.console.access.secured_page import (
     form_text,
     form_version,
 )
-from app.console.destinations.page import content_of
+from app.console.destinations.page import show_page
 from app.console.form_view import of_fields
 from app.console.mappings import MAPPING, MAPPINGS, address_of
-from app.console.mappings.field_results import field_results
+from app.console.mappings.field_results import field_results, suggestion_view
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
 from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
 from app.console.mappings.starting_draft import ADDITIONS, EVENT_NAMES, STARTING_DRAFT
-from app.console.mappings.suggestion_view import suggestion_view
 from app.console.mappings.transforms import transforms
 from app.console.mappings.view import paths, pretty_json, preview, warning_lines
 from app.console.wording import share
@@ -153,7 +152,7 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
     mapping = saved.mapping
     here, then = address_of(mapping.destination, mapping.id), form_text(form, "then")
     if then not in ("publish", "review"):
-        return confirmations.redirect(visit.context, here, done)
+        return visit.done(done, here)
     is_first = mapping.published_version is None
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         try:
@@ -162,9 +161,9 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
             )
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
-            return confirmations.redirect(visit.context, f"{here}/publish", done)
+            return visit.done(done, f"{here}/publish")
         return await landing(visit, published.mapping, form_text(form, "sample"))
-    return confirmations.redirect(visit.context, f"{here}/publish", done)
+    return visit.done(done, f"{here}/publish")
 
 
 def _stores_nothing(form: FormData) -> bool:
@@ -272,11 +271,7 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
     """
     total = sum(times for _, times in samples)
     found = [
-        SampleEvent(
-            f"recent-{number}",
-            f"{share(common.events, total)} of events",
-            _as_text(common.event),
-        )
+        SampleEvent(f"recent-{number}", f"{share(common.events, total)} of events", _as_text(common.event))
         for number, common in enumerate(common_events(samples, now, limit=_COMMON_EVENTS), 1)
     ]
     return [*found, SampleEvent("example", "Example event", _as_text(example_event(now)))]
@@ -329,11 +324,12 @@ async def _show(
         sample=sample,
         custom={row.name: number for number, row in enumerate(fields.custom)},
     )
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        destination,
+        "mappings",
         "mapping.html",
         status=status,
-        **content_of(visit, destination, "mappings"),
         **results,
         here=address_of(destination.id, mapping.id if mapping else NEW),
         details=found,

@@ -12,10 +12,9 @@ from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, bad_cursor, place_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import Cursor, bad_cursor, place_of
+from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
-from app.console.wording import event_type_label
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -37,14 +36,8 @@ async def page(
     found = await list_pinned_names(
         visit.context, visit.caller, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None
     )
-    pins, next_cursor = split_page(found, PAGE_SIZE, lambda pin: (pin.advertiser_id, pin.event_type))
-    return pages.show(
-        visit.request,
-        "event_names.html",
-        pins=[(pin, event_type_label(pin.event_type)) for pin in pins],
-        q=q,
-        next_cursor=next_cursor,
-    )
+    content = pages.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
+    return visit.show("event_names.html", **content, q=q)
 
 
 @router.get(_NAME, response_model=None)
@@ -65,22 +58,19 @@ async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form:
         if status_of(refusal.problem) != 422:
             raise
         return await _show(visit, advertiser_id, event_type, to=to, problem=refusal.problem.detail)
-    address = f"{_PAGE}/{advertiser_id}/{event_type}"
     if renamed.name == renamed.previous_name:
-        return confirmations.redirect(visit.context, address, "event_name_kept")
-    return confirmations.redirect(visit.context, address, "event_renamed", len(renamed.republished))
+        return visit.done("event_name_kept", _NAME)
+    return visit.done("event_renamed", _NAME, len(renamed.republished))
 
 
 async def _show(
     visit: Visit, advertiser_id: str, event_type: str, *, to: str = "", problem: str | None = None
 ) -> Response:
     impact = await preview_rename(visit.context, visit.caller, advertiser_id, event_type)
-    return pages.show(
-        visit.request,
+    return visit.show(
         "event_name.html",
         status=200 if problem is None else 422,
         impact=impact,
-        label=event_type_label(event_type),
         to=to,
         problem=problem,
         may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),

@@ -1,11 +1,13 @@
 """Publish page of a mapping: its changes and its impact on recent events, before the button."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from fastapi import APIRouter
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.mappings.backtest import backtest_draft, needs_confirmation
 from app.admin.mappings.drafts import MappingDetails, change_draft, read_mapping
@@ -14,7 +16,6 @@ from app.admin.mappings.publishing import publish_draft
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
-from app.console import confirmations, pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -25,15 +26,14 @@ from app.console.access.secured_page import (
     form_version,
 )
 from app.console.destinations.activate import show_after_publish
-from app.console.destinations.page import content_of
+from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
-from app.console.mappings.preview_view import backtest_view
 from app.console.mappings.problem_view import problem_views
 from app.console.mappings.statements import statement_changes
-from app.console.mappings.view import warning_lines
-from app.console.wording import event_type_label
+from app.console.mappings.view import field_label, warning_lines
+from app.console.wording import match_key_label, number, remedy, share
 from app.domain.destination import State
-from app.domain.observed.backtest import Backtest
+from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest, EventGroup
 from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
@@ -52,11 +52,7 @@ _STALE = "Someone else changed this mapping after you opened this page. Review t
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show what publishing would change."""
-    return await _page(
-        visit,
-        destination,
-        mapping_id,
-    )
+    return await _page(visit, destination, mapping_id)
 
 
 @router.post(MAPPING + "/publish", response_model=None)
@@ -90,7 +86,7 @@ async def landing(visit: Visit, published: StoredMapping, sample: str = "") -> R
         if sample and visit.context.development and found.state is State.ACTIVE:
             return await show_after_publish(visit, found, sample)
         address = f"{here}/activate" if found.state is State.ACTIVE else here
-    return confirmations.redirect(visit.context, address, "published", published.published_version)
+    return visit.done("published", address, published.published_version)
 
 
 async def _require_answers(visit: Visit, destination_id: str, mapping_id: str, form: FormData) -> None:
@@ -126,7 +122,7 @@ async def take_name(visit: CurrentVisit, destination_id: str, mapping_id: str, f
     """Set the draft's event name to the pinned name."""
     members = {"event_name": form_text(form, "name")}
     await change_draft(visit.context, visit.caller, destination_id, mapping_id, members, form_version(form))
-    return _back(visit.context, destination_id, mapping_id, "name_changed")
+    return visit.done("name_changed", MAPPING + "/publish")
 
 
 @router.post(MAPPING + "/rename-pin", response_model=None)
@@ -140,11 +136,7 @@ async def rename_pin(visit: CurrentVisit, found: CurrentDestination, mapping_id:
         form_text(form, "event_type"),
         form_text(form, "name"),
     )
-    return _back(visit.context, found.id, mapping_id, "renamed")
-
-
-def _back(context: AppContext, destination_id: str, mapping_id: str, done: str) -> Response:
-    return confirmations.redirect(context, f"{address_of(destination_id, mapping_id)}/publish", done)
+    return visit.done("renamed", MAPPING + "/publish")
 
 
 async def _page(
@@ -155,11 +147,12 @@ async def _page(
     mapping = details.mapping
     backtest = await _backtest(visit, details)
     is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        destination,
+        "mappings",
         "publish.html",
         status=200 if problem is None else status_of(problem),
-        **content_of(visit, destination, "mappings"),
         here=address_of(destination.id, mapping_id),
         details=details,
         mapping=mapping,
@@ -169,8 +162,95 @@ async def _page(
         backtest=None if backtest is None else backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
         conflict=conflict,
-        type_label=event_type_label(conflict.event_type) if conflict else "",
         note=note,
         max_note=MAX_NOTE,
         refused=(problem.detail or _STALE) if problem and not is_conflict else None,
     )
+
+
+_LARGE_LOSS = 0.05  # a larger loss is shown in red
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestEffect:
+    """An effect that publishing the draft would have on some of the events."""
+
+    events: str
+    share: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestView:
+    """A backtest as the page shows it."""
+
+    events: str
+    tone: str
+    headline: str
+    effects: Sequence[BacktestEffect]
+    changed: str  # fields that would be sent with another value
+    unclear: Sequence[BacktestEffect]  # what depends on texts that are not stored
+
+
+def backtest_view(backtest: Backtest) -> BacktestView:
+    """Return the view of a backtest: losses first, then gains."""
+
+    def effect(events: int, what: str) -> BacktestEffect:
+        return BacktestEffect(number(events), share(events, backtest.events), what)
+
+    lost = [
+        effect(events, f"would lose {match_key_label(key)}") for key, events in backtest.lost.most_common()
+    ]
+    rejected = [
+        effect(events, f"would be rejected: {_why(reason, field)}")
+        for (reason, _, field), events in backtest.rejected.most_common()
+    ]
+    gained = [
+        effect(events, f"would gain {match_key_label(key)}") for key, events in backtest.gained.most_common()
+    ]
+    repeated = [
+        effect(events, "would be rejected: they repeat the event id of an earlier event")
+        for events in (backtest.repeated_event_ids,)
+        if events
+    ]
+    accepted = [effect(events, "would be accepted") for events in (backtest.newly_accepted,) if events]
+    return BacktestView(
+        events=number(backtest.events),
+        tone="bad"
+        if backtest.loss > _LARGE_LOSS
+        else "warn"
+        if backtest.harmful
+        else "good"
+        if backtest.events
+        else "quiet",
+        headline=_headline(backtest),
+        changed=", ".join(field_label(name) for name in sorted(backtest.changed)),
+        effects=[*lost, *rejected, *repeated, *gained, *accepted],
+        unclear=[effect(events, _unclear_label(group)) for group, events in backtest.unclear.most_common()],
+    )
+
+
+def _unclear_label(group: EventGroup) -> str:
+    if group.reason == REPEATS_UNKNOWN:
+        return "event ids may repeat"
+    if group.mapping_field == "no_match_key":
+        return "no match key may be left"
+    return field_label(group.mapping_field or "")
+
+
+def _headline(backtest: Backtest) -> str:
+    if not backtest.events:
+        return "No recent events to test the draft on."
+    if backtest.harmful:
+        worst = share(max(1, round(backtest.loss * 10_000)), 10_000)
+        return f"{worst} of these events would lose a match key or be rejected."
+    if backtest.unclear:
+        return "No loss is certain for these events."
+    if backtest.gained or backtest.changed or backtest.newly_accepted:
+        return "None of these events would lose a match key or be rejected."
+    return "No changes for these events."
+
+
+def _why(reason: str, mapping_field: str | None) -> str:
+    field = f", {field_label(mapping_field)}" if mapping_field else ""
+    return f"{reason.replace('_', ' ')}{field}. {remedy(reason)}".strip()

@@ -11,8 +11,8 @@ from app.admin.mappings.publishing import list_versions, roll_back
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
-from app.api.paging import Cursor, number_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import Cursor, number_of
+from app.console import pages
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -22,11 +22,10 @@ from app.console.access.secured_page import (
     form_text,
     form_version,
 )
-from app.console.destinations.page import content_of
+from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.statements import statement_changes, statements
 from app.console.wording import person
-from app.store import audit
 from app.store.destinations.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -62,8 +61,7 @@ async def rollback(
         await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form_version(form))
     except Refusal as refusal:
         return await _page(visit, destination, mapping_id, number, None, problem=refusal.problem)
-    address = f"{address_of(destination.id, mapping_id)}/versions"
-    return confirmations.redirect(visit.context, address, "rolled_back", number)
+    return visit.done("rolled_back", MAPPING + "/versions", number)
 
 
 async def _page(
@@ -79,7 +77,7 @@ async def _page(
     found = await list_versions(
         visit.context, visit.caller, destination.id, mapping_id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
     )
-    items, next_cursor = split_page(found, _PAGE_SIZE, lambda details: (details.version.version,))
+    content = pages.listed(found, lambda details: (details.version.version,), cursor, _PAGE_SIZE)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(
@@ -90,24 +88,21 @@ async def _page(
         raise Refusal(ErrorCode.NOT_FOUND)
     selected = shown[0].version if shown else None
     before = shown[1].version.document if len(shown) > 1 else None
-    async with visit.context.engine.connect() as connection:
-        names = await audit.names(connection, [each.version.published_by for each in items])
+    names = await visit.names(each.version.published_by for each in found)
     in_use = mapping.published
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        destination,
+        "mappings",
         "mapping_versions.html",
         status=200 if problem is None else status_of(problem),
-        **content_of(visit, destination, "mappings"),
+        **content,
         here=address_of(destination.id, mapping_id),
         mapping=mapping,
-        versions=[(each, person(each.version.published_by, names)) for each in items],
+        publishers={each.version.version: person(each.version.published_by, names) for each in found},
         selected=selected,
         says=statements(selected.document) if selected else [],
         changed=statement_changes(before, selected.document) if selected and before else [],
         rollback=statement_changes(in_use, selected.document) if selected and in_use else [],
-        next_cursor=next_cursor,
-        later=cursor is not None,
-        refused=(problem.detail or "Someone else changed this mapping. Review it and try again.")
-        if problem
-        else None,
+        refused=problem and (problem.detail or "Someone else changed this mapping. Review it and try again."),
     )

@@ -3,30 +3,26 @@
 A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
 """
 
-import base64
-import binascii
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query
 from starlette.datastructures import FormData
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
+from app.admin.events.search import destination_names
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import Cursor, number_of, split_page
-from app.console import confirmations, pages
+from app.api.paging import Cursor, number_of
+from app.console import pages
+from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
-from app.crypto import CannotDecrypt
-from app.store import audit
-from app.store.destinations import destinations
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -63,9 +59,17 @@ class _Found(msgspec.Struct):
 @router.get(_PAGE, response_model=None)
 @requires(Scope.ERASE)
 async def page(
-    visit: CurrentVisit, erasure: Annotated[str | None, Query(max_length=40)] = None, cursor: Cursor = None
+    visit: CurrentVisit,
+    erasure: Annotated[str | None, Query(max_length=40)] = None,
+    destination: Annotated[str, Query(max_length=64, pattern="^[0-9a-z_]*$")] = "",
+    cursor: Cursor = None,
 ) -> Response:
-    """Show the forms, the erasures, the receipt of the chosen erasure, and links to consent records."""
+    """Show the forms, the erasures, and the receipt of the chosen erasure.
+
+    With a destination, redirect to its consent records.
+    """
+    if destination:
+        return RedirectResponse(f"/console/destinations/{destination}/consent", 303)
     return await _show(visit, erasure=erasure, cursor=cursor)
 
 
@@ -104,7 +108,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
         so_far.unreadable + result.unreadable,
         so_far.pending + result.pending_erasures,
     )
-    more = _sealed(visit.context, found) if result.cursor is not None else None
+    more = sessions.sealed(visit.context, _PLACE, found) if result.cursor is not None else None
     return await _show(visit, found=found, more=more)
 
 
@@ -114,7 +118,7 @@ async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
     id_, _ = await erase_person(visit.context, visit.caller, {kind: value})
-    return confirmations.redirect(visit.context, f"{_PAGE}?erasure={id_}", "erasure_requested")
+    return visit.done("erasure_requested", f"{_PAGE}?erasure={id_}")
 
 
 def _identifier(form: FormData) -> tuple[str, str]:
@@ -127,20 +131,15 @@ def _identifier(form: FormData) -> tuple[str, str]:
     return kind, value.lower() if kind == "hash" else value
 
 
-def _sealed(context: AppContext, found: _Found) -> str:
-    return base64.urlsafe_b64encode(context.vault.seal(msgspec.json.encode(found), place=_PLACE)).decode()
-
-
 def _continued(context: AppContext, form: FormData) -> _Found | None:
     """Return the search that the form continues, or None for a new search."""
     text = form_text(form, "search")
     if not text:
         return None
-    try:
-        opened = context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE)
-        return msgspec.json.decode(opened, type=_Found)
-    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
-        raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.") from None
+    found = sessions.unsealed(context, _PLACE, text, _Found)
+    if found is None:
+        raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.")
+    return found
 
 
 async def _show(
@@ -151,36 +150,20 @@ async def _show(
     found: _Found | None = None,
     more: str | None = None,
 ) -> Response:
-    async with visit.context.engine.connect() as connection:
-        names = await destinations.names(connection, only=visit.caller.only)
-    shown = None if erasure is None else await find_receipt(visit.context, visit.caller, erasure)
-    below = number_of(cursor)
-    rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=below)
-    erasures, next_cursor = split_page(rows, _ROWS, lambda row: (row.number,))
-    async with visit.context.engine.connect() as connection:
-        actors = await audit.names(connection, {each.requested_by for each in erasures})
-    response = pages.show(
-        visit.request,
+    rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=number_of(cursor))
+    actors = await visit.names(each.requested_by for each in rows)
+    response = visit.show(
         "privacy.html",
-        kinds=[(kind, _LABELS.get(kind, kind)) for kind in IDENTIFIERS],
+        **pages.listed(rows, lambda row: (row.number,), cursor, _ROWS),
+        kinds=IDENTIFIERS,
         labels=_LABELS,
-        destinations=names,
-        receipt=shown,
-        erasures=erasures,
+        destinations=dict(await destination_names(visit.context, visit.caller)),
+        receipt=erasure and await find_receipt(visit.context, visit.caller, erasure),
         actors={**actors, "bootstrap": "bootstrap key"},
-        next_cursor=next_cursor,
         found=found,
-        found_rows=[] if found is None else list(_rows(found, dict(names))),
         found_total=0 if found is None else sum(found.events.values()),
         more=more,
         not_searched=NOT_SEARCHED,
     )
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _rows(found: _Found, names: Mapping[str, str]) -> Iterator[tuple[str, str, str, int]]:
-    """Yield the results of a search: destination id, its name, status, number of events."""
-    for key, events in sorted(found.events.items()):
-        destination, status = key.split(" ")
-        yield destination, names.get(destination, destination), status, events

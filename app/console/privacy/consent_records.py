@@ -20,9 +20,8 @@ from app.admin.privacy.consent_records import (
 from app.api.access.secured_route import requires
 from app.api.export import csv_lines
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
-from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
-from app.console.destinations.page import PAGE, content_of
+from app.console.destinations.page import PAGE, show_page
 from app.console.wording import number
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
@@ -50,10 +49,11 @@ async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = 
     blocked = await blocked_by_consent(visit.context, visit.caller, found.id)
     mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
     modes = {_consent_mode(each.mapping) for each in mappings}
-    return pages.show(
-        visit.request,
+    return await show_page(
+        visit,
+        found,
+        "events",
         "consent.html",
-        **content_of(visit, found, "events"),
         items=records.items,
         next_cursor=cursor_of(*records.last) if records.last else None,
         unreadable=records.unreadable_batches,

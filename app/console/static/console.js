@@ -131,6 +131,7 @@
   }
 
   function furnish(root) {
+    mirror();
     cards(root);
     localTimes(root);
     charts(root);
@@ -290,12 +291,24 @@
     message.textContent = "No response from the service. Your input is kept. Try again.";
     target.replaceChildren(message);
   });
+  const search = document.getElementById("find");
   document.addEventListener("keydown", (key) => {
-    if (key.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "")) {
-      const search = document.querySelector('input[type="search"]');
-      if (search) { key.preventDefault(); search.focus(); }
+    const types = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
+    if (search && ((key.key === "/" && !types) || (key.key === "k" && (key.ctrlKey || key.metaKey)))) {
+      key.preventDefault();
+      search.select();
+    } else if (key.key === "Escape" && search?.form.contains(document.activeElement)) {
+      document.getElementById("finds").replaceChildren();
+      search.focus();
     }
   });
+  document.addEventListener("click", (click) => {
+    if (search && !search.form.contains(click.target)) document.getElementById("finds").replaceChildren();
+  });
+  // A part of a live panel that belongs elsewhere on the page, such as the health in its head.
+  const mirror = () => {
+    for (const part of document.querySelectorAll("[data-mirrors]")) document.getElementById(part.dataset.mirrors)?.replaceChildren(...part.cloneNode(true).childNodes);
+  };
 
   // After a form response, set an address that can be reloaded without sending the form again.
   const done = document.querySelector("[data-address]");

@@ -30,14 +30,14 @@
     for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
   });
 
-  const menu = document.querySelector("details.more");
-  if (!menu) return;
-  document.addEventListener("click", (click) => {
-    if (!menu.contains(click.target)) menu.open = false;
-  });
-  menu.addEventListener("keydown", (key) => {
-    if (key.key !== "Escape" || !menu.open) return;
-    menu.open = false;
-    menu.querySelector("summary").focus();
-  });
+  for (const menu of document.querySelectorAll("details.more")) {
+    document.addEventListener("click", (click) => {
+      if (!menu.contains(click.target)) menu.open = false;
+    });
+    menu.addEventListener("keydown", (key) => {
+      if (key.key !== "Escape" || !menu.open) return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  }
 })();

@@ -59,7 +59,7 @@ class StoredSession:
     roles: tuple[str, ...]
     signed_in_at: datetime
     acting_for: OrganisationId | None = None
-    acting_for_name: str | None = None
+    organisation_name: str = ""  # of the organisation for which it acts
 
 
 _read = partial(read_row, StoredSession)

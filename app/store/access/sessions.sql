@@ -13,10 +13,11 @@ SELECT s.id, s.key_digest, s.subject, s.display_name AS name, s.signed_in_at,
   coalesce(s.roles, array_remove(ARRAY[s.role], NULL)) AS roles, s.created_at, s.seen_at,
   -- The previous release writes sessions of keys without their organisation.
   coalesce(k.organisation_id, s.organisation_id) AS organisation, k.id AS key, k.name AS key_name,
-  coalesce(k.scopes, '{}') AS scopes, k.destination_ids, o.id AS acting_for, o.name AS acting_for_name
-FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for
-LEFT JOIN api_keys k ON k.digest = s.key_digest
+  coalesce(k.scopes, '{}') AS scopes, k.destination_ids, s.acting_for,
+  coalesce(o.name, '') AS organisation_name
+FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest
   AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+LEFT JOIN organisations o ON o.id = coalesce(s.acting_for, k.organisation_id, s.organisation_id)
 WHERE s.seen_at >= now() - $1::interval AND s.created_at >= now() - $2::interval
   AND s.digest = $3
 
@@ -28,10 +29,11 @@ SELECT s.id, s.key_digest, s.subject, s.display_name AS name, s.signed_in_at,
   coalesce(s.roles, array_remove(ARRAY[s.role], NULL)) AS roles, s.created_at, s.seen_at,
   -- The previous release writes sessions of keys without their organisation.
   coalesce(k.organisation_id, s.organisation_id) AS organisation, k.id AS key, k.name AS key_name,
-  coalesce(k.scopes, '{}') AS scopes, k.destination_ids, o.id AS acting_for, o.name AS acting_for_name
-FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for
-LEFT JOIN api_keys k ON k.digest = s.key_digest
+  coalesce(k.scopes, '{}') AS scopes, k.destination_ids, s.acting_for,
+  coalesce(o.name, '') AS organisation_name
+FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest
   AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+LEFT JOIN organisations o ON o.id = coalesce(s.acting_for, k.organisation_id, s.organisation_id)
 WHERE s.seen_at >= now() - $1::interval AND s.created_at >= now() - $2::interval
   AND s.organisation_id = acting_organisation()
   AND (s.subject IS NOT NULL OR k.id IS NOT NULL OR s.key_digest = $3)

@@ -9,7 +9,7 @@ from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.database import damage
-from app.store.rows import fetch_optional, fetch_row, fetch_rows
+from app.store.rows import fetch_optional, fetch_row, fetch_rows, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -41,7 +41,10 @@ async def response_times(
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One request to Amazon with its result."""
+    """One request to Amazon. `outcome` is `under_way` while it is in flight.
+
+    `delivered` counts the events of an answered request that Amazon accepted; `request_id` is Amazon's.
+    """
 
     started_at: datetime
     outcome: str
@@ -49,6 +52,9 @@ class RequestRow:
     message: str | None
     events: int
     duration_ms: int | None
+    id: int = 0
+    request_id: str | None = None
+    delivered: int | None = None
 
 
 async def requests(
@@ -56,6 +62,42 @@ async def requests(
 ) -> list[RequestRow]:
     """Return the newest requests of a destination that have a result, newest first."""
     return await fetch_rows(connection, RequestRow, SQL["requests"], destination, limit)
+
+
+MOST_SCANNED: Final = 10_000  # requests that a page of failed ones reads
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Requests, newest first, and the position (start and id) of the next page, None on the last one."""
+
+    items: Sequence[RequestRow]
+    following: tuple[datetime, int] | None
+
+
+async def request_page(
+    connection: PipelineConnection,
+    destination: DestinationNumber,
+    *,
+    since: datetime,
+    before: tuple[datetime, int] | None,
+    failed: bool,
+    limit: int,
+) -> RequestPage:
+    """Return a page of the requests of a destination; with `failed`, those that did not deliver every event.
+
+    A page of failed requests may be short, because it reads a limited number of requests.
+    """
+    at, id_ = before or (None, None)
+    rows = await connection.fetch(
+        SQL["request_page"], destination, since, at, id_, failed, limit + 1, MOST_SCANNED
+    )
+    items = [read_row(RequestRow, row) for row in rows if row["id"] is not None]
+    if len(items) > limit:
+        return RequestPage(items[:limit], (items[limit - 1].started_at, items[limit - 1].id))
+    if failed and rows[0]["scanned"] == MOST_SCANNED:
+        return RequestPage(items, (rows[0]["back_to"], rows[0]["back_to_id"]))
+    return RequestPage(items, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,26 @@ SELECT started_at, outcome, http_status, message, events, duration_ms FROM attem
 WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'
 ORDER BY started_at DESC LIMIT $2
 
+-- name: request_page
+WITH scanned AS (
+  SELECT id, started_at, coalesce(outcome, 'under_way') AS outcome, http_status, message, events, duration_ms,
+    request_id, delivered
+  FROM attempts
+  WHERE destination = $1 AND outcome IS DISTINCT FROM 'not_sent' AND started_at >= $2
+    -- The day lets Postgres skip the other partitions.
+    AND day >= ($2 AT TIME ZONE 'UTC')::date - 1
+    AND ($3::timestamptz IS NULL OR (started_at, id) < ($3, $4::bigint))
+  -- Failed requests are few: without a limit, their page could read every request of the range.
+  ORDER BY started_at DESC, id DESC LIMIT CASE WHEN $5 THEN $7::int ELSE $6 END
+)
+SELECT read.n AS scanned, read.started_at AS back_to, read.id AS back_to_id, found.*
+FROM (SELECT count(*) AS n, min(started_at) AS started_at,
+    (array_agg(id ORDER BY started_at, id))[1] AS id FROM scanned) read
+LEFT JOIN LATERAL (
+  SELECT * FROM scanned WHERE NOT $5 OR outcome NOT IN ('answered', 'under_way') OR delivered < events
+  ORDER BY started_at DESC, id DESC LIMIT $6) found ON true
+ORDER BY found.started_at DESC, found.id DESC
+
 -- name: failure_run
 SELECT min(started_at) AS since, count(*) AS requests FROM attempts
 WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'

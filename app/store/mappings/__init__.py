@@ -100,6 +100,26 @@ async def page(
     return [_read(row) for row in rows]
 
 
+async def search(
+    connection: AsyncConnection, words: str, *, only: Sequence[str] | None, limit: int
+) -> list[StoredMapping]:
+    """Return up to `limit` mappings with this id or with these words in their name, ignoring case.
+
+    `only` limits them to mappings of these destinations. Archived mappings are left out.
+    """
+    rows = await fetch(
+        connection,
+        # strpos, not LIKE: in a search, % and _ are not patterns.
+        _SELECT + " AND m.archived_at IS NULL AND (strpos(lower(m.name), :words) > 0 OR m.id = :words) "
+        "AND (CAST(:only AS text[]) IS NULL OR m.destination = ANY (CAST(:only AS text[]))) "
+        "ORDER BY lower(m.name), m.number LIMIT :limit",
+        words=words.lower(),
+        only=only and list(only),
+        limit=limit,
+    )
+    return [_read(row) for row in rows]
+
+
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
     """Return every mapping of the organisation, archived ones included, in order of creation."""
     return [_read(row) for row in await fetch(connection, _SELECT + " ORDER BY m.number")]

@@ -23,12 +23,12 @@ from app.admin.match_quality.inputs import (
     TestConversionsRequest,
 )
 from app.admin.match_quality.marked_conversions import send_test_conversions
-from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
+from app.admin.match_quality.match_keys import read_match_quality
 from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
 from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import confirmations, form_view, pages
+from app.console import form_view
 from app.console.access.secured_page import (
     CurrentDestination,
     CurrentVisit,
@@ -37,8 +37,10 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, content_of
-from app.console.match_quality import view
+from app.console.destinations.page import PAGE, show_page
+from app.console.wording import match_key_label
+from app.domain.identity import MATCH_KEYS
+from app.domain.mapping.fields import FIELDS
 from app.domain.match_quality.match_keys import FORMULA, added
 from app.store.destinations.destinations import Destination
 
@@ -46,8 +48,10 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 HERE: Final = PAGE + "/match-quality"
 _MOST_MAPPINGS: Final = 20
+_MOST_DAYS: Final = 50
 _QUICK_S, _LONG_S = 0.03, 20.0  # to count events
 _RESULTS: Final = ("gap", "hash", "comparison", "test")
+_HASH_FIELDS: Final = [(rule.field, FIELDS[rule.field].label) for rule in MATCH_KEYS if rule.hashed]
 # The text of each form's fields before it is sent.
 _DEFAULTS: Final = {
     "row": "",
@@ -79,7 +83,7 @@ async def explain(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
     day, _, name = form_text(form, "row").partition(" ")
 
     async def gap() -> Any:
-        number = view.read_integer(form_text(form, "amazon_count"))
+        number = read_integer(form_text(form, "amazon_count"))
         body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
         return await explain_reconciliation(
             visit.context, visit.caller, found.id, body.day, body.event_name, body.amazon_count
@@ -137,15 +141,9 @@ async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: For
         raise Refusal(ErrorCode.NOT_FOUND, "Recent events no longer have this path.")
     draft = added(details.mapping.draft, row)
     await change_draft(
-        visit.context,
-        visit.caller,
-        found.id,
-        mapping,
-        {"fields": draft["fields"]},
-        {details.mapping.version},
+        visit.context, visit.caller, found.id, mapping, {"fields": draft["fields"]}, {details.mapping.version}
     )
-    address = f"/console/destinations/{found.id}/mappings/{mapping}"
-    return confirmations.redirect(visit.context, address, "match_key_added")
+    return visit.done("match_key_added", f"{PAGE}/mappings/{mapping}")
 
 
 @router.post(HERE + "/shadow", response_model=None)
@@ -153,14 +151,13 @@ async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: For
 async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Start or end the shadow of a mapping's draft."""
     mapping = form_text(form, "mapping")
-    address = f"/console/destinations/{found.id}/match-quality"
     if form_text(form, "action") == "end":
         await end_shadow(visit.context, visit.caller, found.id, mapping)
-        return confirmations.redirect(visit.context, address, "shadow_ended")
+        return visit.done("shadow_ended", HERE)
     try:
-        percent = view.read_integer(form_text(form, "percent"))
+        percent = read_integer(form_text(form, "percent"))
         body = ShadowRequest.model_validate(
-            {"share": (percent or 0) / 100, "minutes": view.read_integer(form_text(form, "minutes"))}
+            {"share": (percent or 0) / 100, "minutes": read_integer(form_text(form, "minutes"))}
         )
         await start_shadow(
             visit.context, visit.caller, found.id, mapping, share=body.share, minutes=body.minutes
@@ -168,7 +165,7 @@ async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return await _show(visit, found, {"shadow_problem": " ".join(problems.values())}, status=status)
-    return confirmations.redirect(visit.context, address, "shadow_started")
+    return visit.done("shadow_started", HERE)
 
 
 @router.post(HERE + "/test", response_model=None)
@@ -179,7 +176,7 @@ async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) 
     async def sent() -> Any:
         body = TestConversionsRequest.model_validate(
             {
-                "count": view.read_integer(form_text(form, "count")),
+                "count": read_integer(form_text(form, "count")),
                 "dataset_name": form_text(form, "dataset_name"),
                 "event_name": form_text(form, "test_name"),
             }
@@ -212,36 +209,34 @@ async def _show(
 ) -> Response:
     context, caller = visit.context, visit.caller
     counted = await read_reconciliation(context, caller, found.id, None, None, seconds=seconds)
-    qualities = [
-        each
+    published = [
+        (each.mapping, each.quality, await read_shadow(context, caller, found.id, each.mapping.id))
         for each in await read_match_quality(context, caller, found.id, limit=_MOST_MAPPINGS)
         if each.quality is not None
     ]
-    findings = await read_findings(context, caller, found.id)
-    shadows = [(each, await read_shadow(context, caller, found.id, each.mapping.id)) for each in qualities]
-    return pages.show(
-        visit.request,
-        "match_quality.html",
-        status=status,
-        **content_of(visit, found, "match-quality"),
-        **{
-            "days": view.days(counted.items),
-            "complete": counted.complete,
-            "choices": view.choices(counted.items),
-            "amc_sql": counted.amc_sql,
-            "mappings": [_mapping(each) for each in qualities],
-            "formula": FORMULA,
-            "findings": view.findings(findings, {each.mapping.id: each.mapping.name for each in qualities}),
-            "shadows": [view.shadow(each.mapping, result) for each, result in shadows],
-            "fields": view.HASH_FIELDS,
-            "chosen": _DEFAULTS,
-            "shadow_problem": "",
-            **{each: None for name in _RESULTS for each in (name, f"{name}_problems")},
-            **(content or {}),
-        },
+    pairs = dict.fromkeys((row.day, row.kind.event_name) for row in counted.items if row.kind.event_name)
+    given = {
+        "days": counted.items[:_MOST_DAYS],
+        "complete": counted.complete,
+        "choices": [(f"{day} {name}", f"{name} on {day}") for day, name in pairs],
+        "amc_sql": counted.amc_sql,
+        "published": published,
+        "names": {mapping.id: mapping.name for mapping, _, _ in published},
+        "field_labels": {name: field.label for name, field in FIELDS.items()},
+        "key_label": match_key_label,
+        "formula": FORMULA,
+        "findings": await read_findings(context, caller, found.id),
+        "fields": _HASH_FIELDS,
+        "chosen": _DEFAULTS,
+        "shadow_problem": "",
+        **{each: None for name in _RESULTS for each in (name, f"{name}_problems")},
+    }
+    return await show_page(
+        visit, found, "match-quality", "match_quality.html", status=status, **{**given, **(content or {})}
     )
 
 
-def _mapping(each: MappingQuality) -> view.MappingPeople:
-    assert each.quality is not None
-    return view.mapping(each.mapping, each.quality)
+def read_integer(text: str) -> int | None:
+    """Return the number that a person typed, with or without separators of thousands; None if it is none."""
+    digits = text.replace(",", "").replace(" ", "").replace("\u202f", "").replace("\xa0", "")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 13 else None

@@ -1,0 +1,56 @@
+"""The page of a destination's requests to Amazon: what each carried, how Amazon answered, and how fast."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.destinations.overview import read_requests
+from app.api.access.secured_route import requires
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, bad_cursor, cursor_of, time_and_id_of
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.destinations.page import PAGE, show_page
+from app.console.events.timeline import OUTCOMES
+from app.console.time_range import RangeName, RangeParameter, time_range
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+@router.get(PAGE + "/requests", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def page(
+    visit: CurrentVisit,
+    found: CurrentDestination,
+    failed: bool = False,
+    range_name: RangeParameter = RangeName.DAY,
+    cursor: Cursor = None,
+) -> Response:
+    """List the requests of a time range, newest first, or only those that did not deliver every event."""
+    chosen = time_range(range_name, visit.context.now())
+    place = time_and_id_of(cursor)
+    if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
+        raise bad_cursor()
+    listed = await read_requests(
+        visit.context,
+        visit.caller,
+        found.id,
+        since=chosen.since,
+        before=place and (place[0], int(place[1])),
+        failed=failed,
+        limit=PAGE_SIZE,
+    )
+    following = listed.following
+    return await show_page(
+        visit,
+        found,
+        "events",
+        "requests.html",
+        items=listed.items,
+        next_cursor=following and cursor_of(following[0].isoformat(), following[1]),
+        back_to=following and following[0],
+        later=cursor is not None,
+        failed=failed,
+        range=chosen,
+        parameters=[("range", chosen.name), *([("failed", "true")] if failed else [])],
+        outcomes=OUTCOMES,
+    )

@@ -1,0 +1,49 @@
+"""The search in the header of every page. It finds pages, destinations and mappings by name.
+
+Any other text is searched as an id among the events.
+"""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.admin.access import Scope
+from app.admin.destinations.settings import list_destinations
+from app.admin.mappings.drafts import search_mappings
+from app.api.access.secured_route import requires
+from app.console import pages
+from app.console.access.secured_page import CurrentVisit, SecuredPage
+from app.console.navigation import navigation_of
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_MOST = 8  # of each kind
+
+
+@router.get("/console/find", response_model=None)
+@requires(*Scope)
+async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "") -> Response:
+    """Show what has these words in its name. Without a result, search the events for this id."""
+    words, caller = q.strip(), visit.caller
+    navigation = navigation_of(visit.visitor, "")
+    found = [item for item in (*navigation.main, *navigation.more) if words.lower() in item.label.lower()]
+    destinations, mappings = [], []
+    if words and caller.may(Scope.DESTINATIONS_READ):
+        destinations = await list_destinations(visit.context, caller, limit=_MOST, search=words)
+        mappings = await search_mappings(visit.context, caller, words, limit=_MOST)
+    searches_events = bool(words) and caller.may(Scope.EVENTS_READ)
+    content = {
+        "q": words,
+        "pages": found if words else [],
+        "destinations": destinations,
+        "mappings": mappings,
+        "names": await visit.names(mapping.destination for mapping in mappings),
+        "searches_events": searches_events,
+    }
+    if visit.request.headers.get("hx-request"):
+        return HTMLResponse(pages.part("find_part.html", **content))
+    if searches_events and not (found or destinations or mappings):
+        return RedirectResponse(f"/console/events?{urlencode({'q': words})}", 303)
+    return visit.show("find.html", **content)
