@@ -3,19 +3,22 @@
 Routes, pages and commands receive the context from their process.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import ParamSpec, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin.access.person_claims import PersonClaims
-from app.admin.computation import ComputationThread
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
@@ -81,6 +84,36 @@ async def _nothing() -> None:
 
 def _forget(id_: object) -> None:
     """Do nothing: this process has no cache."""
+
+
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "computation")
+
+
+@dataclass(slots=True)
+class ComputationThread:
+    """The thread for the long computations of a process.
+
+    While the event loop computes, the process answers no other request. So a computation that may take more
+    than some 20 ms of CPU runs here, after its inputs were read and its transaction has ended.
+
+    There is one thread: each further thread would take time slices of 5 ms from the event loop. An
+    organisation has at most one computation in the queue, so the computations of one organisation delay
+    those of another by at most one computation each.
+    """
+
+    _executor: ThreadPoolExecutor = field(default_factory=_thread)
+    _turns: WeakValueDictionary[OrganisationId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    async def run(
+        self, organisation: OrganisationId, function: Callable[P, R], *args: P.args, **named: P.kwargs
+    ) -> R:
+        """Return the function's result. The function must not use objects that the event loop changes."""
+        turn = self._turns.setdefault(organisation, asyncio.Lock())
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, partial(function, *args, **named)
+            )
 
 
 @dataclass(slots=True)

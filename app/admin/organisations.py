@@ -98,16 +98,6 @@ async def change_organisation(
     return after
 
 
-async def suspend_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
-    """Reject new events of an organisation, and let its accepted events wait. Nothing is lost."""
-    return await _set_suspended(context, caller, organisation, suspended=True)
-
-
-async def resume_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
-    """Accept events of an organisation again, and deliver its waiting events."""
-    return await _set_suspended(context, caller, organisation, suspended=False)
-
-
 async def organisation_usage_by_day(
     context: AppContext, organisation: str, first: date | None, last: date | None
 ) -> Sequence[DayUsage]:
@@ -125,9 +115,10 @@ async def organisation_usage_by_day(
         return await usage.by_day(connection, found.id, first, last)
 
 
-async def _set_suspended(
+async def set_suspended(
     context: AppContext, caller: Caller, organisation: str, *, suspended: bool
 ) -> Organisation:
+    """Reject new events of an organisation and let its accepted events wait, or end this. Nothing is lost."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
         before = require_found(await organisations.lock(connection, organisation))
         if (before.suspended_at is not None) == suspended:

@@ -18,8 +18,7 @@ from app.admin.organisations import (
     find_organisation,
     list_organisations,
     organisation_usage_by_day,
-    resume_organisation,
-    suspend_organisation,
+    set_suspended,
 )
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, tagged
@@ -133,14 +132,14 @@ async def suspend(id: str, caller: CurrentCaller, context: Context, response: Re
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
-    return tagged(response, await suspend_organisation(context, caller, id))
+    return tagged(response, await set_suspended(context, caller, id, suspended=True))
 
 
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
-    return tagged(response, await resume_organisation(context, caller, id))
+    return tagged(response, await set_suspended(context, caller, id, suspended=False))
 
 
 @router.get("/organisations/{id}/usage", summary="Read the usage of an organisation")

@@ -71,7 +71,7 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(visit: CurrentVisit, id: str) -> Response:
     """Suspend an organisation."""
-    await organisations.suspend_organisation(visit.context, visit.caller, id)
+    await organisations.set_suspended(visit.context, visit.caller, id, suspended=True)
     return visit.done("organisation_suspended", _ADDRESS)
 
 
@@ -79,7 +79,7 @@ async def suspend(visit: CurrentVisit, id: str) -> Response:
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
-    await organisations.resume_organisation(visit.context, visit.caller, id)
+    await organisations.set_suspended(visit.context, visit.caller, id, suspended=False)
     return visit.done("organisation_resumed", _ADDRESS)
 
 

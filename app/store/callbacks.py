@@ -7,7 +7,9 @@ it. Every remaining row is read again, so a row that commits late is not missed.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
@@ -145,17 +147,24 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """The callbacks of a destination. `waiting` counts events to report; `problem` is a failure's code."""
+    """The status callbacks of a destination."""
 
     enabled: bool
-    waiting: int
-    oldest: datetime | None
-    problem: str | None
+    configured: Annotated[
+        bool, Field(description="STATUS_CALLBACK_URL is set; without it no callback is sent.")
+    ]
+    waiting: Annotated[
+        int, Field(description="Final states that the journey engine has not acknowledged yet.")
+    ]
+    oldest_waiting: datetime | None
+    problem: Annotated[str | None, Field(description="Code of the last failure, such as `status_500`.")]
 
 
-async def read_status(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
+async def read_status(
+    connection: PipelineConnection, number: DestinationNumber, *, configured: bool
+) -> CallbackStatus:
     """Return whether callbacks are enabled for a destination, and the events that wait to be reported."""
-    return await fetch_only(connection, CallbackStatus, SQL["read_status"], number)
+    return await fetch_only(connection, CallbackStatus, SQL["read_status"], number, configured)
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:

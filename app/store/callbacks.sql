@@ -55,7 +55,8 @@ WHERE d.number = ANY($1::int[])
 
 -- name: read_status
 SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
-  coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
+  $2::boolean AS configured,
+  coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest_waiting, max(c.problem) AS problem
 FROM callback_events n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
 
 -- name: enable

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS
-from app.admin.refusals import SENTENCES, ErrorCode
+from app.admin.refusals import ErrorCode
 from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.errors import STATUSES
 from app.processes.application import ROUTERS
@@ -54,7 +54,7 @@ def _routes() -> Iterator[str]:
 def _errors() -> Iterator[str]:
     yield "\n## Errors\n\n| error | status | what it means |\n|---|---|---|"
     for word in sorted(ErrorCode, key=lambda code: (STATUSES[code], code)):
-        yield f"| `{word}` | {STATUSES[word]} | {SENTENCES[word]} |"
+        yield f"| `{word}` | {STATUSES[word]} | {word.sentence} |"
 
 
 def _problems() -> Iterator[str]:

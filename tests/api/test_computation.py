@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from app.admin.computation import ComputationThread
+from app.admin.context import ComputationThread
 from app.domain.ids import OrganisationId
 
 OURS, THEIRS = OrganisationId("ours"), OrganisationId("theirs")

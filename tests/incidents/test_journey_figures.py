@@ -170,7 +170,7 @@ async def test_a_day_has_at_most_a_thousand_nodes(service: Service) -> None:
     await service.post(destination, of_node(1, missing[2], journey="j"), of_node(2, "n1", journey="j"))
     async with world.pool.acquire() as connection:
         rows = await journey_figures.by_node(connection, number, since=datetime.now(UTC))
-    assert {(row.journey_id, row.node_id): row.totals.accepted for row in rows} == {
+    assert {(journey, node): totals.accepted for journey, node, totals in rows} == {
         (None, None): 1,
         ("j", "n1"): 1,
     }

@@ -55,7 +55,7 @@ async def read_journey_figures(
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         found = await journey_figures.by_node(connection, destination.number, since=since)
-    rows = [NodeFigures(node.journey_id, node.node_id, tally(node.totals, State.ACTIVE)) for node in found]
+    rows = [NodeFigures(journey, node, tally(totals, State.ACTIVE)) for journey, node, totals in found]
     rows.sort(
         key=lambda row: (-row.counts.accepted - row.counts.rejected, row.journey_id or "", row.node_id or "")
     )

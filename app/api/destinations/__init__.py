@@ -27,11 +27,12 @@ from app.admin.destinations.settings import (
 )
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination, PreflightConfirmation, RequestBody
-from app.admin.status_callback import StatusCallbackState, read_status_callback, switch_status_callback
+from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, tagged
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.domain.destination import State
+from app.store.callbacks import CallbackStatus
 from app.store.destinations.destinations import Destination
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
@@ -190,9 +191,7 @@ class StatusCallbackChange(RequestBody):
 
 @router.get("/destinations/{destination_id}/status-callback", summary="Read the status callbacks")
 @requires(Scope.DESTINATIONS_READ)
-async def status_callback(
-    destination_id: str, caller: CurrentCaller, context: Context
-) -> StatusCallbackState:
+async def status_callback(destination_id: str, caller: CurrentCaller, context: Context) -> CallbackStatus:
     """Return whether the destination sends callbacks, and how many are not acknowledged yet."""
     return await read_status_callback(context, caller, destination_id)
 
@@ -201,6 +200,6 @@ async def status_callback(
 @requires(Scope.DESTINATIONS_WRITE)
 async def set_status_callback(
     destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
-) -> StatusCallbackState:
+) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)

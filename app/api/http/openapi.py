@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from app.admin.refusals import SENTENCES, ErrorCode
+from app.admin.refusals import ErrorCode
 from app.api.access.secured_route import Context, SecuredRoute, public, scopes_of
 from app.api.errors import STATUSES, ErrorBody
 from app.api.http.body_examples import BODY_EXAMPLES
@@ -210,7 +210,7 @@ def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
     ]
     fields = [{"field": "name", "problem": "missing"}] if status == 422 else []
     examples = {
-        code.value: {"value": {"error": code.value, "detail": SENTENCES[code], "fields": fields}}
+        code.value: {"value": {"error": code.value, "detail": code.sentence, "fields": fields}}
         for code in codes
     }
     content = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "examples": examples}

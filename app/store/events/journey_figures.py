@@ -83,21 +83,15 @@ async def totals(
     return await fetch_only(connection, CountTotals, SQL["totals"], destination, journey_id, node_id)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeTotals:
-    """The figures of a node. Without ids it is the rest of the days with more than 1,000 nodes."""
-
-    journey_id: str | None
-    node_id: str | None
-    totals: CountTotals
-
-
 async def by_node(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
-) -> list[NodeTotals]:
-    """Return the figures of each node from the day (UTC) of `since` on."""
+) -> list[tuple[str | None, str | None, CountTotals]]:
+    """Return (journey id, node id, figures) of each node from the day (UTC) of `since` on.
+
+    The rest of the days with more than 1,000 nodes has no ids.
+    """
     rows = await connection.fetch(SQL["by_node"], destination, since)
-    return [NodeTotals(row["journey_id"], row["node_id"], read_row(CountTotals, row)) for row in rows]
+    return [(row["journey_id"], row["node_id"], read_row(CountTotals, row)) for row in rows]
 
 
 async def fold(connection: PipelineConnection, *, limit: int) -> int:
