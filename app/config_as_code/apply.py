@@ -1,10 +1,12 @@
 """Apply a configuration file in one transaction, through the use cases of the API."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as destination_use_cases
@@ -15,7 +17,7 @@ from app.admin.mappings import publishing
 from app.admin.mappings.backtest import comparison, summary
 from app.admin.mappings.drafts import valid_draft
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import Refusal, error_body
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, error_body
 from app.config_as_code.plan import (
     DestinationStep,
     ExistingConfiguration,
@@ -164,7 +166,8 @@ async def _destination(
     desired, by = step.desired.destination, options.by
     if step.existing is None:
         id_ = DestinationId(desired.id or new_id("dst_"))
-        after = await destination_use_cases.insert_destination(connection, id_, step.settings, by=by)
+        async with _unused_id(connection, "destination"):
+            after = await destination_use_cases.insert_destination(connection, id_, step.settings, by=by)
     else:
         before = await destinations.lock(connection, step.existing.id)
         assert before is not None
@@ -194,7 +197,8 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
     document = valid_draft(step.document)
     if step.existing is None:
         id_ = MappingId(step.desired.id or new_id("map_"))
-        await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
+        async with _unused_id(connection, "mapping"):
+            await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
     else:
         id_ = step.existing.id
         await mapping_use_cases.change_mapping(
@@ -204,6 +208,17 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
         mapping = await mappings.lock(connection, destination.id, id_)
         assert mapping is not None
         await publishing.publish_mapping(connection, destination, mapping, by=by)
+
+
+@asynccontextmanager
+async def _unused_id(connection: AsyncConnection, kind: str) -> AsyncIterator[None]:
+    """Raise Refusal if an entry of another organisation, which is invisible here, has the id of a new one."""
+    try:
+        async with connection.begin_nested():
+            yield
+    except IntegrityError:
+        detail = f"Another {kind} has this id."
+        raise Refusal(ErrorCode.INVALID, detail, FieldProblem("id", "duplicate")) from None
 
 
 async def _lock(connection: AsyncConnection, mapping: StoredMapping) -> StoredMapping:

@@ -26,7 +26,7 @@ def one_of(*signs: str) -> frozenset[str]:
     return frozenset(signs)
 
 
-_LANE = "SELECT FROM lanes ORDER BY id LIMIT 1 FOR UPDATE"
+_LANE = "SELECT FROM lanes WHERE id = (SELECT lane FROM destinations WHERE number = {}) FOR UPDATE"
 _FLUSH_LOCK = "SELECT pg_advisory_xact_lock_shared(7301)"
 _NOT_READY = one_of("flushes_refused", "database_unavailable", "database_refused", "no answer")
 _SLOW = {"kind": "slow", "ms": 20_000}
@@ -63,9 +63,9 @@ ROWS: tuple[Row, ...] = (
         delay=60,
         signs=_NOT_READY,
     ),
-    Row("a row of lanes is locked", faults.holding(_LANE)),
-    Row("a row of lanes is locked, 1 worker", faults.holding(_LANE), 60, workers=1),
-    Row("a row of lanes is locked, and a person is erased", faults.holding(_LANE, erases=True)),
+    Row("a row of lanes is locked", faults.holding_rows(_LANE)),
+    Row("a row of lanes is locked, 1 worker", faults.holding_rows(_LANE), 60, workers=1),
+    Row("a row of lanes is locked, and a person is erased", faults.holding_rows(_LANE, erases=True)),
     Row(
         "the only worker is frozen in a transaction, and a person is erased",
         faults.frozen_in_transaction,
@@ -87,7 +87,14 @@ ROWS: tuple[Row, ...] = (
         15,
     ),
     Row("the rows of counts are locked", faults.holding("SELECT FROM counts FOR UPDATE"), gap=12),
-    Row("the rows of destinations are locked", faults.holding("SELECT FROM destinations FOR NO KEY UPDATE")),
+    Row(
+        "the row of a destination is locked",
+        faults.holding_rows("SELECT FROM destinations WHERE number = {} FOR UPDATE"),
+    ),
+    Row(
+        "open batches of a destination are locked",
+        faults.holding_rows("SELECT FROM batch_states WHERE destination = {} FOR UPDATE"),
+    ),
     Row(
         "the locks of maintenance are held",
         faults.holding("SELECT pg_advisory_xact_lock(7302)", "SELECT pg_advisory_xact_lock(7303)"),

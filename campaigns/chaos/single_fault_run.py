@@ -47,8 +47,8 @@ class Result:
     accepted: int = 0
     gap: float = 0.0
     delay: float = 0.0
+    stretch: float = 1.0  # how much longer the processes took than they computed, for want of a core
     signs: dict[str, float] = field(default_factory=dict)
-    missing: int = 0
     problems: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -56,7 +56,15 @@ class Result:
             f"{sign} {at:.0f} s" for sign, at in sorted(self.signs.items(), key=lambda one: one[1])
         )
         verdict = "green" if not self.problems else "RED: " + "; ".join(self.problems)
-        cells = (self.row.name, self.accepted, f"{self.gap:.1f}", f"{self.delay:.1f}", signs or "–", verdict)
+        cells = (
+            self.row.name,
+            self.accepted,
+            f"{self.gap:.1f}",
+            f"{self.delay:.1f}",
+            f"{self.stretch:.1f}",
+            signs or "–",
+            verdict,
+        )
         return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -133,6 +141,7 @@ async def play(stage: Installation, row: Row, number: int) -> Result:
         watch.began = began
         async with row.fault(scene):
             await asyncio.sleep(max(0.0, row.lasts - (time.time() - began)))
+        result.stretch = stage.stretch()
         await stage.heal()
         await asyncio.sleep(BEFORE_S)
         watch.over = True
@@ -192,10 +201,12 @@ def _judge(result: Result, scene: Scene, watch: Watch, began: float) -> None:
         result.problems.append(f"{len(missing)} events not delivered")
     if len(scene.erasures) < len(scene.tasks):
         result.problems.append(f"{len(scene.tasks) - len(scene.erasures)} erasures without an answer")
-    if result.gap > row.gap:
-        result.problems.append(f"gap above {row.gap:.0f} s")
-    if result.delay > row.delay:
-        result.problems.append(f"delay above {row.delay:.0f} s")
+    # On a machine without a free core, everything takes as much longer as processes wait for one.
+    stretch = max(1.0, result.stretch / 2)
+    if result.gap > row.gap * stretch:
+        result.problems.append(f"gap above {row.gap * stretch:.0f} s")
+    if result.delay > row.delay * stretch:
+        result.problems.append(f"delay above {row.delay * stretch:.0f} s")
     if row.signs and not row.signs & watch.signs.keys():
         result.problems.append("nothing reported it")
 
@@ -231,8 +242,8 @@ def main() -> int:
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     print(f"commit {commit.stdout.strip()}, {len(chosen)} rows")
-    print("| fault | events | longest time between 202s, s | delay of others, s | reported after | verdict |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| fault | events | gap of 202s, s | delay of others, s | stretch | reported after | verdict |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     results = asyncio.run(run(chosen))
     return 1 if any(result.problems for result in results) else 0
 

@@ -112,6 +112,19 @@ def holding(*statements: str, erases: bool = False) -> Fault:
     return fault
 
 
+def holding_rows(statement: str, *, erases: bool = False) -> Fault:
+    """Another session holds rows of the first destination, whose number stands for `{}`."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        (victim,) = scene.touch(1)
+        number = f"(SELECT number FROM destinations WHERE id = '{victim.number}')"
+        async with holding(statement.format(number), erases=erases)(scene):
+            yield
+
+    return fault
+
+
 def frozen_session(
     pattern: str, *, state: str = "%", application: str = "conversions%", erases: bool = False
 ) -> Fault:

@@ -12,6 +12,8 @@ from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.plan import PlannedAction
 from app.config_as_code.read import InvalidFile
 from app.config_as_code.show import lines
+from app.domain.ids import OrganisationId
+from app.store.organisations.scope import scoped_engine
 from tests.api.test_backtests import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, ApiWorld
 from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
@@ -260,6 +262,21 @@ async def test_a_file_names_channels_of_running_processes(world: ApiWorld) -> No
     await refused(world.engine, entry)
     await world.sql(declare, organisation="default")
     await apply(world.engine, entry)
+
+
+async def test_an_id_of_another_organisation_is_refused(world: ApiWorld) -> None:
+    """Also the id of a mapping. The sentence says no more than that the id is taken."""
+    await world.sql("INSERT INTO organisations (id, name) VALUES ('other', 'Other')")
+    other = scoped_engine(world.engine, OrganisationId("other"))
+    await applying.apply(other, wanted(file(acme())), ApplyOptions(BY))
+    ((destination,),) = await world.sql("SELECT id FROM destinations")
+    ((mapping,),) = await world.sql("SELECT id FROM mappings")
+    (problem,) = (await refused(world.engine, file(acme(id=destination)))).problems
+    assert problem.path == "destinations[0]"
+    assert problem.sentence == "invalid: Another destination has this id."
+    (problem,) = (await refused(world.engine, file(acme({**MAPPING, "id": mapping})))).problems
+    assert problem.path == "destinations[0].mappings[0]"
+    assert problem.sentence == "invalid: Another mapping has this id."
 
 
 async def test_an_export_without_ids_makes_the_same_under_other_ids(
