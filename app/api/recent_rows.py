@@ -49,7 +49,8 @@ class RecentRows(Generic[Id, Row]):
 
     async def find(self, id_: Id) -> Row | None:
         """Return a row, or None if it does not exist. Waits for the database if the row is not cached."""
-        if (row := self.cached(id_)) is not None:
+        row, is_current = self.cached(id_)
+        if is_current:
             return row
         query = self._queries.get(id_)
         if query is None:
@@ -58,13 +59,12 @@ class RecentRows(Generic[Id, Row]):
         # Other requests may wait for this query, so a client that disconnects must not cancel it.
         return await asyncio.shield(query)
 
-    def cached(self, id_: Id) -> Row | None:
-        """Return a row if it is cached."""
-        entry = self._entries.get(id_)
-        if entry is None or (now := self._monotonic()) >= entry.until:
-            return None
-        entry.used_at = now
-        return entry.row
+    def cached(self, id_: Id) -> tuple[Row | None, bool]:
+        """Return the last row that was read, and whether it is current: an older one must be read again."""
+        if (entry := self._entries.get(id_)) is None:
+            return None, False
+        entry.used_at = now = self._monotonic()
+        return entry.row, now < entry.until
 
     async def _find(self, id_: Id) -> Row | None:
         # Take the time before the query, because the database may read the row long before the result

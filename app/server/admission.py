@@ -75,7 +75,7 @@ class SenderUsage(msgspec.Struct, eq=False):
 class Permit(msgspec.Struct, eq=False):
     """One admitted request with its `head`. Times are monotonic; `read_at` is set when its body is complete.
 
-    `caller` has the key of the request, if it was cached. `received` counts the body bytes that the
+    `caller` has the key of the request if it is current. `received` counts the body bytes that the
     connection received, and `read` the bytes that the endpoint read. `reserved` is the number of bytes that
     are charged.
     """
@@ -98,7 +98,8 @@ class Permit(msgspec.Struct, eq=False):
 class AdmissionController:
     """Admits or sheds the requests of one process.
 
-    `known_caller` returns the caller of a key in the headers if it is cached. `monotonic` is in seconds.
+    `known_caller` returns the cached caller of a key in the headers, and whether it is current. `monotonic`
+    is in seconds.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class AdmissionController:
         *,
         bounds: Limits,
         registry: CollectorRegistry,
-        known_caller: Callable[[RawHeaders], Caller | None],
+        known_caller: Callable[[RawHeaders], tuple[Caller | None, bool]],
         monotonic: Callable[[], float],
         jitter: Callable[[], float],
         flush_age_s: Callable[[], float],
@@ -150,7 +151,8 @@ class AdmissionController:
         """Admit a request by its head and return its permit, or count and return the reason to shed it."""
         now = self._monotonic()
         demand = _demand_of(head)
-        caller = self._known_caller(head.raw)
+        # An overloaded process cannot keep keys current. Their senders have their own shares nevertheless.
+        caller, is_current = self._known_caller(head.raw)
         organisation, key = (None, None) if caller is None else (caller.organisation, caller.key)
         sender = self._senders.get(organisation) or SenderUsage(Usage(), {})
         usage = sender.keys.get(key) or Usage()
@@ -178,7 +180,7 @@ class AdmissionController:
         return Permit(
             head,
             demand.is_events,
-            caller,
+            caller if is_current else None,
             organisation,
             key,
             demand.cost,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.api.recent_rows import CACHE_SECONDS
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
 from app.ingest.intake import EventResult
@@ -428,3 +429,24 @@ async def test_in_a_mixed_post_only_its_events_are_rejected(world: ApiWorld) -> 
     assert isinstance(seen[0], Rejection)
     assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
     assert isinstance(seen[1], Event)
+
+
+async def test_a_quiet_key_that_is_not_current_is_not_counted_with_a_large_one(
+    crowd: Callable[..., Crowd], world: ApiWorld
+) -> None:
+    """An overloaded process reads keys late. They are authenticated again, but keep their own shares."""
+    crowded = crowd()
+    admission = crowded.app.state.admission
+    heads = []
+    for length in (b"4000000", b"400"):
+        key = await known_key(crowded, world)
+        headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-length", length)]
+        heads.append(read_head(b"POST", b"/events", headers))
+    world.elapsed += CACHE_SECONDS
+    large, quiet = heads
+    admitted = [admission.admit(large) for _ in range(9)]
+    assert isinstance(admitted[7], Permit)
+    assert not isinstance(admitted[8], Permit)
+    permit = admission.admit(quiet)
+    assert isinstance(permit, Permit)
+    assert permit.caller is None

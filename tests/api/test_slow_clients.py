@@ -84,7 +84,7 @@ async def running(
             registry=registry,
             monotonic=time.monotonic,
             jitter=lambda: 0.5,
-            known_caller=lambda headers: None,
+            known_caller=lambda headers: (None, False),
             flush_age_s=lambda: 0.0,
             resident_bytes=lambda: 0,
         )

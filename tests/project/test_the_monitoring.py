@@ -59,7 +59,7 @@ def registry() -> CollectorRegistry:
         registry=telemetry.registry,
         monotonic=lambda: 0.0,
         jitter=lambda: 0.0,
-        known_caller=lambda headers: None,
+        known_caller=lambda headers: (None, False),
         flush_age_s=lambda: 0.0,
         resident_bytes=lambda: 0,
     )

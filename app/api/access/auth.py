@@ -41,7 +41,8 @@ class KeyRing:
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
         """Return the caller whose key is in the raw ASGI headers, or a problem (malformed, unauthorized)."""
-        if (caller := self.known_caller(headers)) is not None:
+        caller, is_current = self.known_caller(headers)
+        if caller is not None and is_current:
             return caller
         key = _key_in(headers)
         if isinstance(key, Problem):
@@ -50,14 +51,17 @@ class KeyRing:
             return Problem(ErrorCode.UNAUTHORIZED)
         return await self._callers.find(digest_of(key)) or Problem(ErrorCode.UNAUTHORIZED)
 
-    def known_caller(self, headers: Headers) -> Caller | None:
-        """Return the caller whose key is in the raw ASGI headers if it is cached, without a query."""
+    def known_caller(self, headers: Headers) -> tuple[Caller | None, bool]:
+        """Return the caller whose key is in the raw ASGI headers, without a query, and whether it is current.
+
+        A caller that is not current must be authenticated. It tells only who sent the request.
+        """
         key = _key_in(headers)
         if isinstance(key, Problem):
-            return None
+            return None, False
         digest = digest_of(key)
         if self._bootstrap is not None and compare_digest(digest, self._bootstrap):
-            return _BOOTSTRAP_CALLER
+            return _BOOTSTRAP_CALLER, True
         return self._callers.cached(digest)
 
     def forget(self, key: KeyId) -> None:
