@@ -93,7 +93,9 @@ def lagging(cluster: PatroniCluster, *, may_lose: bool) -> ClusterFault:
         time.sleep(LAGGING_S)
         cluster.signal(primary, signal.SIGKILL)
         for node in standbys:
-            cluster.signal(node, signal.SIGCONT, program="postgres", title="walreceiver")
+            # What waits in the receiver's socket is lost too, as on a machine that dies.
+            for how in (signal.SIGTERM, signal.SIGCONT):
+                cluster.signal(node, how, program="postgres", title="walreceiver")
 
     return ClusterFault("standbys lag, then the primary node is killed", inject, cluster.run, 27, may_lose)
 
