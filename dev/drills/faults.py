@@ -357,7 +357,8 @@ class FaultInjector:
 
     def _lease_monitor(self) -> None:
         self.stage.execute(
-            "UPDATE job_leases SET owner = 'drill', leased_until = 'infinity' WHERE job = 'incidents'"
+            "INSERT INTO job_leases VALUES ('incidents', 'drill', now() + interval '1 day') "
+            "ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until"
         )
 
     def _release_monitor(self) -> None:

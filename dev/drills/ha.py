@@ -38,7 +38,7 @@ class ClusterFault:
     may_lose: bool = False
 
 
-def faults(cluster: PatroniCluster) -> list[ClusterFault]:
+def faults(cluster: PatroniCluster, stage: Stage) -> list[ClusterFault]:
     """Return the faults of a synchronous cluster."""
 
     def standby(primary: str) -> str:
@@ -79,15 +79,19 @@ def faults(cluster: PatroniCluster) -> list[ClusterFault]:
         ClusterFault("planned switchover", lambda node: cluster.ask(node, "POST", "/switchover", {"leader": node}), cluster.run, 6),
         ClusterFault("disk of the primary full", cluster.fill, cluster.empty, None),
         ClusterFault("rolling restart of all", restart_all, cluster.run, None),
-        lagging(cluster, may_lose=False),
+        lagging(cluster, stage, may_lose=False),
     ]  # fmt: skip
 
 
-def lagging(cluster: PatroniCluster, *, may_lose: bool) -> ClusterFault:
+def lagging(cluster: PatroniCluster, stage: Stage, *, may_lose: bool) -> ClusterFault:
     """Return the fault in which the standbys receive nothing for a moment, and then the primary node is killed."""
 
     def inject(primary: str) -> None:
         standbys = [node for node in NODES if node != primary]
+        # What workers deliver meanwhile would not be lost.
+        workers = [child for name, child in stage.children.items() if name.startswith("worker")]
+        for worker in workers:
+            worker.send_signal(signal.SIGSTOP)
         for node in standbys:
             cluster.signal(node, signal.SIGSTOP, program="postgres", title="walreceiver")
         time.sleep(LAGGING_S)
@@ -96,6 +100,8 @@ def lagging(cluster: PatroniCluster, *, may_lose: bool) -> ClusterFault:
             # What waits in the receiver's socket is lost too, as on a machine that dies.
             for how in (signal.SIGTERM, signal.SIGCONT):
                 cluster.signal(node, how, program="postgres", title="walreceiver")
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
 
     return ClusterFault("standbys lag, then the primary node is killed", inject, cluster.run, 27, may_lose)
 
@@ -157,7 +163,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         )
     rounds = [
         *_rounds(PatroniCluster(folder / "direct"), asked, faults),
-        *_rounds(PatroniCluster(folder / "control", synchronous=False), asked, lambda cluster: [lagging(cluster, may_lose=True)]),
+        *_rounds(PatroniCluster(folder / "control", synchronous=False), asked, lambda *of: [lagging(*of, may_lose=True)]),
         *_rounds(PatroniCluster(folder / "proxy", behind_proxy=True), asked, faults),
     ]  # fmt: skip
     problems = [problem for each in rounds for problem in each.problems()]
@@ -176,14 +182,16 @@ Lost events: {lost}
 def _rounds(
     cluster: PatroniCluster,
     asked: argparse.Namespace,
-    faults_of: Callable[[PatroniCluster], Sequence[ClusterFault]],
+    faults_of: Callable[[PatroniCluster, Stage], Sequence[ClusterFault]],
 ) -> Iterator[Round]:
     """Play the rounds of a cluster, and print each at its end."""
-    chosen = [fault for fault in faults_of(cluster) if (asked.fault or "") in cluster.title + fault.name]
+    stage = Stage(cluster.folder)
+    chosen = [
+        fault for fault in faults_of(cluster, stage) if (asked.fault or "") in cluster.title + fault.name
+    ]
     if not chosen:
         return
     cluster.folder.mkdir(mode=0o755)
-    stage = Stage(cluster.folder)
     try:
         cluster.start()
         cluster.execute(CREATE)

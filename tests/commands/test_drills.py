@@ -1,12 +1,15 @@
 """`drill`: refused in production; the long form runs each drill for some seconds and loses nothing."""
 
+import asyncio
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast, get_args
 
+import asyncpg
 import pytest
 import yaml
 
@@ -80,6 +83,24 @@ def test_a_game_day_has_a_fault_for_every_alert() -> None:
     faults = FaultInjector(cast(Any, None), cast(Any, None), {})
     everything = [*faults.independent(), *faults.of_amazon(), faults.of_commits(), *faults.of_processes()]
     assert sorted(name for fault in everything for name in fault.alerts) == sorted(gameday.ALERTS)
+
+
+@pytest.mark.parametrize("alert", ["BackupTooOld", "ErasureOverdue", "IncidentsNotComputed"])
+def test_the_schema_accepts_a_fault_that_changes_rows(database_url: str, alert: str) -> None:
+    """The game day runs only before a release; a new constraint must not surprise it there."""
+
+    async def run(statement: str, *values: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+        try:
+            return list(await connection.fetch(statement, *values))
+        finally:
+            await connection.close()
+
+    stage = SimpleNamespace(execute=lambda *words: asyncio.run(run(*words)))
+    faults = FaultInjector(cast(Any, stage), cast(Any, None), {})
+    (fault,) = (each for each in [*faults.independent(), *faults.of_processes()] if alert in each.alerts)
+    fault.inject()
+    fault.repair()
 
 
 def test_the_proxy_of_an_upgrade_is_the_shipped_one() -> None:
