@@ -31,6 +31,11 @@ STOP_WITHIN_S = 3.0
 DELAYS_S = (0.1, 0.5, 1.0, 5.0)
 PRODUCTION = ROOT / "deploy" / "compose"
 
+# Production sends to Amazon itself, which cannot be reached here. Events of a destination whose sign-in was revoked
+# are accepted, and wait.
+_SIGN_INS = (
+    "ALTER TABLE destinations ALTER sign_in SET DEFAULT 'broken', ALTER sign_in_reason SET DEFAULT 'revoked'"
+)
 _ROLES = "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()"
 
 Row = tuple[str, str]
@@ -254,7 +259,8 @@ def production(engine: Engine) -> list[Row]:
         run("up", "-d", "--no-build")
         run("up", "-d", "--no-build", "--wait", "postgres", "api-a", "api-b", "worker-a", "worker-b", "proxy")
         healthy = time.monotonic() - began
-        roles = run("exec", "-T", "postgres", "psql", "-U", "conversions", "-Atc", _ROLES).split()
+        query = ("exec", "-T", "postgres", "psql", "-U", "conversions", "-Atc")
+        roles = run(*query, _ROLES).split()
         own = "conversions"  # the session of this query
         assert set(roles) == {own, "conversions_api", "conversions_worker"}, roles
         backed_up = backup_after(run)
@@ -267,6 +273,7 @@ def production(engine: Engine) -> list[Row]:
             )
             == "404"
         )
+        run(*query, _SIGN_INS)
         load = subprocess.Popen(
             engine.command_inside(sys.executable, "-m", "campaigns.containers.load", "https://localhost:8443", key),
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -277,7 +284,7 @@ def production(engine: Engine) -> list[Row]:
             time.sleep(8)
         out, _ = load.communicate("stop\n")
         seen = json.loads(out)
-        assert seen["failed"] == 0 and seen["requests"] > 500, seen
+        assert seen["failed"] == 0 and seen["results"]["POST 202"] > 250, seen
         return [
             ("production example until all are healthy, by three roles", f"{healthy:.0f} s"),
             ("base backup of the service `backup`, verified", f"{backed_up:.0f} s later, WAL is streamed"),
@@ -287,7 +294,7 @@ def production(engine: Engine) -> list[Row]:
             ),
             (
                 "APIs and workers replaced one by one under load",
-                f"{seen['requests']:,} requests, {seen['failed']} failed",
+                f"{seen['results']['POST 202']:,} posts with 202 and as many reads, {seen['failed']} failed",
             ),
         ]
     finally:
