@@ -186,7 +186,8 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
         destination_id = own
     if (own := content.get("mapping_id")) is not None:
         mapping_id = own
-    if event_id is not None and (refused := check_event_id(event_id)):
+    is_usual = type(event_id) is str and _USUAL_ID(event_id)
+    if event_id is not None and not is_usual and (refused := check_event_id(event_id)):
         known = destination_id if type(destination_id) is str else None
         return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
     if destination_id is None or destination_id == "":
@@ -205,6 +206,10 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
             journey=journey_ids(content),
         )
     return Event(event_id, destination_id, mapping_id or None, content)
+
+
+# An id that holds no control character, and no character of an address or an international number.
+_USUAL_ID: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_EVENT_ID_LENGTH}}}", re.ASCII).fullmatch
 
 
 def check_event_id(event_id: Any) -> Rejection | None:

@@ -309,19 +309,8 @@ def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadat
         conversion.dropped_keys,
         trace.traceparent,
         trace.request_id,
-        _event_source(candidate),
+        conversion.event_source,
     )
-
-
-_SOURCE = b'"eventSource":"'
-
-
-def _event_source(candidate: Candidate) -> str | None:
-    """Return the source of an event if the mapping reads it from the event. No other text has `_SOURCE`."""
-    compiled = candidate.mapping.compiled
-    if compiled is None or compiled.by_field["event_source"].const is not None:
-        return None
-    return candidate.conversion.body.partition(_SOURCE)[2].partition(b'"')[0].decode()
 
 
 def _by_batch(members: Sequence[_BatchMember]) -> dict[BatchId, list[_BatchMember]]:

@@ -62,9 +62,10 @@ class _Kind(NamedTuple):
     conflict: SourceFailed | None  # if another name is pinned for the type
     opening: str  # JSON up to the value of `countryCode`
     scope: str  # the start of a derived Amazon eventId
+    read_source: str | None  # the source, if the mapping reads it from the event
 
 
-_UNKNOWN_KIND: Final = _Kind("", False, None, "", "")  # of an event whose type cannot be read
+_UNKNOWN_KIND: Final = _Kind("", False, None, "", "", None)  # of an event whose type cannot be read
 
 
 class ConversionPlan:
@@ -127,7 +128,8 @@ class ConversionPlan:
             description["dataSetName"] = rules.dataset_name
         opening = f'{{"eventDescription":{json_text(description)},"countryCode":"' if event_source else ""
         scope = amazon_event_id(rules.destination_id, rules.mapping_id, event_type, "")
-        return _Kind(event_type, event_type == PURCHASE, conflict, opening, scope)
+        read_source = None if self._source.fixed else event_source
+        return _Kind(event_type, event_type == PURCHASE, conflict, opening, scope, read_source)
 
     def convert(
         self,
@@ -143,9 +145,8 @@ class ConversionPlan:
         `event_id` is the caller's id. If the caller sent none, it is derived from the content. `work` is
         charged with the steps that the event took, and each step is reported to `trace`.
         """
-        content = event.content
-        objects = self._objects.of(content, is_traced=trace is not None)
-        run = Run(self._steps, content=content, objects=objects, trace=trace)
+        objects = self._objects.of(event.content, is_traced=trace is not None)
+        run = Run(self._steps, content=event.content, objects=objects, trace=trace)
         outcome = self._convert(run, event_id, now)
         if work is not None:  # work beyond the limit is charged, but not done
             work.left -= MAX_STEPS - max(run.steps_left, 0)
@@ -155,7 +156,9 @@ class ConversionPlan:
         kind = self._fixed_kind if run.trace is None else None
         if kind is None:
             kind = self._read_kind(run)
-        country = self._read_country(run) or ""
+        country = self._country.get(run)
+        if type(country) is not str or run.notes or run.trace is not None:
+            country = self._settle_country(run, country)
         blocked = None
         signal: consent.Signal | Rejection = consent.GRANTED_PAIR
         if not self._is_granted or run.trace is not None:
@@ -197,6 +200,7 @@ class ConversionPlan:
             tuple(run.warnings),
             tuple(run.dropped),
             None if signal is consent.GRANTED_PAIR else consent.evidence(rule.mode, signal),
+            kind.read_source,
         )
 
     def _read_kind(self, run: Run) -> _Kind:
@@ -211,16 +215,12 @@ class ConversionPlan:
         event_source = self._source.value(run)
         return _UNKNOWN_KIND if event_type is None else self._kind(event_type, event_source)
 
-    def _read_country(self, run: Run) -> str | None:
-        step = self._country
-        value = step.get(run)
-        if type(value) is str and not run.notes and run.trace is None:
-            return value
+    def _settle_country(self, run: Run, value: str | Country | SourceFailed | None) -> str:
+        """Return the code of a country, or an empty text."""
         warnings: tuple[str, ...] = ()
         if isinstance(value, Country):
             warnings, value = (value.warning,) if value.warning else (), value.code
-        code: str | None = step.settle(run, value, warnings=warnings)
-        return code
+        return self._country.settle(run, value, warnings=warnings) or ""
 
     def _read_consent(self, run: Run, country: str) -> consent.Signal | Rejection:
         """Return the consent signal, or the rejection of an event without consent."""

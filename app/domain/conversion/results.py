@@ -67,6 +67,7 @@ class Conversion(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[EventWarning, ...] = ()
     dropped_keys: tuple[tuple[str, str], ...] = ()  # (Amazon's match key type, reason) of dropped match keys
     consent: str | None = None  # the result of `consent.evidence`
+    event_source: str | None = None  # if the mapping reads it from the event
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
