@@ -97,11 +97,18 @@ def test_mapped_event_types(value: Any, reason: str | None) -> None:
     assert getattr(converted(event(kind=source), made), "reason", None) == expected
 
 
+def test_a_conversion_has_the_source_that_the_mapping_read() -> None:
+    """A constant is in the mapping's version already."""
+    mapped = converted(event(kind="IOS"), document({"event_source": {"path": "kind"}}))
+    assert getattr(mapped, "event_source", "") == "IOS"
+    assert getattr(converted(event(), document({})), "event_source", "") is None
+
+
 def test_a_pinned_name_is_the_only_one() -> None:
     """A second name for a type is refused with the first shown; other types go their way."""
     outcome = refused(event(), pins={"ADD_TO_SHOPPING_CART": "Cart add"})
     assert (outcome.reason, outcome.mapping_field) == ("event_name_conflict", "event_name")
-    assert "'Cart add'" in outcome.detail
+    assert "“Cart add”" in outcome.detail
     assert amazon_event(event(), pins={"ADD_TO_SHOPPING_CART": "Added to cart", "LEAD": "Lead"})
 
 
