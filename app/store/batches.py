@@ -144,7 +144,7 @@ async def read(
     and a deleted data key are None.
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
-    with damage.suppressed():
+    async with damage.tolerated(connection):
         rows = await connection.fetch(SQL["read"], *arguments, destination)
         return {BatchId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
     keys = {row["batch"]: row["data_key"] for row in await connection.fetch(SQL["read_keys"], *arguments)}
@@ -275,9 +275,8 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
     dead event keeps it for `dead_after`. Rows on a damaged page are skipped. Returns the number of deleted
     keys.
     """
-    with damage.suppressed():
-        async with damage.savepoint(connection):
-            return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
+    async with damage.tolerated(connection):
+        return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
     some = _FORGET.format(some="AND batch BETWEEN $3 AND $4")
 
     async def delete(first: int, last: int) -> list[asyncpg.Record]:

@@ -328,15 +328,14 @@ async def _due_times(
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> Mapping[str, Any] | None:
     """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
-    with damage.suppressed():
-        async with damage.savepoint(connection):
-            found = await connection.fetchrow(
-                _HEADS,
-                destination,
-                list(batches_in_flight),
-                [batch for batch, _ in exceptions_in_flight],
-                [place for _, place in exceptions_in_flight],
-            )
+    async with damage.tolerated(connection):
+        found = await connection.fetchrow(
+            _HEADS,
+            destination,
+            list(batches_in_flight),
+            [batch for batch, _ in exceptions_in_flight],
+            [place for _, place in exceptions_in_flight],
+        )
         assert found is not None
         return dict(found)
     return None

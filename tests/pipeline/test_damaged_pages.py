@@ -6,14 +6,19 @@ A cluster of its own, stopped to damage its files: some five seconds.
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from app.admin.destinations.stats import destination_stats
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.store.database import migrate
 from app.store.database.damage import check
+from app.store.events import batches
+from app.store.organisations.scope import scoped_pool
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.test_damaged_data import FAILED, MANY
 from tests.pipeline.test_erasing import erase, finished
@@ -111,3 +116,16 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(di
         async with world.resources.pool.acquire() as c:
             found = [one async for portion in check(c) for one in portion.damaged]
         assert [one.reason for one in found] == ["XX001"] * on_page
+        # The page of a destination reads its figures in one snapshot, damaged or not.
+        async with (
+            scoped_pool(world.resources.pool, DEFAULT_ORGANISATION).acquire() as c,
+            c.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            known = await batches.destination(c, DestinationId(sick))
+            assert known is not None
+            stats = await destination_stats(c, known, max_event_age=timedelta(days=21))
+        assert (stats.waiting, stats.oldest_waiting_seconds, stats.rates.accepted_per_second) == (
+            60,
+            None,
+            None,
+        )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
+from types import TracebackType
 from typing import Final, TypeVar
 
 import asyncpg
@@ -58,6 +59,25 @@ async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
             yield
     else:
         yield
+
+
+class tolerated:
+    """Leave the block, and continue after it, if a statement in it fails because of damage.
+
+    An open transaction stays usable.
+    """
+
+    def __init__(self, connection: PipelineConnection) -> None:
+        self._savepoint = savepoint(connection)
+
+    async def __aenter__(self) -> None:
+        await self._savepoint.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        await self._savepoint.__aexit__(kind, error, traceback)
+        return error is not None and is_damage(error)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -112,9 +132,8 @@ async def read_shapes_of(
 
     Shapes on a damaged page are None. A batch without a row has no entry.
     """
-    with suppressed():
-        async with savepoint(connection):
-            rows = await connection.fetch(SQL["read_shapes_of"], list(days), list(days.values()))
+    async with tolerated(connection):
+        rows = await connection.fetch(SQL["read_shapes_of"], list(days), list(days.values()))
         return {BatchId(row["id"]): row["shapes"] for row in rows}
     stored = await read_singly(connection, list(days.items()), content=False)
     return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
@@ -136,9 +155,8 @@ async def read_range(read: Read, connection: PipelineConnection, first: int, las
 
     On damage, the range is halved until each unreadable id is found.
     """
-    with suppressed():
-        async with savepoint(connection):
-            return RangeRows(await read(first, last), {})
+    async with tolerated(connection):
+        return RangeRows(await read(first, last), {})
     async with connection.transaction():
         # A sequential scan would meet the damaged page for every id.
         await connection.execute("SET LOCAL enable_seqscan = off")

@@ -165,7 +165,7 @@ async def samples(
 async def _samples(
     connection: PipelineConnection, statement: str, *arguments: object
 ) -> list[MetadataSample] | None:
-    with damage.suppressed():
+    async with damage.tolerated(connection):
         rows = await connection.fetch(statement, *arguments)
         shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
         return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
@@ -213,7 +213,7 @@ async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
     """Return the rates over the last `span`. The rate of accepted events uses at most `newest` batches."""
-    with damage.suppressed():
+    async with damage.tolerated(connection):
         row = await connection.fetchrow(SQL["rates"], destination, span, newest)
         assert row is not None
         return Rates(**{name: round(value, 3) for name, value in dict(row).items()})

@@ -47,9 +47,8 @@ async def destination_figures(
     if row is None:
         return None
     oldest: asyncpg.Record | None = None
-    with damage.suppressed():
-        async with damage.savepoint(connection):
-            oldest = await connection.fetchrow(SQL["oldest"], number)
+    async with damage.tolerated(connection):
+        oldest = await connection.fetchrow(SQL["oldest"], number)
     return read_row(
         DestinationFigures,
         row,

@@ -141,7 +141,7 @@ async def next_batches(
     Without `organisations` they are of every organisation that the session sees. They are in order of id.
     Batches whose state is on a damaged page are only counted.
     """
-    with damage.suppressed():
+    async with damage.tolerated(connection):
         rows = await connection.fetch(SQL["next_batches"], accepted_until, after, MAX_BIGINT, limit)
         return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
     last = await damage.newest_batch(connection)
