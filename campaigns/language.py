@@ -29,6 +29,7 @@ from app.domain.event import Event
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.differences import sent_facts
 from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
 from app.processes import api
@@ -278,8 +279,9 @@ def judge_backtest(
     stored = []
     for content, outcome in zip(contents, was, strict=True):
         sample = take_sample(content, [path for _, path in before.paths], now=now, fingerprint=_DIGEST)
-        keys = outcome.match_keys if outcome else ()
-        taken = SampleGroup({sample: 1}, {}, version=1, accepted=bool(outcome), match_keys=keys)
+        keys, sent = (outcome.match_keys, sent_facts(outcome)) if outcome else ((), ())
+        facts: JSON = {"accepted": bool(outcome), "match_keys": keys, "sent": sent}
+        taken = SampleGroup({sample: 1}, {}, version=1, **facts)
         stored.append(pack(taken, known))
     groups = [group for each in stored if (group := read(each, known)) is not None]
     for name, draft in drafts_of(published, contents).items():

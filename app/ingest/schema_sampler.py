@@ -23,6 +23,7 @@ from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.mapping.paths import last_name
 from app.domain.mapping.sources import Source
 from app.domain.match_quality.recent_events import LOSES_CHARACTERS, MappingWindow, drifted
+from app.domain.observed.differences import KEYS, sent_facts
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
@@ -43,7 +44,7 @@ _SLICE: Final = 10  # events that are sampled without a pause
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 300_000  # values that the counters of a process remember together
 
-# A mapping, its version, and the match keys of the events, or None if it rejected them.
+# A mapping, its version, and the fields that the events sent, or None if it rejected them.
 GroupKey = tuple[MappingNumber, int, tuple[str, ...] | None]
 Find = Callable[[DestinationId], CachedDestination | None]
 
@@ -136,10 +137,17 @@ class _Group:
         if rule is not None and LOSES_CHARACTERS[rule.field](text):
             self.changed[rule.type.value] += 1
 
-    def packed(self, version: int, match_keys: tuple[str, ...] | None) -> SampleGroup:
-        is_accepted, keys = match_keys is not None, match_keys or ()
+    def packed(self, version: int, sent: tuple[str, ...] | None) -> SampleGroup:
+        keys = tuple(key for name, key in KEYS.items() if name in (sent or ()))
         return SampleGroup(
-            self.samples, self.different, self.counter, version, is_accepted, keys, self.changed
+            self.samples,
+            self.different,
+            self.counter,
+            version,
+            sent is not None,
+            keys,
+            self.changed,
+            sent or (),
         )
 
 
@@ -193,11 +201,12 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 break
             assert isinstance(event, Event)
-            match_keys, purchase = None, None
+            sent, purchase = None, None
             if isinstance(evaluated, Candidate):
-                match_keys, conversion = evaluated.conversion.match_keys, evaluated.conversion
+                conversion = evaluated.conversion
+                sent = sent_facts(conversion)
                 purchase = conversion.body if conversion.event_type == PURCHASE else None
-            key = (published.number, published.version, match_keys)
+            key = (published.number, published.version, sent)
             self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase))
         if self._waiting:
             self._arrived.set()
@@ -290,12 +299,12 @@ class SchemaSampler:
         self._erasures |= {destination: erasures for destination, (_, erasures) in locked.items()}
         written: dict[MappingNumber, _SampledMapping] = {}
         rows = []
-        for (number, version, match_keys), group in sorted(groups.items(), key=lambda item: item[0][0]):
+        for (number, version, sent), group in sorted(groups.items(), key=lambda item: item[0][0]):
             if (fingerprints := known.get(group.mapping.destination)) is None:
                 # The samples may be of an event that was erased after they were taken.
                 group.mapping.counter = ValueCounter()
             else:
-                rows.append((number, group.packed(version, match_keys), fingerprints))
+                rows.append((number, group.packed(version, sent), fingerprints))
                 written[number] = group.mapping
         await schema_samples.add(connection, rows)
         await schema_samples.write_fingerprints(connection, known)

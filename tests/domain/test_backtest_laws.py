@@ -18,6 +18,7 @@ from app.domain.event import Event
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import backtest
+from app.domain.observed.differences import sent_facts
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
@@ -302,9 +303,14 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
     mapping = published if is_current else earlier
     sample = take_sample(event.content, [path for _, path in mapping.paths], now=NOW, fingerprint=DIGEST)
     found = convert(event, "e", mapping, RULES, now=NOW)
-    keys = found.match_keys if isinstance(found, Conversion) else ()
+    keys, sent = (found.match_keys, sent_facts(found)) if isinstance(found, Conversion) else ((), ())
     group = SampleGroup(
-        {sample: 1}, {}, version=int(is_current), accepted=isinstance(found, Conversion), match_keys=keys
+        {sample: 1},
+        {},
+        version=int(is_current),
+        accepted=isinstance(found, Conversion),
+        match_keys=keys,
+        sent=data.draw(st.sampled_from([sent, ()])),  # the previous release did not record them
     )
     result = backtest(
         [group],
@@ -355,9 +361,11 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
             after = convert(event, "e", draft, RULES, now=now)
             was, becomes = isinstance(before, Conversion), isinstance(after, Conversion)
             sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
-            keys = before.match_keys if isinstance(before, Conversion) else ()
+            keys, sent = (
+                (before.match_keys, sent_facts(before)) if isinstance(before, Conversion) else ((), ())
+            )
             result = backtest(
-                [SampleGroup({sample: 1}, {}, version=number % 2, accepted=was, match_keys=keys)],
+                [SampleGroup({sample: 1}, {}, version=number % 2, accepted=was, match_keys=keys, sent=sent)],
                 published,
                 draft,
                 RULES,

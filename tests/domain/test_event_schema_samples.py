@@ -99,7 +99,9 @@ def without(name: str) -> dict[str, Any]:
         pytest.param("24.11.2026 09:00", ValueKind.PATTERN_TIME, id="a time without a zone"),
         pytest.param("1795515600", ValueKind.EPOCH_TEXT, id="seconds as text"),
         pytest.param(" acme", ValueKind.ODD_TEXT, id="a text with white space at its ends"),
-        pytest.param("call +12025550173", ValueKind.ODD_TEXT, id="a text with a phone number"),
+        pytest.param("call +12025550173", ValueKind.PERSONAL_TEXT, id="a text with a phone number"),
+        pytest.param("4.2.1", ValueKind.CODE, id="digits and signs"),
+        pytest.param(-1764000000, ValueKind.ENDLESS_NUMBER, id="a number beyond all amounts"),
         pytest.param("10.0.0.1", ValueKind.ODD_TEXT, id="a private address"),
         pytest.param(1764000000, ValueKind.LARGE_NUMBER, id="a large number"),
         pytest.param("8.8.8.8", ValueKind.IP_ADDRESS, id="an IP address"),
@@ -569,3 +571,32 @@ def test_paths_through_lists_are_known(source: dict[str, Any], is_known: bool) -
     schema = merge_samples([(take_sample(content, now=NOW), 10)])
     found = schema_mismatches({"fields": {"value": source}}, schema)
     assert [each.code for each in found] == ([] if is_known else ["path_unknown"])
+
+
+def test_a_fallback_changes_nothing_for_events_that_had_the_key() -> None:
+    """The draft tries the published source first, so what it sends is the same, whatever the text is."""
+    event = {**EVENT, "user": {**EVENT["user"], "email": " ada.1234567@example.com "}}
+    sample = take_sample(event, now=NOW)
+    group = SampleGroup({sample: 3}, {}, version=1, match_keys=("EMAIL", "PHONE"))
+    result = compared([group], fields(email={"first_of": [{"path": "user.email"}, {"path": "user.mail"}]}))
+    assert result == Backtest(events=3)
+
+
+def test_what_an_event_sent_decides_where_its_texts_are_not_known() -> None:
+    """A removed field was sent or not; a source of Amazon's list is recorded with its value."""
+    published = {
+        "event_source": {"path": "user.app", "pipe": ["lower", ["map", {"tv": "FIRE_TV", "*": "IOS"}]]}
+    }
+    rows = [{"name": "note", "path": "event.note", "pipe": ["upper"]}]
+    event = {**EVENT, "event": {**EVENT["event"], "note": "gift"}, "user": {**EVENT["user"], "app": "Mobile"}}
+    sample = take_sample(event, now=NOW)
+
+    def tried_on(*sent: str) -> Backtest:
+        keys = ("EMAIL", "PHONE")
+        group = SampleGroup({sample: 2}, {}, version=1, match_keys=keys, sent=("email", "phone", *sent))
+        changes = {"event_source": "IOS", "custom_data": []}
+        return compared([group], changes, custom_data=rows, **published)
+
+    assert tried_on("event_source=IOS") == Backtest(events=2)
+    assert tried_on("event_source=IOS", "custom_data.note").changed == {"custom_data.note": 2}
+    assert tried_on("event_source=FIRE_TV").changed == {"event_source": 2}

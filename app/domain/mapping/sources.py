@@ -6,15 +6,15 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import is_number, number_text, plain
+from app.domain.conversion.failures import UNCLEAR, SourceFailed
+from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.pipes import MadeStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
-from app.domain.mapping.templates import Placeholder, parse_template
+from app.domain.mapping.templates import Placeholder, Value, parse_template, path_value, template_value
 
 MAX_CONSTANT_LENGTH: Final = 1024
 MAX_MEMBERS: Final = 8  # of a first_of
@@ -33,7 +33,6 @@ class MappingProblem:
 # Takes the value that a source gave. Returns the value for Amazon, or `SourceFailed`.
 Check = Callable[[Any], Any]
 Read = Callable[[dict[str, Any], Reading, Check], Any]
-Value = Callable[[dict[str, Any], Reading], Any]
 Pattern = tuple[PathStep, ...]
 
 
@@ -49,9 +48,10 @@ class Source:
     that each event costs, whatever it holds. `names` is the path of a source that is a path of names without
     a pipe.
 
-    The last four say for a backtest what decides the result: the functions of all pipes, the paths that
+    The last five say for a backtest what decides the result: the functions of all pipes, the paths that
     `where` compares in the members of lists, all paths that `sum` and `pluck` read there if nothing else is
-    read, and the texts of templates between their placeholders.
+    read, and the texts of templates between their placeholders. `tried` has the text of each value that is
+    tried in turn.
     """
 
     read: Read
@@ -70,6 +70,7 @@ class Source:
     compared: tuple[Pattern, ...] = ()
     members: tuple[Pattern, ...] = ()
     texts: str = ""
+    tried: tuple[str, ...] = ()
 
     @property
     def path(self) -> str | None:
@@ -80,6 +81,12 @@ class Source:
     def patterns(self) -> tuple[Pattern, ...]:
         """The steps of all that it reads."""
         return self.members or tuple(parse_path(path) or () for path in self.paths)
+
+    def continues(self, other: "Source") -> bool:
+        """Return whether this source tries the values of the other first, and then more."""
+        tried = other.tried
+        is_longer = 0 < len(tried) < len(self.tried)
+        return is_longer and other.default is None and self.tried[: len(tried)] == tried
 
     @property
     def constants(self) -> tuple[tuple[str, Any], ...]:
@@ -167,7 +174,14 @@ def compile_source(
         compared=compared,
         members=(*named, *compared) if kind == "path" and named else (),
         texts="".join(member.texts for member in found),
+        tried=tuple(_text_of(each, bare) for each in written.get("first_of", [written])) if not outer else (),
     )
+
+
+def _text_of(written: Any, bare: str) -> str:
+    """Return the same text for sources that read the same value, whatever their `default` and `on_error`."""
+    named = written if type(written) is dict else {bare: written}
+    return repr([(name, named[name]) for name in (*KINDS, "pipe") if named.get(name)])
 
 
 def _read_in_members(paths: Sequence[str], made: Iterable[MadeStep]) -> tuple[Pattern, ...]:
@@ -246,7 +260,7 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
             problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
             return None
         return _Member(
-            _path_value(path, pipe),
+            path_value(path, pipe),
             (text,),
             () if pipes.hashes(pipe) else (text,),
             steps=1 + pipes.cost(pipe),
@@ -259,7 +273,7 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
     placeholders = [part for part in parts if isinstance(part, Placeholder)]
     inner = tuple(step for part in placeholders for step in part.steps)
     return _Member(
-        _template_value(parts, pipe),
+        template_value(parts, pipe),
         tuple(part.text for part in placeholders),
         ()
         if pipes.hashes(pipe)
@@ -285,48 +299,6 @@ def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> t
         else:
             steps.append(step)
     return tuple(steps)
-
-
-def _path_value(path: Pattern, pipe: tuple[MadeStep, ...]) -> Value:
-    """Return a function that reads a path and applies the steps."""
-    has_each, steps = EACH in path, tuple(each.step for each in pipe)
-
-    def value(content: dict[str, Any], reading: Reading) -> Any:
-        # No members found: no value.
-        found = collect(content, path, reading) or None if has_each else walk(content, path)
-        if found is IMPASSABLE:
-            return UNREACHABLE
-        if is_empty(found) or type(found) is SourceFailed:
-            return found
-        return pipes.run(steps, found, reading)
-
-    return value
-
-
-def _template_value(parts: Sequence[str | Placeholder], pipe: tuple[MadeStep, ...]) -> Value:
-    """Return a function that fills a template and applies the steps."""
-    filled = [part if isinstance(part, str) else _path_value(part.path, part.steps) for part in parts]
-    steps = tuple(each.step for each in pipe)
-
-    def value(content: dict[str, Any], reading: Reading) -> Any:
-        texts, is_known = [], True
-        for part in filled:
-            text = part if isinstance(part, str) else part(content, reading)
-            if is_empty(text) and part is not text:
-                return None
-            if is_number(text):
-                text = number_text(text)
-            if type(text) is not str:
-                if not isinstance(text, Invented):
-                    return (
-                        text if type(text) is SourceFailed else wrong_type(text, "the template takes a text")
-                    )
-                is_known = False
-            texts.append(text)
-        text = "".join(texts)
-        return pipes.run(steps, text if is_known else Invented(text), reading)
-
-    return value
 
 
 def _first_of(members: list[_Member], steps: tuple[Step, ...], default: Any) -> Read:
@@ -381,7 +353,7 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
         return UNREACHABLE if found is IMPASSABLE else found
 
     read = _reader(value, default, keep_blank=keep_blank)
-    return Source(read, (text,), (text,), default=default, names=names)
+    return Source(read, (text,), (text,), default=default, names=names, tried=(_text_of(text, "path"),))
 
 
 # Mappings share equal sources to save memory: a thousand destinations have few different sources. Constants

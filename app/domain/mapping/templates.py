@@ -1,11 +1,16 @@
-"""Templates: texts with placeholders, such as `{order.id}-{user.country | lower}`."""
+"""Templates: texts with placeholders, such as `{order.id}-{user.country | lower}`; and values of paths."""
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
-from app.domain.mapping.paths import EACH, parse_path
+from app.domain.conversion.failures import Invented, SourceFailed, wrong_type
+from app.domain.conversion.numbers import is_number, number_text
+from app.domain.mapping import pipes
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.pipes import MadeStep, compile_step
+from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import StepProblem
 
 MAX_TEMPLATE_LENGTH: Final = 512
@@ -20,6 +25,9 @@ _PIECE: Final = re.compile(
 )
 # Steps that make one value of a list, and the one that keeps a list.
 _REDUCERS: Final = frozenset({"count", "sum", "min", "max", "first", "last", "join"})
+
+
+Value = Callable[[dict[str, Any], Reading], Any]
 
 
 class Placeholder(NamedTuple):
@@ -76,3 +84,45 @@ def _placeholder(text: str, written_steps: str) -> Placeholder | str:
             return step.sentence
         steps.append(step)
     return Placeholder(text, path, tuple(steps))
+
+
+def path_value(path: tuple[PathStep, ...], pipe: tuple[MadeStep, ...]) -> Value:
+    """Return a function that reads a path and applies the steps."""
+    has_each, steps = EACH in path, tuple(each.step for each in pipe)
+
+    def value(content: dict[str, Any], reading: Reading) -> Any:
+        # No members found: no value.
+        found = collect(content, path, reading) or None if has_each else walk(content, path)
+        if found is IMPASSABLE:
+            return UNREACHABLE
+        if is_empty(found) or type(found) is SourceFailed:
+            return found
+        return pipes.run(steps, found, reading)
+
+    return value
+
+
+def template_value(parts: Sequence[str | Placeholder], pipe: tuple[MadeStep, ...]) -> Value:
+    """Return a function that fills a template and applies the steps."""
+    filled = [part if isinstance(part, str) else path_value(part.path, part.steps) for part in parts]
+    steps = tuple(each.step for each in pipe)
+
+    def value(content: dict[str, Any], reading: Reading) -> Any:
+        texts, is_known = [], True
+        for part in filled:
+            text = part if isinstance(part, str) else part(content, reading)
+            if is_empty(text) and part is not text:
+                return None
+            if is_number(text):
+                text = number_text(text)
+            if type(text) is not str:
+                if not isinstance(text, Invented):
+                    return (
+                        text if type(text) is SourceFailed else wrong_type(text, "the template takes a text")
+                    )
+                is_known = False
+            texts.append(text)
+        text = "".join(texts)
+        return pipes.run(steps, text if is_known else Invented(text), reading)
+
+    return value

@@ -26,6 +26,7 @@ from app.domain.observed.differences import (
     NO_KEY,
     REJECTING,
     changed_fields,
+    continued_fields,
     field_of,
     sent_fields,
 )
@@ -85,13 +86,16 @@ class Backtest:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is certain of the events that the published mapping would get: whether it accepts them, and the
-    fields of match keys that it sends, of the fields in `known`.
+    """What is certain of the events that the published mapping would get: whether it accepts them, and which
+    of the fields in `known` it sends, some with their values. If an event has a path of `paths`, its sample
+    has it, too.
     """
 
     accepted: bool | None = None
     sent: frozenset[str] = frozenset()
     known: frozenset[str] = frozenset()
+    values: frozenset[tuple[str, str]] = frozenset()
+    paths: frozenset[str] = frozenset()
 
 
 def _facts(
@@ -104,13 +108,18 @@ def _facts(
     changed = changed_fields(mapping, published)
     if mapping.event_name != published.event_name:
         changed.add("event_name")
+    paths = frozenset(path for _, path in mapping.paths if not {EACH, -1} & set(parse_path(path) or ()))
     if changed and not group.accepted:
-        return _Facts()
-    known = KEYS.keys() - changed
-    sent = frozenset(name for name in known if KEYS[name] in group.match_keys)
+        return _Facts(paths=paths)
+    keys = frozenset(name for name, key in KEYS.items() if key in group.match_keys)
+    facts = [each.partition("=") for each in group.sent]
+    sent = frozenset(name for name, *_ in facts) or keys
+    values = frozenset((name, value) for name, _, value in facts if value)
+    known = ({name for name, _ in mapping.sources} if group.sent else KEYS.keys()) - changed
+    sent &= known
     rejecting = {field_of(name) for name, source in published.sources if source.on_error == "reject"}
     is_certain = not changed or (sent and not changed & (rejecting | REJECTING | {"event_name"}))
-    return _Facts(group.accepted if is_certain else None, sent, frozenset(known))
+    return _Facts(group.accepted if is_certain else None, sent, frozenset(known), values, paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +170,11 @@ class _Side:
         is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
         return is_longer and steps[0] in self._compared
 
-    def outcome(self, sample: SchemaSample, now: datetime) -> _Outcome:
+    def outcome(self, sample: SchemaSample, sampled: Set[str], now: datetime) -> _Outcome:
+        """Convert the synthetic event of a sample. It has all values at the paths `sampled`."""
         content = synthetic_event(sample, now, self._stand_ins.replace)
         found = {entry.path for entry in sample if entry.kind not in (ValueKind.OBJECT, ValueKind.LIST)}
-        for path in self._paths:
+        for path in self._paths - sampled:
             steps = parse_path(path) or ()
             if path not in found and (may_be_unsampled(path, sample) or self._compares_more(steps, sample)):
                 _put_unknown(content, steps)
@@ -243,18 +253,21 @@ class _Comparison:
     def __init__(self, published: _Side, draft: _Side) -> None:
         self.result = Backtest()
         self._published, self._draft = published, draft
-        self._changed = changed_fields(published.mapping, draft.mapping)
+        self._all_changed = self._changed = changed_fields(published.mapping, draft.mapping)
+        self._continued = continued_fields(published.mapping, draft.mapping)
         self._accepted: set[SchemaSample] = set()
 
     def add(self, sample: SchemaSample, facts: _Facts, times: int, now: datetime) -> None:
         """Count the differences of a sample."""
         result = self.result
         result.events += times
-        before, after = self._published.outcome(sample, now), self._draft.outcome(sample, now)
+        before = self._published.outcome(sample, facts.paths, now)
+        after = self._draft.outcome(sample, facts.paths, now)
         was = before.accepted if facts.accepted is None else facts.accepted
         sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
+        self._changed = self._all_changed - (self._continued & sent)
         shared = (before.open & after.open) - self._changed
-        if sent - self._changed and was:
+        if sent & KEYS.keys() - self._changed and was:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
         new = [problem for problem in after.problems if problem not in before.problems]
         if was and self._loses_all_keys(after, sent, facts):
@@ -305,8 +318,18 @@ class _Comparison:
         }
         for name in sorted(unclear & self._changed):
             self._note_unclear(after if after.is_unclear(name) else before, name, times)
-        result.unclear_events += times if unclear & self._changed else 0
         counted = set(unclear)
+        for name in sorted(facts.known & self._changed - KEYS.keys() - unclear):
+            if before.is_unclear(name):  # it is known whether it was sent, but not its value
+                counted.add(name)
+                value = next((value for each, value in facts.values if each == name), None)
+                is_same = value is not None and after.steps[name].result == value
+                if (name in facts.sent) is not after.sends(name) or (value and not is_same):
+                    result.changed[name] += times
+                elif name in facts.sent and not is_same:
+                    self._note_unclear(before, name, times)
+                    unclear.add(name)
+        result.unclear_events += times if unclear & self._changed else 0
         for name, key in KEYS.items():
             if name in self._changed - unclear and (name in sent) is not after.sends(name):
                 (result.lost if name in sent else result.gained)[key] += times

@@ -22,7 +22,8 @@ from app.domain.observed.schema_sample import LISTED, Fingerprint, SampleEntry
 from app.domain.observed.value_kinds import ValueKind
 
 K = ValueKind
-_NUMBERS: Final = frozenset({kind for kind in K if kind.json_type == "number"}) - {K.LARGE_NUMBER}
+_BEYOND: Final = frozenset({K.LARGE_NUMBER, K.ENDLESS_NUMBER})
+_NUMBERS: Final = frozenset({kind for kind in K if kind.json_type == "number"}) - _BEYOND
 _NUMBER_TEXTS: Final = frozenset({K.NUMBER_TEXT, K.DECIMAL_TEXT, K.COMMA_TEXT, K.POINT_TEXT, K.AMOUNT_TEXT})
 _TIMES: Final = frozenset(
     {K.TIME, K.RFC_TIME, K.PATTERN_TIME, K.EPOCH_TEXT, K.EPOCH_MILLISECONDS_TEXT}
@@ -31,8 +32,10 @@ _TIMES: Final = frozenset(
 # Kinds for which every check has one answer.
 _FIXED: Final = frozenset({K.NULL, K.BLANK, K.BOOLEAN, K.OBJECT, K.LIST, K.ZERO, K.UNUSABLE_TRAIT})
 # Texts in which no check of a text in clear finds anything.
-_PLAIN: Final = frozenset(
-    {K.TEXT, K.HASH, K.UUID, K.DATE, K.DIGITS, K.IP_ADDRESS, K.GPP, *_NUMBER_TEXTS, *_TIMES}
+_PLAIN: Final = (
+    frozenset({K.TEXT, K.CODE, K.HASH, K.UUID, K.DATE, K.OLD_TIME, K.DIGITS, K.IP_ADDRESS, K.GPP})
+    | _NUMBER_TEXTS
+    | _TIMES
 )
 _CLEAR: Final = _NUMBERS | _PLAIN | {K.EMAIL, K.PHONE, K.FOREIGN_TEXT, K.ENDLESS_TEXT, K.LARGE_NUMBER}
 _ALL: Final = frozenset(K) - {K.ODD_TEXT}
@@ -43,10 +46,10 @@ _CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     **dict.fromkeys(("event_type", "event_source", "country_code", "currency", "limited_data_use"), _ALL),
     **dict.fromkeys(("consent.user_data", "consent.ad_storage"), _ALL),
     "consent.string": _ALL - {K.TCF},
-    "event_timestamp": _ALL - {K.OLD_TIME, K.DIGITS, K.LARGE_NUMBER},
-    "value": _ALL - {K.LARGE_NUMBER},
-    "units_sold": _ALL - {K.LARGE_NUMBER},
-    "aref_measurement_tokens": _CLEAR - {K.TEXT},
+    "event_timestamp": _ALL - _BEYOND - {K.OLD_TIME, K.DIGITS},
+    "value": _ALL - _BEYOND,
+    "units_sold": _ALL - _BEYOND,
+    "aref_measurement_tokens": _CLEAR - {K.TEXT, K.CODE},
     "ip_address": frozenset({K.IP_ADDRESS, K.EMAIL, K.PHONE, K.UUID}),
     "email": _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT},
     "phone": frozenset({K.PHONE, K.HASH, K.EMAIL, K.ENDLESS_TEXT}),
@@ -56,10 +59,10 @@ _CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     "fip": frozenset({K.IP_ADDRESS}),
     **dict.fromkeys(
         ("ramp_id", "match_id", "real_id", "merkle_id", "kantar_id"),
-        frozenset({K.TEXT, K.UUID, K.DIGITS, K.NUMBER_TEXT, K.INTEGER, K.EMAIL}),
+        frozenset({K.TEXT, K.UUID, K.DIGITS, K.NUMBER_TEXT, K.INTEGER, K.LARGE_NUMBER, K.EMAIL}),
     ),
 }
-_OTHER: Final = _CLEAR | {K.NATIONAL_PHONE}  # of the other texts
+_OTHER: Final = _CLEAR | {K.NATIONAL_PHONE, K.PERSONAL_TEXT}  # of the other texts
 _OPEN: Final = ("event_id", "user_agent", "match_id")  # fields that take any text
 _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 

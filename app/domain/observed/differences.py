@@ -42,6 +42,14 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
     return changed
 
 
+def continued_fields(was: Mapping, becomes: Mapping) -> set[str]:
+    """Return the fields of which the second mapping sends all that the first one sends, and perhaps more."""
+    names = changed_fields(was, becomes) & was.by_field.keys() & becomes.by_field.keys()
+    if names & {"country_code", "event_type"} or was.prehashed != becomes.prehashed:
+        return set()  # they change how others are read
+    return {name for name in names if becomes.by_field[name].continues(was.by_field[name])}
+
+
 def _is_same(was: Source | None, becomes: Source | None) -> bool:
     """Return whether two sources give the same value for each event."""
     return was is becomes or (
@@ -80,3 +88,13 @@ def sent_fields(conversion: Conversion) -> dict[str, Any]:
     if signal:
         sent["consent"] = signal
     return sent
+
+
+# Fields whose values are from Amazon's lists. They are recorded with the fields that a sampled event sent.
+_LISTED: Final = ("event_type", "event_source")
+
+
+def sent_facts(conversion: Conversion) -> tuple[str, ...]:
+    """Return the names of the fields that were sent, with the value of those from Amazon's lists."""
+    sent = sent_fields(conversion)
+    return tuple(sorted(f"{name}={sent[name]}" if name in _LISTED else name for name in sent))

@@ -27,7 +27,7 @@ from app.domain.observed.value_kinds import ValueKind, kind_of
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 64  # keys of a larger object are probably values
-MAX_ITEMS: Final = 3
+MAX_ITEMS: Final = 5
 MORE_ITEMS: Final = f"[{MAX_ITEMS}]"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
@@ -194,6 +194,7 @@ class _Packed(msgspec.Struct, array_like=True):
     match_keys: list[str]
     generation: int  # of the fingerprints
     changed: list[tuple[int, int]] = []  # match key, and how many of its values lost characters
+    sent: list[str] = []
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Packed)
@@ -203,7 +204,8 @@ _decoder: Final = msgspec.msgpack.Decoder(_Packed)
 class SampleGroup:
     """Samples that were written together, with their numbers of events.
 
-    All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected.
+    All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected. `sent` has
+    what `sent_facts` says, the same of each event; empty if it is not known.
     `different` has the number of values of each path that were new to the counter `counter`. A counter counts
     in the memory of one process. `changed` has, by match key, the values that normalising shortens.
     """
@@ -215,6 +217,7 @@ class SampleGroup:
     accepted: bool = True
     match_keys: tuple[str, ...] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
+    sent: tuple[str, ...] = ()
 
 
 def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
@@ -246,6 +249,7 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
         list(group.match_keys),
         fingerprints.generation,
         changed,
+        list(group.sent),
     )
     return compress(_encoder.encode(packed))
 
@@ -278,4 +282,5 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         packed.accepted,
         tuple(packed.match_keys),
         changed,
+        tuple(packed.sent),
     )

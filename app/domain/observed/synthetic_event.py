@@ -36,6 +36,7 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.TCF: tcf.consent_to_all(),
     ValueKind.GPP: "DBAA~BAAA.YAAA",
     ValueKind.LARGE_NUMBER: 10**15,
+    ValueKind.ENDLESS_NUMBER: 10**70,
     # Every identity profile drops it.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
 }
@@ -51,6 +52,8 @@ _DISTINCT: Final[Mapping[ValueKind, Callable[[int], Any]]] = {
     ValueKind.INTEGER: lambda n: 12 + n,
     ValueKind.DECIMAL: lambda n: Decimal(12 + n) + Decimal("0.34"),
     ValueKind.TEXT: lambda n: f"text{_letters(n)}",
+    ValueKind.CODE: lambda n: f"4.{n}.0-1",
+    ValueKind.PERSONAL_TEXT: lambda n: f"?mail=someone{n}%40example.com",
     ValueKind.ODD_TEXT: lambda n: f" text{_letters(n)} ",
     ValueKind.LONG_TEXT: lambda n: "text" * 100 + _letters(n),
     ValueKind.ENDLESS_TEXT: lambda n: "text" * 300 + _letters(n),

@@ -41,7 +41,8 @@ class ValueKind(StrEnum):
     ZERO = "zero", "number"
     NEGATIVE = "negative", "number"
     INTEGER = "integer", "number"
-    LARGE_NUMBER = "large_number", "number"  # beyond amounts
+    LARGE_NUMBER = "large_number", "number"  # a positive integer beyond amounts
+    ENDLESS_NUMBER = "endless_number", "number"  # any other number beyond amounts
     DECIMAL = "decimal", "number"
     EPOCH_SECONDS = "epoch_seconds", "number"
     EPOCH_MILLISECONDS = "epoch_milliseconds", "number"
@@ -52,6 +53,8 @@ class ValueKind(StrEnum):
     EMPTY_TEXT = "empty_text"
     BLANK = "blank"  # white space
     TEXT = "text"
+    CODE = "code"  # digits and signs, such as 4.2.1
+    PERSONAL_TEXT = "personal_text"  # holds an address or a phone number in another form
     ODD_TEXT = "odd_text"  # may hold personal data, white space at its ends, or no letter
     LONG_TEXT = "long_text"
     ENDLESS_TEXT = "endless_text"
@@ -113,6 +116,7 @@ def kind_of(value: Any, now: datetime) -> ValueKind:
 
 _DAY: Final = 86_400
 _LARGE: Final = 10**9  # may be a time, or too much
+_ENDLESS: Final = 10**64
 
 
 def _number_kind(value: int | Decimal, now: datetime) -> ValueKind:
@@ -120,7 +124,8 @@ def _number_kind(value: int | Decimal, now: datetime) -> ValueKind:
         seconds, milliseconds = _is_recent(value, now, 1), _is_recent(value, now, 1000)
         if seconds or milliseconds:
             return ValueKind.EPOCH_SECONDS if seconds else ValueKind.EPOCH_MILLISECONDS
-        return ValueKind.LARGE_NUMBER
+        is_plain = type(value) is int and 0 < value < _ENDLESS
+        return ValueKind.LARGE_NUMBER if is_plain else ValueKind.ENDLESS_NUMBER
     if value <= 0:
         return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
     return ValueKind.INTEGER if type(as_integer(value)) is int else ValueKind.DECIMAL
@@ -140,6 +145,7 @@ _PHONE: Final = re.compile(r"\+?[0-9() ./-]{6,30}", re.ASCII)
 _DIGIT: Final = re.compile(r"[0-9]", re.ASCII)
 _LETTER: Final = re.compile(r"[A-Za-z]", re.ASCII)
 _LONGEST_COUNTRY: Final = len("zh-Hant-TW")
+_LONGEST_CODE: Final = 64
 _RULES: Final[Mapping[str, MatchKeyRule]] = {rule.field: rule for rule in MATCH_KEYS}
 
 
@@ -164,7 +170,9 @@ def _text_kind(text: str, now: datetime) -> ValueKind:
         return ValueKind.PHONE if _is_key("phone", word) else ValueKind.ODD_TEXT
     if word != text or CONTROL_CHARACTER.search(text) or DERIVED_SHAPE.match(text):
         return ValueKind.ODD_TEXT
-    if holds_personal_text(text) or is_personal_id(text):
+    if holds_personal_text(text):
+        return ValueKind.PERSONAL_TEXT
+    if is_personal_id(text):
         return ValueKind.ODD_TEXT
     if len(word) == 64 and _HASH.fullmatch(word):
         return ValueKind.HASH if word.strip(word[0]) else ValueKind.UNUSABLE_TRAIT
@@ -256,7 +264,9 @@ def _word_kind(text: str) -> ValueKind:
     if text.startswith("DB") and GPP.fullmatch(text):
         return ValueKind.GPP
     if not _LETTER.search(text):
-        return ValueKind.FOREIGN_TEXT if text.replace(" ", "").isalpha() else ValueKind.ODD_TEXT
+        is_code = len(text) <= _LONGEST_CODE and text.isascii() and _DIGIT.search(text)
+        is_foreign = text.replace(" ", "").isalpha()
+        return ValueKind.CODE if is_code else ValueKind.FOREIGN_TEXT if is_foreign else ValueKind.ODD_TEXT
     return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
 
 
