@@ -75,19 +75,23 @@ class Delivery:
         is called before the lane waits for the token server, so that another lane can use its request slot.
         Raises StaleOwner if the lane has another owner.
         """
+        monotonic = self.environment.monotonic
+        price = -monotonic()
         try:
             request = await self._prepare(lane, release_slot)
             if request is None:
                 return
-            begun_at = self.environment.monotonic()
+            begun_at = monotonic()
             lane.begin_request(request.content, begun_at)
         finally:
-            lane.end_claim(self.environment.monotonic())
-        is_settled, sent_at = False, self.environment.monotonic()
+            lane.end_claim(monotonic())
+        is_settled, sent_at = False, monotonic()
         try:
             sent = await self._send(lane, request, sent_at)
+            price += sent_at - monotonic()
             settlement = await self._react(lane, request, sent, sent_at)
             is_settled = await self._record(lane, request, sent, settlement)
+            lane.turns.pay(price + monotonic())
         finally:
             lane.end_request(request.content, begun_at, is_settled=is_settled)
 

@@ -6,12 +6,23 @@ from itertools import pairwise
 import pytest
 
 from app.delivery.lane import Lane
-from app.domain.ids import DEFAULT_ORGANISATION, LaneId
-from app.domain.pacing.merge_window import FULL, LONGEST_TURN, SMALL_BURST, SMALL_PER_S, Turns
+from app.delivery.request_content import RequestContent
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.merge_window import (
+    FULL,
+    LONGEST_BETWEEN_S,
+    LONGEST_TURN,
+    SMALL_BURST,
+    SMALL_PER_S,
+    Turns,
+)
 from app.domain.pacing.pace import Pace, RateLimit
+from app.store.due_work import DestinationQueue
 from app.store.lanes import LaneLease
 
 WINDOW_S = 0.1
+QUEUE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {})
 
 
 def turns_of(lanes: int, seconds: float, *, workers: int = 1, pause: float = 0.0) -> list[list[float]]:
@@ -47,6 +58,30 @@ def test_few_small_requests_do_not_wait() -> None:
     turns = Turns(WINDOW_S)
     for number in range(100):
         assert turns.take(number / 25) == number / 25
+
+
+def test_turns_are_longer_while_requests_take_long() -> None:
+    """Four times as long as a request, within limits; a single long request changes little."""
+    turns = Turns(WINDOW_S)
+    for _ in range(100):
+        turns.pay(0.004)
+    every = turns_of_one(turns)
+    assert every == pytest.approx(1 / SMALL_PER_S)
+    turns.pay(60.0)
+    assert turns_of_one(turns) == pytest.approx(every)
+    for _ in range(100):
+        turns.pay(0.03)
+    assert turns_of_one(turns) == pytest.approx(0.12, rel=0.01)
+    for _ in range(100):
+        turns.pay(1.0)
+    assert turns_of_one(turns) == LONGEST_BETWEEN_S
+
+
+def turns_of_one(turns: Turns) -> float:
+    """Return the time from a turn to the next."""
+    turns.next_at = 0.0
+    turns.take(0.0)
+    return turns.next_at
 
 
 def test_a_turn_that_is_given_back_is_that_of_the_next_lane() -> None:
@@ -101,3 +136,21 @@ def test_a_full_post_and_a_changed_destination_take_no_turn() -> None:
     for events in (FULL, 0):
         lane(turns).announce(events, 10.0)
     assert turns.next_at == float("-inf")
+
+
+def test_the_window_of_a_busy_lane_doubles_until_it_is_idle() -> None:
+    """Up to eight windows; a time without events ends it."""
+    busy = lane(Turns(WINDOW_S))
+    content = RequestContent(QUEUE, (), (), (), None, has_more=False, kind=WorkKind.LIVE)
+    now, waits = 10.0, []
+    for _ in range(6):
+        busy.announce(1, now)
+        assert busy.wake_at is not None
+        waits.append(busy.wake_at - now)
+        now = busy.wake_at
+        busy.begin_claim(now)
+        busy.begin_request(content, now)
+        busy.end_claim(now)
+    assert waits == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 0.8])
+    busy.announce(1, now + WINDOW_S)
+    assert busy.wake_at == now + WINDOW_S
