@@ -82,15 +82,12 @@ PARTS: dict[str, Part] = {
                 "lane_limits",
                 "merge_window",
                 "inbound_limit",
+                "fair_queueing",
             )
         },
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)
-            for name in (
-                "fair_queueing",
-                "pace",
-                "rate_estimator",
-            )
+            for name in ("pace", "rate_estimator")
         },
     },
     "identity": {

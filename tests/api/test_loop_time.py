@@ -214,7 +214,8 @@ async def test_no_request_occupies_the_event_loop(service: Service) -> None:
     assert token is not None
     for template in pages.TEMPLATES.list_templates():
         pages.TEMPLATES.get_template(template)  # compiled once in a process
-    calls = [*gets(service, wide), *gets(service, many), *searches(many)]
+    # A route without a destination is the same for both.
+    calls = [*dict.fromkeys([*gets(service, wide), *gets(service, many)]), *searches(many)]
     calls += [*computations(wide), *computations(many)]
     too_long: dict[str, list[int]] = {}
     with measured() as loop_time:

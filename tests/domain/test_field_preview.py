@@ -78,7 +78,7 @@ def test_a_second_name_of_an_event_type_is_reported_at_the_name() -> None:
     """R12, while the draft is typed."""
     found = previews(event(), document(), pins={"ADD_TO_SHOPPING_CART": "Cart"})["event_name"]
     assert found.rejects
-    assert "'Cart'" in (found.note or "")
+    assert "“Cart”" in (found.note or "")
 
 
 @pytest.mark.parametrize(
