@@ -1,12 +1,12 @@
 """Run statements of the configuration through SQLAlchemy.
 
-A statement is made of tables, or is SQL with named parameters (`values`) or numbered ones (`arguments`).
+A statement is made of tables, or is SQL with numbered parameters (`arguments`).
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.rows import Row
@@ -16,49 +16,41 @@ T = TypeVar("T")
 
 
 async def _run(
-    connection: AsyncConnection,
-    statement: Statement,
-    arguments: tuple[object, ...],
-    values: dict[str, object],
+    connection: AsyncConnection, statement: Statement, arguments: tuple[object, ...]
 ) -> CursorResult[Any]:
-    if arguments:
-        assert isinstance(statement, str)
+    if isinstance(statement, str):
         return await connection.exec_driver_sql(statement, arguments)
-    executable = text(statement) if isinstance(statement, str) else statement
-    return await connection.execute(executable, values or None)
+    assert not arguments
+    return await connection.execute(statement)
 
 
 async def fetch(
-    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
+    connection: AsyncConnection, statement: Statement, *arguments: object
 ) -> list[Mapping[str, Any]]:
     """Return all rows of a statement, each with its columns by name."""
-    result = await _run(connection, statement, arguments, values)
+    result = await _run(connection, statement, arguments)
     # SQLAlchemy's names of columns are a subclass of `str`, which msgspec refuses.
     names = [str(name) for name in result.keys()]  # noqa: SIM118 - it is no dictionary
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
 async def fetch_one(
-    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
+    connection: AsyncConnection, statement: Statement, *arguments: object
 ) -> Mapping[str, Any] | None:
     """Return the only row of a statement, or None if it has no row."""
-    rows = await fetch(connection, statement, *arguments, **values)
+    rows = await fetch(connection, statement, *arguments)
     assert len(rows) <= 1
     return rows[0] if rows else None
 
 
-async def fetch_value(
-    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
-) -> Any:
+async def fetch_value(connection: AsyncConnection, statement: Statement, *arguments: object) -> Any:
     """Return the first column of the only row, or None if there is no row."""
-    return (await _run(connection, statement, arguments, values)).scalar_one_or_none()
+    return (await _run(connection, statement, arguments)).scalar_one_or_none()
 
 
-async def execute(
-    connection: AsyncConnection, statement: Statement, *arguments: object, **values: object
-) -> int:
+async def execute(connection: AsyncConnection, statement: Statement, *arguments: object) -> int:
     """Run a statement and return the number of rows that it changed."""
-    return (await _run(connection, statement, arguments, values)).rowcount
+    return (await _run(connection, statement, arguments)).rowcount
 
 
 async def read_all(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, not_, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
@@ -88,11 +88,11 @@ async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
     await execute(connection, "SET LOCAL synchronous_commit = off")
     await execute(
         connection,
-        "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY(:ids) "
+        "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY($1) "
         "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') "
         # Without SKIP LOCKED, two processes that record the same keys in different orders could deadlock.
         "FOR NO KEY UPDATE SKIP LOCKED)",
-        ids=list(used),
+        list(used),
     )
 
 
@@ -116,7 +116,7 @@ async def page(
     if only is not None:
         statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
     if without_scope is not None:
-        statement = statement.where(not_(_COLUMN.scopes.any(without_scope)))
+        statement = statement.where(~_COLUMN.scopes.contains([without_scope]))
     return await read_all(connection, _read, statement)
 
 

@@ -179,7 +179,7 @@ async def lock_all(connection: AsyncConnection) -> None:
     # Row locks do not cover new rows, so two callers of this function also exclude each other.
     # Every process applies its file when it starts, so this wait is longer than that for other locks.
     await execute(connection, "SET LOCAL lock_timeout = '20s'")
-    await execute(connection, "SELECT pg_advisory_xact_lock(:turns)", turns=_LOCK)
+    await execute(connection, "SELECT pg_advisory_xact_lock($1)", _LOCK)
     await execute(connection, "SET LOCAL lock_timeout TO DEFAULT")
     await execute(connection, _select(_ALIVE).order_by(_COLUMN.number).with_for_update())
 
@@ -256,22 +256,16 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
     """Return how many events of a destination Amazon accepted."""
-    statement = "SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"
-    return int(await fetch_value(connection, statement, number=destination))
+    statement = "SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = $1"
+    return int(await fetch_value(connection, statement, destination))
 
 
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
     """Return whether a destination ever accepted an event. If so, its advertiser and region are fixed."""
-    return bool(
-        await fetch_value(
-            connection,
-            """
-            SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0)
-              -- The ORDER BY makes the planner use the index. Otherwise it could scan all states to find that
-              -- a destination has none.
-              OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1)
-                IS NOT NULL
-            """,
-            number=destination,
-        )
-    )
+    statement = """
+        SELECT EXISTS (SELECT FROM counts WHERE destination = $1 AND accepted > 0)
+          -- The ORDER BY makes the planner use the index. Otherwise it could scan all states to find that a
+          -- destination has none.
+          OR (SELECT batch FROM batch_states WHERE destination = $1 ORDER BY batch LIMIT 1) IS NOT NULL
+    """
+    return bool(await fetch_value(connection, statement, destination))

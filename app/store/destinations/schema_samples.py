@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +14,7 @@ from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, r
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.sql import read_sql
+from app.store.statements import fetch_value
 
 SQL: Final = read_sql(__file__)
 
@@ -158,8 +158,6 @@ async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
     """Return the content of a row, or None if it is missing or damaged."""
     with damage.suppressed():
         async with connection.begin_nested():
-            content = await connection.scalar(
-                text("SELECT content FROM schema_samples WHERE id = :id"), {"id": id_}
-            )
+            content = await fetch_value(connection, "SELECT content FROM schema_samples WHERE id = $1", id_)
         return None if content is None else bytes(content)
     return None

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
 from app.store.rows import Row, read_row
-from app.store.statements import execute, fetch, fetch_one, fetch_value
+from app.store.statements import execute, fetch_value, read_all, read_one
 
 Document = MappingOf[str, Any]
 
@@ -67,20 +67,17 @@ def _read(row: Row) -> StoredMapping:
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping of a destination, even if it is archived, or None."""
-    statement = _SELECT + " AND m.id = :id AND m.destination = :destination"
-    row = await fetch_one(connection, statement, id=mapping, destination=destination)
-    return None if row is None else _read(row)
+    statement = _SELECT + " AND m.id = $1 AND m.destination = $2"
+    return await read_one(connection, _read, statement, mapping, destination)
 
 
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping and lock it until the transaction ends; None if it does not exist."""
-    await execute(
-        connection,
-        "SELECT 1 FROM mappings WHERE organisation_id = acting_organisation() "
-        "AND id = :id AND destination = :destination FOR UPDATE",
-        id=mapping,
-        destination=destination,
-    )
+    statement = """
+        SELECT FROM mappings
+        WHERE organisation_id = acting_organisation() AND id = $1 AND destination = $2 FOR UPDATE
+    """
+    await execute(connection, statement, mapping, destination)
     # A separate statement, because the snapshot of the locking statement is older than its wait for the lock.
     return await find(connection, destination, mapping)
 
@@ -89,15 +86,11 @@ async def page(
     connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
 ) -> list[StoredMapping]:
     """Return up to `limit` mappings of a destination, without archived ones, after the number `after`."""
-    rows = await fetch(
-        connection,
-        _SELECT + " AND m.destination = :destination AND m.archived_at IS NULL "
-        "AND (CAST(:after AS integer) IS NULL OR m.number > :after) ORDER BY m.number LIMIT :limit",
-        destination=destination,
-        after=after,
-        limit=limit,
+    statement = _SELECT + (
+        " AND m.destination = $1 AND m.archived_at IS NULL AND ($2::integer IS NULL OR m.number > $2) "
+        "ORDER BY m.number LIMIT $3"
     )
-    return [_read(row) for row in rows]
+    return await read_all(connection, _read, statement, destination, after, limit)
 
 
 async def search(
@@ -107,37 +100,29 @@ async def search(
 
     `only` limits them to mappings of these destinations. Archived mappings are left out.
     """
-    rows = await fetch(
-        connection,
+    statement = _SELECT + (
         # strpos, not LIKE: in a search, % and _ are not patterns.
-        _SELECT + " AND m.archived_at IS NULL AND (strpos(lower(m.name), :words) > 0 OR m.id = :words) "
-        "AND (CAST(:only AS text[]) IS NULL OR m.destination = ANY (CAST(:only AS text[]))) "
-        "ORDER BY lower(m.name), m.number LIMIT :limit",
-        words=words.lower(),
-        only=only and list(only),
-        limit=limit,
+        " AND m.archived_at IS NULL AND (strpos(lower(m.name), $1) > 0 OR m.id = $1) "
+        "AND ($2::text[] IS NULL OR m.destination = ANY ($2)) ORDER BY lower(m.name), m.number LIMIT $3"
     )
-    return [_read(row) for row in rows]
+    given = None if only is None else list(only)
+    return await read_all(connection, _read, statement, words.lower(), given, limit)
 
 
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
     """Return every mapping of the organisation, archived ones included, in order of creation."""
-    return [_read(row) for row in await fetch(connection, _SELECT + " ORDER BY m.number")]
+    return await read_all(connection, _read, _SELECT + " ORDER BY m.number")
 
 
 async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:
     """Write a new mapping with this draft, which contains its name."""
-    await execute(
-        connection,
-        "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
-        "VALUES (acting_organisation(), :id, :destination, :name, CAST(:draft AS jsonb))",
-        id=mapping,
-        destination=destination,
-        name=draft["name"],
-        draft=_dumped(draft),
-    )
+    statement = """
+        INSERT INTO mappings (organisation_id, id, destination, name, draft)
+        VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb)
+    """
+    await execute(connection, statement, mapping, destination, draft["name"], _dumped(draft))
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
@@ -152,20 +137,13 @@ async def publish(
 
     The caller must have locked the mapping, so that two calls cannot use one number.
     """
-    version: int = await fetch_value(
-        connection,
-        """
+    statement = """
         INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by, note)
-        SELECT acting_organisation(), :mapping, coalesce(max(version), 0) + 1, CAST(:document AS jsonb), :by,
-          CAST(:note AS text)
-        FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = :mapping
+        SELECT acting_organisation(), $1, coalesce(max(version), 0) + 1, $2::text::jsonb, $3, $4
+        FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = $1
         RETURNING version
-        """,
-        mapping=mapping,
-        document=_dumped(document),
-        by=by,
-        note=note,
-    )
+    """
+    version: int = await fetch_value(connection, statement, mapping, _dumped(document), by, note)
     await point_at(connection, mapping, version)
     return version
 
@@ -202,22 +180,16 @@ async def versions(
     connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
 ) -> list[Version]:
     """Return up to `limit` published versions with numbers below `below`, newest first."""
-    rows = await fetch(
-        connection,
-        _VERSIONS + " AND mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
-        "ORDER BY version DESC LIMIT :limit",
-        mapping=mapping,
-        below=below,
-        limit=limit,
+    statement = _VERSIONS + (
+        " AND mapping = $1 AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3"
     )
-    return [_version(row) for row in rows]
+    return await read_all(connection, _version, statement, mapping, below, limit)
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
     """Return a published version of a mapping, or None."""
-    statement = _VERSIONS + " AND mapping = :mapping AND version = :version"
-    row = await fetch_one(connection, statement, mapping=mapping, version=number)
-    return None if row is None else _version(row)
+    statement = _VERSIONS + " AND mapping = $1 AND version = $2"
+    return await read_one(connection, _version, statement, mapping, number)
 
 
 def _version(row: Row) -> Version:
@@ -228,13 +200,11 @@ async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
     """Return the mappings of these destinations with a published version, in order of creation."""
-    rows = await fetch(
-        connection,
-        _SELECT + " AND m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
-        "AND m.archived_at IS NULL ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else ""),
-        destinations=list(destinations),
+    statement = _SELECT + (
+        " AND m.destination = ANY ($1) AND m.published_version IS NOT NULL AND m.archived_at IS NULL "
+        "ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else "")
     )
-    return [_read(row) for row in rows]
+    return await read_all(connection, _read, statement, list(destinations))
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.destinations.destinations import DESTINATIONS
 from app.store.rows import read_row
-from app.store.statements import execute, fetch, fetch_one
+from app.store.statements import execute, read_all, read_one, read_written
 from app.store.tables import columns_of, insert_own, own, table, update_own
 
 
@@ -27,6 +28,9 @@ class Pin:
 EVENT_NAMES = table("event_names", Pin, Column("organisation_id", Text, nullable=False))
 _COLUMN = EVENT_NAMES.c
 _COLUMNS = columns_of(EVENT_NAMES, Pin)
+
+
+_read = partial(read_row, Pin)
 
 
 def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -52,23 +56,20 @@ async def lock(
 ) -> Pin | None:
     """Return the pinned name of an event type and lock it until the transaction ends, or return None."""
     statement = _select(_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
-    row = await fetch_one(connection, statement.with_for_update(read=shared))
-    return None if row is None else read_row(Pin, row)
+    return await read_one(connection, _read, statement.with_for_update(read=shared))
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
     """Change a pinned name. The caller audits it and calls `destinations.touch_advertiser`."""
     which = (_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
     statement = update_own(EVENT_NAMES, *which, name=to, pinned_at=func.now())
-    row = await fetch_one(connection, statement.returning(*_COLUMNS))
-    assert row is not None
-    return read_row(Pin, row)
+    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
     """Return the pinned names of an advertiser in order of event type."""
     statement = _select(_COLUMN.advertiser_id == advertiser).order_by(_COLUMN.event_type)
-    return [read_row(Pin, row) for row in await fetch(connection, statement)]
+    return await read_all(connection, _read, statement)
 
 
 async def page(
@@ -98,4 +99,4 @@ async def page(
             DESTINATIONS.c.archived_at.is_(None),
         )
         statement = statement.where(theirs.scalar_subquery())
-    return [read_row(Pin, row) for row in await fetch(connection, statement)]
+    return await read_all(connection, _read, statement)

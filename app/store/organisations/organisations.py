@@ -125,12 +125,12 @@ async def set_suspended(
     changed = await _changed(connection, organisation, suspended_at=at)
     await execute(
         connection,
-        "UPDATE destinations SET suspended = :suspended "
+        "UPDATE destinations SET suspended = $2 "
         # Locked in order of number, so that two callers cannot deadlock.
-        "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
-        "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)",
-        id=organisation,
-        suspended=suspended,
+        "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = $1 "
+        "AND suspended IS DISTINCT FROM $2 ORDER BY number FOR UPDATE)",
+        organisation,
+        suspended,
     )
     return changed
 
