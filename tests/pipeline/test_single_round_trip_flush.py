@@ -278,3 +278,22 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
             await asyncio.gather(*posting)
             intake.close()
             await running
+
+
+@pytest.mark.parametrize(("requests", "tries"), [(1, 2), (2, 1)])
+async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, requests: int, tries: int
+) -> None:
+    """Its callers wait. A group is divided instead."""
+    async with make_world(database_url) as world:
+        session = world.intake._group_commit._session
+        calls = []
+
+        async def write(group: Any) -> None:
+            calls.append(group)
+            raise asyncpg.LockNotAvailableError
+
+        monkeypatch.setattr(session, "_write", write)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await session.write([None] * requests)  # type: ignore[list-item]
+        assert len(calls) == tries
