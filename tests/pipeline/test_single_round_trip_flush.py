@@ -297,3 +297,28 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
         with pytest.raises(asyncpg.LockNotAvailableError):
             await session.write([None] * requests)  # type: ignore[list-item]
         assert len(calls) == tries
+
+
+async def test_a_flush_after_a_rotation_meets_the_keys_of_the_new_generation(database_url: str) -> None:
+    """A process that has not noticed the rotation must not write into the generation before."""
+    async with make_world(database_url) as world, make_world(database_url) as other:
+        dst = await world.destination()
+        await world.post(dst, event(1))
+        await world.fetch(
+            "WITH next AS (INSERT INTO ledger_generations (generation) "
+            "SELECT max(generation) + 1 FROM ledger_generations RETURNING generation) "
+            "SELECT create_ledger_partition(generation) FROM next"
+        )
+        assert statuses(await other.post(dst, event(2))) == ["accepted"]
+        assert statuses(await world.post(dst, event(2))) == ["duplicate"]
+
+
+async def test_a_destination_that_was_created_meanwhile_takes_events(database_url: str) -> None:
+    """The process that evaluates them did not know it, and the flush has events of another one too."""
+    async with make_world(database_url) as world:
+        dst, new = await world.destination(), f"dst_{world.made + 1:020d}"
+        await world.post(dst, event(1))
+        unknown = await world.post(dst, event(2), event(3, destination_id=new))
+        assert statuses(unknown) == ["accepted", "rejected"]
+        assert await world.destination() == new
+        assert statuses(await world.post(dst, event(4), event(5, destination_id=new))) == ["accepted"] * 2
