@@ -127,6 +127,14 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
         assert delivered == dict.fromkeys(STATES, number + 1)
 
 
+async def test_everything_that_a_lane_holds_is_tried(world: World) -> None:
+    """A new column of `lanes` needs an act of `Foreign`, unless it is not state that restrains requests."""
+    rows = await world.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'lanes'")
+    tried = {"blocked_until", "breaker", "error_rate", "learned_rate", "erasures"}
+    identity = {"id", "organisation_id", "region", "advertiser_id", "owner", "leased_until", "fence"}
+    assert {row["column_name"] for row in rows} == tried | identity
+
+
 async def test_what_amazon_answers_another_organisation_restrains_it_alone(world: World) -> None:
     """First 500s until its breaker opens, then a 429 for an hour; ours are delivered meanwhile."""
     mine = await world.destination(advertiser="7", organisation=OURS, rate=5, burst=5)
