@@ -149,7 +149,7 @@ STATES: Mapping[str, Detector] = {
     "an erasure took an event that waited": lambda f: f.rows.get("erased waiting", 0) > 0,
     "an erasure took an event that was delivered": lambda f: f.rows.get("erased delivered", 0) > 0,
     "one scan finished several erasures": lambda f: any(
-        line.get("event") == "erasure.finished" and len(line.get("erasures", ())) > 1 for line in f.logs
+        line.get("event") == "erasure.finished" and line.get("erasures", 0) > 1 for line in f.logs
     ),
     # On receipt
     "a flush was refused": lambda f: f.logged("flush.refused"),

@@ -216,7 +216,7 @@ MET = {
     "an erasure passed over a damaged batch": _log("erasure.batch_unreadable"),
     "an erasure took an event that waited": _facts(rows={"erased waiting": 1}),
     "an erasure took an event that was delivered": _facts(rows={"erased delivered": 1}),
-    "one scan finished several erasures": _log("erasure.finished", erasures=["a", "b"]),
+    "one scan finished several erasures": _log("erasure.finished", erasures=2),
     "a flush was refused": _log("flush.refused"),
     "a single-round-trip flush fell back": _log("flush.single_round_trip_unavailable"),
     "a post was answered 503": _facts(answers={"503": 1}),
