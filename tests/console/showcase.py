@@ -247,7 +247,7 @@ def furnish(product: Product, dsn: str) -> Cast:
     case.send([*bad, *last[:12], *case.events(shop, 9)])
     case.drain(shop)
     dead = case.ask("GET", f"/destinations/{shop}/events?status=dead")["items"]
-    again = {"status": "dead", "event_ids": [dead[-1]["event_id"]]}
+    again = {"status": "dead", "event_ids": [dead[-1]["event_id"]], "dry_run": False}
     replay = case.ask("POST", f"/destinations/{shop}/replay", again)["replay_id"]
     case.drain(shop)
     for name, key in (

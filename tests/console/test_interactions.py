@@ -30,7 +30,7 @@ def test_an_error_disappears_when_it_is_fixed(site: Site) -> None:
 def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     """Escape returns to its button."""
     site.sign_in()
-    menu = site.page.locator("details.more > summary")
+    menu = site.page.locator("nav details.more > summary")
     menu.press("Enter")
     expect(site.page.get_by_role("link", name="Hash tester")).to_be_visible()
     site.page.keyboard.press("Escape")

@@ -159,8 +159,8 @@ def test_a_person_signs_in_acts_and_signs_out(product: tuple[Product, Provider],
     made, _ = product
     sign_in(page, made, "ada")
     page.wait_for_url("**/console/keys")
-    assert page.locator(".who .name").inner_text() == "Ada Lovelace"
-    assert page.locator(".who .pill").inner_text() == "admin"
+    assert page.locator(".top .name").text_content() == "Ada Lovelace"
+    assert page.locator(".top .role").text_content() == "admin"
     page.locator("input[name=name]").fill("made by a person")
     page.get_by_role("button", name="Create key").click()
     page.wait_for_load_state()
@@ -187,7 +187,7 @@ def test_a_person_without_role_or_organisation_gets_a_reason(
     sign_in(page, made, account)
     page.wait_for_url("**/console/oidc/callback**")
     assert page.get_by_role("heading").inner_text() == title
-    assert page.locator(".who .name").count() == 0
+    assert page.locator(".top .name").count() == 0
 
 
 def test_a_viewer_of_another_organisation_learns_the_needed_role(
@@ -203,7 +203,7 @@ def test_a_viewer_of_another_organisation_learns_the_needed_role(
     assert answer.status_code in (201, 409)
     sign_in(page, made, "grace")
     page.wait_for_url("**/console/keys")
-    assert page.locator(".who .name").inner_text() == "grace"
+    assert page.locator(".top .name").text_content() == "grace"
     page.goto(made.api + "/console/destinations/new")
     assert "Your role, viewer, may not change destinations" in page.locator("main").inner_text()
     assert "editor, admin" in page.locator("main").inner_text()

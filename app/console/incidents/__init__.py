@@ -28,12 +28,16 @@ PAGE = "/console/incidents"
 @router.get(PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def list_page(
-    visit: CurrentVisit, state: Annotated[str, Query(max_length=20)] = "", cursor: Cursor = None
+    visit: CurrentVisit,
+    state: Annotated[str, Query(max_length=20)] = "",
+    destination: Annotated[str, Query(max_length=64)] = "",
+    cursor: Cursor = None,
 ) -> Response:
-    """List incidents, newest first."""
+    """List the incidents of all destinations or of one, newest first."""
     chosen = IncidentState(state) if state in set(IncidentState) else None
+    wanted = IncidentFilter(chosen, destination or None)
     found = await use_cases.list_incidents(
-        visit.context, visit.caller, IncidentFilter(chosen), limit=PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context, visit.caller, wanted, limit=PAGE_SIZE + 1, below=number_of(cursor)
     )
     content = pages.listed(found, lambda row: (row.number,), cursor)
     may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
@@ -44,6 +48,8 @@ async def list_page(
         present=view.present,
         may_change=may_change,
         state=state,
+        destination=destination,
+        name=(await visit.names([destination])).get(destination, destination),
         states=view.STATES,
     )
 

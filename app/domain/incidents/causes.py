@@ -120,11 +120,10 @@ def failure_of(outcome: str, http_status: int | None) -> str:
 
 
 def failure_sentence(reason: str, http_status: int | None) -> str:
-    """Return what failed requests mean, with the latest status unless the sentence contains it."""
+    """Return what failed requests mean, with the latest status unless it says nothing more."""
     headline = FAILURES[reason].headline
-    return headline + (
-        f" Latest status: {http_status}." if http_status and str(http_status) not in headline else ""
-    )
+    says_more = http_status and reason != "unreadable" and str(http_status) not in headline
+    return f"{headline} Latest status: {http_status}." if says_more else headline
 
 
 def advice(kind: Kind, reason: str | None) -> tuple[str, Remedy]:
