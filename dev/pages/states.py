@@ -58,7 +58,8 @@ def page() -> str:
             _INTRODUCTION,
             "## Transitions\n",
             *_diagram(),
-            "\nAs `queued`, `retrying` can be held, parked and erased. As `queued`, `held` and `parked` expire. As `dead`, `expired` can be erased.\n",
+            "\nAs `queued`, `retrying` can be held, parked and erased. As `queued`, `held` and `parked` "
+            "expire. As `dead`, `expired` can be erased.\n",
             "## Meanings\n",
             "| status | final | meaning |",
             "|---|---|---|",
