@@ -213,7 +213,7 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
     if isinstance(done, Coroutine):
         import asyncio  # not needed for most commands
 
-        return asyncio.run(done)
+        done = asyncio.run(done)
     return done or 0
 
 

@@ -145,6 +145,7 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         ("schema_fingerprints", "content"),
         ("batches", "content"),
         ("batches", "shapes"),
+        ("id_digests", "digests"),
         ("notifications", "body"),  # codes and counts
     }  # fmt: skip
     connection = await asyncpg.connect(dsn(database_url))

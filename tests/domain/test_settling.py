@@ -96,7 +96,6 @@ def test_a_conversion_gets_its_own_result(item: o.Outcome, tries: int, dispositi
     assert settlement == PerItem((Delivered(), disposition))  # type: ignore[arg-type]
     assert isinstance(settlement, PerItem)
     assert settlement.delivered == 1 + (item is o.ACCEPTED)
-    assert settlement.is_delivered is (item is o.ACCEPTED)
 
 
 def test_a_retry_costs_a_try_and_keeps_its_request_together_unless_it_says_otherwise() -> None:
