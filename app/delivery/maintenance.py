@@ -16,7 +16,7 @@ from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, transactions
 from app.store.database import partitions
-from app.store.database.damage import is_damage
+from app.store.database.damage import is_damage, newest_batch
 from app.store.events import id_digests, journey_figures, rejections
 from app.telemetry import Telemetry, describe_exception
 
@@ -143,7 +143,7 @@ class Maintenance:
 
         A session that reserved an id before the previous run has stored its batch by now.
         """
-        to, self._newest_id = self._newest_id, await id_digests.newest_id(connection)
+        to, self._newest_id = self._newest_id, await newest_batch(connection)
         for _ in range(_INDEX_STEPS):
             async with connection.transaction():
                 if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):

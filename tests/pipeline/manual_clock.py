@@ -97,7 +97,7 @@ class ManualClock:
         for task, (due, timer) in list(self._waits.items()):
             if due <= self.now:
                 del self._waits[task]  # until its next wait it is busy
-                if not timer.expired():  # a short wait may have ended by itself meanwhile
+                if not timer.expired():  # a short wait may have ended meanwhile
                     timer.reschedule(0)
 
     async def _is_settled(self) -> bool:

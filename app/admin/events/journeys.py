@@ -10,7 +10,7 @@ from typing import Final
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.events.scan import BatchReader, exceptions_of, highest_id
+from app.admin.events.scan import BatchReader, exceptions_of
 from app.admin.events.search import find_visible_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
@@ -91,7 +91,7 @@ async def count_stored(
     back_to: datetime | None = None
     deadline = monotonic() + seconds
     while True:
-        highest = highest_id(None if below is None else (below, 0))
+        highest = None if below is None else BatchId(below - 1)
         newest, below = await reader.page(highest, limit=_BATCHES)
         if newest:
             back_to = newest[-1].accepted_at

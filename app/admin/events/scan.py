@@ -95,7 +95,7 @@ async def scan_events(
     back_to: datetime | None = None
     deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        found, below = await newest(highest_id(before))
+        found, below = await newest(_highest_id(before))
         candidates = [batch for _, batch in found if wanted.may_match(batch.accepted_at, batch.shapes)]
         exceptions = await exceptions_of(connection, candidates)
         searched = {batch.id for batch in candidates}
@@ -122,7 +122,7 @@ async def scan_events(
     return EventScan(items, before, unreadable, back_to)
 
 
-def highest_id(before: Position | None) -> BatchId | None:
+def _highest_id(before: Position | None) -> BatchId | None:
     """Return the highest id of a batch with events below a position, or None if there is no position."""
     return None if before is None else BatchId(before[0] if before[1] else before[0] - 1)
 

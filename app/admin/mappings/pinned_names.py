@@ -80,7 +80,7 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
-    A name that nobody can have meant is refused unless it is pinned already.
+    A name that no one can have meant is refused unless it is pinned already.
     """
     event_type = mapping.constant_event_type
     if problem := unintended_name_problem(mapping.event_name):

@@ -24,11 +24,6 @@ class BatchSpan(NamedTuple):
     last: BatchId
 
 
-async def newest_id(connection: PipelineConnection) -> BatchId:
-    """Return the highest batch id that a session has reserved."""
-    return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
-
-
 async def unread(connection: PipelineConnection, *, to: BatchId, limit: int) -> list[SearchedBatch]:
     """Return the next batches without digests, up to an id, in the order of their ids."""
     rows = await connection.fetch(SQL["unread"], to, limit)

@@ -21,3 +21,4 @@ UNION ALL
    AND ($3::date IS NULL OR day >= $3)
    AND (digests IS NULL OR position($2::bytea IN digests) > 0)
  ORDER BY first_batch DESC LIMIT $4)
+ORDER BY first DESC
