@@ -23,7 +23,7 @@ from app.domain.notifications.channels import (
     read_mail_server,
     read_webhooks,
 )
-from app.domain.pacing.lane_limits import Capacity
+from app.domain.pacing.lane_limits import MIN_IN_FLIGHT
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 from app.setting_types import (
     AdminKey,
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     # Batching and concurrency
     flush_wait_ms: int = Field(default=3, ge=0, le=100)
     merge_window_ms: int = Field(default=100, ge=0, le=10_000)
-    max_requests_in_flight: int = Field(default=32, ge=1, le=256)
+    max_requests_in_flight: int = Field(default=32, ge=MIN_IN_FLIGHT, le=256)
 
     # Admission control
     target_latency_ms: int = Field(default=3_000, ge=100, le=60_000)
@@ -328,10 +328,6 @@ def _contradictions(settings: Settings) -> Iterable[str]:
                 "METRICS_PORT: each process uses one port, counting from this one; "
                 "PORT and SANDBOX_PORT must not be among them."
             )
-    yield from (
-        f"MAX_REQUESTS_IN_FLIGHT: {problem}"
-        for problem in Capacity(settings.max_requests_in_flight).problems()
-    )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: must be set together with STATUS_CALLBACK_URL."
     if (settings.oidc_issuer is None) is not (settings.oidc_client_id is None):

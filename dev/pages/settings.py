@@ -19,8 +19,8 @@ _INTRODUCTION: Final = """# Settings
 Generated from `app/settings.py` and `.env.example` by `./run docs --update`. A test keeps it up to date.
 
 Settings are environment variables, or lines of a file `.env` in the working directory. A variable takes
-precedence. A process reads them at its start. If a setting is invalid, every command prints one sentence that
-names the variable, never its value, and exits with 2.
+precedence. A process reads them at its start. If a setting is invalid, a command prints one sentence that
+names the variable, never its value, and ends with the [exit code](commands.md) of wrong settings.
 
 A *secret* can be read from a file: set `NAME_FILE` to the path of the file that holds the setting `NAME`.
 """

@@ -88,13 +88,6 @@ def test_each_request_that_may_begin_finds_a_connection(total: int) -> None:
     assert not list(capacity.problems(capacity.region))
 
 
-@pytest.mark.parametrize("total", [1, 2, 3])
-def test_too_few_requests_at_once_are_a_start_error(total: int) -> None:
-    """With a sentence."""
-    (problem,) = Capacity(total).problems()
-    assert problem.startswith("must be 4 or more")
-
-
 def test_too_few_connections_are_a_start_error() -> None:
     """A request that waits for a connection has its time running already."""
     (problem,) = Capacity(16).problems(8)

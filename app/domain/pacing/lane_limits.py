@@ -96,14 +96,9 @@ class Capacity:
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
 
-    def problems(self, connections: float | None = None) -> Iterator[str]:
-        """Yield a sentence for each contradiction. `connections` is how many a region can have."""
-        if self.total < MIN_IN_FLIGHT:
-            yield (
-                f"must be {MIN_IN_FLIGHT} or more, so that an advertiser with hanging requests does not "
-                "block others."
-            )
-        if connections is not None and connections < self.region:
+    def problems(self, connections: float) -> Iterator[str]:
+        """Yield a sentence if a region can have fewer connections than requests."""
+        if connections < self.region:
             yield (
                 f"{self.total} needs {self.region} connections a region; there are {connections:g}, "
                 "and requests would wait for a connection while their deadline runs."
