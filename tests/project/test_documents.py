@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from app.cli import COMMANDS
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.outcomes.status import Status
 from app.settings import Settings, secret_settings
 from dev.pages import PAGES, states
@@ -63,6 +64,13 @@ def test_the_image_takes_no_setting_that_does_not_exist() -> None:
     """A misspelt variable in the compose file would be ignored."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert set(compose["x-program"]["environment"]) <= set(SETTINGS)
+
+
+def test_event_types_and_sources_are_listed() -> None:
+    """docs/mapping-language.md has all of Amazon's codes."""
+    text = (ROOT / "docs" / "mapping-language.md").read_text()
+    listed = text.partition("### Event types, sources and country")[2].partition("\n### ")[0]
+    assert set(re.findall(r"`([A-Z_]+)`", listed)) == EVENT_TYPES.keys() | EVENT_SOURCES.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
