@@ -94,6 +94,7 @@ class IncidentMonitor:
         self._retention = retention
         self._limits = limits or ServiceLimits()
         self._owned = False
+        self._excludes_earlier = False  # whether this session keeps monitors of the last release away
         self._forget_at = monotonic()
         self._recorded_at: float | None = None
         self._stalled: set[str] = set()  # destinations that were stalled at the last recording
@@ -103,11 +104,14 @@ class IncidentMonitor:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
             await incidents.limit_silence(self._connection, LEASE)
+            self._excludes_earlier = False
         connection = self._connection
         channels = await self._declare(connection)
         began = self._monotonic()
         owned = await job_leases.acquire(connection, Job.INCIDENTS, self._owner, lease=LEASE)
         commit_s = self._monotonic() - began  # to acquire or renew a lease is to commit one row
+        if owned and not self._excludes_earlier:
+            owned = self._excludes_earlier = await job_leases.exclude_earlier_monitors(connection)
         if owned and not self._owned:
             self._observer.restart()
         self._owned = owned

@@ -288,6 +288,58 @@ async def test_one_of_several_processes_computes(watch: Watch) -> None:
     await other.close()
 
 
+async def test_beside_a_monitor_of_the_release_before_the_leases_one_computes(watch: Watch) -> None:
+    """That monitor computes while its session holds lock 7306. During an upgrade exactly one of both does."""
+    await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    resources = watch.world.delivering
+    assert resources is not None
+    takes = "SELECT pg_try_advisory_lock(7306)"
+    earlier = await resources.connect()
+    assert await earlier.fetchval(takes)
+    await watch.tick()
+    assert not watch.monitor._owned
+    assert await watch.incidents() == {}, "the earlier release decides"
+    await earlier.close()
+    await watch.until_open("sign_in_lost")
+    other = Watch.of(watch.world, watch.receiver, of_api=True)
+    await watch.world.fetch("UPDATE job_leases SET leased_until = now() - interval '1 second'")
+    await other.tick()
+    assert other.monitor._owned, "processes of this release do not exclude each other"
+    earlier = await resources.connect()
+    assert not await earlier.fetchval(takes)
+    await watch.monitor.leave()
+    await other.monitor.leave()
+
+    async def has_ended() -> bool:
+        return bool(await earlier.fetchval(takes))
+
+    await eventually(has_ended)
+    await earlier.close()
+    await other.close()
+
+
+async def test_a_new_session_keeps_earlier_monitors_away_again(watch: Watch) -> None:
+    """The lock ends with the session; the lease, which the process still has, does not."""
+    await watch.world.destination()
+    await watch.tick()
+    assert watch.monitor._connection is not None
+    await watch.monitor._connection.close()
+    await watch.tick()
+    held = "SELECT mode FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 7306"
+    assert [row["mode"] for row in await watch.world.fetch(held)] == ["ShareLock"]
+
+
+async def test_a_lease_from_before_the_clock_went_back_is_over(watch: Watch) -> None:
+    """Its owner has ended. No lease lasts as long as the clock was wrong."""
+    await watch.world.destination()
+    await watch.world.fetch(
+        "INSERT INTO job_leases VALUES ('incidents', 'ended', now() + interval '2 hours')"
+    )
+    await watch.tick()
+    assert watch.monitor._owned
+
+
 async def test_the_session_of_a_frozen_process_ends(watch: Watch) -> None:
     """The server ends it, so the process writes nothing when it goes on, while another has the lease."""
     assert watch.world.receiving is not None

@@ -245,6 +245,18 @@ async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world:
     assert set(world.amazon.times.values()) == {1}
 
 
+async def test_a_refresh_lease_from_before_the_clock_went_back_is_over(world: World) -> None:
+    """Its owner has ended. No lease lasts as long as the database's clock was wrong."""
+    dst = await world.destination()
+    await world.fetch(
+        "UPDATE sign_ins SET access_until = now(), refresh_owner = 'ended', "
+        "refresh_until = now() + interval '2 hours'"
+    )
+    await world.post(dst, event(1))
+    world.work()
+    await world.until(dst, delivered=1)
+
+
 async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
     """The event waits, and leaves when the server is back."""
     dst = await world.destination()

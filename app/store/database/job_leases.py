@@ -9,9 +9,12 @@ from enum import StrEnum
 from typing import Final
 
 from app.store import PipelineConnection
+from app.store.rows import fetch_scalar
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
+# An incident monitor of the release before the leases holds this lock of its session while it computes.
+_EARLIER_MONITOR: Final = 7_306
 
 
 class Job(StrEnum):
@@ -28,6 +31,15 @@ async def acquire(connection: PipelineConnection, job: Job, owner: str, *, lease
     """
     acquired: bool | None = await connection.fetchval(SQL["acquire"], job.value, owner, lease)
     return acquired is not None
+
+
+async def exclude_earlier_monitors(connection: PipelineConnection) -> bool:
+    """Keep monitors of the release before the leases from computing, until this session ends.
+
+    Return False if one of them computes now. The lock is shared: among the processes of this release, the
+    lease decides. Needed only while a rolling upgrade can begin at a release without leases.
+    """
+    return await fetch_scalar(connection, bool, "SELECT pg_try_advisory_lock_shared($1)", _EARLIER_MONITOR)
 
 
 async def release(connection: PipelineConnection, job: Job, owner: str) -> None:

@@ -7,7 +7,9 @@ forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1
 UPDATE sign_ins SET refresh_owner = $3,
   refresh_until = clock_timestamp() + make_interval(secs => $4::float8)
 WHERE destination = $1 AND generation = $2
-AND (refresh_until IS NULL OR refresh_until < clock_timestamp())
+-- No lease or pause lasts longer than a new lease, unless the database's clock went back.
+AND (refresh_until IS NULL OR refresh_until NOT BETWEEN clock_timestamp()
+  AND clock_timestamp() + make_interval(secs => $4::float8))
 
 -- name: release
 UPDATE sign_ins SET refresh_owner = NULL,
