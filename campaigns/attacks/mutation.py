@@ -45,7 +45,7 @@ OUTCOME_TESTS = (
     "tests/domain/test_explaining.py",
     "tests/domain/test_reasons.py",
 )
-ADMISSION_TESTS = ("tests/domain/test_admission_edges.py", "tests/domain/test_admission.py")
+ADMISSION_TESTS = ("tests/domain/test_admission.py",)
 LANE_TESTS = ("tests/domain/test_lanes.py",)
 IDENTITY_TESTS = (
     "tests/domain/identity/test_vectors.py",
@@ -55,6 +55,11 @@ IDENTITY_TESTS = (
     "tests/domain/identity/test_plain_names.py",
     "tests/domain/identity/test_showing.py",
     "tests/domain/identity/test_laws.py",
+)
+FLUSH_TESTS = (
+    "tests/pipeline/test_single_round_trip_flush.py",
+    "tests/pipeline/test_ingest.py",
+    "tests/pipeline/test_ledger_model.py",
 )
 Part = Mapping[str, tuple[str, ...]]
 
@@ -104,7 +109,8 @@ PARTS: dict[str, Part] = {
         ),
     },
     "event_description": {"app/admin/events/description.py": ("tests/domain/test_event_descriptions.py",)},
-    # On a real Postgres that all mutants share, each with a database of its own.
+    # The rest on a real Postgres that all mutants share, each with a database of its own.
+    "flush": _modules("app/ingest", "dedup flush_writer flush_session", FLUSH_TESTS),
     "event_history": {
         "app/admin/events/history.py": (
             "tests/pipeline/test_history_lookups.py",
@@ -112,7 +118,7 @@ PARTS: dict[str, Part] = {
         )
     },
 }
-WITH_DATABASE = frozenset({"event_history"})
+WITH_DATABASE = frozenset({"event_history", "flush"})
 # Simulations of minutes, whose results the cases show too, and tests that compare times.
 TOO_SLOW = " and ".join(
     f"not {name}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from campaigns.chaos import host_faults as host
 from campaigns.chaos import single_faults as faults
 from campaigns.chaos.single_faults import Fault
 
@@ -20,6 +21,7 @@ class Row:
     workers: int = 2
     advertisers: int = ADVERTISERS
     signs: frozenset[str] = frozenset()  # at least one of these is reported while the fault lasts
+    jumps: str | None = None  # the process whose clock jumps
 
 
 def one_of(*signs: str) -> frozenset[str]:
@@ -114,32 +116,39 @@ ROWS: tuple[Row, ...] = (
     Row("Postgres is 200 ms away", faults.network(latency=0.1), gap=8, delay=15),
     Row(
         "the clock of a worker is 5 min ahead",
-        faults.restaffed(clocks={"worker-0": "+5m"}),
+        host.restaffed(clocks={"worker-0": "+5m"}),
         25,
         gap=45,
         delay=60,
     ),
     Row(
         "the clock of a worker is 5 min late",
-        faults.restaffed(clocks={"worker-0": "-5m"}),
+        host.restaffed(clocks={"worker-0": "-5m"}),
         25,
         gap=45,
         delay=60,
     ),
     Row(
         "the clock of a worker is 2 h ahead",
-        faults.restaffed(clocks={"worker-0": "+2h"}),
+        host.restaffed(clocks={"worker-0": "+2h"}),
         25,
         gap=45,
         delay=60,
     ),
     Row(
         "the clock of a worker is 2 h late",
-        faults.restaffed(clocks={"worker-0": "-2h"}),
+        host.restaffed(clocks={"worker-0": "-2h"}),
         25,
         gap=45,
         delay=60,
     ),
+    *(
+        Row(f"the clock of {which} jumps 2 h {way}", host.clock_jumps(name, offset), 25, jumps=name)
+        for which, name in (("a running worker", "worker-0"), ("the running API", "api-0"))
+        for way, offset in (("ahead and back", "+2h"), ("back and ahead", "-2h"))
+    ),
+    Row("the clock of Postgres jumps 2 h ahead and back", host.clock_of_postgres_jumps("+2h"), 40, 25, 60),
+    Row("the clock of Postgres jumps 2 h back and ahead", host.clock_of_postgres_jumps("-2h"), 40, 25, 60),
     Row("connections of Postgres are used up, a worker is killed", faults.connections_used_up, 25, delay=45),
     Row("Postgres restarts three times", faults.restarts(kills=False), 15, gap=25, delay=40),
     Row("Postgres is killed three times", faults.restarts(kills=True), 15, gap=25, delay=40),
@@ -159,8 +168,24 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "the name of Amazon does not resolve",
-        faults.restaffed(settings={"AMAZON_BASE_URL": "http://amazon.invalid:8001"}),
+        host.restaffed(settings={"AMAZON_BASE_URL": "http://amazon.invalid:8001"}),
         45,
+        gap=45,
+        delay=120,
+        signs=one_of("failing"),
+    ),
+    Row(
+        "the name server is silent",
+        host.silent_name_server,
+        60,
+        gap=45,
+        delay=120,
+        signs=one_of("failing"),
+    ),
+    Row(
+        "a TLS handshake with Amazon hangs",
+        host.hanging_handshake,
+        60,
         gap=45,
         delay=120,
         signs=one_of("failing"),
@@ -183,4 +208,6 @@ ROWS: tuple[Row, ...] = (
         "own: the synchronous standby is gone", faults.missing_standby, 40, gap=80, delay=80, signs=_NOT_READY
     ),
     Row("own: a worker crashes every three seconds", faults.crash_loop, 45, delay=20),
+    Row("own: Postgres is read-only", host.read_only, 30, gap=60, delay=60, signs=_NOT_READY),
+    Row("own: a worker can open no file", host.no_files, 45),
 )

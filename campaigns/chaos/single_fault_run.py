@@ -24,6 +24,7 @@ import httpx
 from campaigns.chaos import standin
 from campaigns.chaos.administrator import Administrator
 from campaigns.chaos.caller import Caller, event
+from campaigns.chaos.host_faults import clock_file
 from campaigns.chaos.single_fault_rows import ROWS, Row
 from campaigns.chaos.single_faults import Scene
 from campaigns.chaos.stage import ROOT, Installation
@@ -124,7 +125,8 @@ class Watch:
 
 async def play(stage: Installation, row: Row, number: int) -> Result:
     """Play one row on a healthy stage, and leave it healthy."""
-    await stage.restaff(workers=row.workers, constants={}, settings={})
+    jumping = {row.jumps: str(clock_file(stage, row.jumps))} if row.jumps else {}
+    await stage.restaff(workers=row.workers, constants={}, settings={}, clocks=jumping)
     operator = Administrator(stage.api, stage.amazon, stage.key)
     caller = Caller(stage.api, stage.key, random.Random(number))
     try:

@@ -251,22 +251,6 @@ def _ports(process: Process) -> set[int]:
     return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
-def restaffed(*, clocks: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None) -> Fault:
-    """The processes of the product run with other clocks or settings."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        stage = scene.stage
-        workers = stage.workers_wanted
-        await stage.restaff(workers=workers, constants={}, settings=settings or {}, clocks=clocks, wait=False)
-        try:
-            yield
-        finally:
-            await stage.restaff(workers=workers, constants={}, settings={}, wait=False)
-
-    return fault
-
-
 def partitions_dropped(*tables: str, after: int, reader: bool) -> Fault:
     """The partitions of days later than `after` days from now are missing, and a report reads `batches`."""
 

@@ -71,6 +71,7 @@ class Installation:
     constants: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     clocks: Mapping[str, str] = field(default_factory=dict)
+    within: Sequence[str] = ()  # the program that runs the processes of the product, with its arguments
     metrics: dict[str, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)  # batches that earlier runs on this stage damaged
     frozen: list[Process] = field(default_factory=list)  # stopped for ever: neither killed nor started anew
@@ -122,12 +123,17 @@ class Installation:
         constants: Mapping[str, float],
         settings: Mapping[str, str],
         clocks: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
         wait: bool = True,
     ) -> None:
-        """Have processes of the product with these constants and settings; others are killed first."""
+        """Have processes of the product with these constants and settings; others are killed first.
+
+        `within` is the program that runs them, with its arguments.
+        """
         old = [*self.apis, *self.workers, *self.frozen]
-        wanted = (workers, constants, settings, clocks or {})
-        if wanted == (self.workers_wanted, self.constants, self.settings, self.clocks) and not self.frozen:
+        wanted = (workers, constants, settings, clocks or {}, within)
+        known = (self.workers_wanted, self.constants, self.settings, self.clocks, self.within)
+        if wanted == known and not self.frozen:
             await self.ready()
             return
         self.apis, self.workers, self.frozen = [], [], []
@@ -136,7 +142,7 @@ class Installation:
             if process.running is not None:
                 await asyncio.to_thread(process.running.wait)
         self.workers_wanted, self.constants, self.settings = workers, constants, settings
-        self.clocks = clocks or {}
+        self.clocks, self.within = clocks or {}, within
         for proxy in (self.to_amazon, *self.to_database.values()):
             proxy.heal()
             proxy.reset()
@@ -320,7 +326,7 @@ class Installation:
         process.starts += 1
         with (self.folder / f"{process.name}.log").open("ab") as log:
             process.running = subprocess.Popen(
-                [sys.executable, "-m", *process.arguments],
+                [*(() if process is self.standin else self.within), sys.executable, "-m", *process.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -17,13 +17,16 @@ def library() -> Path | None:
 
 
 def environment(offset: str) -> dict[str, str]:
-    """Return the variables under which a process sees a clock that is off by `offset`, such as `+40d`."""
+    """Return the variables under which a process sees a clock that is off by `offset`, such as `+40d`.
+
+    With the path of a file, the process reads the offset from the file each time, so that its clock can jump.
+    """
     found = library()
     if found is None:
         raise RuntimeError("libfaketime is not installed (Debian: faketime)")
     return {
         "LD_PRELOAD": str(found),
-        "FAKETIME": offset,
+        "FAKETIME_TIMESTAMP_FILE" if offset.startswith("/") else "FAKETIME": offset,
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_NO_CACHE": "1",
     }
