@@ -1,12 +1,13 @@
 """Encryption at rest with AES-256-GCM. A value can be decrypted only in the row that it was encrypted for."""
 
+import base64
 import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from app.domain.batch import unpack_content
 from app.domain.ids import BatchId
@@ -74,6 +75,31 @@ def key_id_of(sealed: bytes) -> str:
     if len(sealed) < 2 + _NONCE or len(sealed) < 1 + sealed[0] + _NONCE:
         raise CannotDecrypt("too short to be a sealed value")
     return sealed[1 : 1 + sealed[0]].decode("ascii", "replace")
+
+
+class OpaqueTexts:
+    """Ids and cursors that do not count: the numbers in them count the rows of all organisations.
+
+    A text begins with its kind, such as `att_`. Equal numbers have equal texts (AES-SIV), so an id never
+    changes. `secret` must not change either.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESSIV(hmac.digest(secret, b"opaque texts", "sha256"))
+
+    def seal(self, plain: object, *, kind: str) -> str:
+        """Encrypt the text of `plain`."""
+        sealed = self._cipher.encrypt(str(plain).encode(), [kind.encode()])
+        return f"{kind}_{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
+
+    def open(self, text: str, *, kind: str) -> str:
+        """Decrypt a text of this kind. Raises CannotDecrypt."""
+        encoded = text.removeprefix(f"{kind}_")
+        try:
+            sealed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+            return self._cipher.decrypt(sealed, [kind.encode()]).decode()
+        except (InvalidTag, ValueError):
+            raise CannotDecrypt("altered, or of another kind") from None
 
 
 def new_data_key() -> bytes:

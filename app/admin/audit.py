@@ -1,7 +1,8 @@
 """Use cases of the audit: list administrative actions, and verify that no entry was changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,6 +15,7 @@ from app.store.audit import AuditEntry, AuditFilter
 from app.store.organisations.scope import EVERY
 
 _ROWS: Final = 1_000
+_ID: Final = "aud"
 
 
 async def list_audit(
@@ -24,17 +26,33 @@ async def list_audit(
     below: int | None = None,
     wanted: AuditFilter | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` actions that the caller may see, newest first, with ids below `below`."""
+    """Return up to `limit` actions that the caller may see, newest first, with numbers below `below`."""
     async with context.engine.connect() as connection:
-        return await audit.newest(connection, limit=limit, below=below, wanted=wanted, only=caller.only)
+        entries = await audit.newest(
+            connection,
+            limit=limit,
+            below=below,
+            wanted=wanted,
+            only=caller.only,
+            id_of=partial(context.opaque.seal, kind=_ID),
+        )
+    if caller.is_platform:
+        return entries
+    return [replace(entry, sequence=None, prev_hash=None, hash=None) for entry in entries]
 
 
-async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) -> frozenset[int]:
+def number_of_entry(context: AppContext, entry: AuditEntry) -> int:
+    """Return the number of an entry's row."""
+    return int(context.opaque.open(entry.id, kind=_ID))
+
+
+async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) -> frozenset[str]:
     """Return the ids of entries whose hash does not match their content."""
+    numbers = {number_of_entry(context, entry): entry.id for entry in entries}
     async with context.engine.connect() as connection:
-        links = await audit.links_of(connection, [entry.id for entry in entries])
+        links = await audit.links_of(connection, list(numbers))
     unchanged = {row.id for row in links if is_unchanged(row)}
-    return frozenset(entry.id for entry in entries if entry.id not in unchanged)
+    return frozenset(id_ for number, id_ in numbers.items() if number not in unchanged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.admin.access.person_claims import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
-from app.crypto import Vault
+from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
@@ -190,6 +190,11 @@ class AppContext:
     # The organisation for which the context acts, and the thread for its long computations.
     organisation: OrganisationId = NONE
     computations: ComputationThread = field(default_factory=ComputationThread)
+
+    @property
+    def opaque(self) -> OpaqueTexts:
+        """The texts that stand for numbers in responses."""
+        return OpaqueTexts(self.pepper)
 
     def within(self, organisation: OrganisationId) -> "AppContext":
         """Return a context whose transactions see only the rows of this organisation."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.admin.catalog import DestinationType, search
-from app.api.access.secured_route import SecuredRoute, requires
+from app.api.access.secured_route import Context, SecuredRoute, requires
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
 
 router = APIRouter(route_class=SecuredRoute, tags=["catalog"])
@@ -19,10 +19,11 @@ class CatalogPage(Page[DestinationType]):
 @router.get("/catalog", summary="Search destination types")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def catalog(
+    context: Context,
     q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> CatalogPage:
     """List destination types with the labels, help texts and values that forms need."""
-    items, next_cursor = slice_page(search(q), limit, cursor)
+    items, next_cursor = slice_page(context, search(q), limit, cursor)
     return CatalogPage(items=items, next_cursor=next_cursor)

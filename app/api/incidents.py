@@ -11,7 +11,7 @@ from app.admin.incidents import ChannelStatus, NotificationSettings
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import Instant, RequestBody
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, record_id_of, slice_page, split_page
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.incidents.planner import PublicIncident, public_incident
@@ -59,9 +59,9 @@ async def list_all(
         caller,
         IncidentFilter(state, destination_id, kind),
         limit=limit + 1,
-        below=number_of(cursor),
+        below=record_id_of(context, cursor),
     )
-    items, next_cursor = split_page(found, limit, lambda row: (row.number,))
+    items, next_cursor = split_page(context, found, limit, lambda row: (row.number,))
     return IncidentPage(items=[public_incident(item) for item in items], next_cursor=next_cursor)
 
 
@@ -102,7 +102,7 @@ async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
     """List the channels that the operator configured, with the results of their deliveries."""
-    items, next_cursor = slice_page(await use_cases.list_channels(context, caller), limit, cursor)
+    items, next_cursor = slice_page(context, await use_cases.list_channels(context, caller), limit, cursor)
     return ChannelPage(items=items, next_cursor=next_cursor)
 
 

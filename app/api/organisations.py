@@ -83,8 +83,8 @@ async def create(
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None) -> OrganisationPage:
     """List organisations, oldest first."""
-    rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(cursor))
-    items, next_cursor = split_page(rows, limit, lambda row: (row.created_at.isoformat(), row.id))
+    rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(context, cursor))
+    items, next_cursor = split_page(context, rows, limit, lambda row: (row.created_at.isoformat(), row.id))
     return OrganisationPage(items=list(items), next_cursor=next_cursor)
 
 
@@ -162,5 +162,5 @@ async def usage(
     days.
     """
     days = await organisation_usage_by_day(context, id, first, last)
-    shown, next_cursor = slice_page(days, limit, cursor)
+    shown, next_cursor = slice_page(context, days, limit, cursor)
     return UsagePage(items=shown, next_cursor=next_cursor, total=UsageView.of(days))

@@ -91,9 +91,9 @@ async def list_replays(
 ) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
     rows = await use_cases.list_replays(
-        context, caller, destination_id, limit=limit + 1, below=number_of(cursor)
+        context, caller, destination_id, limit=limit + 1, below=number_of(context, cursor)
     )
-    items, next_cursor = split_page(rows, limit, lambda row: (row.number,))
+    items, next_cursor = split_page(context, rows, limit, lambda row: (row.number,))
     return ReplayPage(items=[stored.progress for stored in items], next_cursor=next_cursor)
 
 

@@ -97,9 +97,9 @@ async def _page(
     status: int = 200,
 ) -> Response:
     rows = await organisations.list_organisations(
-        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor)
+        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
-    content = pages.listed(rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
+    content = pages.listed(visit.context, rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
     return visit.show(
         "organisations.html",
         status=status,

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
+from app.admin.context import AppContext
 from app.admin.refusals import Problem, error_body
 from app.api import paging
 from app.api.errors import error_response, status_of
@@ -142,11 +143,12 @@ _TITLES = {
 
 
 def listed(
+    context: AppContext,
     rows: Sequence[Item],
     place: Callable[[Item], tuple[object, ...]],
     cursor: str | None,
     size: int = paging.PAGE,
 ) -> dict[str, Any]:
     """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
-    items, next_cursor = paging.split_page(rows, size, place)
+    items, next_cursor = paging.split_page(context, rows, size, place)
     return {"items": items, "next_cursor": next_cursor, "later": cursor is not None}

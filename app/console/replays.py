@@ -141,7 +141,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
 async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
     rows = await list_replays(
-        visit.context, visit.caller, found.id, limit=PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context, visit.caller, found.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
     )
     names = await visit.names(row.progress.requested_by for row in rows)
     return await show_page(
@@ -149,7 +149,7 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
         found,
         "events",
         "replays.html",
-        **pages.listed(rows, lambda row: (row.number,), cursor),
+        **pages.listed(visit.context, rows, lambda row: (row.number,), cursor),
         people={row.number: person(row.progress.requested_by, names) for row in rows},
     )
 

@@ -1,14 +1,13 @@
 """The audit: one row per administrative action, with actor, subject, and the values before and after."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import Field, PlainSerializer
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
@@ -63,11 +62,15 @@ class AuditAction(StrEnum):
     SESSION_ENDED = "session_ended"
 
 
+# The position is a number of rows of all organisations, and the hashes let a reader compute it.
+_OF_THE_CHAIN: Final = "Null unless the caller has the scope `organisations:admin`."
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """An administrative action. `before` and `after` contain only the members that the action changed."""
 
-    id: Annotated[int, PlainSerializer(str, return_type=str)]
+    id: str
     at: datetime
     actor: str
     action: Annotated[str, Field(examples=["mapping.published"])]
@@ -75,9 +78,9 @@ class AuditEntry:
     destination_id: str | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
-    sequence: Annotated[int | None, Field(description="Position in the hash chain.")]
-    prev_hash: str | None
-    hash: str | None
+    sequence: Annotated[int | None, Field(description=f"Position in the hash chain. {_OF_THE_CHAIN}")]
+    prev_hash: Annotated[str | None, Field(description=_OF_THE_CHAIN)]
+    hash: Annotated[str | None, Field(description=_OF_THE_CHAIN)]
 
 
 async def record(
@@ -124,15 +127,22 @@ async def newest(
     below: int | None = None,
     wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
+    id_of: Callable[[int], str] = str,
 ) -> list[AuditEntry]:
     """Return up to `limit` audit rows with ids below `below`, newest first.
 
-    `only` limits the rows to these destinations.
+    `only` limits the rows to these destinations. `id_of` returns the public id of a row.
     """
     conditions = astuple(wanted or AuditFilter())
     ids = None if only is None else list(only)
     return await read_all(
-        connection, partial(read_row, AuditEntry), SQL["newest"], *conditions, ids, below, limit
+        connection,
+        lambda row: read_row(AuditEntry, row, id=id_of(row["id"])),
+        SQL["newest"],
+        *conditions,
+        ids,
+        below,
+        limit,
     )
 
 

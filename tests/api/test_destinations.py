@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.api.paging import cursor_of
 from tests.api.world import DESTINATION, ApiWorld
 
 
@@ -204,6 +205,14 @@ async def test_a_cursor_that_is_not_ours_is_refused(world: ApiWorld, cursor: str
     answer = await world.call("GET", f"/destinations?cursor={cursor}")
     assert answer.status_code in (400, 422)
     assert set(answer.json()) >= {"error", "detail", "fields"}
+
+
+@pytest.mark.reads_only
+@pytest.mark.parametrize("parts", [(10**12,), ("x",), (1, 2), ("2026-11-29T00:00:00Z", "key_1")])
+async def test_a_cursor_of_another_list_is_refused(world: ApiWorld, parts: tuple[object, ...]) -> None:
+    """It is ours, but its number is too large, or it has other parts."""
+    answer = await world.call("GET", f"/destinations?cursor={cursor_of(world.context, *parts)}")
+    assert answer.json()["fields"] == [{"field": "cursor", "problem": "invalid"}], answer.text
 
 
 async def test_q_searches_names_and_advertiser_ids_as_text(world: ApiWorld) -> None:

@@ -7,6 +7,7 @@ What a foreign caller gets for an id of `alpha` is compared with what it gets fo
 any difference tells it that there is an `alpha`.
 """
 
+import base64
 import re
 from collections.abc import Iterator
 from inspect import signature
@@ -22,7 +23,7 @@ from app.processes.application import ROUTERS
 from app.store.organisations.scope import SETTING
 from tests.api.test_matrix import routes_of
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
-from tests.api.world import STREAMS, ApiWorld
+from tests.api.world import DESTINATION, MAPPING, STREAMS, ApiWorld
 
 __all__ = ["two"]  # a fixture
 
@@ -40,6 +41,14 @@ EXPORTS = {
     for router in ROUTERS
     for route in routes_of(router.routes)
     if isinstance(route, SecuredRoute) and "export_format" in signature(route.endpoint).parameters
+}
+LISTS = {
+    route.path
+    for router in ROUTERS
+    for route in routes_of(router.routes)
+    if isinstance(route, SecuredRoute)
+    and {"cursor", "listing"} & signature(route.endpoint).parameters.keys()
+    and route.methods == {"GET"}
 }
 LOCKED = [route for route in ROUTES if route[2]]
 
@@ -109,7 +118,10 @@ async def test_lists_hold_own_things_only(two: Two) -> None:
         of_alpha = await world.call("GET", path, key=two.keys["alpha"])
         assert ALPHA.search(of_alpha.text), path
         as_platform = await world.call("GET", f"{path}?organisation_id=alpha", key=two.keys["platform"])
-        assert as_platform.json() == of_alpha.json(), path
+        listed = as_platform.json()["items"]
+        if path == "/audit":
+            listed = [entry | dict.fromkeys(LINKS) for entry in listed]
+        assert listed == of_alpha.json()["items"], path
         for who in ("beta", "platform"):
             answer = await world.call("GET", path, key=two.keys[who])
             assert not ALPHA.search(answer.text), (path, who)
@@ -176,6 +188,47 @@ async def test_the_owner_sees_what_was_observed(two: Two) -> None:
     assert patched.json()["alerting"]["backlog"]["minutes"] == 7, patched.text
     path = f"/incidents/{two.ids['incident_id']}/acknowledge"
     assert (await two.world.call("POST", path, {}, key=two.keys["alpha"])).status_code == 200
+
+
+# The members of an audit row that count the rows of all organisations.
+LINKS = ("sequence", "prev_hash", "hash")
+# A number of a sequence in a response: `two` lets each sequence begin at such a number.
+COUNTED = re.compile(r"(?<!\d)9[1-4]\d{7}(?!\d)")
+
+
+def counted(text: str) -> list[str]:
+    """Return the numbers of sequences in a response, also those in base64."""
+    found = COUNTED.findall(text)
+    for word in re.findall(r"[A-Za-z0-9_-]{12,}", text):
+        decoded = base64.urlsafe_b64decode(word[: len(word) // 4 * 4])
+        found += COUNTED.findall(decoded.decode("latin-1"))
+    return found
+
+
+async def test_no_response_contains_a_number_that_all_organisations_share(two: Two) -> None:
+    """Two of them, read at two times, would tell how much all others did meanwhile."""
+    assert counted('{"id": "910000001"}'), "a plain number"
+    assert counted(base64.urlsafe_b64encode(b"924000001 7").decode().rstrip("=")), "a number in a cursor"
+    mappings = f"/destinations/{two.ids['destination_id']}/mappings"
+    for path, body in (("/destinations", {**DESTINATION, "name": "Second"}), (mappings, MAPPING)):
+        made = await two.world.call("POST", path, body, key=two.keys["alpha"])
+        assert made.status_code == 201, made.text
+    found: list[str] = []
+    cursors = 0
+    for path, method in secured_routes():
+        if method != "GET":
+            continue
+        queries = ["", *(["format=csv"] if path in EXPORTS else []), *(["limit=1"] if path in LISTS else [])]
+        texts = [(await two.send("alpha", path, method, two.ids, query)).text for query in queries]
+        cursors += "cur_" in "".join(texts)
+        found += [f"{path}: {number}" for text in texts for number in counted(text)]
+    assert found == []
+    assert cursors >= 4
+    entries = (await two.world.call("GET", "/audit", key=two.keys["alpha"])).json()["items"]
+    assert {entry[name] for entry in entries for name in LINKS} == {None}
+    of_platform = (await two.world.call("GET", "/audit?organisation_id=alpha")).json()["items"]
+    assert [entry["id"] for entry in of_platform[: len(entries)]] == [entry["id"] for entry in entries]
+    assert all(entry[name] for entry in of_platform for name in LINKS)
 
 
 async def test_public_answers_tell_nothing_of_an_organisation(two: Two) -> None:

@@ -86,7 +86,13 @@ async def test_the_complete_chain_is_verified_on_request(case: Case) -> None:
     )
     await sign_in(case.world, await case.world.key("keys:admin", "destinations:read", "events:read"))
     case.token = await csrf(case.world)
-    assert "Chain verified: no row was changed" in (await case.post("/console/audit/verify")).text
+    answer = await case.post("/console/audit/verify")
+    assert "Chain verified: no row was changed." in answer.text
+    assert not re.search(r"[0-9a-f]{64}", answer.text.replace(case.token, "")), (
+        "the hashes of two times count"
+    )
+    await tamper_with(case.world.engine, "UPDATE audit SET actor = 'key_2' WHERE action = 'key.created'")
+    assert "The chain is broken. Ask the operator" in (await case.post("/console/audit/verify")).text
 
 
 async def test_a_rename_shows_what_it_touches_before_it_is_done(case: Case) -> None:

@@ -86,7 +86,7 @@ ROWS = EventRows(DESTINATION, BATCH, SHAPE, None, [ATTEMPT], True, [ReplayRecord
 
 
 def history(rows: EventRows = ROWS, **more: object) -> EventHistory:
-    return accepted_history(replace(rows, **more), MAPPINGS, AGE)  # type: ignore[arg-type]
+    return accepted_history(replace(rows, **more), MAPPINGS, AGE, str)  # type: ignore[arg-type]
 
 
 def batch(**more: object) -> BatchRow:

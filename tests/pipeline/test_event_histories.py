@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
+from app.crypto import OpaqueTexts
 from app.processes import api
 from app.processes.resources import open_resources
 from tests.api.description import check_responses
@@ -138,6 +139,12 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Hi
     for one in history["attempts"]:
         assert one.keys() >= INTERFACE
         assert one["started_at"] <= one["settled_at"]
+    ids = [one["id"] for one in history["attempts"]]
+    assert [one["id"] for one in (await service.history(dst))["attempts"]] == ids, "an id never changes"
+    # The numbers of attempts count those of all organisations.
+    stored = await world.fetch("SELECT id FROM attempts ORDER BY started_at")
+    opaque = OpaqueTexts(world.resources.pepper)
+    assert [int(opaque.open(one, kind="att")) for one in ids] == [row["id"] for row in stored]
 
 
 async def test_a_403_is_in_the_history_of_what_it_parked(service: HistoryReader) -> None:

@@ -1,6 +1,6 @@
 """Describe one event from its rows: status, attempts, deadline, replays and explanation. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,8 +52,13 @@ class EventRows:
     replays: Sequence[ReplayRecord]
 
 
-def accepted_history(rows: EventRows, mappings: Mappings, max_age: timedelta) -> EventHistory:
-    """Return the history of an accepted event. `max_age` is Amazon's age limit."""
+def accepted_history(
+    rows: EventRows, mappings: Mappings, max_age: timedelta, id_of: Callable[[int], str]
+) -> EventHistory:
+    """Return the history of an accepted event.
+
+    `max_age` is Amazon's age limit. `id_of` returns the public id of an attempt.
+    """
     batch, shape, exception = rows.batch, rows.shape, rows.exception
     summary = accepted_summary(rows.destination, batch, shape, exception, mappings)
     status = Status(summary.status)
@@ -86,7 +91,7 @@ def accepted_history(rows: EventRows, mappings: Mappings, max_age: timedelta) ->
             for key, reason in (shape.dropped_keys if shape else ())
         ],
         warnings=[{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
-        attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
+        attempts=[_attempt(id_of(attempt.id), attempt, items.get(attempt.id)) for attempt in attempts],
         attempts_complete=rows.has_all_attempts,
         tries=state.tries,
         dead_letter=DEAD_LETTERS.get(summary.reason or "", DeadLetter.SYSTEM)
@@ -175,9 +180,9 @@ def _delivered_at(batch: BatchRow, exception: ExceptionRow | None) -> datetime |
     return batch.settled_at if batch.disposition == "sent" else None
 
 
-def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
+def _attempt(id_: str, attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
     return EventAttempt(
-        id=str(attempt.id),
+        id=id_,
         started_at=attempt.started_at,
         settled_at=attempt.settled_at,
         outcome=attempt.outcome or "under_way",

@@ -1,6 +1,7 @@
 """Use case: read the history of one event from the ledger, its batch and the recorded rejections."""
 
 from dataclasses import replace
+from functools import partial
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -157,4 +158,5 @@ async def _describe(
     )
     replays = await attempts.replays(connection, [*batch.replays, *(exception.replays if exception else ())])
     rows = EventRows(destination, batch, shape, exception, carried, has_all_attempts, replays)
-    return accepted_history(rows, mappings, context.max_event_age)
+    id_of = partial(context.opaque.seal, kind="att")
+    return accepted_history(rows, mappings, context.max_event_age, id_of)

@@ -71,8 +71,8 @@ async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> KeyPage:
     """List keys, oldest first, including revoked keys. Secrets are never listed."""
-    rows = await list_keys(context, caller, limit=limit + 1, after=time_and_id_of(cursor))
-    items, next_cursor = split_page(rows, limit, lambda key: (key.created_at.isoformat(), key.id))
+    rows = await list_keys(context, caller, limit=limit + 1, after=time_and_id_of(context, cursor))
+    items, next_cursor = split_page(context, rows, limit, lambda key: (key.created_at.isoformat(), key.id))
     return KeyPage(items=[KeyView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 

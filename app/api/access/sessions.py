@@ -20,8 +20,8 @@ async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> SessionPage:
     """List the console sessions of the organisation, oldest first. Expired sessions are not listed."""
-    rows = await list_sessions(context, caller, limit=limit + 1, after=time_and_id_of(cursor))
-    items, next_cursor = split_page(rows, limit, lambda row: (row.started_at.isoformat(), row.id))
+    rows = await list_sessions(context, caller, limit=limit + 1, after=time_and_id_of(context, cursor))
+    items, next_cursor = split_page(context, rows, limit, lambda row: (row.started_at.isoformat(), row.id))
     return SessionPage(items=list(items), next_cursor=next_cursor)
 
 

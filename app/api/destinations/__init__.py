@@ -73,9 +73,9 @@ async def list_all(
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
     found = await list_destinations(
-        context, caller, limit=limit + 1, after=number_of(cursor), search=q, state=state
+        context, caller, limit=limit + 1, after=number_of(context, cursor), search=q, state=state
     )
-    items, next_cursor = split_page(found, limit, lambda row: (row.number,))
+    items, next_cursor = split_page(context, found, limit, lambda row: (row.number,))
     return DestinationPage(items=list(items), next_cursor=next_cursor)
 
 

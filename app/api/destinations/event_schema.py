@@ -79,11 +79,13 @@ async def read(
     The paths come from stored samples, which contain no values.
     """
     observed = await read_observed(context, caller, destination_id)
-    begin = number_of(cursor) or 0
-    return await context.compute(_page, observed, begin, begin + limit)
+    begin = number_of(context, cursor) or 0
+    end = begin + limit
+    following = cursor_of(context, end) if end < len(observed.schema.entries) else None
+    return await context.compute(_page, observed, begin, end, following)
 
 
-def _page(observed: ObservedEvents, begin: int, end: int) -> EventSchemaView:
+def _page(observed: ObservedEvents, begin: int, end: int, next_cursor: str | None) -> EventSchemaView:
     schema = observed.schema
     entries = list(schema.entries.values())
     fields = fields_by_path(observed.suggestion)
@@ -99,7 +101,7 @@ def _page(observed: ObservedEvents, begin: int, end: int) -> EventSchemaView:
             )
             for entry in entries[begin:end]
         ],
-        next_cursor=cursor_of(end) if end < len(entries) else None,
+        next_cursor=next_cursor,
         suggestions=paths_by_field(observed.suggestion),
     )
 

@@ -18,13 +18,13 @@ async def event_page(
     limit: int,
 ) -> EventSummaryPage:
     """Return a page of events of one or all visible destinations. Raises Refusal (404, 422)."""
-    before = search_position_of(cursor)
+    before = search_position_of(context, cursor)
     found = await search_events(
         context, caller, wanted, destination_id=destination_id, before=before, limit=limit
     )
     return EventSummaryPage(
         items=list(found.items),
-        next_cursor=cursor_of(*found.following) if found.following else None,
+        next_cursor=cursor_of(context, *found.following) if found.following else None,
         unreadable_batches=found.unreadable_batches,
         searched_back_to=found.back_to,
     )
@@ -39,7 +39,7 @@ async def rejection_page(
     limit: int,
 ) -> RejectionPage:
     """Return a page of the rejected events of a destination. Raises Refusal (404, 422)."""
-    below = record_id_of(cursor)
+    below = record_id_of(context, cursor)
     rows = await list_rejections(context, caller, destination_id, wanted, limit=limit + 1, below=below)
-    items, next_cursor = split_page(rows, limit, lambda stored: (stored.id,))
+    items, next_cursor = split_page(context, rows, limit, lambda stored: (stored.id,))
     return RejectionPage(items=[stored.record for stored in items], next_cursor=next_cursor)

@@ -105,7 +105,7 @@ async def rejection_summary(
     then are exact times.
     """
     rows = await summarize_rejections(context, caller, destination_id, wanted.query())
-    items, next_cursor = slice_page(rows, limit, cursor)
+    items, next_cursor = slice_page(context, rows, limit, cursor)
     return RejectionSummaryPage(items=items, next_cursor=next_cursor)
 
 

@@ -171,9 +171,9 @@ async def list_all(
 ) -> Response:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
     found = await drafts.list_mappings(
-        context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
+        context, caller, destination_id, limit=limit + 1, after=number_of(context, cursor)
     )
-    items, next_cursor = split_page(found, limit, lambda details: (details.mapping.number,))
+    items, next_cursor = split_page(context, found, limit, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
@@ -253,9 +253,9 @@ async def versions(
     Each version has its document and its changes from the previous version.
     """
     found = await publishing.list_versions(
-        context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
+        context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(context, cursor)
     )
-    items, next_cursor = split_page(found, limit, lambda details: (details.version.version,))
+    items, next_cursor = split_page(context, found, limit, lambda details: (details.version.version,))
     page = MappingVersionPage(items=[MappingVersionView.of(item) for item in items], next_cursor=next_cursor)
     return ExactJsonResponse(page.model_dump())
 

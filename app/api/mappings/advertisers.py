@@ -59,7 +59,7 @@ async def list_all(
 ) -> EventNamePage:
     """List the pinned name of each event type of an advertiser."""
     pins = await list_event_names(context, caller, advertiser_id)
-    shown, next_cursor = slice_page(pins, limit, cursor)
+    shown, next_cursor = slice_page(context, pins, limit, cursor)
     return EventNamePage(items=[EventNameView.model_validate(pin) for pin in shown], next_cursor=next_cursor)
 
 

@@ -81,9 +81,9 @@ async def read(
     samples of accepted and rejected events, which hold no values.
     """
     found = await read_match_quality(
-        context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
+        context, caller, destination_id, limit=limit + 1, after=number_of(context, cursor)
     )
-    items, next_cursor = split_page(found, limit, lambda each: (each.mapping.number,))
+    items, next_cursor = split_page(context, found, limit, lambda each: (each.mapping.number,))
     return MatchQualityPage(
         items=[_view(each, each.quality) for each in items if each.quality is not None],
         next_cursor=next_cursor,

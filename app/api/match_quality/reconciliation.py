@@ -80,7 +80,7 @@ async def read(
     conversions and never equal these.
     """
     found = await read_reconciliation(context, caller, destination_id, first, last)
-    items, next_cursor = slice_page(found.items, limit, cursor)
+    items, next_cursor = slice_page(context, found.items, limit, cursor)
     return ReconciliationPage(
         items=[ReconciledDayView.of(row) for row in items],
         next_cursor=next_cursor,

@@ -49,13 +49,13 @@ async def list_all(
 
     async def page_at(position: str | None, most: int) -> ConsentRecordPage:
         page = await list_consent_records(
-            context, caller, destination_id, limit=most, before=event_place_of(position), since=since
+            context, caller, destination_id, limit=most, before=event_place_of(context, position), since=since
         )
         # The page has these counts. An export has only records.
         blocked = () if listing.export_format else await blocked_by_consent(context, caller, destination_id)
         return ConsentRecordPage(
             items=page.items,
-            next_cursor=cursor_of(*page.last) if page.last else None,
+            next_cursor=cursor_of(context, *page.last) if page.last else None,
             unreadable_batches=page.unreadable_batches,
             stopped=blocked,
         )

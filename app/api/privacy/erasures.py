@@ -14,6 +14,7 @@ from app.admin.privacy.erasure import ErasureReceipt
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.response_body import ResponseBody
+from app.api.paging import cursor_of, record_id_of
 
 router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
@@ -77,7 +78,7 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
 class WantedSubject(Subject):
     """The identifiers of the person to search for. `cursor` continues an earlier search."""
 
-    cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
+    cursor: str | None = None
 
     def identifiers(self) -> dict[str, str]:
         """Return the identifiers in the body."""
@@ -116,9 +117,8 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
     `next_cursor` until `next_cursor` is null, and add up the counts. The audit records every search without
     the identifiers.
     """
-    id, found = await find_person(  # noqa: A001
-        context, caller, body.identifiers(), after=int(body.cursor or 0)
-    )
+    after = record_id_of(context, body.cursor) or 0
+    id, found = await find_person(context, caller, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -133,7 +133,7 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
         batches_searched=found.batches,
         unreadable_batches=found.unreadable,
         not_searched=list(NOT_SEARCHED),
-        next_cursor=None if found.cursor is None else str(found.cursor),
+        next_cursor=None if found.cursor is None else cursor_of(context, found.cursor),
     )
 
 

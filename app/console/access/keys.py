@@ -94,8 +94,10 @@ async def _page(
     created: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    found = await list_keys(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
-    content = pages.listed(found, lambda key: (key.created_at.isoformat(), key.id), cursor)
+    found = await list_keys(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
+    )
+    content = pages.listed(visit.context, found, lambda key: (key.created_at.isoformat(), key.id), cursor)
     return visit.show(
         "keys.html",
         status=status,

@@ -20,8 +20,10 @@ _PAGE = "/console/sessions"
 @requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List the sessions, oldest first."""
-    rows = await list_sessions(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
-    content = pages.listed(rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
+    rows = await list_sessions(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
+    )
+    content = pages.listed(visit.context, rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
     return visit.show("sessions.html", **content)
 
 

@@ -9,12 +9,12 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.audit import changed_entries, list_audit, verify_chain
+from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
 from app.api.access.secured_route import requires
 from app.api.audit_models import audit_page
 from app.api.export import ExportFormat, export
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of
+from app.api.paging import Cursor, record_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, SecuredPage, Visit
 from app.console.audit import view
@@ -57,9 +57,15 @@ async def _page(
     visit: Visit, chosen: view.AuditForm, cursor: str | None, chain: ChainHead | ChainBroken | None = None
 ) -> Response:
     rows = await list_audit(
-        visit.context, visit.caller, limit=PAGE_SIZE + 1, below=number_of(cursor), wanted=chosen.wanted()
+        visit.context,
+        visit.caller,
+        limit=PAGE_SIZE + 1,
+        below=record_id_of(visit.context, cursor),
+        wanted=chosen.wanted(),
     )
-    content = pages.listed(rows, lambda entry: (entry.id,), cursor)
+    content = pages.listed(
+        visit.context, rows, lambda entry: (number_of_entry(visit.context, entry),), cursor
+    )
     names = await visit.names(name for entry in rows for name in view.ids_of(entry))
     return visit.show(
         "audit.html",

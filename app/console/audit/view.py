@@ -194,8 +194,14 @@ def _words(text: str | None, names: Mapping[str, str]) -> str | None:
 
 def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
     """Return the result of the verification as a sentence."""
-    if isinstance(found, ChainBroken):
-        return f"The chain breaks at audit row {found.id}. {found.sentence} Ask the operator of this service."
-    # Only the platform may see the number of rows of all organisations.
-    rows = f" of {found.rows:,} rows" if shows_total else ""
-    return f"Chain verified: no row{rows} was changed. Hash of the newest row: {found.hash.hex()}."
+    # Numbers and hashes of rows would let an organisation count the rows of all others.
+    match found:
+        case ChainBroken() if shows_total:
+            return f"The chain breaks at audit row {found.id}. {found.sentence}"
+        case ChainBroken():
+            return "The chain is broken. Ask the operator of this service."
+        case ChainHead() if shows_total:
+            rows, newest = f"{found.rows:,} rows", found.hash.hex()
+            return f"Chain verified: no row of {rows} was changed. Hash of the newest row: {newest}."
+        case ChainHead():
+            return "Chain verified: no row was changed."

@@ -27,7 +27,7 @@ async def page(
 ) -> Response:
     """List the requests of a time range, newest first, or only those that did not deliver every event."""
     chosen = time_range(range_name, visit.context.now())
-    place = time_and_id_of(cursor)
+    place = time_and_id_of(visit.context, cursor)
     if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
         raise bad_cursor()
     listed = await read_requests(
@@ -46,7 +46,7 @@ async def page(
         "events",
         "requests.html",
         items=listed.items,
-        next_cursor=following and cursor_of(following[0].isoformat(), following[1]),
+        next_cursor=following and cursor_of(visit.context, following[0].isoformat(), following[1]),
         back_to=following and following[0],
         later=cursor is not None,
         failed=failed,

@@ -62,7 +62,7 @@ async def rejections(
         found.id,
         query.query(since=chosen.since),
         limit=PAGE_SIZE + 1,
-        below=record_id_of(cursor),
+        below=record_id_of(visit.context, cursor),
     )
     groups = await summarize_rejections(visit.context, visit.caller, found.id, EventQuery(since=chosen.since))
     return await show_page(
@@ -70,7 +70,7 @@ async def rejections(
         found,
         "events",
         "rejections.html",
-        **pages.listed(rows, lambda stored: (stored.id,), cursor),
+        **pages.listed(visit.context, rows, lambda stored: (stored.id,), cursor),
         query=query,
         range=chosen,
         groups=groups,

@@ -43,7 +43,7 @@ async def list_events(
         visit.caller,
         query.query(since=chosen.since),
         destination_id=found.id,
-        before=search_position_of(cursor),
+        before=search_position_of(visit.context, cursor),
         limit=_PAGE_SIZE,
     )
     return await show_page(
@@ -51,7 +51,7 @@ async def list_events(
         found,
         "events",
         "events.html",
-        **_content(listed, cursor),
+        **_content(visit, listed, cursor),
         query=query,
         range=chosen,
         selectable=query.status in _REPLAYABLE,
@@ -78,7 +78,7 @@ async def search(
 ) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
     text, chosen = q.strip(), query.range(visit.context.now())
-    result, before = EventPage([], None), search_position_of(cursor)
+    result, before = EventPage([], None), search_position_of(visit.context, cursor)
     try:
         result = await search_events(
             visit.context,
@@ -97,7 +97,7 @@ async def search(
     return visit.show(
         "search.html",
         **form,
-        **_content(result, cursor),
+        **_content(visit, result, cursor),
         range=chosen,
         asked=bool(text or destination or not query.is_empty),
         exact=result.is_exact,
@@ -144,7 +144,7 @@ async def _newest(visit: Visit, query: ConsoleFilter, q: str, destination: str) 
         destination_id=destination or None,
         limit=_TAIL_ROWS,
     )
-    return {**_content(found), "with_destination": not destination}
+    return {**_content(visit, found), "with_destination": not destination}
 
 
 async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
@@ -160,11 +160,11 @@ async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) ->
     }
 
 
-def _content(found: EventPage, cursor: str | None = None) -> dict[str, Any]:
+def _content(visit: Visit, found: EventPage, cursor: str | None = None) -> dict[str, Any]:
     """Return the content of a list of events."""
     return {
         "items": found.items,
-        "next_cursor": cursor_of(*found.following) if found.following else None,
+        "next_cursor": cursor_of(visit.context, *found.following) if found.following else None,
         "later": cursor is not None,
         "back_to": found.back_to,
         "unreadable": found.unreadable_batches,

@@ -11,7 +11,7 @@ from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of
+from app.api.paging import Cursor, record_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, form_text
 from app.console.destinations.chart_view import charts
@@ -37,9 +37,9 @@ async def list_page(
     chosen = IncidentState(state) if state in set(IncidentState) else None
     wanted = IncidentFilter(chosen, destination or None)
     found = await use_cases.list_incidents(
-        visit.context, visit.caller, wanted, limit=PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context, visit.caller, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
     )
-    content = pages.listed(found, lambda row: (row.number,), cursor)
+    content = pages.listed(visit.context, found, lambda row: (row.number,), cursor)
     may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
     return visit.show(
         "incidents.html",

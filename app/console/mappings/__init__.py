@@ -27,9 +27,13 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the destination's mappings, one page at a time."""
     found = await list_mappings(
-        visit.context, visit.caller, destination.id, limit=PAGE_SIZE + 1, after=number_of(cursor)
+        visit.context,
+        visit.caller,
+        destination.id,
+        limit=PAGE_SIZE + 1,
+        after=number_of(visit.context, cursor),
     )
-    content = pages.listed(found, lambda details: (details.mapping.number,), cursor)
+    content = pages.listed(visit.context, found, lambda details: (details.mapping.number,), cursor)
     return await show_page(visit, destination, "mappings", "mappings.html", **content)
 
 

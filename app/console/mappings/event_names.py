@@ -29,14 +29,14 @@ async def page(
 ) -> Response:
     """List pinned names by advertiser and event type."""
     after = None
-    if (place := place_of(cursor)) is not None:
+    if (place := place_of(visit.context, cursor)) is not None:
         if len(place) != 2:
             raise bad_cursor()
         after = (place[0], place[1])
     found = await list_pinned_names(
         visit.context, visit.caller, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None
     )
-    content = pages.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
+    content = pages.listed(visit.context, found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
     return visit.show("event_names.html", **content, q=q)
 
 

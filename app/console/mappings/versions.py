@@ -75,9 +75,16 @@ async def _page(
 ) -> Response:
     mapping = (await read_mapping(visit.context, visit.caller, destination.id, mapping_id)).mapping
     found = await list_versions(
-        visit.context, visit.caller, destination.id, mapping_id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context,
+        visit.caller,
+        destination.id,
+        mapping_id,
+        limit=_PAGE_SIZE + 1,
+        below=number_of(visit.context, cursor),
     )
-    content = pages.listed(found, lambda details: (details.version.version,), cursor, _PAGE_SIZE)
+    content = pages.listed(
+        visit.context, found, lambda details: (details.version.version,), cursor, _PAGE_SIZE
+    )
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(

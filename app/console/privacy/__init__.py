@@ -19,7 +19,7 @@ from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, l
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import Cursor, number_of
+from app.api.paging import Cursor, record_id_of
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
@@ -150,11 +150,13 @@ async def _show(
     found: _Found | None = None,
     more: str | None = None,
 ) -> Response:
-    rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=number_of(cursor))
+    rows = await list_erasures(
+        visit.context, visit.caller, limit=_ROWS + 1, below=record_id_of(visit.context, cursor)
+    )
     actors = await visit.names(each.requested_by for each in rows)
     response = visit.show(
         "privacy.html",
-        **pages.listed(rows, lambda row: (row.number,), cursor, _ROWS),
+        **pages.listed(visit.context, rows, lambda row: (row.number,), cursor, _ROWS),
         kinds=IDENTIFIERS,
         labels=_LABELS,
         destinations=dict(await destination_names(visit.context, visit.caller)),

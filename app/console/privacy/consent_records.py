@@ -44,7 +44,7 @@ COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest records. Also show how many events were blocked, by reason and basis."""
     records = await list_consent_records(
-        visit.context, visit.caller, found.id, limit=_PAGE_SIZE, before=event_place_of(cursor)
+        visit.context, visit.caller, found.id, limit=_PAGE_SIZE, before=event_place_of(visit.context, cursor)
     )
     blocked = await blocked_by_consent(visit.context, visit.caller, found.id)
     mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
@@ -55,7 +55,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = 
         "events",
         "consent.html",
         items=records.items,
-        next_cursor=cursor_of(*records.last) if records.last else None,
+        next_cursor=cursor_of(visit.context, *records.last) if records.last else None,
         unreadable=records.unreadable_batches,
         later=cursor is not None,
         bases=BASES,
