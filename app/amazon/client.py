@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
+from app.amazon.response_details import response_details
 from app.amazon.transport import CONNECTIONS, open_pools
 from app.amazon.wire import usable_token
 from app.bounded_transport import BodyTooLong
@@ -93,7 +94,13 @@ class EventsClient:
                     conversions=conversions,
                     now=datetime.now(UTC),
                 )
-                return SentRequest(reply, status, wire.request_id(reply_headers), duration_ms)
+                return SentRequest(
+                    reply,
+                    status,
+                    wire.request_id(reply_headers),
+                    duration_ms,
+                    response_details(reply, reply_headers, reply_body, conversions),
+                )
 
     async def call(
         self,

@@ -73,6 +73,7 @@ _SHAPES = tuple(
         r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_+/=-]{16,}",  # an opaque id: long, letters and digits mixed
     )
 )
+_DIGEST = re.compile(r"[0-9A-Fa-f]{32,}", re.ASCII)
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
 _PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 
@@ -125,6 +126,24 @@ def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
 def values_sent(events: Iterable[Any]) -> frozenset[str]:
     """Return all values of these events that may be personal or that belong to the caller."""
     return frozenset(value for event in events for value in _leaves(_personal(event)) if value)
+
+
+def cut_values(event: Any) -> Any:
+    """Return an event without the values that `values_sent` names. The first digits of a digest stay."""
+    sent = values_sent([event])
+
+    def cut(node: Any) -> Any:
+        match node:
+            case str() if node in sent:
+                return f"{node[:6]}…" if _DIGEST.fullmatch(node) else _REDACTED
+            case dict():
+                return {name: cut(child) for name, child in node.items()}
+            case list():
+                return [cut(child) for child in node]
+            case _:
+                return node
+
+    return cut(event)
 
 
 def _personal(event: Any) -> Any:

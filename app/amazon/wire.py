@@ -136,7 +136,7 @@ def read_reply(
             return _read_outcomes(body, sent, conversions)
         case 400 | 413:
             default = "BAD_REQUEST" if status == 400 else "CONTENT_TOO_LARGE"
-            return Divisible(*_request_error(body, default, conversions))
+            return Divisible(*request_error(body, default, conversions))
         case 401:
             return Unauthorized()
         case 403:
@@ -146,9 +146,9 @@ def read_reply(
         case _ if status == 408 or 500 <= status <= 599:
             return ServerError("amazon_error", retry_after(headers, now))
         case 404 | 301 | 302 | 307 | 308:  # the URL is wrong, not an event
-            return Missing(*_request_error(body, f"HTTP_{status}", conversions))
+            return Missing(*request_error(body, f"HTTP_{status}", conversions))
         case _:
-            return Unexpected(status, *_request_error(body, f"HTTP_{status}", conversions))
+            return Unexpected(status, *request_error(body, f"HTTP_{status}", conversions))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -158,13 +158,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     A date is compared with the Date header of the reply, so that an error of this machine's clock has no
     effect.
     """
-    text = _header(headers, "retry-after")
+    text = header(headers, "retry-after")
     if text is None:
         return None
     if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
         seconds = float(text)
     else:
-        until, since = _http_date(text), _http_date(_header(headers, "date")) or now
+        until, since = _http_date(text), _http_date(header(headers, "date")) or now
         if until is None or since is None:
             return None
         seconds = max((until - since).total_seconds(), 0.0)
@@ -177,13 +177,14 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     Return None without an id.
     """
     for name in REQUEST_ID_HEADERS:
-        clean = "".join([letter for letter in _header(headers, name) or "" if " " <= letter <= "~"]).strip()
+        clean = "".join([letter for letter in header(headers, name) or "" if " " <= letter <= "~"]).strip()
         if clean and not holds_personal_text(clean):
             return clean[:128]
     return None
 
 
-def _header(headers: Mapping[str, str], name: str) -> str | None:
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the value of a header, given by its name in lower case."""
     for key, value in headers.items():
         if key.lower() == name:
             return value.strip()
@@ -309,7 +310,7 @@ def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemR
     return ItemFailed(codes[0], messages.scrub(errors[0].get("message"), sent=values))
 
 
-def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
+def request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
     """Return the code and the message of an error that concerns the complete request."""
     error = read_json(body)
     if not isinstance(error, dict):

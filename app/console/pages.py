@@ -38,10 +38,14 @@ TEMPLATES.globals |= {
 }
 TEMPLATES.filters |= {
     "age": wording.age,
+    "change": wording.change,
+    "countdown": wording.countdown,
     "amazon_message": wording.amazon_message,
     "event_type": wording.event_type_label,
     "events": wording.events,
+    "match_key": wording.match_key_label,
     "number": wording.number,
+    "reason_words": wording.reason_words,
     "remedy": wording.remedy,
     "share": wording.share,
 }

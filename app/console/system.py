@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.api.access.secured_route import requires
 from app.console.access.secured_page import CurrentVisit, SecuredPage
@@ -42,6 +43,15 @@ async def page(visit: CurrentVisit) -> Response:
         python=sys.version.split()[0],
         session_labels=_SESSIONS,
     )
+
+
+@router.get("/console/components", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def components(visit: CurrentVisit) -> Response:
+    """Show every component of the pages once, with invented content. Developers compare pictures of it."""
+    if not visit.context.development:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return visit.show("components.html")
 
 
 @dataclass(frozen=True, slots=True)

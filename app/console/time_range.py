@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 from fastapi import Query
 
+from app.store.destinations.outcome_history import Period
+
 PARAMETER: Final = "range"
 
 
@@ -46,6 +48,8 @@ _SPECS: Final = {
     RangeName.WEEK: _Spec("Last 7 days", "7 d", timedelta(days=7), timedelta(hours=3)),
     RangeName.MONTH: _Spec("Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)),
 }
+_TWO_DAYS: Final = timedelta(days=2)
+_HOUR: Final = (timedelta(hours=1), "hours")
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _DROPPED: Final = frozenset({PARAMETER, "day", "cursor"})  # a cursor belongs to the list of one range
 
@@ -74,6 +78,28 @@ class TimeRange:
     @property
     def bucket(self) -> timedelta:
         return _SPECS[self.name].bucket
+
+    @property
+    def previous(self) -> Period | None:
+        """The time of the same length before this range, or None if its counts are not stored any more.
+
+        It ends at the start of a minute or of an hour, so up to an hour may lie between both.
+        """
+        span = _SPECS[self.name].span
+        if span > timedelta(days=7):
+            return None
+        width = timedelta(minutes=1) if span == timedelta(hours=1) else timedelta(hours=1)
+        until = bucket_start(self.since, width)
+        return Period(width, until - span, until)
+
+    def part_since(self, moment: datetime | None) -> str:
+        """Return the part of the range from a moment on, as `12 of 30 days`. Return "" without a moment."""
+        if moment is None:
+            return ""
+        unit, name = (timedelta(days=1), "days") if self.until - self.since > _TWO_DAYS else _HOUR
+        whole = round((self.until - self.since) / unit)
+        part = (self.until - moment) / unit
+        return f"{f'{part:.1f}' if 0 < part < 10 else f'{min(part, whole):.0f}'} of {whole} {name}"
 
     def bucket_starts(self) -> list[datetime]:
         """Return the start of every bucket, oldest first; the last one contains `until`."""

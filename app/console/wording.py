@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
@@ -35,6 +36,13 @@ def share(part: int, total: int) -> str:
     return f"{percent:.0f} %" if percent >= 10 or percent.is_integer() else f"{percent:.1f} %"
 
 
+def change(now: int, before: int) -> str:
+    """Return the change of a count since an earlier time: `+12 %`, `−3.5 %`, `unchanged`."""
+    if now == before:
+        return "unchanged"
+    return f"{'+' if now > before else '−'}{share(abs(now - before), before)}" if before else "none before"
+
+
 def events(count: int) -> str:
     """Return a count of events: `1 event`, `2,000 events`."""
     return f"{number(count)} event{'' if count == 1 else 's'}"
@@ -57,6 +65,12 @@ def age(seconds: float | None) -> str:
         if parts and not count:
             break
     return " ".join(parts[:2]) or "0 s"
+
+
+def countdown(at: datetime, now: datetime) -> str:
+    """Return the time that is left until `at`: `0:23`."""
+    minutes, seconds = divmod(max(0, round((at - now).total_seconds())), 60)
+    return f"{minutes}:{seconds:02}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,20 @@ EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
 def event_type_label(event_type: str) -> str:
     """Return the label of an event type, or the type itself if it is unknown."""
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
+
+
+_FAILURES = {
+    "amazon_refused": "Amazon rejected the event",
+    "amazon_request_refused": "Amazon rejected the request",
+    "amazon_unexpected": "Amazon returned an unexpected response",
+    "gave_up": "Amazon kept failing",
+    "unreadable": "the stored event is damaged",
+}
+
+
+def reason_words(reason: str) -> str:
+    """Return a reason as words of a sentence: `timestamp missing`."""
+    return _FAILURES.get(reason, reason.replace("_", " "))
 
 
 def remedy(reason: str) -> str:

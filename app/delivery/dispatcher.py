@@ -207,7 +207,10 @@ class Dispatcher:
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announce(events, now)
+            if events is None:
+                lane.retry(now)
+            else:
+                lane.announce(events, now)
             self._wake_up.set()
 
     async def _repeat(

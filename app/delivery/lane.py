@@ -89,7 +89,7 @@ class Lane:
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
-    _recorded: tuple[float | None, str, float] | None = None  # last values written to the lane's row
+    _recorded: tuple[float | None, str, float, int] | None = None  # last values written to the lane's row
 
     # --- Waking
 
@@ -115,6 +115,12 @@ class Lane:
             return now
         window = self.turns.window * 2.0 ** min(max(self._in_row - 1, 0), DOUBLINGS)
         return max(now, self._turn, self._sent_at + window)
+
+    def retry(self, now: float) -> None:
+        """Serve the lane now, because a person asked to retry. An open breaker lets a probe pass."""
+        self.pace = self.pace.retried(now)
+        if not self.claiming:
+            self.wake(now)
 
     def schedule(self, due_at: float) -> None:
         """Wake the lane when events are due, unless another time is already set.
@@ -310,13 +316,13 @@ class Lane:
     def unrecorded(self, now: float) -> PaceSummary | None:
         """Return what the lane's row should show, or None if it shows that. A rate may differ by 5 %."""
         summary = self.pace.summary(now)
-        return None if self._recorded == _rounded(summary) else summary
+        return None if self._recorded == self._rounded(summary) else summary
 
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""
-        self._recorded = _rounded(summary)
+        self._recorded = self._rounded(summary)
 
-
-def _rounded(summary: PaceSummary) -> tuple[float | None, str, float]:
-    rate = None if summary.learned_rate is None else round(math.log(summary.learned_rate) * 20)
-    return rate, summary.breaker, round(summary.error_rate, 1)
+    def _rounded(self, summary: PaceSummary) -> tuple[float | None, str, float, int]:
+        rate = None if summary.learned_rate is None else round(math.log(summary.learned_rate) * 20)
+        # Each opening of the breaker sets the time of another probe.
+        return rate, summary.breaker, round(summary.error_rate, 1), self.pace.breaker.opened

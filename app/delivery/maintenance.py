@@ -14,13 +14,23 @@ import asyncpg
 from app.delivery.settlement import CountWriter
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, transactions
+from app.store import (
+    PipelineConnection,
+    attempts,
+    audit_head,
+    batches,
+    callbacks,
+    counts,
+    exceptions,
+    transactions,
+)
 from app.store.database import partitions
 from app.store.database.damage import is_damage, newest_batch
 from app.store.events import id_digests, journey_figures, rejections
 from app.telemetry import Telemetry, describe_exception
 
 _FOLD_LIMIT = 1_000  # journey nodes per statement
+_RESPONSE_LIMIT = 10_000  # responses of Amazon per statement
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
@@ -178,6 +188,8 @@ class Maintenance:
             async with connection.transaction():
                 await partitions.drop_day(connection, day)
             self.telemetry.log("partitions.dropped", day=str(day))
+        while await attempts.delete_responses(connection, limit=_RESPONSE_LIMIT):
+            pass
         # A day's figures change rarely after its end: merge the rows of the sessions.
         while await journey_figures.fold(connection, limit=_FOLD_LIMIT):
             pass

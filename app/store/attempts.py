@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
@@ -20,6 +21,8 @@ from app.store.rows import read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
+
+RESPONSE_DAYS: Final = 7  # how long Amazon's responses are stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,9 @@ async def write_outcome(
         delivered,
     )
     if status == "UPDATE 1":
+        if sent.response is not None:
+            content = msgspec.json.encode(sent.response).decode()
+            await connection.execute(SQL["add_response"], started.id, started.day, content)
         return OutcomeWrite.NOW
     before = await connection.fetchval(
         SQL["find_outcome"],
@@ -120,6 +126,12 @@ async def write_outcome(
         lease.fence,
     )
     return OutcomeWrite.BEFORE if before else OutcomeWrite.STALE
+
+
+async def delete_responses(connection: PipelineConnection, *, limit: int) -> bool:
+    """Delete up to `limit` of Amazon's responses that are too old. Return whether there was any."""
+    status = await connection.execute(SQL["delete_responses"], RESPONSE_DAYS, limit)
+    return status != "DELETE 0"
 
 
 async def write_delivered(

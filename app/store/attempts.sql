@@ -33,6 +33,15 @@ UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = 
 WHERE id = $1 AND day = $2 AND settled_at IS NULL
 AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)
 
+-- name: add_response
+INSERT INTO responses (attempt, day, destination, content)
+-- A response that is too long must not prevent the write of the outcome.
+SELECT id, day, destination, $3 FROM attempts WHERE id = $1 AND day = $2 AND octet_length($3) <= 2048
+
+-- name: delete_responses
+DELETE FROM responses WHERE attempt IN (
+  SELECT attempt FROM responses WHERE day < (now() AT TIME ZONE 'UTC')::date - $1::int LIMIT $2)
+
 -- name: find_outcome
 SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane
 WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3

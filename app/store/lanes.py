@@ -24,6 +24,7 @@ SQL: Final = read_sql(__file__)
 LANE_LOCKS = 7_311  # class of the advisory locks of lanes; the second number is the lane
 WORKER_LOCKS = 7_312  # every worker holds this lock shared, so that workers can be counted
 WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
+_RETRY = "retry"  # in place of a number of events; the previous release ignores it
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +148,13 @@ async def block_until(connection: PipelineConnection, lane: LaneId, seconds: flo
 async def record_summary(connection: PipelineConnection, lease: LaneLease, summary: PaceSummary) -> None:
     """Store the owner's estimated rate and breaker state, for the console and the next owner."""
     await connection.execute(
-        "UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2",
+        SQL["record_summary"],
         lease.id,
         lease.fence,
         summary.learned_rate,
         summary.breaker,
         summary.error_rate,
+        summary.probe_in,
     )
 
 
@@ -166,11 +168,19 @@ async def notify_waiting(connection: PipelineConnection, waiting: dict[LaneId, i
         )
 
 
-def read_notification(payload: str) -> dict[LaneId, int]:
-    """Return the numbers of new events by lane from a notification. Malformed parts are ignored."""
-    waiting: dict[LaneId, int] = {}
+async def notify_retry(connection: PipelineConnection, lane: LaneId) -> None:
+    """Ask the owner of a lane to send its due events now, although its circuit breaker is open."""
+    await connection.execute("SELECT pg_notify($1, $2)", WAITING_CHANNEL, f"{lane}:{_RETRY}")
+
+
+def read_notification(payload: str) -> dict[LaneId, int | None]:
+    """Return the numbers of new events by lane from a notification, None for a lane that must retry now.
+
+    Malformed parts are ignored.
+    """
+    waiting: dict[LaneId, int | None] = {}
     for part in payload.split(","):
         lane, _, events = part.partition(":")
-        if lane.isdecimal() and events.isdecimal():
-            waiting[LaneId(int(lane))] = int(events)
+        if lane.isdecimal() and (events.isdecimal() or events == _RETRY):
+            waiting[LaneId(int(lane))] = None if events == _RETRY else int(events)
     return waiting

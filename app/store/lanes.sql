@@ -47,5 +47,9 @@ WITH freed AS (
 -- Reading the CTE makes the update run before the unlock.
 SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated
 
+-- name: record_summary
+UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5,
+  probe_at = clock_timestamp() + make_interval(secs => $6::float8) WHERE id = $1 AND fence = $2
+
 -- name: block_until
 UPDATE lanes SET blocked_until = greatest(blocked_until,   clock_timestamp() + make_interval(secs => $2::float8)) WHERE id = $1

@@ -133,6 +133,7 @@ UNKNOWN_IDS = {
     "erasure_id": "era_" + "0" * 20,
     "incident_id": "inc_" + "0" * 20,
     "replay_id": "rpl_" + "0" * 20,
+    "attempt_id": "999999998",
     "id": "unknown",
     "event_id": "nowhere-1",
     "advertiser_id": "999999999999",
@@ -274,8 +275,23 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
             )
             await incidents.insert(c, opened, id=id_, organisation=organisation)
         await notifications.channel_failed(c, organisation, f"ops-{organisation}", "timeout")
+        attempt = 700_000_000 + number
+        await c.execute(
+            "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
+            "  settled_at, outcome, http_status, delivered) "
+            "SELECT $1, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', '{}', 1, 1, now(), "
+            "  'answered', 207, 0 FROM destinations WHERE number = $2",
+            attempt,
+            number,
+        )
+        await c.execute(
+            "INSERT INTO responses (attempt, destination, content) VALUES ($1, $2, $3)",
+            attempt,
+            number,
+            f'{{"message": "rejected by {organisation}"}}',
+        )
     async with ScopedPool(pool, organisation).acquire() as c:
         await queueing.begin(
             c, replay, number, EventQuery(status=Status.DEAD), by=f"engine of {organisation}"
         )
-    return {"incident_id": incident, "replay_id": replay}
+    return {"incident_id": incident, "replay_id": replay, "attempt_id": str(attempt)}

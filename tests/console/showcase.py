@@ -138,6 +138,7 @@ class Cast:
     dead: str
     rejected: str
     replay: str
+    request: str
 
     @property
     def pages(self) -> dict[str, str]:
@@ -185,6 +186,7 @@ class Cast:
             "events-rejected": f"{here}/events?status=rejected",
             "requests": f"{here}/requests",
             "requests-failed": f"{here}/requests?failed=true&range=30d",
+            "request": f"{here}/requests/{self.request}",
             "requests-none": f"/console/destinations/{self.japan}/requests",
             "journeys": f"{here}/journeys",
             "journeys-month": f"{here}/journeys?range=30d",
@@ -210,6 +212,7 @@ class Cast:
             "search-none": "/console/events?q=nothing-like-it",
             "notifications-of-destination": f"{here}/notifications",
             "incidents": "/console/incidents",
+            "components": "/console/components",
             "event-names": "/console/event-names",
             "event-name": "/console/event-names/580123456789/ADD_TO_SHOPPING_CART",
             "event-names-none": "/console/event-names?q=nothing-like-it",
@@ -276,17 +279,18 @@ def furnish(product: Product, dsn: str) -> Cast:
     japan = case.destination("Acme Japan", "580555000111", "FE", "JPY")
     draft = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
     case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", draft)
-    asyncio.run(spread(dsn, case.luck))
-    rejected = bad[0]["event_id"]
+    request = asyncio.run(spread(dsn, case.luck))
+    rejected, delivered = bad[0]["event_id"], last[20]["event_id"]
     return Cast(
-        shop, mapping, europe, outlet, japan, last[20]["event_id"], dead[0]["event_id"], rejected, replay
+        shop, mapping, europe, outlet, japan, delivered, dead[0]["event_id"], rejected, replay, request
     )
 
 
-async def spread(dsn: str, luck: random.Random) -> None:
+async def spread(dsn: str, luck: random.Random) -> str:
     """Tell of the requests as if they had been sent over the last hour, and of the days before.
 
-    What was sent in seconds would be a single bucket of every chart.
+    What was sent in seconds would be a single bucket of every chart. Return the id of a request whose
+    response is stored.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -327,5 +331,6 @@ async def spread(dsn: str, luck: random.Random) -> None:
             ON CONFLICT DO NOTHING
             """
         )
+        return str(await connection.fetchval("SELECT max(attempt) FROM responses"))
     finally:
         await connection.close()

@@ -1,15 +1,24 @@
 """The API reference in a browser: a key is entered, an event is sent, and nothing leaves the origin."""
 
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
+from app.admin.refusals import error_body
+from app.api.events import response_examples
+from app.api.events.models import EXAMPLE_EVENT
+from app.console.assets import ASSETS, compressed
+from app.domain.admission import ShedReason
+from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.server.admission import shed_problem
 from tests.console.browsing import Site
 from tests.console.showcase import Showcase, opened
 from tests.pipeline.processes import ADMIN, Product
-from tests.pipeline.world import event
 
 
 @pytest.fixture(scope="module")
@@ -18,33 +27,118 @@ def destination(product: Product) -> str:
     case: Showcase = opened(product)
     made = case.destination("Acme US", "1000000001", "NA", "USD")
     case.connect(made)
-    case.publish(made)
+    case.publish(made, EXAMPLE_MAPPING)
     return made
 
 
-def test_an_event_is_sent_from_the_reference(site: Site, destination: str) -> None:
-    """`POST /events` is the first operation; with a key its trial is answered with 202."""
-    page = site.page
+@pytest.fixture
+def client(product: Product) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=product.api, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=20) as made:
+        yield made
+
+
+def with_key(site: Site) -> None:
+    """Open the reference and enter a key."""
     site.open("/docs")
-    expect(page.locator(".opblock").first).to_contain_text("/events")
-    expect(page.locator(".opblock").first).to_contain_text("POST")
-    page.get_by_role("button", name="Authorize").first.click()
-    form = page.locator(".auth-container", has_text="bearer").first
-    form.get_by_label("auth-bearer-value").fill(ADMIN)
-    form.get_by_role("button", name="Apply credentials").click()
-    form.get_by_role("button", name="Close").click()
-
-    page.locator(".opblock .opblock-summary-control").first.click()
-    body = page.locator(".opblock.is-open textarea.body-param__text").first
-    expect(body).to_contain_text("event_id")
-    body.fill(json.dumps(event(1, destination_id=destination)))
-    page.get_by_role("button", name="Execute").click()
-    answer = page.locator(".live-responses-table tr.response .response-col_status").first
-    expect(answer).to_contain_text("202")
-    expect(page.locator(".live-responses-table")).to_contain_text('"accepted": 1')
+    site.page.get_by_label("Key", exact=True).fill(ADMIN)
+    site.page.get_by_label("Key", exact=True).press("Tab")
+    expect(site.page.locator("#key-help")).to_contain_text("The examples use the destination")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desk", "phone"])
+def operation(site: Site, name: str) -> Locator:
+    """Open an operation, given as `POST /events`."""
+    method, path = name.split()
+    found = site.page.locator("details.op", has=site.page.locator(f"summary:has(.method.{method.lower()})"))
+    one = found.filter(has=site.page.locator("summary code", has_text=path)).first
+    one.locator("summary").first.click()
+    expect(one.locator(".operation")).to_be_visible()
+    return one
+
+
+def test_an_event_is_sent_from_the_reference(site: Site, destination: str) -> None:
+    """`POST /events` is the first operation; the example as it stands is answered with 202."""
+    with_key(site)
+    expect(site.page.locator("details.op").first).to_contain_text("POST /events")
+    one = operation(site, "POST /events")
+    one.get_by_role("button", name="Send request").click()
+    expect(one.locator(".status")).to_contain_text("202")
+    expect(one.get_by_label("Response body")).to_contain_text('"accepted": 1')
+
+
+def test_the_examples_use_the_keys_destination_and_the_time_of_now(site: Site, destination: str) -> None:
+    """In the body, in paths, and in code for curl, Python and JavaScript."""
+    with_key(site)
+    one = operation(site, "POST /events")
+    body = json.loads(one.get_by_label("Request body").input_value())
+    assert body["destination_id"] == destination
+    assert body["mapping_id"].startswith("map_")
+    assert body["mapping_id"] != EXAMPLE_EVENT["mapping_id"]
+    assert body["event"]["timestamp"] != EXAMPLE_EVENT["event"]["timestamp"]
+    one.get_by_text("As code", exact=True).click()
+    for language, word in (("curl", "--data-binary"), ("Python", "urllib.request"), ("JavaScript", "fetch(")):
+        one.get_by_label("Language").select_option(language)
+        code = one.get_by_label(f"Example in {language}")
+        expect(code).to_contain_text(word)
+        expect(code).to_contain_text(destination)
+    other = operation(site, "GET /destinations/{destination_id}")
+    expect(other.get_by_label("destination_id")).to_have_value(destination)
+
+
+def test_a_reason_leads_to_its_remedy(site: Site, destination: str) -> None:
+    """From a response that was received, and from an example."""
+    with_key(site)
+    one = operation(site, "POST /events")
+    field = one.get_by_label("Request body")
+    body = json.loads(field.input_value())
+    del body["event"]["timestamp"]
+    field.fill(json.dumps({**body, "event_id": "without-time"}))
+    site.allowed_failures.add(422)
+    one.get_by_role("button", name="Send request").click()
+    expect(one.locator(".status")).to_contain_text("422")
+    one.get_by_label("Response body").get_by_role("link", name="timestamp_missing").click()
+    expect(site.page.locator("#reason-timestamp_missing")).to_be_in_viewport()
+    expect(site.page.locator("#reason-timestamp_missing")).to_contain_text("BAD_REQUEST")
+
+
+def test_the_examples_are_real_responses(client: httpx.Client, destination: str) -> None:
+    """The service returns each of them, to the event of the example and to one without a time."""
+    mapping = client.get(f"/destinations/{destination}/mappings").json()["items"][0]["id"]
+    now = json.loads(json.dumps(EXAMPLE_EVENT))
+    now |= {"destination_id": destination, "mapping_id": mapping}
+    now["event"]["timestamp"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    bad = json.loads(json.dumps(now))
+    bad["event_id"] = response_examples.OTHER_ID
+    del bad["event"]["timestamp"]
+
+    def posted(body: Any, path: str = "/events") -> tuple[int, Any]:
+        answer = client.post(path, json=body)
+        return answer.status_code, answer.json()
+
+    assert posted([now, bad]) == (207, response_examples.SOME_REJECTED)
+    assert posted(now) == (202, response_examples.DUPLICATE)
+    assert posted(bad) == (422, response_examples.ALL_REJECTED)
+    assert posted(now, "/events?dryrun=true") == (422, response_examples.NOT_READ)
+    fresh = {**now, "event_id": "ord-1003:node-7"}
+    fresh["event"] = {**now["event"], "properties": {"brand": "globex"}}
+    status, body = posted(fresh)
+    body["results"][0]["event_id"] = EXAMPLE_EVENT["event_id"]
+    assert (status, body) == (202, response_examples.ACCEPTED)
+    assert error_body(shed_problem(ShedReason.SHARE)) == response_examples.TOO_MANY
+
+
+def test_the_page_is_light(client: httpx.Client) -> None:
+    """With style sheets, scripts and the description, compressed: a third of what Swagger UI alone needed."""
+    total = sum(
+        int(answer.headers.get("content-length", 0))
+        for path in ("/docs", "/openapi.json")
+        for answer in [client.head(path, headers={"Accept-Encoding": "gzip"})]
+    )
+    names = ("console.css", "api_reference.css", "theme.js", "api_reference.js")
+    total += sum(len(compressed(ASSETS[name].name)) for name in names)
+    assert total < 150_000
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark")])
 def test_the_reference_fits_and_complains_of_nothing(
     browser: Browser, product: Product, width: int, scheme: Any
 ) -> None:
@@ -52,9 +146,10 @@ def test_the_reference_fits_and_complains_of_nothing(
     window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     site = Site(product, window.new_page())
     site.open("/docs")
-    expect(site.page.locator(".opblock").first).to_be_visible()
-    site.page.locator(".opblock .opblock-summary-control").first.click()
-    expect(site.page.locator(".opblock.is-open .opblock-body").first).to_be_visible()
+    for name in ("POST /events", "GET /destinations", "POST /keys"):
+        one = operation(site, name)
+        for details in one.locator("details").all():
+            details.evaluate("one => { one.open = true; }")
     too_wide = site.page.evaluate("document.documentElement.scrollWidth > innerWidth")
     found = site.check_accessible()
     window.close()
@@ -63,11 +158,29 @@ def test_the_reference_fits_and_complains_of_nothing(
     assert found == []
 
 
+def test_every_operation_opens(site: Site) -> None:
+    """Each has at least a button and its responses."""
+    site.open("/docs")
+    expect(site.page.locator("details.op").first).to_be_visible()
+    site.page.evaluate("for (const one of document.querySelectorAll('details.op')) one.open = true")
+    shown = site.page.locator("details.op").count()
+    expect(site.page.locator(".operation .primary")).to_have_count(shown)
+    assert shown > 60
+
+
+def test_an_operation_is_found_by_its_words(site: Site) -> None:
+    site.open("/docs")
+    site.page.get_by_label("Find an operation").fill("rotate a key")
+    expect(site.page.locator("details.op:visible")).to_have_count(1)
+    expect(site.page.locator("details.op:visible")).to_contain_text("/keys/{key_id}/rotate")
+
+
 def test_without_javascript_the_operations_are_listed(browser: Browser, product: Product) -> None:
-    """With a link to the description."""
+    """With a link to the description, and the table of reasons."""
     window = browser.new_context(java_script_enabled=False)
     page = window.new_page()
     page.goto(product.api + "/docs")
     expect(page.get_by_text("POST /events", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="openapi.json", exact=True)).to_be_visible()
+    expect(page.locator("#reason-timestamp_missing")).to_be_visible()
     window.close()

@@ -230,6 +230,7 @@ ACTS: dict[str, Act] = {
     D + "/disconnect": form(D + "/disconnect"),
     D + "/pause": form(D + "/pause"),
     D + "/resume": resume,
+    D + "/retry": form(D + "/retry"),
     D + "/delete": form(D + "/delete", name="Acme US"),
     D + "/currency": follow_currency,
     D + "/settings": change_settings,

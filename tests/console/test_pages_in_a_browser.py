@@ -26,6 +26,7 @@ class Seeded:
     mapping: str
     draft: str
     replay: str
+    request: str
 
     @property
     def pages(self) -> dict[str, str]:
@@ -44,6 +45,8 @@ class Seeded:
             "copy of a destination": f"{here}/copy",
             "search of everything": "/console/find?q=a",
             "requests": f"{here}/requests",
+            "request": f"{here}/requests/{self.request}",
+            "components": "/console/components",
             "activate": f"{here}/activate",
             "events": f"{here}/events",
             "events that can be chosen": f"{here}/events?status=dead",
@@ -112,7 +115,12 @@ def seeded(product: Product) -> Iterator[Seeded]:
             assert time.monotonic() < until
         selection = {"status": "dead", "dry_run": False}
         replay = ask("POST", f"/destinations/{made}/replay", selection)["replay_id"]
-        yield Seeded(product, made, mapping, draft, replay)
+        headers = {"Accept": "text/html", "Origin": product.api}
+        with httpx.Client(base_url=product.api, headers=headers, timeout=20) as pages:
+            pages.post("/console/sign-in", data={"key": ADMIN})
+            listed = pages.get(f"/console/destinations/{made}/requests").text
+        request = re.findall(r"/requests/(\d+)", listed)[0]
+        yield Seeded(product, made, mapping, draft, replay, request)
 
 
 # Not a page: a stream, a fragment, a file, or a step of a sign-in. An incident is looked at in its own test.

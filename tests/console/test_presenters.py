@@ -18,7 +18,7 @@ from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
 from app.console.events.timeline import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.pages import part
-from app.console.wording import age, amazon_message, number, share
+from app.console.wording import age, amazon_message, change, number, share
 from app.domain.batch import EventMetadata
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
@@ -126,7 +126,15 @@ def test_totals_count_the_range_and_the_composition_what_is_the_case_now() -> No
     """What happened in a range is not what the events are now: they may have been replayed since."""
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
     totals = present.totals([hour_ago, replace(hour_ago, at=NOW, rejected=0)])
-    assert totals == {"accepted": 6, "rejected": 4, "duplicates": 0, "delivered": 4, "dead": 0, "expired": 0}
+    assert totals == {
+        "received": 10,
+        "accepted": 6,
+        "rejected": 4,
+        "duplicates": 0,
+        "delivered": 4,
+        "dead": 0,
+        "expired": 0,
+    }
     counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
     assert present.composition(counts) == "12 accepted = 2 queued + 9 delivered + 1 failed"
     assert present.composition(ZERO) == "0 accepted"
@@ -284,7 +292,7 @@ EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
             [request("broken", 503), request("broken", 503, 9)],
             "server errors. Latest status: 503. The last 2 requests failed.",
             "No action needed",
-            None,
+            "retry",
         ),
         (
             {},
@@ -292,10 +300,10 @@ EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
             [request("broken", 207)],
             "unreadable responses. The last request failed.",
             "No action needed",
-            None,
+            "retry",
         ),
-        ({}, WAITING, [request("lost")], "time out", "outbound network access", None),
-        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", None),
+        ({}, WAITING, [request("lost")], "time out", "outbound network access", "retry"),
+        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", "retry"),
         ({}, {}, [], "No events received yet", "journey", "activate"),
         (
             {},
@@ -647,3 +655,11 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
     assert warning_lines(draft_warnings(unknown, Region.EU, schema)) == [
         ("Email", "No recent event had this field.", "user.mail")
     ]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [(112, 100, "+12 %"), (90, 100, "−10 %"), (5, 5, "unchanged"), (3, 0, "none before"), (0, 4, "−100 %")],
+)
+def test_a_change_is_a_share_of_the_count_before(now: int, before: int, words: str) -> None:
+    assert change(now, before) == words

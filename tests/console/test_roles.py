@@ -26,6 +26,7 @@ ACTS = {
     ("POST", D + "/replay"): "operator",
     ("POST", D + "/replay/selection"): "operator",
     ("POST", D + "/dismiss"): "operator",
+    ("POST", D + "/retry"): "operator",
     ("GET", "/console/destinations/new"): "editor",
     ("POST", "/console/destinations/new"): "editor",
     ("POST", D + "/connect"): "editor",

@@ -6,7 +6,10 @@ from typing import Any
 
 import httpx
 import pytest_asyncio
+from playwright.sync_api import Route, expect
 
+from tests.console.browsing import Site
+from tests.console.showcase import opened
 from tests.console.test_seeded_faults import connected, read
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event
@@ -84,3 +87,47 @@ async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Pr
         assert "ord-31" in text
         assert "ord-32" not in text
         assert "No event found" in read(await client.get("/console/events", params={"q": "ord-32"}))
+
+
+def test_a_search_without_an_index_continues_until_it_finds_something(site: Site) -> None:
+    """It shows how much it has searched, and ends when it is stopped."""
+    case = opened(site.product)
+    shop = case.destination("Searched", "1000000001", "NA", "USD")
+    case.connect(shop)
+    case.publish(shop)
+    case.send(case.events(shop, 1))
+    site.sign_in()
+    asked = []
+
+    def serve(route: Route) -> None:
+        """Answer as a search of many events: nothing on the first two pages, then the newest events."""
+        asked.append(route.request.url)
+        if "cursor=second" in route.request.url:
+            route.fulfill(response=route.fetch(url=f"{site.product.api}/console/events"))
+            return
+        following = "first" if "cursor" not in route.request.url else "second"
+        page = route.fetch(url=f"{site.product.api}/console/events?status=expired").text()
+        progress = (
+            f'<p data-continues="/console/events?status=expired&amp;cursor={following}">'
+            'Searched 12 of 30 days. <button type="button" data-stop hidden>Stop</button></p>'
+        )
+        html = page.replace('<div id="results">', f'<div id="results">{progress}')
+        route.fulfill(body=html, content_type="text/html; charset=utf-8")
+
+    site.page.route("**/console/events?status=expired**", serve)
+    site.open("/console/events?status=expired")
+    expect(site.page.locator("#results tbody tr").first).to_be_visible()
+    assert len(asked) == 3
+    assert site.page.url.endswith("cursor=second")
+
+    site.page.unroute("**/console/events?status=expired**")
+
+    def hang(route: Route) -> None:
+        if "cursor" not in route.request.url:
+            serve(route)
+
+    site.page.route("**/console/events?status=expired**", hang)
+    site.open("/console/events?status=expired")
+    expect(site.page.get_by_text("Searched 12 of 30 days.")).to_be_visible()
+    site.page.get_by_role("button", name="Stop").click()
+    expect(site.page.get_by_role("button", name="Stop")).to_have_count(0)

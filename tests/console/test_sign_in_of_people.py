@@ -229,6 +229,17 @@ def test_keys_need_a_fresh_sign_in(product: tuple[Product, Provider], page: Page
     assert [row["name"] for row in rows] == ["in time"]
 
 
+def test_a_person_is_not_called_a_key(product: tuple[Product, Provider], page: Page) -> None:
+    """Nor told to stop using the bootstrap key; the organisation is in the head of every page."""
+    made, _ = product
+    sign_in(page, made, "ada")
+    page.wait_for_url("**/console/keys")
+    assert "bootstrap key" not in page.locator("main").inner_text()
+    page.goto(made.api + "/console/settings")
+    assert page.locator("dl.facts").last.locator("dt").first.inner_text() == "Person"
+    assert page.locator(".top > details summary").first.inner_text().strip() != ""
+
+
 def test_a_session_that_ends_while_editing_is_reported(product: tuple[Product, Provider], page: Page) -> None:
     """The change was not applied, and the sign-in returns to the page."""
     made, _ = product

@@ -236,3 +236,22 @@ def test_a_lane_is_failing_after_a_failure_and_while_it_is_open() -> None:
     assert of(False, True).is_failing
     assert not of(True, False).is_failing
     assert CircuitBreaker((False,), opened=1).is_failing
+
+
+def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
+    """One probe may be sent now. A wait that Amazon asked for stays."""
+    pace = NEW
+    for _ in range(4):
+        pace = after(pace, ServerError("amazon_error"))
+    assert pace.breaker.state(100.0) is BreakerState.OPEN
+    assert pace.summary(100.0).probe_in == pytest.approx(pace.breaker.until - 100.0)
+    retried = pace.retried(100.0)
+    assert retried.ready_at(100.0) == 100.0
+    assert retried.breaker.state(100.0) is BreakerState.HALF_OPEN
+    assert not retried.may_start(1)
+    throttled = after(NEW, Throttled(30.0)).retried(100.0)
+    assert throttled.ready_at(100.0) >= 130.0
+
+
+def test_a_closed_breaker_has_no_next_probe() -> None:
+    assert after(NEW, ServerError("amazon_error")).summary(100.0).probe_in is None

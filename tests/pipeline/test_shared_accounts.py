@@ -50,7 +50,7 @@ class Foreign:
             await lanes.block_until(c, self.lane, 3600.0)
 
     async def opens_its_breaker(self) -> None:
-        await self._records(PaceSummary(None, BreakerState.OPEN, 1.0))
+        await self._records(PaceSummary(None, BreakerState.OPEN, 1.0, 30.0))
 
     async def learns_a_rate(self) -> None:
         await self._records(PaceSummary(0.1, BreakerState.CLOSED, 0.0))
@@ -130,7 +130,7 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
 async def test_everything_that_a_lane_holds_is_tried(world: World) -> None:
     """A new column of `lanes` needs an act of `Foreign`, unless it is not state that restrains requests."""
     rows = await world.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'lanes'")
-    tried = {"blocked_until", "breaker", "error_rate", "learned_rate", "erasures"}
+    tried = {"blocked_until", "breaker", "error_rate", "learned_rate", "erasures", "probe_at"}
     identity = {"id", "organisation_id", "region", "advertiser_id", "owner", "leased_until", "fence"}
     assert {row["column_name"] for row in rows} == tried | identity
 

@@ -13,8 +13,8 @@ from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.destinations import figures, outcome_history
-from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestPage, RequestRow, ResponseTimes
-from app.store.destinations.outcome_history import OutcomeBucket
+from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
+from app.store.destinations.outcome_history import OutcomeBucket, Period
 from app.store.replays import dead_letters
 
 _REQUESTS: Final = 20
@@ -43,6 +43,7 @@ class DiagnosisFacts:
     open_dead_letters: Sequence[tuple[str, int]]
     recent_rejections: Sequence[tuple[str, str, int]]
     recent: RecentOutcomes
+    next_attempt_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class MatchKeySample:
 class DestinationOverview:
     """The statistics of a destination and its history since the start of a time range.
 
-    `first_answer` is when Amazon first accepted an event, in the range or before it.
+    `first_answer` is when Amazon first accepted an event, in the range or before it. `previous` has the
+    counts of the time before the range.
     """
 
     stats: DestinationStats
@@ -67,10 +69,17 @@ class DestinationOverview:
     rejections: Sequence[tuple[str, str, int]]
     samples: Sequence[MatchKeySample]
     first_answer: datetime | None
+    previous: OutcomeBucket | None
 
 
 async def read_overview(
-    context: AppContext, caller: Caller, destination_id: str, *, since: datetime, bucket: timedelta
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    since: datetime,
+    bucket: timedelta,
+    previous: Period | None,
 ) -> DestinationOverview:
     """Read the overview of a destination in one snapshot, so that its figures agree. Raises Refusal (404)."""
     async with (
@@ -89,6 +98,9 @@ async def read_overview(
             rejections=await figures.rejection_reasons(connection, number, since=since.date()),
             samples=await _samples(connection, number, since, bucket),
             first_answer=await figures.first_answer(connection, number),
+            previous=None
+            if previous is None
+            else await outcome_history.total_between(connection, number, previous),
         )
 
 
@@ -108,6 +120,7 @@ async def _facts(connection: PipelineConnection, number: DestinationNumber, now:
         open_dead_letters=await dead_letters.open_dead_letters(connection, number),
         recent_rejections=await figures.rejection_reasons(connection, number, since=(now - _HOUR).date()),
         recent=await _recent(connection, number, now),
+        next_attempt_at=await figures.next_attempt_at(connection, number),
     )
 
 
@@ -146,21 +159,3 @@ async def _samples(
 
 def _day_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-async def read_requests(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    *,
-    since: datetime,
-    before: tuple[datetime, int] | None,
-    failed: bool,
-    limit: int,
-) -> RequestPage:
-    """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        number = (await find_visible_row(connection, caller, destination_id)).number
-        return await figures.request_page(
-            connection, number, since=since, before=before, failed=failed, limit=limit
-        )

@@ -15,6 +15,7 @@ from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.access.secured_route import SecuredRoute, reads_its_own_body, requires
 from app.api.errors import ErrorBody, malformed_body
+from app.api.events import response_examples
 from app.api.events.models import (
     EXAMPLE_EVENT,
     EventResultBody,
@@ -89,12 +90,33 @@ _NDJSON_BODY: Final = {
 }
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": EventResults, "description": "With dry_run: the results of the real call."},
-    202: {"description": "Every event was accepted or is a duplicate. Accepted events are on disk."},
-    207: {"model": EventResults, "description": "Some events were rejected. See results."},
+    202: {
+        "description": "Every event was accepted or is a duplicate. Accepted events are on disk.",
+        "content": response_examples.content(
+            accepted=("The event is new", response_examples.ACCEPTED),
+            duplicate=("The event was accepted before", response_examples.DUPLICATE),
+        ),
+    },
+    207: {
+        "model": EventResults,
+        "description": "Some events were rejected. See results.",
+        "content": response_examples.content(
+            some=("The second of two events has no time", response_examples.SOME_REJECTED)
+        ),
+    },
     422: {
         "model": EventResults | ErrorBody,
         "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
         "unknown parameter): an error.",
+        "content": response_examples.content(
+            rejected=("The only event has no time", response_examples.ALL_REJECTED),
+            unread=("A misspelt parameter", response_examples.NOT_READ),
+        ),
+    },
+    429: {
+        "model": ErrorBody,
+        "description": "Nothing was stored. Send the same request again after Retry-After.",
+        "content": response_examples.content(share=("Too much at the same time", response_examples.TOO_MANY)),
     },
 }
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from app.admin.destinations.overview import DiagnosisFacts
 from app.admin.destinations.stats import DestinationStats
-from app.console.wording import age, events, number, remedy, share
+from app.console.wording import age, events, number, reason_words, remedy, share
 from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import RequestRow
@@ -16,7 +16,7 @@ from app.store.destinations.figures import RequestRow
 class Diagnosis:
     """What is wrong and what to do. `action` selects the button.
 
-    `since` is when the condition began, if known.
+    `since` is when the condition began, if known. `next_at` is when the next request is sent.
     """
 
     tone: str
@@ -24,6 +24,7 @@ class Diagnosis:
     remedy: str
     since: datetime | None = None
     action: str | None = None
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,13 @@ def _state(given: DiagnosisInput) -> Diagnosis | None:
             )
         case "needs_reconnect":
             cause = SIGN_IN[given.destination.sign_in_reason or "revoked"]
-            action = "settings" if is_unknown else "connect"
             return Diagnosis(
-                "bad", cause.headline, cause.remedy + backlog, given.facts.about.broken_since, action
+                "bad",
+                cause.headline,
+                cause.remedy + backlog,
+                given.facts.about.broken_since,
+                "settings" if is_unknown else "connect",
+                _next_attempt(given) if is_unknown else None,
             )
         case "paused" if given.destination.suspended:
             return Diagnosis(
@@ -131,7 +136,19 @@ def _failing_requests(given: DiagnosisInput) -> Diagnosis | None:
     )
     tone = "warn" if newest.outcome in ("throttled", "unauthorized") else "bad"
     sentence = failure_sentence(reason, newest.http_status)
-    return Diagnosis(tone, f"{sentence} {failures}", FAILURES[reason].remedy, run.since)
+    return Diagnosis(
+        tone,
+        f"{sentence} {failures}",
+        FAILURES[reason].remedy,
+        run.since,
+        "retry" if given.stats.waiting and newest.outcome != "throttled" else None,
+        _next_attempt(given),
+    )
+
+
+def _next_attempt(given: DiagnosisInput) -> datetime | None:
+    at = given.facts.next_attempt_at
+    return at if at is not None and at > given.now else None
 
 
 def _often_throttled(given: DiagnosisInput) -> Diagnosis | None:
@@ -160,7 +177,7 @@ def _dead(given: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "bad",
         f"{events(dead)} failed permanently. {'Reason' if dead == 1 else 'Most common reason'}: "
-        f"{top_cause.replace('_', ' ')}.",
+        f"{reason_words(top_cause)}.",
         f"{advice} Replay {them} if Amazon would now accept the same data; otherwise dismiss {them}.",
         action="dead",
     )
@@ -176,7 +193,7 @@ def _rejected(given: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "warn",
         f"{share(rejected, total)} of the events of the last hour were rejected on receipt. Most common "
-        f"reason: {top_cause.replace('_', ' ')}.",
+        f"reason: {reason_words(top_cause)}.",
         remedy(top_cause) or "See the reasons below.",
         action="rejected",
     )

@@ -114,13 +114,20 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
-        visit.context, visit.caller, found.id, since=chosen.since, bucket=chosen.bucket
+        visit.context,
+        visit.caller,
+        found.id,
+        since=chosen.since,
+        bucket=chosen.bucket,
+        previous=chosen.previous,
     )
     stats, given = overview.stats, DiagnosisInput(found, overview.stats, overview.facts, now)
     return {
+        "now": now,
         "stats": stats,
         "chosen": chosen,
         "totals": present.totals(overview.history),
+        "before": overview.previous and present.totals([overview.previous]),
         "composition": present.composition(stats.counts),
         "rejections": overview.rejections,
         "dead_letters": overview.facts.open_dead_letters,

@@ -1,19 +1,24 @@
 """The page of a destination's requests to Amazon: what each carried, how Amazon answered, and how fast."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.destinations.overview import read_requests
+from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, bad_cursor, cursor_of, time_and_id_of
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
 from app.console.destinations.page import PAGE, show_page
-from app.console.events.timeline import OUTCOMES
+from app.console.events.timeline import OUTCOME_LABELS, OUTCOMES
 from app.console.time_range import RangeName, RangeParameter, time_range
+from app.store.attempts import RESPONSE_DAYS
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+AttemptNumber = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 @router.get(PAGE + "/requests", response_model=None)
@@ -53,4 +58,30 @@ async def page(
         range=chosen,
         parameters=[("range", chosen.name), *([("failed", "true")] if failed else [])],
         outcomes=OUTCOMES,
+        labels=OUTCOME_LABELS,
     )
+
+
+@router.get(PAGE + "/requests/{attempt_id}", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: AttemptNumber) -> Response:
+    """Show one request: Amazon's response, and what the request carried."""
+    details = await read_request(visit.context, visit.caller, found.id, attempt_id)
+    return await show_page(
+        visit,
+        found,
+        "events",
+        "request.html",
+        details=details,
+        outcome=OUTCOMES.get(details.row.outcome, ("quiet", "")),
+        label=OUTCOME_LABELS.get(details.row.outcome, details.row.outcome),
+        response_days=RESPONSE_DAYS,
+    )
+
+
+@router.post(PAGE + "/retry", response_model=None)
+@requires(Scope.REPLAY)
+async def retry(visit: CurrentVisit, destination_id: str) -> Response:
+    """Send the waiting events now, before their next attempt is due."""
+    await retry_now(visit.context, visit.caller, destination_id)
+    return visit.done("retried", PAGE)

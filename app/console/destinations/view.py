@@ -19,7 +19,8 @@ from app.store.destinations.outcome_history import OutcomeBucket
 def totals(history: Sequence[OutcomeBucket]) -> dict[str, int]:
     """Return what happened to events in the buckets of a range, by the name of the count."""
     names = ("accepted", "rejected", "duplicates", "delivered", "dead", "expired")
-    return {name: sum(getattr(bucket, name) for bucket in history) for name in names}
+    sums = {name: sum(getattr(bucket, name) for bucket in history) for name in names}
+    return {"received": sums["accepted"] + sums["rejected"] + sums["duplicates"], **sums}
 
 
 def composition(counts: EventCounts) -> str:
@@ -120,6 +121,8 @@ def _breaker(given: DiagnosisInput) -> Gauge:
         meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
     tone = {"closed": "warn" if failing else "good", "open": "bad", "half_open": "warn"}[state]
     value = {"closed": "normal", "open": "tripped", "half_open": "probing"}[state]
+    if state == "open" and (at := given.facts.next_attempt_at) is not None and at > given.now:
+        return Gauge("Circuit breaker", "tripped until", meaning, tone, at)
     return Gauge("Circuit breaker", value, meaning, tone)
 
 

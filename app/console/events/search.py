@@ -54,6 +54,7 @@ async def list_events(
         **_content(visit, listed, cursor),
         query=query,
         range=chosen,
+        searched=chosen.part_since(listed.back_to),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         mappings=await mapping_names(visit.context, visit.caller, found.id),
@@ -99,6 +100,7 @@ async def search(
         **form,
         **_content(visit, result, cursor),
         range=chosen,
+        searched=chosen.part_since(result.back_to),
         asked=bool(text or destination or not query.is_empty),
         exact=result.is_exact,
         may_replay=visit.caller.may(Scope.REPLAY),

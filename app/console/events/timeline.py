@@ -45,6 +45,19 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
     "under_way": ("quiet", "In progress: no response yet."),
 }
 
+OUTCOME_LABELS: Mapping[str, str] = {
+    "answered": "Answered",
+    "throttled": "Rate limited",
+    "unauthorized": "Token rejected",
+    "forbidden": "Access denied",
+    "divisible": "Rejected, then split",
+    "broken": "Server error",
+    "lost": "No response",
+    "missing": "Not found",
+    "unexpected": "Unexpected response",
+    "under_way": "In progress",
+}
+
 # Tone and sentence for Amazon's answer about this event, if Amazon did not accept the event.
 _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
     "amazon_refused": ("bad", "Amazon rejected this event"),

@@ -116,6 +116,10 @@
       const parts = [Math.floor(gone / 3600), Math.floor(gone / 60) % 60, gone % 60].map((n) => String(n).padStart(2, "0"));
       box.textContent = parts.join(":");
     }
+    for (const box of root.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.round((new Date(box.dataset.until).getTime() - Date.now()) / 1000));
+      box.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    }
   }
 
   // On a phone each row of a list is a card, whose cells are labelled by the columns (console.css).

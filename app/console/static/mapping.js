@@ -302,6 +302,13 @@
   }
   form.addEventListener("input", show);
   form.addEventListener("change", show);
+  // An event that is pasted into an unchanged new mapping fills it in.
+  document.getElementById("sample").addEventListener("paste", (pasted) => setTimeout(() => {
+    const suggest = form.querySelector("[name=then][value=suggest]");
+    if (!suggest || isChanged() || !form.getAttribute("action").endsWith("/mappings/new")) return;
+    try { JSON.parse(pasted.target.value); } catch { return; }
+    suggest.click();
+  }));
   // A double click must not create two mappings.
   form.addEventListener("submit", (sent) => {
     if (leaving) sent.preventDefault();

@@ -6,6 +6,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class ItemAccepted:
@@ -134,14 +136,41 @@ Reply = (
 )
 
 
+class ItemError(msgspec.Struct, frozen=True):
+    """The error of some conversions in a response. The first of them is at `index` in the request."""
+
+    index: int
+    conversions: int
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ResponseDetails(msgspec.Struct, frozen=True):
+    """A response that did not accept every conversion: some of its headers, and its scrubbed errors.
+
+    `left_out` counts the item errors that did not fit.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    code: str | None = None
+    message: str = ""
+    items: tuple[ItemError, ...] = ()
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """A request with its reply, and the values that are stored with the attempt. No personal data."""
+    """A request with its reply, and the values that are stored with the attempt. No personal data.
+
+    `response` is None if there was no response, and if Amazon accepted every conversion.
+    """
 
     reply: Reply
     status: int | None
     request_id: str | None
     duration_ms: int | None  # None if the sender ended before it stored the time
+    response: ResponseDetails | None = None
 
     @property
     def outcome(self) -> str:

@@ -109,11 +109,15 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class PaceSummary:
-    """What the row of a lane shows of its pace: the estimated rate, the breaker, the share of failures."""
+    """What the row of a lane shows of its pace: the estimated rate, the breaker, the share of failures.
+
+    `probe_in` is the number of seconds until an open breaker lets the next probe pass.
+    """
 
     learned_rate: float | None
     breaker: BreakerState
     error_rate: float
+    probe_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,4 +229,12 @@ class Pace:
 
     def summary(self, now: float) -> PaceSummary:
         """Return what the row of the lane shows."""
-        return PaceSummary(self.estimate.rate, self.breaker.state(now), self.breaker.error_rate)
+        probe_in = max(0.0, self.breaker.until - now) if self.breaker.opened else None
+        return PaceSummary(self.estimate.rate, self.breaker.state(now), self.breaker.error_rate, probe_in)
+
+    def retried(self, now: float) -> "Pace":
+        """Return the pace after a person asked to retry: an open breaker lets a probe pass at `now`.
+
+        A pause that Amazon asked for stays.
+        """
+        return replace(self, breaker=replace(self.breaker, until=min(self.breaker.until, now)))

@@ -1,6 +1,6 @@
 """Read a destination's figures for the console: rates, response times, requests and failures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -101,6 +101,37 @@ async def request_page(
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """One request with the batches that it carried, their days, and Amazon's response as JSON, if stored.
+
+    For single events, `places` has the position of the event in the batch with the same index.
+    """
+
+    row: RequestRow
+    batches: Sequence[int]
+    places: Sequence[int] | None
+    days: Mapping[int, date]
+    response: str | None
+
+
+async def request(
+    connection: PipelineConnection, destination: DestinationNumber, attempt: int
+) -> StoredRequest | None:
+    """Return a request of a destination, or None if no stored request has this id."""
+    row = await connection.fetchrow(SQL["request"], destination, attempt)
+    if row is None:
+        return None
+    days = await connection.fetch(SQL["days_of_batches"], destination, row["batches"])
+    return StoredRequest(
+        read_row(RequestRow, row),
+        row["batches"],
+        row["places"],
+        {each["batch"]: each["day"] for each in days},
+        row["response"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FailureRun:
     """The failed requests since the last success: the start of the first, and their number."""
 
@@ -145,6 +176,16 @@ async def connection_of(
 ) -> ConnectionInfo | None:
     """Return the sign-in and the lane of a destination, or None if the destination does not exist."""
     return await fetch_row(connection, ConnectionInfo, SQL["connection_of"], destination)
+
+
+async def next_attempt_at(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
+    """Return when the next request of a destination is sent. None if nothing waits or states are damaged.
+
+    A time in the past means that a request is about to be sent, or in flight.
+    """
+    async with damage.tolerated(connection):
+        return await fetch_optional(connection, datetime, SQL["next_attempt_at"], destination)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,15 @@ LEFT JOIN LATERAL (
   ORDER BY started_at DESC, id DESC LIMIT $6) found ON true
 ORDER BY found.started_at DESC, found.id DESC
 
+-- name: request
+SELECT a.id, a.started_at, coalesce(a.outcome, 'under_way') AS outcome, a.http_status, a.message, a.events,
+  a.duration_ms, a.request_id, a.delivered, a.batches, a.places, r.content AS response
+FROM attempts a LEFT JOIN responses r ON r.attempt = a.id
+WHERE a.destination = $1 AND a.id = $2 AND a.outcome IS DISTINCT FROM 'not_sent'
+
+-- name: days_of_batches
+SELECT batch, day FROM batch_states WHERE destination = $1 AND batch = ANY($2::bigint[])
+
 -- name: failure_run
 SELECT min(started_at) AS since, count(*) AS requests FROM attempts
 WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'
@@ -60,6 +69,20 @@ SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blo
 FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
 LEFT JOIN api_keys k ON k.id = s.connected_by
 LEFT JOIN amazon_accounts a ON a.destination = d.id
+WHERE d.organisation_id = acting_organisation() AND d.number = $1
+
+-- name: next_attempt_at
+SELECT CASE WHEN d.state = 'active' THEN greatest(waiting.due_at, l.probe_at, l.blocked_until)
+  ELSE d.endpoint_probe_at END AS at
+FROM destinations d JOIN lanes l ON l.id = d.lane
+-- The first due events, with one index probe for each queue.
+CROSS JOIN LATERAL (SELECT min(due_at) AS due_at FROM generate_series(0, 2, 2) AS queue
+  CROSS JOIN LATERAL (
+    (SELECT due_at FROM batch_states WHERE destination = d.number AND batch_states.queue = queue.queue
+       AND settled_at IS NULL ORDER BY due_at LIMIT 1)
+    UNION ALL
+    (SELECT due_at FROM exceptions WHERE destination = d.number AND exceptions.queue = queue.queue
+       AND status = 'retrying' ORDER BY due_at LIMIT 1)) heads) waiting
 WHERE d.organisation_id = acting_organisation() AND d.number = $1
 
 -- name: rejection_reasons

@@ -19,10 +19,10 @@ SQL: Final = read_sql(__file__)
 
 # The retention of buckets by their width. Each time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
-    timedelta(minutes=1): timedelta(hours=2),
+    timedelta(minutes=1): timedelta(hours=2, minutes=5),  # an hour and the hour before it
     timedelta(minutes=5): timedelta(hours=7),
     timedelta(minutes=15): timedelta(hours=26),
-    # Incidents of the kind `volume_drop` read these buckets.
+    # Incidents of the kind `volume_drop` and comparisons with the time before read these buckets.
     timedelta(hours=1): timedelta(days=15),
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
@@ -60,6 +60,15 @@ async def forget(connection: PipelineConnection) -> None:
         SQL["forget"], [int(width.total_seconds()) for width in RETENTION], list(RETENTION.values())
     )
     await connection.execute(SQL["forget_totals"])
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A past time from the start of a bucket of this width to the start of a later one."""
+
+    width: timedelta
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +112,13 @@ async def buckets(
     for row in rows:
         found[row["destination"]].append(read_row(OutcomeBucket, row))
     return found
+
+
+async def total_between(
+    connection: PipelineConnection, destination: DestinationNumber, period: Period
+) -> OutcomeBucket:
+    """Return the sums of a destination's stored buckets in a period."""
+    rows = await connection.fetch(
+        SQL["between"], destination, int(period.width.total_seconds()), period.since, period.until
+    )
+    return OutcomeBucket(destination, period.since, **{name: row[name] for row in rows for name in dict(row)})

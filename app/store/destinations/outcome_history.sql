@@ -111,3 +111,10 @@ FROM (
     AND o.destination = t.destination AND o.day = t.day
   GROUP BY t.destination
 ) x GROUP BY destination, at ORDER BY destination, at
+
+-- name: between
+SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+  coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(delivered), 0)::bigint AS delivered,
+  coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired
+FROM outcome_history WHERE organisation_id = acting_organisation()
+  AND destination = $1 AND bucket_seconds = $2 AND at >= $3 AND at < $4

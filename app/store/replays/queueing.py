@@ -13,6 +13,7 @@ from app.store.sql import read_sql
 SQL: Final = read_sql(__file__)
 
 QUEUE = batches.LOW
+_MOST_MADE_DUE: Final = 5_000  # batches, and single events; further ones stay due as before
 
 
 def _with_replay(table: str) -> str:
@@ -87,6 +88,13 @@ async def requeue(
     replayed = -(delta.dead + delta.expired)
     await connection.execute(SQL["requeue"], replay, replayed)
     return replayed, delta
+
+
+async def make_due(connection: PipelineConnection, number: DestinationNumber) -> None:
+    """Make events that wait for their next attempt due now, and the probe of the endpoint."""
+    await connection.execute(SQL["make_batches_due"], number, _MOST_MADE_DUE)
+    await connection.execute(SQL["make_exceptions_due"], number, _MOST_MADE_DUE)
+    await connection.execute(SQL["make_probe_due"], number)
 
 
 async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:

@@ -1,0 +1,122 @@
+"""The requests of a destination to Amazon: their list, what one of them carried, and an early retry."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.events.search import find_visible_row
+from app.admin.refusals import ErrorCode, Refusal, require_found
+from app.amazon.messages import cut_values
+from app.crypto import Vault, open_batch
+from app.domain.batch import read_shapes
+from app.domain.destination import State
+from app.domain.ids import BatchId
+from app.domain.outcomes.outcome import ResponseDetails
+from app.store import batches, lanes
+from app.store.destinations import figures
+from app.store.destinations.figures import RequestPage, RequestRow
+from app.store.replays import queueing
+
+_MOST_CONVERSIONS: Final = 5  # of a request, that are shown
+
+
+async def read_requests(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    since: datetime,
+    before: tuple[datetime, int] | None,
+    failed: bool,
+    limit: int,
+) -> RequestPage:
+    """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        number = (await find_visible_row(connection, caller, destination_id)).number
+        return await figures.request_page(
+            connection, number, since=since, before=before, failed=failed, limit=limit
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedEvents:
+    """What a request carried, without a personal value: its first conversions as JSON with their values cut,
+    and how many conversions have each event type and each match key.
+
+    `conversions` is empty after the deletion of the data keys.
+    """
+
+    conversions: Sequence[str]
+    event_types: Mapping[str, int]
+    match_keys: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetails:
+    """One request to Amazon with the response, if it was stored, and what the request carried."""
+
+    row: RequestRow
+    response: ResponseDetails | None
+    content: CarriedEvents
+
+
+async def read_request(
+    context: AppContext, caller: Caller, destination_id: str, attempt: int
+) -> RequestDetails:
+    """Return one request of a destination. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        number = (await find_visible_row(connection, caller, destination_id)).number
+        row = require_found(await figures.request(connection, number, attempt))
+        places = {(BatchId(batch), day) for batch, day in row.days.items()}
+        stored = await batches.read(connection, places, number)
+    content = await context.compute(partial(_content, context.vault, row, stored))
+    response = row.response and msgspec.json.decode(row.response, type=ResponseDetails)
+    return RequestDetails(row.row, response or None, content)
+
+
+def _content(
+    vault: Vault,
+    request: figures.StoredRequest,
+    stored: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]],
+) -> CarriedEvents:
+    carried = None if request.places is None else {*zip(request.batches, request.places, strict=True)}
+    conversions: list[str] = []
+    event_types: Counter[str] = Counter()
+    match_keys: Counter[str] = Counter()
+    for batch in dict.fromkeys(request.batches):
+        data_key, content, shapes = stored.get(BatchId(batch), (None, None, None))
+        for shape in read_shapes(shapes) or ():
+            if carried is None or (batch, shape.place) in carried:
+                event_types[shape.event_type] += 1
+                match_keys.update(shape.match_keys)
+        if len(conversions) < _MOST_CONVERSIONS:
+            bodies = open_batch(BatchId(batch), data_key, content, vault) or {}
+            conversions += [
+                msgspec.json.format(msgspec.json.encode(cut_values(msgspec.json.decode(body)))).decode()
+                for place, body in bodies.items()
+                if carried is None or (batch, place) in carried
+            ]
+    return CarriedEvents(
+        conversions[:_MOST_CONVERSIONS], dict(event_types.most_common()), dict(match_keys.most_common())
+    )
+
+
+async def retry_now(context: AppContext, caller: Caller, destination_id: str) -> None:
+    """Send the events of a destination again now that wait for their next attempt.
+
+    An open circuit breaker lets a probe pass. A pause that Amazon asked for stays. Raises Refusal (404, or
+    nothing is sent to this destination).
+    """
+    async with context.pool.acquire() as connection, connection.transaction():
+        found = await find_visible_row(connection, caller, destination_id)
+        if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
+            raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
+        await queueing.make_due(connection, found.number)
+        await lanes.notify_retry(connection, await queueing.lane_of(connection, found.number))

@@ -1,0 +1,170 @@
+"""Details of pages that a review found wrong: words, order, defaults, and what a phone shows."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.console.browsing import Site
+from tests.console.showcase import opened
+from tests.pipeline.processes import Product
+from tests.pipeline.world import event
+
+
+@pytest.fixture(scope="module")
+def shop(product: Product) -> str:
+    """A destination with events, a refused one and a rejected one."""
+    case = opened(product)
+    made = case.destination("Acme EU", "1000000001", "NA", "USD")
+    case.connect(made)
+    case.publish(made)
+    bad = event(9, destination_id=made)
+    del bad["event"]["timestamp"]
+    case.send([*case.events(made, 3), bad])
+    case.drain(made)
+    case.fault("1000000001", kind="partial", indexes=[0], code="BAD_REQUEST")
+    case.send(case.events(made, 2))
+    case.drain(made)
+    return made
+
+
+def test_the_mapping_page_names_no_side(site: Site, shop: str) -> None:
+    """On a phone the Amazon field stands above the event field, so "left" and "right" would be wrong."""
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}/mappings/new")
+    words = site.page.locator("main").inner_text().lower()
+    assert not re.search(r"\b(left|right):", words)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "events",
+        "errors",
+        "rejections",
+        "requests",
+        "journeys",
+        "/console/incidents",
+        "/console/keys",
+        "/console/audit",
+        "/console/sessions",
+    ],
+)
+def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: str, page: str) -> None:
+    """Each cell has the label of its column, and nothing is cut off at the right."""
+    window = browser.new_context(viewport={"width": 390, "height": 844})
+    site = Site(product, window.new_page())
+    site.sign_in()
+    site.open(page if page.startswith("/") else f"/console/destinations/{shop}/{page}")
+    table = site.page.locator("main .scroll > table").first
+    if table.count():
+        expect(table).to_have_attribute("data-cards", "")
+        assert site.page.locator("td[data-label]").count() > 0
+        for cell in table.locator("tbody tr:first-child > *").all():
+            place = cell.bounding_box()
+            assert place is None or place["x"] + place["width"] <= 390, cell.inner_text()
+    else:
+        assert page == "/console/incidents"
+    window.close()
+
+
+def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.page.get_by_role("searchbox", name="Search destinations").fill("Acme")
+    site.page.wait_for_url("**q=Acme**")
+    site.page.reload()
+    expect(site.page.get_by_role("searchbox", name="Search destinations")).to_have_value("Acme")
+
+
+def test_the_page_of_a_failed_event_counts_its_attempt(site: Site, shop: str) -> None:
+    """Also in the facts beside the timeline that shows the attempt; required fields are called so."""
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}/events?status=dead")
+    site.page.locator("td.wide a").first.click()
+    facts = site.page.locator("dl.facts").inner_text()
+    assert re.search(r"Failed attempts\s+1\b", facts)
+    assert "Requests" not in facts.split("\n")
+    timestamp = site.page.locator("tr", has=site.page.get_by_role("cell", name="Event Timestamp", exact=True))
+    expect(timestamp).to_contain_text("always sent")
+
+
+def test_lists_of_events_show_seconds(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}/events")
+    time = site.page.locator("#results tbody tr").first.locator("time")
+    expect(time).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+
+
+def test_an_incomplete_form_leads_to_its_first_error(site: Site, shop: str) -> None:
+    """The region comes before the currency; its group is outlined."""
+    site.sign_in()
+    site.open("/console/destinations/new")
+    assert "✓" not in site.page.locator(".about").inner_text()
+    site.page.get_by_label("Destination Name").fill("Without region")
+    site.page.get_by_label("Advertiser ID").fill("777")
+    site.page.get_by_role("button", name="Create destination").click()
+    expect(site.page.locator("#f-region")).to_be_focused()
+    style = site.page.locator("#f-region").evaluate("one => getComputedStyle(one).outlineStyle")
+    assert style == "solid"
+
+
+def test_connecting_is_confirmed_without_repetition(product: Product, site: Site, shop: str) -> None:
+    """The confirmation and the box with "Next"; no pill and no check repeats the word."""
+    case = opened(product, seed=8)
+    made = case.destination("Just connected", "1000000002", "NA", "USD")
+    site.sign_in()
+    site.open(f"/console/destinations/{made}")
+    site.page.get_by_role("button", name="Connect Amazon Conversions API").click()
+    site.page.get_by_role("button", name="Allow").click()
+    expect(site.page.get_by_role("link", name="Next")).to_be_visible()
+    words = site.page.locator("main").inner_text()
+    assert len(re.findall(r"✓ Connected to Amazon", words)) == 1
+    assert "See the failed checks above" not in words
+
+
+def test_reasons_are_words_in_sentences(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}")
+    diagnosis = site.page.get_by_label("Diagnosis")
+    expect(diagnosis).to_contain_text("Reason: Amazon rejected the event.")
+    assert "amazon refused" not in site.page.locator("main").inner_text()
+
+
+def test_a_test_event_is_followed_to_its_delivery(site: Site, shop: str) -> None:
+    """Without a reload, in the list of arrivals beside the form."""
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}/activate")
+    site.page.get_by_role("button", name="Send test event").click()
+    expect(site.page.locator("#test-result")).to_contain_text("console-test-")
+    arrivals = site.page.locator("[data-live]")
+    expect(arrivals).to_contain_text("console-test-")
+    expect(arrivals).to_contain_text("Delivered")
+
+
+def test_ids_of_mappings_are_copied_one_by_one(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.open(f"/console/destinations/{shop}/activate")
+    expect(site.page.get_by_role("button", name=re.compile("^Copy the ID of "))).to_have_count(1)
+
+
+def test_the_privacy_page_chooses_a_destination_from_a_menu(site: Site, shop: str) -> None:
+    """Sixty bullets with small links were the one violation of axe."""
+    site.sign_in()
+    site.open("/console/privacy")
+    expect(site.page.locator("select[name=destination]")).to_be_visible()
+    assert site.check_accessible() == []
+
+
+def test_the_page_of_all_events_lists_the_newest(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.open("/console/events")
+    assert site.page.locator("#results tbody tr").count() >= 4
+
+
+def test_the_form_of_a_new_organisation_stands_at_the_left(site: Site, shop: str) -> None:
+    site.sign_in()
+    site.open("/console/organisations")
+    table, form = (site.page.locator(each).bounding_box() for each in ("main .card", "form.card"))
+    assert table is not None
+    assert form is not None
+    assert abs(table["x"] - form["x"]) < 2

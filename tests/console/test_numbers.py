@@ -1,0 +1,122 @@
+"""Every number on a page that is a link equals the number of rows of the list behind it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.console.browsing import Site
+from tests.console.showcase import Showcase, opened
+from tests.pipeline.processes import Product
+
+# The links whose text begins with a number, without links to other ranges, times, ids and pages of a list.
+NUMBERS = """() => [...document.querySelectorAll("main a[href]")]
+  .filter((link) => !link.closest(".range, .subnav, .tabs") && !link.querySelector("time, code"))
+  .map((link) => [link.href, link.textContent.trim().split(/\\s+/)[0]])
+  .filter(([, word]) => /^[0-9][0-9,]*$/.test(word))"""
+ROWS = """() => {
+  const table = ["#results table", ".fleet", "main table.long", "main table"]
+    .map((place) => document.querySelector(place)).find(Boolean);
+  return table ? [...table.tBodies].reduce((sum, body) => sum + body.rows.length, 0) : 0;
+}"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Two destinations with events in many states."""
+
+    busy: str
+    paused: str
+
+    @property
+    def pages(self) -> list[str]:
+        here = f"/console/destinations/{self.busy}"
+        paused = f"/console/destinations/{self.paused}"
+        ranges = [f"{here}?range={name}" for name in ("1h", "24h", "7d")]
+        return [
+            "/console",
+            "/console?health=paused",
+            *ranges,
+            paused,
+            *(
+                f"{here}/{name}"
+                for name in ("errors", "rejections", "journeys", "replays", "consent", "requests", "events")
+            ),
+            "/console/incidents",
+            "/console/events",
+            "/console/privacy",
+            "/console/system",
+            "/console/event-names",
+        ]
+
+
+@pytest.fixture(scope="module")
+def shop(product: Product) -> Shop:
+    """Delivered, refused, rejected, repeated and waiting events, more than a page of a list has."""
+    case = opened(product)
+    made = []
+    for name, advertiser in (("Busy", "1000000001"), ("Paused", "1000000002")):
+        destination = case.destination(name, advertiser, "NA", "USD")
+        case.connect(destination)
+        case.publish(destination)
+        made.append(destination)
+    busy, paused = made
+    case.send(case.events(busy, 64))
+    case.drain(busy)
+    refuse(case, busy)
+    rejected: list[Any] = case.events(busy, 57)
+    for index, one in enumerate(rejected):
+        if index % 3:
+            del one["event"]["timestamp"]
+        else:
+            one["user"] = {}
+    case.send(rejected)
+    case.ask("POST", f"/destinations/{paused}/pause")
+    case.send(case.events(paused, 7))
+    return Shop(busy, paused)
+
+
+def refuse(case: Showcase, destination: str) -> None:
+    """Let Amazon refuse some events of one request."""
+    advertiser = case.ask("GET", f"/destinations/{destination}")["advertiser_id"]
+    case.fault(advertiser, kind="partial", indexes=[0, 2, 4], code="BAD_REQUEST")
+    case.send(case.events(destination, 9))
+    case.drain(destination)
+    assert httpx.delete(f"{case.product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+
+
+def listed(site: Site, address: str) -> int:
+    """Return the number of rows of a list and of its further pages."""
+    site.page.goto(address)
+    if "/event?" in site.page.url:
+        return 1  # a search that finds one event opens its page
+    rows = int(site.page.evaluate(ROWS))
+    while (
+        further := site.page.locator(
+            "main a.button", has_text=re.compile("^(Older|Next|Search further back|More)$")
+        )
+    ).count():
+        further.first.click()
+        site.page.wait_for_load_state()
+        rows += int(site.page.evaluate(ROWS))
+    return rows
+
+
+def test_every_number_equals_the_list_behind_it(site: Site, shop: Shop) -> None:
+    site.sign_in()
+    numbers: dict[tuple[str, str], int] = {}
+    for page in shop.pages:
+        site.open(page)
+        site.page.wait_for_load_state()
+        for href, word in site.page.evaluate(NUMBERS):
+            numbers[page, href] = int(word.replace(",", ""))
+    lists = {href: listed(site, href) for href in {href for _, href in numbers}}
+    wrong = {
+        place: (number, lists[place[1]]) for place, number in numbers.items() if lists[place[1]] != number
+    }
+    assert wrong == {}
+    kinds = {re.sub(r"dst_\w+|[?].*", "", href.split("/console", 1)[1]) for _, href in numbers}
+    assert len(numbers) > 20, numbers
+    assert {"", "/destinations//events", "/destinations//rejections"} <= kinds
