@@ -53,9 +53,6 @@ async def _run(settings: Settings) -> None:
         sign_in = amazon_sign_in(settings)
         receiver = callback_client(settings)
         dispatcher = build_dispatcher(resources, client, sign_in, receiver)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, dispatcher.stop)
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
         try:
@@ -63,6 +60,11 @@ async def _run(settings: Settings) -> None:
                 monitoring_port(resources, stopping=lambda: dispatcher.leaving),
                 incident_jobs(resources),
             ):
+                # Until here a signal ends the process at once. It has no lane and no request, and to complete
+                # the start first would take seconds on a busy machine.
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, dispatcher.stop)
                 await dispatcher.run()
         finally:
             await client.close()

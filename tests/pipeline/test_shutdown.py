@@ -2,13 +2,17 @@
 
 import asyncio
 import itertools
+import re
 import signal
+import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from dev.postgres.postmaster import free_port
@@ -178,6 +182,29 @@ async def test_a_rolling_restart_of_everything_fails_no_request(product: Product
     log = product.log.read_text(errors="replace")
     assert "attempt.recovered" not in log
     assert "lane.lost" not in log
+
+
+@pytest.mark.process
+def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: Path) -> None:
+    """It has nothing to finish, so it does not take the signal over before its monitoring port is open."""
+    product = Product(database_url, tmp_path / "log")
+    try:
+        for command in ("work", "serve"):
+            port = free_port()
+            product.start(command, command, METRICS_PORT=str(port))
+            status = Path(f"/proc/{product.children[command].pid}/status")
+            while not _catches_sigterm(status.read_text()):
+                time.sleep(0.002)
+            with socket.create_connection(("127.0.0.1", port)):
+                pass
+            product.kill(command)
+    finally:
+        product.close()
+
+
+def _catches_sigterm(status: str) -> bool:
+    [mask] = re.findall(r"(?m)^SigCgt:\s+([0-9a-f]+)$", status)
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 async def _are(balancer: Balancer, number: int) -> bool:
