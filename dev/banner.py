@@ -10,7 +10,7 @@ from dev.example import Example
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
     """Return the text of the screen. Without `show_key`, it has `$BOOTSTRAP_ADMIN_KEY` instead of the key."""
-    here = f"http://localhost:{settings.port}"
+    here = settings.public_url
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
     rows = [

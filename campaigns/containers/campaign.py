@@ -1,4 +1,4 @@
-"""Build the image and run both compose files on the real Docker engine; print the results as a table.
+"""Build the image and run the compose files on the real Docker engine; print the results as a table.
 
     ./run campaign containers --folder /var/tmp/engine
 
@@ -6,19 +6,18 @@ Root on Debian 13; about five minutes, less with a folder from an earlier run. A
 """
 
 import argparse
-import base64
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import tomllib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, required=True, help="programs and images; kept for the next run"
     )
-    parser.add_argument("--only", choices=("image", "compose", "production"), help="one part")
+    parser.add_argument("--only", choices=("image", "compose", "production", "rehearsal"), help="one part")
     options = parser.parse_args()
     engine = Engine(options.folder.resolve())
     engine.prepare()
@@ -57,7 +56,7 @@ def main() -> int:
     with engine.building():
         rows += build(engine)
     parts: dict[str, Callable[[Engine], list[Row]]] = {
-        "image": image, "compose": compose, "production": production,
+        "image": image, "compose": compose, "production": production, "rehearsal": rehearsal,
     }  # fmt: skip
     with engine.running():
         for name, part in parts.items():
@@ -129,13 +128,28 @@ def stop_after(engine: Engine, command: list[str], flags: list[str], delay: floa
     url = "postgresql+asyncpg://u:p@127.0.0.1:1/d"
     name = engine.docker("run", "-d", *flags, "-e", f"DATABASE_URL={url}", IMAGE, *command).strip()[-64:]
     time.sleep(delay)
-    began = time.monotonic()
-    engine.docker("stop", "-t", "20", name)
-    took = time.monotonic() - began
+    took = seconds_to_stop(engine, name, "stop", "-t", "20", name)
     code = engine.docker("inspect", "-f", "{{.State.ExitCode}}", name).strip()
     engine.docker("rm", "-f", name)
     assert took < STOP_WITHIN_S, f"{command} {flags} SIGTERM after {delay} s took {took:.1f} s, exit {code}"
     return f"{took:.1f} s (exit {code})"
+
+
+def seconds_to_stop(engine: Engine, container: str, *command: str) -> float:
+    """Run a command that stops a container; return the seconds from SIGTERM to its end, by the engine's clock.
+
+    The command itself takes longer: on a busy machine its client needs seconds to start.
+    """
+    began = f"{time.time():.6f}"
+    engine.docker(*command)
+    times: dict[str, int] = {}
+    while "die" not in times:  # the engine records it shortly after the command has returned
+        events = engine.docker(
+            "events", "--since", began, "--until", f"{time.time():.6f}", "--filter", f"container={container}",
+            "--filter", "event=kill", "--filter", "event=die", "--format", "{{.Action}} {{.TimeNano}}",
+        )  # fmt: skip
+        times = {name: int(at) for name, at in (line.split() for line in events.splitlines())}
+    return (times["die"] - times["kill"]) / 1e9
 
 
 def compose(engine: Engine) -> list[Row]:
@@ -152,7 +166,9 @@ def compose(engine: Engine) -> list[Row]:
         line = found[0]
         first = engine.inside("bash", "-c", line)
         assert '"accepted":1' in first, first
-        delivered = delivered_after(engine, line, first)
+        key = re.search(r'Bearer ([^"]+)"', line)
+        assert key is not None
+        delivered = delivered_after(engine, "http://localhost:8000", key[1], line, first)
         status = engine.docker("compose", "ps", "--format", "{{.Service}} {{.Health}}")
         assert all(f"{name} healthy" in status for name in SERVICES), status
         rows = [
@@ -184,9 +200,8 @@ def stop_with_database(engine: Engine) -> list[Row]:
             engine.docker("compose", "stop", name)
             engine.docker("compose", "up", "-d", "--no-build", "--no-deps", name)
             time.sleep(delay)
-            began = time.monotonic()
-            engine.docker("compose", "stop", "-t", "20", name)
-            took.append(time.monotonic() - began)
+            container = f"amazon-conversions-{name}-1"
+            took.append(seconds_to_stop(engine, container, "compose", "stop", "-t", "20", name))
             assert took[-1] < STOP_WITHIN_S, f"{name}: SIGTERM after {delay} s took {took[-1]:.1f} s"
         seen = "; ".join(
             f"{delay:g} s: {seconds:.1f} s" for delay, seconds in zip(DELAYS_S, took, strict=True)
@@ -200,18 +215,15 @@ def stop_with_database(engine: Engine) -> list[Row]:
     return rows
 
 
-def delivered_after(engine: Engine, line: str, response: str) -> float:
-    """Wait until the event of the printed line is delivered; return the seconds."""
-    key = re.search(r'Bearer ([^"]+)"', line)
+def delivered_after(engine: Engine, address: str, key: str, line: str, response: str) -> float:
+    """Wait until the event of a printed line is delivered; return the seconds."""
     destination = re.search(r"dst_\w+", line)
-    assert key is not None and destination is not None
+    assert destination is not None
     event_id = json.loads(response)["results"][0]["event_id"]
-    address = f"http://localhost:8000/events/{event_id}?destination_id={destination[0]}"
+    url = f"{address}/events/{event_id}?destination_id={destination[0]}"
     began = time.monotonic()
     while time.monotonic() - began < 60:
-        if '"status":"delivered"' in engine.inside(
-            "curl", "-s", "-H", f"Authorization: Bearer {key[1]}", address
-        ):
+        if '"status":"delivered"' in engine.inside("curl", "-sk", "-H", f"Authorization: Bearer {key}", url):
             return time.monotonic() - began
         time.sleep(0.2)
     raise AssertionError("the first event was not delivered within a minute")
@@ -243,17 +255,11 @@ def kill_nine(engine: Engine) -> str:
 
 def production(engine: Engine) -> list[Row]:
     """Replace the two API containers of the production example one after the other, under load."""
-    folder = Path(tempfile.mkdtemp(prefix="production-"))
-    shutil.copytree(PRODUCTION, folder, dirs_exist_ok=True)
-    key = write_secrets(folder / "secrets")
-    more = {
-        "AMAZON_CLIENT_ID": "amzn1.example", "PUBLIC_URL": "https://events.example.com", "HTTPS_PORT": "127.0.0.1:8443",
-    }  # fmt: skip
-
-    def run(*words: str, check: bool = True) -> str:
-        return engine.docker("compose", *words, cwd=folder, more=more, check=check)
-
-    try:
+    create = blocks("## Production on one host")[1]
+    files, _, _ = blocks("### Rehearsal without Amazon")[0].partition("cd ..")
+    settings = "printf '%s\n' AMAZON_CLIENT_ID=amzn1.example PUBLIC_URL=https://events.example.com > ../.env"
+    with example(engine, create + files + settings) as (run, folder):
+        key = (folder / "secrets" / "bootstrap_admin_key").read_text().strip()
         began = time.monotonic()
         # As the page says: everything, without `--wait`, which fails for services that end.
         run("up", "-d", "--no-build")
@@ -268,14 +274,12 @@ def production(engine: Engine) -> list[Row]:
         failures = [line for line in doctor.splitlines() if line.startswith("FAILURE")]
         assert not failures, doctor
         assert (
-            engine.inside(
-                "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://localhost:8443/metrics"
-            )
+            engine.inside("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://localhost/metrics")
             == "404"
         )
         run(*query, _SIGN_INS)
         load = subprocess.Popen(
-            engine.command_inside(sys.executable, "-m", "campaigns.containers.load", "https://localhost:8443", key),
+            engine.command_inside(sys.executable, "-m", "campaigns.containers.load", "https://localhost", key),
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         time.sleep(5)
@@ -297,10 +301,58 @@ def production(engine: Engine) -> list[Row]:
                 f"{seen['results']['POST 202']:,} posts with 202 and as many reads, {seen['failed']} failed",
             ),
         ]
+
+
+def rehearsal(engine: Engine) -> list[Row]:
+    """Follow the page from the secrets to the first event, which the sandbox gets through the proxy."""
+    began = time.monotonic()
+    start, send = blocks("### Rehearsal without Amazon")
+    with example(engine, blocks("## Production on one host")[1] + start) as (_, folder):
+        ready = time.monotonic() - began
+        printed = re.search(r"curl .*", engine.inside("bash", "-euc", send, cwd=folder))
+        assert printed is not None
+        exports, _, _ = send.partition("\n")
+        response = engine.inside("bash", "-euc", f"{exports}\n{printed[0]}", cwd=folder)
+        assert '"accepted":1' in response, response
+        accepted = time.monotonic() - began
+        key = (folder / "secrets" / "bootstrap_admin_key").read_text().strip()
+        delivered = delivered_after(engine, "https://localhost", key, printed[0], response)
+        return [
+            ("rehearsal, by its page: secrets until the proxy answers", f"{ready:.0f} s"),
+            (
+                "first event through the proxy",
+                f"202 after {accepted:.0f} s, delivered to the sandbox {delivered:.1f} s later",
+            ),
+        ]
+
+
+@contextmanager
+def example(engine: Engine, script: str) -> Iterator[tuple[Callable[..., str], Path]]:
+    """Set a copy of the production example up with a script of the page.
+
+    Yield a function that runs `docker compose` in its folder, and the folder. Remove the containers at the end.
+    """
+    checkout = Path(tempfile.mkdtemp(prefix="production-"))
+    folder = checkout / "deploy" / "compose"
+    shutil.copytree(PRODUCTION, folder)
+
+    def run(*words: str, check: bool = True) -> str:
+        return engine.docker("compose", *words, cwd=folder, check=check)
+
+    try:
+        engine.inside("bash", "-euc", script, cwd=checkout)
+        yield run, folder
     finally:
         with suppress(OSError):
             (folder / "log.txt").write_text(run("logs", "--no-color", check=False))
         run("down", "-v", check=False)
+
+
+def blocks(heading: str) -> list[str]:
+    """Return the blocks of commands of a section of docs/deployment.md."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    section = page.partition(f"{heading}\n")[2].partition("\n##")[0]
+    return [textwrap.dedent(block) for block in re.findall(r"(?ms)^ *```\n(.*?)^ *```", section)]
 
 
 def backup_after(run: Callable[..., str]) -> float:
@@ -310,39 +362,6 @@ def backup_after(run: Callable[..., str]) -> float:
         assert time.monotonic() - began < 120, seen + run("logs", "backup", check=False)
         time.sleep(1)
     return time.monotonic() - began
-
-
-def write_secrets(folder: Path) -> str:
-    """Make the secrets of the production example; return the admin key."""
-    folder.mkdir()
-    password, key = secrets.token_hex(24), secrets.token_urlsafe(32)
-
-    def url(role: str, password: str) -> str:
-        return f"postgresql+asyncpg://{role}:{password}@postgres:5432/conversions"
-
-    encryption = base64.b64encode(secrets.token_bytes(32)).decode()
-    values = {
-        "postgres_password": password,
-        "migration_database_url": url("conversions", password),
-        "database_url": url("conversions_api", secrets.token_hex(24)),
-        "worker_database_url": url("conversions_worker", secrets.token_hex(24)),
-        "backup_database_url": url("conversions_backup", secrets.token_hex(24)),
-        "encryption_keys": f"k1:{encryption}",
-        "amazon_client_secret": "example",
-        "bootstrap_admin_key": key,
-    }
-    for name, value in values.items():
-        (folder / name).write_text(value + "\n")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-keyout", str(folder / "key"), "-out", str(folder / "certificate")],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    pem = (folder / "certificate").read_text() + (folder / "key").read_text()
-    (folder / "tls_certificate").write_text(pem)
-    for path in folder.iterdir():
-        path.chmod(0o444)
-    return key
 
 
 if __name__ == "__main__":

@@ -99,23 +99,23 @@ class Engine:
         *words: str,
         check: bool = True,
         cwd: Path = ROOT,
-        more: dict[str, str] | None = None,
         text: str | None = None,
     ) -> str:
         """Run `docker …` and return its output, errors included."""
         done = subprocess.run(
-            ["docker", *words], cwd=cwd, env={**self._environment(), **(more or {})}, check=False,
+            ["docker", *words], cwd=cwd, env=self._environment(), check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, input=text,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"docker {' '.join(words)}\n{done.stdout[-4000:]}")
         return done.stdout
 
-    def inside(self, *words: str, check: bool = True) -> str:
+    def inside(self, *words: str, check: bool = True, cwd: Path = ROOT) -> str:
         """Run a program in the network namespace of the containers and return its output."""
         return subprocess.run(
-            [*self._enter, *words], check=check, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        ).stdout
+            [*self._enter, *words], check=check, stdout=subprocess.PIPE, text=True, cwd=cwd,
+            env=self._environment(),
+        ).stdout  # fmt: skip
 
     def command_inside(self, *words: str) -> list[str]:
         """Return a command line that runs a program in the network namespace of the containers."""

@@ -1,25 +1,30 @@
 """The image and the compose file, as far as they can be judged without a container engine."""
 
 import re
+import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from app.cli import COMMANDS
 from app.commands.doctor import API_CONNECTIONS, OTHER_CONNECTIONS, WORKER_CONNECTIONS
-from app.settings import Settings, secret_settings
+from app.settings import Settings, read_settings, secret_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PRODUCTION: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/docker-compose.yml").read_text())
+REHEARSAL: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/rehearsal.yml").read_text())
 NOT_OURS = {"postgres", "proxy"}
 SERVICES = {
     f"{kind}:{name}": service
-    for kind, compose in (("development", COMPOSE), ("production", PRODUCTION))
+    for kind, compose in (("development", COMPOSE), ("production", PRODUCTION), ("rehearsal", REHEARSAL))
     for name, service in compose["services"].items()
+    if kind != "rehearsal" or name not in PRODUCTION["services"]
 }
 OURS = sorted(name for name in SERVICES if name.partition(":")[2] not in NOT_OURS)
 
@@ -85,6 +90,35 @@ def test_the_secrets_of_production_are_never_committed() -> None:
     """docs/deployment.md lets operators write them into the checkout."""
     folder = (ROOT / "deploy" / "compose" / PRODUCTION["secrets"]["database_url"]["file"]).parent
     assert f"/{folder.relative_to(ROOT).as_posix()}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_page_creates_every_secret_of_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the commands of a rehearsal, which also create what comes from Amazon and from an authority."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    folder = tmp_path / "deploy" / "compose"
+    folder.mkdir(parents=True)
+    blocks = [textwrap.dedent(block) for block in re.findall(r"(?ms)^ *```\n(.*?)^ *```", page)]
+    [create] = [block for block in blocks if "mkdir" in block]
+    [rehearse] = [block for block in blocks if "cd .." in block]
+    script = create + rehearse.replace("docker", "true docker")
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path, check=True, capture_output=True)
+
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    environment = (
+        PRODUCTION["services"]["roles"]["environment"] | PRODUCTION["services"]["api-a"]["environment"]
+    )
+    monkeypatch.setenv("PUBLIC_URL", "https://localhost")
+    for name in PRODUCTION["secrets"]:
+        assert (folder / "secrets" / name).stat().st_mode & 0o777 == 0o444, name
+    for name, value in environment.items():
+        if name.endswith("_FILE"):
+            monkeypatch.setenv(name, str(value).replace("/run/secrets", str(folder / "secrets")))
+    monkeypatch.setenv("APP_ENV", "production")
+    settings = read_settings(tmp_path / "none")
+    urls = [settings.database_for(role) for role in ("owner", "api", "worker", "backup")]
+    assert len({urlsplit(url).username for url in urls}) == 4
+    files = dict(line.split("=") for line in (folder / ".env").read_text().splitlines())
+    assert all((ROOT / "deploy/compose" / name).is_file() for name in files["COMPOSE_FILE"].split(":"))
 
 
 def test_the_bootstrap_key_is_removed_with_the_marked_lines() -> None:
