@@ -92,6 +92,7 @@ def test_the_secrets_of_production_are_never_committed() -> None:
     assert f"/{folder.relative_to(ROOT).as_posix()}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+@pytest.mark.process
 def test_the_page_creates_every_secret_of_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the commands of a rehearsal, which also create what comes from Amazon and from an authority."""
     page = (ROOT / "docs" / "deployment.md").read_text()
