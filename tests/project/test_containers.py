@@ -101,7 +101,7 @@ def test_the_page_creates_every_secret_of_production(tmp_path: Path, monkeypatch
     blocks = [textwrap.dedent(block) for block in re.findall(r"(?ms)^ *```\n(.*?)^ *```", page)]
     [create] = [block for block in blocks if "mkdir" in block]
     [rehearse] = [block for block in blocks if "cd .." in block]
-    script = create + rehearse.replace("docker", "true docker")
+    script = create + rehearse.replace("docker compose up", "true")
     subprocess.run(["sh", "-euc", script], cwd=tmp_path, check=True, capture_output=True)
 
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
