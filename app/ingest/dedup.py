@@ -67,20 +67,15 @@ def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
     Each has one ledger key, which no other candidate has, and a pinned name. An event that counts as rejected
     needs more than one statement, so then the result is None too.
     """
-    accepted: list[tuple[EventIndex, Candidate]] = []
-    for request, evaluated in enumerate(flush.evaluated):
-        for event, each in enumerate(evaluated):
-            if type(each) is not Candidate:
-                if flush.requests[request].destinations[event] is not None:
-                    return None
-            elif len(each.keys) == 1 and each.conversion.event_type in each.destination.pins:
-                accepted.append(((request, event), each))
-            else:
-                return None
+    if not all(request.is_plain for request in flush.requests):
+        return None
+    accepted = list(flush.candidates())
     if len({candidate.keys[0] for _, candidate in accepted}) < len(accepted):
         return None
-    for (request, event), _ in accepted:
-        flush.results[request][event] = DedupResult.ACCEPTED
+    flush.results = [
+        [DedupResult.ACCEPTED if type(each) is Candidate else None for each in evaluated]
+        for evaluated in flush.evaluated
+    ]
     return accepted
 
 

@@ -7,7 +7,6 @@ import msgspec
 from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
 from app.domain.event import (
-    NO_JOURNEY,
     Event,
     JourneyIds,
     Rejection,
@@ -34,7 +33,8 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     keys: tuple[bytes, ...]
     warnings: tuple[EventWarning, ...]
-    journey: JourneyIds = NO_JOURNEY
+    journey: JourneyIds
+    is_plain: bool  # it has one ledger key, and the name of its type is pinned
 
     __repr__ = object.__repr__  # holds personal data
 
@@ -67,14 +67,17 @@ def evaluate(
     if isinstance(conversion, Rejection):
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
+    is_plain = conversion.event_type in destination.pins
     if "event_id" in mapping.compiled.by_field:
         # If two events have the same Amazon eventId, Amazon counts only one event and reports no error.
         owner = (destination.organisation, destination.region, destination.advertiser_id)
         keys += (amazon_key(*owner, conversion.amazon_event_id),)
+        is_plain = False
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (ID_DERIVED, *warnings)
-    return Candidate(destination, mapping, conversion, content, keys, warnings, journey_ids(event.content))
+    journey = journey_ids(event.content)
+    return Candidate(destination, mapping, conversion, content, keys, warnings, journey, is_plain)
 
 
 def match_mapping(event: Event, destination: CachedDestination | None) -> PublishedMapping | Rejection:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 
 import asyncpg
-import msgspec
 
 from app import crypto
 from app.domain import batch as packing
@@ -21,9 +21,10 @@ from app.ingest.dedup import (
     mapped_duplicates,
     unpinned_type,
 )
+from app.ingest.destination_cache import CachedDestination
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_nodes import JourneyNodes
-from app.ingest.pending_request import PendingRequest
+from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
 from app.store.destinations import cache
@@ -38,16 +39,18 @@ _RESERVED_S = 10.0
 CAUTIOUS_FLUSHES = 20
 
 
-class _BatchMember(msgspec.Struct, frozen=True, gc=False):
-    """A candidate with the batch and position that it gets if its keys are free."""
+@dataclass(slots=True, repr=False)
+class _Batch:
+    """A batch to store. The position of a candidate is its index in `members`.
 
-    index: EventIndex
-    candidate: Candidate
-    batch: BatchId
-    position: int
+    A member whose result is not ACCEPTED any more leaves its position empty.
+    """
+
+    id: BatchId
+    destination: CachedDestination
     low_priority: bool
-
-    __repr__ = object.__repr__
+    bytes_left: int = packing.MAX_BYTES
+    members: list[tuple[EventIndex, Candidate]] = field(default_factory=list)
 
 
 class FlushWriter:
@@ -85,17 +88,17 @@ class FlushWriter:
         accepted = accept_all(flush)
         if not accepted or self.journeys.day is None:
             return False
-        members_of = await self._assign_batches(connection, accepted, flush.requests)
+        batches_of_flush = await self._assign_batches(connection, accepted, flush.requests)
         deltas: dict[DestinationNumber, counts.IngestCounts] = {}
-        for members in members_of.values():
-            destination = members[0].candidate.destination
-            deltas.setdefault(destination.number, counts.IngestCounts()).accepted += len(members)
-            flush.add_waiting(destination.lane, len(members))
+        for batch in batches_of_flush:
+            delta = deltas.setdefault(batch.destination.number, counts.IngestCounts())
+            delta.accepted += len(batch.members)
+        in_order = [candidate for batch in batches_of_flush for _, candidate in batch.members]
         outcome = await flush_store.store_in_one_round_trip(
             connection,
-            await self._seal_all(flush, members_of),
-            b"".join([member.candidate.keys[0] for members in members_of.values() for member in members]),
-            b"".join([member.candidate.content for members in members_of.values() for member in members]),
+            await self._seal_all(flush, batches_of_flush),
+            b"".join([candidate.keys[0] for candidate in in_order]),
+            b"".join([candidate.content for candidate in in_order]),
             generation=flush.generation,
             versions=versions,
             nodes_day=self.journeys.day,
@@ -117,17 +120,13 @@ class FlushWriter:
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._read_pins(connection, flush)
-        accepted, entries = await self._claim_keys(connection, flush)
-        await self._pin_names(connection, flush, accepted)
+        claimed, entries = await self._claim_keys(connection, flush)
+        await self._pin_names(connection, flush)
         if duplicates := mapped_duplicates(flush, entries):
             await note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
-        if accepted:
-            members_of = _by_batch(accepted)
-            sealed = await self._seal_all(flush, members_of)
+        if sealed := await self._seal_all(flush, claimed):
             await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
-            for members in members_of.values():
-                flush.add_waiting(members[0].candidate.destination.lane, len(members))
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
@@ -142,7 +141,7 @@ class FlushWriter:
         """Add rejected events and duplicates to the figures of their journey nodes."""
         figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
         for (destination, journey), events in unstored.items():
-            key = destination, self.journeys.numbers(destination, [journey])[0]
+            key = destination, self.journeys.number(journey_figures.node_of(destination, journey))
             rejected, duplicates = figures.get(key, (0, 0))
             figures[key] = journey_figures.UnstoredEvents(
                 rejected + events.rejected, duplicates + events.duplicates
@@ -162,14 +161,14 @@ class FlushWriter:
         if types:
             flush.pinned_names = await cache.pinned_names(connection, types)
 
-    async def _pin_names(
-        self, connection: PipelineConnection, flush: Flush, accepted: Sequence[_BatchMember]
-    ) -> None:
+    async def _pin_names(self, connection: PipelineConnection, flush: Flush) -> None:
         """Pin the name of each event type that has none to the name of its first accepted event (R12)."""
         names = {
-            type_: member.candidate.conversion.event_name
-            for member in accepted
-            if (type_ := unpinned_type(member.candidate)) and type_ not in flush.pinned_names
+            type_: candidate.conversion.event_name
+            for (request, event), candidate in flush.candidates()
+            if flush.results[request][event] is DedupResult.ACCEPTED
+            and (type_ := unpinned_type(candidate))
+            and type_ not in flush.pinned_names
         }
         if not names:
             return
@@ -183,26 +182,26 @@ class FlushWriter:
         connection: PipelineConnection,
         candidates: Sequence[tuple[EventIndex, Candidate]],
         requests: Sequence[PendingRequest],
-    ) -> dict[BatchId, list[_BatchMember]]:
-        """Assign each candidate a batch and a position, in order of arrival. Return the members by batch.
+    ) -> list[_Batch]:
+        """Assign each candidate a batch and a position, in order of arrival. Return the batches.
 
         A batch fits into one request to Amazon.
         """
-        members_of: dict[BatchId, list[_BatchMember]] = {}
-        # Live and low-priority events never share a batch: a batch waits in one queue. By queue, the batch
-        # and the bytes that it has left.
-        filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int]] = {}
-        for index, candidate in candidates:
-            low_priority, size = requests[index[0]].low_priority, len(candidate.conversion.body)
-            queue = candidate.destination.number, low_priority
-            batch, left = filling.get(queue, (None, 0))
-            if batch is None or size > left or len(members_of[batch]) == packing.MAX_EVENTS:
-                batch, left = await self._next_id(connection), packing.MAX_BYTES
-                members_of[batch] = []
-            members = members_of[batch]
-            members.append(_BatchMember(index, candidate, batch, len(members), low_priority))
-            filling[queue] = batch, left - size
-        return members_of
+        assigned: list[_Batch] = []
+        # Live and low-priority events never share a batch: a batch waits in one queue.
+        filling: dict[tuple[DestinationNumber, bool], _Batch] = {}
+        for member in candidates:
+            index, candidate = member
+            destination, low_priority = candidate.destination, requests[index[0]].low_priority
+            size = len(candidate.conversion.body)
+            batch = filling.get((destination.number, low_priority))
+            if batch is None or size > batch.bytes_left or len(batch.members) == packing.MAX_EVENTS:
+                batch = _Batch(await self._next_id(connection), destination, low_priority)
+                filling[destination.number, low_priority] = batch
+                assigned.append(batch)
+            batch.members.append(member)
+            batch.bytes_left -= size
+        return assigned
 
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
         """Return a batch id that this session reserved.
@@ -220,23 +219,25 @@ class FlushWriter:
 
     async def _claim_keys(
         self, connection: PipelineConnection, flush: Flush
-    ) -> tuple[list[_BatchMember], dict[bytes, ledger.LedgerEntry]]:
-        """Set the results, and insert the ledger rows of the accepted events. Return these events and rows.
+    ) -> tuple[list[_Batch], dict[bytes, ledger.LedgerEntry]]:
+        """Set the results, and insert the ledger rows of the accepted events. Return the batches and rows.
 
         Usually every key is free. Otherwise the ledger is read and the events are decided again, until every
         accepted event has its rows. A repetition after the first needs a key of a concurrent flush.
         """
-        members: dict[EventIndex, _BatchMember] = {}
+        assigned: list[_Batch] = []
+        places: dict[EventIndex, tuple[BatchId, int]] = {}
         claimed: dict[bytes, ledger.LedgerEntry] = {}
         keys = [key for _, candidate in flush.candidates() for key in candidate.keys]
         has_read = False
         while True:
             accepted = decide(flush)
-            new = [entry for entry in accepted if entry[0] not in members]
-            for added in (await self._assign_batches(connection, new, flush.requests)).values():
-                members |= {member.index: member for member in added}
+            new = [entry for entry in accepted if entry[0] not in places]
+            for batch in await self._assign_batches(connection, new, flush.requests):
+                assigned.append(batch)
+                places |= {index: (batch.id, place) for place, (index, _) in enumerate(batch.members)}
             entries = {
-                key: ledger.LedgerEntry(key, candidate.content, members[index].batch, members[index].position)
+                key: ledger.LedgerEntry(key, candidate.content, *places[index])
                 for index, candidate in accepted
                 for key in candidate.keys
             }
@@ -245,7 +246,7 @@ class FlushWriter:
             missing = [entry for key, entry in entries.items() if claimed.get(key) != entry]
             is_complete = not missing or await ledger.claim(connection, flush.generation, missing)
             if is_complete and (has_read or len(entries) == len(keys)):
-                return [members[index] for index, _ in accepted], entries
+                return assigned, entries
             rows = await ledger.find(connection, flush.generation, keys)
             has_read = True
             claimed = {key: entry for key, entry in entries.items() if entry.is_row(rows.get(key))}
@@ -254,28 +255,44 @@ class FlushWriter:
                 if not flush.ledger_rows.keys().isdisjoint(candidate.keys):
                     self._cautious_flushes[candidate.destination.number] = CAUTIOUS_FLUSHES
 
-    async def _seal_all(
-        self, flush: Flush, members_of: Mapping[BatchId, Sequence[_BatchMember]]
-    ) -> list[batches.NewBatch]:
-        """Compress and encrypt batches. Between two of them the event loop serves other requests."""
+    async def _seal_all(self, flush: Flush, assigned: Sequence[_Batch]) -> list[batches.NewBatch]:
+        """Compress and encrypt the accepted events. Between two batches the loop serves other requests."""
         sealed: list[batches.NewBatch] = []
-        for batch, members in members_of.items():
-            if sealed:
-                await asyncio.sleep(0)
-            sealed.append(self._seal(flush, batch, members))
+        for batch in assigned:
+            accepted = [
+                (place, index[0], candidate)
+                for place, (index, candidate) in enumerate(batch.members)
+                if flush.results[index[0]][index[1]] is DedupResult.ACCEPTED
+            ]
+            if accepted:
+                if sealed:
+                    await asyncio.sleep(0)
+                sealed.append(self._seal(flush, batch, accepted))
         return sealed
 
-    def _seal(self, flush: Flush, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
-        flush.stored_batches[batch] = {member.index[0] for member in members}
+    def _seal(
+        self, flush: Flush, batch: _Batch, accepted: Sequence[tuple[int, int, Candidate]]
+    ) -> batches.NewBatch:
+        """Seal the accepted events of a batch: their position, the index of their request, the candidate."""
+        requests = {request for _, request, _ in accepted}
+        flush.stored_batches[batch.id] = requests
+        flush.add_waiting(batch.destination.lane, len(accepted))
+        traces = {request: flush.requests[request].trace for request in requests}
         packed = packing.pack(
-            [member.candidate.conversion.body for member in members],
-            [_metadata(member, flush.requests[member.index[0]].trace) for member in members],
+            [candidate.conversion.body for _, _, candidate in accepted],
+            [_metadata(place, candidate, traces[request]) for place, request, candidate in accepted],
         )
+        number = batch.destination.number
+        nodes = {node for request in requests for node in flush.requests[request].nodes if node[0] == number}
+        if len(nodes) > 1:
+            in_order = [journey_figures.node_of(number, candidate.journey) for _, _, candidate in accepted]
+        else:
+            in_order = list(nodes)  # one number stands for all events
         data_key = crypto.new_data_key()
-        place = crypto.batch_place(batch)
+        place = crypto.batch_place(batch.id)
         return batches.NewBatch(
-            id=batch,
-            destination=members[0].candidate.destination.number,
+            id=batch.id,
+            destination=number,
             content=crypto.encrypt(data_key, packed.content, place=place),
             shapes=packed.shapes,
             events=packed.events,
@@ -283,18 +300,16 @@ class FlushWriter:
             first_event=packed.first_event,
             last_event=packed.last_event,
             data_key=self._vault.seal(data_key, place=place),
-            queue=batches.LOW if members[0].low_priority else batches.LIVE,
-            nodes=self.journeys.numbers(
-                members[0].candidate.destination.number, [member.candidate.journey for member in members]
-            ),
+            queue=batches.LOW if batch.low_priority else batches.LIVE,
+            nodes=[self.journeys.number(node) for node in in_order],
         )
 
 
-def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadata:
-    candidate, warnings = member.candidate, member.candidate.warnings
+def _metadata(place: int, candidate: Candidate, trace: RequestTrace) -> packing.EventMetadata:
     conversion, mapping, journey = candidate.conversion, candidate.mapping, candidate.journey
+    warnings = candidate.warnings
     return packing.EventMetadata(
-        member.position,
+        place,
         conversion.event_id,
         mapping.number,
         mapping.version,
@@ -311,11 +326,3 @@ def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadat
         trace.request_id,
         conversion.event_source,
     )
-
-
-def _by_batch(members: Sequence[_BatchMember]) -> dict[BatchId, list[_BatchMember]]:
-    """Group members by batch, in order of position."""
-    groups: dict[BatchId, list[_BatchMember]] = {}
-    for member in members:
-        groups.setdefault(member.batch, []).append(member)
-    return groups

@@ -10,13 +10,14 @@ from app.domain.conversion.convert import Work
 from app.domain.event import Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.ingest.destination_cache import CachedDestination, DestinationCache
-from app.ingest.evaluate import Evaluated, evaluate
+from app.ingest.evaluate import Candidate, Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import PipelineConnection
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
+from app.store.events.journey_figures import JourneyNode, node_of
 from app.telemetry import Telemetry
 
 # The events of one flush, unless a single request has more. A request waits for the flush in progress and for
@@ -95,7 +96,9 @@ class GroupCommit:
         self._telemetry = telemetry
         self._database_results = database_results
         self._queue = CommitQueue()
+        self._evaluating = 0  # events of large requests
         self._has_requests = asyncio.Event()
+        self._has_changed = asyncio.Event()  # the queue, or the requests that are being evaluated
         self._may_flush = asyncio.Event()
         self._session = FlushSession(
             connect=connect,
@@ -117,6 +120,7 @@ class GroupCommit:
             return NotStored()
         self._queue.add(request)
         self._has_requests.set()
+        self._has_changed.set()
         if self._is_large_enough():
             self._may_flush.set()
         return await request.response
@@ -126,6 +130,9 @@ class GroupCommit:
         several = False  # whether the last flush had several requests
         while not (self._closing and not self._queue.requests):
             await self._has_requests.wait()
+            while self._awaits_evaluation():
+                self._has_changed.clear()
+                await self._has_changed.wait()
             if several:
                 # Their senders are likely to post again at once, and can share a flush.
                 await self._linger()
@@ -147,6 +154,12 @@ class GroupCommit:
         await self._may_flush.wait()
         timer.cancel()
 
+    def _awaits_evaluation(self) -> bool:
+        """Return whether only large requests wait, and one is being evaluated that fits beside them."""
+        events = self._queue.events + self._evaluating
+        is_large = self._queue.events > self._queue.requests * SLICE_EVENTS
+        return bool(self._evaluating) and is_large and events <= MAX_EVENTS and not self._closing
+
     def _is_large_enough(self) -> bool:
         return self._closing or self._queue.requests >= FLUSH_MIN_REQUESTS or self._queue.events >= MAX_EVENTS
 
@@ -154,6 +167,7 @@ class GroupCommit:
         """Accept no more requests; `run` ends when all queued requests are answered."""
         self._closing = True
         self._may_flush.set()
+        self._has_changed.set()
         self._has_requests.set()
 
     async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
@@ -178,21 +192,34 @@ class GroupCommit:
         found: dict[str | None, CachedDestination | None] = {None: None}
         evaluated: list[Evaluated] = []
         numbers: list[DestinationNumber | None] = []
-        work = Work()
-        for start in range(0, len(request.events), SLICE_EVENTS):
-            if start:
-                await asyncio.sleep(0)
-            for event in request.events[start : start + SLICE_EVENTS]:
-                if (id_ := event.destination_id) not in found:
-                    found[id_] = self._visible(DestinationId(id_ or ""), request)
-                destination = found[id_]
-                numbers.append(None if destination is None else destination.number)
-                evaluated.append(
-                    event
-                    if isinstance(event, Rejection)
-                    else evaluate(event, destination, self._pepper, now, work)
-                )
+        nodes: set[JourneyNode] = set()
+        is_plain, work = True, Work()
+        self._evaluating += len(request.events)
+        try:
+            for start in range(0, len(request.events), SLICE_EVENTS):
+                if start:
+                    await asyncio.sleep(0)
+                for event in request.events[start : start + SLICE_EVENTS]:
+                    if (id_ := event.destination_id) not in found:
+                        found[id_] = self._visible(DestinationId(id_ or ""), request)
+                    destination = found[id_]
+                    each = (
+                        event
+                        if isinstance(event, Rejection)
+                        else evaluate(event, destination, self._pepper, now, work)
+                    )
+                    evaluated.append(each)
+                    if destination is None:
+                        numbers.append(None)
+                        continue
+                    numbers.append(destination.number)
+                    nodes.add(node_of(destination.number, each.journey))
+                    is_plain = is_plain and type(each) is Candidate and each.is_plain
+        finally:
+            self._evaluating -= len(request.events)
+            self._has_changed.set()
         request.evaluated, request.destinations = evaluated, numbers
+        request.nodes, request.is_plain = nodes, is_plain
 
     def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
         """Return a destination if its sender may use it, else None. Records its version in the request."""

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import count
 from typing import Any, Literal
 
 import asyncpg
@@ -36,8 +35,11 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
-class EventResult(msgspec.Struct, frozen=True, gc=False):
-    """The response for one event: accepted, duplicate or rejected. Contains no values from the event."""
+class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The response for one event: accepted, duplicate or rejected. Contains no values from the event.
+
+    Encoded as JSON, it is the result in the response, unless it has a rejection.
+    """
 
     index: int
     event_id: str | None
@@ -173,8 +175,15 @@ class Intake:
 
 
 def _results(events: Sequence[Event | Rejection], response: RequestResults) -> list[EventResult]:
-    assert len(events) == len(response.evaluated) == len(response.dedup)
-    return list(map(_result, count(), response.evaluated, response.dedup))
+    return [
+        # The usual case, without a call for each event.
+        EventResult(index, each.conversion.event_id, "accepted", None, each.warnings)
+        if result is DedupResult.ACCEPTED and type(each) is Candidate
+        else _result(index, each, result)
+        for index, (_, each, result) in enumerate(
+            zip(events, response.evaluated, response.dedup, strict=True)
+        )
+    ]
 
 
 def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) -> EventResult:
@@ -182,13 +191,11 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
         return EventResult(index, evaluated.event_id, "rejected", evaluated)
     event_id = evaluated.conversion.event_id
     match dedup_result:
-        case DedupResult.ACCEPTED:
-            return EventResult(index, event_id, "accepted", warnings=evaluated.warnings)
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
             return EventResult(index, event_id, "rejected", _conflict(evaluated, dedup_result))
-        case None:
+        case _:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 

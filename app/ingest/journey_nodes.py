@@ -1,11 +1,10 @@
 """The numbers of journey nodes on the present day, as this process knows them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from app.domain.event import NO_JOURNEY, JourneyIds
 from app.domain.ids import DestinationNumber
 from app.ingest.pending_request import PendingRequest
 from app.store import PipelineConnection
@@ -43,24 +42,13 @@ class JourneyNodes:
 
     def _missing(self, requests: Iterable[PendingRequest]) -> set[JourneyNode]:
         """Return the nodes of these requests whose number is not known."""
-        nodes = {
-            (number, journey.journey_id, journey.node_id)
-            for request in requests
-            for number, evaluated in zip(request.destinations, request.evaluated, strict=True)
-            if number is not None
-            for journey in (evaluated.journey or NO_JOURNEY,)
-        }
         return {
             node
-            for number, journey_id, node_id in nodes
-            if (node := (number, journey_id or "", node_id or "")) not in self._numbers
-            and number not in self._full
+            for request in requests
+            for node in request.nodes
+            if node not in self._numbers and node[0] not in self._full
         }
 
-    def numbers(self, destination: DestinationNumber, journeys: Sequence[JourneyIds | None]) -> list[int]:
-        """Return the number of the registered node of each event; one number if all events have the same."""
-        nodes = [(ids.journey_id, ids.node_id) if ids else (None, None) for ids in journeys]
-        known = {
-            node: self._numbers.get((destination, node[0] or "", node[1] or ""), OTHER) for node in set(nodes)
-        }
-        return list(known.values()) if len(known) == 1 else [known[node] for node in nodes]
+    def number(self, node: JourneyNode) -> int:
+        """Return the number of a registered node."""
+        return self._numbers.get(node, OTHER)

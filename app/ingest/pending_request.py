@@ -11,6 +11,7 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import Evaluated
+from app.store.events.journey_figures import JourneyNode
 
 
 class DedupResult(StrEnum):
@@ -57,9 +58,12 @@ class PendingRequest(msgspec.Struct, eq=False):
     response: "asyncio.Future[RequestResults | NotStored]"
     trace: RequestTrace
     low_priority: bool = False  # its events are sent after live events
-    # The evaluation sets this list: one entry per event.
+    # The evaluation sets these lists, one entry per event, and the journey nodes of the events.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []
+    nodes: set[JourneyNode] = set()
+    # Whether each event is a candidate with one ledger key and a pinned name, or has no destination.
+    is_plain: bool = False
     # The evaluation sets the configuration versions and the clock's offset that it used.
     versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0

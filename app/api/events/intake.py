@@ -223,11 +223,13 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
     """Return the HTTP response for the results of all events."""
     statuses = [result.status for result in results]
     rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
-    body: EventResults = {
+    body = {
         "accepted": len(results) - rejected - duplicates,
         "duplicates": duplicates,
         "rejected": rejected,
-        "results": [_result_body(result) for result in results],
+        "results": [
+            result if result.rejection is None else _rejected(result, result.rejection) for result in results
+        ],
     }
     if rejected == len(results):
         status = 422
@@ -238,20 +240,19 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
     return EventsResponse(status, exact_json(body))
 
 
-def _result_body(result: EventResult) -> EventResultBody:
-    body: EventResultBody = {"index": result.index, "event_id": result.event_id, "status": result.status}
-    if (rejection := result.rejection) is not None:
-        body |= {
-            "code": rejection.code,
-            "reason": rejection.reason,
-            "field": rejection.field,
-            "mapping_field": rejection.mapping_field,
-            "detail": rejection.detail,
-        }
-        if rejection.also:
-            body["also"] = rejection.also
-    if result.warnings:
-        body["warnings"] = [{"code": warning.code, "field": warning.field} for warning in result.warnings]
+def _rejected(result: EventResult, rejection: Rejection) -> EventResultBody:
+    body: EventResultBody = {
+        "index": result.index,
+        "event_id": result.event_id,
+        "status": result.status,
+        "code": rejection.code,
+        "reason": rejection.reason,
+        "field": rejection.field,
+        "mapping_field": rejection.mapping_field,
+        "detail": rejection.detail,
+    }
+    if rejection.also:
+        body["also"] = rejection.also
     if result.preview is not None:
         body["preview"] = result.preview
     return body

@@ -3,7 +3,6 @@
 Each reads its fields with the steps of `steps.py`, and returns its piece of JSON.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -27,7 +26,7 @@ from app.domain.mapping.sources import Source, unchecked
 from app.domain.privacy.personal_text import holds_personal_text
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
-_NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
+_SAFE_LENGTH: Final = len(str(values.MAX_VALUE))  # a shorter number is within the limits
 _WITHOUT_CURRENCY: Final = SourceFailed("currency_invalid", "has no currency that can be read")
 
 OPTIONAL_FIELDS: Final = frozenset({"ip_address", *values.OPTIONAL_MEMBERS})
@@ -46,8 +45,6 @@ FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
 
 def json_text(value: Any) -> str:
     """Return a value as compact JSON."""
-    if type(value) is str and _NEEDS_NO_ESCAPE(value):
-        return f'"{value}"'
     return _JSON.encode(value).decode()
 
 
@@ -70,8 +67,15 @@ class Money:
         """Return the JSON, which begins with a comma if it is not empty."""
         step = self._price if purchase else self._amount
         if not self._has_others:
+            if not purchase and run.trace is None:
+                number = run.objects[step.object].get(step.member)
+                # The usual case: an amount with two decimals that is not zero, or a whole number.
+                if (type(number) is Decimal and number) or type(number) is int:
+                    text = str(number)
+                    if len(text) < _SAFE_LENGTH and (type(number) is int or text[-3:-2] == "."):
+                        return f',"value":{text}'
             amount = self._read_amount(run, step, has_currency=True)
-            text = "" if amount is None else f',"value":{amount}'
+            text = "" if amount is None else f',"value":{amount!s}'
             return text + self._currency_code(run, self._default, amount) if purchase else text
         currency = self._currency.get(run)
         notes = run.notes.copy()
@@ -79,7 +83,7 @@ class Money:
         # An amount of an unknown currency says nothing. A score has no currency.
         is_lost = purchase and isinstance(currency, SourceFailed) and not self._currency.rejects
         amount = self._read_amount(run, step, has_currency=not is_lost)
-        text = "" if amount is None else f',"value":{amount}'
+        text = "" if amount is None else f',"value":{amount!s}'
         run.notes += notes
         currency = self._currency.settle(run, currency)
         units = self._units.value(run)
@@ -121,14 +125,13 @@ class MatchKeys:
     ) -> None:
         self._check = partial(values.key_check, profile, refuses_digests=refuses_digests)
         # For each match key its place in the event, the function that normalises a trait, whether it is
-        # hashed, the JSON before its value, its type, its rule and its step.
+        # hashed, the JSON before its value, its rule and its step.
         self._rows = [
             (
                 *objects.place_of(source := sources[rule.field]),
                 PROFILES[profile][rule.type].clean,
                 rule.hashed,
-                f'{{"type":"{rule.type.value}","values":["',
-                (wire_type := rule.type.value),
+                f'{{"type":"{rule.type.value}","values":[',
                 rule,
                 FieldStep(
                     rule.field,
@@ -138,31 +141,30 @@ class MatchKeys:
                     rejects=False,
                     omitted="match_key_dropped",
                     shows=False,
-                    wire_type=wire_type,
+                    wire_type=rule.type.value,
                 ),
             )
             for rule in MATCH_KEYS
             if rule.field in sources
         ]
+        self._types = tuple(rule.type.value for *_, rule, _ in self._rows)
 
     def write(self, run: Run, country: str) -> tuple[tuple[str, ...], str]:
         """Return the types of the match keys, and their JSON. Reject an event without a match key (R2)."""
-        types: list[str] = []
         texts: list[str] = []
+        left_out: list[str] = []
         objects = run.objects
-        for number, member, clean, is_hashed, opening, wire_type, rule, step in self._rows:
+        for number, member, clean, is_hashed, opening, rule, step in self._rows:
             trait = objects[number].get(member)
             # The usual case: a text that is shorter than a digest.
             if type(trait) is str and len(trait) < SHORT_TEXT and trait.isascii():
                 cleaned = clean(trait, country)
                 if type(cleaned) is str:
                     if is_hashed:
-                        types.append(wire_type)
-                        texts.append(f'{opening}{sha256(cleaned.encode()).hexdigest()}"]}}')
+                        texts.append(f'{opening}"{sha256(cleaned.encode()).hexdigest()}"]}}')
                         continue
-                    if _NEEDS_NO_ESCAPE(cleaned) and not holds_personal_text(cleaned):
-                        types.append(wire_type)
-                        texts.append(f'{opening}{cleaned}"]}}')
+                    if not holds_personal_text(cleaned):
+                        texts.append(f"{opening}{json_text(cleaned)}]}}")
                         continue
             key = step.read(run.content, run, self._check(rule, country))
             if type(key) is not MatchKey or run.notes or run.trace is not None:
@@ -170,18 +172,19 @@ class MatchKeys:
                 result = f"sha256:{key.value[:8]}…" if name and is_hashed else None
                 key = step.settle(run, key, rule=name, result=result)
                 if key is None:
+                    left_out.append(rule.type.value)
                     continue
-            types.append(wire_type)
-            texts.append(f"{opening}{json_text(key.value)[1:]}]}}")
+            texts.append(f"{opening}{json_text(key.value)}]}}")
         if not texts:
             reasons: dict[str | None, str] = {each.mapping_field: each.reason for each in run.problems}
             reasons.update(run.dropped)
             causes = [
-                f"{step.name} is {reasons.get(wire_type) or reasons.get(step.name, 'absent')}"
-                for *_, wire_type, _, step in self._rows
+                f"{rule.field} is {reasons.get(rule.type.value) or reasons.get(rule.field, 'absent')}"
+                for *_, rule, _ in self._rows
             ]
             run.add_problem("no_match_key", None, None, f"No match key is left: {', '.join(causes)}.")
-        return tuple(types), ",".join(texts)
+        types = tuple(each for each in self._types if each not in left_out) if left_out else self._types
+        return types, ",".join(texts)
 
 
 class CustomData:
@@ -203,8 +206,14 @@ class CustomData:
         objects = run.objects
         for step, number, member, opening in self._rows:
             text = objects[number].get(member)
-            if type(text) is str and len(text) <= SHORT_TEXT and values.is_plain(text):
-                texts.append(f'{opening}"{text}"}}')  # the usual case
+            # The usual case, mostly without a regular expression.
+            if (
+                type(text) is str
+                and len(text) <= SHORT_TEXT
+                and text.isascii()
+                and (text.isidentifier() or text.isalnum() or values.is_plain(text))
+            ):
+                texts.append(f'{opening}"{text}"}}')
                 continue
             text = step.get(run)
             is_unusual = isinstance(text, values.UnusualText)

@@ -206,6 +206,7 @@ class _Unmapped(FieldStep):
 
     def __init__(self) -> None:
         self.rejects, self.fixed = False, None
+        self.object, self.member = _NOWHERE, ""
 
     def get(self, run: Run) -> None:
         return None
