@@ -50,6 +50,9 @@ def test_hooks_before_a_commit_are_static_steps_of_the_check() -> None:
     assert [hook["entry"].split()[0] for hook in hooks] == [
         f".venv/bin/{tool}" for tool in ("ruff", "ruff", "mypy", "lint-imports")
     ]
+    # Given names of files, ruff would change those that its settings exclude, and `run`, which has no ending.
+    for hook in hooks[:2]:
+        assert (hook["entry"].split()[-1], hook["files"]) == ("--force-exclude", r"\.pyi?$")
 
 
 def test_the_dev_container_forwards_the_ports_of_the_program() -> None:
