@@ -48,7 +48,7 @@ class DeadLetterFilter(EventSelectionBody):
 @router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
 @requires(Scope.REPLAY)
 async def replay(
-    destination_id: str, body: ReplayRequest, caller: CurrentCaller, context: Context
+    destination_id: str, caller: CurrentCaller, context: Context, body: ReplayRequest | None = None
 ) -> ReplayResult:
     """Send all matching dead or expired events again. Live events have priority. A dry run is the default.
 
@@ -57,6 +57,7 @@ async def replay(
     events whose data was deleted. Both stay unchanged. A repeated request does not send an event twice.
     `replay_id` identifies the replay in event histories.
     """
+    body = body or ReplayRequest()
     wanted = body.query(status=None if body.status is None else Status(body.status))
     return await use_cases.replay_events(
         context,
@@ -70,12 +71,13 @@ async def replay(
 @router.post("/destinations/{destination_id}/dead-letters/dismiss", summary="Dismiss dead letters")
 @requires(Scope.REPLAY)
 async def dismiss(
-    destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
+    destination_id: str, caller: CurrentCaller, context: Context, body: DeadLetterFilter | None = None
 ) -> Dismissal:
     """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them.
 
     A dry run is the default.
     """
+    body = body or DeadLetterFilter()
     wanted = body.query(status=Status(body.status))
     return await use_cases.dismiss_dead_letters(context, caller, destination_id, wanted, dry_run=body.dry_run)
 

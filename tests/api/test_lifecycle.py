@@ -55,9 +55,10 @@ async def test_a_pause_survives_a_reconnect(world: ApiWorld) -> None:
 async def test_an_action_takes_no_body_but_an_empty_one(world: ApiWorld) -> None:
     """A POST without a body needs no Content-Type; an unknown field is refused as everywhere."""
     made = await world.create_destination()
-    path = f"/destinations/{made['id']}/pause"
-    assert (await world.call("POST", path)).status_code == 200
-    assert (await world.call("POST", path, {})).status_code == 200
+    for action in ("replay", "dead-letters/dismiss", "pause"):
+        path = f"/destinations/{made['id']}/{action}"
+        assert (await world.call("POST", path)).status_code == 200
+        assert (await world.call("POST", path, {})).status_code == 200
     answer = await world.call("POST", path, {"until": "tomorrow"})
     assert answer.status_code == 422
     assert answer.json()["fields"] == [{"field": "until", "problem": "unknown_field"}]

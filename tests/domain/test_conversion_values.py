@@ -262,6 +262,20 @@ def test_a_number_is_read_as_text(name: str, value: Any, same: str) -> None:
     assert isinstance(by_number, Conversion)
 
 
+@pytest.mark.parametrize("source", [{"path": "x"}, {"template": "{x}"}, {"path": "x", "pipe": ["to_string"]}])
+@pytest.mark.parametrize(
+    ("value", "text"), [("10115.0", "10115"), ("1E3", "1000"), ("5.50", "5.50"), ("7", "7")]
+)
+def test_a_number_has_one_text_wherever_a_text_is_wanted(
+    source: dict[str, Any], value: str, text: str
+) -> None:
+    """In custom data, in templates and in pipes, too."""
+    made = document({"custom_data": [{"name": "number", **source}]})
+    outcome = from_bytes(json.dumps(event(x="VALUE")).replace('"VALUE"', value).encode(), made)
+    assert isinstance(outcome, Conversion), outcome
+    assert json.loads(outcome.body)["customData"] == [{"name": "number", "value": text}]
+
+
 def test_zeros_of_other_countries_are_not_invented() -> None:
     """Only a US postal code has a known length."""
     made = document(postal="x")

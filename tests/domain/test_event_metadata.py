@@ -7,7 +7,7 @@ import pytest
 
 from app.admin.events.records import EventHistory
 from app.admin.events.summary import EventSummary
-from app.api.events.filters import JOURNEY_LABELS, AcceptedFilter, RecordFilter, SearchFilter
+from app.api.events.filters import JOURNEY_LABELS, MixedFilter, RecordFilter, SearchFilter
 from app.api.replays import ReplayRequest
 from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS, JourneyIds, journey_ids
@@ -15,7 +15,7 @@ from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
 from app.store.replays.progress import ReplayProgress
 
-MODELS = (AcceptedFilter, SearchFilter, RecordFilter, ReplayRequest)
+MODELS = (MixedFilter, SearchFilter, RecordFilter, ReplayRequest)
 
 
 @pytest.mark.parametrize("name", JOURNEY_IDS)
@@ -47,5 +47,5 @@ def test_a_parameter_of_a_list_is_a_member_of_the_filter() -> None:
     """A parameter that no use case reads would be ignored without a message."""
     names = {each.name for each in fields(EventQuery)}
     own = {"q", "destination_id", "dry_run", "include_dismissed"}
-    for model in (AcceptedFilter, SearchFilter, RecordFilter, ReplayRequest):
+    for model in (MixedFilter, SearchFilter, RecordFilter, ReplayRequest):
         assert set(model.model_fields) - own <= names, model

@@ -92,7 +92,7 @@ def test_reading(path: str, value: Any) -> None:
         '["a"]b',
         "a." * 5000,
         ".".join("a" * 17),
-        "a" * 129,
+        "a" * 257,
         "a.b" * 100,
     ],
 )

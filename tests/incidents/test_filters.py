@@ -51,6 +51,20 @@ async def test_a_misspelt_filter_of_the_audit_is_refused(service: Service, field
     assert (await service.client.get("/audit", params={"kind": "mapping"})).status_code == 200
 
 
+async def test_the_list_of_events_has_accepted_ones_or_rejected_ones(service: Service) -> None:
+    """`rejected` is a status, too; a list without a status has accepted events only."""
+    destination = await service.world.destination()
+    await service.post(destination, event(1), nameless(2))
+    path = f"/destinations/{destination}/events"
+    for query, ids in (
+        ({}, ["ord-1"]),
+        ({"status": "rejected"}, ["no-2"]),
+        ({"status": "queued"}, ["ord-1"]),
+    ):
+        items = (await service.get(path, **query))["items"]
+        assert [item["event_id"] for item in items] == ids, query
+
+
 async def test_ids_that_no_event_has_are_not_found(service: Service) -> None:
     """At most 100 of them; an event that is not dead exists."""
     destination = await service.world.destination()

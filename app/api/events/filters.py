@@ -51,21 +51,15 @@ class EventFilter(JourneyFilter):
     mapping_id: Id | None = Field(default=None, description="Only events of this mapping.")
 
 
-class AcceptedFilter(EventFilter):
-    """A filter of events that also selects by what rejected events do not have."""
+class MixedFilter(EventFilter):
+    """A filter of accepted and rejected events, which can also select only rejected ones by their status."""
 
-    status: Status | None = Field(default=None, description="Only events of this status.")
+    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = Field(
+        default=None, description="Only events of this status."
+    )
     event_type: EventTypeName | None = Field(default=None, description="Only accepted events of this type.")
     dismissed: bool | None = Field(
         default=None, description="Only dismissed dead letters, or only other events."
-    )
-
-
-class MixedFilter(AcceptedFilter):
-    """A filter of accepted and rejected events, which can also select only rejected ones by their status."""
-
-    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = Field(  # type: ignore[assignment]
-        default=None, description="Only events of this status."
     )
 
     def query(self, **more: Any) -> EventQuery:

@@ -17,9 +17,9 @@ from app.admin.destinations.stats import (
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.records import EventHistory
-from app.admin.events.summary import EventSummary
+from app.admin.events.summary import REJECTED, EventSummary
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.events.filters import AcceptedFilter, JourneyFilter, RecordFilter, RejectionFilter, SearchFilter
+from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import (
     EventSummaryPage,
     RejectionPage,
@@ -59,14 +59,17 @@ async def list_events(
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
-    wanted: Annotated[AcceptedFilter, Query()],
+    wanted: Annotated[MixedFilter, Query()],
     listing: Listed,
 ) -> EventSummaryPage | StreamingResponse:
-    """List events, newest first. A page may be shorter than `limit` and still have a `next_cursor`.
+    """List accepted events, newest first, or with `status=rejected` rejected ones.
 
+    A page may be shorter than `limit` and still have a `next_cursor`.
     `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
-    page_at = partial(event_page, context, caller, wanted.query(rejected=False), destination_id)
+    page_at = partial(
+        event_page, context, caller, wanted.query(rejected=wanted.status == REJECTED), destination_id
+    )
     return await listing.answer(EventSummary, page_at, name="events")
 
 

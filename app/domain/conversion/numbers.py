@@ -80,15 +80,18 @@ def read_number(text: str, decimal: str | None = None) -> int | Decimal | None:
 
 
 def number_text(number: int | Decimal) -> str:
-    """Format a number without an exponent. The result has at most about 4,300 characters."""
+    """Format a number without an exponent, a whole one without decimals: `10115.0` is `10115`.
+
+    The result has at most about 4,300 characters.
+    """
+    number = as_integer(number)
     return str(number) if type(number) is int else f"{number:f}"
 
 
 def as_text(value: Any) -> str | SourceFailed:
-    """Read a text, or a number as its plain digits: `10115.0` is `10115`. Other types are no texts."""
+    """Read a text, or a number as its plain digits. Other types are no texts."""
     if type(value) is str:
         return value
-    value = as_integer(value)
     return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")
 
 

@@ -20,9 +20,9 @@ MAX_STEPS: Final = 16
 MAX_EACH: Final = 2
 
 _STEP: Final = re.compile(
-    r"""(?: (?P<dot>\.)? (?P<name>[A-Za-z0-9_-]{1,128})
+    r"""(?: (?P<dot>\.)? (?P<name>[A-Za-z0-9_-]+)
           | \[ (?P<index>0|[1-9][0-9]{0,3}|-1|\*) \]
-          | \[" (?P<quoted>[^"\\\x00-\x1f\x7f-\x9f]{1,128}) "\] )""",
+          | \[" (?P<quoted>[^"\\\x00-\x1f\x7f-\x9f]+) "\] )""",
     re.VERBOSE | re.ASCII,
 )
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from app.domain.conversion import timestamps
 from app.domain.conversion.failures import SourceFailed, characters, wrong_type
-from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.conversion.numbers import is_number, number_text
 from app.domain.conversion.timestamps import EventTime
 from app.domain.mapping.number_steps import read_amount
 from app.domain.mapping.reading import Reading
@@ -71,7 +71,7 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
 
     def step(value: Any, reading: Reading) -> Any:
         value = characters(value, "time")
-        text = number_text(as_integer(value)) if is_number(value) else value
+        text = number_text(value) if is_number(value) else value
         if type(text) is not str:
             return wrong_type(value, "the pipe's time takes a text or number")
         text = text.strip(" ")

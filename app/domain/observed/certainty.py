@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from app.domain.conversion.failures import Invented
-from app.domain.conversion.numbers import as_integer, number_text, read_number
+from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, parse_path
@@ -146,7 +146,7 @@ class StoredText(Invented):
             return None
         if self.is_number:  # `1.0` and `1` are equal
             number = read_number(text)
-            text = text if number is None else number_text(as_integer(number))
+            text = text if number is None else number_text(number)
         return self.fingerprint(text) == self.digest
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from app.domain.compression import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
-from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
@@ -76,7 +76,7 @@ def take_sample(
     entries = []
     for path, value in found.items():
         kind = kind_of(value, now)
-        text = value if type(value) is str else number_text(as_integer(value)) if is_number(value) else None
+        text = value if type(value) is str else number_text(value) if is_number(value) else None
         if text is not None and note_value is not None:
             note_value(path, text)
         entries.append(SampleEntry(path, kind, _word(value, text, kind, fingerprint)))
