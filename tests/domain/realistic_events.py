@@ -4,123 +4,19 @@ The families differ in names, languages, nesting, notation of amounts and forms 
 the same events, but for their times, which are within the last day.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-JSON = dict[str, Any]
+from tests.domain import unfamiliar_events
+from tests.domain.orders import COUNTRIES, JSON, Order, Truth, make_order
+
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 PARIS: Final = ZoneInfo("Europe/Paris")
 NEW_YORK: Final = ZoneInfo("America/New_York")
-
-# For each country: its currency, a mobile number as people write it, and the number's digits.
-_COUNTRIES: Final = {
-    "DE": ("EUR", "0160 5551234", "491605551234"),
-    "AT": ("EUR", "+43 (0)664 5551234", "436645551234"),
-    "FR": ("EUR", "06 55 51 23 45", "33655512345"),
-    "ES": ("EUR", "655 512 345", "34655512345"),
-    "US": ("USD", "(212) 555-0187", "12125550187"),
-    "GB": ("GBP", "07700 900123", "447700900123"),
-    "PL": ("PLN", "605 551 234", "48605551234"),
-    "SE": ("SEK", "070-555 12 34", "46705551234"),
-    "JP": ("JPY", "090-5551-2345", "819055512345"),
-    "BR": ("BRL", "(21) 95551-2345", "5521955512345"),
-}
-_FIRST: Final = ("Grace", "Jörg", "Noémie", "Ana-Sofía", "Zoë")
-_LAST: Final = ("Hopper", "Größe", "O'Neill", "de la Cruz", "Nguyễn")
-_GROUPS: Final = ("Garden", "Toys & Games", "Books")
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What is true of an event. `email` and `phone` are normalised; None if there is none that is usable."""
-
-    at: datetime
-    value: Decimal
-    units: int
-    currency: str
-    email: str | None
-    phone: str | None
-    maid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """An order before a shop writes it in its own way."""
-
-    number: int
-    at: datetime
-    country: str
-    currency: str
-    lines: tuple[tuple[str, str, Decimal, int], ...]  # sku, group, price, quantity
-    email: str | None
-    second_email: str | None
-    phone: str | None
-    digits: str
-    first: str
-    last: str
-    maid: str | None
-    random: random.Random
-
-    @property
-    def total(self) -> Decimal:
-        return sum((price * quantity for _, _, price, quantity in self.lines), Decimal(0))
-
-    @property
-    def units(self) -> int:
-        return sum(quantity for *_, quantity in self.lines)
-
-    def truth(self, *, second: bool = False, maid: bool = False, value: Decimal | None = None) -> Truth:
-        """Return the truth. `second` says whether the event has the second e-mail address."""
-        email = _usable(self.email) or (_usable(self.second_email) if second else None)
-        device = self.maid if maid and self.maid and self.maid.strip("0-") else None
-        phone = self.digits if self.phone else None
-        total = self.total if value is None else value
-        return Truth(self.at, total, self.units, self.currency, email, phone, device)
-
-
-def _usable(email: str | None) -> str | None:
-    return email.strip().lower() if email and "@" in email else None
-
-
-def _order(seed: int, number: int, now: datetime, countries: tuple[str, ...]) -> Order:
-    rnd = random.Random(f"{seed}-{number}")
-    country = rnd.choice(countries)
-    currency, phone, digits = _COUNTRIES[country]
-    last = f"{rnd.randrange(10, 99)}"
-    phone, digits = phone[:-2] + last, digits[:-2] + last
-    cents = Decimal(1) if currency == "JPY" else Decimal("0.01")
-    lines = tuple(
-        (
-            f"ART-{rnd.randrange(100, 999)}",
-            rnd.choice(_GROUPS),
-            rnd.randrange(199, rnd.choice((9_999, 499_999))) * cents,
-            rnd.randrange(1, 5),
-        )
-        for _ in range(rnd.randrange(1, 4))
-    )
-    return Order(
-        number,
-        now.replace(microsecond=0) - timedelta(seconds=rnd.randrange(120, 50_000)),
-        country,
-        currency,
-        lines,
-        rnd.choice((f"Grace.{number}@Example.com", f" shopper{number}@example.org", None, "", "unknown")),
-        rnd.choice((f"second{number}@example.net", None)),
-        rnd.choice((phone, phone, phone, None)),
-        digits,
-        rnd.choice(_FIRST),
-        rnd.choice(_LAST),
-        rnd.choice(
-            (str(UUID(int=rnd.getrandbits(128), version=4)), None, "00000000-0000-0000-0000-000000000000")
-        ),
-        rnd,
-    )
 
 
 def _comma(amount: Decimal) -> str:
@@ -416,7 +312,7 @@ class Family:
 
     write: Callable[[Order], tuple[JSON, Truth]]
     zone: str | None = None
-    countries: tuple[str, ...] = tuple(_COUNTRIES)
+    countries: tuple[str, ...] = tuple(COUNTRIES)
 
 
 FAMILIES: Final = {
@@ -432,10 +328,20 @@ FAMILIES: Final = {
     "payment": Family(_payment),
     "warehouse": Family(_warehouse, None, ("DE", "FR", "GB")),
     "mixed_times": Family(_mixed_times, "Europe/Berlin", ("DE", "AT", "FR")),
+    "upper_case_table": Family(unfamiliar_events.upper_case_table, "Europe/Berlin"),
+    "times_in_utc": Family(unfamiliar_events.times_in_utc),
+    "times_between_words": Family(unfamiliar_events.times_between_words),
+    "days_of_excel": Family(unfamiliar_events.days_of_excel, "Europe/Berlin"),
+    "typed_identities": Family(unfamiliar_events.typed_identities),
+    "calling_codes": Family(unfamiliar_events.calling_codes),
+    "japanese_shop": Family(unfamiliar_events.japanese_shop, "Asia/Tokyo", ("JP",)),
+    "named_products": Family(unfamiliar_events.named_products),
+    "names_that_say_nothing": Family(unfamiliar_events.names_that_say_nothing),
+    "line_price_called_price": Family(unfamiliar_events.line_price_called_price),
 }
 
 
 def events_of(family: str, seed: int, count: int, now: datetime) -> list[tuple[JSON, Truth]]:
     """Return events of a family, as JSON values, with what is true of each."""
     row = FAMILIES[family]
-    return [row.write(_order(seed, number, now, row.countries)) for number in range(count)]
+    return [row.write(make_order(seed, number, now, row.countries)) for number in range(count)]

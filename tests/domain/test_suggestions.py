@@ -223,6 +223,14 @@ def test_each_address_of_a_list_is_tried() -> None:
     }
 
 
+def test_a_price_is_no_total_of_several_pieces() -> None:
+    """Nothing in the language multiplies two members of the event itself. One piece costs its price."""
+    for pieces, value in ((lambda n: n % 3 + 1, None), (lambda n: 1, {"path": "price"})):
+        suggestion = suggested(orders(price=lambda n: n + 0.5, quantity=pieces, currency="EUR"))
+        assert suggestion.mapping["fields"].get("value") == value
+        assert (("value", "total_missing") in undecided(suggestion)) is (value is None)
+
+
 def test_a_missing_total_is_summed() -> None:
     """The total is read first."""
     events = orders(

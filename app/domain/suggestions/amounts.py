@@ -1,6 +1,7 @@
 """Find how amounts are written: the sign of the decimals, and whether they are in hundredths."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,6 +14,10 @@ from app.domain.suggestions.names import word_set, words_of
 _COMMA: Final = re.compile(r"\d,\d{1,2}(?![\d,.])|\.\d{3},|,-")
 _POINT: Final = re.compile(r"\d\.\d{1,2}(?![\d,.])|,\d{2,3}\.|\.\d{4,}")
 _EITHER: Final = re.compile(r"\d[.,]\d{3}(?!\d)")
+_WORDED: Final = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
+_MAX_WORDS: Final = 3
+_LONGEST_SIGN: Final = 4
+_MONEY: Final = word_set("money")
 _POINT_COUNTRIES: Final = word_set("point_countries")
 _HUNDREDTHS: Final = word_set("hundredths")
 _MILLIONTHS: Final = word_set("millionths")
@@ -20,12 +25,16 @@ _MILLIONTHS: Final = word_set("millionths")
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How a path's amounts are written. `decimal` is None for JSON numbers; `mixed`: both signs occur."""
+    """How a path's amounts are written. `decimal` is None for JSON numbers; `mixed`: both signs occur.
+
+    `words` stand before or after the amounts, and no currency that `to_number` reads.
+    """
 
     decimal: str | None = None
     mixed: bool = False
     certain: bool = True
     divisor: int = 1
+    words: tuple[str, ...] = ()
 
     def pipes(self) -> list[list[Any]]:
         """Return the pipes that read an amount; a mixed notation has two, to be tried in turn."""
@@ -34,12 +43,13 @@ class Notation:
             *({",": ["."], ".": [","]}[self.decimal] if self.mixed and self.decimal else []),
         ]
         scale = [["divide", self.divisor]] if self.divisor > 1 else []
-        return [([["to_number", sign]] if sign else []) + scale for sign in signs]
+        cut = [["replace", word, ""] for word in self.words]
+        return [cut + ([["to_number", sign]] if sign else []) + scale for sign in signs]
 
     def sums(self, names: Sequence[str], *, skip: bool = False) -> list[list[Any]]:
-        """Return the pipes that sum the product of named numbers over a list."""
+        """Return the pipes that sum the product of named numbers over a list: none if they have words."""
         pipes = []
-        for pipe in self.pipes():
+        for pipe in self.pipes() if not self.words else ():
             options = {"missing": "skip"} if skip else {}
             if pipe and pipe[0][0] == "to_number":
                 options["decimal"] = pipe.pop(0)[1]
@@ -53,6 +63,8 @@ def notation_of(values: Iterable[Any], names: Sequence[str], countries: Iterable
     divisor = divisor_of(names)
     if not texts:
         return Notation(divisor=divisor)
+    words = _words_beside(texts)
+    texts = without_words(texts)
     comma = sum(_COMMA.search(text) is not None for text in texts)
     point = sum(_POINT.search(text) is not None and _COMMA.search(text) is None for text in texts)
     if comma or point:
@@ -60,12 +72,36 @@ def notation_of(values: Iterable[Any], names: Sequence[str], countries: Iterable
         sign = "," if comma > point else "."
         other = {",": ".", ".": ","}[sign]
         mixed = readable[sign] < len(texts) and bool(comma and point) and readable[other] > 0
-        return Notation(sign, mixed=mixed, divisor=divisor)
+        return Notation(sign, mixed=mixed, divisor=divisor, words=words)
     if not any(_EITHER.search(text) for text in texts):
-        return Notation(".", divisor=divisor)  # no sign at all, or only spaces between thousands
+        return Notation(".", divisor=divisor, words=words)  # no sign at all, or only spaces between thousands
     by_country = [country in _POINT_COUNTRIES for country in countries if country]
     sign = "." if not by_country or sum(by_country) * 2 >= len(by_country) else ","
-    return Notation(sign, certain=False, divisor=divisor)
+    return Notation(sign, certain=False, divisor=divisor, words=words)
+
+
+def _words_beside(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the words beside amounts that `to_number` does not read, such as `円`, the longest one first."""
+    words: set[str] = set()
+    for text in texts:
+        match = _WORDED.fullmatch(text.strip())
+        if match and read_amount(text, ",") is None and read_amount(text, ".") is None:
+            words |= {word.strip() for word in match.groups()} - {""}
+    known = len(words) <= _MAX_WORDS and all(map(_means_money, words))
+    return tuple(sorted(words, key=len, reverse=True)) if known else ()
+
+
+def _means_money(word: str) -> bool:
+    signs = any(unicodedata.category(char) == "Sc" for char in word)
+    return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in _MONEY
+
+
+def without_words(values: Sequence[Any]) -> list[Any]:
+    """Return values without the words beside amounts."""
+    bare = list(values)
+    for word in _words_beside([value for value in values if type(value) is str]):
+        bare = [value.replace(word, "") if type(value) is str else value for value in bare]
+    return bare
 
 
 def divisor_of(names: Sequence[str]) -> int:

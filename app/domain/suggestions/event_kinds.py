@@ -3,6 +3,7 @@
 The facts are from the public documentation of each tool, see docs/suggestions.md.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ _TYPES: Final = {joined(name): event_type for name, event_type in _TYPES_AS_WRIT
 
 
 def event_type_of(name: str) -> str | None:
-    """Return the event type of events with this name, None if the name is in no list."""
-    return _TYPES.get(joined(name))
+    """Return the event type of events with this name, None if neither it nor its last part is in a list."""
+    return _TYPES.get(joined(name)) or _TYPES.get(joined(re.split("[.:]", name)[-1]))
 
 
 def spellings(name: str) -> tuple[str, ...]:

@@ -49,17 +49,19 @@ _SHORTEST_PART: Final = 5
 _SHORTEST_END: Final = 4
 
 
-# For each field its names, the best first.
-SYNONYMS: Final = table("synonyms")
-GENERIC: Final = word_set("generic")
+_ABBREVIATIONS: Final = key_by_word("abbreviations")
 
 
 @lru_cache(maxsize=4096)
 def words_of(name: str) -> tuple[str, ...]:
-    """Return the words of a name in lower case, without accents: `orderTotal2` has order, total and 2."""
+    """Return the words of a name in lower case, without accents and abbreviations.
+
+    `orderTotal2` has order, total and 2, and `ORDER_AMT` has order and amount.
+    """
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
     plain = "".join(char for char in plain if not unicodedata.combining(char))
-    return tuple(_WORD.findall(_CAMEL.sub(" ", plain).lower()))
+    words = _WORD.findall(_CAMEL.sub(" ", plain).lower())
+    return tuple(_ABBREVIATIONS.get(word, word) for word in words)
 
 
 def words_in(names: Sequence[str]) -> frozenset[str]:
@@ -69,6 +71,11 @@ def words_in(names: Sequence[str]) -> frozenset[str]:
 def joined(name: str) -> str:
     """Return a name without case and separators: `Order Completed` is `ordercompleted`."""
     return "".join(words_of(name))
+
+
+# For each field its names, the best first.
+SYNONYMS: Final = {field: tuple(map(joined, names)) for field, names in table("synonyms").items()}
+GENERIC: Final = word_set("generic")
 
 
 @lru_cache(maxsize=16384)

@@ -8,10 +8,10 @@ a list.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.domain.suggestions.names import words_in
+from app.domain.suggestions.names import words_in, words_of
 
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
@@ -112,6 +112,16 @@ class ObservedPaths:
     lists: tuple[ProductList, ...]
     objects: frozenset[str]  # the paths of objects
 
+    def without_named_members(self, products: ProductList) -> "ObservedPaths":
+        """Leave out the sources of single products: a name of a product is none of a field."""
+        values = (
+            each
+            for each in self.values
+            if "pipe" not in each.source
+            or each.path.replace("[0]", "[*]") != products.path.removesuffix("[*]")
+        )
+        return replace(self, values=tuple(values))
+
 
 def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     """Collect the paths and values of events."""
@@ -200,11 +210,14 @@ class _Walk:
 
     def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
         """Record a source for each name, if the members name themselves by different texts."""
+        ends = {name: words_of(name)[-1:] for name in list(members[0])[:MAX_MEMBERS] if step("", name)}
         naming = next(
             (
                 name
-                for name in _NAMING
-                if all(isinstance(each.get(name), str) and _NAME.fullmatch(each[name]) for each in members)
+                for word in _NAMING
+                for name, end in ends.items()
+                if end == (word,)
+                and all(isinstance(each.get(name), str) and _NAME.fullmatch(each[name]) for each in members)
             ),
             None,
         )
@@ -218,7 +231,7 @@ class _Walk:
                 plucked = step("", name)
                 if name == naming or plucked is None or type(member) in (list, dict) or member in (None, ""):
                     continue
-                pipe = [["where", naming, "is", each[naming]], ["pluck", plucked], "first"]
+                pipe = [["where", step("", naming), "is", each[naming]], ["pluck", plucked], "first"]
                 self.record({"path": path, "pipe": pipe}, (*names, each[naming], name), member)
 
     def record(self, source: Written, names: tuple[str, ...], value: Any) -> None:

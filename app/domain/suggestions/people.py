@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from app.domain.conversion.countries import COUNTRIES, read_country
-from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping.fields import FIELDS
 from app.domain.suggestions.names import SYNONYMS, key_by_word, rank, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
@@ -19,6 +19,7 @@ _SHIPPING: Final = word_set("shipping")
 _OTHERS: Final = word_set("others")
 _SECOND: Final = word_set("second")
 _FULL_NAME: Final = word_set("full_name")
+_CODE_NAMES: Final = word_set("calling_code")
 
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
 _SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
@@ -29,6 +30,7 @@ _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{1
 _IP: Final = re.compile(
     r"\s*(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})\b.*", re.ASCII
 )
+_CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
 _HASHED: Final = frozenset(
     {"email", "phone", "first_name", "last_name", "address", "city", "state", "postal"}
@@ -68,14 +70,15 @@ def text_of(value: Any) -> str | None:
     """Return a text or a number as text, as a text field reads it."""
     if type(value) is str:
         return value
-    return number_text(as_integer(value)) if is_number(value) else None
+    return number_text(value) if is_number(value) else None
 
 
 def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[ObservedPath]:
     """Return the paths whose values may fill a personal field, the most probable first."""
     rows = []
     fits_shape = _SHAPES.get(field, _OPAQUE.fullmatch)
-    for place, each in enumerate(found.values):
+    composed = _composed_phones(found) if field == "phone" else []
+    for place, each in enumerate((*composed, *found.values)):
         texts = [text for value in each.found if (text := text_of(value)) is not None]
         fits = sum(1 for text in texts if fits_shape(text) or (field in _HASHED and _SHA256.fullmatch(text)))
         score = rank(field, each.names)
@@ -104,6 +107,35 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             score -= 40
         rows.append((score < _USUAL, _role(each.names), -score, len(each.names), place, each))
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
+
+
+def _composed_phones(found: ObservedPaths) -> list[ObservedPath]:
+    """Return a template for each phone number whose calling code stands beside it: `+{code}{number}`."""
+    phones = []
+    for code in found.values:
+        codes = [text_of(value) or "" for value in code.found]
+        plain = "pipe" not in code.source and all(_CALLING_CODE.fullmatch(text.strip()) for text in codes)
+        if not plain or not codes or not _CODE_NAMES & words_in(code.names[-1:]):
+            continue
+        digits = " | digits" if code.texts else ""
+        for number in found.values:
+            texts = [text_of(value) or "" for value in number.found]
+            if (
+                number is code
+                or number.names[:-1] != code.names[:-1]
+                or "pipe" in number.source
+                or not rank("phone", number.names)
+                or any(text.strip().startswith(("+", "00")) for text in texts)
+            ):
+                continue
+            sign = "" if any(text.strip().startswith("00") for text in codes) else "+"
+            template = f"{sign}{{{code.path}{digits}}}{{{number.path}}}"
+            values = tuple(
+                None if before is None or after is None else f"{before}{after}"
+                for before, after in zip(code.values, number.values, strict=True)
+            )
+            phones.append(ObservedPath({"template": template}, number.names, values))
+    return phones
 
 
 def _role(names: Sequence[str]) -> int:
@@ -180,7 +212,8 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
         score = rank("country_code", each.names) or _looks_like_countries(each, texts)
         if not score or not texts:
             continue
-        tags = "language" in each.names[-1].lower() or "locale" in each.names[-1].lower()
+        own = words_in(each.names[-1:])
+        tags = bool(own & {"language", "locale"}) and "country" not in own
         codes = sum(read_country(text) is not None and (not tags or len(text) >= 5) for text in texts)
         spelled = sum(text in _COUNTRY_WORDS or text.title() in _COUNTRY_WORDS for text in texts)
         source = each.source

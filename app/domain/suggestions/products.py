@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import is_number
-from app.domain.suggestions.amounts import Notation, notation_of, read_amount
+from app.domain.suggestions.amounts import Notation, notation_of, read_amount, without_words
 from app.domain.suggestions.names import rank, word_set, words_in
 from app.domain.suggestions.observations import (
     FieldFinding,
@@ -28,6 +28,11 @@ _ENOUGH: Final = 10  # whole amounts, to wonder about them
 _MEMBER_DEPTH: Final = 3
 _MAX_MEMBER_PATHS: Final = 60
 _CENT: Final = Decimal("0.011")
+# What is looked at to find amounts that add up.
+_SAMPLE: Final = 20  # events
+_MAX_COLUMNS: Final = 8
+_MAX_COUNTS: Final = 3
+_MAX_TOTALS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def find_products(found: ObservedPaths) -> Products | None:
     """Return the list whose members most look like products; None if no list has prices or quantities."""
     best: tuple[int, Products] | None = None
     for each in found.lists:
-        products = _products_of(each)
+        products = _products_of(each, found)
         amounts = bool(products.price or products.line_total) * 40 + bool(products.quantity) * 30
         score = amounts + rank("products", each.names) // 2
         if amounts and (best is None or score > best[0]):
@@ -59,7 +64,7 @@ def find_products(found: ObservedPaths) -> Products | None:
     return best[1] if best else None
 
 
-def _products_of(each: ProductList) -> Products:
+def _products_of(each: ProductList, found: ObservedPaths) -> Products:
     members = each.all_members
     paths: dict[str, tuple[str, ...]] = {}
     for member in members[:200]:
@@ -87,6 +92,10 @@ def _products_of(each: ProductList) -> Products:
     if price and line_total and quantity and rank("price", paths[price]) >= 95:
         agree = _multiplies(columns[price], columns[quantity], columns[line_total])
         line_total = line_total if agree else ""
+    if proven := _proven_by_sums(each, paths, columns, found):
+        amounts, counts = proven
+        price, line_total = (amounts, "") if counts else ("", amounts)
+        quantity = counts or quantity
     return Products(
         each,
         paths,
@@ -96,6 +105,57 @@ def _products_of(each: ProductList) -> Products:
         incomplete_price=None in columns.get(price or line_total, ()),
         incomplete_quantity=None in columns.get(quantity, ()),
     )
+
+
+def _proven_by_sums(
+    each: ProductList,
+    paths: Mapping[str, tuple[str, ...]],
+    columns: Mapping[str, Sequence[Any]],
+    found: ObservedPaths,
+) -> tuple[str, str] | None:
+    """Return the members whose products add up to an amount of most events: their names may say anything.
+
+    The second one, the number of pieces, is empty if the first ones alone add up.
+    """
+    counts = [path for path, values in columns.items() if _share(values, _is_small_count) == 1]
+    amounts = [path for path in columns if path not in counts and _share(columns[path], _is_amount) == 1]
+    totals = [
+        _read_all(other.values[:_SAMPLE])
+        for other in found.values
+        if not other.in_list and _share(other.found, _is_amount) == 1
+    ][:_MAX_TOTALS]
+    for price in sorted(amounts[:_MAX_COLUMNS], key=lambda path: -rank("price", paths[path])):
+        for quantity in (*counts[:_MAX_COUNTS], ""):
+            sums = [_sum_of(event, paths, price, quantity) for event in each.members[:_SAMPLE]]
+            if any(_agree(sums, total) for total in totals):
+                return price, quantity
+    return None
+
+
+def _read_all(values: Sequence[Any]) -> list[Decimal | None]:
+    sign = notation_of(values, (), ()).decimal
+    return [read_amount(value, sign) for value in values]
+
+
+def _sum_of(
+    members: Sequence[Mapping[str, Any]], paths: Mapping[str, tuple[str, ...]], price: str, quantity: str
+) -> Decimal | None:
+    columns = [
+        _read_all([member_value(member, paths[path]) for member in members])
+        for path in (price, quantity)
+        if path
+    ]
+    lines = [amounts for amounts in zip(*columns, strict=True) if None not in amounts]
+    if len(lines) < len(members):
+        return None
+    return sum((amount * (pieces[0] if pieces else 1) for amount, *pieces in lines), Decimal(0))
+
+
+def _agree(sums: Sequence[Decimal | None], totals: Sequence[Decimal | None]) -> bool:
+    """Return whether nearly all sums are the totals, of enough events with different ones."""
+    rows = [(a, b) for a, b in zip(sums, totals, strict=True) if a and b]
+    equal = {a for a, b in rows if abs(a - b) <= _CENT}
+    return len(equal) > 2 and sum(a in equal for a, _ in rows) >= len(rows) * 0.9
 
 
 def _looks_like_counts(names: Sequence[str], values: Sequence[Any]) -> bool:
@@ -137,6 +197,10 @@ def _is_amount(value: Any) -> bool:
 def _is_count(value: Any) -> bool:
     number = read_amount(value)
     return number is not None and 0 <= number <= 100_000 and number == number.to_integral_value()
+
+
+def _is_small_count(value: Any) -> bool:
+    return _is_count(value) and (read_amount(value) or 0) <= _MAX_COUNT
 
 
 def _multiplies(prices: Sequence[Any], quantities: Sequence[Any], totals: Sequence[Any]) -> bool:
@@ -214,7 +278,8 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
         score = rank("value", each.names)
         if each.in_list or each.words & _NO_TOTAL or rank("units_sold", each.names) >= score:
             continue
-        if _share(each.found, _is_amount) < 0.5 or any(type(value) is bool for value in each.found):
+        amounts = without_words(each.found)
+        if _share(amounts, _is_amount) < 0.5 or any(type(value) is bool for value in amounts):
             continue
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
     return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
@@ -281,6 +346,8 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             pipes = notation.sums([each.names[-1], quantity])
             reason = f"{each.label} times {quantity}; {_how(notation)}."
             sources: list[Written] = [{"path": above, "pipe": pipe} for pipe in pipes]
+        elif beside and {read_amount(value) for value in beside[0].found} != {1}:
+            return FieldFinding(None, "", ("total_missing",))  # nothing multiplies two members of an event
         else:
             reason = f"Named {each.label}; {_how(notation)}."
             sources = _read_by(each, notation)

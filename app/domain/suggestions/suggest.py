@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.domain.conversion.countries import read_country
+from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION
@@ -91,6 +92,8 @@ class _Suggesting:
             self.found.events, ("",) * len(events), settings.profile, invented=times is not None
         )
         self.products = find_products(self.found)
+        if self.products:
+            self.found = self.found.without_named_members(self.products.list)
 
     def suggestion(self) -> Suggestion:
         country = find_country(self.found, self.trial)
@@ -151,7 +154,11 @@ class _Suggesting:
 
     def _currency(self) -> FieldFinding | None:
         named = sorted(
-            (each for each in self.found.values if rank("currency", each.names) > 25),
+            (
+                each
+                for each in self.found.values
+                if rank("currency", each.names) > 25 or (each.texts and CURRENCIES.issuperset(each.found))
+            ),
             key=lambda each: (each.in_list, -rank("currency", each.names), len(each.names)),
         )
         source = self.trial.first_of("currency", [each.source for each in named])

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.mapping.time_steps import COMPACT, pattern_of
-from app.domain.suggestions.names import rank, word_set
+from app.domain.suggestions.names import rank, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
 
@@ -17,9 +17,11 @@ _MAX_FORMATS: Final = 8
 _MAX_PATHS: Final = 4
 # A time further away from now is probably not the time of the event.
 _PAST: Final = timedelta(days=400)
+_FEW: Final = 3
 _FUTURE: Final = timedelta(days=2)
 _LATER: Final = word_set("later")
 _NEVER: Final = word_set("never")
+_UTC: Final = word_set("utc")
 
 _ZONE: Final = r"(?: ?(?:Z|z|[+-]\d\d(?::?\d\d)?))"
 _ISO: Final = re.compile(
@@ -28,7 +30,6 @@ _ISO: Final = re.compile(
 _RFC2822: Final = re.compile(
     r"(?:[A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d(?::\d\d)? (?:[+-]\d{4}|GMT|UT|Z)", re.ASCII
 )
-_UTC: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)? UTC", re.ASCII)
 _DATE: Final = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})", re.ASCII)
 _CLOCK: Final = re.compile(
     r"\d{1,2}(?P<sign>[:.])\d\d(?P<second>(?P=sign)\d\d)?(?P<fraction>[.,]\d{1,3})?"
@@ -36,12 +37,27 @@ _CLOCK: Final = re.compile(
     re.ASCII,
 )
 _TWO_DIGITS: Final = re.compile(r"([MDHh])\1")
+_EPOCH_TEXT: Final = re.compile(r"\d{10}(?:\d{3}){0,2}(?:\.\d{1,9})?", re.ASCII)
+# A time between words, as in `/Date(1795514400000)/` or `24.11.2026 10:00 Uhr`.
+_WORDED: Final = re.compile(
+    rf"(?P<before>[^0-9]*)(?:(?P<certain>\d{{13}}|\d{{10}}|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}{_ZONE})"
+    r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}[T ]\d\d?[:.]\d\d(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6})"
+    r"(?P<after>[^0-9].*)?",
+    re.ASCII,
+)
+_ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
+_MAX_WORDS: Final = 3
+_MAX_WORD: Final = 40
+# Excel counts days since this day. Its times name no zone.
+_DAY_ZERO: Final = datetime(1899, 12, 30, tzinfo=UTC)
+_DAYS: Final = (40_000, 60_000)
+_FROM_DAYS: Final = ("to_number", ["add", -25_569], ["multiply", 86_400], "round")
 
 _PLAIN: Final = frozenset(
     {"iso", "rfc2822", "epoch_s", "epoch_ms"}
 )  # read without the step `time` (interface §4.3)
 _LOCAL_ISO: Final = "iso_local"
-_UTC_WORD: Final = "utc_word"
+_SERIAL: Final = "serial_days"
 _SWAP: Final = str.maketrans("DM", "MD")
 _FRACTION: Final = {"epoch_s_fraction": "epoch_s", "epoch_ms_fraction": "epoch_ms"}
 
@@ -50,22 +66,59 @@ def find_time(
     found: ObservedPaths, trial: Trial, zone: str | None, now: datetime, country: str
 ) -> FieldFinding:
     """Return the source of the event's time. `country` is the most frequent country of the events."""
-    paths = (*found.values, *_dates_with_clocks(found))
+    paths = map(_without_words, (*found.values, *_dates_with_clocks(found)))
     scored = [(score, each) for each in paths if (score := _score(each, now))]
     candidates = [each for _, each in sorted(scored, key=lambda row: -row[0])[:_MAX_PATHS]]
-    undecided: list[str] = []
-    sources: list[Written] = []
+    unread: list[str] = []  # why the paths before the first source cannot be read
+    sources: list[tuple[Written, ObservedPath, list[str]]] = []
     for each in candidates:
         forms = Counter(form for value in each.found for form in (_form(value),) if form)
-        source, problems = _source(each, forms, zone, now, country)
-        undecided += () if sources else problems
-        sources += () if source is None else (source,)
-    chosen = trial.first_of("event_timestamp", sources)
+        source, problems = _source(each, forms, "UTC" if _is_utc(each) else zone, now, country)
+        if source is not None:
+            sources.append((source, each, problems))
+        elif not sources:
+            unread += problems
+    chosen = trial.first_of("event_timestamp", [source for source, *_ in sources])
     if chosen is None:
-        return FieldFinding(None, "", tuple(undecided) or ("not_found",))
-    return FieldFinding(
-        chosen, f"Named {candidates[0].label}; its values are recent times.", tuple(undecided)
-    )
+        return FieldFinding(None, "", tuple(dict.fromkeys(unread)) or ("not_found",))
+    first = chosen.get("first_of", [chosen])[0]
+    each, problems = next(row[1:] for row in sources if row[0] == first)
+    if not all(trial.usable("event_timestamp", chosen)):
+        problems = [*unread, *problems]
+    reason = f"Named {each.label}; its values are recent times."
+    return FieldFinding(chosen, reason, tuple(dict.fromkeys(problems)))
+
+
+def _is_utc(each: ObservedPath) -> bool:
+    """Return whether the path or a word beside the times says that they are in UTC: `created_at_gmt`."""
+    cut = [step[1] for step in each.source.get("pipe", ()) if step[0] == "replace"]
+    return bool(_UTC & (each.words | words_in(cut)))
+
+
+def _without_words(each: ObservedPath) -> ObservedPath:
+    """Return a path whose times stand between words, with the steps that cut the words off.
+
+    The name of a zone other than UTC is not cut off.
+    """
+    if not rank("event_timestamp", each.names):
+        return each
+    words = set()
+    for text in each.texts:
+        match = None if _form(text) else _WORDED.fullmatch(text.strip())
+        after = match["after"] or "" if match else ""
+        name = after.strip(" ()[]")
+        if match and (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
+            words |= {match["before"], after} - {""}
+    if not 0 < len(words) <= _MAX_WORDS or any(len(word) > _MAX_WORD for word in words):
+        return each
+    steps = [["replace", word, ""] for word in sorted(words, key=len, reverse=True)]
+
+    def bare(value: Any) -> Any:
+        for _, word, _ in steps if type(value) is str else ():
+            value = value.replace(word, "")
+        return value
+
+    return ObservedPath(each.piped("trim", *steps), each.names, tuple(map(bare, each.values)))
 
 
 def _score(each: ObservedPath, now: datetime) -> int:
@@ -75,9 +128,11 @@ def _score(each: ObservedPath, now: datetime) -> int:
     named = rank("event_timestamp", each.names)
     if not values or len(forms) * 2 < len(values) or each.words & _NEVER:
         return 0
-    if not named and any(form.startswith("epoch") for form in forms):
-        return 0  # digits alone can be any number
     recent = sum(_is_recent(value, now) for value in values)
+    if not named and any(form.startswith(("epoch", _SERIAL)) for form in forms):
+        # Digits alone can be any number, but hardly a recent time in each event.
+        is_time = recent == len(values) > _FEW and _SERIAL not in forms and len(set(values)) > 1
+        return 1 if is_time else 0
     score = 20 + named + 30 * len(forms) // len(each.values)
     if recent * 2 < len(values):
         score -= 60
@@ -93,18 +148,18 @@ def _form(value: Any) -> str | None:
     if type(value) is not str:
         return None
     text = value.strip()
-    if text.isdecimal() and text.isascii() and len(text) in (10, 13, 16):
-        return _epoch_form(int(text))
+    if _EPOCH_TEXT.fullmatch(text):
+        return _epoch_form(Decimal(text))
     if iso := _ISO.fullmatch(text):
         return "iso" if iso["zone"] else _LOCAL_ISO
     if _RFC2822.fullmatch(text):
         return "rfc2822"
-    if _UTC.fullmatch(text):
-        return _UTC_WORD
     return _pattern(text)
 
 
 def _epoch_form(number: int | Decimal) -> str | None:
+    if _DAYS[0] <= number < _DAYS[1] and number != int(number):
+        return _SERIAL
     for form, unit in (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6)):
         if 10**9 * unit <= number < 4 * 10**9 * unit:
             whole = number == int(number)
@@ -143,6 +198,9 @@ def _is_recent(value: Any, now: datetime) -> bool:
         unit = {"s": 1, "m": 10**3, "u": 10**6}[form[6]]
         at = datetime.fromtimestamp(int(Decimal(str(value).strip()) / unit), UTC)
         return now - _PAST < at < now + _FUTURE
+    if form == _SERIAL:
+        at = _DAY_ZERO + timedelta(days=float(value))
+        return now - _PAST < at < now + _FUTURE
     if form == "rfc2822" or form.startswith("YYYYMMDD"):
         return str(now.year) in value or str(now.year - 1) in value
     moments = [_local_moment(value.strip(), day_first=first) for first in (True, False)]
@@ -153,14 +211,18 @@ def _source(
     each: ObservedPath, forms: Counter[str], zone: str | None, now: datetime, country: str
 ) -> tuple[Written | None, list[str]]:
     """Return the source for the forms, and what could not be decided."""
-    pipe: list[Any] = [["replace", " UTC", "Z"]] if _UTC_WORD in forms else []
+    found = [form for form, _ in forms.most_common()]
+    if _SERIAL in found:
+        if zone is None:
+            return None, [ZONE_NEEDED]
+        in_zone = ["time", {"formats": ["iso"], "zone": zone}]
+        return each.piped(*_FROM_DAYS, "epoch_s", ["replace", "Z", ""], in_zone), []
     if forms.keys() & _FRACTION.keys():
-        form, _ = forms.most_common(1)[0]
-        problems = [] if len(forms) == 1 else ["several_formats"]
-        return each.piped(*pipe, _FRACTION.get(form, form)), problems
-    found = [form for form, _ in forms.most_common() if form != _UTC_WORD]
+        units = {_FRACTION.get(form, form) for form in found}
+        problems = [] if len(units) == 1 else ["several_formats"]
+        return each.piped(_FRACTION.get(found[0], found[0])), problems
     if set(found) <= _PLAIN:
-        return each.piped(*pipe), []
+        return each.source, []
     certain = [form for form in found if form in _PLAIN or form == "epoch_us"]
     local = [form for form in found if form not in certain]
     undecided: list[str] = []
@@ -179,7 +241,7 @@ def _source(
     # The other forms that have one meaning do no harm, and the next event may have them.
     formats = list(dict.fromkeys([*formats, "iso", "epoch_s", "epoch_ms", "rfc2822"]))
     options: dict[str, Any] = {"formats": formats[:_MAX_FORMATS]} | ({"zone": zone} if local else {})
-    return each.piped(*pipe, ["time", options]), undecided
+    return each.piped(["time", options]), undecided
 
 
 def _day_comes_first(texts: Sequence[str], now: datetime, country: str) -> tuple[bool, bool]:
