@@ -14,7 +14,7 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
 from app.domain.destination import REGION_NAMES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.presets import EVENT_ID_PRESETS, PRESETS, EventIdPreset
+from app.domain.mapping.presets import PRESETS, EventIdPreset, event_id_presets
 
 
 def _is_none(value: object) -> bool:
@@ -160,7 +160,7 @@ AMAZON: Final = DestinationType(
         )
         for preset in PRESETS
     ],
-    event_id_presets=list(EVENT_ID_PRESETS),
+    event_id_presets=list(event_id_presets()),
     consent_modes=_OPTIONS["consent_modes"],
     currencies=sorted(CURRENCIES),
     countries=[CatalogCountry(code, code in CONSENT_COUNTRIES) for code in sorted(COUNTRIES)],

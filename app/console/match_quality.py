@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.incidents import list_incidents
 from app.admin.mappings.drafts import change_draft, read_mapping
 from app.admin.match_quality.dedupe import compare_ids, read_findings
 from app.admin.match_quality.explain_hash import explain_hash
@@ -38,11 +39,14 @@ from app.console.access.secured_page import (
     form_text,
 )
 from app.console.destinations.page import PAGE, show_page
+from app.console.gap_causes import DIFFERENCES, RULES, gap_causes
 from app.console.wording import match_key_label
 from app.domain.identity import MATCH_KEYS
+from app.domain.incidents.kinds import Kind
 from app.domain.mapping.fields import FIELDS
 from app.domain.match_quality.match_keys import FORMULA, added
 from app.store.destinations.destinations import Destination
+from app.store.incidents import IncidentFilter
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -50,6 +54,7 @@ HERE: Final = PAGE + "/match-quality"
 _MOST_MAPPINGS: Final = 20
 _MOST_DAYS: Final = 50
 _QUICK_S, _LONG_S = 0.03, 20.0  # to count events
+_KINDS: Final = (Kind.VALUE_SUSPECT, Kind.SCHEMA_DRIFT)
 _RESULTS: Final = ("gap", "hash", "comparison", "test")
 _HASH_FIELDS: Final = [(rule.field, FIELDS[rule.field].label) for rule in MATCH_KEYS if rule.hashed]
 # The text of each form's fields before it is sent.
@@ -214,8 +219,10 @@ async def _show(
         for each in await read_match_quality(context, caller, found.id, limit=_MOST_MAPPINGS)
         if each.quality is not None
     ]
+    wanted = [IncidentFilter(destination=found.id, kind=kind) for kind in _KINDS]
+    newest = [await list_incidents(context, caller, each, limit=1) for each in wanted]
     pairs = dict.fromkeys((row.day, row.kind.event_name) for row in counted.items if row.kind.event_name)
-    given = {
+    given: dict[str, Any] = {
         "days": counted.items[:_MOST_DAYS],
         "complete": counted.complete,
         "choices": [(f"{day} {name}", f"{name} on {day}") for day, name in pairs],
@@ -224,13 +231,21 @@ async def _show(
         "names": {mapping.id: mapping.name for mapping, _, _ in published},
         "field_labels": {name: field.label for name, field in FIELDS.items()},
         "key_label": match_key_label,
+        "rule_labels": RULES,
+        "difference_labels": DIFFERENCES,
         "formula": FORMULA,
         "findings": await read_findings(context, caller, found.id),
+        "problems": [each for listed in newest for each in listed if each.incident.is_open],
         "fields": _HASH_FIELDS,
         "chosen": _DEFAULTS,
         "shadow_problem": "",
         **{each: None for name in _RESULTS for each in (name, f"{name}_problems")},
     }
+    gap = (content or {}).get("gap")
+    if gap is not None:
+        qualities = [(mapping, quality) for mapping, quality, _ in published]
+        address = f"/console/destinations/{found.id}"
+        given["causes"] = gap_causes(gap, qualities, given["findings"], address)
     return await show_page(
         visit, found, "match-quality", "match_quality.html", status=status, **{**given, **(content or {})}
     )

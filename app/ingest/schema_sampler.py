@@ -25,7 +25,7 @@ from app.domain.mapping.sources import Source
 from app.domain.match_quality.recent_events import LOSES_CHARACTERS, MappingWindow, drifted
 from app.domain.observed.differences import KEYS, sent_facts
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
+from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
@@ -112,6 +112,7 @@ class _SampledMapping:
     match_key_paths: frozenset[str] = frozenset()
     fields_of_paths: Mapping[str, MatchKeyRule] = field(default_factory=dict)
     amount_path: str | None = None
+    maps_event_id: bool = False
     window: MappingWindow = field(default_factory=lambda: MappingWindow(""))
     counter: ValueCounter = field(default_factory=ValueCounter)
     writes: int = 0
@@ -159,6 +160,7 @@ class _WaitingEvent:
     mapping: _SampledMapping
     group: GroupKey
     purchase: bytes | None  # the finished Amazon event of a purchase
+    event_id: str | None  # of the Amazon event, if it is mapped
 
 
 @dataclass(slots=True)
@@ -201,13 +203,14 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 break
             assert isinstance(event, Event)
-            sent, purchase = None, None
+            sent, purchase, event_id = None, None, None
             if isinstance(evaluated, Candidate):
                 conversion = evaluated.conversion
                 sent = sent_facts(conversion)
                 purchase = conversion.body if conversion.event_type == PURCHASE else None
+                event_id = conversion.amazon_event_id if mapping.maps_event_id else None
             key = (published.number, published.version, sent)
-            self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase))
+            self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase, event_id))
         if self._waiting:
             self._arrived.set()
 
@@ -226,6 +229,7 @@ class SchemaSampler:
             self._mappings[published.number] = mapping
         mapping.version = published.version
         mapping.paths = tuple(path for _, path in published.compiled.paths)
+        mapping.maps_event_id = "event_id" in published.compiled.by_field
         amount = published.compiled.by_field.get("value")
         mapping.amount_path = None if amount is None else amount.path
         mapping.window = MappingWindow(published.rules.currency, amount is not None and _is_in_cents(amount))
@@ -262,6 +266,9 @@ class SchemaSampler:
                 note_value=group.note_value,
             )
             group.samples[sample] += 1
+            if event.event_id is not None:
+                group.different[EVENT_ID] += 0  # says that the ids of the group are counted
+                mapping.counter.count(group.different, EVENT_ID, event.event_id)
             mapping.window.note(sample, mapping.paths, event.purchase, event.content)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)

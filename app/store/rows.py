@@ -1,6 +1,7 @@
 """Read rows of the pipeline as values of a type that has a field for each column."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -8,6 +9,9 @@ import msgspec
 from app.store import PipelineConnection
 
 T = TypeVar("T")
+
+read_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+"""Read stored JSON. Numbers stay exact, so that a mapping does what the preview of its draft showed."""
 
 MAX_BIGINT: Final = 2**63 - 1  # an id above all others: the start of the first page, newest first
 

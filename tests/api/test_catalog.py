@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import ApiWorld
+from tests.api.world import MAPPING, ApiWorld
 
 
 @pytest.mark.reads_only
@@ -36,3 +36,14 @@ async def test_the_catalogue_type_offers_twelve_presets(world: ApiWorld) -> None
     made = await world.create_destination()
     preset: dict[str, Any] = amazon["presets"][0]["mapping"]
     assert (await world.create_mapping(made["id"], **preset))["problems"] == []
+
+
+async def test_each_preset_of_an_event_id_can_be_saved(world: ApiWorld) -> None:
+    """With a line for a person, as the mapping form shows it."""
+    (amazon,) = (await world.call("GET", "/catalog")).json()["items"]
+    made = await world.create_destination()
+    for preset in amazon["event_id_presets"]:
+        assert preset["label"]
+        assert preset["help"].endswith(".")
+        fields = {**MAPPING["fields"], "event_id": preset["source"]}
+        assert (await world.create_mapping(made["id"], fields=fields))["problems"] == []

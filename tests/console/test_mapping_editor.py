@@ -11,6 +11,7 @@ import pytest
 from app.console.assets import compressed
 from app.console.mappings.field_results import UNDECIDED
 from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.presets import event_id_presets
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw
 from tests.api.world import EVENT, MAPPING, ApiWorld
@@ -65,7 +66,7 @@ async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: ApiW
     page = (await world.client.get(f"/console{destination}/mappings/new")).text
     assert re.search(r'name="fields.phone.path" value="user.phone"', page)
     assert re.search(r'name="fields.last_name.path" value=""', page)
-    assert '<option value="user.phone" data-fits="fields.phone">60 % of events · text</option>' in page
+    assert '<option value="user.phone" data-fits="fields.phone">60 % of events · text<' in page
 
 
 async def test_a_new_mapping_begins_without_a_country(world: ApiWorld) -> None:
@@ -217,6 +218,28 @@ async def test_a_pasted_event_fills_the_form(world: ApiWorld) -> None:
     assert "The times name no time zone." not in page
     assert "2026-11-24T09:00:00" in page
     assert await world.actions() == actions
+
+
+@pytest.mark.parametrize(
+    ("sample", "number", "text"),
+    [
+        ({"order": {"id": "7"}, "items": [{"order_id": "1"}]}, 0, "order.id"),
+        ({"data": {"transactionId": "t-1"}}, 1, "{data.transactionId}_Contact left"),
+        ({"nothing": "like it"}, 2, "{event.properties.order_id}-contact-left"),
+    ],
+)
+async def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(
+    world: ApiWorld, sample: dict[str, Any], number: int, text: str
+) -> None:
+    """With the order number of the sample event and the mapping's event name; each has a line about it."""
+    here = await begun(world)
+    form = {**FORM, "csrf": await csrf(world), "sample": json.dumps(sample), "then": f"event-id-{number}"}
+    page = html.unescape((await world.client.post(f"{here}/mappings/new", data=form)).text)
+    assert f'name="fields.event_id.path" value="{text}"' in page
+    assert 'name="fields.email.path" value="user.email"' in page
+    for preset in event_id_presets():
+        assert f"{preset.label}. " in html.unescape(page)
+        assert preset.help in html.unescape(page)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pytest
 
 from app.amazon.client import EventsClient
+from app.console.gap_causes import DIFFERENCES, RULES, gap_causes
+from app.domain.ids import MappingId
+from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference
+from app.domain.match_quality.foreign_hash import REMEDIES
+from app.domain.match_quality.reconciliation import DayCounts, Gap
 from tests.console.test_sessions import PAGE
 from tests.incidents.conftest import KEY, Service, service
+from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import event
 
 __all__ = ["service"]
@@ -44,14 +51,53 @@ class Visitor:
         return re.sub(r"<[^>]+>", "", found[1])
 
 
+PAGE_OF = "/console/destinations/dst_1"
+
+
+def finding(kind: FindingKind) -> DedupeFinding:
+    return DedupeFinding(kind, MappingId("map_1"), 7, None, "A sentence.", "A remedy.")
+
+
+@pytest.mark.parametrize(
+    ("gap", "kinds"),
+    [(5, [FindingKind.PER_SESSION]), (0, []), (-5, [FindingKind.DERIVED])],
+)
+def test_only_faults_that_explain_the_direction_of_a_gap_are_causes(
+    gap: int, kinds: list[FindingKind]
+) -> None:
+    """An id that never meets the tag's makes Amazon show more, and shared ids make it show fewer."""
+    counts = DayCounts(
+        accepted=20, amazon_accepted=9, amazon_refused=4, waiting=2, without_consent=3, rejected=1
+    )
+    found = gap_causes(
+        Gap(gap, "", datetime.now(UTC), counts),
+        [],
+        [finding(FindingKind.DERIVED), finding(FindingKind.PER_SESSION)],
+        PAGE_OF,
+    )
+    assert [(each.count, each.button) for each in found[:5]] == [
+        (3, "View rejected"), (1, "View rejected"), (4, "View errors"), (5, "View errors"),
+        (2, "Open overview"),
+    ]  # fmt: skip
+    assert [each.address for each in found[5:]] == [f"{PAGE_OF}/mappings/map_1"] * len(kinds)
+
+
+def test_every_rule_and_every_difference_has_words() -> None:
+    """The page names none of them by its code."""
+    assert RULES.keys() == REMEDIES.keys()
+    assert DIFFERENCES.keys() == set(IdDifference)
+
+
 def with_mobile(number: int) -> dict[str, Any]:
     made = event(number)
     made["user"]["mobile"] = f"+1202555{number:04}"
     return made
 
 
-async def test_the_walk_from_amazons_number_to_the_causes(service: Service) -> None:
-    """A gap is explained, a hash named, ids compared, a test sent; nothing typed is repeated."""
+async def test_the_walk_from_amazons_number_to_the_causes(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A gap is explained, a hash named, ids compared, a test sent; nothing typed is repeated or stored."""
     world = service.world
     state = service.client._transport.app.state  # type: ignore[attr-defined]
     sender = EventsClient("client", "http://amazon.test", world.amazon.client())
@@ -70,12 +116,16 @@ async def test_the_walk_from_amazons_number_to_the_causes(service: Service) -> N
     assert "6 of 8 conversions" in await visitor.send("explain", row=f"{day} Added to cart", amazon_count="6")
     digest = hashlib.sha256(b"+12025550001").hexdigest()
     named = await visitor.send("hash", field="phone", value="+1 202 555 0001", hash=digest)
-    assert "Rule: e164 with plus." in named
+    assert "Rule: phone number with +." in named
     assert digest not in named
-    assert "are only in your list, 8 events only here" in await visitor.send("compare", ids="a\nb\n")
+    typed = "someone@example.com"
+    compared = await visitor.send("compare", ids=f"a\nb\n{typed}\n")
+    assert "3 are only in your list, 8 events only here" in compared
     sent = await visitor.send("test", test_name="Test", dataset_name="Tests", count="2")
     assert "Amazon answered 207." in sent
     assert sent.count("accepted") == 2
+    in_clear = (typed, "person1@example.com", "+12025550001", "+1 202 555 0001")
+    assert await scan(world, capsys, *in_clear) == (0, [])
     await visitor.client.aclose()
 
 

@@ -64,6 +64,40 @@ async def test_constant_ids_and_ids_of_a_session(service: Service) -> None:
     await until_found(service, session, {"event_id_per_session": (27, "event.id")})
 
 
+SEEDED = {
+    "derived": (None, "event_id_derived", 30, None),
+    "a constant": ({"const": "shop"}, "event_id_constant", 30, None),
+    "a path with one value": ({"path": "shop.id"}, "event_id_constant", 30, "shop.id"),
+    "a session": ({"path": "session.id"}, "event_id_per_session", 27, "session.id"),
+    "a session with the name of the event": (
+        {"template": "{session.id}-{event.label | lower}"}, "event_id_per_session", 24, None,
+    ),
+    "the first of two, of which one is constant": (
+        {"first_of": ["event.missing", "shop.id"]}, "event_id_constant", 30, None,
+    ),
+    "a cart, cut to its day": (
+        {"path": "cart.id", "pipe": [["substring", 0, 10]]}, "event_id_per_session", 25, "cart.id",
+    ),
+    "the order number": ({"path": "event.id"}, None, 0, None),
+    "the order number with its type": ({"template": "{event.id}-lead"}, None, 0, None),
+    "the first of two order numbers": ({"first_of": ["event.missing", "event.id"]}, None, 0, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SEEDED)
+async def test_each_seeded_fault_is_named_and_no_sound_id_is(service: Service, fault: str) -> None:
+    """Seven wrong sources and three right ones: what counts are the ids that Amazon gets."""
+    source, kind, events, path = SEEDED[fault]
+    fields = {**MAPPING["fields"], **({"event_id": source} if source else {})}
+    destination = await service.world.destination(mapping={**MAPPING, "fields": fields})
+    made = [with_id(n, f"ord-{n}", label="View" if n % 2 else "Buy") for n in range(30)]
+    for n, each in enumerate(made):
+        each["shop"], each["session"] = {"id": "shop-1"}, {"id": f"s-{n % 3}"}
+        each["cart"] = {"id": f"2026-11-0{n % 5 + 1}-{n}"}
+    await service.post(destination, *made)
+    assert await findings(service, destination) == ({kind: (events, path)} if kind else {})
+
+
 async def test_one_id_under_two_types_and_under_two_mappings(service: Service) -> None:
     """The second event is refused here, because Amazon would count only one of both."""
     await repeat_under_two_types(service)

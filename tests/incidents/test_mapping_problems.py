@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,12 +17,14 @@ SALES: dict[str, Any] = {**MAPPING, "event_type": "OFF_AMAZON_PURCHASES", "event
 
 
 @asynccontextmanager
-async def sampling(world: World) -> AsyncIterator[SchemaSampler]:
+async def sampling(
+    world: World, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[SchemaSampler]:
     """Let the world's intake sample its events, with the rights of the API."""
     resources = world.receiving
     assert resources is not None
     sampler = SchemaSampler(
-        resources.pool, resources.pepper, resources.clock.now, time.monotonic, resources.telemetry
+        resources.pool, resources.pepper, resources.clock.now, monotonic, resources.telemetry
     )
     before = world.intake
     world.intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings(), sampler)
@@ -89,6 +91,24 @@ async def test_a_renamed_field_is_named_and_a_person_can_accept_it(watch: Watch)
         await watch.resolved("schema_drift")
         await watch.tick()
         assert (await watch.incidents())["schema_drift"]["state"] == "resolved"
+
+
+async def test_a_renamed_field_is_named_within_a_minute(watch: Watch) -> None:
+    """Two events a second; the service writes samples each second and computes incidents every three."""
+    world, seconds = watch.world, 0.0
+    destination = await world.destination()
+    async with sampling(world, lambda: seconds) as sampler:
+        await world.post(destination, *(event(n) for n in range(60)))
+        for number in range(100, 220):
+            seconds += 0.5
+            await world.post(destination, {**event(number), "user": {"mail": f"p{number}@example.com"}})
+            if seconds % 3 == 0:
+                await sampler.write()
+                await watch.tick()
+                if "schema_drift" in await watch.incidents():
+                    break
+        assert "schema_drift" in await watch.incidents()
+        assert seconds <= 60
 
 
 async def test_a_number_that_becomes_a_text_is_named(watch: Watch) -> None:

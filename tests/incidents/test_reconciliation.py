@@ -48,10 +48,12 @@ async def test_each_figure_is_exact(service: Service) -> None:
         destination,
         {**event_of(TODAY, 40, total=5), "event": {**event_of(TODAY, 40)["event"], "id": "own-11"}},
     )
+    await service.post(destination, *({**event_of(TODAY, 50 + n), "user": {}} for n in range(2)))  # no key
     found = await service.get(f"/destinations/{destination}/reconciliation")
     assert (found["complete"], found["next_cursor"]) == (True, None)
     rows = {(row["day"], row["event_source"]): row for row in found["items"]}
     names = (
+        "rejected",
         "accepted",
         "sent",
         "amazon_accepted",
@@ -62,10 +64,10 @@ async def test_each_figure_is_exact(service: Service) -> None:
     )
     figures = {key: tuple(row[name] for name in names) for key, row in rows.items()}
     assert figures == {
-        (YESTERDAY.isoformat(), "WEBSITE"): (10, 10, 5, 5, 0, 0, 0),
-        (TODAY.isoformat(), "WEBSITE"): (10, 6, 3, 3, 1, 0, 4),
-        (TODAY.isoformat(), "OFFLINE"): (2, 2, 1, 1, 0, 0, 0),
-        (TODAY.isoformat(), None): (0, 0, 0, 0, 1, 3, 0),
+        (YESTERDAY.isoformat(), "WEBSITE"): (0, 10, 10, 5, 5, 0, 0, 0),
+        (TODAY.isoformat(), "WEBSITE"): (0, 10, 6, 3, 3, 1, 0, 4),
+        (TODAY.isoformat(), "OFFLINE"): (0, 2, 2, 1, 1, 0, 0, 0),
+        (TODAY.isoformat(), None): (2, 0, 0, 0, 0, 1, 3, 0),
     }
     assert {(row["event_name"], row["event_type"], row["dataset_name"]) for row in found["items"]} == {
         ("Added to cart", "ADD_TO_SHOPPING_CART", "Shop_Events")
@@ -86,6 +88,7 @@ async def test_each_figure_is_exact(service: Service) -> None:
         "1 of 4 conversions",
         "3 fewer",
         "3 had no consent",
+        "2 were rejected here",
         "2 repeated",
         "4 were refused",
         "4 still wait",
@@ -121,6 +124,12 @@ def rows(**counts: int) -> list[ReconciledDay]:
         (6100, {"amazon_accepted": 8000}, 1900, ["6,100 of 8,000", "1,900 fewer", "tag", "consent filter"]),
         (9, {"amazon_accepted": 7}, -2, ["2 more than the 7", "Others send under this name"]),
         (5, {"amazon_accepted": 5, "waiting": 4}, 0, ["4 still wait here"]),
+        (
+            5,
+            {"accepted": 12, "amazon_accepted": 5, "waiting": 4},
+            0,
+            ["4 still wait", "3 failed, expired or"],
+        ),
         (0, {}, 0, ["Amazon shows all 0"]),
     ],
 )

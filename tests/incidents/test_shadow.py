@@ -1,8 +1,11 @@
 """A shadow converts a share of the live events with a draft, counts exactly, and sends nothing."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
+from app.domain.match_quality.shadow import ShadowCounts
+from app.store.match_quality import shadows
 from tests.incidents.conftest import Service
 from tests.pipeline.world import MAPPING, event
 
@@ -65,6 +68,51 @@ async def test_the_counts_are_exact(service: Service) -> None:
     assert (await service.get(path))["events"] == 20
     actions = await world.fetch("SELECT action FROM audit ORDER BY sequence DESC LIMIT 2")
     assert [row["action"] for row in actions] == ["mapping.shadow_ended", "mapping.shadow_started"]
+
+
+async def test_counts_of_processes_are_added(service: Service) -> None:
+    """Also of fields that only one of them saw. An ended shadow's counts do not reach the next one."""
+    destination, path = await drafted(service, custom_data=[{"name": "brand", "path": "event.label"}])
+    await service.send(path, share=1, minutes=5)
+    await service.post(destination, event(1))
+    (row,) = await service.world.fetch("SELECT destination, started_at FROM shadows")
+    counts = ShadowCounts(9, 1, 2, 3, 3, 4, {"custom_data.brand": [1, 2, 3], "phone": [5, 0, 0]})
+    async with service.world.resources.pool.acquire() as connection:
+        await shadows.add(connection, row["destination"], row["started_at"], counts)
+        await shadows.add(connection, row["destination"], row["started_at"] - timedelta(seconds=1), counts)
+    found = await service.get(path)
+    names = ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")
+    assert [found[name] for name in names] == [10, 1, 3, 3, 3, 4]
+    assert {each.pop("field"): each for each in found["fields"]} == {
+        "custom_data.brand": {"gained": 1, "lost": 3, "changed": 3},
+        "phone": {"gained": 5, "lost": 0, "changed": 0},
+    }
+    await service.send(path, share=1, minutes=5)
+    assert (await service.get(path))["fields"] == []
+
+
+async def test_a_number_of_a_mapping_stays_exact(service: Service) -> None:
+    """A double has 17 digits. Preview, published version and shadow calculate with all 24."""
+    world, exact = service.world, "123456789012.123456789012"
+    row = {"name": "exact", "path": "event.total", "pipe": [["add", 0.5], "to_string"]}
+    destination = await world.destination()
+    (found,) = await world.fetch("SELECT id FROM mappings WHERE destination = $1", destination)
+    path = f"/destinations/{destination}/mappings/{found['id']}"
+    changed = await service.client.patch(
+        path, content=json.dumps({"custom_data": [row]}).replace("0.5", exact)
+    )
+    assert changed.status_code == 200, changed.text
+    preview = (await service.send(f"{path}/preview", event=event(1))).json()
+    assert (await service.send(f"{path}/publish")).status_code == 200
+    await service.send(f"{path}/shadow", share=1, minutes=5)
+    await service.post(destination, event(1))
+    world.work()
+    await world.until(destination, delivered=1)
+    (sent,) = world.amazon.requests[0].events
+    assert sent["customData"] == preview["amazon_event"]["customData"] == [
+        {"name": "exact", "value": "123456789023.123456789012"}
+    ]  # fmt: skip
+    assert (await service.get(f"{path}/shadow"))["same"] == 1
 
 
 async def test_an_equal_draft_is_the_same_and_a_worse_one_rejects(service: Service) -> None:

@@ -55,7 +55,7 @@ async def read_findings(context: AppContext, caller: Caller, destination_id: str
         compiled = compiled_or_none(stored.published or {})
         if compiled is not None:
             groups = await context.compute(sampled.groups)
-            found += mapping_findings(stored.id, compiled, groups)
+            found += mapping_findings(stored.id, compiled, stored.published_version or 0, groups)
     ids = {stored.id for stored in published}
     return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
 

@@ -115,7 +115,7 @@ async def _kinds(
         )
         for row in await reconciliation.unsent(connection, destination.number, first=first, last=last):
             counted[row.day, kinds.of_mapping(row.mapping)] += DayCounts(
-                without_consent=row.without_consent, repeated_ids=row.repeated_ids
+                without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
             )
         repeated = await reconciliation.mapped_duplicates(
             connection, destination.number, first=first, last=last

@@ -35,6 +35,7 @@ class ReconciledDayView(ResponseBody):
     amazon_refused: int
     repeated_ids: int = Field(description="Not accepted: an earlier event had the id. By day of receipt.")
     without_consent: int = Field(description="Not accepted, because consent lacks. By day of receipt.")
+    rejected: int = Field(description="Not accepted for another reason. By day of receipt.")
     waiting: int
 
     @classmethod

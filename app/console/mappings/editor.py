@@ -44,7 +44,7 @@ from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
 from app.console.mappings.starting_draft import ADDITIONS, EVENT_NAMES, STARTING_DRAFT
 from app.console.mappings.transforms import transforms
-from app.console.mappings.view import paths, pretty_json, preview, warning_lines
+from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -62,6 +62,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "new"
 _COMMON_EVENTS = 3
+_EVENT_ID = "event-id-"  # and the number of a preset of `event_id`
 _STALE = (
     "Someone else changed this mapping after you opened it. Your input is below, not saved. "
     "Saving it now replaces their changes."
@@ -169,7 +170,7 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
 def _stores_nothing(form: FormData) -> bool:
     """Return whether the form was sent to show it with other content. Nothing is saved then."""
     then = form_text(form, "then")
-    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-"))
+    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID))
 
 
 async def _show_unsaved(
@@ -304,8 +305,6 @@ async def _show(
     if document is None:
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or STARTING_DRAFT
-    problems = check_draft(dict(document)) if found or form else []
-    fields = to_form(document, problems)
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
     then = form_text(form, "then") if form else ""
     typed = form_text(form, "sample") if form else ""
@@ -315,6 +314,13 @@ async def _show(
     mapping = found.mapping if found else None
     names = EVENT_NAMES | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
+    offers = paths(parsed, schema, fields_by_path(observed.suggestion))
+    ids = event_ids(offers, document)
+    chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
+    if chosen:
+        document = {**document, "fields": {**(document.get("fields") or {}), "event_id": chosen[0]}}
+    problems = check_draft(dict(document)) if found or form else []
+    fields = to_form(document, problems)
     results = await _results(
         visit,
         destination,
@@ -355,6 +361,7 @@ async def _show(
         picked=picked,
         samples=samples,
         observed=schema.events,
-        paths=paths(parsed, schema, fields_by_path(observed.suggestion)),
+        paths=offers,
+        event_ids=ids,
         transforms=transforms(),
     )

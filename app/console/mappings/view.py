@@ -1,7 +1,7 @@
 """View models of mappings: changes between documents, previews, warnings, and paths to choose from. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,11 @@ from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
+from app.domain.mapping.presets import EventIdPreset, event_id_presets
 from app.domain.mapping.sources import KINDS
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
+from app.domain.suggestions.names import rank
 from app.store.mappings import Document
 
 MAX_PATHS = 200
@@ -210,6 +212,24 @@ def paths(event: Any, schema: EventSchema, fields: Mapping[str, Sequence[str]]) 
     for path in USUAL_PATHS:
         found.setdefault(path, PathOffer(path, "usual"))
     return list(found.values())[:MAX_PATHS]
+
+
+_IS_ORDER = 50  # the rank of a path whose last name is a name of the order number
+
+
+def event_ids(offers: Iterable[PathOffer], document: Document) -> tuple[EventIdPreset, ...]:
+    """Return the presets of `event_id` for the order number among these paths, and the mapping's name."""
+    ranks = {
+        offer.path: rank("order_id", tuple(offer.path.split(".")))
+        for offer in offers
+        if "[" not in offer.path
+    }
+    order = max(ranks, key=lambda path: ranks[path], default="")
+    name = document.get("event_name")
+    return event_id_presets(
+        order if ranks.get(order, 0) > _IS_ORDER else None,
+        *([name] if name and isinstance(name, str) else []),
+    )
 
 
 def _paths(value: Any, parent: str) -> Iterator[str]:

@@ -74,6 +74,12 @@
       addInputs(button);
     }
     else if (button.classList.contains("remove")) removeRow(button);
+    else if (button.value.startsWith("event-id-")) {
+      click.preventDefault();
+      const input = form.elements["fields.event_id.path"];
+      input.value = button.textContent;
+      typed(input);
+    }
     else if (button.dataset.sample !== undefined) {
       click.preventDefault();
       const sample = document.getElementById("sample");

@@ -62,19 +62,32 @@ class EventIdPreset:
     """A source of `event_id` for a usual set-up of Amazon's tag, so that Amazon counts an order once."""
 
     label: str
+    help: str
     source: Mapping[str, Any]
 
 
-EVENT_ID_PRESETS: Final = (
-    EventIdPreset("Amazon's tag sends the order number", {"path": "event.properties.order_id"}),
-    EventIdPreset(
-        "A tag manager writes an id for each event name, such as 42_Purchase",
-        {"template": "{event.properties.order_id}_Purchase"},
-    ),
-    EventIdPreset(
-        "Several mappings send events of one order", {"template": "{event.properties.order_id}-purchase"}
-    ),
-)
+def event_id_presets(order: str | None = None, event_name: str = "Purchase") -> tuple[EventIdPreset, ...]:
+    """Return the presets for events with the order number at a path, sent with a name."""
+    order = order or "event.properties.order_id"
+    name = event_name.replace("{", "{{").replace("}", "}}")
+    return (
+        EventIdPreset(
+            "Amazon's tag sends the order number",
+            "Both send the same id, so Amazon counts the order once.",
+            {"path": order},
+        ),
+        EventIdPreset(
+            "A tag manager writes an id for each event name, such as 42_Purchase",
+            "Write the event's name as the tag manager does, also its case.",
+            {"template": f"{{{order}}}_{name}"},
+        ),
+        EventIdPreset(
+            "Several mappings send events of one order",
+            "Amazon compares ids across event types; the name keeps them apart.",
+            {"template": f"{{{order}}}-{name.lower().replace(' ', '-')}"},
+        ),
+    )
+
 
 PRESETS: Final = (
     Preset("ADD_TO_SHOPPING_CART", "Added to cart", ("value",), custom_data=("brand", "category")),

@@ -4,15 +4,14 @@ Amazon counts one event of those with the same eventId, across event types and s
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from app.domain.ids import MappingId
 from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.observed.schema_sample import SampleGroup
-from app.domain.observed.value_kinds import EMPTY
+from app.domain.observed.schema_sample import EVENT_ID, SampleGroup
 
 _MIN_VALUES: Final = 10
 _DISTINCT_SHARE: Final = 0.8  # of the values of an id; ids of sessions have fewer
@@ -63,10 +62,14 @@ class Repetitions:
 
 
 def mapping_findings(
-    mapping_id: MappingId, mapping: CompiledMapping, groups: Sequence[SampleGroup]
+    mapping_id: MappingId, mapping: CompiledMapping, version: int, groups: Iterable[SampleGroup]
 ) -> Iterator[DedupeFinding]:
-    """Yield the faults that the mapping and the samples of its events show."""
-    source, events = mapping.by_field.get("event_id"), _events(groups)
+    """Yield the faults that a version of a mapping and the samples of its events show."""
+    source = mapping.by_field.get("event_id")
+    groups = [group for group in groups if group.version == version and group.accepted]
+    if source is not None and source.paths:
+        groups = [group for group in groups if EVENT_ID in group.different]
+    events = sum(times for group in groups for times in group.samples.values())
     if source is None:
         text = (
             "The event id is derived from the journey's id, so it never equals an id of Amazon's tag: an "
@@ -75,22 +78,20 @@ def mapping_findings(
         yield _finding(FindingKind.DERIVED, mapping_id, events, None, text)
         return
     if not source.paths:
-        yield _finding(
-            FindingKind.CONSTANT, mapping_id, events, None, "Every event has the same id: Amazon counts one."
-        )
+        text = "Every event has the same id: Amazon counts one."
+        yield _finding(FindingKind.CONSTANT, mapping_id, events, None, text)
         return
-    if len(source.paths) > 1:
-        return  # several values make the id
-    path = source.paths[0]
-    values, distinct = _distinct(path, groups)
-    if values < _MIN_VALUES:
+    distinct = sum(group.different.get(EVENT_ID, 0) for group in groups)
+    if events < _MIN_VALUES or distinct >= _DISTINCT_SHARE * events:
         return
+    path = source.paths[0] if len(source.paths) == 1 else None
     if distinct <= 1:
-        text = f"All {values:,} events have the same {path}: Amazon counts one."
-        yield _finding(FindingKind.CONSTANT, mapping_id, values, path, text)
-    elif distinct < _DISTINCT_SHARE * values:
-        text = f"{values:,} events share {distinct:,} values of {path}: Amazon counts one event for each."
-        yield _finding(FindingKind.PER_SESSION, mapping_id, values - distinct, path, text)
+        text = f"All {events:,} events have the same {path or 'id'}: Amazon counts one."
+        yield _finding(FindingKind.CONSTANT, mapping_id, events, path, text)
+    else:
+        values = f"values of {path}" if path else "ids"
+        text = f"{events:,} events share {distinct:,} {values}: Amazon counts one event for each."
+        yield _finding(FindingKind.PER_SESSION, mapping_id, events - distinct, path, text)
 
 
 def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]:
@@ -111,20 +112,6 @@ def _finding(
     kind: FindingKind, mapping: MappingId, events: int, path: str | None, text: str
 ) -> DedupeFinding:
     return DedupeFinding(kind, mapping, events, path, text, REMEDIES[kind])
-
-
-def _events(groups: Iterable[SampleGroup]) -> int:
-    return sum(times for group in groups for times in group.samples.values())
-
-
-def _distinct(path: str, groups: Iterable[SampleGroup]) -> tuple[int, int]:
-    """Return how many sampled events have a value at the path, and how many values differ."""
-    values = distinct = 0
-    for group in groups:
-        for sample, times in group.samples.items():
-            values += times * any(entry.path == path and entry.kind not in EMPTY for entry in sample)
-        distinct += group.different.get(path, 0)
-    return values, distinct
 
 
 # --- Comparison with the ids of the tag -----------------------------------------------------------

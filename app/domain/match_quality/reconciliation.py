@@ -29,8 +29,8 @@ class EventKind:
 class DayCounts:
     """The events of a kind on a UTC day, by the events' own times.
 
-    `sent` were in at least one request to Amazon. `repeated_ids` and `without_consent` were not accepted and
-    are not in `accepted`; they are counted on the day of their receipt.
+    `sent` were in at least one request to Amazon. `repeated_ids`, `without_consent` and `rejected`, for other
+    reasons, were not accepted and are not in `accepted`; they are counted on the day of their receipt.
     """
 
     accepted: int = 0
@@ -39,7 +39,13 @@ class DayCounts:
     amazon_refused: int = 0
     repeated_ids: int = 0
     without_consent: int = 0
+    rejected: int = 0
     waiting: int = 0
+
+    @property
+    def failed(self) -> int:
+        """The accepted events that failed without an answer of Amazon's, expired or were erased before."""
+        return max(0, self.accepted - self.amazon_accepted - self.amazon_refused - self.waiting)
 
     def __add__(self, other: "DayCounts") -> "DayCounts":
         return DayCounts(
@@ -58,11 +64,12 @@ class ReconciledDay:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The difference between what Amazon accepted here and what it shows, explained."""
+    """The difference between what Amazon accepted here and what it shows, explained. `counts` are ours."""
 
     gap: int
     sentence: str
     stable_at: datetime
+    counts: DayCounts
 
 
 def stable_at(day: date) -> datetime:
@@ -91,7 +98,7 @@ def explain_gap(
         "Compare received conversions only: a campaign report counts attributed ones (14 days after an ad "
         "in DSP reports, up to 28 in AMC), which are always fewer."
     )
-    return Gap(gap, " ".join(parts), end)
+    return Gap(gap, " ".join(parts), end, counts)
 
 
 def _comparison(counts: DayCounts, gap: int, shown: int) -> str:
@@ -108,7 +115,9 @@ def _not_arrived(counts: DayCounts) -> list[str]:
     lines = (
         (counts.without_consent, "had no consent"),
         (counts.repeated_ids, "repeated an event id and were not sent"),
+        (counts.rejected, "were rejected here"),
         (counts.amazon_refused, "were refused by Amazon"),
+        (counts.failed, "failed, expired or were erased here"),
         (counts.waiting, "still wait here"),
     )
     counted = [f"{number:,} {what}" for number, what in lines if number]

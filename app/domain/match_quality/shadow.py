@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from app.domain.conversion.results import Conversion
 from app.domain.event import Rejection
-from app.domain.observed.differences import sent_fields
+from app.domain.observed.differences import different_values
 
 GAINED, LOST, CHANGED = range(3)
 
@@ -43,16 +43,6 @@ class ShadowCounts:
                 self.same += 1
 
     def _compare(self, published: Conversion, draft: Conversion) -> None:
-        was, becomes = sent_fields(published), sent_fields(draft)
-        for name in was.keys() | becomes.keys():
-            if was.get(name) != becomes.get(name):
-                kind = GAINED if name not in was else LOST if name not in becomes else CHANGED
-                self.fields.setdefault(name, [0, 0, 0])[kind] += 1
-
-    def merge(self, other: "ShadowCounts") -> None:
-        """Add the results of another process."""
-        for name in ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name, numbers in other.fields.items():
-            before = self.fields.get(name, [0, 0, 0])
-            self.fields[name] = [a + b for a, b in zip(before, numbers, strict=True)]
+        for name, was, becomes in different_values(published, draft):
+            kind = GAINED if was is None else LOST if becomes is None else CHANGED
+            self.fields.setdefault(name, [0, 0, 0])[kind] += 1

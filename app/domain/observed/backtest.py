@@ -20,15 +20,15 @@ from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.observed.certainty import StandIns, StoredText, readings
+from app.domain.observed.certainty import StandIns, StoredText
 from app.domain.observed.differences import (
     KEYS,
     NO_KEY,
     REJECTING,
     changed_fields,
     continued_fields,
+    different_values,
     field_of,
-    sent_fields,
 )
 from app.domain.observed.schema_sample import (
     MORE_ITEMS,
@@ -161,7 +161,7 @@ class _Side:
         self.sources = dict(mapping.sources)
         self._plan = compile_plan(mapping, rules)
         self._rules = rules
-        self._stand_ins = StandIns(readings(mapping), fingerprint)
+        self._stand_ins = StandIns(mapping, fingerprint)
         self._compared = {steps[0] for source in self.sources.values() for steps in source.compared}
         self._paths = {path for source in self.sources.values() for path in source.paths}
 
@@ -340,8 +340,7 @@ class _Comparison:
     def _different(self, before: _Outcome, after: _Outcome) -> set[str]:
         """Return the fields that are sent with another value, or no longer, or for the first time."""
         if isinstance(before.result, Conversion) and isinstance(after.result, Conversion):
-            was, becomes = sent_fields(before.result), sent_fields(after.result)
-            return {name for name in was.keys() | becomes.keys() if was.get(name) != becomes.get(name)}
+            return {name for name, *_ in different_values(before.result, after.result)}
         # Something is unclear in both events and the same: only the other fields are compared.
         different = {
             name

@@ -4,9 +4,8 @@ The kind of a value and the source that reads it decide. Where the result depend
 event has an `Invented` text, with which a conversion is `unclear`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -69,56 +68,43 @@ _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 _HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceReading:
-    """A field and the source that reads it."""
+def _is_certain(field: str, source: Source, entry: SampleEntry, steps: Pattern, *, unmapped: bool) -> bool:
+    """Return whether a stand-in for the value of an entry shows what the field's source does with the value.
 
-    field: str
-    source: Source
-    paths: tuple[Pattern, ...]
+    `unmapped` says that the steps `map` leave the value as it is.
+    """
+    kind = entry.kind
+    if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
+        return True
+    if kind in (K.OBJECT, K.LIST):
+        return not source.functions
+    if any(_covers(path, steps) for path in source.compared):
+        return False
+    if isinstance(entry.word, str) and kind is not K.PATTERN_TIME:
+        return True  # the value itself
+    if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not _may_join(field, source, kind)):
+        return False
+    certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
+    left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
+    shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
+    if "text" in shown:
+        return certain
+    if "amount" in shown and field != "units_sold":
+        return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
+    if "count" in shown:
+        return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
+    if "time" in shown:
+        return kind in _FIXED or kind in _TIMES
+    return "hash" in shown and field in _HASHED and certain
 
-    def is_certain(self, entry: SampleEntry, steps: Pattern, *, unmapped: bool) -> bool:
-        """Return whether a stand-in for the value of an entry shows what this source does with the value.
 
-        `unmapped` says that the steps `map` leave the value as it is.
-        """
-        kind = entry.kind
-        if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
-            return True
-        source, field = self.source, self.field
-        if kind in (K.OBJECT, K.LIST):
-            return not source.functions
-        if any(_covers(path, steps) for path in source.compared):
-            return False
-        if isinstance(entry.word, str) and kind is not K.PATTERN_TIME:
-            return True  # the value itself
-        if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not self._may_join(kind)):
-            return False
-        certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
-        left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
-        shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
-        if "text" in shown:
-            return certain
-        if "amount" in shown and field != "units_sold":
-            return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
-        if "count" in shown:
-            return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
-        if "time" in shown:
-            return kind in _FIXED or kind in _TIMES
-        return "hash" in shown and field in _HASHED and certain
-
-    def _may_join(self, kind: ValueKind) -> bool:
-        is_open = _is_custom(self.field) or self.field in _OPEN
-        return is_open and kind in _PLAIN | _NUMBERS and not set(self.source.texts) & set("@+%:/")
+def _may_join(field: str, source: Source, kind: ValueKind) -> bool:
+    is_open = _is_custom(field) or field in _OPEN
+    return is_open and kind in _PLAIN | _NUMBERS and not set(source.texts) & set("@+%:/")
 
 
 def _is_custom(field: str) -> bool:
     return field.startswith("custom_data.")
-
-
-def readings(mapping: Mapping) -> list[SourceReading]:
-    """Return what each source of a mapping reads."""
-    return [SourceReading(name, source, source.patterns) for name, source in mapping.sources if source.paths]
 
 
 def _covers(pattern: Pattern, steps: Pattern) -> bool:
@@ -153,8 +139,8 @@ class StoredText(Invented):
 class StandIns:
     """Replaces invented values where a conversion with them would show nothing."""
 
-    def __init__(self, read: Iterable[SourceReading], fingerprint: Fingerprint) -> None:
-        self._readings = tuple(read)
+    def __init__(self, mapping: Mapping, fingerprint: Fingerprint) -> None:
+        self._sources = [(name, source, source.patterns) for name, source in mapping.sources if source.paths]
         self._fingerprint = fingerprint
         # Most samples have the same entries.
         self._is_certain: Callable[..., bool] = lru_cache(maxsize=10_000)(self._judge)
@@ -177,14 +163,14 @@ class StandIns:
     def _form(self, path: str) -> str | None:
         """Return the form of a number that `where` compares. Other steps must not read its characters."""
         steps = parse_path(path) or ()
-        compared = (each for reading in self._readings for each in reading.source.compared)
+        compared = (each for _, source, _ in self._sources for each in source.compared)
         return "number" if any(_covers(each, steps) for each in compared) else None
 
     def _judge(self, path: str, kind: ValueKind, is_exact: bool, *, unmapped: bool) -> bool:
         steps = parse_path(path) or ()
         entry = SampleEntry(path, kind, "" if is_exact else None)
         return all(
-            reading.is_certain(entry, steps, unmapped=unmapped)
-            for reading in self._readings
-            if any(_covers(each, steps) for each in reading.paths)
+            _is_certain(field, source, entry, steps, unmapped=unmapped)
+            for field, source, patterns in self._sources
+            if any(_covers(each, steps) for each in patterns)
         )

@@ -1,5 +1,6 @@
 """The fields that two mappings may fill with different values, and the values that two conversions send."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -88,6 +89,14 @@ def sent_fields(conversion: Conversion) -> dict[str, Any]:
     if signal:
         sent["consent"] = signal
     return sent
+
+
+def different_values(was: Conversion, becomes: Conversion) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each field that two conversions send with different values, with both; None if one lacks it."""
+    before, after = sent_fields(was), sent_fields(becomes)
+    for name in before.keys() | after.keys():
+        if before.get(name) != after.get(name):
+            yield name, before.get(name), after.get(name)
 
 
 # Fields whose values are from Amazon's lists. They are recorded with the fields that a sampled event sent.

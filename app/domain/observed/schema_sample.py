@@ -29,6 +29,7 @@ MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 64  # keys of a larger object are probably values
 MAX_ITEMS: Final = 5
 MORE_ITEMS: Final = f"[{MAX_ITEMS}]"
+EVENT_ID: Final = "=event_id"  # counted like the values of a path: the mapped id that Amazon gets
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 _ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})

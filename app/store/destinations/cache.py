@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
-import msgspec
 
 from app.domain.destination import DestinationSettings, RequestRate
 from app.domain.ids import (
@@ -18,7 +17,7 @@ from app.domain.ids import (
     OrganisationId,
 )
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import read_json, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -71,8 +70,8 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
         row,
         version=row["cached_version"],
         settings=read_row(DestinationSettings, row, rate_limit=read_row(RequestRate, row)),
-        mappings=msgspec.json.decode(row["mappings"]),
-        pins=msgspec.json.decode(row["pins"]),
+        mappings=read_json(row["mappings"]),
+        pins=read_json(row["pins"]),
     )
 
 

@@ -1,18 +1,16 @@
 """Mappings: an editable draft, and immutable published versions."""
 
-import json
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store.rows import Row, read_row
+from app.store.rows import Row, read_json, read_row
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 Document = MappingOf[str, Any]
@@ -61,8 +59,8 @@ _VERSIONS = """
 
 
 def _read(row: Row) -> StoredMapping:
-    published = None if row["published"] is None else _loaded(row["published"])
-    return read_row(StoredMapping, row, draft=_loaded(row["draft"]), published=published)
+    published = None if row["published"] is None else read_json(row["published"])
+    return read_row(StoredMapping, row, draft=read_json(row["draft"]), published=published)
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
@@ -193,7 +191,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
 
 
 def _version(row: Row) -> Version:
-    return read_row(Version, row, document=_loaded(row["document"]))
+    return read_row(Version, row, document=read_json(row["document"]))
 
 
 async def published_of(
@@ -212,9 +210,3 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 def _dumped(document: Document) -> str:
     return _ENCODER.encode(document).decode()
-
-
-def _loaded(stored: str) -> Document:
-    # Numbers become Decimal, as in a received document, so that both compile to the same code.
-    document: Document = json.loads(stored, parse_float=Decimal)
-    return document

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-import msgspec
-
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.store import PipelineConnection
 from app.store.events.batches import BatchRow, with_shapes
 from app.store.mappings import Document
-from app.store.rows import MAX_BIGINT, fetch_optional, fetch_rows
+from app.store.rows import MAX_BIGINT, fetch_optional, fetch_rows, read_json
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -34,18 +32,19 @@ async def batches_of_days(
 
 @dataclass(frozen=True, slots=True)
 class UnsentEvents:
-    """Events of a mapping that a day's receipts did not accept, because of consent or of a repeated id."""
+    """Events of a mapping that were not accepted on a day. `rejected` have a reason of their own."""
 
     day: date
     mapping: MappingNumber
     without_consent: int
     repeated_ids: int
+    rejected: int
 
 
 async def unsent(
     connection: PipelineConnection, destination: DestinationNumber, *, first: date, last: date
 ) -> list[UnsentEvents]:
-    """Return, by day of receipt and mapping, the events that were rejected for consent or a repeated id."""
+    """Return the events that were rejected, by day of receipt and mapping."""
     return await fetch_rows(connection, UnsentEvents, SQL["unsent"], destination, first, last)
 
 
@@ -71,9 +70,7 @@ async def versions(connection: PipelineConnection, destination: DestinationNumbe
     """Return every published version of a destination's mappings, archived ones included."""
     rows = await connection.fetch(SQL["versions"], destination)
     return [
-        MappingVersion(
-            row["mapping"], row["version"], msgspec.json.decode(row["document"]), bool(row["is_current"])
-        )
+        MappingVersion(row["mapping"], row["version"], read_json(row["document"]), bool(row["is_current"]))
         for row in rows
     ]
 

@@ -10,10 +10,10 @@ ORDER BY s.batch DESC LIMIT $5
 -- name: unsent
 SELECT day, mapping,
   coalesce(sum(rejected) FILTER (WHERE code = 'CONSENT_NOT_PROVIDED'), 0)::bigint AS without_consent,
-  coalesce(sum(rejected) FILTER (WHERE reason = 'event_id_conflict'), 0)::bigint AS repeated_ids
-FROM rejections WHERE destination = $1 AND day BETWEEN $2 AND $3
-  AND (code = 'CONSENT_NOT_PROVIDED' OR reason = 'event_id_conflict')
-GROUP BY day, mapping
+  coalesce(sum(rejected) FILTER (WHERE reason = 'event_id_conflict'), 0)::bigint AS repeated_ids,
+  coalesce(sum(rejected) FILTER (WHERE code <> 'CONSENT_NOT_PROVIDED' AND reason <> 'event_id_conflict'), 0
+  )::bigint AS rejected
+FROM rejections WHERE destination = $1 AND day BETWEEN $2 AND $3 GROUP BY day, mapping
 
 -- name: mapped_duplicates
 SELECT d.day, d.batch, d.place FROM mapped_duplicates d JOIN batch_states s ON s.batch = d.batch

@@ -1,6 +1,6 @@
 """Shadows: at most one for each destination, with a snapshot of a draft and the counts of its comparison."""
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,15 +12,11 @@ from app.domain.ids import DestinationNumber, MappingId, MappingNumber
 from app.domain.match_quality.shadow import ShadowCounts
 from app.store import PipelineConnection
 from app.store.mappings import Document
-from app.store.rows import Row, read_row
+from app.store.rows import Row, read_json, read_row
 from app.store.sql import read_sql
 from app.store.statements import execute, read_one
 
 SQL: Final = read_sql(__file__)
-
-
-def _counts(row: Row) -> ShadowCounts:
-    return read_row(ShadowCounts, row, fields=json.loads(row["fields"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,8 @@ class StoredShadow:
 
 
 def _read(row: Row) -> StoredShadow:
-    return read_row(StoredShadow, row, counts=_counts(row))
+    counts = read_row(ShadowCounts, row, fields=read_json(row["fields"]))
+    return read_row(StoredShadow, row, counts=counts)
 
 
 async def start(
@@ -68,20 +65,23 @@ async def find(
 
 @dataclass(frozen=True, slots=True)
 class RunningShadow:
-    """A shadow that processes take part in. `started_at` tells it from an earlier one."""
+    """A shadow that processes take part in. `started_at` tells it from an earlier one.
+
+    `document` is the draft, or None for a shadow that the reader knows.
+    """
 
     destination: DestinationNumber
     mapping: MappingNumber
     mapping_id: MappingId
-    document: Document
+    document: Document | None
     share: float
     started_at: datetime
 
 
-async def running(connection: PipelineConnection) -> list[RunningShadow]:
-    """Return the running shadows of all organisations."""
-    rows = await connection.fetch(SQL["running"])
-    return [read_row(RunningShadow, row, document=json.loads(row["document"])) for row in rows]
+async def running(connection: PipelineConnection, known: Iterable[datetime]) -> list[RunningShadow]:
+    """Return the running shadows of all organisations. `known` are the starts of those already read."""
+    rows = await connection.fetch(SQL["running"], list(known))
+    return [read_row(RunningShadow, row, document=read_json(row["document"] or "null")) for row in rows]
 
 
 async def add(
@@ -91,19 +91,15 @@ async def add(
     counts: ShadowCounts,
 ) -> None:
     """Add the results of a process to a shadow, unless another one replaced it."""
-    row = await connection.fetchrow(SQL["lock_counts"], destination, started_at)
-    if row is None:
-        return
-    total = _counts(row)
-    total.merge(counts)
     await connection.execute(
-        SQL["write_counts"],
+        SQL["add"],
         destination,
-        total.events,
-        total.same,
-        total.different,
-        total.newly_rejected,
-        total.newly_accepted,
-        total.skipped,
-        msgspec.json.encode(total.fields).decode(),
+        started_at,
+        counts.events,
+        counts.same,
+        counts.different,
+        counts.newly_rejected,
+        counts.newly_accepted,
+        counts.skipped,
+        msgspec.json.encode(counts.fields).decode(),
     )

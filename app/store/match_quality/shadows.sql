@@ -1,15 +1,21 @@
 -- name: running
-SELECT s.destination, s.mapping, m.id AS mapping_id, s.document::text AS document, s.share,
-  s.started_at
+SELECT s.destination, s.mapping, m.id AS mapping_id, s.share, s.started_at,
+  -- A process reads and compiles a draft once.
+  CASE WHEN s.started_at <> ALL ($1::timestamptz[]) THEN s.document::text END AS document
 FROM shadows s JOIN mappings m ON m.number = s.mapping WHERE s.ends_at > now()
 
--- name: lock_counts
-SELECT events, same, different, newly_rejected, newly_accepted, skipped, fields::text AS fields
-FROM shadows WHERE destination = $1 AND started_at = $2 FOR UPDATE
-
--- name: write_counts
-UPDATE shadows SET events = $2, same = $3, different = $4, newly_rejected = $5, newly_accepted = $6,
-  skipped = $7, fields = $8::jsonb WHERE destination = $1
+-- name: add
+UPDATE shadows s SET events = s.events + $3, same = s.same + $4, different = s.different + $5,
+  newly_rejected = s.newly_rejected + $6, newly_accepted = s.newly_accepted + $7, skipped = s.skipped + $8,
+  fields = (
+    -- Gained, lost and changed, of this process and of the others.
+    SELECT coalesce(jsonb_object_agg(t.name, jsonb_build_array(t.gained, t.lost, t.changed)), '{}')
+    FROM (
+      SELECT f.key AS name, sum((f.value -> 0)::bigint) AS gained, sum((f.value -> 1)::bigint) AS lost,
+        sum((f.value -> 2)::bigint) AS changed
+      FROM (SELECT * FROM jsonb_each(s.fields) UNION ALL SELECT * FROM jsonb_each($9::text::jsonb)) f
+      GROUP BY f.key) t)
+WHERE s.destination = $1 AND s.started_at = $2
 
 -- name: start
 INSERT INTO shadows (destination, mapping, document, share, started_by, ends_at)
