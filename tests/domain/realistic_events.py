@@ -332,6 +332,8 @@ FAMILIES: Final = {
     "times_in_utc": Family(unfamiliar_events.times_in_utc),
     "times_between_words": Family(unfamiliar_events.times_between_words),
     "days_of_excel": Family(unfamiliar_events.days_of_excel, "Europe/Berlin"),
+    "times_with_words": Family(unfamiliar_events.times_with_words, "Europe/Paris", ("FR", "JP", "US")),
+    "compact_columns": Family(unfamiliar_events.compact_columns, "UTC"),
     "typed_identities": Family(unfamiliar_events.typed_identities),
     "calling_codes": Family(unfamiliar_events.calling_codes),
     "japanese_shop": Family(unfamiliar_events.japanese_shop, "Asia/Tokyo", ("JP",)),

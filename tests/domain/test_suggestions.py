@@ -121,11 +121,28 @@ def test_one_source_has_the_paths_of_one_field_in_turn() -> None:
 
 
 def test_an_address_that_all_events_share_is_not_the_customers() -> None:
-    """Whatever its name is."""
-    fields = suggested(
-        orders(info_email="hello@shop.example", mail=lambda n: f"a{n}@example.com" if n % 2 else None)
-    )
-    assert fields.mapping["fields"]["email"] == {"path": "mail"}
+    """Unless it stands in the customer: then the events are tests."""
+    mail = {"mail": lambda n: f"a{n}@example.com" if n % 2 else None}
+    fields = suggested(orders(info_email="hello@shop.example", **mail)).mapping["fields"]
+    assert fields["email"] == {"path": "mail"}
+    test = suggested(orders(customer={"email": "tester@shop.example"})).mapping["fields"]
+    assert test["email"] == {"path": "customer.email"}
+
+
+def test_a_number_that_begins_with_the_calling_code_gets_its_sign() -> None:
+    """Only the name says that it does: a German number may begin with 49, too."""
+    number = {"value": lambda n: 4916055512000 + n}
+    for name, source in (("msisdn", {"template": "+{msisdn}"}), ("telefon", {"path": "telefon"})):
+        fields = suggested(orders(**{name: number["value"]})).mapping["fields"]
+        assert fields["phone"] == source
+
+
+def test_amounts_in_cents_may_follow_from_the_currency() -> None:
+    """A currency in lower case is one of a payment service. A person has to confirm it."""
+    for currency, pipe in (("eur", [["divide", 100]]), ("EUR", None)):
+        suggestion = suggested(orders(amount_total=lambda n: 1999 + n, currency=currency))
+        assert suggestion.mapping["fields"]["value"].get("pipe") == pipe
+        assert ("value", "may_be_hundredths") in undecided(suggestion)
 
 
 def test_a_second_path_that_never_helps_is_left_out_of_many_events() -> None:

@@ -1,5 +1,6 @@
 """Purchases as less common tools write them: abbreviations, words beside values, names that say nothing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -105,6 +106,44 @@ def typed_identities(order: Order) -> tuple[JSON, Truth]:
         },
     }
     return event, order.truth(maid=True)
+
+
+def times_with_words(order: Order) -> tuple[JSON, Truth]:
+    """Write a word between date and clock, and amounts as they are usual in the country of the event."""
+    local = order.at.astimezone(ZoneInfo("Europe/Paris"))
+    total = f"{order.total:,.2f}"
+    if order.currency == "EUR":
+        total = total.translate(str.maketrans(",.", " ,")) + " €"
+    event = {
+        "commande": {
+            "date_heure": local.strftime("%d/%m/%Y à %Hh%M"),
+            "total_ttc": total,
+            "lignes": [
+                {"ref": sku, "prix_unitaire": float(price), "qté": quantity}
+                for sku, _, price, quantity in order.lines
+            ],
+        },
+        "client": {"courriel": order.email, "téléphone": order.phone, "pays": order.country},
+        "devise": order.currency,
+    }
+    truth = order.truth()
+    return event, replace(truth, at=truth.at.replace(second=0))
+
+
+def compact_columns(order: Order) -> tuple[JSON, Truth]:
+    """Write date and clock as digits in two columns."""
+    event = {
+        "SALE_DATE": order.at.strftime("%Y%m%d"),
+        "SALE_TIME": order.at.strftime("%H%M%S"),
+        "STORE_NO": "0012",
+        "TOTAL": f"{order.total:.2f}",
+        "UNITS": order.units,
+        "CURRENCY": order.currency,
+        "EMAIL": order.email,
+        "PHONE": order.phone,
+        "COUNTRY": order.country,
+    }
+    return event, order.truth()
 
 
 def calling_codes(order: Order) -> tuple[JSON, Truth]:

@@ -20,6 +20,7 @@ _OTHERS: Final = word_set("others")
 _SECOND: Final = word_set("second")
 _FULL_NAME: Final = word_set("full_name")
 _CODE_NAMES: Final = word_set("calling_code")
+_WITH_CODE: Final = word_set("with_calling_code")
 
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
 _SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
@@ -30,6 +31,7 @@ _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{1
 _IP: Final = re.compile(
     r"\s*(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})\b.*", re.ASCII
 )
+_INTERNATIONAL_DIGITS: Final = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 _CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
 _HASHED: Final = frozenset(
@@ -85,7 +87,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
-        words = each.words
+        words, role = each.words, _role(each.names)
         if any(rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}):
             continue  # another field's
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
@@ -98,6 +100,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             continue
         if (
             not invented
+            and role != 0
             and len(texts) >= _ENOUGH
             and len(set(texts)) == 1
             and field in ("email", "phone", "maid", "match_id")
@@ -105,13 +108,22 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             continue
         if words & _SECOND or each.names[-1][-1:] in ("2", "3"):
             score -= 40
-        rows.append((score < _USUAL, _role(each.names), -score, len(each.names), place, each))
+        rows.append((score < _USUAL, role, -score, len(each.names), place, each))
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
 
 
 def _composed_phones(found: ObservedPaths) -> list[ObservedPath]:
-    """Return a template for each phone number whose calling code stands beside it: `+{code}{number}`."""
-    phones = []
+    """Return a template for each phone number whose calling code stands beside it: `+{code}{number}`.
+
+    A number whose name says that it begins with the code gets its sign.
+    """
+    phones = [
+        ObservedPath({"template": f"+{{{each.path}}}"}, each.names, tuple(map(text_of, each.values)))
+        for each in found.values
+        if each.words & _WITH_CODE
+        and "pipe" not in each.source
+        and all(_INTERNATIONAL_DIGITS.fullmatch(text_of(value) or "") for value in each.found)
+    ]
     for code in found.values:
         codes = [text_of(value) or "" for value in code.found]
         plain = "pipe" not in code.source and all(_CALLING_CODE.fullmatch(text.strip()) for text in codes)

@@ -245,14 +245,19 @@ def find_value(found: ObservedPaths, products: Products | None, trial: Trial) ->
     if not chosen:
         chosen, notation = lines, lines_notation
         reason = f"The sum over the products; {_how(notation)}." if notation else ""
+    elif notation and notation.mixed and lines_notation and not lines_notation.mixed:
+        chosen, notation = [*lines, *chosen], lines_notation  # `1,220` can be read in two ways
+        reason = f"The sum over the products; {_how(notation)}."
     elif not all(trial.usable("value", chosen[0])):
         chosen = [*chosen, *lines]
     if not chosen:
         return _single_product(found, trial)
-    if notation is not None and not notation.certain:
+    if notation is not None and (notation.mixed or not notation.certain):
         undecided = ("decimal_sign",)
     elif _may_be_hundredths(trial.values(chosen[0])):
         undecided = ("may_be_hundredths",)
+        if _has_lower_case_currency(found):
+            chosen = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen]
     source = trial.first_of("value", chosen)
     return FieldFinding(_omit_unreadable(source, "value", trial), reason, undecided) if source else None
 
@@ -292,6 +297,12 @@ def _may_be_hundredths(amounts: Sequence[Any]) -> bool:
     return (
         whole and len(numbers) >= _ENOUGH and sum(number % 100 != 0 for number in numbers) * 2 > len(numbers)
     )
+
+
+def _has_lower_case_currency(found: ObservedPaths) -> bool:
+    """Return whether currencies are written as `eur`, which only systems with amounts in cents do."""
+    named = (each for each in found.values if rank("currency", each.names) > 25)
+    return any(each.texts and all(text.islower() for text in each.texts) for each in named)
 
 
 def _read_by(each: ObservedPath, notation: Notation) -> list[Written]:

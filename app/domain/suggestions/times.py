@@ -32,16 +32,19 @@ _RFC2822: Final = re.compile(
 )
 _DATE: Final = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})", re.ASCII)
 _CLOCK: Final = re.compile(
-    r"\d{1,2}(?P<sign>[:.])\d\d(?P<second>(?P=sign)\d\d)?(?P<fraction>[.,]\d{1,3})?"
+    r"\d{1,2}(?P<sign>[:.h])\d\d(?P<second>(?P=sign)\d\d)?(?P<fraction>[.,]\d{1,3})?"
     r"(?P<half> ?[AaPp][Mm])?",
     re.ASCII,
 )
 _TWO_DIGITS: Final = re.compile(r"([MDHh])\1")
 _EPOCH_TEXT: Final = re.compile(r"\d{10}(?:\d{3}){0,2}(?:\.\d{1,9})?", re.ASCII)
-# A time between words, as in `/Date(1795514400000)/` or `24.11.2026 10:00 Uhr`.
+_COMPACT_DATE: Final = re.compile(r"(?:19|20)\d{6}", re.ASCII)
+_COMPACT_CLOCK: Final = re.compile(r"\d{4}(?:\d\d)?", re.ASCII)
+# A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
 _WORDED: Final = re.compile(
     rf"(?P<before>[^0-9]*)(?:(?P<certain>\d{{13}}|\d{{10}}|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}{_ZONE})"
-    r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}[T ]\d\d?[:.]\d\d(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6})"
+    r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}(?P<gap>[T ]|,? [^\d ]{1,5} )\d\d?(?P<joint>[:.]| ?h ?)\d\d"
+    r"(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6})"
     r"(?P<after>[^0-9].*)?",
     re.ASCII,
 )
@@ -96,26 +99,29 @@ def _is_utc(each: ObservedPath) -> bool:
 
 
 def _without_words(each: ObservedPath) -> ObservedPath:
-    """Return a path whose times stand between words, with the steps that cut the words off.
+    """Return a path whose times have words around or in them, with the steps that replace the words.
 
     The name of a zone other than UTC is not cut off.
     """
     if not rank("event_timestamp", each.names):
         return each
-    words = set()
+    words: dict[str, str] = {}
     for text in each.texts:
         match = None if _form(text) else _WORDED.fullmatch(text.strip())
         after = match["after"] or "" if match else ""
         name = after.strip(" ()[]")
         if match and (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
-            words |= {match["before"], after} - {""}
+            words |= {match["before"]: "", after: ""}
+            words |= {match["gap"] or " ": " ", match["joint"] or ":": ":"}
+    for as_it_is in ("", " ", ":", ".", "T"):
+        words.pop(as_it_is, None)
     if not 0 < len(words) <= _MAX_WORDS or any(len(word) > _MAX_WORD for word in words):
         return each
-    steps = [["replace", word, ""] for word in sorted(words, key=len, reverse=True)]
+    steps = [["replace", word, words[word]] for word in sorted(words, key=len, reverse=True)]
 
     def bare(value: Any) -> Any:
-        for _, word, _ in steps if type(value) is str else ():
-            value = value.replace(word, "")
+        for _, word, other in steps if type(value) is str else ():
+            value = value.replace(word, other)
         return value
 
     return ObservedPath(each.piped("trim", *steps), each.names, tuple(map(bare, each.values)))
@@ -273,10 +279,14 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
     """Return a template for each date that has a clock beside it, as tables have: `{date} {time}`."""
     pairs = []
     for date in found.values:
-        if not _all_match(date, _DATE) or not rank("event_timestamp", date.names):
+        is_compact = _all_match(date, _COMPACT_DATE)
+        if not (is_compact or _all_match(date, _DATE)) or not rank("event_timestamp", date.names):
             continue
         for clock in found.values:
-            if clock.names[:-1] == date.names[:-1] and _all_match(clock, _CLOCK):
+            fits = _all_match(clock, _COMPACT_CLOCK if is_compact else _CLOCK)
+            if is_compact and not rank("event_timestamp", clock.names):
+                continue  # four digits can be any number
+            if fits and clock.names[:-1] == date.names[:-1]:
                 source = {"template": f"{{{date.path} | trim}} {{{clock.path} | trim}}"}
                 both = tuple(
                     None if day is None or hour is None else f"{day.strip()} {hour.strip()}"
