@@ -2,6 +2,7 @@
 
 import re
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -25,6 +26,8 @@ def shop(product: Product) -> str:
     case.fault("1000000001", kind="partial", indexes=[0], code="BAD_REQUEST")
     case.send(case.events(made, 2))
     case.drain(made)
+    assert httpx.delete(f"{product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+    case.ask("POST", "/keys", {"name": "journey engine", "scopes": ["events:write"]})
     return made
 
 
@@ -69,11 +72,16 @@ def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: st
 
 
 def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:
+    """And going back."""
     site.sign_in()
     site.page.get_by_role("searchbox", name="Search destinations").fill("Acme")
     site.page.wait_for_url("**q=Acme**")
     site.page.reload()
-    expect(site.page.get_by_role("searchbox", name="Search destinations")).to_have_value("Acme")
+    box = site.page.get_by_role("searchbox", name="Search destinations")
+    expect(box).to_have_value("Acme")
+    site.page.get_by_role("link", name="Incidents", exact=True).click()
+    site.page.go_back()
+    expect(box).to_have_value("Acme")
 
 
 def test_the_page_of_a_failed_event_counts_its_attempt(site: Site, shop: str) -> None:
@@ -100,6 +108,7 @@ def test_an_incomplete_form_leads_to_its_first_error(site: Site, shop: str) -> N
     site.sign_in()
     site.open("/console/destinations/new")
     assert "✓" not in site.page.locator(".about").inner_text()
+    site.allowed_failures.add(422)
     site.page.get_by_label("Destination Name").fill("Without region")
     site.page.get_by_label("Advertiser ID").fill("777")
     site.page.get_by_role("button", name="Create destination").click()
@@ -164,7 +173,7 @@ def test_the_page_of_all_events_lists_the_newest(site: Site, shop: str) -> None:
 def test_the_form_of_a_new_organisation_stands_at_the_left(site: Site, shop: str) -> None:
     site.sign_in()
     site.open("/console/organisations")
-    table, form = (site.page.locator(each).bounding_box() for each in ("main .card", "form.card"))
+    table, form = (site.page.locator(each).bounding_box() for each in ("section.card", "form.card"))
     assert table is not None
     assert form is not None
     assert abs(table["x"] - form["x"]) < 2
