@@ -29,7 +29,7 @@ from app.telemetry import Telemetry
 READ_EVERY_S: Final = 1.0
 _MOST_WAITING: Final = 500
 _LONGEST_WAIT_S: Final = 0.5  # an event that waits longer shows that the process is busy
-_GATHER_S: Final = 0.05  # converting many events in a row costs less than waking up for each request
+_GATHER_S: Final = 0.25  # converting many events in a row costs less than waking up for each request
 _SLICE: Final = 50  # events that are converted without a pause
 
 Find = Callable[[DestinationId], CachedDestination | None]
@@ -104,7 +104,7 @@ class ShadowRunner:
                 shadow.counts.skipped += 1
             else:
                 self._waiting.append(_ChosenEvent(shadow, destination, event, published, self.monotonic()))
-        if self._waiting:
+        if len(self._waiting) >= _SLICE:
             self._arrived.set()
 
     async def run(self) -> None:
@@ -114,8 +114,9 @@ class ShadowRunner:
             await self.synchronise()
             while (left := read_at - self.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), left)
-                await asyncio.sleep(_GATHER_S)
+                    await asyncio.wait_for(
+                        self._arrived.wait(), min(left, _GATHER_S) if self.active else left
+                    )
                 async with self._lock:
                     await self._convert()
 
@@ -134,6 +135,8 @@ class ShadowRunner:
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("shadows.database_error", error, level=30)
                 return
+            if not self.active and running:
+                self._arrived.set()  # events are chosen from now on
             self.active = {each.destination: known.get(each.started_at) or _Shadow(each) for each in running}
 
     async def _convert(self) -> None:
