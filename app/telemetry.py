@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 
 from app.domain.incidents.kinds import KINDS, Severity
+from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import INGEST_REASONS
 
 
@@ -172,6 +173,7 @@ class Telemetry:
         for counter, values in (
             (self.rejected, tuple(INGEST_REASONS)),
             (self.received, ("accepted", "duplicate", "rejected")),
+            (self.attempts, tuple(OUTCOMES.values())),
             (self.settled, ("delivered", "dead", "expired")),
             (self.callbacks, ("acknowledged", "not_acknowledged", "failed_permanently")),
             (self.notifications, ("delivered", "failed")),

@@ -1,11 +1,9 @@
 """Log lines, metrics and spans of requests to Amazon. They contain only ids, codes and numbers."""
 
-from typing import Any
-
 from app.delivery.request_content import RequestInFlight
 from app.domain.batch import sampled_traces
 from app.domain.ids import LaneId
-from app.domain.outcomes.outcome import SentRequest
+from app.domain.outcomes.outcome import OUTCOMES, SentRequest
 from app.domain.outcomes.settle import Settlement
 from app.store.counts import CountDelta
 from app.telemetry import Telemetry
@@ -16,7 +14,7 @@ class AttemptLog:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._attempts: dict[str, Any] = {}
+        self._attempts = {outcome: telemetry.attempts.labels(outcome) for outcome in OUTCOMES.values()}
         self._final = {
             status: telemetry.settled.labels(status) for status in ("delivered", "dead", "expired")
         }
@@ -26,9 +24,7 @@ class AttemptLog:
     ) -> None:
         """Log a request with its reply and its settlement, and count it."""
         content, outcome = request.content, sent.outcome
-        if (series := self._attempts.get(outcome)) is None:
-            series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
-        series.inc()
+        self._attempts[outcome].inc()
         duration_s = (sent.duration_ms or 0) / 1000
         self._telemetry.attempt_seconds.observe(duration_s)
         if (spans := self._telemetry.spans) is not None:

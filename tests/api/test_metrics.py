@@ -1,7 +1,9 @@
 """`/metrics` of an API process."""
 
 import pytest
+from prometheus_client import generate_latest
 
+from app.telemetry import Telemetry
 from tests.api.world import ApiWorld
 
 
@@ -31,3 +33,19 @@ async def test_metrics_are_computed_once_a_second(world: ApiWorld) -> None:
     assert await metrics() == first
     world.elapsed += 1
     assert await metrics() != first
+
+
+def test_the_metrics_of_the_interface_have_series_from_the_start() -> None:
+    """Interface §12: every process has them, whatever it has done until now."""
+    text = generate_latest(Telemetry().registry).decode()
+    for wanted in (
+        'events_received_total{result="accepted"}',
+        'events_rejected_total{reason="timestamp_missing"}',
+        'events_settled_total{status="delivered"}',
+        'attempts_total{outcome="throttled"}',
+        "request_duration_seconds_bucket",
+        "flush_duration_seconds_bucket",
+        "claim_duration_seconds_bucket",
+        "build_info",
+    ):
+        assert f"\namazon_conversions_{wanted}" in text
