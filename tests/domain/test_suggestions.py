@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from app.domain import strict_json
 from app.domain.conversion import tcf
+from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.identity import Profile
 from app.domain.mapping.document import check_draft, check_publishable
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, compile_source, unchecked
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample
 from app.domain.observed.synthetic_event import synthetic_event
@@ -353,7 +356,9 @@ def test_consent_comes_from_the_events(members: dict[str, Any], consent: dict[st
     assert to_confirm is (consent == GRANTED)
 
 
-@pytest.mark.parametrize(("yes", "no"), [(True, False), ("y", "n"), ("accepted", "rejected")])
+@pytest.mark.parametrize(
+    ("yes", "no"), [(True, False), (1, 0), ("y", "n"), ("accepted", "rejected"), ("Opted-in", "opted out")]
+)
 def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     """Each answer of the events is read; its meaning is to be confirmed."""
     suggestion = suggested(orders(marketing_consent=lambda n: no if n % 2 else yes))
@@ -361,9 +366,21 @@ def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     rows = {row.field: row for row in suggestion.rows}
     assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 1
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
-    table = rows["consent.user_data"].source["pipe"][-1][1]
-    words = [str(answer).lower() for answer in (yes, no)]
-    assert [table[word] for word in words] == ["GRANTED", "DENIED"]
+    source = compile_source(rows["consent.user_data"].source, "", bare="path")
+    assert isinstance(source, Source)
+    words = [source.read({"marketing_consent": answer}, Reading(), unchecked) for answer in (yes, no)]
+    assert [CONSENT_WORDS[word.lower()] for word in words] == ["GRANTED", "DENIED"]
+
+
+@pytest.mark.parametrize("value", ["all", ["ads", "analytics"], 7, "G111"])
+def test_consent_that_cannot_be_read_is_never_granted(value: Any) -> None:
+    """No event passes until a person says what the values mean. Facts about a consent are none."""
+    suggestion = suggested(orders(consent=value))
+    source = {"path": "consent[0]" if type(value) is list else "consent"}
+    assert suggestion.mapping["consent"] == {"mode": "amazon", "user_data": source, "ad_storage": source}
+    assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+    facts = {"consent_version": "v2", "consented": {"at": "2026-11-24T10:00:00Z"}}
+    assert suggested(orders(**facts)).mapping["consent"] == GRANTED
 
 
 # --- Any events -----------------------------------------------------------------------------------

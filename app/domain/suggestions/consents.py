@@ -1,7 +1,7 @@
 """Find the consent that events carry. Without any, the mapping says `granted`, which has to be confirmed."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.observed.value_kinds import is_tcf
@@ -15,6 +15,8 @@ _CONSENT: Final = word_set("consent")
 _USER_DATA: Final = word_list("user_data")
 _AD_STORAGE: Final = word_list("ad_storage")
 _OTHER_PURPOSE: Final = word_set("other_purpose")
+_ABOUT_CONSENT: Final = word_set("about_consent")
+_DIGITS_OF_IDS: Final = 6
 _CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted")  # of all names, joined
 _ANSWERS: Final = key_by_word("answers")
 
@@ -29,7 +31,14 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
                 )
     answers = [each for each in found.values if _is_answer(each)]
     if not answers:
-        return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
+        unread = next(filter(_may_be_consent, found.values), None)
+        if unread is None:
+            return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
+        # No event passes until a person says what the values mean: `granted` would send those who refused.
+        member = {"mode": "amazon", "user_data": unread.source, "ad_storage": unread.source}
+        return FieldFinding(
+            member, f"Named {unread.label}; its values are no known answers.", (CONFIRM_SOURCE,)
+        )
     user_data = _named(answers, _USER_DATA) or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {"mode": "amazon", "user_data": _worded(user_data)}
@@ -51,18 +60,27 @@ def _is_gpp(text: str) -> bool:
     return text.startswith("DB") and GPP.fullmatch(text) is not None
 
 
-def _is_answer(each: ObservedPath) -> bool:
+def _is_about_consent(each: ObservedPath) -> bool:
     name = "".join(map(joined, each.names))
     about = each.words & _CONSENT or any(part in name for part in _CONSENT_PARTS)
-    if not about or each.words & _OTHER_PURPOSE or not each.found:
-        return False
-    return all(
-        type(value) is bool or (type(value) is str and _word(value) is not None) for value in each.found
-    )
+    return bool(about and not each.words & _OTHER_PURPOSE and each.found)
 
 
-def _word(text: str) -> str | None:
-    word = text.strip().lower()
+def _is_answer(each: ObservedPath) -> bool:
+    return _is_about_consent(each) and all(_word(value) is not None for value in each.found)
+
+
+def _may_be_consent(each: ObservedPath) -> bool:
+    """Return whether a path is named like consent, and its values are no times, ids or versions of texts."""
+    digits = max((sum(map(str.isdigit, str(value))) for value in each.found), default=0)
+    return _is_about_consent(each) and not each.words & _ABOUT_CONSENT and digits < _DIGITS_OF_IDS
+
+
+def _word(value: Any) -> str | None:
+    """Return the consent word of an answer; None if it is none."""
+    if type(value) in (bool, int):
+        return "DENIED" if value == 0 else "GRANTED" if value == 1 else None
+    word = value.strip().lower() if type(value) is str else ""
     return CONSENT_WORDS.get(word) or _ANSWERS.get(word)
 
 
@@ -78,7 +96,6 @@ def _worded(each: ObservedPath) -> Written:
     """Add the pipe that turns booleans and other words into consent words."""
     if all(type(value) is str and value.strip().lower() in CONSENT_WORDS for value in each.found):
         return each.source
-    booleans = any(type(value) is bool for value in each.found)
-    table = {"true": "GRANTED", "false": "DENIED"} if booleans else dict(_ANSWERS)
-    steps = ["to_string"] if booleans else ["trim", "lower"]
-    return each.piped(*steps, ["map", table])
+    if not all(type(value) is str for value in each.found):
+        return each.piped("to_string")  # `true`, `false`, `1` and `0` are consent words
+    return each.piped("trim", "lower", ["map", dict(_ANSWERS)])

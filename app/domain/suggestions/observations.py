@@ -25,7 +25,9 @@ _QUOTABLE: Final = re.compile(r'[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 # The envelope of `POST /events`, which is no catalogue data.
 _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
-_NAMING: Final = ("type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code")
+_NAMING: Final = (
+    "type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code", "purpose", "role",
+)  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}", re.ASCII)
 
 Written = dict[str, Any]  # a source of a mapping document
