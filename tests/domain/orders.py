@@ -1,11 +1,14 @@
 """Random orders of a shop before a tool writes them in its own way, and what is true of their events."""
 
+import json
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
+
+from app.domain import strict_json
 
 JSON = dict[str, Any]
 
@@ -112,3 +115,10 @@ def make_order(seed: int, number: int, now: datetime, countries: tuple[str, ...]
         ),
         rnd,
     )
+
+
+def received(event: JSON) -> JSON:
+    """Return an event as the service parses it."""
+    parsed = strict_json.parse(json.dumps(event).encode())
+    assert isinstance(parsed, dict)
+    return parsed

@@ -23,6 +23,7 @@ from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
 from tests.domain.conversions import convert
+from tests.domain.orders import received
 from tests.domain.realistic_events import FAMILIES, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -342,7 +343,7 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
     Every second sample is of an older version, which had no custom data: it tells of the same fields.
     """
     now = datetime.now(UTC)
-    events = [event for event, _ in events_of(family, 3, 6, now)]
+    events = [received(event) for event, _ in events_of(family, 3, 6, now)]
     zone = FAMILIES[family].zone
     suggestion = suggest(events, SuggestionSettings(zone, Profile.AMAZON, {}, now))
     written = {"country_code": "DE", **suggestion.mapping}

@@ -8,11 +8,9 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
@@ -20,7 +18,8 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 from tests.domain.conversions import convert
-from tests.domain.realistic_events import FAMILIES, JSON, Truth, events_of
+from tests.domain.orders import JSON, Truth, received
+from tests.domain.realistic_events import FAMILIES, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_a", "map_a", 1, Region.NA, Profile.AMAZON, "USD", None, {})
@@ -31,13 +30,6 @@ def suggestion_for(family: str, seed: int) -> Suggestion:
     """Return the suggestion from the first events of a family."""
     events = [received(event) for event, _ in events_of(family, seed, SAMPLE, NOW)]
     return suggest(events, SuggestionSettings(FAMILIES[family].zone, Profile.AMAZON, {}, NOW))
-
-
-def received(event: JSON) -> dict[str, Any]:
-    """Return an event as the service parses it."""
-    parsed = strict_json.parse(json.dumps(event).encode())
-    assert isinstance(parsed, dict)
-    return parsed
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -357,7 +357,7 @@ def test_consent_comes_from_the_events(members: dict[str, Any], consent: dict[st
 
 
 @pytest.mark.parametrize(
-    ("yes", "no"), [(True, False), (1, 0), ("y", "n"), ("accepted", "rejected"), ("Opted-in", "opted out")]
+    ("yes", "no"), [(True, False), (1, 0), ("y", "n"), ("accepted", "rejected"), ("Opted-in", "opted-out")]
 )
 def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     """Each answer of the events is read; its meaning is to be confirmed."""

@@ -219,7 +219,14 @@ def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:
         "kind": "order",
         "x9": int(order.at.timestamp()),
         "geld": order.currency,
-        "who": {"k1": order.email, "tel": order.phone, "cc": order.country},
+        "who": {
+            "k1": order.email,
+            "tel": order.phone,
+            "cc": order.country,
+            "fname": order.first,
+            "lname": order.last,
+            "plz": "01067",
+        },
         "all": float(order.total),
         "z": [{"a": sku, "b": float(price), "c": quantity} for sku, _, price, quantity in order.lines],
     }
@@ -234,7 +241,14 @@ def line_price_called_price(order: Order) -> tuple[JSON, Truth]:
         "order_no": f"{order.number:08}",
         "order_sum": float(order.total),
         "customer_info": {"email": order.email},
-        "billing_address": {"country_code": order.country.lower(), "phone": order.phone},
+        "billing_address": {
+            "country_code": order.country.lower(),
+            "phone": order.phone,
+            "first_name": order.first,
+            "last_name": order.last,
+            "postal_code": "01067",
+            "city": "Dresden",
+        },
         "product_items": [
             {"product_id": sku, "quantity": quantity, "price": float(price * quantity), "tax": 0.1}
             for sku, _, price, quantity in order.lines
