@@ -73,25 +73,16 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
     `bodies` are finished Amazon events as UTF-8 JSON. They are stored unchanged. `shapes` has the same order.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
+    places = [shape.place for shape in shapes]
     times = [shape.event_at_ms for shape in shapes]
     return PackedBatch(
-        content=compress(content_of(bodies, shapes)),
-        shapes=compress(shapes_of(shapes)),
+        content=compress(_encoder.encode(list(zip(places, bodies, strict=True)))),
+        shapes=compress(_encoder.encode(shapes)),
         events=len(bodies),
         size=sum(map(len, bodies)),
         first_event=_utc(min(times)),
         last_event=_utc(max(times)),
     )
-
-
-def content_of(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> bytes:
-    """Encode the content of a batch, a list of (place, body), without compression."""
-    return _encoder.encode([(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)])
-
-
-def shapes_of(shapes: Sequence[EventMetadata]) -> bytes:
-    """Encode the shapes of a batch, without compression."""
-    return _encoder.encode(shapes)
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:

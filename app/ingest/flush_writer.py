@@ -23,7 +23,7 @@ from app.ingest.dedup import (
 )
 from app.ingest.destination_cache import CachedDestination
 from app.ingest.evaluate import Candidate
-from app.ingest.journey_nodes import JourneyNodes
+from app.ingest.journey_nodes import JourneyNodes, node_of
 from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
@@ -141,7 +141,7 @@ class FlushWriter:
         """Add rejected events and duplicates to the figures of their journey nodes."""
         figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
         for (destination, journey), events in unstored.items():
-            key = destination, self.journeys.number(journey_figures.node_of(destination, journey))
+            key = destination, self.journeys.number(node_of(destination, journey))
             rejected, duplicates = figures.get(key, (0, 0))
             figures[key] = journey_figures.UnstoredEvents(
                 rejected + events.rejected, duplicates + events.duplicates
@@ -285,7 +285,7 @@ class FlushWriter:
         number = batch.destination.number
         nodes = {node for request in requests for node in flush.requests[request].nodes if node[0] == number}
         if len(nodes) > 1:
-            in_order = [journey_figures.node_of(number, candidate.journey) for _, _, candidate in accepted]
+            in_order = [node_of(number, candidate.journey) for _, _, candidate in accepted]
         else:
             in_order = list(nodes)  # one number stands for all events
         data_key = crypto.new_data_key()

@@ -13,11 +13,12 @@ from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Candidate, Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
+from app.ingest.journey_nodes import node_of
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import PipelineConnection
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
-from app.store.events.journey_figures import JourneyNode, node_of
+from app.store.events.journey_figures import JourneyNode
 from app.telemetry import Telemetry
 
 # The events of one flush, unless a single request has more. A request waits for the flush in progress and for

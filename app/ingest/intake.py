@@ -119,7 +119,6 @@ class Intake:
             return response
         results = _results(events, response)
         accepted = self._count(results, response)
-        self._count_dropped_keys(response)
         if self._sampler is not None:
             self._sampler.observe(self._find, events, response)
         if self._repeated is not None and accepted < len(results):
@@ -145,13 +144,11 @@ class Intake:
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
-        return accepted
-
-    def _count_dropped_keys(self, response: RequestResults) -> None:
         for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
             if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
                 for match_key, reason in evaluated.conversion.dropped_keys:
                     self._telemetry.dropped_keys.labels(match_key, reason).inc()
+        return accepted
 
     async def dry_run(self, request: PendingRequest) -> list[EventResult] | NotStored:
         """Return what `store` would return, with a preview of each event, and store nothing."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from app.domain.event import NO_JOURNEY, JourneyIds
 from app.domain.ids import DestinationNumber
 from app.ingest.pending_request import PendingRequest
 from app.store import PipelineConnection
@@ -12,6 +13,12 @@ from app.store.events import journey_figures
 from app.store.events.journey_figures import OTHER, JourneyNode
 
 _TRIES: Final = 10  # other processes can take a number between reading and inserting
+
+
+def node_of(destination: DestinationNumber, journey: JourneyIds | None) -> JourneyNode:
+    """Return the node of an event with these ids."""
+    ids = journey or NO_JOURNEY
+    return destination, ids.journey_id or "", ids.node_id or ""
 
 
 @dataclass(slots=True)

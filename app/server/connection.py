@@ -5,7 +5,7 @@ Only this module uses uvicorn's protocol.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -149,10 +149,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        self._count_head(len(self.url))
+        self._parsed_head_bytes += len(self.url)
+        if self._parsed_head_bytes > self._limits.head_bytes:
+            self._refuse_large_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + HEADER_BYTES)
+        self._parsed_head_bytes += len(name) + len(value) + HEADER_BYTES
+        if self._parsed_head_bytes > self._limits.head_bytes:
+            self._refuse_large_head()
         if self._wait.phase is Phase.HEAD:  # not a trailer (RFC 9110 §6.5.1)
             super().on_header(name, value)
 
@@ -328,13 +332,11 @@ class HttpConnection(HttpToolsProtocol):
         self._parsed_head_bytes = 0
         self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
-    def _count_head(self, size: int) -> None:
-        """Count the parsed bytes of a head. The last received segment may also contain a part of the body."""
-        self._parsed_head_bytes += size
-        if self._parsed_head_bytes > self._limits.head_bytes:
-            self._closed("head_bytes")
-            self._refusal = Problem(ErrorCode.HEAD_TOO_LARGE)
-            raise ValueError("head too large")  # stops the parser
+    def _refuse_large_head(self) -> NoReturn:
+        """Refuse a head by its parsed bytes. The last received segment may also hold a part of the body."""
+        self._closed("head_bytes")
+        self._refusal = Problem(ErrorCode.HEAD_TOO_LARGE)
+        raise ValueError("head too large")  # stops the parser
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

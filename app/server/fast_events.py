@@ -116,7 +116,13 @@ class EventsEndpoint:
                 reply = _refused(problem, request_id)
             else:
                 stored = await self._store(permit, receive, caller, query, trace)
-                reply = _stored(stored, request_id)
+                headers_sent = [
+                    (b"content-length", b"%d" % len(stored.body)),
+                    (b"content-type", b"application/json"),
+                    (REQUEST_ID, request_id.encode()),
+                    *FIXED_HEADERS,
+                ]
+                reply = EventsReply(stored.status, headers_sent, stored.body)
         except ClientDisconnect:
             pass
         except Exception as error:  # a Refusal or a bug
@@ -187,16 +193,6 @@ class EventsEndpoint:
                 raise
             return None  # storing the events will fail too, with a more specific error
         return self._organisations.admit(found)
-
-
-def _stored(response: intake.EventsResponse, request_id: str) -> EventsReply:
-    headers = [
-        (b"content-length", b"%d" % len(response.body)),
-        (b"content-type", b"application/json"),
-        (REQUEST_ID, request_id.encode()),
-        *FIXED_HEADERS,
-    ]
-    return EventsReply(response.status, headers, response.body)
 
 
 def _refused(problem: Problem, request_id: str) -> EventsReply:

@@ -250,7 +250,7 @@ async def store_in_one_round_trip(
             nodes_day,
             keys,
             digests,
-            [0, *accumulate(batch.events for batch in batches)][:-1],
+            [0, *accumulate([batch.events for batch in batches])][:-1],
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):

@@ -172,7 +172,8 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
             return None
         if organisation.suspended_at is not None:
             return Problem(ErrorCode.ORGANISATION_SUSPENDED)
-        return _too_fast(self.limits.wait(organisation.id, organisation.limits.events_per_second))
+        wait = self.limits.wait(organisation.id, organisation.limits.events_per_second)
+        return _too_fast(wait) if wait > 0 else None
 
     def charge(self, id_: OrganisationId, events: int) -> Problem | None:
         """Count the events of a request. Return None to admit the request, or the reason why it is not
@@ -180,8 +181,9 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
 
         A request larger than the rest of the limit is still admitted. Later requests then wait.
         """
-        return _too_fast(self.limits.charge(id_, events))
+        wait = self.limits.charge(id_, events)
+        return _too_fast(wait) if wait > 0 else None
 
 
-def _too_fast(wait: float) -> Problem | None:
-    return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
+def _too_fast(wait: float) -> Problem:
+    return Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))

@@ -1,16 +1,12 @@
 """JSON responses that keep decimals exact."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
-
-
-def exact_json(content: Any) -> bytes:
-    """Encode plain values as JSON. Decimals become exact numbers."""
-    return _ENCODER.encode(content)
+exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
+"""Encode plain values as JSON. Decimals become exact numbers."""
 
 
 class ExactJsonResponse(Response):

@@ -105,6 +105,7 @@ class ConversionPlan:
         kind = self._kind(*fixed) if all(type(value) is str for value in fixed) else None
         self._fixed_kind = None if kind is None or kind.conflict else kind
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
+        self._recent = min(rules.warn_age, rules.max_age)
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
     def _kind_of(self, event_type: str, event_source: str | None) -> _Kind:
@@ -249,8 +250,7 @@ class ConversionPlan:
         """Read the event time. It must be an age that Amazon accepts (P6)."""
         step = self._time
         if now is not self._now:  # once for all events of a request
-            recent = min(self._rules.warn_age, self._rules.max_age)
-            self._now, self._first, self._last = now, now - recent, now + EARLY_LIMIT
+            self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
         time = step.get(run)
         is_recent = type(time) is EventTime and self._first <= time.at <= self._last
         if is_recent and not run.notes and run.trace is None:

@@ -21,8 +21,8 @@ _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.(?P<fraction>\d{1,9}))?)?" rf"(?P<zone>[Zz]|{_OFFSET})?",
     re.ASCII,
 )
-# The usual form of a time. A time in this form is sent to Amazon unchanged.
-_PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+is_usual_time: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII).fullmatch
+"""Whether a time has the usual form, in which it is sent to Amazon unchanged."""
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _RFC_2822: Final = re.compile(
@@ -53,11 +53,6 @@ def read_time(value: Any) -> EventTime | None:
     if type(value) is not str:
         value = as_integer(value)
         return _from_digits(str(value)) if type(value) is int and 0 < value < 10**13 else None
-    if _PLAIN.fullmatch(value):
-        try:
-            return EventTime(datetime.fromisoformat(value), value)
-        except ValueError:  # such as 30 February, 24:00, a leap second
-            return None
     text = value.strip(" ")
     return read_iso(text) or read_rfc_2822(text) or _from_digits(text)
 

@@ -8,6 +8,7 @@ P11, the notes on Amazon's schema, and interface §4.3.
 import ipaddress
 import re
 from collections.abc import Callable, Container, Mapping
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
-from app.domain.conversion.timestamps import EventTime, read_time
+from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import (
     ALREADY_HASHED,
@@ -99,6 +100,11 @@ def check_country(value: Any) -> str | Country | SourceFailed:
 
 def check_time(value: Any) -> EventTime | SourceFailed:
     """Read the time of an event."""
+    if type(value) is str and is_usual_time(value):
+        try:
+            return EventTime(datetime.fromisoformat(value), value)
+        except ValueError:  # such as 30 February, 24:00, a leap second
+            pass
     if type(value) is not str and not is_number(value):
         return wrong_type(value, "a time is expected")
     return read_time(value) or SourceFailed("timestamp_invalid", "is not a time with a zone")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from app.domain.event import NO_JOURNEY, JourneyIds
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
 from app.store import PipelineConnection
@@ -25,12 +24,6 @@ OTHER: Final = 1_001  # the number under which all further nodes of a day are co
 
 JourneyNode = tuple[DestinationNumber, str, str]
 """A destination, the id of a journey and the id of its node. An id is '' if an event has none."""
-
-
-def node_of(destination: DestinationNumber, journey: JourneyIds | None) -> JourneyNode:
-    """Return the node of an event with these ids."""
-    ids = journey or NO_JOURNEY
-    return destination, ids.journey_id or "", ids.node_id or ""
 
 
 @dataclass(frozen=True, slots=True)
