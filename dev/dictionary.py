@@ -14,6 +14,7 @@ from typing import Any, Final
 import zstandard
 
 from app.domain import batch
+from app.domain.compression import expand
 from app.domain.conversion.convert import Conversion, Rules, compile_plan
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
@@ -63,7 +64,8 @@ def _packed(rng: random.Random) -> tuple[bytes, bytes]:
         )
         for place, conversion in enumerate(conversions)
     ]
-    return batch.content_of([conversion.body for conversion in conversions], shapes), batch.shapes_of(shapes)
+    packed = batch.pack([conversion.body for conversion in conversions], shapes)
+    return expand(packed.content), expand(packed.shapes)
 
 
 def _mapping(rng: random.Random) -> tuple[Mapping, Rules]:

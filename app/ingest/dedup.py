@@ -56,10 +56,6 @@ class Flush:
                 if type(result) is Candidate:
                     yield (request, event), result
 
-    def add_waiting(self, lane: LaneId, events: int) -> None:
-        """Count stored events by the lane that must send them."""
-        self.waiting[lane] = self.waiting.get(lane, 0) + events
-
 
 def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
     """Accept all candidates if none can have another result without the ledger; else return None.

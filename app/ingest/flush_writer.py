@@ -276,7 +276,8 @@ class FlushWriter:
         """Seal the accepted events of a batch: their position, the index of their request, the candidate."""
         requests = {request for _, request, _ in accepted}
         flush.stored_batches[batch.id] = requests
-        flush.add_waiting(batch.destination.lane, len(accepted))
+        lane = batch.destination.lane
+        flush.waiting[lane] = flush.waiting.get(lane, 0) + len(accepted)
         traces = {request: flush.requests[request].trace for request in requests}
         packed = packing.pack(
             [candidate.conversion.body for _, _, candidate in accepted],

@@ -58,7 +58,6 @@ class HttpConnection(HttpToolsProtocol):
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
         self._refusal = message_rules.UNREADABLE
-        self.url = b""  # of the request that is read
         self._deferred: Problem | None = None  # a refusal that waits for the responses to earlier requests
 
     def check_deadlines(self, now: float) -> None:
