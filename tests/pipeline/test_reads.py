@@ -129,6 +129,9 @@ READS: Final[dict[str, Read]] = {
     "batches of a replay": lambda c, numbers: selection.candidate_batches(
         c, ReplaySelection(numbers[0], EventQuery(status=Status.DEAD), None), after=BATCHES // 2, limit=200
     ),
+    "batches of a replay of a destination without exceptions": lambda c, numbers: selection.candidate_batches(
+        c, ReplaySelection(numbers[1], EventQuery(status=Status.DEAD), None), after=0, limit=200
+    ),
     "unsent batches of a replay": lambda c, numbers: selection.unsent_batches(
         c, ReplaySelection(numbers[0], EventQuery(), None), after=BATCHES // 2, limit=200
     ),

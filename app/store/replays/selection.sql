@@ -40,5 +40,6 @@ UPDATE batch_states s SET events = s.events - m.events,
 FROM moved m WHERE s.batch = m.batch
 
 -- name: candidate_batches
-SELECT DISTINCT batch, day FROM exceptions
+-- All exceptions of a batch have its day. Postgres 15 sorts all rows for a DISTINCT of both columns.
+SELECT DISTINCT ON (batch) batch, day FROM exceptions
 WHERE destination = $1 AND status = ANY($2) AND batch > $3 ORDER BY batch LIMIT $4
