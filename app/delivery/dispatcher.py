@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -119,11 +120,16 @@ class Dispatcher:
         """
         now, alarms = self.environment.monotonic(), self.leases.alarms
         self._ready |= dict.fromkeys(alarms.due(now))
+        # Counted once for all ready lanes, and again after each start: thousands of lanes may be ready.
+        total, regions, failing = self._in_flight(now)
         for lane in list(self._ready):
+            region = lane.lease.region
             if lane.is_lost or lane.wake_at is None or lane.wake_at > now:
                 del self._ready[lane]
-            elif lane.may_claim() and self.capacity.admits(
-                self._in_flight(lane, now), is_failing=lane.may_hang(now)
+            elif regions[region] >= self.capacity.region or not lane.may_claim():
+                continue
+            elif self.capacity.admits(
+                InFlight(total, regions[region], lane.in_flight, failing), is_failing=lane.may_hang(now)
             ):
                 del self._ready[lane]
                 lane.begin_claim(now)
@@ -131,17 +137,16 @@ class Dispatcher:
                 self._tasks[task] = lane
                 self.telemetry.requests_in_flight.set(len(self._tasks))
                 task.add_done_callback(self._done)
+                total, regions, failing = self._in_flight(now)
         return max(0.0, min(alarms.next_at - now, _LONGEST_SLEEP_S))
 
-    def _in_flight(self, candidate: Lane, now: float) -> InFlight:
-        """Count the requests in flight, including those of lanes that were lost meanwhile."""
+    def _in_flight(self, now: float) -> tuple[int, Counter[str], int]:
+        """Count the requests in flight: all, by region, and those of failing lanes. Lost lanes count, too."""
         serving = set(self._tasks.values())
-        return InFlight(
-            total=sum([lane.in_flight for lane in serving]),
-            region=sum([lane.in_flight for lane in serving if lane.lease.region == candidate.lease.region]),
-            lane=candidate.in_flight,
-            failing=sum([lane.in_flight for lane in serving if lane.may_hang(now)]),
-        )
+        regions: Counter[str] = Counter()
+        for lane in serving:
+            regions[lane.lease.region] += lane.in_flight
+        return regions.total(), regions, sum([lane.in_flight for lane in serving if lane.may_hang(now)])
 
     async def _serve(self, lane: Lane) -> None:
         with self._errors_of(lane):

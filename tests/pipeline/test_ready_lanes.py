@@ -1,0 +1,87 @@
+"""The dispatcher looks at every ready lane each time a request ends, also if thousands wait for a slot."""
+
+import asyncio
+import sys
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.delivery.dispatcher import Dispatcher
+from app.delivery.environment import Environment
+from app.delivery.lane import Alarms, Lane
+from app.domain.ids import DEFAULT_ORGANISATION, LaneId
+from app.domain.pacing.lane_limits import CAPACITY
+from app.domain.pacing.pace import Pace, RateLimit
+from app.store.database.results import DatabaseResults
+from app.store.lanes import LaneLease
+from app.telemetry import Telemetry
+
+NOW = 10.0
+
+
+def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
+    """Return a dispatcher with `busy` requests in flight, each of a lane, and `ready` other lanes."""
+    alarms, part = Alarms(), SimpleNamespace()
+
+    def lane(number: int) -> Lane:
+        lease = LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", str(number), 0.0)
+        return Lane(lease, 1e9, Pace(RateLimit(10, 10)), alarms)
+
+    untyped: Any = part
+    leases: Any = SimpleNamespace(alarms=alarms)
+    dispatcher = Dispatcher(
+        delivery=untyped,
+        leases=leases,
+        maintenance=untyped,
+        balancing=untyped,
+        erasing=untyped,
+        connect=untyped,
+        environment=Environment(monotonic=lambda: NOW),
+        telemetry=Telemetry(CollectorRegistry()),
+        outcomes=DatabaseResults(lambda: NOW),
+    )
+    for number in range(busy):
+        serving = lane(number)
+        serving.begin_claim(NOW)
+        task: Any = number
+        dispatcher._tasks[task] = serving
+    for number in range(busy, busy + ready):
+        lane(number).wake(NOW)
+    return dispatcher
+
+
+def calls_of_a_pass(dispatcher: Dispatcher) -> int:
+    """Return the number of Python functions that one look at the ready lanes calls."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        dispatcher._serve_ready()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+async def test_a_lane_that_waits_for_a_slot_costs_hardly_anything() -> None:
+    """Counting the requests in flight for each of a thousand lanes took 11 ms each time a request ended."""
+    dispatcher = dispatcher_with(1_000, busy=CAPACITY.region)
+    calls_of_a_pass(dispatcher)  # takes the lanes from the alarms
+    assert len(dispatcher._ready) == 1_000
+    assert calls_of_a_pass(dispatcher) < 2_000
+
+
+@pytest.mark.parametrize("busy", [0, CAPACITY.region - 5])
+async def test_ready_lanes_get_the_free_slots(busy: int) -> None:
+    """Each start counts for the lanes after it."""
+    dispatcher = dispatcher_with(100, busy=busy)
+    dispatcher._serve_ready()
+    started = [task for task in dispatcher._tasks if isinstance(task, asyncio.Task)]
+    assert len(started) == CAPACITY.region - busy
+    for task in started:
+        task.cancel()
