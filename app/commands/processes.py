@@ -5,7 +5,7 @@ import socket
 import sys
 
 from app.commands.failure import CommandFailed
-from app.processes import parent_watch
+from app.processes import gc_tuning, parent_watch
 from app.settings import Settings
 
 
@@ -20,7 +20,8 @@ def work_arguments(parser: argparse.ArgumentParser) -> None:
 
 def serve(settings: Settings, asked: argparse.Namespace) -> None:
     """Run the API and the console until SIGTERM or SIGINT."""
-    from app.processes import api
+    with gc_tuning.paused():
+        from app.processes import api
 
     parent_watch.wait_for_start()
     sockets = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
@@ -29,7 +30,8 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
 
 def work(settings: Settings, asked: argparse.Namespace) -> None:
     """Run a delivery worker until SIGTERM or SIGINT."""
-    from app.processes import worker
+    with gc_tuning.paused():
+        from app.processes import worker
 
     parent_watch.wait_for_start()
     worker.run(_with_port(settings, asked))
