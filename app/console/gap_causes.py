@@ -8,7 +8,7 @@ from app.console.wording import match_key_label, number
 from app.domain.mapping.fields import FIELDS
 from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference
 from app.domain.match_quality.match_keys import MatchQuality
-from app.domain.match_quality.reconciliation import Gap
+from app.domain.match_quality.reconciliation import DayCounts
 from app.store.mappings import StoredMapping
 
 RULES: Final[Mapping[str, str]] = {
@@ -43,20 +43,11 @@ class GapCause:
     address: str
 
 
-def gap_causes(
-    gap: Gap,
-    published: Sequence[tuple[StoredMapping, MatchQuality]],
-    findings: Sequence[DedupeFinding],
-    page: str,
-) -> list[GapCause]:
-    """Return what Amazon never accepted, and then why it may show another number of what it accepted.
-
-    `page` is the address of the destination.
-    """
-    counts, names = gap.counts, {mapping.id: mapping.name for mapping, _ in published}
+def not_accepted(counts: DayCounts, page: str) -> list[GapCause]:
+    """Return why Amazon accepted no conversion of some events. `page` is the destination's address."""
     rejections, errors = f"{page}/rejections?range=30d", f"{page}/errors?range=30d"
     repeated = f"{rejections}&reason=event_id_conflict"
-    found = [
+    found = (
         GapCause("without consent: not sent.", counts.without_consent, "View rejected", rejections),
         GapCause(
             "with the id of an earlier event: not sent.", counts.repeated_ids, "View rejected", repeated
@@ -65,12 +56,22 @@ def gap_causes(
         GapCause("refused by Amazon.", counts.amazon_refused, "View errors", errors),
         GapCause("failed, expired or erased here.", counts.failed, "View errors", errors),
         GapCause("still here.", counts.waiting, "Open overview", page),
-    ]
-    if gap.gap > 0:
-        found += _of_people(published)
+    )
+    return [cause for cause in found if cause.count]
+
+
+def gap_causes(
+    gap: int,
+    published: Sequence[tuple[StoredMapping, MatchQuality]],
+    findings: Sequence[DedupeFinding],
+    page: str,
+) -> list[GapCause]:
+    """Return why Amazon may show another number of the conversions that it accepted."""
+    names = {mapping.id: mapping.name for mapping, _ in published}
+    found = list(_of_people(published)) if gap > 0 else []
     for each in findings:
         # An id that never meets the tag's makes Amazon show more; ids that events share make it show fewer.
-        if gap.gap and (gap.gap < 0) is (each.kind is FindingKind.DERIVED):
+        if gap and (gap < 0) is (each.kind is FindingKind.DERIVED):
             text = f"of mapping {names.get(each.mapping_id, '?')}: {each.sentence} {each.remedy}"
             found.append(GapCause(text, each.events, "Open mapping", f"{page}/mappings/{each.mapping_id}"))
     return [cause for cause in found if cause.count]

@@ -39,7 +39,7 @@ from app.console.access.secured_page import (
     form_text,
 )
 from app.console.destinations.page import PAGE, show_page
-from app.console.gap_causes import DIFFERENCES, RULES, gap_causes
+from app.console.gap_causes import DIFFERENCES, RULES, gap_causes, not_accepted
 from app.console.wording import match_key_label
 from app.domain.identity import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
@@ -245,7 +245,8 @@ async def _show(
     if gap is not None:
         qualities = [(mapping, quality) for mapping, quality, _ in published]
         address = f"/console/destinations/{found.id}"
-        given["causes"] = gap_causes(gap, qualities, given["findings"], address)
+        given["not_accepted"] = not_accepted(gap.counts, address)
+        given["causes"] = gap_causes(gap.gap, qualities, given["findings"], address)
     return await show_page(
         visit, found, "match-quality", "match_quality.html", status=status, **{**given, **(content or {})}
     )

@@ -1,4 +1,4 @@
-"""Photographs of the product: the ten in docs/screens, or every page for somebody to look at.
+"""Photographs of the product: those in docs/screens, or every page for somebody to look at.
 
     python -m tests.console.screens                # makes docs/screens anew
     python -m tests.console.screens --look FOLDER  # every page, at a desk and dark on a phone, as PNG
@@ -21,7 +21,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
-from tests.console.showcase import Cast, furnish
+from tests.console.showcase import Cast, furnish, opened
+from tests.console.test_marketer import shop
 from tests.pipeline.processes import Product
 
 SCREENS = Path(__file__).resolve().parents[2] / "docs" / "screens"
@@ -81,7 +82,7 @@ def settled(page: Page) -> None:
     page.wait_for_timeout(150)
 
 
-# The ten, in the order of the owner's steps: where to go, and what to do there before the picture is taken.
+# The pictures, in the order of the owner's steps: where to go, and what to do before each is taken.
 Act = Callable[[Site, Cast], None]
 
 
@@ -108,7 +109,17 @@ def _mapping(site: Site, cast: Cast) -> None:
     site.page.evaluate("document.querySelector('.row').scrollIntoView({block: 'center'})")
 
 
-TEN: tuple[tuple[str, Act, tuple[int, int], str], ...] = (
+def _explained(site: Site, cast: Cast) -> None:
+    shop(opened(site.product), "Corner Shop", "580666666666")
+    site.open("/console?q=Corner")
+    site.page.get_by_role("link", name="Corner Shop").first.click()
+    site.page.get_by_role("link", name="Match quality").click()
+    site.page.get_by_label("Amazon shows").fill("120")
+    site.page.get_by_role("button", name="Explain the difference").click()
+    expect(site.page.get_by_text("What may explain the difference")).to_be_visible()
+
+
+PICTURES: tuple[tuple[str, Act, tuple[int, int], str], ...] = (
     ("1-destinations", lambda site, _: site.open("/console"), DESK, "light"),
     ("2-create", _creating, DESK, "light"),
     ("3-sign-in-at-the-sandbox", _signing_in, DESK, "light"),
@@ -124,6 +135,7 @@ TEN: tuple[tuple[str, Act, tuple[int, int], str], ...] = (
     ("8-what-is-wrong", lambda site, cast: site.open(f"/console/destinations/{cast.europe}"), DESK, "dark"),
     ("9-event", lambda site, cast: _of_shop(f"/event?id={cast.dead}")(site, cast), DESK, "light"),
     ("10-on-a-phone", _of_shop(""), PHONE, "dark"),
+    ("11-why-fewer", _explained, DESK, "light"),
 )
 
 
@@ -140,10 +152,10 @@ def photograph(site: Site, file: Path) -> None:
     file.write_bytes(taken)
 
 
-def make_the_ten(browser: Browser, product: Product, cast: Cast) -> None:
+def make_pictures(browser: Browser, product: Product, cast: Cast) -> None:
     """Write docs/screens anew."""
     SCREENS.mkdir(parents=True, exist_ok=True)
-    for name, action, size, scheme in TEN:
+    for name, action, size, scheme in PICTURES:
         with window(browser, product, size, scheme) as site:
             action(site, cast)
             settled(site.page)
@@ -185,7 +197,7 @@ def main() -> None:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
             if folder is None:
-                make_the_ten(browser, product, cast)
+                make_pictures(browser, product, cast)
             else:
                 capture_all(browser, product, cast, folder)
             browser.close()

@@ -71,10 +71,9 @@ async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: ApiW
 
 async def test_a_new_mapping_begins_without_a_country(world: ApiWorld) -> None:
     """A default would make every event without a country one of this country."""
-    destination, _ = await ready(world)
-    await sign_in(world)
-    page = (await world.client.get(f"/console{destination}/mappings/new")).text
-    assert 'name="country_code.const" value=""' in page
+    page = (await world.client.get(f"{await begun(world)}/mappings/new")).text
+    assert 'name="country_code.path" value="user.country"' in page
+    assert 'name="country_code.default"' not in page
 
 
 async def test_a_first_version_is_published_from_the_form(world: ApiWorld) -> None:

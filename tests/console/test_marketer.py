@@ -66,7 +66,7 @@ def test_a_marketer_finds_each_cause_with_its_number_and_its_button(site: Site, 
     walk.click(page.get_by_role("button", name="Explain the difference"), "Explain the difference")
     assert len(walk.done) == 3
     expect(page.get_by_text("Amazon shows 120 of 156 conversions that it accepted from here")).to_be_visible()
-    causes = [re.sub(r"\s+", " ", each) for each in page.locator("#causes li").all_inner_texts()]
+    causes = [re.sub(r"\s+", " ", each) for each in page.locator(".causes li").all_inner_texts()]
     assert causes == [
         "12 events without consent: not sent. View rejected",
         "10 events with the id of an earlier event: not sent. View rejected",

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from app.amazon.client import EventsClient
-from app.console.gap_causes import DIFFERENCES, RULES, gap_causes
+from app.console.gap_causes import DIFFERENCES, RULES, gap_causes, not_accepted
 from app.domain.ids import MappingId
 from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference
 from app.domain.match_quality.foreign_hash import REMEDIES
-from app.domain.match_quality.reconciliation import DayCounts, Gap
+from app.domain.match_quality.reconciliation import DayCounts
 from tests.console.test_sessions import PAGE
 from tests.incidents.conftest import KEY, Service, service
 from tests.pipeline.test_personal_data_scan import scan
@@ -66,20 +66,21 @@ def test_only_faults_that_explain_the_direction_of_a_gap_are_causes(
     gap: int, kinds: list[FindingKind]
 ) -> None:
     """An id that never meets the tag's makes Amazon show more, and shared ids make it show fewer."""
+    both = [finding(FindingKind.DERIVED), finding(FindingKind.PER_SESSION)]
+    found = gap_causes(gap, [], both, PAGE_OF)
+    assert [each.address for each in found] == [f"{PAGE_OF}/mappings/map_1"] * len(kinds)
+    assert [each.sentence for each in found] == ["of mapping ?: A sentence. A remedy."] * len(kinds)
+
+
+def test_what_amazon_never_accepted_is_listed_without_zeros() -> None:
+    """What was accepted here and is in no other column failed here."""
     counts = DayCounts(
         accepted=20, amazon_accepted=9, amazon_refused=4, waiting=2, without_consent=3, rejected=1
     )
-    found = gap_causes(
-        Gap(gap, "", datetime.now(UTC), counts),
-        [],
-        [finding(FindingKind.DERIVED), finding(FindingKind.PER_SESSION)],
-        PAGE_OF,
-    )
-    assert [(each.count, each.button) for each in found[:5]] == [
+    assert [(each.count, each.button) for each in not_accepted(counts, PAGE_OF)] == [
         (3, "View rejected"), (1, "View rejected"), (4, "View errors"), (5, "View errors"),
         (2, "Open overview"),
     ]  # fmt: skip
-    assert [each.address for each in found[5:]] == [f"{PAGE_OF}/mappings/map_1"] * len(kinds)
 
 
 def test_every_rule_and_every_difference_has_words() -> None:
