@@ -37,9 +37,11 @@ def share(part: int, total: int) -> str:
 
 
 def change(now: int, before: int) -> str:
-    """Return the change of a count since an earlier time: `+12 %`, `−3.5 %`, `unchanged`."""
+    """Return the change of a count since an earlier time: `+12 %`, `−3.5 %`, `unchanged`, `40 times`."""
     if now == before:
         return "unchanged"
+    if before and now >= 10 * before:
+        return f"{now / before:,.0f} times"
     return f"{'+' if now > before else '−'}{share(abs(now - before), before)}" if before else "none before"
 
 

@@ -322,7 +322,8 @@ async def spread(dsn: str, luck: random.Random) -> str:
             SELECT 'default', c.destination, w.seconds, b.at, e, e, e * (n % 7) / 90, 0,
               e / 40 + 1, (n % 9) / 8, e * ((n % 9) / 8), 1 + (n * 5 + c.destination) % 9, 4 + (n % 5) / 5.0
             FROM (SELECT DISTINCT destination FROM counts WHERE delivered > 0) c,
-              (VALUES (60, 60), (300, 72), (900, 96), (10800, 56), (86400, 30)) AS w (seconds, buckets),
+              (VALUES (60, 124), (300, 72), (900, 96), (3600, 330), (10800, 56), (86400, 30))
+                AS w (seconds, buckets),
               LATERAL (SELECT n, date_bin(make_interval(secs => w.seconds), now(),
                 TIMESTAMPTZ '2000-01-01 00:00Z') - n * make_interval(secs => w.seconds) AS at
                 FROM generate_series(1, w.buckets) n) b,

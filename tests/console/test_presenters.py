@@ -659,7 +659,14 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
 
 @pytest.mark.parametrize(
     ("now", "before", "words"),
-    [(112, 100, "+12 %"), (90, 100, "−10 %"), (5, 5, "unchanged"), (3, 0, "none before"), (0, 4, "−100 %")],
+    [
+        (112, 100, "+12 %"),
+        (90, 100, "−10 %"),
+        (5, 5, "unchanged"),
+        (3, 0, "none before"),
+        (0, 4, "−100 %"),
+        (50_000, 5, "10,000 times"),
+    ],
 )
 def test_a_change_is_a_share_of_the_count_before(now: int, before: int, words: str) -> None:
     assert change(now, before) == words

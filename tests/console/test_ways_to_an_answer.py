@@ -2,6 +2,7 @@
 
 import re
 
+import asyncpg
 import pytest
 
 from tests.console.test_event_pages import Desk, desk
@@ -125,3 +126,27 @@ async def test_the_funnel_counts_its_losses(desk: Desk) -> None:
     assert "1 duplicate" in funnel
     assert "2 Accepted" in funnel
     assert "2 Delivered" in funnel
+
+
+async def test_the_funnel_compares_with_the_time_before(desk: Desk) -> None:
+    """Only if something was received then; the buckets of an hour are read, once each."""
+    shop = await desk.destination()
+    await desk.post(shop, event(1), event(2))
+    await desk.until_counted(shop, delivered=2)
+    assert "compared" not in await desk.get(f"/console/destinations/{shop}")
+    connection = await asyncpg.connect(desk.product.database_url.replace("+asyncpg", ""))
+    await connection.execute(
+        "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted, delivered) "
+        "SELECT 'default', number, seconds, date_bin(make_interval(secs => seconds), "
+        "  now() - interval '30 hours', TIMESTAMPTZ '2000-01-01 00:00Z'), 4, 8 "
+        "FROM destinations, unnest(ARRAY[3600, 10800, 86400]) AS seconds WHERE id = $1",
+        shop,
+    )
+    await connection.close()
+    page = await desk.get(f"/console/destinations/{shop}")
+    found = re.findall(r'<p class="compared help" title="([^"]+)">([^<]+)</p>', page)
+    assert found == [
+        ("4 in the same time before", "−50 %"),
+        ("4 in the same time before", "−50 %"),
+        ("8 in the same time before", "−75 %"),
+    ]

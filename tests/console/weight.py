@@ -29,7 +29,7 @@ MOST_BYTES, MOST_MS = 100_000, 200.0
 DESTINATIONS = 5_000
 _KEYS = ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
 _CONTENT = 243  # bytes that a stored event takes
-_TIMES, _MOST_TIMES = 4, 60
+_TIMES, _MOST_TIMES = 4, 12
 
 
 @dataclass(frozen=True)
