@@ -5,6 +5,7 @@ pytest's first process starts one throw-away cluster for the run and hands its a
 
 import gc
 import itertools
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisations.scope import prepare_engine, scoped_engine
 from tests.databases import RUNNING, Office, ThrowawayCluster, share_types
+from tests.personal_markers import LogSearch
 from tests.process_guard import GUARD, ProcessGuard
 
 # The same examples in every run, and no limit of their time: on a busy machine an example takes longer.
@@ -28,7 +30,12 @@ settings.load_profile("repeatable")
 WAITING_MODULES = ("test_frozen_workers", "test_slow_clients", "test_incident_kinds", "test_readiness")
 
 
+LOG_SEARCH = LogSearch()
+CLEAR_TEXT = pytest.StashKey[str]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    logging.getLogger("app").addHandler(LOG_SEARCH)
     config.stash[GUARD] = ProcessGuard()
     config.pluginmanager.register(config.stash[GUARD])
     share_types()
@@ -62,6 +69,32 @@ def _running(config: pytest.Config) -> ThrowawayCluster:
 def pytest_configure_node(node: Any) -> None:
     """Give an xdist worker the address of the cluster."""
     node.workerinput["cluster"] = _running(node.config).address("{}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Fail a test whose log has personal data."""
+    yield
+    found, LOG_SEARCH.found = LOG_SEARCH.found, set()
+    assert not found, f"a log line has {sorted(found)}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that has stored personal data in clear, in whatever row of whatever test."""
+    if RUNNING not in session.config.stash:
+        return
+    search = session.config.stash[RUNNING].search
+    search.close()
+    if search.found or not search.saw_control:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.stash[CLEAR_TEXT] = f"{sorted(search.found)[:20]}, control: {search.saw_control}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if CLEAR_TEXT in config.stash:
+        terminalreporter.section("personal data in the write-ahead log of the tests", red=True, bold=True)
+        terminalreporter.line(config.stash[CLEAR_TEXT])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -23,6 +23,7 @@ import pytest
 from app.store.database.migrate import upgrade
 from app.store.database.privileges import RoleNames, creation
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
+from tests.personal_markers import CONTROL, WalSearch
 
 TEMPLATE = "migrated"
 # Roles of the whole cluster; the template holds what `migrate` grants them.
@@ -48,8 +49,12 @@ class ThrowawayCluster:
         # Older versions of Postgres, run for root by another account, look at the folders above them.
         self.folder.chmod(0o755)
         chosen = os.environ.get("TEST_POSTGRES_BIN")
-        self._cluster = Cluster(self.folder, Path(chosen) if chosen else None, settings=THROWAWAY)
+        # Segments stay until `search` has read them.
+        settings = {**THROWAWAY, "wal_keep_size": "512MB"}
+        self._cluster = Cluster(self.folder, Path(chosen) if chosen else None, settings=settings)
         self._cluster.start()
+        self.search = WalSearch(self.folder / "postgres" / "pg_wal")
+        self.search.start()
         asyncio.run(self._create_template())
         upgrade(self.address(TEMPLATE), roles=ROLES)
 
@@ -61,6 +66,7 @@ class ThrowawayCluster:
                 await connection.execute("SET scram_iterations = 1")
                 own = urlsplit(self.address("postgres"))
                 await connection.execute(f"ALTER ROLE {own.username} PASSWORD '{own.password}'")
+            await connection.execute(f"CREATE TABLE control AS SELECT '{CONTROL}' AS word")
             await connection.execute(f"CREATE DATABASE {TEMPLATE}")
             for role in ROLES.distinct:
                 await connection.execute(

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from dev.postgres.postmaster import free_port
+from tests.personal_markers import markers_in
 from tests.pipeline import fork_server
 from tests.pipeline.world import KEY, MAPPING
 
@@ -120,6 +121,8 @@ class Product:
                 child.wait()
         self.listener.close()
         self.stack.close()
+        found = markers_in(self.log.read_bytes()) if self.log.exists() else set()
+        assert not found, f"the log has {sorted(found)}"
 
 
 @dataclass
