@@ -12,6 +12,7 @@ import pytest
 
 from app.delivery.database_gauges import DatabaseGauges
 from app.store import incidents
+from tests.databases import SESSIONS_HERE
 from tests.incidents.conftest import Watch, stamp
 from tests.pipeline.world import event, eventually
 
@@ -326,7 +327,7 @@ async def test_a_new_session_keeps_earlier_monitors_away_again(watch: Watch) -> 
     assert watch.monitor._connection is not None
     await watch.monitor._connection.close()
     await watch.tick()
-    held = "SELECT mode FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 7306"
+    held = f"SELECT mode FROM pg_locks WHERE locktype = 'advisory' AND objid = 7306 AND {SESSIONS_HERE}"
     assert [row["mode"] for row in await watch.world.fetch(held)] == ["ShareLock"]
 
 
