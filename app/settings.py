@@ -356,6 +356,6 @@ def _contradictions(settings: Settings) -> Iterable[str]:
             "distinct ones besides words such as `password` or `change-me`, when APP_ENV is production."
         )
     if settings.amazon_base_url is not None:
-        yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production."
+        yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production: unset it."
     if not settings.public_url.startswith("https://"):
         yield "PUBLIC_URL: must be https:// when APP_ENV is production (Amazon redirects browsers to it)."

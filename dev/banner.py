@@ -33,7 +33,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
             f"http://localhost:{settings.sandbox_port}/events-manager",
             "",
         ]
-    return "\n".join([*lines, "  Ctrl-C stops everything.", ""])
+    return "\n".join(lines)
 
 
 def first_event(address: str, key: str, example: Example, now: datetime) -> str:

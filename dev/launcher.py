@@ -67,6 +67,7 @@ def run(settings: Settings) -> int:
             _wait_for(f"{settings.local_url(settings.sandbox_port)}/_sandbox/health", children)
         example = _example(settings) if own_sandbox else None
         sys.stdout.write(welcome(settings, example, show_key=generated_admin_key, own_sandbox=own_sandbox))
+        sys.stdout.write("\n  Ctrl-C stops everything.\n")
         sys.stdout.flush()
         return _watch(children, cluster)
     except Stopped as stopped:

@@ -288,7 +288,9 @@ def _public_url(facts: Facts) -> Finding:
     parts = urlsplit(facts.settings.public_url)
     callback = f"{facts.settings.public_url}/oauth/amazon/callback"
     if facts.settings.production and parts.hostname in {"localhost", "127.0.0.1", "::1"}:
-        return Grade.FAILURE, "is a local address, which browsers cannot reach after signing in at Amazon"
+        return Grade.FAILURE, (
+            "is a local address, which browsers cannot reach after signing in at Amazon: set the proxy's"
+        )
     return Grade.OK, f"requires {callback} as an allowed return URL of Amazon's application"
 
 
@@ -365,7 +367,7 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
         return 1
     except (*DRIVER_ERRORS, TimeoutError) as error:
         problem = connection_problem(error) or type(error).__name__
-        sys.stdout.write(f"FAILURE  database: cannot be reached: {problem}; check DATABASE_URL\n")
+        sys.stdout.write(f"FAILURE  database: {problem}; check DATABASE_URL\n")
         return 1
     findings = examine(facts)
     for grade, text, subject in findings:

@@ -78,6 +78,8 @@ def connection_problem(error: BaseException) -> str | None:
         return f"{cause}: connect to Postgres directly, not through a pooler such as PgBouncer"
     if isinstance(cause, asyncpg.PostgresError):
         return str(cause) if (cause.sqlstate or "").startswith(_REFUSED) else None
+    if isinstance(cause, ConnectionError) and "rejected SSL" in str(cause):
+        return "the server offers no TLS, which sslmode in the URL requires: turn ssl on at the server"
     if isinstance(cause, OSError | asyncpg.InternalClientError) and _is_of_driver(cause):
         return f"the database cannot be reached ({_described(cause)})"
     return None
