@@ -164,6 +164,25 @@ def test_a_clock_that_is_off_by_forty_days_leaves_the_monotonic_one_alone() -> N
     assert abs(monotonic - time.monotonic()) < 60
 
 
+@pytest.mark.skipif(clocks.library() is None, reason="libfaketime is not installed (.ci/run installs it)")
+def test_the_clock_of_a_running_process_jumps(tmp_path: Path) -> None:
+    """It reads the offset from a file each time."""
+    file = tmp_path / "clock"
+    file.write_text("+0\n")
+    ask = "import sys, time\nfor line in sys.stdin: print(time.time(), flush=True)"
+    environment = {**os.environ, **clocks.environment(str(file))}
+    with subprocess.Popen(
+        [sys.executable, "-c", ask], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for offset, ahead in (("+0", 0), ("+2h", 7200), ("-2h", -7200), ("+0", 0)):
+            file.write_text(offset + "\n")
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert abs(float(process.stdout.readline()) - time.time() - ahead) < 60, offset
+
+
 def _facts(**changes: Any) -> rare_states.Facts:
     return replace(rare_states.Facts(broken="nothing"), **changes)
 
