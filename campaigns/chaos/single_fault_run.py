@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 
+from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos import standin
 from campaigns.chaos.administrator import Administrator
 from campaigns.chaos.caller import Caller, event
@@ -112,7 +113,7 @@ class Watch:
                         self._note(reason)
                 except httpx.HTTPError:
                     self._note("no answer")
-                with contextlib.suppress(TimeoutError, OSError, AssertionError):
+                with contextlib.suppress(AssertionError, *DRIVER_ERRORS):
                     async with asyncio.timeout(3):
                         for row in await self.scene.stage.ask(_OPEN_NOW):
                             self._note(row["kind"])
