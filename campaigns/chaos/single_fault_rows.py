@@ -31,6 +31,8 @@ def one_of(*signs: str) -> frozenset[str]:
 _LANE = "SELECT FROM lanes WHERE id = (SELECT lane FROM destinations WHERE number = {}) FOR UPDATE"
 _FLUSH_LOCK = "SELECT pg_advisory_xact_lock_shared(7301)"
 _NOT_READY = one_of("flushes_refused", "database_unavailable", "database_refused", "no answer")
+# A minute of failures, two restarts, and the wait after seven of them (`RetryPolicy`).
+_AFTER_BACKOFF = 60 + 2 * 20 + 128.0
 _SLOW = {"kind": "slow", "ms": 20_000}
 
 ROWS: tuple[Row, ...] = (
@@ -179,7 +181,7 @@ ROWS: tuple[Row, ...] = (
         host.silent_name_server,
         60,
         gap=45,
-        delay=120,
+        delay=_AFTER_BACKOFF,
         signs=one_of("failing"),
     ),
     Row(
@@ -187,7 +189,7 @@ ROWS: tuple[Row, ...] = (
         host.hanging_handshake,
         60,
         gap=45,
-        delay=120,
+        delay=_AFTER_BACKOFF,
         signs=one_of("failing"),
     ),
     Row(

@@ -34,7 +34,7 @@ from tests.crashes import stored
 EVERY_S = 0.5
 PATIENCE_S = 12.0  # of a caller
 BEFORE_S = 3.0
-DRAIN_S = 120.0
+DRAIN_S = 300.0
 DAY = "2026-11-25"
 _OPEN_NOW = (
     "SELECT kind FROM incidents WHERE last_seen_at > now() - interval '10 seconds' AND state <> 'resolved'"
