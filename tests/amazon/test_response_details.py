@@ -97,3 +97,17 @@ def test_a_conversion_on_a_page_keeps_names_and_amounts() -> None:
         "matchKeys": [{"type": "EMAIL", "values": ["973dfe…"]}, {"type": "MAID", "values": ["***"]}],
         "customData": [{"name": "brand", "dataType": "STRING", "value": "***"}],
     }
+
+
+def test_errors_that_do_not_fit_are_counted() -> None:
+    """The first ones stay."""
+    rows = [
+        {"index": index, "errors": [{"code": "BAD_REQUEST", "message": f"{'wrong again ' * 20}{index}"}]}
+        for index in range(30)
+    ]
+    found = details(207, json.dumps({"error": rows}).encode(), {}, 30)
+    assert found is not None
+    assert len(msgspec.json.encode(found)) <= MAX_BYTES
+    assert 0 < len(found.items) < 20
+    assert [item.index for item in found.items] == list(range(len(found.items)))
+    assert found.left_out == 30 - len(found.items)
