@@ -39,8 +39,8 @@ def run(settings: Settings, commit: str, *, rounds: int) -> int:
     bases: _Costs = defaultdict(list)
     with ExitStack() as stack:
         is_outbox = commit == OUTBOX
-        code = Checkout(module="bench.outbox") if is_outbox else stack.enter_context(_checkout(commit))
-        base, our = (_pipeline(settings, stack, each) for each in (code, Checkout()))
+        code = Checkout(module="bench.outbox") if is_outbox else stack.enter_context(checkout(commit))
+        base, our = (pipeline_of(settings, stack, each) for each in (code, Checkout()))
         for per_post, events, _, connections in SIZES * rounds:
             if not bases[per_post]:
                 bases[per_post].append(_cost(base, events, per_post, connections))
@@ -65,7 +65,7 @@ def run(settings: Settings, commit: str, *, rounds: int) -> int:
 
 
 @contextmanager
-def _checkout(commit: str) -> Iterator[Checkout]:
+def checkout(commit: str) -> Iterator[Checkout]:
     """Check a commit out in a temporary folder, with its own environment if its packages differ."""
     with tempfile.TemporaryDirectory(prefix="conversions-base-") as folder:
         root = Path(folder) / "base"
@@ -82,11 +82,12 @@ def _checkout(commit: str) -> Iterator[Checkout]:
             subprocess.run([*git, "remove", "--force", str(root)], check=True)
 
 
-def _pipeline(settings: Settings, stack: ExitStack, checkout: Checkout) -> Pipeline:
+def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout) -> Pipeline:
+    """Start the processes of a checkout until the end of the stack, and create its destinations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversions-bench-")))
-    running = stack.enter_context(stage(settings, folder, lanes=LANES, checkout=checkout))
+    running = stack.enter_context(stage(settings, folder, lanes=LANES, checkout=code))
     pipeline = Pipeline(running)
-    if checkout.module == "app":
+    if code.module == "app":
         pipeline.connect(LANES)
     else:
         pipeline.destinations = [outbox.DESTINATION.format(number) for number in range(LANES)]

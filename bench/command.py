@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from app.commands.failure import CommandFailed
 from app.settings import Settings
 from bench import (
     against,
@@ -22,6 +23,7 @@ from bench import (
     dedupe,
     export,
     fairness,
+    many_lanes,
     organisations,
     reference,
     rejections,
@@ -57,13 +59,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "backlog",
             "fairness",
             "rejections",
+            "lanes",
             "organisations",
             "export",
             "sizes",
             "traces",
             "conversion",
         ),
-        help="only one part",
+        help="only one part; `lanes` needs --against",
     )
 
 
@@ -76,7 +79,12 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         if asked.only
         else ["pipeline", "latency", *(["drain", "waiting", "backlog", "fairness"] if asked.full else [])]
     )
+    if asked.only == "lanes" and not asked.against:
+        raise CommandFailed("`--only lanes` compares with another commit: add `--against COMMIT`.")
     print(f"# Bench\n\n{_where()}\n", flush=True)
+    if asked.against and asked.only == "lanes":
+        many_lanes.run(settings, asked.against, rounds=asked.rounds or 3)
+        return 0
     if asked.against:
         return against.run(settings, asked.against, rounds=asked.rounds or against.ROUNDS)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
@@ -233,7 +241,7 @@ def _latency(pipeline: Pipeline, seconds: float) -> None:
                     one.cpu,
                 )
             )
-    print("## Latency under open-loop load, merge window 100 ms\n")
+    print("## Latency under open-loop load\n")
     head = (
         "events a post",
         "load",

@@ -40,6 +40,7 @@ class Round:
     images: float  # full-page images after a checkpoint, of the WAL
     database: float
     resident: dict[str, int]
+    requests: int = 0  # to the stand-in
     failures: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -52,15 +53,15 @@ class Pipeline:
     """Posts events and waits until the stand-in has received all of them."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        self.stage = stage
         self._runs = 0
         self.destinations: list[str] = []
 
     def connect(self, lanes: int) -> None:
         """Create destinations up to this number, one per lane, each with a published mapping."""
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{self._stage.settings.port}",
-            headers={"X-Api-Key": self._stage.key, "Accept": "application/json"},
+            base_url=f"http://127.0.0.1:{self.stage.settings.port}",
+            headers={"X-Api-Key": self.stage.key, "Accept": "application/json"},
             timeout=60,
             trust_env=False,
         ) as client:
@@ -79,10 +80,10 @@ class Pipeline:
     ) -> Round:
         """Post events and wait until all have arrived, or with `deliver=False` until all are stored."""
         self._runs += 1
-        self._stage.fetch("/_log")
+        self.stage.fetch("/_log")
         plan = Plan(
-            port=self._stage.settings.port,
-            key=self._stage.key,
+            port=self.stage.settings.port,
+            key=self.stage.key,
             run=f"r{self._runs}-{time.time_ns() // 1_000_000}",
             events=events,
             per_post=per_post,
@@ -90,10 +91,10 @@ class Pipeline:
             connections=connections,
             per_second=None if per_second is None else per_second / per_post,
         )
-        before = self._stage.spent()
+        before = self.stage.spent()
         posted = post(plan)
         log = self._arrived(posted.accepted) if deliver else []
-        cost = self._stage.spent().since(before)
+        cost = self.stage.spent().since(before)
         last_answer = max((at for at in posted.answered if at is not None), default=posted.began)
         last_arrival = max((at for at, _ in log), default=last_answer)
         return Round(
@@ -112,7 +113,8 @@ class Pipeline:
             wal=cost.wal / posted.accepted,
             images=cost.images / posted.accepted,
             database=cost.database / posted.accepted,
-            resident=self._stage.resident(),
+            resident=self.stage.resident(),
+            requests=len(log),
             failures=posted.failures,
         )
 
@@ -125,34 +127,34 @@ class Pipeline:
 
         The reference also has both cores to itself.
         """
-        self._stage.end("worker")
-        self._stage.end_api()
-        self._stage.start_api(api_processes)
+        self.stage.end("worker")
+        self.stage.end_api()
+        self.stage.start_api(api_processes)
         first = self.warm(lanes, events=_WARMING * api_processes, deliver=False)
         taken = self.run(events, 1, lanes, connections=connections, deliver=False)
-        self._stage.end_api()
-        self._stage.start_api()
-        self._stage.start_worker()
+        self.stage.end_api()
+        self.stage.start_api()
+        self.stage.start_worker()
         self._arrived(first.events + taken.events)
         return taken.accept_rate
 
     def drain(self, waiting: int) -> tuple[float, Spent]:
         """Start the worker on waiting events; return events per second, first to last arrival, and cost."""
-        self._stage.fetch("/_log")
-        before = self._stage.spent()
-        self._stage.start_worker()
+        self.stage.fetch("/_log")
+        before = self.stage.spent()
+        self.stage.start_worker()
         log = self._arrived(waiting)
-        cost = self._stage.spent().since(before)
+        cost = self.stage.spent().since(before)
         first, last = min(at for at, _ in log), max(at for at, _ in log)
         return waiting / (last - first), cost
 
     def _arrived(self, events: int, patience: float = 300.0) -> list[tuple[float, list[int]]]:
         deadline = time.monotonic() + patience
-        while int(self._stage.fetch("/_count")) < events:
+        while int(self.stage.fetch("/_count")) < events:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._stage.fetch('/_count').decode()} of {events} events arrived")
+                raise TimeoutError(f"{self.stage.fetch('/_count').decode()} of {events} events arrived")
             time.sleep(0.05)
-        return [(at, numbers) for at, numbers in json.loads(self._stage.fetch("/_log"))]
+        return [(at, numbers) for at, numbers in json.loads(self.stage.fetch("/_log"))]
 
 
 def post(plan: Plan) -> Posted:

@@ -77,8 +77,12 @@ class Stage:
         subprocess.run(command, env=self._environment(), stdout=subprocess.DEVNULL, check=True)
 
     def _environment(self) -> dict[str, str]:
+        environment = as_environment(self.settings)
+        for name, setting in Settings.model_fields.items():
+            if getattr(self.settings, name) == setting.default:
+                environment.pop(name.upper(), None)  # another checkout has its own default
         # PYTHONSAFEPATH: the working directory's modules must not hide those of another checkout.
-        return as_environment(self.settings) | {"PYTHONPATH": str(self.checkout.root), "PYTHONSAFEPATH": "1"}
+        return environment | {"PYTHONPATH": str(self.checkout.root), "PYTHONSAFEPATH": "1"}
 
     def end(self, name: str) -> None:
         """Stop a process with SIGTERM."""
@@ -103,9 +107,15 @@ class Stage:
         for name in [name for name in self.processes if name.startswith("api")]:
             self.end(name)
 
-    def start_worker(self) -> None:
-        """Start the worker."""
-        self.start("worker", "work")
+    def start_worker(self, number: int = 1) -> None:
+        """Start this number of workers."""
+        for nth in range(1, number + 1):
+            self.start("worker" if nth == 1 else f"worker {nth}", "work")
+
+    def end_workers(self) -> None:
+        """Stop all workers."""
+        for name in [name for name in self.processes if name.startswith("worker")]:
+            self.end(name)
 
     def fetch(self, path: str) -> bytes:
         """Send a request to the stand-in."""

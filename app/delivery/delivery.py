@@ -76,7 +76,6 @@ class Delivery:
         Raises StaleOwner if the lane has another owner.
         """
         monotonic = self.environment.monotonic
-        price = -monotonic()
         try:
             request = await self._prepare(lane, release_slot)
             if request is None:
@@ -88,10 +87,8 @@ class Delivery:
         is_settled, sent_at = False, monotonic()
         try:
             sent = await self._send(lane, request, sent_at)
-            price += sent_at - monotonic()
             settlement = await self._react(lane, request, sent, sent_at)
             is_settled = await self._record(lane, request, sent, settlement)
-            lane.turns.pay(price + monotonic())
         finally:
             lane.end_request(request.content, begun_at, is_settled=is_settled)
 

@@ -11,7 +11,7 @@ from app.delivery.request_content import RequestContent
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
-from app.domain.pacing.merge_window import DOUBLINGS, FULL, Turns
+from app.domain.pacing.merge_window import FULL, Turns
 from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.domain.pacing.watermarks import Watermarks
 from app.store.due_work import DestinationQueue, LanePoll
@@ -77,7 +77,6 @@ class Lane:
     announced_events: int = 0  # number of new events, from notifications since the last claim
     _turn: float = -math.inf  # when the turn of the next request begins, if it is small
     _sent_at: float = -math.inf  # when the last request began
-    _in_row: int = 0  # requests since the lane was idle
     erasures: int = -1  # number of requested erasures that the next request's events are checked against
     # The requests in flight.
     batches_in_flight: set[BatchId] = field(default_factory=set)
@@ -102,8 +101,6 @@ class Lane:
     def announce(self, events: int, now: float) -> None:
         """Count newly stored events, and wake the lane when their request may be sent."""
         if events and not self.announced_events:
-            if not self.claiming and now >= self._sent_at + self.turns.window:
-                self._in_row = 0
             self._turn = self.turns.take(now) if events < FULL else now
         self.announced_events += events
         if not self.claiming:
@@ -113,8 +110,7 @@ class Lane:
         """Return when to send the announced events: now if they fill a request, else at its turn."""
         if self.announced_events >= FULL:
             return now
-        window = self.turns.window * 2.0 ** min(max(self._in_row - 1, 0), DOUBLINGS)
-        return max(now, self._turn, self._sent_at + window)
+        return max(now, self._turn, self._sent_at + self.turns.window)
 
     def retry(self, now: float) -> None:
         """Serve the lane now, because a person asked to retry. An open breaker lets a probe pass."""
@@ -122,13 +118,17 @@ class Lane:
         if not self.claiming:
             self.wake(now)
 
-    def schedule(self, due_at: float) -> None:
-        """Wake the lane when events are due, unless another time is already set.
+    def schedule(self, due_in: float, now: float) -> None:
+        """Wake the lane for events that a poll found, unless it wakes anyway.
 
-        The lane may already wait for the end of its merge window, for its rate limit or for a token.
+        Events that are due now may be new: their notification is on its way, or lost.
         """
-        if self.wake_at is None and not self.claiming:
-            self.wake(max(due_at, self.pace.paused_until))
+        if self.wake_at is not None or self.claiming:
+            return
+        if due_in <= 0 and self.pace.paused_until <= now:
+            self.announce(1, now)
+        else:
+            self.wake(max(now + due_in, self.pace.paused_until))
 
     # --- The lease
 
@@ -255,7 +255,7 @@ class Lane:
         """Note a request whose attempt is stored. Its events are not claimed again while it is in flight."""
         queue, kind = content.queue.number, content.kind
         self._begun_at.append(now)
-        self._sent_at, self._in_row = now, self._in_row + 1
+        self._sent_at = now
         self.batches_in_flight.update(content.batches)
         self.exceptions_in_flight.update(content.exceptions)
         self._backoffs.pop((queue, kind), None)

@@ -65,7 +65,7 @@ class LaneLeases:
             for work in busy:
                 if (owned := self.owned.get(work.lane)) is not None:
                     if work.due_in is not None and work.due_in <= POLL_EVERY_S:
-                        owned.schedule(now + max(0.0, work.due_in))
+                        owned.schedule(work.due_in, now)
                     continue
                 if work.owner is not None or not may_acquire(
                     len(self.owned), share, is_lapsed=work.is_lapsed
