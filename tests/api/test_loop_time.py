@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from app.admin.events.history import ATTEMPT
 from app.console import pages
+from app.crypto import OpaqueTexts
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
 from app.store.destinations.schema_samples import RING
@@ -79,6 +81,21 @@ def journey(number: int) -> Ids:
     return {"id": f"j{number % 300}", "node_id": f"n{number}", "execution_id": f"x{number // 3}"}
 
 
+async def large_request(service: Service, destination: str) -> str:
+    """Store a request with 500 events of a destination; return its id."""
+    [row] = await service.world.fetch(
+        """
+        INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,
+          started_at, settled_at, outcome, http_status, duration_ms, delivered)
+        SELECT 1, s.day, d.lane, d.number, 1, 'w', ARRAY[s.batch], s.events, 1, now(), now(), 'answered', 207,
+          80, 500 FROM batch_states s JOIN destinations d ON d.number = s.destination
+        WHERE d.id = $1 ORDER BY s.events DESC LIMIT 1 RETURNING id
+        """,
+        destination,
+    )
+    return OpaqueTexts(service.world.resources.pepper).seal(row["id"], kind=ATTEMPT)
+
+
 async def prepared(service: Service) -> tuple[Ids, Ids]:
     """Return the ids of a destination whose events have many paths, and of one that has many events."""
     wide, many = await service.world.destination(), await service.world.destination()
@@ -119,6 +136,7 @@ async def prepared(service: Service) -> tuple[Ids, Ids]:
         "replay_id": f"rpl_{0:020d}",
         "incident_id": f"inc_{0:020d}",
         "erasure_id": f"era_{0:020d}",
+        "attempt_id": await large_request(service, many),
     }
     first, second = [
         {

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -279,18 +280,27 @@ def furnish(product: Product, dsn: str) -> Cast:
     japan = case.destination("Acme Japan", "580555000111", "FE", "JPY")
     draft = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
     case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", draft)
-    request = asyncio.run(spread(dsn, case.luck))
+    asyncio.run(spread(dsn, case.luck))
+    request = newest_request(case.product, shop, "?failed=true&range=30d")
     rejected, delivered = bad[0]["event_id"], last[20]["event_id"]
     return Cast(
         shop, mapping, europe, outlet, japan, delivered, dead[0]["event_id"], rejected, replay, request
     )
 
 
-async def spread(dsn: str, luck: random.Random) -> str:
+def newest_request(product: Product, destination: str, query: str = "") -> str:
+    """Return the id of the first request in a destination's list."""
+    headers = {"Accept": "text/html", "Origin": product.api}
+    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as pages:
+        pages.post("/console/sign-in", data={"key": ADMIN})
+        listed = pages.get(f"/console/destinations/{destination}/requests{query}").text
+    return re.findall(r"/requests/(att_[\w-]+)", listed)[0]
+
+
+async def spread(dsn: str, luck: random.Random) -> None:
     """Tell of the requests as if they had been sent over the last hour, and of the days before.
 
-    What was sent in seconds would be a single bucket of every chart. Return the id of a request whose
-    response is stored.
+    What was sent in seconds would be a single bucket of every chart.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -332,6 +342,5 @@ async def spread(dsn: str, luck: random.Random) -> str:
             ON CONFLICT DO NOTHING
             """
         )
-        return str(await connection.fetchval("SELECT max(attempt) FROM responses"))
     finally:
         await connection.close()

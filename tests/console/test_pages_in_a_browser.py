@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
+from tests.console.showcase import newest_request
 from tests.console.test_sessions import ROUTES
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import MAPPING, event
@@ -115,11 +116,7 @@ def seeded(product: Product) -> Iterator[Seeded]:
             assert time.monotonic() < until
         selection = {"status": "dead", "dry_run": False}
         replay = ask("POST", f"/destinations/{made}/replay", selection)["replay_id"]
-        headers = {"Accept": "text/html", "Origin": product.api}
-        with httpx.Client(base_url=product.api, headers=headers, timeout=20) as pages:
-            pages.post("/console/sign-in", data={"key": ADMIN})
-            listed = pages.get(f"/console/destinations/{made}/requests").text
-        request = re.findall(r"/requests/(\d+)", listed)[0]
+        request = newest_request(product, made)
         yield Seeded(product, made, mapping, draft, replay, request)
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 async def newest_request(desk: Desk, shop: str) -> str:
     """Return the address of the page of a destination's newest request."""
     found = re.search(
-        r'href="([^"]+/requests/\d+)"', await desk.get(f"/console/destinations/{shop}/requests")
+        r'href="([^"]+/requests/att_[\w-]+)"', await desk.get(f"/console/destinations/{shop}/requests")
     )
     assert found is not None
     return found[1]
@@ -66,7 +66,7 @@ async def test_a_request_of_another_destination_is_not_found(desk: Desk) -> None
     await desk.until_counted(shop, delivered=1)
     address = await newest_request(desk, shop)
     assert (await desk.pages.get(address.replace(shop, other))).status_code == 404
-    assert (await desk.pages.get(f"/console/destinations/{shop}/requests/0")).status_code == 422
+    assert (await desk.pages.get(f"/console/destinations/{shop}/requests/0")).status_code == 404
 
 
 async def test_an_open_breaker_names_its_next_probe_and_a_button_sends_it_now(desk: Desk) -> None:

@@ -79,11 +79,11 @@ FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     ),
     "401": ({"kind": "401"}, "Amazon rejects the sign-in even with a new token (401).", "Reconnect to get"),
     "403": ({"kind": "403"}, "no permission for this advertiser (403).", "Give that user access"),
-    "400": ({"kind": "400"}, "Most common reason: amazon request refused", "fix the mapping"),
+    "400": ({"kind": "400"}, "Most common reason: Amazon rejected the request", "fix the mapping"),
     "404": ({"kind": "404"}, "404", "Check the region and the advertiser ID"),
     "refused item": (
         {"kind": "partial", "indexes": [0], "code": "BAD_REQUEST"},
-        "Most common reason: amazon refused",
+        "Most common reason: Amazon rejected the event",
         "fix the mapping or the source data",
     ),
 }

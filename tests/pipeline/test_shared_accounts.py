@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -29,6 +29,14 @@ STATES: Mapping[str, str] = {
     "archived": "archived_at = now()",
     "suspended": "suspended = true",
 }
+
+
+def at_once(world: World) -> None:
+    """Stop the clock of the worker, which waits for no other event before it sends one."""
+    settings = world.resources.settings.model_copy(update={"merge_window_ms": 0})
+    world.resources = replace(world.resources, settings=settings)
+    world.delivering = replace(world.delivering, settings=settings)
+    world.stop_clock()
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
         await world.fetch(f"UPDATE destinations SET {facts} WHERE id = $1", theirs)
         await does(Foreign(world, theirs, *await lane_of(world, theirs)))
         assert await listed(world, mine) == before, state
-    world.stop_clock()
+    at_once(world)
     world.work()
     for number in range(3):
         for mine in ours.values():
@@ -148,7 +156,7 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
         return event(number, event={"timestamp": stamp(), "brand": "foreign"})
 
     world.amazon.script = script
-    world.stop_clock()
+    at_once(world)
     world.work()
     for number in range(8):
         if number == 4:

@@ -11,10 +11,11 @@ import msgspec
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.admin.events.history import ATTEMPT
 from app.admin.events.search import find_visible_row
 from app.admin.refusals import ErrorCode, Refusal, require_found
 from app.amazon.messages import cut_values
-from app.crypto import Vault, open_batch
+from app.crypto import CannotDecrypt, Vault, open_batch
 from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId
@@ -68,9 +69,13 @@ class RequestDetails:
 
 
 async def read_request(
-    context: AppContext, caller: Caller, destination_id: str, attempt: int
+    context: AppContext, caller: Caller, destination_id: str, attempt_id: str
 ) -> RequestDetails:
     """Return one request of a destination. Raises Refusal (404)."""
+    try:
+        attempt = int(context.opaque.open(attempt_id, kind=ATTEMPT))
+    except CannotDecrypt:
+        attempt = 0  # no request has this number
     async with context.pool.acquire() as connection:
         number = (await find_visible_row(connection, caller, destination_id)).number
         row = require_found(await figures.request(connection, number, attempt))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -17,6 +18,7 @@ from app.store import PipelineConnection, ledger
 from app.store.events import attempts, batches, rejections
 from app.store.events.batches import BatchRow, DestinationRef, Mappings
 
+ATTEMPT: Final = "att"  # the kind of the ids of attempts
 _MOST_REJECTIONS = 50  # of one event
 
 _STATE_MISSING = (
@@ -158,5 +160,5 @@ async def _describe(
     )
     replays = await attempts.replays(connection, [*batch.replays, *(exception.replays if exception else ())])
     rows = EventRows(destination, batch, shape, exception, carried, has_all_attempts, replays)
-    id_of = partial(context.opaque.seal, kind="att")
+    id_of = partial(context.opaque.seal, kind=ATTEMPT)
     return accepted_history(rows, mappings, context.max_event_age, id_of)

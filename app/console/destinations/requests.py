@@ -1,12 +1,13 @@
 """The page of a destination's requests to Amazon: what each carried, how Amazon answered, and how fast."""
 
-from typing import Annotated
+from functools import partial
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
+from app.admin.events.history import ATTEMPT
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, bad_cursor, cursor_of, time_and_id_of
@@ -17,8 +18,6 @@ from app.console.time_range import RangeName, RangeParameter, time_range
 from app.store.attempts import RESPONSE_DAYS
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
-
-AttemptNumber = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 @router.get(PAGE + "/requests", response_model=None)
@@ -51,6 +50,7 @@ async def page(
         "events",
         "requests.html",
         items=listed.items,
+        id_of=partial(visit.context.opaque.seal, kind=ATTEMPT),
         next_cursor=following and cursor_of(visit.context, following[0].isoformat(), following[1]),
         back_to=following and following[0],
         later=cursor is not None,
@@ -64,7 +64,7 @@ async def page(
 
 @router.get(PAGE + "/requests/{attempt_id}", response_model=None)
 @requires(Scope.EVENTS_READ)
-async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: AttemptNumber) -> Response:
+async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: str) -> Response:
     """Show one request: Amazon's response, and what the request carried."""
     details = await read_request(visit.context, visit.caller, found.id, attempt_id)
     return await show_page(
