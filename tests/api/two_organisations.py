@@ -14,8 +14,10 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin.access import Scope
+from app.admin.events.history import ATTEMPT
 from app.admin.privacy.erasure import request_erasure
 from app.console.access.sessions import csrf_of
+from app.crypto import OpaqueTexts
 from app.domain.event import Rejection
 from app.domain.event_query import EventQuery
 from app.domain.ids import OrganisationId
@@ -133,7 +135,7 @@ UNKNOWN_IDS = {
     "erasure_id": "era_" + "0" * 20,
     "incident_id": "inc_" + "0" * 20,
     "replay_id": "rpl_" + "0" * 20,
-    "attempt_id": "999999998",
+    "attempt_id": OpaqueTexts(b"pepper").seal(999_999_998, kind=ATTEMPT),
     "id": "unknown",
     "event_id": "nowhere-1",
     "advertiser_id": "999999999999",
@@ -219,6 +221,7 @@ async def _made(world: ApiWorld) -> Two:
         published = await world.call("POST", f"{path}/{mapping.json()['id']}/publish", key=keys[name])
         assert published.status_code == 200, published.text
         made = await _observed(world.context.pool, OrganisationId(name), destination.json()["id"])
+        made["attempt_id"] = world.context.opaque.seal(made["attempt_id"], kind=ATTEMPT)
         if name == "alpha":
             ids |= made
             erasure, _ = await request_erasure(

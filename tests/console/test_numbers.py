@@ -1,6 +1,7 @@
 """Every number on a page that is a link equals the number of rows of the list behind it."""
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,15 +106,27 @@ def listed(site: Site, address: str) -> int:
     return rows
 
 
-def test_every_number_equals_the_list_behind_it(site: Site, shop: Shop) -> None:
-    site.sign_in()
+def numbers_of(site: Site, shop: Shop) -> dict[tuple[str, str], int]:
+    """Return the numbers on all pages by page and address of the list."""
     numbers: dict[tuple[str, str], int] = {}
     for page in shop.pages:
         site.open(page)
         site.page.wait_for_load_state()
         for href, word in site.page.evaluate(NUMBERS):
             numbers[page, href] = int(word.replace(",", ""))
-    lists = {href: listed(site, href) for href in {href for _, href in numbers}}
+    return numbers
+
+
+def test_every_number_equals_the_list_behind_it(site: Site, shop: Shop) -> None:
+    """Compared when nothing changed meanwhile: the health of a destination follows its events by seconds."""
+    site.sign_in()
+    until = time.monotonic() + 60
+    numbers, lists, later = numbers_of(site, shop), dict[str, int](), dict[tuple[str, str], int]()
+    while numbers != later:
+        assert time.monotonic() < until, "the numbers do not settle"
+        later = numbers
+        lists = {href: listed(site, href) for href in {href for _, href in numbers}}
+        numbers = numbers_of(site, shop)
     wrong = {
         place: (number, lists[place[1]]) for place, number in numbers.items() if lists[place[1]] != number
     }

@@ -15,7 +15,7 @@ from tests.console.test_sessions import ROUTES
 from tests.console.weight import MOST_BYTES, MOST_MS, Weighed, fill, make_room, weigh
 from tests.pipeline.processes import Product
 
-EVENTS = 40_000
+EVENTS, DESTINATIONS = 40_000, 1_000
 
 
 def run(action: Coroutine[Any, Any, None]) -> None:
@@ -29,7 +29,7 @@ def weighed(product: Product) -> list[Weighed]:
     dsn = product.database_url.replace("+asyncpg", "", 1)
     run(make_room(dsn, EVENTS))
     cast = furnish(product, dsn)
-    run(fill(dsn, cast, events=EVENTS, size=1))
+    run(fill(dsn, cast, events=EVENTS, size=1, destinations=DESTINATIONS))
     return weigh(product, cast, times=1)
 
 

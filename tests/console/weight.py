@@ -51,20 +51,22 @@ async def make_room(dsn: str, batches: int) -> None:
     await connection.close()
 
 
-async def fill(dsn: str, cast: Cast, *, events: int, size: int) -> None:
+async def fill(dsn: str, cast: Cast, *, events: int, size: int, destinations: int = DESTINATIONS) -> None:
     """Add a past to the shop: delivered events, one in a hundred dead, a tenth as many rejected, requests.
 
-    Beside it stand 5,000 active destinations with a history and requests of their own.
+    Beside it stand active `destinations` with a history and requests of their own.
     """
     connection = await asyncpg.connect(dsn)
     try:
-        await _fill(connection, cast, events=events, size=size)
+        await _fill(connection, cast, events=events, size=size, destinations=destinations)
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
 
 
-async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size: int) -> None:
+async def _fill(
+    connection: asyncpg.Connection, cast: Cast, *, events: int, size: int, destinations: int
+) -> None:
     batches = events // size
     number, lane = await connection.fetchrow("SELECT number, lane FROM destinations WHERE id = $1", cast.shop)
     mapping = await connection.fetchval("SELECT number FROM mappings WHERE id = $1", cast.mapping)
@@ -160,7 +162,7 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
     await connection.execute(
         "INSERT INTO lanes (region, advertiser_id) SELECT 'NA', (6000000000000 + n)::text "
         "FROM generate_series(1, $1::int) n",
-        DESTINATIONS,
+        destinations,
     )
     await connection.execute(
         "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, sign_in, "

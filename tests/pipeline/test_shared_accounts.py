@@ -31,7 +31,7 @@ STATES: Mapping[str, str] = {
 }
 
 
-def at_once(world: World) -> None:
+def stop_clock_without_merging(world: World) -> None:
     """Stop the clock of the worker, which waits for no other event before it sends one."""
     settings = world.resources.settings.model_copy(update={"merge_window_ms": 0})
     world.resources = replace(world.resources, settings=settings)
@@ -125,7 +125,7 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
         await world.fetch(f"UPDATE destinations SET {facts} WHERE id = $1", theirs)
         await does(Foreign(world, theirs, *await lane_of(world, theirs)))
         assert await listed(world, mine) == before, state
-    at_once(world)
+    stop_clock_without_merging(world)
     world.work()
     for number in range(3):
         for mine in ours.values():
@@ -156,7 +156,7 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
         return event(number, event={"timestamp": stamp(), "brand": "foreign"})
 
     world.amazon.script = script
-    at_once(world)
+    stop_clock_without_merging(world)
     world.work()
     for number in range(8):
         if number == 4:
