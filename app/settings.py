@@ -138,7 +138,7 @@ class Settings(BaseSettings):
 
     # Batching and concurrency
     flush_wait_ms: int = Field(default=3, ge=0, le=100)
-    merge_window_ms: int = Field(default=1_000, ge=0, le=10_000)
+    merge_window_ms: int = Field(default=200, ge=0, le=10_000)
     max_requests_in_flight: int = Field(default=32, ge=MIN_IN_FLIGHT, le=256)
 
     # Admission control

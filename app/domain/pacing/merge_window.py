@@ -11,7 +11,7 @@ from typing import Final
 
 FULL: Final = 500  # events of a full request
 SMALL_PER_S: Final = 10.0  # 3 % of a core of worker and Postgres, at 3 ms a request
-LONGEST_TURN: Final = 10  # windows: 10 s with the default
+LONGEST_TURN: Final = 50  # windows: 10 s with the default
 
 
 @dataclass(slots=True)
