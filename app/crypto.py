@@ -94,7 +94,9 @@ class OpaqueTexts:
 
     def open(self, text: str, *, kind: str) -> str:
         """Decrypt a text of this kind. Raises CannotDecrypt."""
-        encoded = text.removeprefix(f"{kind}_")
+        prefix, _, encoded = text.partition("_")
+        if prefix != kind:
+            raise CannotDecrypt("of another kind")
         try:
             sealed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
             return self._cipher.decrypt(sealed, [kind.encode()]).decode()

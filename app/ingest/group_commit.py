@@ -97,9 +97,7 @@ class GroupCommit:
         self._telemetry = telemetry
         self._database_results = database_results
         self._queue = CommitQueue()
-        self._evaluating = 0  # events of large requests
         self._has_requests = asyncio.Event()
-        self._has_changed = asyncio.Event()  # the queue, or the requests that are being evaluated
         self._may_flush = asyncio.Event()
         self._session = FlushSession(
             connect=connect,
@@ -121,7 +119,6 @@ class GroupCommit:
             return NotStored()
         self._queue.add(request)
         self._has_requests.set()
-        self._has_changed.set()
         if self._is_large_enough():
             self._may_flush.set()
         return await request.response
@@ -131,9 +128,6 @@ class GroupCommit:
         several = False  # whether the last flush had several requests
         while not (self._closing and not self._queue.requests):
             await self._has_requests.wait()
-            while self._awaits_evaluation():
-                self._has_changed.clear()
-                await self._has_changed.wait()
             if several:
                 # Their senders are likely to post again at once, and can share a flush.
                 await self._linger()
@@ -155,12 +149,6 @@ class GroupCommit:
         await self._may_flush.wait()
         timer.cancel()
 
-    def _awaits_evaluation(self) -> bool:
-        """Return whether only large requests wait, and one is being evaluated that fits beside them."""
-        events = self._queue.events + self._evaluating
-        is_large = self._queue.events > self._queue.requests * SLICE_EVENTS
-        return bool(self._evaluating) and is_large and events <= MAX_EVENTS and not self._closing
-
     def _is_large_enough(self) -> bool:
         return self._closing or self._queue.requests >= FLUSH_MIN_REQUESTS or self._queue.events >= MAX_EVENTS
 
@@ -168,7 +156,6 @@ class GroupCommit:
         """Accept no more requests; `run` ends when all queued requests are answered."""
         self._closing = True
         self._may_flush.set()
-        self._has_changed.set()
         self._has_requests.set()
 
     async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
@@ -195,30 +182,25 @@ class GroupCommit:
         numbers: list[DestinationNumber | None] = []
         nodes: set[JourneyNode] = set()
         is_plain, work = True, Work()
-        self._evaluating += len(request.events)
-        try:
-            for start in range(0, len(request.events), SLICE_EVENTS):
-                if start:
-                    await asyncio.sleep(0)
-                for event in request.events[start : start + SLICE_EVENTS]:
-                    if (id_ := event.destination_id) not in found:
-                        found[id_] = self._visible(DestinationId(id_ or ""), request)
-                    destination = found[id_]
-                    each = (
-                        event
-                        if isinstance(event, Rejection)
-                        else evaluate(event, destination, self._pepper, now, work)
-                    )
-                    evaluated.append(each)
-                    if destination is None:
-                        numbers.append(None)
-                        continue
-                    numbers.append(destination.number)
-                    nodes.add(node_of(destination.number, each.journey))
-                    is_plain = is_plain and type(each) is Candidate and each.is_plain
-        finally:
-            self._evaluating -= len(request.events)
-            self._has_changed.set()
+        for start in range(0, len(request.events), SLICE_EVENTS):
+            if start:
+                await asyncio.sleep(0)
+            for event in request.events[start : start + SLICE_EVENTS]:
+                if (id_ := event.destination_id) not in found:
+                    found[id_] = self._visible(DestinationId(id_ or ""), request)
+                destination = found[id_]
+                each = (
+                    event
+                    if isinstance(event, Rejection)
+                    else evaluate(event, destination, self._pepper, now, work)
+                )
+                evaluated.append(each)
+                if destination is None:
+                    numbers.append(None)
+                    continue
+                numbers.append(destination.number)
+                nodes.add(node_of(destination.number, each.journey))
+                is_plain = is_plain and type(each) is Candidate and each.is_plain
         request.evaluated, request.destinations = evaluated, numbers
         request.nodes, request.is_plain = nodes, is_plain
 

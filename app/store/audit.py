@@ -127,7 +127,7 @@ async def newest(
     below: int | None = None,
     wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
-    id_of: Callable[[int], str] = str,
+    id_of: Callable[[int], str],
 ) -> list[AuditEntry]:
     """Return up to `limit` audit rows with ids below `below`, newest first.
 

@@ -230,7 +230,7 @@ def test_keys_need_a_fresh_sign_in(product: tuple[Product, Provider], page: Page
 
 
 def test_a_person_is_not_called_a_key(product: tuple[Product, Provider], page: Page) -> None:
-    """Nor told to stop using the bootstrap key; the organisation is in the head of every page."""
+    """Nor asked to stop using the bootstrap key; the organisation is in the head of every page."""
     made, _ = product
     sign_in(page, made, "ada")
     page.wait_for_url("**/console/keys")

@@ -280,36 +280,6 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
             await running
 
 
-@pytest.mark.parametrize(
-    ("posts", "flushes"),
-    [
-        pytest.param([200, 200], [([200, 200], 0)], id="they share a flush"),
-        pytest.param([200, 1, 200], [([1], 400), ([200, 200], 0)], id="a small post does not wait for them"),
-        pytest.param([200, 900], [([200], 900), ([900], 0)], id="a post that does not fit is not awaited"),
-    ],
-)
-async def test_a_large_post_waits_for_another_that_is_being_evaluated(
-    world: World, monkeypatch: pytest.MonkeyPatch, posts: list[int], flushes: list[tuple[list[int], int]]
-) -> None:
-    """The flush of two large posts costs little more than that of one.
-
-    `flushes` has the events of the posts of each flush, and the events that were being evaluated meanwhile.
-    """
-    dst, group_commit = await world.destination(), world.intake._group_commit
-    flush, written = group_commit._flush, []
-
-    async def note(requests: Any) -> None:
-        written.append(([len(request.events) for request in requests], group_commit._evaluating))
-        await flush(requests)
-
-    monkeypatch.setattr(group_commit, "_flush", note)
-    async with asyncio.timeout(30):
-        await asyncio.gather(
-            *(world.post(dst, *many(1_000 * number, events)) for number, events in enumerate(posts))
-        )
-    assert written == flushes
-
-
 @pytest.mark.parametrize(("requests", "tries"), [(1, 2), (2, 1)])
 async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch, requests: int, tries: int

@@ -254,7 +254,7 @@ async def test_the_audit_keeps_what_changed(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await audit.record(connection, "k", "a", "s", before={"x": 1, "y": 2, "z": 0}, after={"x": 1, "y": 3})
         await audit.record(connection, "k", "b", "s", after={"x": 1})
-        newest, oldest = await audit.newest(connection, limit=10)
+        newest, oldest = await audit.newest(connection, limit=10, id_of=str)
     assert (oldest.before, oldest.after) == ({"y": 2, "z": 0}, {"y": 3})
     assert (newest.before, newest.after) == (None, {"x": 1})
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, flush, ledger
+from app.store import attempts, batches, counts, flush, ledger
 from app.store.database import partitions
 from app.store.events import attempts as event_attempts
 from app.store.events import batches as event_batches
@@ -168,6 +168,20 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
     assert await drop_old(c, keep_days=30) == [day]
     for table, left in (("batches", 0), ("mapped_duplicates", 1), ("replays", 1)):
         assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
+
+
+async def test_responses_of_amazon_are_deleted_after_their_days(c: asyncpg.Connection) -> None:
+    """The last day stays; a statement deletes at most its limit."""
+    await c.execute(
+        "INSERT INTO responses (attempt, day, destination, content) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date - $1::int + 2 - n, 1, '{}' FROM generate_series(1, 4) n",
+        attempts.RESPONSE_DAYS,
+    )
+    assert await attempts.delete_responses(c, limit=1)
+    assert await c.fetchval("SELECT count(*) FROM responses") == 3
+    assert await attempts.delete_responses(c, limit=10)
+    assert not await attempts.delete_responses(c, limit=10)
+    assert [row["attempt"] for row in await c.fetch("SELECT attempt FROM responses ORDER BY 1")] == [1, 2]
 
 
 async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg.Connection) -> None:

@@ -25,7 +25,7 @@ from app.store.destinations import figures
 from app.store.destinations.figures import RequestPage, RequestRow
 from app.store.replays import queueing
 
-_MOST_CONVERSIONS: Final = 5  # of a request, that are shown
+_MOST_CONVERSIONS: Final = 5  # on the page of a request
 
 
 async def read_requests(
@@ -75,7 +75,7 @@ async def read_request(
     try:
         attempt = int(context.opaque.open(attempt_id, kind=ATTEMPT))
     except CannotDecrypt:
-        attempt = 0  # no request has this number
+        raise Refusal(ErrorCode.NOT_FOUND) from None
     async with context.pool.acquire() as connection:
         number = (await find_visible_row(connection, caller, destination_id)).number
         row = require_found(await figures.request(connection, number, attempt))

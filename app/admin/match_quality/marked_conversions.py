@@ -121,7 +121,7 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
     wanted = AuditFilter(
         action=AuditAction.TEST_CONVERSIONS_SENT, destination=destination.id, since=now - _PERIOD
     )
-    sent = await audit.newest(connection, limit=_MOST_REQUESTS, wanted=wanted)
+    sent = await audit.newest(connection, limit=_MOST_REQUESTS, wanted=wanted, id_of=str)
     if len(sent) == _MOST_REQUESTS:
         wait = max(1, ceil((sent[-1].at + _PERIOD - now).total_seconds()))
         detail = f"A destination may send {_MOST_REQUESTS} requests with test conversions an hour."

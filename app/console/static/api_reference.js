@@ -248,7 +248,7 @@
 
   // With a key, the examples name a destination and a mapping that the key can use.
   key.addEventListener("change", async () => {
-    const said = document.getElementById("key-help");
+    const help = document.getElementById("key-help");
     const read = async (path) => {
       const response = await fetch(new URL(path, here), { headers: { Authorization: `Bearer ${key.value}` }, credentials: "omit" });
       return response.ok ? (await response.json()).items : [];
@@ -260,8 +260,8 @@
       const mapping = (await read(`destinations/${destination.id}/mappings?limit=200`)).find((each) => each.published_version);
       for (const example of ["dst_0a1b2c3d4e5f6g7h8i9j", "{destination_id}"]) own.set(example, destination.id);
       if (mapping) for (const example of ["map_0a1b2c3d4e5f6g7h8i9j", "{mapping_id}"]) own.set(example, mapping.id);
-      said.textContent = `The examples use the destination “${destination.name}”.`;
-    } else said.textContent = key.value ? "This key cannot list destinations. Replace the ids of the examples." : "";
+      help.textContent = `The examples use the destination “${destination.name}”.`;
+    } else help.textContent = key.value ? "This key cannot list destinations. Replace the ids of the examples." : "";
     for (const { details, fill } of opened) if (details.querySelector(".operation")) fill();
   });
 })();
