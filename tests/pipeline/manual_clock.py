@@ -65,9 +65,13 @@ class ManualClock:
     async def advance(self, seconds: float) -> None:
         """Move the clock from deadline to deadline; at each of them, let all workers finish their turns.
 
+        First, workers that listen read what is due: a notification in real time may still be on its way.
         When it returns, every request that was due has left and, unless Amazon hangs, is settled.
         """
         until = self.now + seconds
+        for dispatcher, _ in self.workers:
+            if dispatcher.listens:
+                dispatcher._unknown_lane.set()
         await self.settled()
         while (due := min((due for due, _ in self._waits.values()), default=until)) < until:
             self.now = max(self.now, due)
