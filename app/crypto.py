@@ -69,6 +69,14 @@ class Vault:
         except InvalidTag:
             raise CannotDecrypt("altered, or sealed for another place") from None
 
+    def unknown_key(self, sealed: bytes) -> str | None:
+        """Return the id of the key that sealed a value, or None for a known key or a truncated value."""
+        try:
+            name = key_id_of(sealed)
+        except CannotDecrypt:
+            return None
+        return None if name in self._ciphers else name
+
 
 def key_id_of(sealed: bytes) -> str:
     """Return the id of the key that sealed a value. Raises CannotDecrypt for a truncated value."""

@@ -43,8 +43,9 @@ def _read_version() -> str:
 
 VERSION: Final = _read_version()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Why a batch cannot be read: its row is missing, it cannot be decrypted, or Postgres reports a damaged page.
-UNREADABLE_REASONS = ("missing", "not_opened", "damaged_data")
+# Why a batch cannot be read: its row is missing, it cannot be decrypted, this process lacks its encryption
+# key, or Postgres reports a damaged page.
+UNREADABLE_REASONS = ("missing", "not_opened", "unknown_key", "damaged_data")
 _log = logging.getLogger("app")
 
 
@@ -178,7 +179,7 @@ class Telemetry:
             (self.callbacks, ("acknowledged", "not_acknowledged", "failed_permanently")),
             (self.notifications, ("delivered", "failed")),
             (self.unreadable_batches, UNREADABLE_REASONS),
-            (self.claims_failed, ("damaged_data", "defect", "nothing_claimed")),
+            (self.claims_failed, ("damaged_data", "defect", "nothing_claimed", "unknown_key")),
             (self.database_errors, (*_CLASSES, _OTHER_CLASS, UNREACHABLE)),
             (self.lane_errors, ("database", "defect", "unsettled")),
         ):

@@ -4,7 +4,7 @@ A request carries complete batches, or single exceptions for a retry. If the due
 claimed, the lane skips this queue for a while and serves its other queues.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -13,6 +13,7 @@ from app.crypto import Vault, open_batch
 from app.delivery.attempt_log import AttemptLog
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
+from app.delivery.missing_keys import MissingKeys
 from app.delivery.request_content import (
     QUEUES,
     BatchSource,
@@ -38,6 +39,7 @@ class ClaimRules:
     """The rules of a claim. Events before `oldest` expire. Events with `erased_values` are not sent."""
 
     vault: Vault
+    missing_keys: MissingKeys
     oldest: datetime
     erased_values: Collection[str]
 
@@ -65,8 +67,14 @@ class ClaimStep:
         """
         queue, kind = selection.queue, selection.kind
         read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
+        if self.erasing.hides_values(lane.lease.organisation):
+            self.back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
+            return None
         rules = ClaimRules(
-            self.vault, self.now() - self.max_age, self.erasing.erased_values(lane.lease.organisation)
+            self.vault,
+            self.erasing.missing_keys,
+            self.now() - self.max_age,
+            self.erasing.erased_values(lane.lease.organisation),
         )
         try:
             with self.telemetry.claim_seconds.time():
@@ -81,7 +89,8 @@ class ClaimStep:
             return None
         if claim.content is not None and claim.content.items:
             return claim.content
-        if claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches):
+        is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
+        if is_waiting and not claim.postponed:
             self.back_off(lane, queue, kind, "nothing_claimed")
         lane.wake(self.monotonic())
         return None
@@ -129,6 +138,9 @@ class ClaimStep:
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
             await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
+        if claim.postponed:
+            await batches.postpone(connection, lane.lease, claim.postponed)
+            self.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
         only_too_old = claim.content is not None and not claim.content.items
         if claim.expired or claim.unreadable or only_too_old:
             async with connection.transaction():
@@ -169,14 +181,16 @@ async def _read_batches(
     lane.scanned(key, due[0].due_at)
     items: list[Item] = []
     sendable: list[BatchId] = []
-    expired, unreadable, erasable = [], [], []
+    expired, unreadable, erasable, postponed = [], [], [], []
     for batch in due:
         if batch.last_event < rules.oldest:
             expired.append(batch)
             continue
         opened = await _open(connection, batch, rules.vault)
         is_erased = opened is not None and _carries_erased([item.body for item in opened], rules)
-        if opened is None or is_erased is None:
+        if opened is None and await rules.missing_keys.hide(connection, batch.data_key):
+            postponed.append(batch.id)
+        elif opened is None or is_erased is None:
             unreadable.append(await _unreadable(connection, batch))
         elif is_erased:
             erasable.append((batch.id, batch.day))
@@ -197,7 +211,7 @@ async def _read_batches(
             has_more=has_more or selection.others_due,
             kind=selection.kind,
         )
-    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable))
+    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable), tuple(postponed))
 
 
 async def _read_exceptions(
@@ -214,15 +228,19 @@ async def _read_exceptions(
     if not due:
         return Claim(None)
     contents = await batches.read(connection, {(row.batch, row.day) for row in due}, selection.queue.number)
-    bodies = {
-        batch: open_batch(batch, data_key, content, rules.vault) or {}
-        for batch, (data_key, content, _) in contents.items()
-    }
+    bodies: dict[BatchId, Mapping[int, bytes]] = {}
+    postponed: set[BatchId] = set()
+    for batch, (data_key, encrypted, _) in contents.items():
+        bodies[batch] = open_batch(batch, data_key, encrypted, rules.vault) or {}
+        if not bodies[batch] and await rules.missing_keys.hide(connection, data_key):
+            postponed.add(batch)
     items: list[Item] = []
     missing: list[exceptions.DueException] = []
     erasable: set[tuple[BatchId, date]] = set()
     size = 0
     for row in due:
+        if row.batch in postponed:
+            continue
         body = bodies.get(row.batch, {}).get(row.place)
         is_erased = None if body is None else _carries_erased([body], rules)
         if body is None or is_erased is None:
@@ -245,7 +263,7 @@ async def _read_exceptions(
         else None
     )
     unreadable = tuple(Unreadable(row.batch, row.day, (row.place,), True, row.event_at) for row in missing)
-    return Claim(content, (), unreadable, tuple(sorted(erasable)))
+    return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)))
 
 
 async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:

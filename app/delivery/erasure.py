@@ -16,6 +16,7 @@ import asyncpg
 import msgspec
 
 from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key, open_batch
+from app.delivery.missing_keys import MissingKeys
 from app.delivery.settlement import CountWriter
 from app.domain import batch as packing
 from app.domain.ids import BatchId, OrganisationId
@@ -32,6 +33,7 @@ _PAGE = 1_000  # batches whose ids are read in one statement
 _MOST_EVENTS = 2_000  # events whose content is read in one statement
 _NOTE_EVERY_S = 1.0
 _CHECK_EVERY_S = 0.1
+_KEY_PAUSE_S = 30.0  # after a scan that lacked an encryption key, so that another worker can scan
 _REST_FACTOR = 9  # the scan uses a tenth of the loop's time
 
 
@@ -58,6 +60,16 @@ class ErasureScanner:
     _refreshing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     # The erasures whose values cannot be decrypted.
     _unreadable: set[str] = field(init=False, default_factory=set)
+    # The organisations of pending erasures whose values only other processes can decrypt.
+    _hidden: frozenset[OrganisationId] = frozenset()
+    _paused_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.missing_keys = MissingKeys(self.vault, self.telemetry, self.worker)
+
+    def hides_values(self, organisation: OrganisationId) -> bool:
+        """Return whether an organisation's events may not be sent, because this process lacks a key."""
+        return organisation in self._hidden
 
     def erased_values(self, organisation: OrganisationId) -> Mapping[str, str]:
         """Return the match key values of the persons that an organisation erases, each with its erasure.
@@ -77,13 +89,19 @@ class ErasureScanner:
             opened, found = self._opened, self._values
             if not opened.keys() <= {erasure.number for erasure in pending}:
                 pending, opened, found = await erasures.pending(connection, known=[]), {}, {}
+            hidden: set[OrganisationId] = set()
             for erasure in pending:
-                if erasure.sealed is None or (values := self._open(erasure.id, erasure.sealed)) is None:
+                if erasure.sealed is None:
+                    continue
+                if await self.missing_keys.hide(connection, erasure.sealed):
+                    hidden.add(erasure.organisation_id)
+                    continue
+                if (values := self._open(erasure.id, erasure.sealed)) is None:
                     continue
                 opened[erasure.number] = values
                 known = found.setdefault(erasure.organisation_id, {})
                 known.update((value, erasure.id) for value in values if value not in known)
-            self._opened, self._values = opened, found
+            self._opened, self._values, self._hidden = opened, found, frozenset(hidden)
         return [erasure for erasure in pending if erasure.number in opened]
 
     async def scan(self) -> None:
@@ -91,7 +109,7 @@ class ErasureScanner:
         async with self.pool.acquire() as connection:
             if not await self.refresh(connection):
                 return
-            if not await self._has_lease(connection):
+            if time.monotonic() < self._paused_until or not await self._has_lease(connection):
                 return
             try:
                 await self._scan(connection)
@@ -132,7 +150,12 @@ class ErasureScanner:
             organisations=organisations,
         ):
             for part in page.parts(_MOST_EVENTS):
-                unreadable += await self._search_batches(connection, part)
+                found = await self._search_batches(connection, part)
+                if found is None:
+                    self._paused_until = time.monotonic() + _KEY_PAUSE_S
+                    self.telemetry.log("erasure.postponed", level=30, retry_in_s=_KEY_PAUSE_S)
+                    return
+                unreadable += found
             position, scanned, unreadable = page.to, scanned + len(page.batches), unreadable + page.unreadable
             if time.monotonic() - noted_at >= _NOTE_EVERY_S:
                 if not await self._has_lease(connection):
@@ -150,11 +173,11 @@ class ErasureScanner:
 
     async def _search_batches(
         self, connection: PipelineConnection, found: Sequence[erasures.KeyedBatch]
-    ) -> int:
+    ) -> int | None:
         """Rewrite the batches that have erased events; return how many cannot be read.
 
-        Events never join a batch, so a batch without an erased value needs no lock. One that cannot be read
-        here is judged under its lock.
+        Return None if only another process can read one of them. Events never join a batch, so a batch
+        without an erased value needs no lock. One that cannot be read here is judged under its lock.
         """
         contents: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]] = {}
         with damage.suppressed():  # the statement may read damaged pages of other batches
@@ -164,6 +187,8 @@ class ErasureScanner:
             began = time.thread_time()
             data_key, content, _ = contents.get(batch.id, (None, None, None))
             bodies = open_batch(batch.id, data_key, content, self.vault)
+            if bodies is None and await self.missing_keys.hide(connection, data_key):
+                return None
             values = self.erased_values(batch.organisation_id)
             try:
                 is_free = bodies is not None and not any(

@@ -124,7 +124,7 @@ class RequestContent:
 class Unreadable:
     """Conversions that cannot be decrypted: all conversions of a batch, or one conversion that is retried.
 
-    Either their data key was deleted, or its encryption key is not configured, or the row is damaged.
+    Either their data key was deleted, or the row is damaged.
     """
 
     batch: BatchId
@@ -141,12 +141,14 @@ class Claim:
     """The result of a claim: the content of a request, if any, and batches that cannot be sent now.
 
     `erasable` has the batches with events of an erased person. They are rewritten before they are sent.
+    `postponed` has the batches of which this process lacks the encryption key.
     """
 
     content: RequestContent | None
     expired: tuple[batches.DueBatch, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     erasable: tuple[tuple[BatchId, date], ...] = ()
+    postponed: tuple[BatchId, ...] = ()
 
     @property
     def unsent_batches(self) -> frozenset[BatchId]:

@@ -15,6 +15,7 @@ import msgspec
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
 from app.store.database import damage
+from app.store.lanes import LaneLease
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -218,6 +219,14 @@ async def requeue(
         reason,
     )
     _expect(status, len(batches))
+
+
+async def postpone(connection: PipelineConnection, lease: LaneLease, batches: Sequence[BatchId]) -> None:
+    """Make open batches, and their retrying events, due again later, while the lane has this lease.
+
+    They wait as long as they have waited, but at least 30 seconds and at most five minutes.
+    """
+    await connection.execute(SQL["postpone"], list(batches), lease.id, lease.fence)
 
 
 async def expire(

@@ -15,6 +15,14 @@ WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
 UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
 WHERE batch = ANY($1) AND settled_at IS NULL
 
+-- name: postpone
+WITH owned AS (SELECT id FROM lanes WHERE id = $2 AND fence = $3 FOR KEY SHARE),
+retries AS (UPDATE exceptions SET
+    due_at = now() + greatest('30 s', least('5 min', now() - changed_at))
+  WHERE batch = ANY($1) AND status = 'retrying' AND due_at <= now() AND EXISTS (SELECT FROM owned))
+UPDATE batch_states SET due_at = now() + greatest('30 s', least('5 min', now() - accepted_at))
+WHERE batch = ANY($1) AND settled_at IS NULL AND due_at <= now() AND EXISTS (SELECT FROM owned)
+
 -- name: expire
 -- Open batches beyond the age limit that no unsettled attempt carries.
 WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL

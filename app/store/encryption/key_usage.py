@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.store import PipelineConnection
+from app.store.rows import fetch_scalar
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -16,6 +17,12 @@ SQL: Final = read_sql(__file__)
 async def note(connection: PipelineConnection, key: str) -> None:
     """Record the batch from which the uses of a key are counted. Does nothing for a known key."""
     await connection.execute(SQL["note"], key)
+
+
+async def is_used(connection: PipelineConnection, key: str) -> bool:
+    """Return whether a process has ever encrypted with the key of this id."""
+    statement = "SELECT EXISTS (SELECT FROM encryption_keys WHERE id = $1)"
+    return await fetch_scalar(connection, bool, statement, key)
 
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:
