@@ -124,7 +124,7 @@ COMMANDS = (
             ("erase", "erase a person; the value comes from standard input"),
         )
     ),
-    Command("keys", "list, create, rotate and revoke API keys", "app.commands.keys", COMPLETE),
+    Command("keys", "list, create and revoke API keys", "app.commands.keys", COMPLETE),
     Command(
         "rotate-keys",
         "re-encrypt stored values with the first of ENCRYPTION_KEYS",
@@ -138,7 +138,6 @@ COMMANDS = (
         "app.commands.balance",
         COMPLETE,
     ),
-    Command("hash", "print the normalised form and the hash of a value; store neither", "app.commands.hash"),
     Command(
         "doctor",
         "check that the deployment is healthy and safely configured",

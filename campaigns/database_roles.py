@@ -20,7 +20,7 @@ from dev.environment import DATABASE_URLS
 
 # Commands that use no database, or whose purpose is to start or to test the service.
 WITHOUT_DATABASE: Final = (
-    "up", "serve", "work", "sandbox", "restore", "drill", "schema", "hash", "sbom", "conformance", "test",
+    "up", "serve", "work", "sandbox", "restore", "drill", "schema", "sbom", "conformance", "test",
     "campaign", "check", "bench", "lock", "docs",
 )  # fmt: skip
 # Commands that are requests to the API: no database role of theirs matters.

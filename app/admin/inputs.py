@@ -273,13 +273,6 @@ class NewKey(RequestBody):
     expires_at: Instant | None = None
 
 
-class KeyRotation(RequestBody):
-    """How long the old key stays valid, and when the new key expires."""
-
-    overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
-    expires_at: Instant | None = None
-
-
 class OrganisationLimitsInput(RequestBody):
     """The limits of an organisation; null for no limit."""
 
@@ -309,13 +302,6 @@ class HashRequest(RequestBody):
     value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
     country: Annotated[str, Field(max_length=20)] = "US"
     identity_profile: ProfileName = "amazon"
-
-
-class PreflightConfirmation(RequestBody):
-    """A manual preflight check to confirm, or to withdraw."""
-
-    check: Literal["permission", "terms"]
-    confirmed: bool = True
 
 
 class EventNameChange(RequestBody):

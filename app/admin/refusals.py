@@ -59,11 +59,6 @@ class ErrorCode(StrEnum):
         "Events wait for this destination. Delete with discard=true to discard them.",
     )
     MAPPING_ARCHIVED = "mapping_archived", "The mapping was deleted and cannot be changed."
-    KEY_ENDED = "key_ended", "The key is revoked or has expired. Create a new one."
-    KEY_ROTATED = (
-        "key_rotated",
-        "The key was already rotated. Rotate the key that replaced it, or revoke that key first.",
-    )
     EVENT_NAME_CONFLICT = (
         "event_name_conflict",
         "Another event name is pinned for this advertiser and event type.",

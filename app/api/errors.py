@@ -78,8 +78,6 @@ STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.DESTINATION_CHANGED: 409,
     ErrorCode.EVENTS_WAITING: 409,
     ErrorCode.MAPPING_ARCHIVED: 409,
-    ErrorCode.KEY_ENDED: 409,
-    ErrorCode.KEY_ROTATED: 409,
     ErrorCode.EVENT_NAME_CONFLICT: 409,
     ErrorCode.ADVERTISER_NOT_VISIBLE: 409,
     ErrorCode.EVENT_AMBIGUOUS: 409,

@@ -1,4 +1,4 @@
-"""`keys`: list, create, rotate and revoke API keys in the database, without calling the API."""
+"""`keys`: list, create and revoke API keys in the database, without calling the API."""
 
 import argparse
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
 from app.admin.access.actor import actor
-from app.admin.access.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
+from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import name_problem_code
 from app.commands.failure import CommandFailed
 from app.commands.organisation import add_organisation_argument, engine_for
@@ -33,9 +33,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
     )
     create.add_argument("--days", type=int, help="days until the key expires; default: never")
-    rotate = actions.add_parser("rotate", help="create a replacement for a key and print its secret once")
-    rotate.add_argument("key", metavar="KEY_ID")
-    rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old key stays valid")
     revoke = actions.add_parser("revoke", help="revoke a key permanently")
     revoke.add_argument("key", metavar="KEY_ID")
     for action in actions.choices.values():
@@ -44,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(settings: Settings, asked: argparse.Namespace) -> None:
     """Run the action. Raises CommandFailed for an unknown key or destination, and for an invalid value."""
-    actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
+    actions = {"list": _list, "create": _create, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
         await actions[asked.action](await engine_for(resources, asked), asked)
 
@@ -89,29 +86,8 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
             destination_ids=asked.destination,
             expires_at=expires_at,
         )
-        created, secret = await insert_key(connection, grant, by=actor())
-    print(f"{created.id}  {secret}")
-
-
-async def _rotate(engine: AsyncEngine, asked: argparse.Namespace) -> None:
-    async with engine.begin() as connection:
-        done = await insert_successor(
-            connection,
-            asked.key,
-            overlap_s=max(asked.overlap_hours, 0) * DAY_S // 24,
-            expires_at=None,
-            by=actor(),
-        )
-    if done is NotRotated.ENDED:
-        raise CommandFailed("The key does not exist, is revoked, or has expired.")
-    if isinstance(done, NotRotated):
-        raise CommandFailed(
-            "The key was rotated before. Rotate its replacement, or revoke the replacement first."
-        )
-    created, secret, old = done
-    assert old.expires_at is not None
-    print(f"{created.id}  {secret}")
-    print(f"{old.id} stays valid until {_minute(old.expires_at)}.")
+        created = await insert_key(connection, grant, by=actor())
+    print(f"{created.id}  {created.key}")
 
 
 async def _revoke(engine: AsyncEngine, asked: argparse.Namespace) -> None:

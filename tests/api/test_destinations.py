@@ -132,13 +132,6 @@ async def test_destinations_of_one_advertiser_and_region_share_a_lane(world: Api
     assert (lanes[0].n, lanes[0].lanes) == (3, 2)
 
 
-async def test_a_name_that_looks_like_another_is_warned_of(world: ApiWorld) -> None:
-    """Acme with a Cyrillic А is accepted, with a warning that names the other destination."""
-    first = await world.create_destination(name="Acme")
-    second = await world.create_destination(name="\u0410cme")
-    assert second["warnings"] == [{"code": "name_confusable", "field": "name", "destination_id": first["id"]}]
-
-
 async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: ApiWorld) -> None:
     """Before Amazon reported one there is nothing to compare; the account's own gives no warning."""
     world.advertisers.currency = "EUR"

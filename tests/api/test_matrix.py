@@ -115,10 +115,8 @@ WITHOUT_ETAG = {
     ("POST", "/destinations"): "makes something new",
     ("POST", "/destinations/{destination_id}/mappings"): "makes something new",
     ("POST", "/keys"): "makes something new",
-    ("POST", "/keys/{key_id}/rotate"): "keys have no versions: nothing of a key is edited",
     ("DELETE", "/sessions/{session_id}"): "a session has no version: nothing of it is edited",
     ("DELETE", "/keys/{key_id}"): "keys have no versions: nothing of a key is edited",
-    ("POST", "/destinations/{destination_id}/preflight"): "a line is confirmed whatever else was edited",
     (
         "POST",
         "/destinations/{destination_id}/connect",

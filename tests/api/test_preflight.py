@@ -8,7 +8,7 @@ import pytest
 from app.admin.destinations.preflight import ENTITY_HINT, PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import DEFAULT_RATE, Region, State
-from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
+from app.store.destinations.amazon_accounts import AmazonAccount
 from app.store.destinations.destinations import Destination
 from tests.api.world import ApiWorld
 
@@ -27,15 +27,11 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
         "configured": True,
         "account": AmazonAccount("Acme", "USD", AT),
         "live_answer": None,
-        "confirmed": {},
         "accepted": False,
         "delivered": 0,
         "seconds_apart": 0.0,
     }
     return PreflightFacts(destination, **{**given, **changes})
-
-
-TERMS = {"terms": Confirmation("terms", "key_1", AT)}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +70,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(
             known(live_answer=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"
         ),
-        pytest.param(known(), "terms", "unknown", "confirm", id="unconfirmed terms"),
-        pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
+        pytest.param(known(), "terms", "unknown", "Accept the terms", id="no event yet"),
         pytest.param(known(delivered=1), "terms", "ok", "accepted", id="events that arrive prove the terms"),
         pytest.param(known(delivered=1), "permission", "ok", "accepted", id="and the permission"),
         pytest.param(
@@ -134,22 +129,6 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None
     assert "It has access to 42." in account["detail"]
     world.advertisers.unavailable = True
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
-
-
-async def test_a_confirmation_is_recorded_once_and_can_be_withdrawn(world: ApiWorld) -> None:
-    """With the person who confirmed it, and in the audit."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
-    for _ in range(2):
-        answer = await world.call("POST", f"{path}/preflight", {"check": "terms"})
-    terms = next(line for line in answer.json()["checks"] if line["name"] == "terms")
-    assert terms["status"] == "ok"
-    assert terms["detail"].startswith("bootstrap confirmed on")
-    await world.call("POST", f"{path}/preflight", {"check": "terms", "confirmed": False})
-    assert (await lines(world, path))["terms"] == "unknown"
-    assert (await world.actions())[-2:] == ["preflight.confirmed", "preflight.withdrawn"]
-    wrong = await world.call("POST", f"{path}/preflight", {"check": "clock"})
-    assert wrong.status_code == 422
 
 
 async def test_an_unknown_application_is_distinguished_from_a_refused_code(world: ApiWorld) -> None:

@@ -38,6 +38,15 @@ ACCEPTED: Final = {
     r"GET \S+/events 200\.items\[\]\.accepted_at: null is a new type": (
         "lists and search share one model; in this list it is never null"
     ),
+    r"POST /keys/\{key_id\}/rotate: removed": "create a second key, then revoke the first",
+    r"\S+ /keys\S* \d+\.(items\[\]\.)?replaces: removed": "no key replaces another one",
+    r"\S+ /keys\S* \d+\.(items\[\]\.)?scopes\[\]: no longer a fixed word": (
+        "the description of the request that creates a key lists the scopes"
+    ),
+    r"\S+ /destinations\S* \d+\.warnings\[\]\.destination_id: removed": (
+        "no warning names another destination"
+    ),
+    r"POST \S+/preflight: removed": "an accepted event proves what persons confirmed",
     r"GET \S+/replays\S* 200\.(items\[\]\.)?status: null is a new type": (
         "a replay can select dead and expired events"
     ),

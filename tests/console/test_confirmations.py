@@ -234,7 +234,6 @@ ACTS: dict[str, Act] = {
     D + "/delete": form(D + "/delete", name="Acme US"),
     D + "/currency": follow_currency,
     D + "/settings": change_settings,
-    D + "/preflight/confirm": form(D + "/preflight/confirm", check="terms", confirmed="yes"),
     D + "/notifications": form(
         D + "/notifications", all_channels="yes", all_kinds="yes", min_severity="info"
     ),
@@ -266,7 +265,6 @@ ACTS: dict[str, Act] = {
     "/console/privacy/erase": form("/console/privacy/erase", kind="email", value="ada@example.com"),
     "/console/keys": form("/console/keys", name="engine", purpose="journey"),
     "/console/sessions/{session_id}/end": end_another_session,
-    "/console/keys/{key_id}/rotate": form("/console/keys/{key_id}/rotate", overlap="3600"),
     "/console/keys/{key_id}/revoke": form("/console/keys/{key_id}/revoke"),
     "/console/organisations": form("/console/organisations", id="other", name="Other"),
     "/console/organisations/{id}": form("/console/organisations/{id}", name="Acme Inc", destinations="5"),
@@ -306,7 +304,7 @@ async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
         assert (await case.world.client.get(link[1])).status_code == 200, link[1]
     else:
         # The secret is on this page only.
-        assert path in ("/console/keys", "/console/keys/{key_id}/rotate", D + "/journey-key")
+        assert path in ("/console/keys", D + "/journey-key")
 
 
 async def test_a_forged_cookie_says_nothing_else(case: Case) -> None:

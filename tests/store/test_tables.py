@@ -38,7 +38,6 @@ async def test_alembic_finds_no_difference(engine: AsyncEngine) -> None:
         "organisations",
         "event_names",
         "amazon_accounts",
-        "confirmations",
         "oauth_states",
     }
     async with engine.connect() as connection:

@@ -1,23 +1,24 @@
-"""Create, rotate and revoke API keys. Every change writes a row in the audit.
+"""Create and revoke API keys. Every change writes a row in the audit.
 
-`list_keys`, `create_key`, `rotate_key` and `revoke_key` are the use cases of API and console: each opens its
+`list_keys`, `create_key` and `revoke_key` are the use cases of API and console: each opens its
 transaction and raises `Refusal`. The other functions run in the caller's transaction and check no permission;
 the command line uses them. A key's secret is returned once and never stored.
 """
 
 import secrets
+import string
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import BOOTSTRAP, Caller, Scope, digest_of
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_id
-from app.admin.inputs import KeyRotation, NewKey
+from app.admin.inputs import NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit
@@ -26,17 +27,19 @@ from app.store.access.keys import ApiKey, KeyGrant
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 
-DAY_S = 24 * 3600
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_DIGITS = string.digits + string.ascii_letters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedKey(ApiKey):
+    """A new key, with its secret."""
+
+    key: Annotated[str, Field(description="The secret. It is in this response only.")] = field(repr=False)
 
 
 def new_key() -> str:
-    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits."""
-    number, letters = int.from_bytes(secrets.token_bytes(32)), ""
-    for _ in range(43):
-        number, digit = divmod(number, 62)
-        letters = _DIGITS[digit] + letters
-    return f"ack_{letters}"
+    """Return a new secret: `ack_` and 43 random letters and digits, 256 bits."""
+    return "ack_" + "".join(secrets.choice(_DIGITS) for _ in range(43))
 
 
 def audit_view(key: ApiKey) -> dict[str, Any]:
@@ -64,8 +67,8 @@ async def list_keys(
         )
 
 
-async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple[ApiKey, str]:
-    """Create a key; return it and its secret.
+async def create_key(context: AppContext, caller: Caller, body: NewKey) -> IssuedKey:
+    """Create a key; return it with its secret.
 
     A caller that is limited to some destinations can only create keys limited to some of these.
     """
@@ -81,30 +84,6 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple
         if body.destination_ids is not None:
             await _require_known(connection, caller, body.destination_ids)
         return await insert_key(connection, KeyGrant(**body.model_dump()), by=caller.actor)
-
-
-async def rotate_key(
-    context: AppContext, caller: Caller, key_id: str, body: KeyRotation
-) -> tuple[ApiKey, str, ApiKey]:
-    """Create a key with the same permissions; return it, its secret, and the old key with its new expiry.
-
-    Raises Refusal: 404 for a key that the caller may not change, 409 `key_ended` or `key_rotated`.
-    """
-    require_id("key_", key_id)
-    _require_future(context, body.expires_at)
-    async with context.engine.begin() as connection:
-        key = await _find_changeable(connection, caller, key_id)
-        result = await insert_successor(
-            connection,
-            key.id,
-            overlap_s=body.overlap_seconds,
-            expires_at=body.expires_at,
-            by=caller.actor,
-        )
-    if isinstance(result, NotRotated):
-        raise Refusal(ErrorCode.KEY_ENDED if result is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
-    context.forget_key(result[2].id)
-    return result
 
 
 async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey:
@@ -163,8 +142,8 @@ async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: 
     return key
 
 
-async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -> tuple[ApiKey, str]:
-    """Store a new key; return it and its secret."""
+async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -> IssuedKey:
+    """Store a new key; return it with its secret."""
     secret = new_key()
     distinct = None if grant.destination_ids is None else tuple(sorted(set(grant.destination_ids)))
     key = await keys.create(
@@ -175,51 +154,8 @@ async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -
         digest=digest_of(secret),
         created_by=by,
     )
-    after = audit_view(key) if grant.replaces is None else {**audit_view(key), "replaces": grant.replaces}
-    await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=after)
-    return key, secret
-
-
-class NotRotated(StrEnum):
-    """The reason why a key cannot be rotated."""
-
-    ENDED = "ended"
-    """The key is revoked or expired, or does not exist."""
-    HAS_SUCCESSOR = "has_successor"
-    """The key was rotated before, and the new key is still valid."""
-
-
-async def insert_successor(
-    connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
-) -> tuple[ApiKey, str, ApiKey] | NotRotated:
-    """Store a new key with the permissions of an old key. The old key expires after the overlap.
-
-    Returns the new key, its secret, and the old key with its new expiry. Of several concurrent calls, only
-    one succeeds.
-    """
-    old = await keys.lock(connection, key)
-    if old is None:
-        return NotRotated.ENDED
-    if await keys.has_successor(connection, old.id):
-        return NotRotated.HAS_SUCCESSOR
-    grant = KeyGrant(
-        name=old.name,
-        scopes=old.scopes,
-        destination_ids=old.destination_ids,
-        expires_at=expires_at,
-        replaces=old.id,
-    )
-    new, secret = await insert_key(connection, grant, by=by)
-    ending = await keys.set_expiry(connection, old.id, seconds=overlap_s)
-    await audit.record(
-        connection,
-        by,
-        AuditAction.KEY_ROTATED,
-        old.id,
-        before=audit_view(old),
-        after={**audit_view(ending), "replaced_by": new.id},
-    )
-    return new, secret, ending
+    await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=audit_view(key))
+    return IssuedKey(**asdict(key), key=secret)
 
 
 async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:

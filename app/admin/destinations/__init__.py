@@ -39,7 +39,7 @@ Extended = TypeVar("Extended", bound=Destination)
 
 def extended(type_: type[Extended], destination: Destination, **members: Any) -> Extended:
     """Return a destination with more members."""
-    values: dict[str, Any] = {each.name: getattr(destination, each.name) for each in fields(Destination)}
+    values: dict[str, Any] = {each.name: getattr(destination, each.name) for each in fields(destination)}
     return type_(**values, **members)
 
 

@@ -1,28 +1,25 @@
 """The preflight checklist of a destination: its use cases, and a pure function for each check."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, lock_visible
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.destinations import find_visible
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
 from app.domain.mapping.document import holds_literal_time
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
-from app.store import audit, mappings
-from app.store.audit import AuditAction
+from app.store import mappings
 from app.store.database import readiness
 from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
-from app.store.destinations.amazon_accounts import AmazonAccount, Confirmation
+from app.store.destinations.amazon_accounts import AmazonAccount
 from app.store.destinations.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
-MANUAL_CHECKS = ("permission", "terms")  # not available from Amazon's API; people confirm them
 CLOCK_TOLERANCE_SECONDS = 5.0
 ENTITY_HINT = (
     "The advertiser ID is the numeric ID next to the advertiser name in the DSP console; "
@@ -54,7 +51,6 @@ class PreflightFacts:
     configured: bool
     account: AmazonAccount | None
     live_answer: Visible | NotVisible | CannotTell | None
-    confirmed: Mapping[str, Confirmation]
     accepted: bool
     delivered: int
     seconds_apart: float
@@ -84,7 +80,6 @@ async def check_setup(
             configured=context.amazon_configured,
             account=await amazon_accounts.find(connection, destination.id),
             live_answer=live_answer,
-            confirmed=await amazon_accounts.confirmations(connection, destination.id),
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
             seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
@@ -117,29 +112,6 @@ def _local_clock(context: AppContext) -> float:
     `context.now` is the time of the database's clock.
     """
     return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)
-
-
-async def confirm_check(
-    context: AppContext, caller: Caller, destination_id: str, check: str, *, confirmed: bool
-) -> Preflight:
-    """Confirm a check that only people can make, or withdraw the confirmation. Return all checks."""
-    if check not in MANUAL_CHECKS:
-        raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
-        if confirmed:
-            changed = await amazon_accounts.confirm(connection, destination.id, check, caller.actor)
-        else:
-            changed = await amazon_accounts.withdraw(connection, destination.id, check)
-        if changed:
-            await audit.record(
-                connection,
-                caller.actor,
-                AuditAction.PREFLIGHT_CONFIRMED if confirmed else AuditAction.PREFLIGHT_WITHDRAWN,
-                destination.id,
-                after={"check": check},
-            )
-    return await check_setup(context, caller, destination_id)
 
 
 class Verdict(NamedTuple):
@@ -247,33 +219,20 @@ def _permission(facts: PreflightFacts) -> Verdict:
         return Verdict("failed", detail)
     if facts.delivered:
         return Verdict("ok", "Amazon accepted events from the signed-in user.")
-    return _confirmed(
-        facts,
-        "permission",
-        "the signed-in user has edit permission in Amazon's Events manager",
-        "This cannot be checked automatically: confirm that the signed-in user has edit permission in "
-        "Amazon's Events manager.",
+    return Verdict(
+        "unknown",
+        "This cannot be checked before the first event. The signed-in user needs edit permission in Amazon's "
+        "Events manager.",
     )
 
 
 def _terms(facts: PreflightFacts) -> Verdict:
     if facts.delivered:
         return Verdict("ok", "Amazon accepted events, so its terms were accepted.")
-    return _confirmed(
-        facts,
-        "terms",
-        "the Events manager's terms were accepted for the account",
-        "This cannot be checked automatically: accept the terms in Amazon's Events manager once, then "
-        "confirm it here.",
+    return Verdict(
+        "unknown",
+        "This cannot be checked before the first event. Accept the terms in Amazon's Events manager once.",
     )
-
-
-def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -> Verdict:
-    confirmation = facts.confirmed.get(name)
-    if confirmation is None:
-        return Verdict("unknown", request)
-    day = confirmation.at.strftime("%Y-%m-%d")
-    return Verdict("ok", f"{confirmation.by} confirmed on {day} that {statement}.")
 
 
 def _mapping(facts: PreflightFacts) -> Verdict:

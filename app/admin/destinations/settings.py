@@ -1,7 +1,7 @@
 """Use cases on the settings of destinations: list, create, change. Each runs in its own transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -19,18 +19,19 @@ from app.admin.destinations import (
     update_settings,
 )
 from app.admin.ids import new_id
-from app.admin.incidents import change_alerting, monitoring_of
+from app.admin.incidents import change_alerting
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.organisations import require_destination_allowance
 from app.admin.refusals import ErrorCode, Refusal, require_version
-from app.domain.confusable import skeleton
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
 from app.domain.ids import DestinationId
-from app.domain.incidents.health import Health
-from app.store import PipelineConnection
+from app.domain.incidents import thresholds
+from app.domain.incidents.health import Health, health_of
+from app.store import PipelineConnection, incidents
 from app.store.destinations import amazon_accounts, destinations
 from app.store.destinations.destinations import Destination
+from app.store.incidents import alerting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +43,6 @@ class MonitoredDestination(Destination):
     alerting: Annotated[
         Mapping[str, object], Field(description="Thresholds by kind of incident, and `muted_until`.")
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class NameWarning:
-    """A warning: another destination has a similar name."""
-
-    code: Literal["name_confusable"]
-    field: Literal["name"]
-    destination_id: Annotated[str, Field(description="The other destination.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +58,7 @@ class CurrencyWarning:
 class SavedDestination(MonitoredDestination):
     """A destination after a change, with warnings."""
 
-    warnings: list[NameWarning | CurrencyWarning]
-
-    @property
-    def has_similar_name(self) -> bool:
-        """Return whether another destination has a similar name."""
-        return any(isinstance(warning, NameWarning) for warning in self.warnings)
+    warnings: Sequence[CurrencyWarning]
 
 
 async def list_destinations(
@@ -129,10 +116,9 @@ async def add_destination(
             ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
         )
     await require_destination_allowance(connection)
-    warnings = await _name_warnings(connection, caller, settings.name)
     id_ = DestinationId(new_id("dst_"))
     created = await insert_destination(connection, id_, settings, by=caller.actor)
-    return await _saved(driver, created, now, warnings)
+    return await _saved(driver, created, now)
 
 
 async def change_destination(
@@ -150,9 +136,7 @@ async def change_destination(
         before = await lock_visible(connection, caller, destination_id)
         require_version(before.version, expected)
         settings = _changed(before, body)
-        warnings: list[NameWarning | CurrencyWarning] = []
-        if settings.name != before.name:
-            warnings += await _name_warnings(connection, caller, settings.name, exclude=before.id)
+        warnings: list[CurrencyWarning] = []
         after = await update_settings(connection, before, settings, by=caller.actor)
         if "alerting" in body.model_fields_set and await change_alerting(
             connection, driver, after, body.alerting or {}, by=caller.actor
@@ -181,30 +165,36 @@ def _changed(before: Destination, body: DestinationChange) -> DestinationSetting
     return replace(settings_of(before), **members)
 
 
-async def _name_warnings(
-    connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
-) -> list[NameWarning | CurrencyWarning]:
-    """Return a warning for each destination with a similar name."""
-    name_skeleton = skeleton(name)
-    return [
-        NameWarning("name_confusable", "name", id_)
-        for id_, other_name in await destinations.names(connection, only=caller.only)
-        if id_ != exclude and skeleton(other_name) == name_skeleton
-    ]
-
-
 async def _saved(
     driver: PipelineConnection,
     destination: Destination,
     now: datetime,
-    warnings: list[NameWarning | CurrencyWarning],
+    warnings: Sequence[CurrencyWarning] = (),
 ) -> SavedDestination:
-    monitoring = (await monitoring_of(driver, [destination], now))[destination.id]
-    return extended(SavedDestination, destination, **asdict(monitoring), warnings=warnings)
+    [monitored] = await _monitored(driver, [destination], now)
+    return extended(SavedDestination, monitored, warnings=warnings)
 
 
 async def _monitored(
     driver: PipelineConnection, found: Sequence[Destination], now: datetime
 ) -> list[MonitoredDestination]:
-    monitoring = await monitoring_of(driver, found, now)
-    return [extended(MonitoredDestination, each, **asdict(monitoring[each.id])) for each in found]
+    """Return these destinations with their health, their number of open incidents and their alerting."""
+    ids = [each.id for each in found]
+    open_kinds = await incidents.open_kinds(driver, ids)
+    settings = await alerting.read_all(driver, ids)
+    received = await incidents.last_received(driver, [each.number for each in found])
+    result = []
+    for each in found:
+        severities = [severity for _, severity in open_kinds.get(each.id, [])]
+        health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
+        row = settings.get(each.id, alerting.DEFAULT_ROW)
+        result.append(
+            extended(
+                MonitoredDestination,
+                each,
+                health=health,
+                open_incidents=len(severities),
+                alerting=thresholds.read(row.alerting).view(),
+            )
+        )
+    return result

@@ -15,7 +15,6 @@ from app.admin.events.search import find_visible_row
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.domain.incidents import thresholds
-from app.domain.incidents.health import Health, health_of
 from app.domain.incidents.kinds import Severity
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.channels import ChannelType
@@ -273,30 +272,4 @@ async def list_channels(context: AppContext, caller: Caller) -> Sequence[Channel
                 last_error=known.last_error,
             )
         )
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class Monitoring:
-    """The health of a destination, its number of open incidents, and its thresholds."""
-
-    health: Health
-    open_incidents: int
-    alerting: Mapping[str, object]
-
-
-async def monitoring_of(
-    driver: PipelineConnection, found: Sequence[Destination], now: datetime
-) -> dict[str, Monitoring]:
-    """Return health, number of open incidents and alerting of these destinations, by id."""
-    ids = [each.id for each in found]
-    open_kinds = await incidents.open_kinds(driver, ids)
-    settings = await stored_alerting.read_all(driver, ids)
-    received = await incidents.last_received(driver, [each.number for each in found])
-    result: dict[str, Monitoring] = {}
-    for each in found:
-        severities = [severity for _, severity in open_kinds.get(each.id, [])]
-        row = settings.get(each.id, stored_alerting.DEFAULT_ROW)
-        health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
-        result[each.id] = Monitoring(health, len(severities), thresholds.read(row.alerting).view())
     return result

@@ -16,7 +16,7 @@ from app.admin.destinations import (
     pause_destination,
     resume_destination,
 )
-from app.admin.destinations.preflight import Preflight, check_setup, confirm_check
+from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.destinations.settings import (
     MonitoredDestination,
     SavedDestination,
@@ -26,7 +26,7 @@ from app.admin.destinations.settings import (
     read_destination,
 )
 from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.inputs import NewDestination, PreflightConfirmation, RequestBody
+from app.admin.inputs import NewDestination, RequestBody
 from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, tagged
@@ -47,10 +47,7 @@ class DestinationPage(Page[MonitoredDestination]):
 async def create(
     body: NewDestination, caller: CurrentCaller, context: Context, response: Response
 ) -> SavedDestination:
-    """Create a destination in state `draft`. Connect it to Amazon next.
-
-    If another destination has a similar name, the response has the warning `name_confusable`.
-    """
+    """Create a destination in state `draft`. Connect it to Amazon next."""
     created = await create_destination(context, caller, body)
     response.headers["Location"] = f"/destinations/{created.id}"
     return tagged(response, created)
@@ -169,18 +166,6 @@ async def preflight(
     take ten seconds.
     """
     return await check_setup(context, caller, destination_id, ask=ask)
-
-
-@router.post("/destinations/{destination_id}/preflight", summary="Confirm a manual check")
-@requires(Scope.DESTINATIONS_WRITE)
-async def confirm(
-    destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
-) -> Preflight:
-    """Confirm `permission` or `terms`, the checks that only people can make.
-
-    `confirmed: false` withdraws it.
-    """
-    return await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)
 
 
 class StatusCallbackChange(RequestBody):

@@ -23,7 +23,6 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "name": "Acme US shop",
         "alerting": {"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}},
     },
-    ("POST", _DESTINATION + "/preflight"): {"check": "terms", "confirmed": True},
     ("POST", _DESTINATION + "/status-callback"): {"enabled": True},
     ("PUT", _DESTINATION + "/notifications"): {
         "channels": ["ops"],
@@ -90,7 +89,6 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "country": "US",
     },
     ("POST", "/keys"): {"name": "journey engine", "scopes": ["events:write"]},
-    ("POST", "/keys/{key_id}/rotate"): {"overlap_seconds": 86400},
     ("POST", "/subjects/erase"): {"email": "ada@example.com"},
     ("POST", "/subjects/find"): {"email": "ada@example.com"},
     ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "Amazon support ticket 4711"},

@@ -43,7 +43,7 @@ TAGS = (
     ("catalog", "Fields, event types, countries and currencies for forms."),
     ("incidents", "Problems with cause and remedy, and their notifications."),
     ("subjects", "Find and erase a person."),
-    ("keys", "Create, rotate and revoke API keys."),
+    ("keys", "Create and revoke API keys."),
     ("sessions", "List and end sessions of the console."),
     ("audit", "Administrative changes and their actors, in a hash chain."),
     ("organisations", "Tenants of this service, with their limits."),

@@ -1,6 +1,5 @@
-"""The keys page: create, rotate and revoke keys."""
+"""The keys page: create and revoke keys."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,11 +8,11 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.access.keys import create_key, list_keys, revoke_key, rotate_key
+from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.access.roles import ROLES, PersonRole, role_of
 from app.admin.destinations.settings import list_destinations
-from app.admin.inputs import KeyRotation, NewKey
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.inputs import NewKey
+from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import MOST, Cursor, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
@@ -36,7 +35,6 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
     ("editor", "Editor", "Operator, plus create, connect, map, pause and delete.", ROLES[PersonRole.EDITOR]),
     ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[PersonRole.ADMIN]),
 )
-OVERLAPS = (("0", "Immediately"), ("3600", "In 1 hour"), ("86400", "In 1 day"), ("604800", "In 7 days"))
 LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 
 
@@ -59,11 +57,11 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     if days in {value for value, _ in LIFETIMES if value}:
         body["expires_at"] = (visit.context.now() + timedelta(days=int(days))).isoformat()
     try:
-        key, secret = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
+        created = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return await _page(visit, problems=problems, status=status)
-    return await _page(visit, created={"name": key.name, "key": secret})
+    return await _page(visit, created=created)
 
 
 @router.post("/console/keys/{key_id}/revoke", response_model=None)
@@ -74,24 +72,12 @@ async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     return visit.done("key_revoked", "/console/keys")
 
 
-@router.post("/console/keys/{key_id}/rotate", response_model=None)
-@requires(Scope.KEYS_ADMIN)
-async def rotate(visit: CurrentVisit, key_id: str, form: Form) -> Response:
-    """Create a key with the same permissions. The old key works until the overlap ends."""
-    chosen = form_text(form, "overlap")
-    if chosen not in {value for value, _ in OVERLAPS}:
-        raise Refusal(ErrorCode.INVALID, "Choose an expiry from the list.")
-    body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
-    key, secret, _ = await rotate_key(visit.context, visit.caller, key_id, body)
-    return await _page(visit, created={"name": key.name, "key": secret})
-
-
 async def _page(
     visit: Visit,
     *,
     cursor: str | None = None,
     problems: dict[str, str] | None = None,
-    created: dict[str, str] | None = None,
+    created: IssuedKey | None = None,
     status: int = 200,
 ) -> Response:
     found = await list_keys(
@@ -102,11 +88,10 @@ async def _page(
         "keys.html",
         status=status,
         **content,
-        rows=_rows(content["items"], visit.context.now()),
+        rows=[_row(key, visit.context.now()) for key in content["items"]],
         destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
-        overlaps=OVERLAPS,
         problems=problems or {},
         created=created,
     )
@@ -119,30 +104,11 @@ class KeyRow:
     key: ApiKey
     ended: str | None
     purpose: str
-    replaced_by: ApiKey | None
-    replaces_name: str | None
 
 
-def _rows(keys: Sequence[ApiKey], now: datetime) -> list[KeyRow]:
-    """Return the rows of the list. Each row names the key that it replaces and the key that replaces it."""
-    names = {key.id: key.name for key in keys}
-    successors = {key.replaces: key for key in keys if key.replaces is not None}
-    return [
-        KeyRow(
-            key,
-            _ended(key, now),
-            _purpose(key),
-            successors.get(key.id),
-            None if key.replaces is None else names.get(key.replaces, key.replaces),
-        )
-        for key in keys
-    ]
-
-
-def _ended(key: ApiKey, now: datetime) -> str | None:
-    if key.revoked_at:
-        return "revoked"
-    return "expired" if key.expires_at and key.expires_at < now else None
+def _row(key: ApiKey, now: datetime) -> KeyRow:
+    is_expired = key.expires_at is not None and key.expires_at < now
+    return KeyRow(key, "revoked" if key.revoked_at else "expired" if is_expired else None, _purpose(key))
 
 
 def _purpose(key: ApiKey) -> str:

@@ -66,7 +66,7 @@ async def _page(
     content = pages.listed(
         visit.context, rows, lambda entry: (number_of_entry(visit.context, entry),), cursor
     )
-    names = await visit.names(name for entry in rows for name in view.ids_of(entry))
+    names = await visit.names(id_ for entry in rows for id_ in (entry.actor, entry.subject))
     return visit.show(
         "audit.html",
         **content,

@@ -41,10 +41,7 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.DEAD_LETTERS_DISMISSED: "dismissed failed events",
     AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
     AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
-    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a setup check",
-    AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a setup check confirmation",
     AuditAction.KEY_CREATED: "created a key",
-    AuditAction.KEY_ROTATED: "rotated a key",
     AuditAction.KEY_REVOKED: "revoked a key",
     AuditAction.ORGANISATION_CREATED: "created the organisation",
     AuditAction.ORGANISATION_CHANGED: "changed the organisation",
@@ -71,7 +68,6 @@ KINDS: Mapping[str, str] = {
     "dead_letters": "Failed events",
     "incident": "Incidents",
     "subject": "Persons",
-    "preflight": "Setup checks",
     "key": "Keys",
     "organisation": "Organisations",
     "organisation_switched": "Changes of organisation",
@@ -129,13 +125,6 @@ def _day(text: str) -> datetime | None:
     except ValueError:
         return None
     return day if 2000 <= day.year <= 9000 else None
-
-
-def ids_of(entry: AuditEntry) -> list[str]:
-    """Return the ids in an entry that the page replaces with names."""
-    known = {**(entry.before or {}), **(entry.after or {})}
-    related = [known[name] for name in ("replaces", "replaced_by") if isinstance(known.get(name), str)]
-    return [entry.actor, entry.subject, *related]
 
 
 def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:

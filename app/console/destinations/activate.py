@@ -60,8 +60,8 @@ async def create_journey_key(visit: CurrentVisit, found: CurrentDestination) -> 
     body = NewKey(
         name=f"Journey: {found.name}"[:MAX_KEY_NAME], scopes=[Scope.EVENTS_WRITE], destination_ids=[found.id]
     )
-    _, secret = await create_key(visit.context, visit.caller, body)
-    return await _page(visit, found, secret)
+    created = await create_key(visit.context, visit.caller, body)
+    return await _page(visit, found, created.key)
 
 
 async def show_after_publish(visit: Visit, found: Destination, sample: str) -> Response:

@@ -116,8 +116,7 @@ async def post_destination(visit: CurrentVisit, found: CurrentDestination, form:
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return await _destination_page(visit, found, values, problems, status=status)
-    query = "?alike=1" if created.has_similar_name else ""
-    return visit.done("destination_copied", f"/console/destinations/{created.id}{query}")
+    return visit.done("destination_copied", f"/console/destinations/{created.id}")
 
 
 async def _destination_page(

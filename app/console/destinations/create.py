@@ -57,13 +57,10 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         problems, status = form_view.problems_of(error)
         return _show(visit, values, problems, status=status)
     connects = form_text(form, "then") == "connect" and visit.context.amazon_configured
-    if connects and not created.has_similar_name:
-        # Show the warning about a similar name before Amazon's sign-in, because the destination may be a
-        # duplicate.
+    if connects:
         sign_in = await begin_connection(visit.context, visit.caller, created.id)
         return RedirectResponse(sign_in, 303)
-    query = "?alike=1" if created.has_similar_name else ""
-    return visit.done("created", f"/console/destinations/{created.id}{query}")
+    return visit.done("created", f"/console/destinations/{created.id}")
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)

@@ -60,7 +60,6 @@ _INCIDENTS: Final = 20  # the newest ones, for the range
 async def page(
     visit: CurrentVisit,
     found: CurrentDestination,
-    alike: bool = False,
     range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None,
 ) -> Response:
     """Show the overview of a destination. While an incident is open, the range begins before it."""
@@ -71,7 +70,6 @@ async def page(
         "overview",
         "destination.html",
         leads_to=sign_in_origin(visit.context, found.region),
-        alike=alike,
         configured=visit.context.amazon_configured,
         checks=preflight.checks,
         ready=preflight.ready,

@@ -1,19 +1,12 @@
-"""The preflight page: all checks, a new check with Amazon, and manual confirmations."""
+"""The preflight page: all checks, and a new check with Amazon."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.destinations.preflight import Preflight, check_setup, confirm_check
+from app.admin.destinations.preflight import Preflight, check_setup
 from app.api.access.secured_route import requires
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
 from app.console.destinations.page import PAGE, show_page, sign_in_origin
 from app.store.destinations import amazon_accounts
 from app.store.destinations.destinations import Destination
@@ -38,16 +31,6 @@ async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """
     result = await check_setup(visit.context, visit.caller, found.id, ask=True)
     return await _show(visit, found, result, rechecked=True)
-
-
-@router.post(PAGE + "/preflight/confirm", response_model=None)
-@requires(Scope.DESTINATIONS_WRITE)
-async def confirm(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
-    """Confirm a manual check, or withdraw the confirmation."""
-    check = form_text(form, "check")
-    confirmed = form_text(form, "confirmed") == "yes"
-    await confirm_check(visit.context, visit.caller, destination_id, check, confirmed=confirmed)
-    return visit.done("check_confirmed" if confirmed else "check_withdrawn", PAGE + "/preflight")
 
 
 async def _show(visit: Visit, found: Destination, result: Preflight, *, rechecked: bool) -> Response:

@@ -2,37 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
 from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one, read_all, read_one, read_written
-from app.store.tables import columns_of, flat, insert_own, own, table, update_own
+from app.store.tables import INTERNAL, columns_of, flat, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyGrant:
     """What a key is for. Without `destination_ids` it can use every destination."""
 
-    name: str
-    scopes: tuple[str, ...]
-    destination_ids: tuple[str, ...] | None = None
-    expires_at: datetime | None = None
-    replaces: KeyId | None = None
+    name: Annotated[str, Field(examples=["journey engine"])]
+    scopes: Annotated[tuple[str, ...], Field(examples=[["events:write"]])]
+    destination_ids: Annotated[
+        tuple[str, ...] | None, Field(description="Null: the key can access every destination.")
+    ]
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey(KeyGrant):
     """An API key without its secret. People recognise it by `hint`, its first characters."""
 
-    organisation: OrganisationId
+    organisation: Annotated[OrganisationId, INTERNAL]
     id: KeyId
-    hint: str
+    hint: Annotated[str, Field(description="The first eight characters of the secret.")]
     created_at: datetime
     created_by: str
     revoked_at: datetime | None
@@ -45,6 +47,7 @@ API_KEYS = table(
     Column("organisation_id", Text, nullable=False),
     Column("id", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
+    Column("replaces", Text),  # written by the last release, which rotates keys
     without=("organisation",),
 )
 _COLUMN = API_KEYS.c
@@ -128,18 +131,6 @@ async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key and lock it until the transaction ends; None if it is unknown, revoked or expired."""
     return await read_one(connection, _read, _select(_COLUMN.id == key, _ALIVE).with_for_update())
-
-
-async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
-    """Return whether a valid key exists that was created to replace this key."""
-    return await fetch_one(connection, _select(_COLUMN.replaces == key, _ALIVE).limit(1)) is not None
-
-
-async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
-    """Let a key expire in this many seconds, unless it expires earlier."""
-    earliest = func.least(_COLUMN.expires_at, func.now() + timedelta(seconds=seconds))
-    statement = update_own(API_KEYS, _COLUMN.id == key, expires_at=earliest)
-    return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
