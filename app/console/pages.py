@@ -43,6 +43,7 @@ TEMPLATES.filters |= {
     "amazon_message": wording.amazon_message,
     "event_type": wording.event_type_label,
     "events": wording.events,
+    "field": wording.field_label,
     "match_key": wording.match_key_label,
     "number": wording.number,
     "reason_words": wording.reason_words,

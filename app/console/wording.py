@@ -149,7 +149,7 @@ STATUSES = {
     "held": Label("On hold (paused)", "warn", "The destination is paused, or its organisation is suspended."),
     "parked": Label("Waiting for sign-in", "bad", "Amazon refused the sign-in or answers 404."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
-    "dead": Label("Failed", "bad", "Failed permanently, action needed."),
+    "dead": Label("Failed", "bad", "Not sent again: action needed."),
     "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
@@ -161,6 +161,11 @@ EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
 def event_type_label(event_type: str) -> str:
     """Return the label of an event type, or the type itself if it is unknown."""
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
+
+
+def field_label(field: str) -> str:
+    """Return the label of an Amazon field, or the name itself if it is unknown."""
+    return FIELDS[field].label if field in FIELDS else field
 
 
 _FAILURES = {

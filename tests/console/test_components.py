@@ -114,6 +114,7 @@ OF_ONE_PAGE = {
     "narrow",
     "note",
     "open-sheet",
+    "path",
     "pick",
     "picker",
     "plan",
@@ -136,6 +137,7 @@ OF_ONE_PAGE = {
     "was",
     "who",
     "why",
+    "words",
     "wrap",
     "zone",
 }

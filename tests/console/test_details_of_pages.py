@@ -177,3 +177,14 @@ def test_the_form_of_a_new_organisation_stands_at_the_left(site: Site, shop: str
     assert table is not None
     assert form is not None
     assert abs(table["x"] - form["x"]) < 2
+
+
+def test_the_chart_of_an_incident_is_drawn(site: Site, shop: str) -> None:
+    """Its page loads the same files as the overview, and marks when the incident was opened."""
+    site.sign_in()
+    incident = site.page.get_by_role("link", name="Events failed permanently")
+    site.open("/console")
+    incident.first.click()
+    expect(site.page.locator(".chart canvas")).to_be_visible()
+    assert site.page.locator(".chart").get_attribute("data-mark")
+    assert site.complaints == []

@@ -53,7 +53,7 @@ def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Itera
     sources = mapping.by_field
     for name in _TOP:
         if name in document:
-            label, path = name.replace("_", " ").capitalize(), sources[name].path if name in sources else None
+            label, path = name.replace("_", " ").title(), sources[name].path if name in sources else None
             yield PayloadField(name, label, "text", path, False, None)
     for name, field in FIELDS.items():
         if name in sources:

@@ -10,6 +10,7 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.events.history import read_event_history
 from app.admin.events.records import EventHistory
+from app.admin.events.search import mapping_names
 from app.admin.events.summary import REJECTED
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.payload_shape import payload_shape
@@ -51,7 +52,8 @@ async def event_page(
             return visit.show("event_choice.html", **content, id=id, choices=choices)
         raise
     if history.status == REJECTED:
-        content |= {"history": history, "verdict": EVENT_STATUSES[history.status]}
+        mappings = await mapping_names(visit.context, visit.caller, found.id)
+        content |= {"history": history, "verdict": EVENT_STATUSES[history.status], "mappings": mappings}
         return visit.show("event_rejected.html", **content)
     return visit.show("event.html", **await event_content(visit, found, history))
 
@@ -63,11 +65,13 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     is_final = history.status in FINAL
     explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
     names = await _names(visit.context, history)
+    mapping = await _name(visit.context, found, history.mapping_id)
     return {
         **await content_of(visit, found, "events"),
         "history": history,
         "verdict": EVENT_STATUSES[history.status],
-        "story": timeline.timeline(history, await _name(visit.context, found, history.mapping_id), names),
+        "story": timeline.timeline(history, mapping, names),
+        "mapping_name": mapping,
         "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
         "shape": await payload_shape(
             visit.context, found, history.mapping_id, history.mapping_version, history.match_keys

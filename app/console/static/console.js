@@ -128,7 +128,7 @@
       const labels = [...(table.tHead?.rows[0]?.cells ?? [])].map((head) => (head.querySelector(".unseen") ? "" : head.textContent.trim()));
       if (!labels.length) continue;
       for (const row of [...table.tBodies].flatMap((body) => [...body.rows])) {
-        [...row.cells].forEach((cell, index) => { if (labels[index] && index > 0) cell.dataset.label = labels[index]; });
+        [...row.cells].forEach((cell, index) => { if (labels[index] && (index > 0 || cell.classList.contains("n"))) cell.dataset.label = labels[index]; });
       }
       table.dataset.cards = "";
     }
