@@ -162,6 +162,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             yield resources
         finally:
             follower.cancel()
+            servers.close()
             await resources.close_engine()
     finally:
         await pool.close()
@@ -282,7 +283,7 @@ async def _open_pool(
 
 
 def connect_timeout(role: str) -> float:
-    """Return the seconds to wait for a connection. The API must respond within two seconds."""
+    """Return the seconds that a caller waits for a connection. The API must respond within two seconds."""
     return 1.5 if role == "api" else 10.0
 
 

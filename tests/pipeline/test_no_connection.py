@@ -17,13 +17,14 @@ import pytest_asyncio
 
 from tests.pipeline.processes import ADMIN, Product
 
-OPEN, SILENT = "open", "silent"
+OPEN, SILENT, SLOW = "open", "silent", "slow"
 WITHIN_S = 2.0
+HANDSHAKE_S = 3.0  # of the mode SLOW
 
 
 @dataclass
 class StalledPostgres:
-    """Answers new connections by `mode`: OPEN, SILENT, or a SQLSTATE."""
+    """Answers new connections by `mode`: OPEN, SILENT, SLOW, or a SQLSTATE."""
 
     target: tuple[str, int]
     mode: str = OPEN
@@ -40,7 +41,9 @@ class StalledPostgres:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.add(writer)
-        if self.mode == OPEN:
+        if self.mode == SLOW:
+            await asyncio.sleep(HANDSHAKE_S)
+        if self.mode in (OPEN, SLOW):
             theirs, ours = await asyncio.open_connection(*self.target)
             self.writers.add(ours)
             await asyncio.gather(_pass(reader, ours), _pass(theirs, writer))
@@ -125,6 +128,17 @@ async def test_an_api_that_starts_without_a_connection_answers_at_once_and_serve
     assert (await api.client.get(f"{api.product.api}/health/live")).status_code == 200
     api.postgres.mode = OPEN
     await api.until(422)  # there is no such destination, says the service itself
+
+
+async def test_an_api_serves_although_a_handshake_takes_three_seconds(api: Api) -> None:
+    """At its start, and after it lost its connections. Callers get 503 within two seconds until then."""
+    api.postgres.mode = SLOW
+    api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
+    await api.until(422)
+    api.postgres.cut()
+    answers = await asyncio.gather(*(api.post() for _ in range(5)))
+    assert max(took for status, took in answers if status == 503) < WITHIN_S
+    await api.until(422)
 
 
 async def test_an_api_that_loses_its_connections_answers_within_two_seconds(api: Api) -> None:

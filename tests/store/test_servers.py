@@ -14,7 +14,7 @@ import pytest
 from app.processes.resources import connect_timeout, pool_settings
 from app.store.database import keepalive
 from app.store.database.keepalive import ServerAddress, servers_of
-from app.store.database.servers import Servers
+from app.store.database.servers import LATE, Servers
 from tests.pipeline.tcp_proxy import Proxy
 
 
@@ -104,18 +104,45 @@ async def test_a_server_that_freezes_is_left_after_a_quarter_of_a_second(databas
     assert 0.2 <= took < LIMIT
 
 
+def attempts_going_on() -> list[asyncio.Task[object]]:
+    tasks = [task for task in asyncio.all_tasks() if "connect" in repr(task.get_coro())]
+    return [task for task in tasks if not task.cancelling()]
+
+
 async def test_without_a_usable_server_the_limit_ends_the_wait() -> None:
-    """Whatever the order, no attempt outlives the wait."""
+    """Whatever the order. Few attempts go on afterwards, and none after the end of the process."""
     with accepting() as frozen, dropping() as cut_off, refusing() as killed:
         for ports in permutations((frozen, cut_off, killed)):
             url = url_of("postgresql://a:b@ignored/d", *ports)
-            began = time.monotonic()
-            with pytest.raises((TimeoutError, OSError)):
-                await Servers().connect(url, timeout=0.5)
+            servers, began = Servers(), time.monotonic()
+            for _ in range(4):
+                with pytest.raises((TimeoutError, OSError)):
+                    await servers.connect(url, timeout=0.2)
             assert time.monotonic() - began < 5
             await asyncio.sleep(0)
-            left = [task for task in asyncio.all_tasks() if "connect" in repr(task.get_coro())]
-            assert [task for task in left if not task.cancelling()] == []
+            assert len(attempts_going_on()) == LATE
+            servers.close()
+            assert attempts_going_on() == []
+
+
+async def test_a_slow_handshake_goes_on_beside_the_next_attempts(database_url: str) -> None:
+    """It takes longer than the caller waits. A later caller gets its connection."""
+    proxy, servers = Proxy(urlsplit(database_url).port or 5432), Servers()
+    await proxy.start()
+    proxy.latency = 0.4
+    for url in (url_of(database_url, proxy.port), url_of(database_url, proxy.port, proxy.port)):
+        errors, connection = 0, None
+        while connection is None:
+            try:
+                connection = await servers.connect(url, timeout=0.3)
+            except TimeoutError:
+                errors += 1
+                assert errors < 30
+        assert errors >= 2
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+    servers.close()
+    await proxy.close()
 
 
 async def test_what_a_server_says_is_reported_before_the_silence_of_another(database_url: str) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -16,6 +18,10 @@ STAGGER_S: Final = 0.25
 PATIENCE_S: Final = 2.0  # a statement without an answer for this time is a reason to look for another primary
 LOOK_EVERY_S: Final = 0.25
 LOOK_S: Final = 1.0
+HANDSHAKE_S: Final = 10.0  # the longest time for a handshake, also if its caller waits for less
+LATE: Final = 4  # handshakes of one kind of session that go on after their callers gave up
+
+Attempts = dict[asyncio.Task[keepalive.Connection], ServerAddress | None]
 
 
 class Servers:
@@ -23,6 +29,10 @@ class Servers:
 
     A server that is frozen or cut off answers nothing, not even a refusal. The next server is therefore tried
     after 250 ms while the first still has time to answer, as RFC 8305 (Happy Eyeballs) does for addresses.
+
+    A handshake may take longer than a caller can wait, for example because the server is busy. It goes on
+    after the timeout, and the next caller that needs such a session gets it. Otherwise no connection would
+    ever be opened.
 
     If a statement of one connection gets no answer, all connections are ended: the others, pooled and idle,
     are probably as silent, and each would be found dead only by a statement of its own, 35 s later. `follow`
@@ -32,6 +42,8 @@ class Servers:
     def __init__(self) -> None:
         self._connections: WeakSet[keepalive.Connection] = WeakSet()
         self._last: ServerAddress | None = None
+        # The handshakes whose callers gave up, by URL and settings of the session.
+        self._late: dict[tuple[object, ...], Attempts] = {}
 
     async def connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
         """Connect to a URL as `keepalive.connect` does, within the option `timeout`.
@@ -40,8 +52,9 @@ class Servers:
         """
         [dsn] = arguments
         servers = keepalive.servers_of(dsn)
+        kind = dsn, *sorted(options.get("server_settings", {}).items())
         try:
-            connection = await self._connect(dsn, servers, options)
+            connection = await self._connect(dsn, servers, options, self._late.setdefault(kind, {}))
         except OSError as error:
             error.add_note(", ".join(f"{server.host}:{server.port}" for server in servers))
             raise
@@ -53,6 +66,13 @@ class Servers:
         """End every open connection. Their owners open new ones."""
         for connection in list(self._connections):
             connection.terminate()
+
+    def close(self) -> None:
+        """End the handshakes whose callers gave up."""
+        for late in self._late.values():
+            for attempt in late:
+                _discard(attempt)
+            late.clear()
 
     async def follow(self, dsn: str) -> None:
         """While a statement waits, look for another primary; then end the connections to the silent server.
@@ -67,7 +87,7 @@ class Servers:
             if not silent:
                 continue
             try:
-                found = await self._connect(dsn, servers, {"timeout": LOOK_S})
+                found = await self._connect(dsn, servers, {"timeout": LOOK_S}, None)
             except DRIVER_ERRORS:
                 continue
             found.terminate()
@@ -76,44 +96,73 @@ class Servers:
                     connection.terminate()
 
     async def _connect(
-        self, dsn: str, servers: list[ServerAddress], options: dict[str, Any]
+        self, dsn: str, servers: Sequence[ServerAddress], options: dict[str, Any], late: Attempts | None
     ) -> keepalive.Connection:
-        if len(servers) < 2:
-            return await keepalive.connect(dsn, **options)
-        waiting = deque(sorted(servers, key=lambda server: server != self._last))
+        """Connect to the first server that answers, or take a finished attempt of `late`.
+
+        After the timeout, attempts in progress are added to `late`.
+        """
+        limit = options["timeout"]
+        if late is not None:
+            options = {**options, "timeout": max(limit, HANDSHAKE_S)}
+        known = sorted(servers, key=lambda server: server != self._last)
+        waiting: deque[ServerAddress | None] = deque(known or (None,))
         # Every server gets at least half of the time, however many there are.
-        stagger = min(STAGGER_S, options["timeout"] / 2 / len(servers))
-        attempts: dict[asyncio.Task[keepalive.Connection], ServerAddress] = {}
+        stagger = min(STAGGER_S, limit / 2 / len(waiting))
+        attempts: Attempts = {}
         errors: list[BaseException] = []
         try:
-            async with asyncio.timeout(options["timeout"]):
+            async with asyncio.timeout(limit):
                 while waiting or attempts:
-                    if waiting:
+                    others = late or {}
+                    if waiting and not any(task.done() for task in others):
                         server = waiting.popleft()
-                        attempt = keepalive.connect(dsn, host=server.host, port=server.port, **options)
+                        place = {} if server is None else {"host": server.host, "port": server.port}
+                        attempt = keepalive.connect(dsn, **place, **options)
                         attempts[asyncio.create_task(attempt)] = server
                     ended, _ = await asyncio.wait(
-                        attempts,
+                        attempts | others,
                         timeout=stagger if waiting else None,
                         return_when=asyncio.FIRST_COMPLETED,
                     )
                     for task in ended:
-                        if (error := task.exception()) is None:
-                            connection = task.result()
-                            self._last = connection.server = attempts.pop(task)
+                        owner = attempts if task in attempts else others
+                        if task not in owner:
+                            continue  # another caller took it
+                        server = owner.pop(task)
+                        if (error := task.exception()) is not None:
+                            errors.append(error)
+                        elif not (connection := task.result()).is_closed():
+                            self._last = connection.server = server
                             return connection
-                        errors.append(error)
-                        del attempts[task]
         except TimeoutError as error:
             errors.append(error)
+            while late is not None and attempts and len(late) < LATE:
+                task = next(iter(attempts))
+                late[task] = attempts.pop(task)
+                task.add_done_callback(partial(_expire, late))
         finally:
             for task in attempts:
-                task.add_done_callback(_discard)
-                task.cancel()
+                _discard(task)
         raise max(errors, key=_rank)
 
 
-def _discard(attempt: asyncio.Task[asyncpg.Connection]) -> None:
+def _expire(late: Attempts, attempt: asyncio.Task[keepalive.Connection]) -> None:
+    """End a connection that no caller took in time."""
+
+    def expire() -> None:
+        if late.pop(attempt, None) is not None:
+            _discard(attempt)
+
+    asyncio.get_running_loop().call_later(HANDSHAKE_S, expire)
+
+
+def _discard(attempt: asyncio.Task[keepalive.Connection]) -> None:
+    attempt.add_done_callback(_terminate)
+    attempt.cancel()
+
+
+def _terminate(attempt: asyncio.Task[keepalive.Connection]) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 
