@@ -85,25 +85,23 @@ class Telemetry:
         histogram = partial(Histogram, registry=self.registry, buckets=_BUCKETS)
         self.received = counter(
             "amazon_conversions_events_received",
-            "Events received, by result: accepted, duplicate, rejected",
+            "Events received: `accepted`, `duplicate` or `rejected`",
             ["result"],
         )
         self.rejected = counter(
-            "amazon_conversions_events_rejected", "Events rejected on receipt, by reason", ["reason"]
+            "amazon_conversions_events_rejected", "Events rejected on receipt", ["reason"]
         )
         self.dropped_keys = counter(
             "amazon_conversions_match_keys_dropped",
-            "Match keys left out of accepted events, by wire type and reason",
+            "Match keys left out of accepted events",
             ["match_key", "reason"],
         )
-        self.flushes = counter("amazon_conversions_flushes", "Group commits, by result", ["result"])
-        self.flush_seconds = histogram(
-            "amazon_conversions_flush_duration_seconds", "Duration of a group commit"
-        )
+        self.flushes = counter("amazon_conversions_flushes", "Commits of the events of posts", ["result"])
+        self.flush_seconds = histogram("amazon_conversions_flush_duration_seconds", "Duration of a flush")
         self.waiting_posts = gauge(
-            "amazon_conversions_flush_queue_events", "Events that wait for a group commit"
+            "amazon_conversions_flush_queue_events", "Events that wait for the next flush"
         )
-        self.attempts = counter("amazon_conversions_attempts", "Requests to Amazon, by outcome", ["outcome"])
+        self.attempts = counter("amazon_conversions_attempts", "Requests to Amazon", ["outcome"])
         self.attempt_seconds = histogram(
             "amazon_conversions_request_duration_seconds", "Duration of a request to Amazon"
         )
@@ -112,55 +110,55 @@ class Telemetry:
         )
         self.callbacks = counter(
             "amazon_conversions_status_callbacks",
-            "Status callbacks to the journey engine, by result",
+            "Status callbacks: `acknowledged`, `not_acknowledged` or `failed_permanently`",
             ["result"],
         )
         self.unreadable_batches = counter(
             "amazon_conversions_unreadable_batches",
-            "Batches and single events that a claim could not read, by reason",
+            "Batches `missing`, `not_opened`, with `damaged_data`, or with a key that the worker lacks",
             ["reason"],
         )
         self.claims_failed = counter(
             "amazon_conversions_claims_failed",
-            "Claims of due events that yielded no request, by reason; the queue backs off",
+            "Failed claims of waiting events: `damaged_data`, `defect`, `nothing_claimed`, `unknown_key`",
             ["reason"],
         )
-        self.lanes = gauge("amazon_conversions_lanes_owned", "Lanes that this worker owns")
+        self.lanes = gauge("amazon_conversions_lanes_owned", "Delivery queues that this worker serves")
         self.requests_in_flight = gauge(
             "amazon_conversions_requests_in_flight", "Requests to Amazon in preparation or in flight"
         )
         self.imbalance = gauge(
             "amazon_conversions_event_count_imbalance",
-            "Events for which ledger, batches, states, exceptions and counts disagree; expected to be 0",
+            "Events whose rows and counts disagree; NaN before the first check, the same in every process",
         )
         self.imbalance.set(float("nan"))  # unknown until the first check is complete
         self.claim_seconds = histogram(
             "amazon_conversions_claim_duration_seconds",
-            "Duration of a claim of due events, decryption included",
+            "Time that a worker needs to reserve (claim) waiting events for a request",
         )
         self.database_errors = counter(
             "amazon_conversions_database_errors", "Database errors, by SQLSTATE class", ["class"]
         )
         self.incidents_open = gauge(
             "amazon_conversions_incidents_open",
-            "Open incidents, by kind and severity; the same in every process",
+            "Open incidents; the same in every process",
             ["kind", "severity"],
         )
         self.notifications = counter(
             "amazon_conversions_notifications",
-            "Deliveries of messages about incidents to channels, by result: delivered, failed",
+            "Messages about incidents: `delivered` or `failed`",
             ["result"],
         )
         self.channels_missing = gauge(
             "amazon_conversions_notification_channels_missing",
-            "Notification channels that another process has and this one lacks",
+            "Notification channels that only another process has: its `NOTIFY_` settings differ",
         )
         self.age_limit = gauge(
             "amazon_conversions_event_age_limit_seconds", "Age at which a waiting event expires"
         )
         self.lane_errors = counter(
             "amazon_conversions_lane_errors",
-            "Requests of a lane that could not be prepared or settled",
+            "Requests not prepared (`defect`) or stored (`unsettled`), or with an error of the `database`",
             ["kind"],
         )
         self._export_from_start()

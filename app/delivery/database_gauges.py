@@ -65,9 +65,7 @@ class DatabaseGauges(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the metrics. Before the first read they have no samples."""
-        events = self._family(
-            "waiting_events", "Accepted events that wait for Amazon; the same in every process", ["status"]
-        )
+        events = self._family("waiting_events", "Accepted events that wait for Amazon", ["status"])
         ages = self._family(
             "oldest_waiting_age_seconds",
             "Age of the oldest waiting event since its acceptance; 0 when none waits",
@@ -105,7 +103,7 @@ class DatabaseGauges(Collector):
         """Yield the gauges of backups, without a sample if there is no base backup or no slot."""
         base = GaugeMetricFamily(
             _NAME + "last_base_backup_timestamp_seconds",
-            "Time at which `backup` verified its last base backup; the same in every process",
+            "Time at which `backup` verified its last base backup; no sample before the first",
         )
         retained = GaugeMetricFamily(
             _NAME + "replication_slot_retained_bytes",

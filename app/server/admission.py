@@ -126,7 +126,7 @@ class AdmissionController:
         self._senders: dict[str | None, SenderUsage] = {}
         shed = Counter(
             "amazon_conversions_requests_shed",
-            "Requests shed by admission control, by reason",
+            "Requests shed by admission control",
             ["reason"],
             registry=registry,
         )
@@ -143,7 +143,7 @@ class AdmissionController:
         ).set_function(lambda: self._posts)
         Gauge(
             "amazon_conversions_concurrency_limit_bytes",
-            "Adaptive limit of the cost of requests in progress",
+            "Limit of the bytes of posts in progress, adapted to the measured latency",
             registry=registry,
         ).set_function(lambda: self._adaptive_limit.cost)
 

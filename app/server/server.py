@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
     ) -> None:
         closed = Counter(
             "amazon_conversions_connections_closed",
-            "Connections that the server closed, by reason",
+            "Connections that the server closed",
             ["reason"],
             registry=registry,
         )

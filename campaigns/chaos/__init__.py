@@ -1,1 +1,1 @@
-"""Several processes, real Postgres and TCP proxies under random faults (docs/chaos.md)."""
+"""Several processes, real Postgres and TCP proxies under random faults (docs/campaigns.md)."""

@@ -1,6 +1,6 @@
 """The short campaign: a few seeded schedules against whole processes, and every schedule that once failed.
 
-About a minute. The long form is `./run campaign chaos` (docs/chaos.md).
+About a minute. The long form is `./run campaign chaos` (docs/campaigns.md).
 """
 
 import asyncio

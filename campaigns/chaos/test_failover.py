@@ -1,6 +1,6 @@
 """A synchronous standby takes over from a primary that died under load, and nothing acknowledged is lost.
 
-About half a minute each. The long form is `./run campaign failover` (docs/chaos.md).
+About half a minute each. The long form is `./run campaign failover` (docs/campaigns.md).
 """
 
 import pytest
