@@ -26,6 +26,7 @@ ALLOWED = {
         "a server on a real socket that sends byte by byte past the client's deadline",
     "project/test_the_map.py:profile_events":
         "idle seconds are profiled, and each event waits until the memory in use is read again",
+    "pipeline/test_no_connection.py:_accept": "a server on a real socket with a slow handshake",
     "pipeline/test_shared_event_limit.py": "measures the rate that real processes admit over stated times",
     "pipeline/flood.py": "measures the latency of real processes under load for a while",
 }  # fmt: skip
