@@ -35,9 +35,9 @@ class Truth:
     """What is true of an event. `email` and `phone` are normalised; None if there is none that is usable."""
 
     at: datetime
-    value: Decimal
-    units: int
-    currency: str
+    value: Decimal | None
+    units: int | None
+    currency: str | None
     email: str | None
     phone: str | None
     maid: str | None = None

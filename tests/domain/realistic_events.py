@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from tests.domain import unfamiliar_events
+from tests.domain import unfamiliar_events, vendor_events
 from tests.domain.orders import COUNTRIES, JSON, Order, Truth, make_order
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
@@ -308,11 +308,16 @@ def _mixed_times(order: Order) -> tuple[JSON, Truth]:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The events of one customer, and the time zone that the customer states."""
+    """The events of one customer, the time zone that the customer states, and the type of the events.
+
+    `missing` are facts that no mapping can send, and that the suggestion names as undecided.
+    """
 
     write: Callable[[Order], tuple[JSON, Truth]]
     zone: str | None = None
     countries: tuple[str, ...] = tuple(COUNTRIES)
+    event_type: str = "OFF_AMAZON_PURCHASES"
+    missing: tuple[str, ...] = ()
 
 
 FAMILIES: Final = {
@@ -340,6 +345,44 @@ FAMILIES: Final = {
     "named_products": Family(unfamiliar_events.named_products),
     "names_that_say_nothing": Family(unfamiliar_events.names_that_say_nothing),
     "line_price_called_price": Family(unfamiliar_events.line_price_called_price),
+    "phone_with_its_country": Family(vendor_events.phone_with_its_country),
+    "phone_in_three_members": Family(vendor_events.phone_in_three_members, None, ("DE", "FR", "ES")),
+    "phone_in_numbered_parts": Family(vendor_events.phone_in_numbered_parts, None, ("JP",)),
+    "phone_with_extension": Family(vendor_events.phone_with_extension, None, ("US",)),
+    "full_width": Family(vendor_events.full_width, "Asia/Tokyo", ("JP",)),
+    "price_of_a_row": Family(vendor_events.price_of_a_row),
+    "price_of_an_object": Family(vendor_events.price_of_an_object),
+    "notation_of_the_country": Family(vendor_events.notation_of_the_country),
+    "currency_in_the_amount": Family(vendor_events.currency_in_the_amount, None, ("BR",)),
+    "pieces_left_out": Family(vendor_events.pieces_left_out, missing=("units_sold",)),
+    "minor_units": Family(vendor_events.minor_units),
+    "cents_without_a_name": Family(vendor_events.cents_without_a_name, None, ("BR",), missing=("value",)),
+    "indian_groups": Family(vendor_events.indian_groups, "Asia/Kolkata", ("GB",)),
+    "arabic_digits": Family(vendor_events.arabic_digits, None, ("DE", "US")),
+    "two_currencies": Family(vendor_events.two_currencies, "UTC"),
+    "reporting_currency": Family(vendor_events.reporting_currency),
+    "net_and_gross": Family(vendor_events.net_and_gross),
+    "tax_included": Family(vendor_events.tax_included, "UTC"),
+    "gifts_and_discounts": Family(vendor_events.gifts_and_discounts),
+    "bundles": Family(vendor_events.bundles),
+    "nanoseconds": Family(vendor_events.nanoseconds),
+    "names_of_months": Family(vendor_events.names_of_months, "Europe/Madrid"),
+    "american_months": Family(vendor_events.american_months, "America/New_York"),
+    "japanese_times": Family(vendor_events.japanese_times, "Asia/Tokyo", ("JP",)),
+    "columns_of_sap": Family(vendor_events.columns_of_sap, "UTC"),
+    "sap_commerce": Family(vendor_events.sap_commerce),
+    "dollar_names": Family(vendor_events.dollar_names),
+    "columns_of_lists": Family(vendor_events.columns_of_lists),
+    "app_events": Family(vendor_events.app_events, "UTC"),
+    "text_of_json": Family(vendor_events.text_of_json),
+    "content_items": Family(vendor_events.content_items),
+    "collector": Family(vendor_events.collector, "UTC"),
+    "booking": Family(vendor_events.booking),
+    "digests": Family(vendor_events.digests),
+    "leads": Family(vendor_events.leads, event_type="LEAD"),
+    "subscriptions": Family(vendor_events.subscriptions, event_type="SUBSCRIBE"),
+    "installs": Family(vendor_events.installs, event_type="MOBILE_APP_FIRST_START"),
+    "refunds": Family(vendor_events.refunds, event_type="OTHER"),
 }
 
 

@@ -1,6 +1,7 @@
 """What is suggested for a field, and what is left to a person."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from app.domain import strict_json
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS
-from app.domain.identity import Profile
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.values import key_check
+from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import Source, compile_source, unchecked
@@ -141,11 +144,15 @@ def test_a_number_that_begins_with_the_calling_code_gets_its_sign() -> None:
 
 
 def test_amounts_in_cents_may_follow_from_the_currency() -> None:
-    """A currency in lower case is one of a payment service. A person has to confirm it."""
-    for currency, pipe in (("eur", [["divide", 100]]), ("EUR", None)):
+    """A currency in lower case is one of a payment service. Else no value is better than a wrong one."""
+    cents = {"path": "amount_total", "pipe": [["divide", 100]]}
+    for currency, value in (("eur", cents), ("EUR", None)):
         suggestion = suggested(orders(amount_total=lambda n: 1999 + n, currency=currency))
-        assert suggestion.mapping["fields"]["value"].get("pipe") == pipe
+        assert suggestion.mapping["fields"].get("value") == value
         assert ("value", "may_be_hundredths") in undecided(suggestion)
+    yen = suggested(orders(amount_total=lambda n: 1999 + n, currency="JPY"))
+    assert yen.mapping["fields"]["value"] == {"path": "amount_total"}
+    assert ("value", "may_be_hundredths") not in undecided(yen)
 
 
 def test_a_second_path_that_never_helps_is_left_out_of_many_events() -> None:
@@ -222,6 +229,65 @@ def test_an_amount_that_can_be_read_in_two_ways_is_left_to_a_person() -> None:
     assert ("value", "decimal_sign") in undecided(suggestion)
 
 
+@pytest.mark.parametrize("other", ["1,220", "19.99"])
+def test_amounts_that_nothing_explains_have_no_value_or_no_wrong_one(other: str) -> None:
+    """`1,220` beside `1,22` is 1.22 or 1220. Both signs with decimals are read in turn."""
+    suggestion = suggested(orders(total=lambda n: f"{n + 1},22" if n % 2 else other))
+    assert ("value", "decimal_sign") in undecided(suggestion)
+    assert ("value" in suggestion.mapping["fields"]) is (other == "19.99")
+
+
+def values_of(suggestion: Suggestion, event: dict[str, Any]) -> Any:
+    """Return the value of an event, read as the mapping reads it."""
+    source = compile_source(suggestion.mapping["fields"]["value"], "", bare="path")
+    assert isinstance(source, Source)
+    return source.read(event, Reading(), unchecked)
+
+
+def test_the_currency_decides_how_the_prices_of_products_are_read() -> None:
+    """An object that holds both is needed. An order in another currency has no value."""
+
+    def order(n: int) -> dict[str, Any]:
+        currency, price = ("JPY", f"¥{1000 + n:,}") if n % 2 else ("EUR", f"{n},50 €")
+        return {"currency": currency, "items": [{"price": price, "quantity": 2}]}
+
+    suggestion = suggested(orders(order=order))
+    assert values_of(suggestion, {"order": order(3)}) == 2006
+    assert values_of(suggestion, {"order": order(4)}) == 9
+    assert values_of(suggestion, {"order": order(4) | {"currency": "XCD"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency"),
+    [("R$ 9,50", {"const": "BRL"}), ("GBP 9.50", {"const": "GBP"}), ("9,50 kr", None), ("9.50", None)],
+)
+def test_the_sign_beside_an_amount_is_its_currency(amount: str, currency: dict[str, str] | None) -> None:
+    """`kr` is the money of several countries, which a person has to know."""
+    suggestion = suggested(orders(total=amount))
+    assert suggestion.mapping["fields"].get("currency") == currency
+    assert (("currency", "not_found") in undecided(suggestion)) is ("kr" in amount)
+
+
+def test_a_phone_number_of_a_country_without_a_step_is_dropped() -> None:
+    """Read in the country of the event, it would be another person's."""
+    suggestion = suggested(
+        orders(phone=lambda n: {"country": "PL" if n % 2 else "SE", "number": f"605 551 2{n:02}"})
+    )
+    source = compile_source(suggestion.mapping["fields"]["phone"], "", bare="path")
+    assert isinstance(source, Source)
+    check = key_check(Profile.AMAZON, next(rule for rule in MATCH_KEYS if rule.field == "phone"), "DE")
+    for country, digits in (("PL", "48605551200"), ("LU", None)):
+        key = source.read({"phone": {"country": country, "number": "605 551 200"}}, Reading(), check)
+        assert (key.value if digits else None) == (digits and hashlib.sha256(digits.encode()).hexdigest())
+        assert isinstance(key, SourceFailed) is (digits is None)
+
+
+def test_a_code_beside_a_phone_number_is_not_always_a_calling_code() -> None:
+    """A discount code of two digits is none."""
+    fields = suggested(orders(code="15", phone=lambda n: f"0160 55512{n:02}")).mapping["fields"]
+    assert fields["phone"] == {"path": "phone"}
+
+
 def test_a_total_in_cents_shows_in_comparison_with_the_products() -> None:
     """Its name says nothing."""
     events = orders(total=lambda n: 1000 * (n + 1), items=lambda n: [{"price": 10 * (n + 1), "quantity": 1}])
@@ -244,11 +310,17 @@ def test_each_address_of_a_list_is_tried() -> None:
 
 
 def test_a_price_is_no_total_of_several_pieces() -> None:
-    """Nothing in the language multiplies two members of the event itself. One piece costs its price."""
-    for pieces, value in ((lambda n: n % 3 + 1, None), (lambda n: 1, {"path": "price"})):
-        suggestion = suggested(orders(price=lambda n: n + 0.5, quantity=pieces, currency="EUR"))
-        assert suggestion.mapping["fields"].get("value") == value
-        assert (("value", "total_missing") in undecided(suggestion)) is (value is None)
+    """In the event itself, a source for each usual quantity multiplies them. More pieces give no value."""
+    suggestion = suggested(orders(price=lambda n: n + 0.5, quantity=lambda n: n % 3 + 1, currency="EUR"))
+    source = compile_source(suggestion.mapping["fields"]["value"], "", bare="path")
+    assert isinstance(source, Source)
+    values = [source.read({"price": 2, "quantity": pieces}, Reading(), unchecked) for pieces in (1, 3, 8)]
+    assert values == [2, 6, 16]
+    assert isinstance(source.read({"price": 2, "quantity": 9}, Reading(), unchecked), SourceFailed)
+    assert ("value", "total_missing") in undecided(suggestion)
+    single = suggested(orders(price=lambda n: n + 0.5, quantity=1, currency="EUR"))
+    assert single.mapping["fields"]["value"] == {"path": "price"}
+    assert ("value", "total_missing") not in undecided(single)
 
 
 def test_a_missing_total_is_summed() -> None:

@@ -46,6 +46,11 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
     return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
 
 
+def calling_code(country: str) -> int:
+    """Return the calling code of a country, 0 if it has none."""
+    return phonenumbers.country_code_for_region(country)
+
+
 def segment_phone(text: str, country: str) -> str | DroppedKey:
     """Return the digits of a phone number, as Segment's connector does: no calling code is added."""
     digits = _NOT_DIGIT.sub("", text)

@@ -1,24 +1,37 @@
-"""Find how amounts are written: the sign of the decimals, and whether they are in hundredths."""
+"""Find how amounts are written: the sign of the decimals, whether they are in hundredths, and their currency.
+
+How a text is to be read can depend on the currency of the event: `1,22 €` beside `¥1,220`. A source that
+reads only some currencies begins with the currency in double brackets, which steps remove for these.
+"""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number, read_number
-from app.domain.suggestions.names import word_set, words_of
+from app.domain.mapping.pipes import MAX_PIPE_STEPS
+from app.domain.suggestions.names import word_list, word_set, words_of
+from app.domain.suggestions.observations import ObservedPath, Written
 
 # Signs that decide: one or two digits after the last sign, or both signs.
 _COMMA: Final = re.compile(r"\d,\d{1,2}(?![\d,.])|\.\d{3},|,-")
 _POINT: Final = re.compile(r"\d\.\d{1,2}(?![\d,.])|,\d{2,3}\.|\.\d{4,}")
-_EITHER: Final = re.compile(r"\d[.,]\d{3}(?!\d)")
+_EITHER: Final = re.compile(r"\d([.,])\d{3}(?!\d)")
+_VARIED: Final = re.compile(
+    r"[.,]\d(?!\d)|\.\d{4,}"
+)  # decimals of a computer, which writes as many as there are
 _WORDED: Final = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
+_OTHER: Final = {",": ".", ".": ","}
 _MAX_WORDS: Final = 3
 _LONGEST_SIGN: Final = 4
 _MONEY: Final = word_set("money")
 _POINT_COUNTRIES: Final = word_set("point_countries")
+_USUAL: Final = word_list("usual_currencies")
+_SMALLEST: Final = word_set("smallest_units")
 _HUNDREDTHS: Final = word_set("hundredths")
 _MILLIONTHS: Final = word_set("millionths")
 
@@ -27,60 +40,126 @@ _MILLIONTHS: Final = word_set("millionths")
 class Notation:
     """How a path's amounts are written. `decimal` is None for JSON numbers; `mixed`: both signs occur.
 
-    `words` stand before or after the amounts, and no currency that `to_number` reads.
+    `certain` is False if only the country or currency decides. In a `doubtful` notation, some amounts can be
+    read in two ways, of which one is wrong.
     """
 
     decimal: str | None = None
     mixed: bool = False
     certain: bool = True
+    doubtful: bool = False
     divisor: int = 1
-    words: tuple[str, ...] = ()
 
     def pipes(self) -> list[list[Any]]:
         """Return the pipes that read an amount; a mixed notation has two, to be tried in turn."""
-        signs = [
-            self.decimal,
-            *({",": ["."], ".": [","]}[self.decimal] if self.mixed and self.decimal else []),
-        ]
+        signs = [self.decimal, *([_OTHER[self.decimal]] if self.mixed and self.decimal else [])]
         scale = [["divide", self.divisor]] if self.divisor > 1 else []
-        cut = [["replace", word, ""] for word in self.words]
-        return [cut + ([["to_number", sign]] if sign else []) + scale for sign in signs]
+        return [([["to_number", sign]] if sign else []) + scale for sign in signs]
 
     def sums(self, names: Sequence[str], *, skip: bool = False) -> list[list[Any]]:
-        """Return the pipes that sum the product of named numbers over a list: none if they have words."""
+        """Return the pipes that sum the product of named numbers over a list."""
         pipes = []
-        for pipe in self.pipes() if not self.words else ():
+        for pipe in self.pipes():
             options = {"missing": "skip"} if skip else {}
             if pipe and pipe[0][0] == "to_number":
                 options["decimal"] = pipe.pop(0)[1]
             pipes.append([["sum", *names, *([options] if options else [])], *pipe])
         return pipes
 
+    @property
+    def words(self) -> str:
+        """What a person reads about it."""
+        written = {None: "JSON numbers", ".": "texts with a decimal point", ",": "texts with a decimal comma"}
+        unit = {100: ", in hundredths", 1_000_000: ", in millionths"}.get(self.divisor, "")
+        return ("texts with a comma or a point" if self.mixed else written[self.decimal]) + unit
 
-def notation_of(values: Iterable[Any], names: Sequence[str], countries: Iterable[str]) -> Notation:
-    """Return how amounts are written. `names` lead to them, `countries` decide where the values cannot."""
+
+def notation_of(values: Iterable[Any], countries: Iterable[str], divisor: int = 1) -> Notation:
+    """Return how amounts are written. `countries` decide where the values cannot."""
     texts = [value for value in values if type(value) is str]
-    divisor = divisor_of(names)
-    if not texts:
-        return Notation(divisor=divisor)
-    words = _words_beside(texts)
-    texts = without_words(texts)
     comma = sum(_COMMA.search(text) is not None for text in texts)
     point = sum(_POINT.search(text) is not None and _COMMA.search(text) is None for text in texts)
+    either = {
+        match[1]
+        for text in texts
+        if not (_COMMA.search(text) or _POINT.search(text)) and (match := _EITHER.search(text))
+    }
+    if not texts:
+        return Notation(divisor=divisor)
     if comma or point:
         readable = {sign: sum(read_amount(text, sign) is not None for text in texts) for sign in ",."}
         sign = "," if comma > point else "."
-        other = {",": ".", ".": ","}[sign]
-        mixed = readable[sign] < len(texts) and bool(comma and point) and readable[other] > 0
-        return Notation(sign, mixed=mixed, divisor=divisor, words=words)
-    if not any(_EITHER.search(text) for text in texts):
-        return Notation(".", divisor=divisor, words=words)  # no sign at all, or only spaces between thousands
+        mixed = readable[sign] < len(texts) and bool(comma and point) and readable[_OTHER[sign]] > 0
+        if mixed and either:
+            sign = _OTHER[min(either)]  # `1,220` is read as 1220 first
+        varied = any(_VARIED.search(text) for text in texts)
+        doubtful = sign in either and not varied
+        return Notation(sign, mixed, certain=not mixed and not doubtful, doubtful=doubtful, divisor=divisor)
+    if not either:
+        return Notation(".", divisor=divisor)  # no sign at all, or only spaces between thousands
     by_country = [country in _POINT_COUNTRIES for country in countries if country]
     sign = "." if not by_country or sum(by_country) * 2 >= len(by_country) else ","
-    return Notation(sign, certain=False, divisor=divisor, words=words)
+    return Notation(sign, certain=False, doubtful=sign in either, divisor=divisor)
 
 
-def _words_beside(texts: Sequence[str]) -> tuple[str, ...]:
+def by_currency(
+    rows: Sequence[tuple[str, Any]], whole: Notation, names: Sequence[str]
+) -> tuple[Notation, Mapping[Notation, list[str]]]:
+    """Return the notation of all amounts, or those of the currencies if they differ.
+
+    `rows` have the currency and value of amounts, `names` lead to them. A currency whose amounts remain
+    doubtful is left out. A usual one that does not occur is read as its country writes amounts.
+    """
+    values: dict[str, list[Any]] = {}
+    for code, value in rows:
+        values.setdefault(code, []).append(value)
+    is_needed = not whole.certain or whole.mixed or whole.divisor == 100
+    if len(values) < 2 or not is_needed or not CURRENCIES.issuperset(map(str.upper, values)):
+        return whole, {}
+    smallest = whole.divisor == 100 and bool(_SMALLEST & set(words_of(names[-1])))
+    found: dict[Notation, list[str]] = {}
+    for code, amounts in sorted(values.items(), key=lambda row: -len(row[1])):
+        notation = notation_of(amounts, (code[:2].upper(),), whole.divisor)  # JP of JPY
+        if whole.divisor == 100 and code.upper() in WITHOUT_DECIMALS:
+            notation = replace(notation, divisor=1 if smallest or _has_last_digits(amounts) else 100)
+        if not notation.mixed and not notation.doubtful:
+            found.setdefault(replace(notation, certain=True), []).append(code)
+    if smallest:
+        found.setdefault(Notation(whole.decimal, divisor=1), [])
+    if len(found) == 1 and sum(map(len, found.values())) == len(values):
+        return next(iter(found)), {}
+    for code in (code if "".join(values).isupper() else code.lower() for code in _USUAL):
+        divisor = 1 if smallest and code.upper() in WITHOUT_DECIMALS else whole.divisor
+        sign = whole.decimal and ("." if code[:2].upper() in _POINT_COUNTRIES else ",")
+        for notation, codes in found.items():
+            if code not in values and (notation.decimal, notation.divisor) == (sign, divisor):
+                codes.append(code)
+    return whole, {notation: codes for notation, codes in found.items() if codes}
+
+
+def _has_last_digits(amounts: Iterable[Any]) -> bool:
+    """Return whether not all amounts end with two zeros: then they are no hundredths."""
+    return any((read_amount(amount) or 0) % 100 for amount in amounts)
+
+
+def guarded(
+    guard: ObservedPath, each: ObservedPath, texts: Sequence[str], notation: Notation, times: int = 1
+) -> Written:
+    """Return a source that reads an amount only where the guard has one of the texts."""
+    read = [] if notation.decimal else ["to_number"]  # a template gives a text
+    product = [["multiply", times]] if times > 1 else []
+    steps = [*each.source.get("pipe", ()), *read, *notation.pipes()[0], *product]
+    opened = [["replace", f"[[{text}]] ", ""] for text in texts[: MAX_PIPE_STEPS - len(steps)]]
+    return {"template": f"[[{{{guard.path}}}]] {{{each.path}}}", "pipe": [*opened, *steps]}
+
+
+def as_amounts(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that replace digits of other scripts, and the words beside amounts."""
+    each = each.with_plain_digits()
+    return each.replacing(dict.fromkeys(words_beside(each.texts), ""))
+
+
+def words_beside(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the words beside amounts that `to_number` does not read, such as `円`, the longest one first."""
     words: set[str] = set()
     for text in texts:
@@ -94,14 +173,6 @@ def _words_beside(texts: Sequence[str]) -> tuple[str, ...]:
 def _means_money(word: str) -> bool:
     signs = any(unicodedata.category(char) == "Sc" for char in word)
     return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in _MONEY
-
-
-def without_words(values: Sequence[Any]) -> list[Any]:
-    """Return values without the words beside amounts."""
-    bare = list(values)
-    for word in _words_beside([value for value in values if type(value) is str]):
-        bare = [value.replace(word, "") if type(value) is str else value for value in bare]
-    return bare
 
 
 def divisor_of(names: Sequence[str]) -> int:

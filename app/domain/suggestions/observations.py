@@ -7,6 +7,7 @@ a list.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -29,6 +30,9 @@ _NAMING: Final = (
     "type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code", "purpose", "role",
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}", re.ASCII)
+
+# The decimal and the group sign that belong to digits of another script, by the digit 0.
+_SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": ".", "\uff0c": ","}}
 
 Written = dict[str, Any]  # a source of a mapping document
 
@@ -72,6 +76,30 @@ class ObservedPath:
     def piped(self, *steps: Any) -> Written:
         """Return the source with further steps of its pipe."""
         return {**self.source, "pipe": [*self.source.get("pipe", ()), *steps]} if steps else self.source
+
+    def replacing(self, words: Mapping[str, str], *first: str) -> "ObservedPath":
+        """Return the path with steps that replace words in its texts, after other first steps."""
+
+        def replaced(value: Any) -> Any:
+            for word, other in words.items() if type(value) is str else ():
+                value = value.replace(word, other)
+            return value
+
+        if not words:
+            return self
+        steps = [["replace", word, other] for word, other in words.items()]
+        return ObservedPath(self.piped(*first, *steps), self.names, tuple(map(replaced, self.values)))
+
+    def with_plain_digits(self) -> "ObservedPath":
+        """Return the path with steps that replace the digits of another script, such as full-width ones."""
+        others = {char for text in self.texts if not text.isascii() for char in text if not char.isascii()}
+        zeros = {chr(ord(char) - unicodedata.digit(char)) for char in others if char.isdecimal()}
+        if len(zeros) != 1:
+            return self
+        (zero,) = zeros
+        forms = {char: unicodedata.normalize("NFKC", char) for char in others if not char.isdecimal()}
+        signs = {char: form for char, form in forms.items() if form in {*"-/:+", " "}}
+        return self.replacing({chr(ord(zero) + n): str(n) for n in range(10)} | _SIGNS.get(zero, {}) | signs)
 
 
 @dataclass(frozen=True, slots=True)

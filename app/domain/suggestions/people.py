@@ -1,12 +1,16 @@
 """Find the fields that identify a person, and the country. Values decide, not only names."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import is_number, number_text
+from app.domain.identity.phone_plans import PLANS
+from app.domain.identity.phones import calling_code
 from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import SYNONYMS, key_by_word, rank, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
@@ -21,6 +25,10 @@ _SECOND: Final = word_set("second")
 _FULL_NAME: Final = word_set("full_name")
 _CODE_NAMES: Final = word_set("calling_code")
 _WITH_CODE: Final = word_set("with_calling_code")
+_PHONE: Final = frozenset(SYNONYMS["phone"])
+_AREA_CODE: Final = re.compile(r"\(?[0-9]{1,5}\)?", re.ASCII)
+_AREA_NAMES: Final = word_set("area_code")
+_WEAK: Final = 25  # a rank of a name that only resembles a usual one
 
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
 _SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
@@ -33,6 +41,7 @@ _IP: Final = re.compile(
 )
 _INTERNATIONAL_DIGITS: Final = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 _CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
+_NUMBERED_PART: Final = re.compile(r"[0-9]{1,5}", re.ASCII)  # such as phone1, phone2 and phone3
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
 _HASHED: Final = frozenset(
     {"email", "phone", "first_name", "last_name", "address", "city", "state", "postal"}
@@ -79,7 +88,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
     """Return the paths whose values may fill a personal field, the most probable first."""
     rows = []
     fits_shape = _SHAPES.get(field, _OPAQUE.fullmatch)
-    composed = _composed_phones(found) if field == "phone" else []
+    composed, parts = _composed_phones(found) if field == "phone" else ([], set[str]())
     for place, each in enumerate((*composed, *found.values)):
         texts = [text for value in each.found if (text := text_of(value)) is not None]
         fits = sum(1 for text in texts if fits_shape(text) or (field in _HASHED and _SHA256.fullmatch(text)))
@@ -88,7 +97,9 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
         words, role = each.words, _role(each.names)
-        if any(rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}):
+        if each.source.get("path") in parts or any(
+            rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}
+        ):
             continue  # another field's
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
         if (
@@ -112,42 +123,97 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
 
 
-def _composed_phones(found: ObservedPaths) -> list[ObservedPath]:
-    """Return a template for each phone number whose calling code stands beside it: `+{code}{number}`.
+def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]]:
+    """Return the phone numbers that are written in parts, and the paths that are only parts.
 
-    A number whose name says that it begins with the code gets its sign.
+    Each is a template such as `+{code}{area}{number}`. A number whose name says that it begins with the code
+    gets its sign.
     """
-    phones = [
-        ObservedPath({"template": f"+{{{each.path}}}"}, each.names, tuple(map(text_of, each.values)))
-        for each in found.values
-        if each.words & _WITH_CODE
-        and "pipe" not in each.source
-        and all(_INTERNATIONAL_DIGITS.fullmatch(text_of(value) or "") for value in each.found)
-    ]
-    for code in found.values:
-        codes = [text_of(value) or "" for value in code.found]
-        plain = "pipe" not in code.source and all(_CALLING_CODE.fullmatch(text.strip()) for text in codes)
-        if not plain or not codes or not _CODE_NAMES & words_in(code.names[-1:]):
+    phones: list[ObservedPath] = []
+    parts: set[str] = set()
+    siblings: dict[tuple[str, ...], list[ObservedPath]] = {}
+    for each in found.values:
+        if "pipe" not in each.source:
+            siblings.setdefault(each.names[:-1], []).append(each)
+            if each.words & _WITH_CODE and _all_fit(each, _INTERNATIONAL_DIGITS):
+                phones.append(_template(f"+{{{each.path}}}", each.names, each))
+    for names, beside in siblings.items():
+        areas = [each for each in beside if _is_part(each, _AREA_NAMES, _AREA_CODE)]
+        codes = [each for each in beside if each not in areas and _is_part(each, _CODE_NAMES, _CALLING_CODE)]
+        others = [each for each in beside if each not in codes and each not in areas]
+        numbers = [each for each in others if rank("phone", each.names)]
+        numbered = [
+            each for each in numbers if _all_fit(each, _NUMBERED_PART) and each.names[-1][-1].isdigit()
+        ]
+        if len(numbered) > 1:
+            parts |= {each.path for each in numbered}
+            whole = "".join(f"{{{each.path}}}" for each in numbered)
+            phones.append(_template(whole, (*names, numbered[0].names[-1][:-1]), *numbered))
             continue
-        digits = " | digits" if code.texts else ""
-        for number in found.values:
+        for number in numbers:
             texts = [text_of(value) or "" for value in number.found]
-            if (
-                number is code
-                or number.names[:-1] != code.names[:-1]
-                or "pipe" in number.source
-                or not rank("phone", number.names)
-                or any(text.strip().startswith(("+", "00")) for text in texts)
-            ):
+            if any(text.strip().startswith(("+", "00")) for text in texts):
                 continue
-            sign = "" if any(text.strip().startswith("00") for text in codes) else "+"
-            template = f"{sign}{{{code.path}{digits}}}{{{number.path}}}"
-            values = tuple(
-                None if before is None or after is None else f"{before}{after}"
-                for before, after in zip(code.values, number.values, strict=True)
-            )
-            phones.append(ObservedPath({"template": template}, number.names, values))
-    return phones
+            if areas or codes:
+                parts |= {area.path for area in areas} | ({number.path} if areas else set())
+                signs = all(
+                    (text_of(value) or "").strip().startswith("00") for each in codes for value in each.found
+                )
+                code = "".join(f"{{{each.path}{' | digits' if each.texts else ''}}}" for each in codes[:1])
+                area = "".join(f"{{{each.path}}}" for each in areas[:1])
+                sign = "" if signs else "+"
+                phones.append(
+                    _template(
+                        f"{sign}{code}{area}{{{number.path}}}", number.names, *codes[:1], *areas[:1], number
+                    )
+                )
+            elif iso := next((each for each in others if _is_country_of_phone(each)), None):
+                parts.add(number.path)
+                phones.append(_with_code_of_country(iso, number))
+    return phones, parts
+
+
+def _all_fit(each: ObservedPath, form: re.Pattern[str]) -> bool:
+    return all(form.fullmatch((text_of(value) or "").strip()) for value in each.found)
+
+
+def _is_part(each: ObservedPath, words: frozenset[str], form: re.Pattern[str]) -> bool:
+    """Return whether a path has a part of the phone number beside it: by its names and its values."""
+    own = words & words_in(each.names[-1:])
+    return bool(own) and (_is_of_phone(each) or len(own) > 1) and bool(each.found) and _all_fit(each, form)
+
+
+def _is_of_phone(each: ObservedPath) -> bool:
+    return rank("phone", each.names[:-1]) > _WEAK or bool(_PHONE & words_in(each.names[-1:]))
+
+
+def _template(template: str, names: tuple[str, ...], *parts: ObservedPath) -> ObservedPath:
+    """Return a template over paths; its text is only compared with the forms of phone numbers."""
+    rows = zip(*(each.values for each in parts), strict=True)
+    values = tuple(None if None in row else "".join(map(str, row)) for row in rows)
+    return ObservedPath({"template": template}, names, values)
+
+
+def _is_country_of_phone(each: ObservedPath) -> bool:
+    """Return whether a path has the country of the phone number beside it, not that of the event."""
+    countries = [text.upper() in COUNTRIES for text in each.texts]
+    return _is_of_phone(each) and rank("country_code", each.names) > 0 and bool(countries) and all(countries)
+
+
+def _with_code_of_country(country: ObservedPath, number: ObservedPath) -> ObservedPath:
+    """Return the number with the calling code of the country beside it.
+
+    A country without a step keeps its double brackets: then the phone number is a placeholder, and dropped.
+    """
+    often = [text for text, _ in Counter(country.texts).most_common()]
+    usual = [code.lower() if often[0].islower() else code for code in PLANS]
+    steps = [
+        ["replace", f"[[{text}]]", f"+{calling_code(text.upper())} "]
+        for text in dict.fromkeys([*often, *usual])
+        if calling_code(text.upper())
+    ]
+    template = f"[[{{{country.path}}}]]{{{number.path}}}"
+    return ObservedPath({"template": template, "pipe": steps[:MAX_PIPE_STEPS]}, number.names, number.values)
 
 
 def _role(names: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.domain.conversion.countries import read_country
-from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION
@@ -18,8 +17,9 @@ from app.domain.suggestions.custom import find_custom_data
 from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
+from app.domain.suggestions.order_value import find_currency, find_units, find_value, is_order
 from app.domain.suggestions.people import PERSONAL_FIELDS, find_country, find_person, text_of
-from app.domain.suggestions.products import find_products, find_units, find_value, is_order
+from app.domain.suggestions.products import find_products
 from app.domain.suggestions.times import find_time
 from app.domain.suggestions.trial import Trial
 
@@ -93,7 +93,7 @@ class _Suggesting:
         )
         self.products = find_products(self.found)
         if self.products:
-            self.found = self.found.without_named_members(self.products.list)
+            self.found = self.found.without_named_members(self.products.source)
 
     def suggestion(self) -> Suggestion:
         country = find_country(self.found, self.trial)
@@ -145,24 +145,13 @@ class _Suggesting:
             self._state(name, find_person(name, self.found, self.trial), fields)
         if not any(rule.field in fields for rule in MATCH_KEYS):
             self.undecided.append(Undecided("fields", "no_match_key"))
-        self._state("value", find_value(self.found, self.products, self.trial), fields)
+        value, amount = find_value(self.found, self.products, self.trial)
+        self._state("value", value, fields)
         if event_type == PURCHASE:
-            self._state("currency", self._currency(), fields)
+            self._state("currency", find_currency(self.found, amount, self.trial), fields)
             self._state("units_sold", find_units(self.found, self.products, self.trial), fields)
         self._state("event_id", self._event_id(), fields)
         self._state("limited_data_use", find_limited_data_use(self.found), fields)
-
-    def _currency(self) -> FieldFinding | None:
-        named = sorted(
-            (
-                each
-                for each in self.found.values
-                if rank("currency", each.names) > 25 or (each.texts and CURRENCIES.issuperset(each.found))
-            ),
-            key=lambda each: (each.in_list, -rank("currency", each.names), len(each.names)),
-        )
-        source = self.trial.first_of("currency", [each.source for each in named])
-        return FieldFinding(source, f"Named {named[0].label}; its values are currencies.") if source else None
 
     def _event_id(self) -> FieldFinding | None:
         """Return a path whose values differ in all events, so that no event takes another's id."""

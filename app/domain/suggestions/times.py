@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.mapping.time_steps import COMPACT, pattern_of
-from app.domain.suggestions.names import rank, word_set, words_in
+from app.domain.suggestions.names import rank, table, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
 
@@ -37,7 +37,7 @@ _CLOCK: Final = re.compile(
     re.ASCII,
 )
 _TWO_DIGITS: Final = re.compile(r"([MDHh])\1")
-_EPOCH_TEXT: Final = re.compile(r"\d{10}(?:\d{3}){0,2}(?:\.\d{1,9})?", re.ASCII)
+_EPOCH_TEXT: Final = re.compile(r"\d{10}(?:\d{3}){0,3}(?:\.\d{1,9})?", re.ASCII)
 _COMPACT_DATE: Final = re.compile(r"(?:19|20)\d{6}", re.ASCII)
 _COMPACT_CLOCK: Final = re.compile(r"\d{4}(?:\d\d)?", re.ASCII)
 # A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
@@ -48,8 +48,23 @@ _WORDED: Final = re.compile(
     r"(?P<after>[^0-9].*)?",
     re.ASCII,
 )
+# `2026年11月24日 10時30分05秒`: a word after each part.
+_WORD: Final = r" ?[^\W\d_]{1,2} ?"
+_LETTERED: Final = re.compile(
+    rf"\d{{4}}(?P<y>{_WORD})\d\d?(?P<mo>{_WORD})\d\d?(?P<d>[^\W\d_]{{1,2}})(?P<gap> ?)\d\d?(?P<h>{_WORD})"
+    rf"\d\d(?P<mi>{_WORD})?(?:\d\d(?P<s>[^\W\d_]{{1,2}}))?"
+)
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_MONTHS: Final = tuple(table("months").values())
+_MONTHS_SEEN: Final = 20  # texts that are compared with the names of months
+# What the names of months leave behind when numbers replace them: `24 11 2026 10:00`, `11 24, 2026 10:00 AM`.
+_NUMBERED: Final = re.compile(
+    r"(?:(?P<first>\d\d?)(?P<dot>\.?) \d\d|\d\d \d\d?(?P<comma>,?)) \d{4}(?P<gap>,? )"
+    r"\d\d?:\d\d(?P<second>:\d\d)?(?P<half> ?[AaPp][Mm])?",
+    re.ASCII,
+)
 _ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
-_MAX_WORDS: Final = 3
+_MAX_WORDS: Final = 6
 _MAX_WORD: Final = 40
 # Excel counts days since this day. Its times name no zone.
 _DAY_ZERO: Final = datetime(1899, 12, 30, tzinfo=UTC)
@@ -63,13 +78,16 @@ _LOCAL_ISO: Final = "iso_local"
 _SERIAL: Final = "serial_days"
 _SWAP: Final = str.maketrans("DM", "MD")
 _FRACTION: Final = {"epoch_s_fraction": "epoch_s", "epoch_ms_fraction": "epoch_ms"}
+_WITH_FRACTION: Final = {form: name for name, form in _FRACTION.items()}
+_UNITS: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
+_FROM_NANOSECONDS: Final = ("to_string", ["substring", 0, 16], ["time", {"formats": ["epoch_us"]}])
 
 
 def find_time(
     found: ObservedPaths, trial: Trial, zone: str | None, now: datetime, country: str
 ) -> FieldFinding:
     """Return the source of the event's time. `country` is the most frequent country of the events."""
-    paths = map(_without_words, (*found.values, *_dates_with_clocks(found)))
+    paths = map(_readable, (*found.values, *_dates_with_clocks(found)))
     scored = [(score, each) for each in paths if (score := _score(each, now))]
     candidates = [each for _, each in sorted(scored, key=lambda row: -row[0])[:_MAX_PATHS]]
     unread: list[str] = []  # why the paths before the first source cannot be read
@@ -98,33 +116,53 @@ def _is_utc(each: ObservedPath) -> bool:
     return bool(_UTC & (each.words | words_in(cut)))
 
 
-def _without_words(each: ObservedPath) -> ObservedPath:
-    """Return a path whose times have words around or in them, with the steps that replace the words.
+def _readable(each: ObservedPath) -> ObservedPath:
+    """Return a path of times with steps that replace the words around and in them.
 
-    The name of a zone other than UTC is not cut off.
+    Digits of other scripts are replaced, too. The name of a zone other than UTC is not cut off.
     """
     if not rank("event_timestamp", each.names):
         return each
+    each = _with_numbers_of_months(each.with_plain_digits())
     words: dict[str, str] = {}
     for text in each.texts:
-        match = None if _form(text) else _WORDED.fullmatch(text.strip())
-        after = match["after"] or "" if match else ""
-        name = after.strip(" ()[]")
-        if match and (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
-            words |= {match["before"]: "", after: ""}
-            words |= {match["gap"] or " ": " ", match["joint"] or ":": ":"}
+        words |= {} if _form(text) else _words_of_time(text.strip())
     for as_it_is in ("", " ", ":", ".", "T"):
         words.pop(as_it_is, None)
     if not 0 < len(words) <= _MAX_WORDS or any(len(word) > _MAX_WORD for word in words):
         return each
-    steps = [["replace", word, words[word]] for word in sorted(words, key=len, reverse=True)]
+    return each.replacing({word: words[word] for word in sorted(words, key=len, reverse=True)}, "trim")
 
-    def bare(value: Any) -> Any:
-        for _, word, other in steps if type(value) is str else ():
-            value = value.replace(word, other)
-        return value
 
-    return ObservedPath(each.piped("trim", *steps), each.names, tuple(map(bare, each.values)))
+def _words_of_time(text: str) -> dict[str, str]:
+    """Return what replaces the words around and in a time."""
+    if match := _LETTERED.fullmatch(text):
+        year, month, day, hour, minute, second = match.group("y", "mo", "d", "h", "mi", "s")
+        rest = {minute: ":", second: ""} if second else {minute or "": ""}
+        return {year: "/", month: "/", day: "" if match["gap"] else " ", hour: ":"} | rest
+    match = _WORDED.fullmatch(text)
+    after = match["after"] or "" if match else ""
+    name = after.strip(" ()[]")
+    if match is None or not (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
+        return {}
+    return {match["before"]: "", after: "", match["gap"] or " ": " ", match["joint"] or ":": ":"}
+
+
+def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that replace the names of months in texts that are no times yet."""
+    texts = [text for text in each.texts if _form(text) is None]
+    words = {word for text in texts for word in _LETTERS.findall(text)}
+    for names in _MONTHS:
+        for style in (str, str.upper, str.lower):
+            months = tuple(map(style, names))
+            if all(any(month in _LETTERS.findall(text) for month in months) for text in texts[:_MONTHS_SEEN]):
+                of = {" de ": " "} if "de" in words else {}
+                return (
+                    each.replacing({month: f"{n:02}" for n, month in enumerate(months, 1)} | of)
+                    if words
+                    else each
+                )
+    return each
 
 
 def _score(each: ObservedPath, now: datetime) -> int:
@@ -141,7 +179,7 @@ def _score(each: ObservedPath, now: datetime) -> int:
         return 1 if is_time else 0
     score = 20 + named + 30 * len(forms) // len(each.values)
     if recent * 2 < len(values):
-        score -= 60
+        score -= 100
     if each.words & _LATER:
         score -= 50
     return max(score, 1)
@@ -166,15 +204,22 @@ def _form(value: Any) -> str | None:
 def _epoch_form(number: int | Decimal) -> str | None:
     if _DAYS[0] <= number < _DAYS[1] and number != int(number):
         return _SERIAL
-    for form, unit in (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6)):
+    for form, unit in _UNITS.items():
         if 10**9 * unit <= number < 4 * 10**9 * unit:
-            whole = number == int(number)
-            return form if whole else f"{form}_fraction" if form != "epoch_us" else None
+            return form if number == int(number) else _WITH_FRACTION.get(form)
     return None
 
 
 def _pattern(text: str) -> str | None:
-    """Return the pattern of a local time such as `D.M.YYYY H:mm`, the day first, or None."""
+    """Return the pattern of a local time such as `D.M.YYYY H:mm`, the day first, or None.
+
+    A month that was a name is `MM`.
+    """
+    if month := _NUMBERED.fullmatch(text):
+        date = f"D{month['dot']} MM" if month["first"] else f"MM D{month['comma']}"
+        half = month["half"] or ""
+        clock = f"{'h' if half else 'H'}:mm{':ss' if month['second'] else ''}{half[:-2]}{'A' if half else ''}"
+        return f"{date} YYYY{month['gap']}{clock}"
     pattern = pattern_of(text)
     if pattern is None or pattern.startswith(COMPACT):
         return pattern
@@ -201,13 +246,13 @@ def _is_recent(value: Any, now: datetime) -> bool:
     if form is None:
         return False
     if form.startswith("epoch"):
-        unit = {"s": 1, "m": 10**3, "u": 10**6}[form[6]]
+        unit = _UNITS[_FRACTION.get(form, form)]
         at = datetime.fromtimestamp(int(Decimal(str(value).strip()) / unit), UTC)
         return now - _PAST < at < now + _FUTURE
     if form == _SERIAL:
         at = _DAY_ZERO + timedelta(days=float(value))
         return now - _PAST < at < now + _FUTURE
-    if form == "rfc2822" or form.startswith("YYYYMMDD"):
+    if form == "rfc2822" or "MM" in form:
         return str(now.year) in value or str(now.year - 1) in value
     moments = [_local_moment(value.strip(), day_first=first) for first in (True, False)]
     return any(at and now - _PAST < at < now + _FUTURE for at in moments)
@@ -229,15 +274,17 @@ def _source(
         return each.piped(_FRACTION.get(found[0], found[0])), problems
     if set(found) <= _PLAIN:
         return each.source, []
+    if found == ["epoch_ns"]:
+        return each.piped(*_FROM_NANOSECONDS), []
     certain = [form for form in found if form in _PLAIN or form == "epoch_us"]
     local = [form for form in found if form not in certain]
     undecided: list[str] = []
-    if any("D" in form and not form.startswith("Y") for form in local):
+    if any(_has_day_and_month(form) for form in local):
         day_first, is_proven = _day_comes_first([text.strip() for text in each.texts], now, country)
         if not is_proven:
             undecided.append("order_of_day_and_month")
         if not day_first:
-            local = [form.translate(_SWAP) if form[0] == "D" else form for form in local]
+            local = [form.translate(_SWAP) if _has_day_and_month(form) else form for form in local]
     if local and zone is None:
         undecided.append(ZONE_NEEDED)
         if not certain:
@@ -248,6 +295,11 @@ def _source(
     formats = list(dict.fromkeys([*formats, "iso", "epoch_s", "epoch_ms", "rfc2822"]))
     options: dict[str, Any] = {"formats": formats[:_MAX_FORMATS]} | ({"zone": zone} if local else {})
     return each.piped(["time", options]), undecided
+
+
+def _has_day_and_month(form: str) -> bool:
+    """Return whether a form begins with a day and a month, whose order it does not show."""
+    return form[0] == "D" and "MM" not in form
 
 
 def _day_comes_first(texts: Sequence[str], now: datetime, country: str) -> tuple[bool, bool]:

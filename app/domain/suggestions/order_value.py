@@ -1,0 +1,341 @@
+"""Find the value of an order, its currency and its units: a total, or sums over the list of products."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.numbers import is_number
+from app.domain.mapping.sources import MAX_MEMBERS
+from app.domain.suggestions.amounts import (
+    Notation,
+    as_amounts,
+    by_currency,
+    divisor_of,
+    guarded,
+    notation_of,
+    words_beside,
+)
+from app.domain.suggestions.names import key_by_word, rank, word_set
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.products import NO_PRICE, Products, is_amount, is_count, share
+from app.domain.suggestions.trial import Trial
+
+_NO_TOTAL: Final = word_set("no_total")
+_TAX: Final = word_set("tax")
+_GROSS: Final = word_set("gross")
+_NET: Final = word_set("net")
+_OTHER_CURRENCY: Final = word_set("other_currency") | {code.lower() for code in CURRENCIES}
+_SIGNS: Final = key_by_word("currency_signs")
+_CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
+_ENOUGH: Final = 10  # whole amounts, to wonder about them
+_PIECES: Final = range(1, MAX_MEMBERS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class AmountSources:
+    """The sources that read amounts, tried in turn, and their notation. `is_guarded`: by currency."""
+
+    sources: list[Written] = field(repr=False)
+    notation: Notation
+    is_guarded: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a person has to check the decimal sign."""
+        return not self.is_guarded and not (self.notation.certain and not self.notation.mixed)
+
+
+def is_order(found: ObservedPaths, products: Products | None) -> bool:
+    """Return whether the events look like orders: products with prices, or an order with a total."""
+    has_order = any(rank("order_id", each.names) > 25 for each in found.values)
+    has_products = products is not None and bool(products.price or products.line_total)
+    has_currency = any(rank("currency", each.names) > 45 for each in found.values)
+    has_amount = bool(_totals(found)) or any(True for _ in _single_prices(found))
+    return has_products or ((has_order or has_currency) and has_amount)
+
+
+# --- Value ----------------------------------------------------------------------------------------
+
+
+def find_value(
+    found: ObservedPaths, products: Products | None, trial: Trial
+) -> tuple[FieldFinding | None, ObservedPath | None]:
+    """Return the source of the order's value, and the path of its total if it has one.
+
+    A value that may be read wrongly is left to a person.
+    """
+    lines = _lines(found, products, trial) if products else None
+    # Invented amounts are no total of invented lines.
+    summed = trial.values(_joined(lines.sources)) if lines and not trial.invented else ()
+    total, amount, reason = None, None, ""
+    for each in _totals(found)[:6]:
+        divisor = divisor_of(each.names)
+        reading = _read(each, found, trial, divisor)
+        ratio = _ratio(trial.values(_joined(reading.sources)), summed)
+        if divisor == 1 and ratio is not None and 50 <= ratio <= 200:
+            reading = _read(each, found, trial, 100)
+        elif ratio is not None and not Decimal("0.4") <= ratio <= Decimal("2.5"):
+            continue  # not the total of these products
+        if any(trial.usable("value", _joined(reading.sources))):
+            total, amount, reason = reading, each, f"Named {each.label}; {reading.notation.words}."
+            break
+    if total and not (total.is_open and lines and not lines.is_open):
+        chosen = total
+        if lines and not all(trial.usable("value", _joined(total.sources))):
+            chosen = replace(total, sources=[*total.sources, *lines.sources])
+    elif lines:
+        chosen, amount, reason = lines, None, f"The sum over the products; {lines.notation.words}."
+    else:
+        return _single_product(found, trial), None
+    if chosen.notation.doubtful and not chosen.is_guarded:
+        return FieldFinding(None, "", ("decimal_sign",)), None
+    undecided = ("decimal_sign",) if chosen.is_open else ()
+    if not undecided and _may_be_hundredths(found, trial, chosen.sources[0]):
+        if not _has_lower_case_currency(found):
+            return FieldFinding(None, "", ("may_be_hundredths",)), None
+        undecided = ("may_be_hundredths",)
+        sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
+        chosen = replace(chosen, sources=sources)
+    source = _of_all(chosen.sources, trial) if chosen.is_guarded else trial.first_of("value", chosen.sources)
+    finding = FieldFinding(_omit_unreadable(source, trial), reason, undecided) if source else None
+    return finding, amount
+
+
+def _of_all(sources: Sequence[Written], trial: Trial) -> Written | None:
+    """Return a source for amounts of which each source reads some; others cost the field, not the event."""
+    source = _joined(sources[:MAX_MEMBERS])
+    return {**source, "on_error": "omit"} if any(trial.usable("value", source)) else None
+
+
+def _joined(sources: Sequence[Written]) -> Written:
+    return sources[0] if len(sources) == 1 else {"first_of": list(sources)}
+
+
+def _omit_unreadable(source: Written, trial: Trial) -> Written:
+    """Let the event pass without the field, if some of the given events have a value that cannot be read."""
+    failed = any(isinstance(value, SourceFailed) for value in trial.values(source))
+    return {**source, "on_error": "omit"} if failed else source
+
+
+def _totals(found: ObservedPaths) -> list[ObservedPath]:
+    """Return the paths that may hold the order's total, the most probable first."""
+    ranked = []
+    for place, given in enumerate(found.values):
+        each = as_amounts(given)
+        score, words = rank("value", each.names), each.words
+        names_tax = bool(words & (_GROSS | _NET))  # `total_tax` is a tax, `total_incl_tax` is none
+        if each.in_list or words & (_NO_TOTAL - _TAX if names_tax else _NO_TOTAL):
+            continue
+        if rank("units_sold", each.names) >= score or share(each.found, is_amount) < 0.5:
+            continue
+        if any(type(value) is bool for value in each.found):
+            continue
+        score += 15 * bool(words & _GROSS) - 30 * bool(words & _NET) - 40 * bool(words & _OTHER_CURRENCY)
+        ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
+    return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
+
+
+def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
+    """Return how to read a path, for each currency by itself if that matters."""
+    notation = notation_of(each.found, trial.countries, divisor)
+    currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
+    if currency is not None and "path" in each.source:
+        rows = [
+            (code, value) for code, value in zip(currency.values, each.values, strict=True) if code and value
+        ]
+        notation, separate = by_currency(rows, notation, each.names)
+        if separate:
+            sources = [guarded(currency, each, codes, reading) for reading, codes in separate.items()]
+            return AmountSources(sources, notation, is_guarded=True)
+    return AmountSources([each.piped(*pipe) for pipe in notation.pipes()], notation)
+
+
+def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSources | None:
+    """Return the sum over the products."""
+    name = products.price or products.line_total
+    if not name or words_beside([value for value in products.column(name) if type(value) is str]):
+        return None
+    names, values = [name], [*products.column(name)]
+    if products.price and products.quantity:
+        names.append(products.quantity)
+        values += [value for value in products.column(products.quantity) if "." in str(value)]
+    notation = notation_of(values, trial.countries, divisor_of(products.paths[name]))
+    skip = products.incomplete_price
+    path = products.source.path
+    for currency in _currencies(found, None):
+        above, _, code = currency.path.rpartition(".")
+        if above not in found.objects or not products.source.each.startswith(f"{above}."):
+            continue  # no object has both
+        rows = [
+            (text, value)
+            for text, members in zip(currency.values, products.by_event(name), strict=True)
+            for value in members
+            if text and value is not None
+        ]
+        notation, separate = by_currency(rows, notation, products.paths[name])
+        flat = ["pluck", products.source.each.removeprefix(f"{above}.")]
+        sources: list[Written] = [
+            {"path": above, "pipe": [["where", code, "in", codes], flat, *reading.sums(names, skip=skip)[0]]}
+            for reading, codes in separate.items()
+        ]
+        if sources:
+            return AmountSources(sources, notation, is_guarded=True)
+    return AmountSources([{"path": path, "pipe": pipe} for pipe in notation.sums(names, skip=skip)], notation)
+
+
+def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> bool:
+    """Return whether all amounts are whole, large and not round, as prices in cents are."""
+    currency = next(iter(_currencies(found, None)), None)
+    codes = currency.values if currency else ("",) * len(trial.events)
+    numbers = [
+        amount
+        for amount, code in zip(trial.values(source), codes, strict=True)
+        if is_number(amount) and str(code).upper() not in WITHOUT_DECIMALS
+    ]
+    whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
+    return (
+        whole and len(numbers) >= _ENOUGH and sum(number % 100 != 0 for number in numbers) * 2 > len(numbers)
+    )
+
+
+def _has_lower_case_currency(found: ObservedPaths) -> bool:
+    """Return whether currencies are written as `eur`, which only systems with amounts in cents do."""
+    named = (each for each in found.values if rank("currency", each.names) > 25)
+    return any(each.texts and all(text.islower() for text in each.texts) for each in named)
+
+
+def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
+    """Return the median ratio of totals to the sums over the products."""
+    ratios = sorted(
+        Decimal(total) / Decimal(added)
+        for total, added in zip(totals, summed, strict=False)
+        if is_number(total) and is_number(added) and added > 0
+    )
+    return ratios[len(ratios) // 2] if ratios else None
+
+
+def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
+    """Return the paths that may hold the price of an event about one product, which has no list."""
+    return [
+        as_amounts(each)
+        for each in sorted(found.values, key=lambda each: -rank("price", each.names))
+        if rank("price", each.names) > 25
+        and not each.in_list
+        and share(as_amounts(each).found, is_amount) >= 0.5
+        and not each.words & (NO_PRICE | {"tax", "shipping"})
+    ]
+
+
+def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
+    """Return price times quantity of an event about one product.
+
+    In an object, `sum` multiplies them. In the event itself, a source for each usual quantity does.
+    """
+    for each in _single_prices(found):
+        notation = notation_of(each.found, trial.countries, divisor_of(each.names))
+        pieces = next(
+            (
+                other
+                for other in found.values
+                if other.names[:-1] == each.names[:-1]
+                and rank("units_sold", other.names) > 45
+                and share(other.found, is_count) >= 0.5
+                and "pipe" not in other.source
+            ),
+            None,
+        )
+        above = each.path.removesuffix(f".{each.names[-1]}") if len(each.names) > 1 else ""
+        if notation.doubtful:
+            continue
+        if pieces is None or {str(value) for value in pieces.found} == {"1"}:
+            reason, sources = f"Named {each.label}", [each.piped(*pipe) for pipe in notation.pipes()]
+        elif above in found.objects and "pipe" not in each.source:
+            reason = f"{each.label} times {pieces.names[-1]}"
+            pipes = notation.sums([each.names[-1], pieces.names[-1]])
+            sources = [{"path": above, "pipe": pipe} for pipe in pipes]
+        else:
+            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in _PIECES]
+            if source := _of_all(sources, trial):
+                reason = f"{each.label} times {pieces.names[-1]}, up to {_PIECES[-1]}"
+                return FieldFinding(source, f"{reason}; {notation.words}.", ("total_missing",))
+            continue
+        if source := trial.first_of("value", sources):
+            return FieldFinding(_omit_unreadable(source, trial), f"{reason}; {notation.words}.")
+    return None
+
+
+# --- Currency -------------------------------------------------------------------------------------
+
+
+def _currencies(found: ObservedPaths, amount: ObservedPath | None) -> list[ObservedPath]:
+    """Return the paths that may hold the currency of an amount, the most probable first."""
+    near = amount.words if amount else frozenset[str]()
+    named = [
+        each
+        for each in found.values
+        if rank("currency", each.names) > 25 or (each.texts and CURRENCIES.issuperset(each.found))
+    ]
+
+    def order(each: ObservedPath) -> tuple[int, int, int, int]:
+        strange = len((each.words ^ near) & _OTHER_CURRENCY) if amount else len(each.words & _OTHER_CURRENCY)
+        return each.in_list, strange, -rank("currency", each.names), len(each.names)
+
+    return sorted(named, key=order)
+
+
+def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Trial) -> FieldFinding | None:
+    """Return the source of the currency of an amount: a path, else what the amounts or their name say."""
+    named = _currencies(found, amount)
+    if source := trial.first_of("currency", [each.source for each in named]):
+        return FieldFinding(source, f"Named {named[0].label}; its values are currencies.")
+    if amount is None:
+        return None
+    codes = {code.upper() for code in amount.words} & CURRENCIES
+    signs = [_sign(text) for text in amount.texts]
+    codes |= {_SIGNS.get(sign, sign.upper()) for sign in signs if sign}
+    if len(codes) == 1 and codes <= CURRENCIES and all(signs):
+        return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
+    return FieldFinding(None, "", ("not_found",)) if any(signs) else None
+
+
+def _sign(text: str) -> str:
+    """Return what stands beside the digits of an amount, in lower case."""
+    return "".join(
+        char for char in text if not (char.isdigit() or char.isspace() or char in ".,'’-−")
+    ).lower()
+
+
+# --- Units ----------------------------------------------------------------------------------------
+
+
+def find_units(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
+    """Return the source of the number of units sold."""
+    sources: list[Written] = []
+    reason = ""
+    undecided: tuple[str, ...] = ()
+    count: Written = {"path": products.source.path, "pipe": ["count"]} if products else {}
+    if products and products.quantity:
+        sources.append({"path": products.source.path, "pipe": [["sum", products.quantity]]})
+        reason = "The sum of the products' quantities."
+    elif products:
+        sources.append(count)
+        reason = "The number of products: they have no quantity."
+    if not sources or not all(trial.usable("units_sold", sources[0])):
+        for given in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
+            each = as_amounts(given)
+            usual = rank("units_sold", each.names) > 25 and share(each.found, is_count) > 0.5
+            if usual and each.path.endswith("[0]") and "pipe" not in each.source:
+                sources.append({"path": each.path.removesuffix("[0]"), "pipe": ["sum"]})
+            elif usual and not each.in_list:
+                sources.append(each.piped("to_number") if each.texts else each.source)
+            else:
+                continue
+            reason = reason or f"Named {each.label}."
+            break
+        if products and products.quantity and products.incomplete_quantity:
+            undecided = ("quantity_missing_in_some_products",)
+    source = trial.first_of("units_sold", sources)
+    return FieldFinding(_omit_unreadable(source, trial), reason, undecided) if source else None

@@ -1,0 +1,645 @@
+"""Events as named tools and difficult customers write them, one function each, with what is true of each."""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.domain.orders import COUNTRIES, JSON, Order, Truth
+
+MADRID, DELHI, TOKYO = (ZoneInfo(name) for name in ("Europe/Madrid", "Asia/Kolkata", "Asia/Tokyo"))
+CODES = {"DE": "49", "AT": "43", "FR": "33", "ES": "34", "US": "1", "GB": "44", "PL": "48", "SE": "46"}
+
+
+def person(order: Order, **more: Any) -> JSON:
+    return {"email": order.email, "phone": order.phone, "country": order.country, **more}
+
+
+def lines(order: Order, sku: str, price: str, quantity: str) -> list[JSON]:
+    return [{sku: s, price: float(p), quantity: q} for s, _, p, q in order.lines]
+
+
+def cents(amount: Decimal) -> int:
+    return int(amount * 100)
+
+
+def iso(order: Order) -> str:
+    return order.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ms(order: Order) -> int:
+    return int(order.at.timestamp()) * 1000
+
+
+def elsewhere(order: Order) -> tuple[str, str | None, str | None]:
+    """Return another country than the event's, a number of it as dialled there, and its digits."""
+    country = order.random.choice(sorted(CODES))
+    _, written, digits = COUNTRIES[country]
+    written = "0664 5551234" if country == "AT" else written
+    return country, order.phone and written, order.phone and digits
+
+
+# --- Phones ---------------------------------------------------------------------------------------
+
+
+def phone_with_its_country(order: Order) -> tuple[JSON, Truth]:
+    country, number, digits = elsewhere(order)
+    event = {
+        "action": "purchase",
+        "ts": iso(order),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "customer": person(order, phone={"country": country, "national_number": number}),
+    }
+    return event, replace(order.truth(), phone=digits)
+
+
+def phone_in_three_members(order: Order) -> tuple[JSON, Truth]:
+    code, area, number = ("", "", "")
+    if order.phone:
+        code, area = order.digits[:2], order.digits[2:5]
+        number = order.digits[5:]
+    event = {
+        "event": "purchase",
+        "time": ms(order),
+        "total": f"{order.total:.2f}",
+        "currency": order.currency,
+        "qty": order.units,
+        "customer": {
+            "email": order.email,
+            "country": order.country,
+            "phone": {"countryCode": code, "areaCode": area, "number": number},
+        },
+    }
+    return event, order.truth()
+
+
+def phone_in_numbered_parts(order: Order) -> tuple[JSON, Truth]:
+    parts = order.phone.split("-") if order.phone else ["", "", ""]
+    event = {
+        "orderDatetime": order.at.astimezone(TOKYO).strftime("%Y-%m-%dT%H:%M:%S+0900"),
+        "totalPrice": int(order.total),
+        "currency": "JPY",
+        "orderer": {
+            "emailAddress": order.email,
+            "phoneNumber1": parts[0],
+            "phoneNumber2": parts[1],
+            "phoneNumber3": parts[2],
+            "countryCode": "JP",
+        },
+        "itemList": lines(order, "itemNumber", "price", "units"),
+    }
+    return event, order.truth()
+
+
+def phone_with_extension(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "Order Completed",
+        "timestamp": iso(order),
+        "revenue": float(order.total),
+        "currency": "USD",
+        "units": order.units,
+        "user": person(order, phone=order.phone and f"{order.phone} ext. {order.number % 90 + 10}"),
+    }
+    return event, order.truth()
+
+
+def full_width(order: Order) -> tuple[JSON, Truth]:
+    wide = {ord(char): ord(char) + 0xFEE0 for char in "0123456789,-/:"}
+    local = order.at.astimezone(TOKYO).strftime("%Y/%m/%d %H:%M:%S")
+    event = {
+        "イベント": "購入",
+        "日時": local.translate(wide),
+        "合計": f"{int(order.total):,}円".translate(wide),
+        "通貨": "JPY",
+        "数量": str(order.units).translate(wide),
+        "メール": order.email,
+        "電話": order.phone and order.phone.translate(wide),
+        "国": "JP",
+    }
+    return event, order.truth()
+
+
+# --- Amounts --------------------------------------------------------------------------------------
+
+
+def price_of_a_row(order: Order) -> tuple[JSON, Truth]:
+    """Write a single product in the event itself, which no step can multiply."""
+    (sku, _, price, quantity), *_ = order.lines
+    event = {
+        "event_type": "users.behaviors.Purchase",
+        "time": ms(order) // 1000,
+        "product_id": sku,
+        "price": float(price),
+        "quantity": quantity,
+        "currency": order.currency,
+        **person(order),
+        "ad_id": order.maid,
+    }
+    truth = order.truth(maid=True)
+    return event, replace(truth, value=price * quantity, units=quantity)
+
+
+def price_of_an_object(order: Order) -> tuple[JSON, Truth]:
+    (sku, _, price, quantity), *_ = order.lines
+    event = {
+        "purchase": {
+            "product_id": sku,
+            "currency": order.currency,
+            "price": float(price),
+            "quantity": quantity,
+            "time": iso(order),
+        },
+        "attributes": person(order),
+    }
+    return event, replace(order.truth(), value=price * quantity, units=quantity)
+
+
+def notation_of_the_country(order: Order) -> tuple[JSON, Truth]:
+    """Write `1,22 €` beside `¥1,220`."""
+    if order.currency in ("USD", "GBP", "JPY"):
+        total = f"{order.total:,}" if order.currency == "JPY" else f"{order.total:,.2f}"
+    else:
+        total = f"{order.total:,.2f}".translate(str.maketrans(",.", ".,")) + " €" * (order.currency == "EUR")
+    event = {
+        "event_name": "purchase",
+        "event_time": ms(order),
+        "order": {
+            "total_display": total,
+            "currency": order.currency,
+            "items": [{"sku": sku, "qty": q} for sku, _, _, q in order.lines],
+        },
+        "customer": person(order),
+    }
+    return event, order.truth()
+
+
+def currency_in_the_amount(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "evento": "compra",
+        "pedido": {
+            "data": iso(order),
+            "valor_total": f"R$ {order.total:,.2f}".translate(str.maketrans(",.", ".,")),
+            "itens": [{"produto": sku, "quantidade": q} for sku, _, _, q in order.lines],
+        },
+        "cliente": person(order),
+    }
+    return event, order.truth()
+
+
+def pieces_left_out(order: Order) -> tuple[JSON, Truth]:
+    """Write no quantity where it is one. The units of an event that mixes both are unknown."""
+    rows = [
+        {"sku": sku, "price": float(price), **({"quantity": q} if q > 1 else {})}
+        for sku, _, price, q in order.lines
+    ]
+    event = {"event": "purchase", "time": ms(order), "currency": order.currency, "products": rows}
+    return {**event, **person(order)}, order.truth()
+
+
+def minor_units(order: Order) -> tuple[JSON, Truth]:
+    """Write amounts in the smallest unit of the currency. Yen have none."""
+    places = 1 if order.currency == "JPY" else 100
+    event = {
+        "event_name": "order_paid",
+        "paid_at": order.at.isoformat(),
+        "amount_minor": int(order.total * places),
+        "currency": order.currency,
+        "lines": [
+            {"sku": sku, "price_minor": int(price * places), "quantity": q}
+            for sku, _, price, q in order.lines
+        ],
+        "buyer": person(order),
+    }
+    return event, order.truth()
+
+
+def cents_without_a_name(order: Order) -> tuple[JSON, Truth]:
+    """Write all amounts in cents, and nothing that says so."""
+    event = {
+        "creationDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.1234567+00:00"),
+        "value": cents(order.total),
+        "storePreferencesData": {"currencyCode": order.currency, "countryCode": "BRA"},
+        "items": [
+            {"productId": sku, "quantity": q, "sellingPrice": cents(price)}
+            for sku, _, price, q in order.lines
+        ],
+        "clientProfileData": {"email": order.email, "phone": order.phone, "firstName": order.first},
+        "shippingData": {"address": {"country": "BRA", "postalCode": "20040-020"}},
+    }
+    truth = order.truth()
+    return event, replace(truth, at=truth.at + timedelta(milliseconds=123))
+
+
+def indian_groups(order: Order) -> tuple[JSON, Truth]:
+    total = order.total + Decimal(123_400)
+    whole, _, decimals = f"{total:.2f}".partition(".")
+    event = {
+        "event": "order_placed",
+        "order_date": order.at.astimezone(DELHI).strftime("%d-%m-%Y %H:%M:%S"),
+        "amount": f"Rs. {whole[0]},{whole[1:3]},{whole[3:]}.{decimals}/-",
+        "currency": "INR",
+        "quantity": order.units,
+        "customer": {"email_id": order.email, "mobile_no": order.phone, "country": "GB"},
+    }
+    return event, replace(order.truth(value=total), currency="INR")
+
+
+def arabic_digits(order: Order) -> tuple[JSON, Truth]:
+    digits = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
+    event = {
+        "الحدث": "شراء",
+        "الوقت": iso(order),
+        "المجموع": f"{order.total:,.2f} ر.س".translate(digits),
+        "العملة": "SAR",
+        "الكمية": order.units,
+        "العميل": {"البريد": order.email, "الهاتف": order.phone, "الدولة": order.country},
+    }
+    return event, replace(order.truth(), currency="SAR")
+
+
+def two_currencies(order: Order) -> tuple[JSON, Truth]:
+    """Write each amount in the shop's currency, too."""
+    event = {
+        "base_currency_code": "USD",
+        "base_grand_total": round(float(order.total) * 1.07, 4),
+        "base_subtotal": round(float(order.total) * 1.07, 4),
+        "order_currency_code": order.currency,
+        "grand_total": float(order.total),
+        "subtotal": float(order.total),
+        "store_to_order_rate": 1.07,
+        "created_at": order.at.strftime("%Y-%m-%d %H:%M:%S"),
+        "customer_email": order.email,
+        "items": [
+            {"sku": sku, "qty_ordered": q, "base_price": round(float(p) * 1.07, 4), "price": float(p)}
+            for sku, _, p, q in order.lines
+        ],
+        "billing_address": {"country_id": order.country, "telephone": order.phone, "firstname": order.first},
+    }
+    return event, order.truth()
+
+
+def reporting_currency(order: Order) -> tuple[JSON, Truth]:
+    """Write the revenue of an app in a second currency, and an id of the vendor that is no advertising id."""
+    event = {
+        "event_token": "purchase",
+        "created_at": ms(order) // 1000,
+        "revenue_usd": round(float(order.total) * 1.1, 2),
+        "revenue_float": float(order.total),
+        "currency": order.currency,
+        "reporting_currency": "USD",
+        "quantity": order.units,
+        "gps_adid": order.maid,
+        "idfv": "7B5E6F70-1111-4222-8333-944444444444",
+        "os_name": "android",
+        **person(order, country=order.country.lower()),
+    }
+    return event, order.truth(maid=True)
+
+
+def net_and_gross(order: Order) -> tuple[JSON, Truth]:
+    net = (order.total / Decimal("1.19")).quantize(Decimal("0.01"))
+    event = {
+        "type": "order.created",
+        "amountNet": float(net),
+        "amountTotal": float(order.total),
+        "shippingTotal": 0,
+        "taxAmount": float(order.total - net),
+        "orderDateTime": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+00:00"),
+        "currency": {"isoCode": order.currency, "factor": 1},
+        "orderCustomer": {"email": order.email, "firstName": order.first},
+        "billingAddress": {"phoneNumber": order.phone, "country": {"iso": order.country, "name": "x"}},
+        "lineItems": [
+            {"label": g, "quantity": q, "unitPrice": float(p), "totalPrice": float(p * q)}
+            for _, g, p, q in order.lines
+        ],
+    }
+    return event, order.truth()
+
+
+def tax_included(order: Order) -> tuple[JSON, Truth]:
+    """Write numbers of currencies, and amounts with and without tax."""
+    net = (order.total * Decimal("0.8")).quantize(Decimal("0.01"))
+    event = {
+        "event": "order_validated",
+        "date_add": order.at.strftime("%Y-%m-%d %H:%M:%S"),
+        "id_currency": "1",
+        "currency": {"iso_code": order.currency},
+        "total_paid_tax_excl": f"{net:.6f}",
+        "total_paid_tax_incl": f"{order.total:.6f}",
+        "total_products": f"{net:.6f}",
+        "customer": person(order),
+        "order_rows": [
+            {"product_reference": sku, "product_quantity": str(q), "unit_price_tax_incl": f"{p:.6f}"}
+            for sku, _, p, q in order.lines
+        ],
+    }
+    return event, order.truth()
+
+
+def gifts_and_discounts(order: Order) -> tuple[JSON, Truth]:
+    """Write a gift, whose price is 0, and a discount as a line."""
+    rows = [*lines(order, "sku", "unitPrice", "qty"), {"sku": "GIFT", "unitPrice": 0, "qty": 1}]
+    if order.number % 3 == 0:
+        rows.append({"sku": "SAVE", "unitPrice": -1.5, "qty": 1})
+    less = Decimal("1.5") if order.number % 3 == 0 else Decimal(0)
+    event = {"name": "order.created", "at": iso(order), "cart": {"lines": rows, "currency": order.currency}}
+    truth = order.truth(value=order.total - less)
+    return {**event, "customer": person(order)}, replace(truth, units=order.units + 1 + bool(less))
+
+
+def bundles(order: Order) -> tuple[JSON, Truth]:
+    """Write the parts of each product below it. They are not sold beside it."""
+    rows = [
+        {
+            "sku": sku,
+            "price": float(p),
+            "quantity": q,
+            "components": [{"sku": "p1", "quantity": 3, "price": 1.0}],
+        }
+        for sku, _, p, q in order.lines
+    ]
+    event = {"event": "Order Completed", "sentAt": iso(order), "currency": order.currency, "items": rows}
+    return {**event, "customer": person(order)}, order.truth()
+
+
+# --- Times ----------------------------------------------------------------------------------------
+
+
+def nanoseconds(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event_name": "purchase",
+        "time_unix_nano": str(ms(order) * 1_000_000),
+        "attributes": {
+            "order.total": float(order.total),
+            "currency": order.currency,
+            "quantity": order.units,
+        },
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def names_of_months(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(MADRID)
+    event = {
+        "Event": "Order Placed",
+        "Purchase Date": local.strftime("%d-%b-%Y %H:%M:%S").upper(),
+        "Total": f"{order.total:.2f}",
+        "Currency": order.currency,
+        "Qty": order.units,
+        **person(order),
+    }
+    return event, order.truth()
+
+
+def american_months(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZoneInfo("America/New_York"))
+    event = {
+        "event": "purchase",
+        "date": f"{local:%B} {local.day}, {local.year} {int(local.strftime('%I'))}:{local:%M:%S %p}",
+        "revenue": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        **person(order),
+    }
+    return event, order.truth()
+
+
+def japanese_times(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(TOKYO)
+    event = {
+        "イベント名": "購入",
+        "注文日時": f"{local:%Y}年{local:%m}月{local:%d}日 {local:%H}時{local:%M}分{local:%S}秒",
+        "合計金額": f"¥{int(order.total):,}",
+        "通貨": "JPY",
+        "数量": order.units,
+        "顧客": {"メールアドレス": order.email, "電話番号": order.phone, "国": "JP"},
+    }
+    return event, order.truth()
+
+
+def columns_of_sap(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "VBELN": f"{order.number:010}",
+        "ERDAT": order.at.strftime("%Y%m%d"),
+        "ERZET": order.at.strftime("%H%M%S"),
+        "WAERK": order.currency,
+        "NETWR": f"{order.total:.2f}",
+        "LAND1": order.country,
+        "SMTP_ADDR": order.email,
+        "TEL_NUMBER": order.phone,
+        "NAME_FIRST": order.first,
+        "ITEMS": [{"MATNR": sku, "KWMENG": q, "NETPR": f"{price:.2f}"} for sku, _, price, q in order.lines],
+    }
+    return event, order.truth()
+
+
+def sap_commerce(order: Order) -> tuple[JSON, Truth]:
+    def money(amount: Decimal) -> JSON:
+        return {"currencyIso": order.currency, "formattedValue": f"{amount} X", "value": float(amount)}
+
+    event = {
+        "type": "orderPlaced",
+        "created": order.at.strftime("%Y-%m-%dT%H:%M:%S+0000"),
+        "code": f"{order.number:08}",
+        "totalItems": len(order.lines),
+        "totalPriceWithTax": money(order.total),
+        "totalTax": money(Decimal(1)),
+        "entries": [
+            {"entryNumber": n, "quantity": q, "basePrice": money(p), "totalPrice": money(p * q)}
+            for n, (_, _, p, q) in enumerate(order.lines)
+        ],
+        "user": {"uid": order.email, "name": f"{order.first} {order.last}"},
+        "paymentAddress": {"country": {"isocode": order.country}, "cellphone": order.phone},
+    }
+    return event, order.truth()
+
+
+# --- Other tools ----------------------------------------------------------------------------------
+
+
+def dollar_names(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "metric": {"name": "Placed Order"},
+        "customer_properties": {
+            "$email": order.email,
+            "$phone_number": order.phone,
+            "$country": order.country,
+            "$first_name": order.first,
+        },
+        "properties": {
+            "$event_id": f"o{order.number}",
+            "$value": float(order.total),
+            "currency": order.currency,
+            "Items": [
+                {"ProductID": sku, "ItemPrice": float(p), "Quantity": q, "RowTotal": float(p * q)}
+                for sku, _, p, q in order.lines
+            ],
+        },
+        "time": ms(order) // 1000,
+    }
+    return event, order.truth()
+
+
+def columns_of_lists(order: Order) -> tuple[JSON, Truth]:
+    """Write products as a list for each attribute."""
+    event = {
+        "tealium_event": "purchase",
+        "timestamp_epoch": ms(order) // 1000,
+        "order_total": f"{order.total:.2f}",
+        "order_currency": order.currency,
+        "product_id": [sku for sku, *_ in order.lines],
+        "product_unit_price": [f"{price:.2f}" for _, _, price, _ in order.lines],
+        "product_quantity": [str(q) for *_, q in order.lines],
+        "customer_email": order.email,
+        "customer_phone": order.phone,
+        "customer_country": order.country,
+    }
+    return event, order.truth()
+
+
+def app_events(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event_name": "af_purchase",
+        "event_time": order.at.strftime("%Y-%m-%d %H:%M:%S.000"),
+        "event_value": {
+            "af_revenue": f"{order.total:.2f}",
+            "af_currency": order.currency,
+            "af_quantity": order.units,
+        },
+        "idfa": order.maid,
+        "customer_user_id": order.email,
+        "country_code": order.country,
+        "platform": "ios",
+    }
+    return event, replace(order.truth(maid=True), phone=None)
+
+
+def text_of_json(order: Order) -> tuple[JSON, Truth]:
+    """Write the value of the event as a text of JSON, which no path enters, beside the revenue."""
+    inner = {"af_revenue": 1, "af_currency": "XXX"}
+    event = {
+        "event_name": "af_purchase",
+        "event_time": iso(order),
+        "event_value": json.dumps(inner),
+        "event_revenue": float(order.total),
+        "event_revenue_currency": order.currency,
+        "event_revenue_usd": round(float(order.total) * 1.1, 2),
+        "quantity": order.units,
+        "advertising_id": order.maid,
+        **person(order, country=order.country),
+    }
+    return event, order.truth(maid=True)
+
+
+def content_items(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "name": "PURCHASE",
+        "timestamp": ms(order),
+        "event_data": {"revenue": float(order.total), "currency": order.currency, "transaction_id": "t1"},
+        "user_data": {"aaid": order.maid, "idfv": "0", "country": order.country, "os": "Android"},
+        "content_items": [{"$sku": sku, "$price": float(p), "$quantity": q} for sku, _, p, q in order.lines],
+        "custom_data": {"email": order.email, "phone": order.phone},
+    }
+    return event, order.truth(maid=True)
+
+
+def collector(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "transaction",
+        "collector_tstamp": (order.at + timedelta(minutes=9)).strftime("%Y-%m-%d %H:%M:%S.000"),
+        "derived_tstamp": order.at.strftime("%Y-%m-%d %H:%M:%S.000"),
+        "tr_total": float(order.total),
+        "tr_tax": 1.0,
+        "tr_currency": order.currency,
+        "ti_quantity": order.units,
+        "geo_country": order.country,
+        "user_ipaddress": "8.8.8.8",
+        "contexts_user_1": [{"email": order.email, "phone_number": order.phone}],
+    }
+    return event, order.truth()
+
+
+def booking(order: Order) -> tuple[JSON, Truth]:
+    """Write a booking. Legs and travellers are no pieces, and a birthday is no time of an event."""
+    event = {
+        "eventType": "BookingConfirmed",
+        "bookedAt": order.at.isoformat(),
+        "pnr": "X7Y8Z9",
+        "departure": {"date": "2027-03-01T06:00:00Z", "airport": "TXL"},
+        "fare": {"base": 10.0, "taxes": 5.0, "total": float(order.total), "currency": order.currency},
+        "passengers": [{"type": "ADT", "firstName": order.first, "dateOfBirth": "1970-02-03T00:00:00Z"}],
+        "segments": [{"from": "TXL", "to": "CDG", "flightNumber": 12, "seats": 2}],
+        "contact": person(order),
+    }
+    return event, replace(order.truth(), units=None)
+
+
+def digests(order: Order) -> tuple[JSON, Truth]:
+    """Write e-mail addresses and phone numbers as digests in upper case."""
+    truth = order.truth(maid=True)
+    email, phone = (
+        [hashlib.sha256(text.encode()).hexdigest().upper()] if text else []
+        for text in (truth.email, truth.phone)
+    )
+    event = {
+        "event_name": "Purchase",
+        "event_time": ms(order) // 1000,
+        "user_data": {"em": email, "ph": phone, "country": [order.country.lower()]},
+        "custom_data": {"value": float(order.total), "currency": order.currency, "num_items": order.units},
+        "madid": order.maid,
+    }
+    return event, truth
+
+
+# --- No purchases ---------------------------------------------------------------------------------
+
+
+def leads(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "lead_submitted",
+        "submitted_at": iso(order),
+        "form": {"id": 12, "steps": 3, "budget": "5000", "employees": 120},
+        "lead": person(order, company="Acme", age=41),
+    }
+    return event, replace(order.truth(), value=None, units=None, currency=None)
+
+
+def subscriptions(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "subscription_started",
+        "started_at": iso(order),
+        "current_period_end": "2027-01-01T00:00:00Z",
+        "plan": {"id": "p1", "name": "Plus", "interval": "month", "amount": 9.99, "currency": order.currency},
+        "subscriber": person(order),
+    }
+    return event, replace(order.truth(value=Decimal("9.99")), units=None, currency=None)
+
+
+def installs(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event_name": "install",
+        "install_time": iso(order),
+        "advertising_id": order.maid,
+        "cost_value": 1.2,
+        "cost_currency": "USD",
+        "country_code": order.country,
+        "os": "android",
+    }
+    truth = replace(order.truth(maid=True), value=None, units=None, currency=None)
+    return event, replace(truth, email=None, phone=None)
+
+
+def refunds(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "Order Refunded",
+        "timestamp": iso(order),
+        "properties": {"order_id": "o1", "total": -float(order.total), "currency": order.currency},
+        "user": person(order),
+    }
+    return event, replace(order.truth(value=-order.total), units=None, currency=None)
