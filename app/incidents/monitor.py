@@ -38,7 +38,8 @@ from app.store import PipelineConnection, incidents
 from app.store.database import job_leases
 from app.store.database.job_leases import Job
 from app.store.destinations import outcome_history
-from app.store.incidents import StoredIncident, intake_facts, notifications
+from app.store.incidents import StoredIncident, notifications
+from app.store.incidents.facts import forget_intake
 from app.telemetry import Telemetry
 
 # The lease of the monitor. Postgres ends the session of a frozen process after the same time.
@@ -153,7 +154,7 @@ class IncidentMonitor:
             self._forget_at = self._monotonic()
             await incidents.delete_old(connection, keep=self._retention)
             await notifications.forget(connection)
-            await intake_facts.forget_intake(connection)
+            await forget_intake(connection)
             await outcome_history.forget(connection)
 
     async def _record_outcomes(self, connection: asyncpg.Connection, observation: Observation) -> None:
@@ -303,7 +304,7 @@ def _change(
             stored.incident,
             finding,
             now,
-            success_at=destination.success_at if destination else None,
+            success_at=destination.facts.success_at if destination else None,
             silent=silent,
             released=destination_id is not None and (destination is None or destination.releases(kind)),
         )

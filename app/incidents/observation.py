@@ -1,7 +1,7 @@
 """Read the facts from which incidents are computed, and measure how long conditions last."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -14,9 +14,8 @@ from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingTh
 from app.domain.notifications.policy import Preference
 from app.store import PipelineConnection, transactions
 from app.store.incidents import facts as incident_facts
-from app.store.incidents import intake_facts, notifications
-from app.store.incidents.facts import WatchedDestination
-from app.store.incidents.intake_facts import VolumeFacts
+from app.store.incidents import notifications
+from app.store.incidents.facts import VolumeFacts, WatchedDestination
 from app.store.match_quality import recent_events
 
 SLOW_COMMIT_S = 1.0
@@ -34,7 +33,6 @@ class ObservedDestination:
     facts: DestinationFacts
     alerting: Alerting
     preference: Preference
-    success_at: datetime | None
 
     def releases(self, kind: Kind) -> bool:
         """Return whether an incident of this kind resolves immediately: disabled, or explained by a pause."""
@@ -99,10 +97,10 @@ class Observer:
     async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
         """Read all facts. `commit_s` is the duration of the last commit in seconds."""
         async with connection.transaction():
-            await intake_facts.record_intake(connection)
+            await incident_facts.record_intake(connection)
         now = await transactions.started_at(connection)
         watched = await incident_facts.watched(connection)
-        destinations = await self._destinations(connection, watched, now)
+        destinations = await self._destinations(connection, watched)
         failing: dict[str, dict[str, timedelta]] = {}
         for (organisation, name), since in (await notifications.failing_channels(connection)).items():
             failing.setdefault(organisation, {})[name] = now - since
@@ -110,67 +108,30 @@ class Observer:
         return Observation(now, destinations, service, failing)
 
     async def _destinations(
-        self, connection: PipelineConnection, watched: Sequence[WatchedDestination], now: datetime
+        self, connection: PipelineConnection, watched: Sequence[WatchedDestination]
     ) -> list[ObservedDestination]:
         settings = {each.number: thresholds.read(each.alerting.alerting) for each in watched}
-        numbers = list(settings)
-        delivery = await incident_facts.delivery(
-            connection, numbers, [_window(each, Kind.FAILING) for each in settings.values()]
-        )
-        longest = max((_expiry(each) for each in settings.values()), default=timedelta(0))
-        expiring = await incident_facts.expiring(connection, before=now - self.max_event_age + longest)
-        intake = await intake_facts.intake(
-            connection, numbers, [_window(each, Kind.REJECTIONS) for each in settings.values()]
-        )
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
             self._volumes_read_at = self.monotonic()
-            self._volumes = await intake_facts.volumes(connection)
-        troubled = [
-            each.number
-            for each in watched
-            if each.sign_in_reason is not None or delivery[each.number].oldest_waiting_at is not None
-        ]
-        waiting = await incident_facts.waiting_events(connection, troubled) if troubled else {}
+            self._volumes = await incident_facts.volumes(connection)
+        known = await incident_facts.read(
+            connection,
+            watched,
+            failing_s=[_window(each, Kind.FAILING) for each in settings.values()],
+            rejections_s=[_window(each, Kind.REJECTIONS) for each in settings.values()],
+            max_event_age=self.max_event_age,
+            expiring_within=max(map(_expiry, settings.values()), default=timedelta(0)),
+            volumes=self._volumes,
+        )
         breakers = self._breaker_times(watched)
         suspects, drifts = await recent_events.problems(connection)
         found = []
         for each in watched:
-            sent = delivery[each.number]
-            held = waiting.get(each.number)
-            expires = expiring.get(each.number)
-            received = intake.get(each.number)
-            volume = self._volumes.get(each.number)
-            facts = DestinationFacts(
-                sign_in_reason=each.sign_in_reason,
-                is_paused=each.is_paused,
-                requests=sent.requests,
-                failed_requests=sent.failed,
-                last_outcome=sent.last_outcome,
-                last_status=sent.last_status,
-                unanswered_since=sent.unanswered_since,
-                silent_since=sent.silent_since,
-                no_token_since=_later(each.no_token_since, sent.oldest_live_at),
-                # Destinations of one advertiser share a breaker. An open breaker matters only if events wait.
-                breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
-                blocked=each.is_blocked,
-                oldest_live_at=sent.oldest_live_at,
-                oldest_waiting_at=sent.oldest_waiting_at,
-                waiting_events=held.events if held else 0,
-                earliest_expiry_at=held.first_event_at + self.max_event_age
-                if held and held.first_event_at
-                else None,
-                first_expiry_at=expires.first_event_at + self.max_event_age if expires else None,
-                expiring_since=expires.since if expires else None,
-                expiring_events=expires.events if expires else 0,
-                dead_open=sent.dead_open,
-                oldest_dead_at=sent.oldest_dead_at,
-                received_at=received.received_at if received else None,
-                received=received.received if received else 0,
-                rejected=received.rejected if received else 0,
-                rejected_for=received.rejected_for if received else None,
-                last_hour=volume.last_hour if volume else 0,
-                same_hours=volume.same_hours if volume else (),
-                days_of_volume=volume.days if volume else 0,
+            facts = known[each.number]
+            facts = replace(
+                facts,
+                no_token_since=_later(each.no_token_since, facts.oldest_live_at),
+                breaker_open_for=breakers[each.lane] if facts.oldest_waiting_at else timedelta(0),
                 suspect=suspects.get(each.number),
                 drift=drifts.get(each.number),
             )
@@ -182,7 +143,6 @@ class Observer:
                     facts,
                     settings[each.number],
                     each.alerting.preference,
-                    sent.success_at,
                 )
             )
         return found

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 
 import asyncpg
@@ -20,7 +21,7 @@ import httpx
 
 from app.domain.batch import EventMetadata, pack
 from app.store.destinations import outcome_history
-from app.store.incidents import facts, intake_facts
+from app.store.incidents import facts
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import ADMIN, Product
@@ -243,15 +244,25 @@ async def time_monitor(dsn: str) -> list[tuple[str, float]]:
     """Return the statements that the monitor runs every few seconds, each with its best time in ms."""
     connection = await asyncpg.connect(dsn, server_settings={"app.organisation_id": "*", "jit": "off"})
     try:
-        numbers = [watched.number for watched in await facts.watched(connection)]
-        windows = [300.0] * len(numbers)
+        watched = await facts.watched(connection)
+
+        async def read() -> object:
+            return await facts.read(
+                connection,
+                watched,
+                failing_s=[60.0] * len(watched),
+                rejections_s=[300.0] * len(watched),
+                max_event_age=timedelta(days=21),
+                expiring_within=timedelta(days=1),
+                volumes={},
+            )
+
         statements: dict[str, Callable[[], Awaitable[object]]] = {
             "watched": lambda: facts.watched(connection),
-            "delivery": lambda: facts.delivery(connection, numbers, [60.0] * len(numbers)),
-            "intake": lambda: intake_facts.intake(connection, numbers, windows),
+            "read": read,
             "workers": lambda: facts.workers(connection),
-            "record_intake": lambda: intake_facts.record_intake(connection),
-            "volumes (every 10 s)": lambda: intake_facts.volumes(connection),
+            "record_intake": lambda: facts.record_intake(connection),
+            "volumes (every 10 s)": lambda: facts.volumes(connection),
             "outcome_history.record (every 15 s)": lambda: outcome_history.record(connection, {}),
         }
         return [(name, await _best_ms(run)) for name, run in statements.items()]

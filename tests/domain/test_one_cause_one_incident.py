@@ -46,8 +46,9 @@ class Monitor:
         self.transitions: list[Transition] = []
 
     def observe(self, facts: DestinationFacts, *, service: ServiceFacts | None = None) -> None:
+        facts = replace(facts, success_at=self.now)
         destination = ObservedDestination(
-            "dst", DestinationNumber(1), "acme", facts, thresholds.read(None), Preference(), self.now
+            "dst", DestinationNumber(1), "acme", facts, thresholds.read(None), Preference()
         )
         observation = Observation(self.now, [destination], service or ServiceFacts(), {})
         for change in decide(observation, self.stored, ServiceLimits()):

@@ -15,6 +15,8 @@ from app.store.database import partitions
 from app.store.events import attempts as event_attempts
 from app.store.events import batches as event_batches
 from app.store.incidents import facts as incident_facts
+from app.store.incidents.alerting import DEFAULT_ROW
+from app.store.incidents.facts import WatchedDestination
 
 NOW = datetime.now(UTC)
 
@@ -305,9 +307,21 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
         plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
         for table in re.findall(r"Seq Scan on (\w+)", plan):
             assert not await c.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), plan
-    facts = await incident_facts.delivery(c, numbers, windows)
+    watched = [
+        WatchedDestination(number, "", "", 1, None, "closed", False, False, None, DEFAULT_ROW)
+        for number in numbers
+    ]
+    facts = await incident_facts.read(
+        c,
+        watched,
+        failing_s=windows,
+        rejections_s=windows,
+        max_event_age=timedelta(days=21),
+        expiring_within=timedelta(days=1),
+        volumes={},
+    )
     assert {number for number, fact in facts.items() if fact.requests} == {7}
-    assert (facts[numbers[7]].failed, facts[numbers[7]].last_outcome) == (40, "lost")
+    assert (facts[numbers[7]].failed_requests, facts[numbers[7]].last_outcome) == (40, "lost")
     assert {number for number, fact in facts.items() if fact.oldest_live_at} == set(range(1, 51))
     assert {number for number, fact in facts.items() if fact.dead_open} == set(range(1, 51))
 

@@ -96,10 +96,10 @@ FOR_ALL = {
     "match_quality.shadows.running": "an API process converts events of all organisations",
     "incidents.facts.watched": _MONITOR,
     "incidents.facts.workers": _MONITOR,
-    "incidents.intake_facts.record_intake": _MONITOR,
-    "incidents.intake_facts.forget_intake": _MONITOR,
-    "incidents.intake_facts.intake": _MONITOR,
-    "incidents.intake_facts.volumes": _MONITOR,
+    "incidents.facts.record_intake": _MONITOR,
+    "incidents.facts.forget_intake": _MONITOR,
+    "incidents.facts.intake": _MONITOR,
+    "incidents.facts.volumes": _MONITOR,
     "incidents.current": _MONITOR,
     "incidents.insert": _MONITOR,
     "incidents.update": _MONITOR,
@@ -133,7 +133,7 @@ FOR_ALL = {
 
 # How many statements of a function are meant, where it is not one: a new one beside them is judged.
 SEVERAL = {
-    "incidents.intake_facts.forget_intake": 2,
+    "incidents.facts.forget_intake": 2,
 }
 
 

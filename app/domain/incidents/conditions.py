@@ -50,6 +50,7 @@ class DestinationFacts:
     failed_requests: int = 0
     last_outcome: str | None = None  # of the last request with a result
     last_status: int | None = None
+    success_at: datetime | None = None  # end of the last request that Amazon answered
     unanswered_since: datetime | None = None  # start of the oldest request in progress
     silent_since: datetime | None = (
         None  # start of the oldest request without response since the last response

@@ -1,21 +1,25 @@
-"""Read the facts from which incidents are computed: requests, waiting events, dead letters, workers.
+"""Read the facts from which incidents are computed: requests, waiting and received events, workers.
 
 A statement costs some index probes per destination, regardless of the backlog. For an idle destination it
-costs one probe.
+costs one probe. The columns of the statements have the names of the fields of `DestinationFacts`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.conditions import DestinationFacts
 from app.store import PipelineConnection
 from app.store.incidents.alerting import AlertingRow, alerting_row
 from app.store.rows import fetch_only, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
+
+_STEP = timedelta(seconds=5)  # the time that a row of `intake_steps` covers
+_KEEP_STEPS = timedelta(minutes=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,84 +47,89 @@ async def watched(connection: PipelineConnection) -> list[WatchedDestination]:
     return [read_row(WatchedDestination, row, alerting=alerting_row(row)) for row in rows]
 
 
+async def record_intake(connection: PipelineConnection) -> None:
+    """Add the events received since the last call to `intake_steps`, in the caller's transaction."""
+    await connection.execute(SQL["record_intake"], _STEP)
+
+
+async def forget_intake(connection: PipelineConnection) -> None:
+    """Delete the rows of `intake_steps` and `intake_totals` that are no longer read."""
+    await connection.execute("DELETE FROM intake_steps WHERE at < now() - $1::interval", _KEEP_STEPS)
+    await connection.execute("DELETE FROM intake_totals WHERE day < (now() AT TIME ZONE 'UTC')::date - 2")
+
+
 @dataclass(frozen=True, slots=True)
-class DeliveryFacts:
-    """The requests, waiting events and open dead letters of one destination.
+class VolumeFacts:
+    """The events of the last complete hour, and of the same hour on up to fourteen earlier days."""
 
-    `requests` and `failed` count the requests with a result within the window of the incident `failing`.
-    `silent_since` is the start of the oldest request without a response since the newest response.
-    """
-
-    number: DestinationNumber
-    requests: int = 0
-    failed: int = 0
-    last_outcome: str | None = None
-    last_status: int | None = None
-    success_at: datetime | None = None
-    unanswered_since: datetime | None = None
-    silent_since: datetime | None = None
-    oldest_live_at: datetime | None = None
-    oldest_waiting_at: datetime | None = None
-    dead_open: int = 0
-    oldest_dead_at: datetime | None = None
+    last_hour: int
+    same_hours: tuple[int, ...]
+    days_of_volume: int
 
 
-async def delivery(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
-) -> dict[DestinationNumber, DeliveryFacts]:
+async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, VolumeFacts]:
+    """Return the hourly volumes of each destination that has data of at least seven days."""
+    rows = await connection.fetch(SQL["volumes"])
+    return {
+        DestinationNumber(row["destination"]): VolumeFacts(
+            row["last_hour"],
+            # An hour without a row had no event.
+            (*row["same_hours"], *[0] * (row["hours"] - len(row["same_hours"]))),
+            row["days"],
+        )
+        for row in rows
+    }
+
+
+async def read(
+    connection: PipelineConnection,
+    destinations: Sequence[WatchedDestination],
+    *,
+    failing_s: Sequence[float],
+    rejections_s: Sequence[float],
+    max_event_age: timedelta,
+    expiring_within: timedelta,
+    volumes: Mapping[DestinationNumber, VolumeFacts],
+) -> dict[DestinationNumber, DestinationFacts]:
     """Return the facts of these destinations by number.
 
-    `windows` has the window of the incident `failing` for each destination, in seconds.
+    `failing_s` and `rejections_s` have the windows in seconds in which the requests and the events of each
+    destination are counted.
     """
-    facts: dict[DestinationNumber, dict[str, Any]] = {number: {"number": number} for number in numbers}
-    for rows in (
-        await connection.fetch(SQL["requests"], list(numbers), list(windows)),
-        await connection.fetch(SQL["waiting"]),
-        await connection.fetch(SQL["dead"]),
+    numbers = [each.number for each in destinations]
+    facts: dict[DestinationNumber, dict[str, Any]] = {
+        each.number: {
+            "sign_in_reason": each.sign_in_reason,
+            "is_paused": each.is_paused,
+            "blocked": each.is_blocked,
+            **(asdict(volumes[each.number]) if each.number in volumes else {}),
+        }
+        for each in destinations
+    }
+    for statement, *arguments in (
+        (SQL["requests"], numbers, failing_s),
+        (SQL["waiting"],),
+        (SQL["dead"],),
+        (SQL["expiring"], max_event_age, expiring_within),
+        (SQL["intake"], numbers, rejections_s, _STEP),
     ):
-        for row in rows:
-            if row["number"] in facts:  # other destinations are archived
-                facts[row["number"]] |= dict(row)
-    return {number: DeliveryFacts(**values) for number, values in facts.items()}
+        _add(facts, await connection.fetch(statement, *arguments))
+    troubled = [
+        number
+        for number, known in facts.items()
+        if known["sign_in_reason"] is not None or known.get("oldest_waiting_at") is not None
+    ]
+    if troubled:
+        _add(facts, await connection.fetch(SQL["waiting_events"], troubled, max_event_age))
+    return {number: DestinationFacts(**known) for number, known in facts.items()}
 
 
-_TODAY = "(now() AT TIME ZONE 'UTC')::date"
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiringEvents:
-    """The number of waiting events of a destination that expire soon.
-
-    `first_event_at` is the oldest time of an event. `since` is the earliest time of acceptance.
-    """
-
-    events: int
-    first_event_at: datetime
-    since: datetime
-
-
-async def expiring(
-    connection: PipelineConnection, *, before: datetime
-) -> dict[DestinationNumber, ExpiringEvents]:
-    """Return the waiting events whose time is before `before`, by destination."""
-    rows = await connection.fetch(SQL["expiring"], before)
-    return {DestinationNumber(row["destination"]): read_row(ExpiringEvents, row) for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingFacts:
-    """The number of waiting events of a destination, and the time of the oldest of them."""
-
-    events: int
-    first_event_at: datetime | None
-
-
-async def waiting_events(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber]
-) -> dict[DestinationNumber, WaitingFacts]:
-    """Return the waiting events of each of these destinations. A long queue is counted in part."""
-    rows = await connection.fetch(SQL["waiting_events"], list(numbers))
-    return {DestinationNumber(row["number"]): read_row(WaitingFacts, row) for row in rows}
+def _add(facts: Mapping[DestinationNumber, dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        number, known = row["number"], dict(row)
+        del known["number"]
+        if number in facts:  # other destinations are archived
+            facts[number] |= known
 
 
 @dataclass(frozen=True, slots=True)
