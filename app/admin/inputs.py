@@ -98,8 +98,14 @@ def _require_digits(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    # The strict parser returns numbers as Decimal; a rate is a float.
+    return float(value) if isinstance(value, Decimal) else value
+
+
 # For a number in a query: only digits. Pydantic also accepts `1.0`, `+1` and `1_0`.
 DIGITS = BeforeValidator(_require_digits)
+NUMBER = BeforeValidator(_number)
 
 # For a field with a union type: report one error. Without this validator, pydantic reports an error for each
 # member of the union, with the member's type in the path.
@@ -153,11 +159,6 @@ def _currency(text: str) -> str:
     if text not in CURRENCIES:
         raise validation_error("not_in_list", "Use one of the currency codes listed in GET /catalog.")
     return text
-
-
-def _number(value: Any) -> Any:
-    # The strict parser returns numbers as Decimal; a rate is a float.
-    return float(value) if isinstance(value, Decimal) else value
 
 
 def _instant(value: Any) -> Any:
@@ -225,9 +226,7 @@ Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "
 class RateLimitInput(RequestBody):
     """The maximum request rate to Amazon for this destination."""
 
-    requests_per_second: Annotated[
-        float, Field(ge=0.1, le=1000, allow_inf_nan=False), BeforeValidator(_number)
-    ] = 5.0
+    requests_per_second: Annotated[float, Field(ge=0.1, le=1000, allow_inf_nan=False), NUMBER] = 5.0
     burst: Annotated[int, Field(ge=1, le=1000)] = 5
 
 

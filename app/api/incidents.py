@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
-from app.admin.incidents import ChannelStatus, NotificationSettings
+from app.admin.incidents import ChannelStatus
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import Instant, RequestBody
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -110,17 +110,17 @@ async def list_channels(
 @requires(Scope.DESTINATIONS_READ)
 async def read_notifications(
     destination_id: str, caller: CurrentCaller, context: Context
-) -> NotificationSettings:
+) -> NotificationPreference:
     """Return the notification settings of a destination."""
     found = await use_cases.read_preference(context, caller, destination_id)
-    return NotificationSettings.of(found)
+    return NotificationPreference.of(found)
 
 
 @router.put("/destinations/{destination_id}/notifications", summary="Change notification settings")
 @requires(Scope.DESTINATIONS_WRITE)
 async def set_notifications(
     destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
-) -> NotificationSettings:
+) -> NotificationPreference:
     """Set the kinds of incident that cause messages, and the channels that receive them."""
     after = await use_cases.set_preference(context, caller, destination_id, body.preference())
-    return NotificationSettings.of(after)
+    return NotificationPreference.of(after)

@@ -176,7 +176,7 @@ async def _destination(
     if enabled is not None and enabled != after.status_callback:
         await destination_use_cases.set_status_callback(connection, driver, after, enabled, by=by)
     if desired.alerting is not None and await change_alerting(
-        connection, driver, after, desired.alerting, by=by, replaces=True
+        connection, driver, after, desired.alerting.stored(), by=by, replaces=True
     ):
         after = await destinations.touch(connection, after.id)
     if desired.notifications is not None:

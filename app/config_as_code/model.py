@@ -15,8 +15,8 @@ _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
 _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
 
 
-def _without_window(alerting: Any) -> Any:
-    if MUTED_UNTIL in (alerting or {}):
+def _without_window(alerting: AlertingInput | None) -> AlertingInput | None:
+    if alerting is not None and MUTED_UNTIL in alerting.model_fields_set:
         raise validation_error("unknown_field", "A maintenance window is not part of the file.", MUTED_UNTIL)
     return alerting
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from app.admin.destinations import settings_of
 from app.admin.destinations.settings import settings_from
-from app.admin.incidents import NotificationSettings
+from app.admin.incidents.alerting import NotificationPreference
 from app.config_as_code.model import DesiredDestination
 from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
@@ -183,9 +183,9 @@ def _desired(destination: DesiredDestination) -> dict[str, Any]:
     if destination.status_callback is not None:
         members["status_callback"] = destination.status_callback
     if destination.alerting is not None:
-        members["alerting"] = thresholds.merged({}, destination.alerting)
+        members["alerting"] = thresholds.merged({}, destination.alerting.stored())
     if destination.notifications is not None:
-        members["notifications"] = asdict(NotificationSettings.of(destination.notifications.preference()))
+        members["notifications"] = destination.notifications.model_dump()
     return members
 
 
@@ -199,7 +199,7 @@ def alerting_members(row: AlertingRow) -> dict[str, Any]:
     """Return the members `alerting` and `notifications` of a destination in the file."""
     return {
         "alerting": {name: value for name, value in row.alerting.items() if name != thresholds.MUTED_UNTIL},
-        "notifications": asdict(NotificationSettings.of(row.preference)),
+        "notifications": NotificationPreference.of(row.preference).model_dump(),
     }
 
 

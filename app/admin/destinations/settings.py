@@ -139,7 +139,7 @@ async def change_destination(
         warnings: list[CurrencyWarning] = []
         after = await update_settings(connection, before, settings, by=caller.actor)
         if "alerting" in body.model_fields_set and await change_alerting(
-            connection, driver, after, body.alerting or {}, by=caller.actor
+            connection, driver, after, body.alerting.stored() if body.alerting else {}, by=caller.actor
         ):
             after = await destinations.touch(connection, after.id)
         if "currency" in body.model_fields_set:

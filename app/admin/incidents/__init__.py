@@ -1,21 +1,20 @@
 """Use cases on incidents, on the alerting and notifications of a destination, and on channels."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
 from app.admin.events.search import find_visible_row
+from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.domain.incidents import thresholds
-from app.domain.incidents.kinds import Severity
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.channels import ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
@@ -221,27 +220,9 @@ async def change_preference(
         by,
         AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
         destination.id,
-        before=asdict(NotificationSettings.of(before)),
-        after=asdict(NotificationSettings.of(preference)),
+        before=NotificationPreference.of(before).model_dump(),
+        after=NotificationPreference.of(preference).model_dump(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationSettings:
-    """The notification settings of a destination. If `channels` is null, every channel is used."""
-
-    channels: list[str] | None
-    kinds: Annotated[Any, Field(description="`all`, or a list of kinds.", examples=["all"])]
-    min_severity: Severity
-
-    @classmethod
-    def of(cls, preference: Preference) -> "NotificationSettings":
-        """Return a preference in the API's form."""
-        return cls(
-            None if preference.channels is None else sorted(preference.channels),
-            "all" if preference.kinds is None else sorted(preference.kinds),
-            preference.min_severity,
-        )
 
 
 @dataclass(frozen=True, slots=True)

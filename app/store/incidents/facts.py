@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from asyncpg import Record
+
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.conditions import DestinationFacts
 from app.store import PipelineConnection
@@ -124,7 +126,7 @@ async def read(
     return {number: DestinationFacts(**known) for number, known in facts.items()}
 
 
-def _add(facts: Mapping[DestinationNumber, dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+def _add(facts: Mapping[DestinationNumber, dict[str, Any]], rows: Sequence[Record]) -> None:
     for row in rows:
         number, known = row["number"], dict(row)
         del known["number"]
