@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.domain.outcomes.reasons import DEAD_LETTERS, INGEST_REASONS, REASONS, WARNINGS, DeadLetter, Reason
+from app.domain.outcomes.reasons import INGEST_REASONS, REASONS, WARNINGS, Reason
 
 
 def page() -> str:
@@ -14,8 +14,6 @@ def page() -> str:
         "{ingest}": _table(INGEST_REASONS.values()),
         "{delivery}": _table(later),
         "{warnings}": "\n".join(["| warning | means |", "|---|---|", *warnings]),
-        "{customer}": _words(DeadLetter.CUSTOMER),
-        "{system}": _words(DeadLetter.SYSTEM),
     }
     text = Path(__file__).with_name("reasons.md").read_text()
     for name, part in parts.items():
@@ -26,8 +24,3 @@ def page() -> str:
 def _table(reasons: Iterable[Reason]) -> str:
     rows = [f"| `{reason.word}` | {reason.code} | {reason.remedy} |" for reason in reasons]
     return "\n".join(["| reason | code | what to do |", "|---|---|---|", *rows])
-
-
-def _words(who: DeadLetter) -> str:
-    *first, last = [f"`{word}`" for word, each in DEAD_LETTERS.items() if each is who]
-    return f"{', '.join(first)} and {last}"

@@ -46,6 +46,8 @@ ACCEPTED: Final = {
     r"\S+ /destinations\S* \d+\.warnings\[\]\.destination_id: removed": (
         "no warning names another destination"
     ),
+    r"GET \S+/stats 200\.dead_letters\[\]\.(class|remedy): removed": "`reason` says both",
+    r"GET \S+ 200\.\S*dead_letter: removed": "the reason of the event says it",
     r"POST \S+/preflight: removed": "an accepted event proves what persons confirmed",
     r"GET \S+/replays\S* 200\.(items\[\]\.)?status: null is a new type": (
         "a replay can select dead and expired events"

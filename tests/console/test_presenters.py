@@ -10,7 +10,7 @@ import pytest
 
 from app.admin.destinations.overview import DiagnosisFacts, MatchKeySample, RecentOutcomes
 from app.admin.destinations.stats import Breaker, DestinationStats
-from app.admin.events.records import EventAttempt, EventHistory, EventReplay
+from app.admin.events.records import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import condensed, line
@@ -25,6 +25,7 @@ from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneI
 from app.domain.observed.coverage import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
+from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow

@@ -14,7 +14,7 @@ from app.admin.events.search import find_visible_row
 from app.domain.destination import RequestRate, State
 from app.domain.event_query import EventQuery
 from app.domain.observed.coverage import MatchKeyCoverage, match_key_coverage
-from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
+from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, tally
 from app.store import PipelineConnection
 from app.store.destinations import figures as delivery_figures
@@ -35,20 +35,12 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectionCount:
-    """The number of rejected events with one reason."""
+class ReasonCount:
+    """The number of events with one reason."""
 
     code: str
     reason: str
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterCount(RejectionCount):
-    """The number of dead letters with one reason, and what to do about these."""
-
-    dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +67,8 @@ class DestinationStats:
     shared_account: Annotated[
         bool, Field(description="Whether another organisation uses the same advertiser and region too.")
     ]
-    rejections: Sequence[RejectionCount]
-    dead_letters: Sequence[DeadLetterCount]
+    rejections: Sequence[ReasonCount]
+    dead_letters: Sequence[ReasonCount]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +142,9 @@ async def destination_stats(
         breaker=Breaker(figures.breaker, round(figures.error_rate, 3)),
         lane_owned=figures.lane_owned,
         shared_account=figures.shared_account,
-        rejections=[RejectionCount(*row) for row in figures.rejected],
+        rejections=[ReasonCount(*row) for row in figures.rejected],
         dead_letters=[
-            DeadLetterCount(
-                code=REASONS[reason].code,
-                reason=reason,
-                count=count,
-                dead_letter_class=DEAD_LETTERS.get(reason, DeadLetter.SYSTEM),
-                remedy=REASONS[reason].remedy,
-            )
+            ReasonCount(REASONS[reason].code, reason, count)
             for reason, count in figures.dead
             if reason in REASONS
         ],

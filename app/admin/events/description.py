@@ -9,7 +9,6 @@ from app.admin.events.records import (
     EventAttempt,
     EventHistory,
     EventLocation,
-    EventReplay,
     FirstEvent,
     OmittedMatchKey,
 )
@@ -19,13 +18,13 @@ from app.domain.event import JOURNEY_IDS
 from app.domain.outcomes.event_history import (
     AttemptRecord,
     EventLife,
+    EventReplay,
     ItemOutcome,
-    ReplayRecord,
     carrying_attempts,
     item_outcomes,
 )
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
-from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
+from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import FINAL, Status
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings
 from app.store.events.rejections import RejectionRecord
@@ -49,7 +48,7 @@ class EventRows:
     exception: ExceptionRow | None
     attempts: Sequence[AttemptRecord]
     has_all_attempts: bool
-    replays: Sequence[ReplayRecord]
+    replays: Sequence[EventReplay]
 
 
 def accepted_history(
@@ -94,14 +93,11 @@ def accepted_history(
         attempts=[_attempt(id_of(attempt.id), attempt, items.get(attempt.id)) for attempt in attempts],
         attempts_complete=rows.has_all_attempts,
         tries=state.tries,
-        dead_letter=DEAD_LETTERS.get(summary.reason or "", DeadLetter.SYSTEM)
-        if status is Status.DEAD
-        else None,
         next_attempt_at=due_at if status in {Status.QUEUED, Status.RETRYING} else None,
         expires_at=None if status in FINAL else state.expires_at,
         delivered_at=delivered_at,
         erased_at=erased_at,
-        replays=[EventReplay(replay_id=replay.id, at=replay.at, by=replay.by) for replay in rows.replays],
+        replays=rows.replays,
         explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
     )
 

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from app.admin.events.summary import EventSummary
 from app.domain.ids import BatchId
+from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.outcome import OUTCOMES
-from app.domain.outcomes.reasons import DeadLetter
 from app.store.events.rejections import RejectionRecord
 
 
@@ -59,15 +59,6 @@ class EventAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class EventReplay:
-    """A replay that requeued the event."""
-
-    replay_id: str
-    at: datetime
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
 class FirstEvent:
     """The event that first used a mapped Amazon eventId."""
 
@@ -110,7 +101,6 @@ class EventHistory(EventSummary):
         ),
     ] = True
     tries: Annotated[int, Field(description="Failed attempts; 429, 401 and 403 do not count.")] = 0
-    dead_letter: DeadLetter | None = None
     next_attempt_at: datetime | None = None
     expires_at: datetime | None = None
     delivered_at: Annotated[datetime | None, Field(description="Stays after an erasure.")] = None

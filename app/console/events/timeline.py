@@ -6,9 +6,10 @@ from datetime import datetime
 from itertools import groupby
 from types import MappingProxyType
 
-from app.admin.events.records import EventAttempt, EventHistory, EventReplay
+from app.admin.events.records import EventAttempt, EventHistory
 from app.console.wording import STATUSES, amazon_message, event_type_label, match_key_label, number, person
 from app.domain.mapping.fields import FIELDS
+from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS
 

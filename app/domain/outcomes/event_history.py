@@ -28,8 +28,10 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayRecord:
-    id: str
+class EventReplay:
+    """A replay that requeued the event."""
+
+    replay_id: str
     at: datetime
     by: str
 

@@ -31,13 +31,6 @@ class Reason:
     remedy: str
 
 
-class DeadLetter(StrEnum):
-    """Who can fix an event that failed permanently: the customer, or the operator of a system."""
-
-    CUSTOMER = "customer"
-    SYSTEM = "system"
-
-
 _FILE: Final = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
 
 
@@ -47,7 +40,4 @@ def _reasons(table: str) -> Mapping[str, Reason]:
 
 INGEST_REASONS: Final = _reasons("ingest")
 REASONS: Final[Mapping[str, Reason]] = {**INGEST_REASONS, **_reasons("delivery")}
-DEAD_LETTERS: Final[Mapping[str, DeadLetter]] = {
-    word: DeadLetter(who) for word, who in _FILE["dead_letters"].items()
-}
 WARNINGS: Final[Mapping[str, str]] = _FILE["warnings"]

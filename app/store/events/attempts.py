@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
-from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
+from app.domain.outcomes.event_history import AttemptRecord, EventReplay
 from app.store import PipelineConnection
 from app.store.events.batches import Numbers
 from app.store.rows import fetch_row, fetch_rows, read_row
@@ -38,9 +38,9 @@ async def attempts(
     return newest[::-1], len(newest) == len(rows)
 
 
-async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
+async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> list[EventReplay]:
     """Return the replays with these numbers, oldest first."""
-    return await fetch_rows(connection, ReplayRecord, SQL["replays"], list(numbers))
+    return await fetch_rows(connection, EventReplay, SQL["replays"], list(numbers))
 
 
 @dataclass(frozen=True, slots=True)

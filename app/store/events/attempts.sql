@@ -20,7 +20,7 @@ WHERE places IS NULL OR EXISTS (SELECT FROM unnest(batches, places) AS item (bat
 ORDER BY started_at DESC, id DESC LIMIT $6
 
 -- name: replays
-SELECT id, requested_at AS at, requested_by AS by FROM replays
+SELECT id AS replay_id, requested_at AS at, requested_by AS by FROM replays
 WHERE organisation_id = acting_organisation() AND number = ANY($1::integer[])
 ORDER BY number
 
