@@ -233,7 +233,7 @@ async def test_a_file_sets_thresholds_and_messages_of_incidents(world: ApiWorld)
 @pytest.mark.parametrize(
     ("members", "path", "sentence"),
     [
-        ({"alerting": {"backlog": {"hours": 1}}}, "destinations[0].alerting.backlog.hours", "minutes"),
+        ({"alerting": {"backlog": {"hours": 1}}}, "destinations[0].alerting.backlog.hours", "No member"),
         ({"alerting": {"backlog": {"minutes": 0}}}, "destinations[0].alerting.backlog.minutes", "0.01"),
         ({"alerting": {"muted_until": None}}, "destinations[0].alerting.muted_until", "maintenance"),
         ({"notifications": {"kinds": "some"}}, "destinations[0].notifications.kinds", ""),
