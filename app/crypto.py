@@ -112,19 +112,18 @@ class OpaqueTexts:
             raise CannotDecrypt("altered, or of another kind") from None
 
 
-def new_data_key() -> bytes:
-    """Return a new random data key for one batch. Deleting the key makes the batch unreadable."""
-    return os.urandom(KEY_BYTES)
+def seal_batch(batch: BatchId, content: bytes, vault: Vault) -> tuple[bytes, bytes]:
+    """Return a new random data key, sealed, and the content of a batch, encrypted with this key.
 
-
-def encrypt(data_key: bytes, plain: bytes, *, place: str) -> bytes:
-    """Encrypt `plain` with a data key for `place`; return nonce (12 bytes), ciphertext and tag."""
-    nonce = os.urandom(_NONCE)
-    return nonce + AESGCM(data_key).encrypt(nonce, plain, place.encode())
+    Deleting the key makes the batch unreadable. The content becomes nonce (12 bytes), ciphertext and tag.
+    """
+    data_key, nonce, place = os.urandom(KEY_BYTES), os.urandom(_NONCE), batch_place(batch)
+    encrypted = nonce + AESGCM(data_key).encrypt(nonce, content, place.encode())
+    return vault.seal(data_key, place=place), encrypted
 
 
 def decrypt(data_key: bytes, encrypted: bytes, *, place: str) -> bytes:
-    """Decrypt a value that this data key encrypted for `place`. Raises CannotDecrypt."""
+    """Decrypt what `seal_batch` encrypted with this data key for `place`. Raises CannotDecrypt."""
     try:
         return AESGCM(data_key).decrypt(encrypted[:_NONCE], encrypted[_NONCE:], place.encode())
     except (InvalidTag, ValueError):

@@ -11,7 +11,7 @@ import urllib.request
 
 import asyncpg
 
-from app.crypto import Vault, batch_place, decrypt, encrypt, new_data_key
+from app.crypto import Vault, batch_place, decrypt, seal_batch
 from app.domain.ids import BatchId
 from app.store import PipelineConnection, batches, flush
 from bench.pipeline import Pipeline
@@ -123,15 +123,15 @@ async def multiply(connection: PipelineConnection, vault: Vault, destination: in
 
 
 def _again(vault: Vault, made: asyncpg.Record, plain: bytes, batch: BatchId) -> batches.NewBatch:
-    data_key, place = new_data_key(), batch_place(batch)
+    data_key, content = seal_batch(batch, plain, vault)
     return batches.NewBatch(
         id=batch,
         destination=made["destination"],
-        content=encrypt(data_key, plain, place=place),
+        content=content,
         shapes=made["shapes"],
         events=made["events"],
         size=made["bytes"],
         first_event=made["first_event"],
         last_event=made["last_event"],
-        data_key=vault.seal(data_key, place=place),
+        data_key=data_key,
     )

@@ -64,8 +64,8 @@ def _packed(rng: random.Random) -> tuple[bytes, bytes]:
         )
         for place, conversion in enumerate(conversions)
     ]
-    packed = batch.pack([conversion.body for conversion in conversions], shapes)
-    return expand(packed.content), expand(packed.shapes)
+    bodies = [(place, conversion.body) for place, conversion in enumerate(conversions)]
+    return expand(batch.pack_content(bodies)), expand(batch.pack_shapes(shapes))
 
 
 def _mapping(rng: random.Random) -> tuple[Mapping, Rules]:

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 import msgspec
 
-from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key, open_batch
+from app.crypto import CannotDecrypt, Vault, open_batch, seal_batch
 from app.delivery.missing_keys import MissingKeys
 from app.delivery.settlement import CountWriter
 from app.domain import batch as packing
@@ -236,7 +236,6 @@ class ErasureScanner:
             locked = await erasures.lock(connection, batch, day)
             if locked is None:
                 return True
-            place = batch_place(batch)
             bodies = open_batch(batch, locked.data_key, locked.content, self.vault)
             if bodies is None:
                 return False
@@ -257,15 +256,15 @@ class ErasureScanner:
                 removed.append(event)
                 tally = tallies.setdefault(erasure, {"waiting": 0, "dead": 0, "delivered": 0})
                 tally[state] += 1
-            new_key = new_data_key()
-            rest = {position: body for position, body in bodies.items() if position not in erased}
+            rest = sorted((position, body) for position, body in bodies.items() if position not in erased)
+            data_key, content = seal_batch(batch, packing.pack_content(rest), self.vault)
             await erasures.rewrite(
                 connection,
                 batch,
                 day,
                 locked,
-                content=encrypt(new_key, packing.repack(rest), place=place),
-                data_key=self.vault.seal(new_key, place=place),
+                content=content,
+                data_key=data_key,
                 gone=removed,
             )
             await erasures.delete_samples(connection, locked.destination)

@@ -5,7 +5,7 @@ metadata of these events, without values of a person.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -42,24 +42,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def event_at(self) -> datetime:
         """The time of the event in UTC, to the millisecond."""
-        return _utc(self.event_at_ms)
-
-
-def _utc(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-class PackedBatch(msgspec.Struct, frozen=True):
-    """A batch to store. `content` must be encrypted; `size` is the size of all bodies in bytes."""
-
-    content: bytes
-    shapes: bytes
-    events: int
-    size: int
-    first_event: datetime
-    last_event: datetime
-
-    __repr__ = object.__repr__
+        return datetime.fromtimestamp(self.event_at_ms / 1000, UTC)
 
 
 _content = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
@@ -67,27 +50,17 @@ _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
-    """Pack conversions into a batch.
+def pack_content(bodies: Sequence[tuple[int, bytes]]) -> bytes:
+    """Return the compressed content of a batch: finished Amazon events with their places, in their order.
 
-    `bodies` are finished Amazon events as UTF-8 JSON. They are stored unchanged. `shapes` has the same order.
+    They are UTF-8 JSON and stored unchanged. The result must be encrypted.
     """
-    assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
-    places = [shape.place for shape in shapes]
-    times = [shape.event_at_ms for shape in shapes]
-    return PackedBatch(
-        content=compress(_encoder.encode(list(zip(places, bodies, strict=True)))),
-        shapes=compress(_encoder.encode(shapes)),
-        events=len(bodies),
-        size=sum(map(len, bodies)),
-        first_event=_utc(min(times)),
-        last_event=_utc(max(times)),
-    )
+    return compress(_encoder.encode(bodies))
 
 
-def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the compressed content of a batch with only these bodies. Each body keeps its place."""
-    return compress(_encoder.encode(sorted(bodies.items())))
+def pack_shapes(shapes: Sequence[EventMetadata]) -> bytes:
+    """Return the compressed metadata of a batch's events."""
+    return compress(_encoder.encode(shapes))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:

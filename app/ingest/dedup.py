@@ -28,9 +28,9 @@ class Flush:
     requests: Sequence[PendingRequest]
     generation: int  # of the ledger
     evaluated: list[list[Evaluated]] = field(init=False)
-    results: list[list[DedupResult | None]] = field(init=False)
+    results: list[list[DedupResult | None]] = field(default_factory=list)
     # The ledger keys of duplicates whose mapped Amazon eventId was used by an event with another event id.
-    mapped_duplicates: list[tuple[bytes, bytes]] = field(init=False)
+    mapped_duplicates: list[tuple[bytes, bytes]] = field(default_factory=list)
     stored_batches: dict[BatchId, set[int]] = field(
         default_factory=dict
     )  # with the indexes of their requests
@@ -41,14 +41,7 @@ class Flush:
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all results."""
-        # The lists are copies: a flush may replace entries by rejections, which must not survive a rollback.
-        self.evaluated = [list(request.evaluated) for request in self.requests]
-        self.mapped_duplicates = []
-        self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
+        self.evaluated = [request.evaluated for request in self.requests]
 
     def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
         for request, evaluated in enumerate(self.evaluated):
@@ -63,9 +56,14 @@ def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
     Each has one ledger key, which no other candidate has, and a pinned name. An event that counts as rejected
     needs more than one statement, so then the result is None too.
     """
-    if {request.is_plain for request in flush.requests} != {True}:
+    if not all(request.is_plain for request in flush.requests):
         return None
-    accepted = list(flush.candidates())
+    accepted = [
+        ((request, event), each)
+        for request, evaluated in enumerate(flush.evaluated)
+        for event, each in enumerate(evaluated)
+        if type(each) is Candidate
+    ]
     if len({candidate.keys[0] for _, candidate in accepted}) < len(accepted):
         return None
     flush.results = [
@@ -81,7 +79,10 @@ def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
     An event is compared with the ledger rows and the pinned names of the flush, and with the accepted events
     before it. A rejected event claims no key and pins no name, so it changes no other result.
     """
-    flush.reset()
+    # The lists are copies: entries are replaced by rejections, which must not survive a rollback.
+    flush.evaluated = [list(request.evaluated) for request in flush.requests]
+    flush.results = [[None] * len(evaluated) for evaluated in flush.evaluated]
+    flush.mapped_duplicates = []
     contents = {key: row.content for key, row in flush.ledger_rows.items()}
     names = dict(flush.pinned_names)
     accepted = []

@@ -75,10 +75,8 @@ class DestinationCache:
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
         self._rows: dict[DestinationId, store.DestinationRow] = {}
-
-    def get(self, id_: DestinationId) -> CachedDestination | None:
-        """Return a cached destination. After None, the flush checks whether the destination exists."""
-        return self._cached.get(id_)
+        # A cached destination, or None; then the flush checks whether the destination exists.
+        self.get = self._cached.get
 
     def version(self, id_: DestinationId) -> int | None:
         """Return the cached configuration version of a destination, or None."""

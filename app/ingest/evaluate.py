@@ -7,6 +7,7 @@ import msgspec
 from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
 from app.domain.event import (
+    NO_JOURNEY,
     Event,
     JourneyIds,
     Rejection,
@@ -16,8 +17,9 @@ from app.domain.event import (
     event_key,
     journey_ids,
 )
-from app.domain.ids import MappingId
+from app.domain.ids import DestinationNumber, MappingId
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
+from app.store.events.journey_figures import JourneyNode
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +80,12 @@ def evaluate(
         warnings = (ID_DERIVED, *warnings)
     journey = journey_ids(event.content)
     return Candidate(destination, mapping, conversion, content, keys, warnings, journey, is_plain)
+
+
+def node_of(destination: DestinationNumber, journey: JourneyIds | None) -> JourneyNode:
+    """Return the node of an event with these ids."""
+    ids = journey or NO_JOURNEY
+    return destination, ids.journey_id or "", ids.node_id or ""
 
 
 def match_mapping(event: Event, destination: CachedDestination | None) -> PublishedMapping | Rejection:

@@ -85,7 +85,11 @@ class FlushSession:
         """
         for tries in range(3):
             try:
-                return await self._write(requests)
+                connection = await self.connection()
+                # Outside the transaction, so that no other flush waits for it.
+                await self._writer.journeys.register(connection, requests)
+                flush = await self._write_in_one_round_trip(connection, requests)
+                return flush or await self._write_in_transaction(connection, requests)
             except asyncpg.LockNotAvailableError:
                 # Another session may have locked a row of the counts: use other rows.
                 self._writer.change_count_rows()
@@ -96,19 +100,16 @@ class FlushSession:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _write(self, requests: Sequence[PendingRequest]) -> Flush:
-        connection = await self.connection()
-        # Outside the transaction, so that no other flush waits for it.
-        await self._writer.journeys.register(connection, requests)
-        flush = await self._write_in_one_round_trip(connection, requests)
-        if flush is None:
-            async with flush_store.transaction(connection):
-                current = await self.reevaluate_stale(connection, requests)
-                self._generation = current.generation
-                if not self._writer.journeys.is_complete(requests, current.day):
-                    raise asyncpg.SerializationError("The journey nodes are not registered.")
-                flush = Flush(requests, self._generation)
-                await self._writer.write(connection, flush)
+    async def _write_in_transaction(
+        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
+    ) -> Flush:
+        async with flush_store.transaction(connection):
+            current = await self.reevaluate_stale(connection, requests)
+            self._generation = current.generation
+            if not self._writer.journeys.is_complete(requests, current.day):
+                raise asyncpg.SerializationError("The journey nodes are not registered.")
+            flush = Flush(requests, self._generation)
+            await self._writer.write(connection, flush)
         return flush
 
     async def _write_in_one_round_trip(

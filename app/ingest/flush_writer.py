@@ -1,8 +1,9 @@
 """Write a flush: ledger rows first, then batches of the accepted events, then the counts."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from time import monotonic
 
 import asyncpg
@@ -22,8 +23,7 @@ from app.ingest.dedup import (
     unpinned_type,
 )
 from app.ingest.destination_cache import CachedDestination
-from app.ingest.evaluate import Candidate
-from app.ingest.journey_nodes import JourneyNodes, node_of
+from app.ingest.evaluate import Candidate, node_of
 from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
@@ -34,6 +34,9 @@ from app.store.events.attempts import note_mapped_duplicates
 _RESERVED_IDS = 256  # batch ids that a session reserves at a time
 # Then a session reserves new ids. Searches rely on it: ids are in time order within seconds.
 _RESERVED_S = 10.0
+
+# Registers journey nodes so often: other processes can take a number between reading and inserting.
+_TRIES = 10
 
 # After a duplicate, this many flushes check every key separately, because duplicates come in series.
 CAUTIOUS_FLUSHES = 20
@@ -51,6 +54,45 @@ class _Batch:
     low_priority: bool
     bytes_left: int = packing.MAX_BYTES
     members: list[tuple[EventIndex, Candidate]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class JourneyNodes:
+    """The numbers of journey nodes on one day, as this process knows them.
+
+    `day` is None before the first registration. A node without a number has the number `OTHER`.
+    """
+
+    day: date | None = None
+    numbers: dict[journey_figures.JourneyNode, int] = field(default_factory=dict)
+    _full: set[DestinationNumber] = field(default_factory=set)
+
+    async def register(self, connection: PipelineConnection, requests: Iterable[PendingRequest]) -> None:
+        """Learn the numbers of all nodes of these requests, outside the transaction that stores them."""
+        for _ in range(_TRIES):
+            missing = self._missing(requests)
+            if not missing and self.day is not None:
+                return
+            found = await journey_figures.register(connection, missing)
+            if found.day != self.day:
+                self.day, self.numbers, self._full = found.day, {}, set()
+            self.numbers |= found.numbers
+            self._full |= found.full
+
+    def is_complete(self, requests: Iterable[PendingRequest], day: date) -> bool:
+        """Return whether all nodes of these requests have numbers of a day. Forget those of other days."""
+        if day != self.day:
+            self.day, self.numbers, self._full = None, {}, set()
+        return self.day is not None and not self._missing(requests)
+
+    def _missing(self, requests: Iterable[PendingRequest]) -> set[journey_figures.JourneyNode]:
+        """Return the nodes of these requests whose number is not known."""
+        return {
+            node
+            for request in requests
+            for node in request.nodes
+            if node not in self.numbers and node[0] not in self._full
+        }
 
 
 class FlushWriter:
@@ -110,7 +152,9 @@ class FlushWriter:
     def _expects_duplicates(self, flush: Flush) -> bool:
         """Return whether a destination of a flush had a duplicate recently; count this flush."""
         cautious = self._cautious_flushes
-        recent = {candidate.destination.number for _, candidate in flush.candidates()} & cautious.keys()
+        recent = {
+            number for request in flush.requests for number in request.destinations if number in cautious
+        }
         for number in recent:
             cautious[number] -= 1
             if cautious[number] <= 0:
@@ -141,7 +185,7 @@ class FlushWriter:
         """Add rejected events and duplicates to the figures of their journey nodes."""
         figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
         for (destination, journey), events in unstored.items():
-            key = destination, self.journeys.number(node_of(destination, journey))
+            key = destination, self.journeys.numbers.get(node_of(destination, journey), journey_figures.OTHER)
             rejected, duplicates = figures.get(key, (0, 0))
             figures[key] = journey_figures.UnstoredEvents(
                 rejected + events.rejected, duplicates + events.duplicates
@@ -279,30 +323,28 @@ class FlushWriter:
         lane = batch.destination.lane
         flush.waiting[lane] = flush.waiting.get(lane, 0) + len(accepted)
         traces = {request: flush.requests[request].trace for request in requests}
-        packed = packing.pack(
-            [candidate.conversion.body for _, _, candidate in accepted],
-            [_metadata(place, candidate, traces[request]) for place, request, candidate in accepted],
-        )
+        bodies = [(place, candidate.conversion.body) for place, _, candidate in accepted]
+        shapes = [_metadata(place, candidate, traces[request]) for place, request, candidate in accepted]
+        times = [shape.event_at_ms for shape in shapes]
         number = batch.destination.number
         nodes = {node for request in requests for node in flush.requests[request].nodes if node[0] == number}
         if len(nodes) > 1:
             in_order = [node_of(number, candidate.journey) for _, _, candidate in accepted]
         else:
             in_order = list(nodes)  # one number stands for all events
-        data_key = crypto.new_data_key()
-        place = crypto.batch_place(batch.id)
+        data_key, content = crypto.seal_batch(batch.id, packing.pack_content(bodies), self._vault)
         return batches.NewBatch(
             id=batch.id,
             destination=number,
-            content=crypto.encrypt(data_key, packed.content, place=place),
-            shapes=packed.shapes,
-            events=packed.events,
-            size=packed.size,
-            first_event=packed.first_event,
-            last_event=packed.last_event,
-            data_key=self._vault.seal(data_key, place=place),
+            content=content,
+            shapes=packing.pack_shapes(shapes),
+            events=len(bodies),
+            size=sum([len(body) for _, body in bodies]),
+            first_event=datetime.fromtimestamp(min(times) / 1000, UTC),
+            last_event=datetime.fromtimestamp(max(times) / 1000, UTC),
+            data_key=data_key,
             queue=batches.LOW if batch.low_priority else batches.LIVE,
-            nodes=[self.journeys.number(node) for node in in_order],
+            nodes=[self.journeys.numbers.get(node, journey_figures.OTHER) for node in in_order],
         )
 
 

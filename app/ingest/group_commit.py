@@ -10,14 +10,14 @@ from app.domain.conversion.convert import Work
 from app.domain.event import Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.ingest.destination_cache import CachedDestination, DestinationCache
-from app.ingest.evaluate import Candidate, Evaluated, evaluate
+from app.ingest.evaluate import Candidate, Evaluated, evaluate, node_of
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.journey_nodes import node_of
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
-from app.store import PipelineConnection
+from app.store import PipelineConnection, lanes
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
+from app.store.errors import DRIVER_ERRORS
 from app.store.events.journey_figures import JourneyNode
 from app.telemetry import Telemetry
 
@@ -276,3 +276,36 @@ def _refuse_all(requests: Sequence[PendingRequest]) -> None:
     for request in requests:
         if not request.response.done():
             request.response.set_result(NotStored())
+
+
+class Notifier:
+    """Notifies workers of stored events: after the commit, on another connection, once for many flushes.
+
+    If a notification is lost, its events wait until the worker polls the lane.
+    """
+
+    def __init__(self, *, pool: asyncpg.Pool, interval_s: float, telemetry: Telemetry) -> None:
+        self._pool = pool
+        self._interval_s = interval_s
+        self._telemetry = telemetry
+        self._waiting: dict[LaneId, int] = {}
+        self._has_events = asyncio.Event()
+
+    def add(self, waiting: dict[LaneId, int]) -> None:
+        """Add committed events, counted by lane."""
+        for lane, events in waiting.items():
+            self._waiting[lane] = self._waiting.get(lane, 0) + events
+        self._has_events.set()
+
+    async def run(self) -> None:
+        """Send notifications until cancelled, at most one per `interval_s`."""
+        while True:
+            await self._has_events.wait()
+            self._has_events.clear()
+            waiting, self._waiting = self._waiting, {}
+            try:
+                async with self._pool.acquire() as connection:
+                    await lanes.notify_waiting(connection, waiting)
+            except DRIVER_ERRORS as error:
+                self._telemetry.failed("notify.failed", error, level=30)
+            await asyncio.sleep(self._interval_s)

@@ -24,9 +24,8 @@ from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit
+from app.ingest.group_commit import GroupCommit, Notifier
 from app.ingest.intake import Intake
-from app.ingest.notifier import Notifier
 from app.ingest.queue_age import QueueAgeMonitor
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder

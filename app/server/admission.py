@@ -256,7 +256,15 @@ class AdmissionController:
         permit.released = True
         # The duration of other responses says nothing about the time to process events.
         if permit.is_events and permit.read_at is not None and status in _COMPLETED_STATUSES:
-            self._adapt_limit(permit, permit.read_at)
+            now = self._monotonic()
+            self._adaptive_limit = self._adaptive_limit.answered(
+                cost=permit.cost,
+                began=permit.started_at,
+                took_s=now - permit.read_at,
+                in_progress=self._process.cost,
+                now=now,
+                target_latency_s=self._limits.target_latency_s,
+            )
         self._posts -= permit.is_events
         for level in permit.levels:
             level.requests -= 1
@@ -277,17 +285,6 @@ class AdmissionController:
     def problem(self, reason: ShedReason) -> Problem:
         """Return the error response to a request that was shed and counted."""
         return replace(shed_problem(reason), retry_after=self.retry_after(reason))
-
-    def _adapt_limit(self, permit: Permit, read_at: float) -> None:
-        now = self._monotonic()
-        self._adaptive_limit = self._adaptive_limit.answered(
-            cost=permit.cost,
-            began=permit.started_at,
-            took_s=now - read_at,
-            in_progress=self._process.cost,
-            now=now,
-            target_latency_s=self._limits.target_latency_s,
-        )
 
 
 def _demand_of(head: RequestHead) -> Demand:

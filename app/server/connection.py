@@ -13,10 +13,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
 from app.domain.admission import ShedReason
-from app.server import message_rules
+from app.server import request_head
 from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.connection_limits import (
     HEADER_BYTES,
+    NEVER,
     AnswerTransport,
     ConnectionLimits,
     ConnectionWait,
@@ -25,7 +26,6 @@ from app.server.connection_limits import (
     WaitingConnections,
 )
 from app.server.raw_errors import last_response, shed_response
-from app.server.request_head import RequestHead, read_head
 
 # At shutdown, an idle connection stays open for this time: a request may be in transit.
 _SHUTDOWN_GRACE_S: Final = 0.5
@@ -51,13 +51,13 @@ class HttpConnection(HttpToolsProtocol):
         self._limits, self._shutdown_state, self._closed = limits, shutdown_state, closed
         self._waiting, self._wait = waiting, ConnectionWait(limits)
         self._head_bytes = self._parsed_head_bytes = 0  # of the current head: received, and parsed
-        self._lines = message_rules.RequestLines()
+        self._lines = request_head.RequestLines()
         self._close_after_drain = False
         self._kept_after_body = True  # whether the connection continues after the body
         self._input_ended = False  # the last request was received; further input is ignored
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
-        self._refusal = message_rules.UNREADABLE
+        self._refusal = request_head.UNREADABLE
         self._deferred: Problem | None = None  # a refusal that waits for the responses to earlier requests
 
     def check_deadlines(self, now: float) -> None:
@@ -87,11 +87,11 @@ class HttpConnection(HttpToolsProtocol):
         self._answer_transport: Any = AnswerTransport(
             transport.write, transport.is_closing, self._close_after_answer
         )
-        self._wait.opened(self.loop.time())
+        self._wait.begin(Phase.HEAD, self.loop.time(), self._limits.head_s)
         self._waiting.opened(self)
         if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):
             self._closed("crowd")
-            self._answer_and_close(message_rules.CROWDED)
+            self._answer_and_close(request_head.CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
@@ -107,8 +107,9 @@ class HttpConnection(HttpToolsProtocol):
         if self._wait.phase is Phase.NEXT:
             # Input before a request, such as empty lines, also has the deadline of a head.
             self._begin_head()
-        self._lines.received(data, boundary=self._wait.phase is Phase.HEAD and not self._head_bytes)
-        if self._wait.phase is Phase.HEAD:
+        in_head = self._wait.phase is Phase.HEAD
+        self._lines.received(data, in_head=in_head, boundary=in_head and not self._head_bytes)
+        if in_head:
             self._head_bytes += len(data)
         try:
             self._feed_parser(data)
@@ -116,14 +117,11 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse_unreadable(error)
             return
         if self._wait.phase is Phase.HEAD and not self._input_ended:
-            self._lines.keep_segment()
             if self._head_bytes > self._limits.head_bytes:
                 self._closed("head_bytes")
                 self._refuse(Problem(ErrorCode.HEAD_TOO_LARGE))
-            elif self._head_bytes == len(data) and message_rules.names_no_version(data):
-                self._refuse(message_rules.UNREADABLE)  # HTTP/0.9: nothing may follow
-        else:
-            self._lines.discard_before()
+            elif self._head_bytes == len(data) and request_head.names_no_version(data):
+                self._refuse(request_head.UNREADABLE)  # HTTP/0.9: nothing may follow
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer the requests that are complete, then close. Return False to close the connection now."""
@@ -162,14 +160,14 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
         foreign = self._lines.is_foreign(method, self.url)
-        problem = message_rules.problem_of_head(method, version, self.url, self.headers, foreign=foreign)
+        problem = request_head.problem_of_head(method, version, self.url, self.headers, foreign=foreign)
         if problem is not None:
             self._refusal = problem
             raise ValueError("head refused")  # stops the parser
         if self.parser.should_upgrade():
             return  # the parser stops after this head: see _feed_parser
         self.expect_100_continue = self.expect_100_continue and version != "1.0"
-        head = read_head(method, self.url, self.headers)
+        head = request_head.read_head(method, self.url, self.headers)
         self._permit = None
         # A pipelined request is admitted later, by the application, and so is HEAD: its response has no body.
         if self._admission is not None and method != b"HEAD" and not self._is_answering():
@@ -185,7 +183,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._admission.release(self._permit, 0)
             raise
         self._waiting.remove(self)
-        self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
+        self._wait.begin(Phase.BODY, self.loop.time(), NEVER if self.pipeline else self._limits.body_s)
         self.cycle.transport = self._answer_transport
         # The endpoint of events sends head and body together. `100 Continue` comes before the head.
         self._answer_transport.joins = (
@@ -201,7 +199,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self._wait.phase is not Phase.BODY:
             return
-        self._wait.body_received(len(body))
+        self._wait.body_bytes += len(body)
         if self._permit is not None and self._admission is not None:
             self._admission.record_received(self._permit, len(body))
         super().on_body(body)
@@ -210,7 +208,7 @@ class HttpConnection(HttpToolsProtocol):
         # After `Connection: close` in a trailer the parser stops, so this is the last request.
         keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
-            self._wait.await_response()
+            self._wait.begin(Phase.PROCESSING, self.loop.time(), NEVER)
             self.cycle.keep_alive = self._kept_after_body and keep_alive and not self._shutdown_state.begun
             self._input_ended = not self.cycle.keep_alive
             super().on_message_complete()
@@ -233,14 +231,14 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_and_close(self._deferred)
         elif self._wait.phase is Phase.PROCESSING:
             self._await_next()
-        # The deadline of a pipelined request starts now.
+        now = self.loop.time()  # the deadline of a pipelined request starts now
         if self._wait.phase is Phase.BODY:
             if self.cycle.response_complete:
                 self._drain(last=False)
             else:
-                self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
+                self._wait.begin(Phase.BODY, now, NEVER if self.pipeline else self._limits.body_s)
         elif self._wait.phase is Phase.HEAD:
-            self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
+            self._wait.begin(Phase.HEAD, now, NEVER if self._is_answering() else self._limits.head_s)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -270,7 +268,7 @@ class HttpConnection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
-            head = message_rules.without_upgrade(
+            head = request_head.without_upgrade(
                 self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
             )
             self.parser = httptools.HttpRequestParser(self)
@@ -283,8 +281,8 @@ class HttpConnection(HttpToolsProtocol):
             self._ignored_input = True
         elif isinstance(error.__context__, MemoryError):
             self._refuse(problem_of(error.__context__))
-        elif self._wait.phase is Phase.HEAD and self._refusal is message_rules.UNREADABLE:
-            self._refuse(message_rules.problem_of_version(self.parser.get_http_version()) or self._refusal)
+        elif self._wait.phase is Phase.HEAD and self._refusal is request_head.UNREADABLE:
+            self._refuse(request_head.problem_of_version(self.parser.get_http_version()) or self._refusal)
         else:
             self._refuse(self._refusal)
 
@@ -306,12 +304,14 @@ class HttpConnection(HttpToolsProtocol):
                 self.transport.close()
                 return
         if pipelined:
-            self._wait.await_response()
+            self._wait.begin(Phase.PROCESSING, self.loop.time(), NEVER)
             self._deferred = problem
         else:
             self._answer_and_close(problem)
 
-    def _shed(self, admission: AdmissionController, reason: ShedReason, head: RequestHead) -> None:
+    def _shed(
+        self, admission: AdmissionController, reason: ShedReason, head: request_head.RequestHead
+    ) -> None:
         """Answer a shed post without a task, discard its body, and delay the next request."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
@@ -329,7 +329,7 @@ class HttpConnection(HttpToolsProtocol):
     def _begin_head(self) -> None:
         self._head_bytes = self._head_bytes if self._wait.phase is Phase.HEAD else 0
         self._parsed_head_bytes = 0
-        self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
+        self._wait.begin(Phase.HEAD, self.loop.time(), NEVER if self._is_answering() else self._limits.head_s)
 
     def _refuse_large_head(self) -> NoReturn:
         """Refuse a head by its parsed bytes. The last received segment may also hold a part of the body."""
@@ -341,7 +341,7 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        self._wait.await_next(self.loop.time(), self.timeout_keep_alive)
+        self._wait.begin(Phase.NEXT, self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 
     def _close_overdue(self, overdue: Phase) -> None:
@@ -369,7 +369,7 @@ class HttpConnection(HttpToolsProtocol):
     def _drain(self, *, last: bool) -> None:
         """Discard the rest of the body of an answered request, so that its client can read the response."""
         self._close_after_drain = last
-        self._wait.drain(Phase.DRAINING, self.loop.time())
+        self._wait.begin(Phase.DRAINING, self.loop.time(), self._limits.drain_s)
         if last and self.transport.can_write_eof():
             self.transport.write_eof()
         if self.cycle is not None:
@@ -380,7 +380,7 @@ class HttpConnection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Stop sending and discard input. Unread input would reset the connection and lose the response."""
         self._input_ended = True
-        self._wait.drain(Phase.LINGERING, self.loop.time())
+        self._wait.begin(Phase.LINGERING, self.loop.time(), self._limits.drain_s)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._waiting.idle(self)

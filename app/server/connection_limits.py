@@ -72,36 +72,16 @@ class ConnectionWait:
     phase: Phase = Phase.HEAD
     _deadline: float = NEVER
     _read_deadline: float = NEVER
-    _body_began_at: float = 0.0
+    _began_at: float = 0.0  # without the time in which the server did not read the body
     _checked_at: float = 0.0
-    _body_bytes: int = 0
+    body_bytes: int = 0
     _drain_left: int = 0
 
-    def opened(self, now: float) -> None:
-        self._checked_at, self._deadline = now, now + self._limits.head_s
-
-    def await_head(self, now: float, *, pipelined: bool) -> None:
-        """Start to wait for a head, without a deadline if an earlier request is unanswered (`pipelined`)."""
-        self.phase, self._deadline = Phase.HEAD, NEVER if pipelined else now + self._limits.head_s
-
-    def await_body(self, now: float, *, pipelined: bool) -> None:
-        """Start to wait for a body, without a deadline if an earlier request is unanswered (`pipelined`)."""
-        self.phase, self._body_began_at, self._body_bytes = Phase.BODY, now, 0
-        self._deadline = NEVER if pipelined else now + self._limits.body_s
-
-    def body_received(self, size: int) -> None:
-        self._body_bytes += size
-
-    def await_response(self) -> None:
-        self.phase, self._deadline = Phase.PROCESSING, NEVER
-
-    def await_next(self, now: float, keep_alive_seconds: float) -> None:
-        self.phase, self._deadline = Phase.NEXT, now + keep_alive_seconds
-
-    def drain(self, phase: Phase, now: float) -> None:
-        """Start to discard input, in phase DRAINING or LINGERING."""
-        self.phase, self._deadline = phase, now + self._limits.drain_s
-        self._drain_left = self._limits.drain_bytes
+    def begin(self, phase: Phase, now: float, seconds: float) -> None:
+        """Start a phase that must end within `seconds`."""
+        self.phase, self._deadline = phase, now + seconds
+        self._began_at = self._checked_at = now
+        self.body_bytes, self._drain_left = 0, self._limits.drain_bytes
 
     def discarded(self, size: int) -> bool:
         """Count discarded bytes; return False above the limit."""
@@ -131,10 +111,10 @@ class ConnectionWait:
         if now >= self._deadline:
             return self.phase
         if self.phase is Phase.BODY and paused:
-            self._body_began_at += elapsed
+            self._began_at += elapsed
         elif self.phase is Phase.BODY:
-            duration = now - self._body_began_at
-            if duration > self._limits.body_grace_s and self._body_bytes < self._limits.body_rate * duration:
+            duration = now - self._began_at
+            if duration > self._limits.body_grace_s and self.body_bytes < self._limits.body_rate * duration:
                 return Phase.BODY
         return None
 

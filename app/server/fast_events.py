@@ -23,7 +23,6 @@ from app.api.access.inbound_limits import OrganisationCache
 from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
-from app.api.http.headers import first_headers
 from app.domain.admission import ShedReason
 from app.domain.ids import DestinationId, OrganisationId
 from app.domain.trace import RequestTrace
@@ -36,6 +35,7 @@ from app.server.middleware import (
     RequestBodyReader,
     RequestMiddleware,
     admitted_by_head,
+    head_of,
     request_id_of,
     traceparent_of,
 )
@@ -84,7 +84,7 @@ class EventsEndpoint:
         if isinstance(admitted, Permit):
             reply = await self._accept(scope, receive, admitted)
         else:
-            request_id = request_id_of(first_headers(scope["headers"]))
+            request_id = request_id_of(head_of(scope).headers)
             reply = _refused(self._admission.problem(admitted), request_id)
             self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is None:

@@ -1,11 +1,18 @@
-"""The head of a request: its headers, and what it says about its body and its cost."""
+"""Heads of requests: what they say about body and cost, and rules that the parser does not check. No I/O.
+
+A proxy could read an ambiguous head differently from this server (request smuggling), so ambiguous heads are
+refused and the connection closes.
+"""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
+from app.admin.refusals import ErrorCode, Problem
+from app.api.http.headers import FirstHeaders, RawHeaders
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -30,6 +37,30 @@ _COSTS: Final = (
     (re.compile(rb""), 32 * KIB),
 )
 
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+# RFC 3986 §3.2.2 and §3.2.3: an optional host and an optional port.
+_HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+# RFC 9112 §3.2.2; RFC 9110 §4.2.4 forbids user information.
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://[^/?@]+([/?].*)?", re.DOTALL)
+# Request lines of protocols besides HTTP, which the parser accepts for some methods.
+_FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
+_ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
+
+UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
+CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
+_HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field: a host and an optional port.")
+_FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target contains a fragment (#).")
+_TARGET: Final = Problem(
+    ErrorCode.MALFORMED, "The request target must be a path, or an http:// or https:// URL without user."
+)
+_OLD_CHUNKED: Final = Problem(
+    ErrorCode.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous."
+)
+_CODING: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "The only supported transfer coding is chunked, once.")
+_CONNECT: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "CONNECT is not supported.")
+_VERSION: Final = Problem(ErrorCode.HTTP_VERSION_NOT_SUPPORTED)
+_EXPECTATION: Final = Problem(ErrorCode.EXPECTATION_FAILED)
+
 
 class RequestHead(msgspec.Struct, frozen=True):
     """The head of a request. `headers` has the first value of each of the `raw` headers.
@@ -48,7 +79,7 @@ class RequestHead(msgspec.Struct, frozen=True):
 
 def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
     """Return the head of a request. Blanks around a length, and its leading zeros, are ignored."""
-    headers, length = first_headers(raw), None
+    headers, length = dict(reversed(raw)), None
     if b"transfer-encoding" not in headers:
         digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
         length = int(digits) if digits.isdigit() else None
@@ -63,3 +94,106 @@ def max_body_bytes(path: bytes) -> int:
 def route_cost(target: bytes) -> int:
     """Return the cost of a request other than a post of events; 0 for a request that is never shed."""
     return next(cost for pattern, cost in _COSTS if pattern.search(target))
+
+
+def problem_of_head(
+    method: bytes, version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], *, foreign: bool
+) -> Problem | None:
+    """Return the refusal of a head, or None. Header names are in lower case, values as received.
+
+    `foreign` means that the request line names a protocol other than HTTP.
+    """
+    if foreign or version not in _VERSIONS:
+        return _VERSION
+    if method == b"CONNECT":
+        return _CONNECT
+    if b"#" in target:
+        return _FRAGMENT
+    if not target.startswith((b"/", b"*")) and _ABSOLUTE.fullmatch(target) is None:
+        return _TARGET
+    hosts, codings = 0, 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+            if hosts > 1 or _HOST.fullmatch(value.strip(b" \t")) is None:
+                return _HOSTS
+        elif name == b"transfer-encoding":
+            codings += 1
+            if version == "1.0":
+                return _OLD_CHUNKED
+            if codings > 1 or value.strip(b" \t").lower() != b"chunked":
+                return _CODING
+        elif name == b"expect" and value.strip(b" \t").lower() != b"100-continue":
+            return _EXPECTATION
+    return _HOSTS if hosts == 0 and version == "1.1" else None
+
+
+def problem_of_version(version: str) -> Problem | None:
+    """Return the refusal of an HTTP version, or None. The version 0.0 means that none was parsed yet."""
+    return None if version in _VERSIONS or version == "0.0" else _VERSION
+
+
+@dataclass(slots=True)
+class RequestLines:
+    """Detects request lines of other protocols in the received bytes.
+
+    The parser accepts RTSP and ICE for some methods and does not report it. Call `received` before a segment
+    is parsed and `head_begins` at each head.
+    """
+
+    _segment: bytes = b""
+    _before: bytes = b""
+    _boundary: bool = False
+    _at_start: bool = False
+    _found: frozenset[tuple[bytes, bytes]] | None = None
+
+    def received(self, segment: bytes, *, in_head: bool, boundary: bool) -> None:
+        """Record the next segment, which continues a head (`in_head`), or begins one with its first byte
+        (`boundary`).
+        """
+        # Earlier segments of the head are kept for the check of its request line.
+        self._before = self._before + self._segment if in_head and not boundary else b""
+        self._segment, self._boundary, self._found = segment, boundary, None
+
+    def head_begins(self) -> None:
+        """Record that the parser reached the start of a head."""
+        self._at_start, self._boundary = self._boundary, False
+
+    def is_foreign(self, method: bytes, target: bytes) -> bool:
+        """Return whether the request line with this method and target names a protocol other than HTTP."""
+        raw = self._before + self._segment if self._before else self._segment
+        if self._at_start:
+            if raw.startswith(b"%b %b HTTP/" % (method, target)):
+                return False  # the usual case
+            return _FIRST_LINE.match(raw) is not None
+        if self._found is None:  # cached for all heads of a segment
+            mentioned = b" RTSP/" in raw or b" ICE/" in raw
+            self._found = frozenset(_ANY_LINE.findall(raw)) if mentioned else frozenset()
+        return (method, target) in self._found
+
+
+def names_no_version(head: bytes) -> bool:
+    """Return whether a head begins with a complete request line without a version (HTTP/0.9)."""
+    line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
+    return bool(ended) and b" HTTP/" not in line and _FIRST_LINE.match(line) is None
+
+
+def without_upgrade(
+    method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """Return a head without its request for an upgrade to another protocol."""
+    lines = [method, b" ", target, b" HTTP/", version.encode(), b"\r\n"]
+    for name, value in headers:
+        remaining = value
+        if name in (b"upgrade", b"http2-settings"):
+            continue
+        if name == b"connection":
+            options = [option.strip(b" \t") for option in value.split(b",")]
+            remaining = b", ".join(
+                option for option in options if option.lower() not in (b"upgrade", b"http2-settings")
+            )
+            if not remaining:
+                continue
+        lines += (name, b": ", remaining, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)

@@ -94,11 +94,10 @@ LIMITS = ConnectionLimits(body_s=30, body_rate=1_000, body_grace_s=5)
 def body_of(received: list[int], **paused: Any) -> list[Phase | None]:
     """Return what is overdue each second while so many bytes are received in it."""
     wait = ConnectionWait(LIMITS)
-    wait.opened(100.0)
-    wait.await_body(100.0, pipelined=False)
+    wait.begin(Phase.BODY, 100.0, LIMITS.body_s)
     found = []
     for second, size in enumerate(received, 1):
-        wait.body_received(size)
+        wait.body_bytes += size
         found.append(wait.overdue(100.0 + second, closing=False, paused=paused.get("paused", False)))
     return found
 
@@ -118,7 +117,7 @@ def test_a_body_that_we_do_not_read_is_not_too_slow() -> None:
 
 def test_what_is_drained_is_bounded() -> None:
     wait = ConnectionWait(ConnectionLimits(drain_bytes=10, drain_s=2))
-    wait.drain(Phase.DRAINING, 100.0)
+    wait.begin(Phase.DRAINING, 100.0, 2)
     assert [wait.discarded(size) for size in (6, 4, 1)] == [True, True, False]
     assert wait.overdue(101.9, closing=False, paused=False) is None
     assert wait.overdue(102.0, closing=False, paused=False) is Phase.DRAINING

@@ -19,7 +19,7 @@ from statistics import median
 import asyncpg
 import httpx
 
-from app.domain.batch import EventMetadata, pack
+from app.domain.batch import EventMetadata, pack_shapes
 from app.store.destinations import outcome_history
 from app.store.incidents import facts
 from tests.console.screens import instance
@@ -90,7 +90,7 @@ async def _fill(
         )
         for n in range(size)
     ]
-    packed = pack([b"{}"] * size, shapes).shapes
+    packed = pack_shapes(shapes)
     await connection.execute(
         "INSERT INTO batches (day, id, destination, content, shapes) "
         "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2, $3, $4 FROM generate_series(1, $1::int) n",

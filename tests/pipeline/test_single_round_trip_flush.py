@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -287,16 +289,11 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
     """Its callers wait. A group is divided instead."""
     async with make_world(database_url) as world:
         session = world.intake._group_commit._session
-        calls = []
-
-        async def write(group: Any) -> None:
-            calls.append(group)
-            raise asyncpg.LockNotAvailableError
-
-        monkeypatch.setattr(session, "_write", write)
+        register = AsyncMock(side_effect=asyncpg.LockNotAvailableError)
+        monkeypatch.setattr(session._writer, "journeys", SimpleNamespace(register=register))
         with pytest.raises(asyncpg.LockNotAvailableError):
             await session.write([None] * requests)  # type: ignore[list-item]
-        assert len(calls) == tries
+        assert register.await_count == tries
 
 
 async def test_a_flush_after_a_rotation_meets_the_keys_of_the_new_generation(database_url: str) -> None:

@@ -20,7 +20,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.errors import error_response, malformed_body
-from app.api.http.headers import FirstHeaders, RawHeaders, first_headers
+from app.api.http.headers import FirstHeaders, RawHeaders
 from app.api.http.query_parameters import of_keyed_route, parameters_of, refused_parameters, take_organisation
 from app.domain import strict_json
 
@@ -133,7 +133,7 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
     body = await request.body()
     if not body:
         return  # the framework returns 422 if the route requires a body
-    check_media_type(first_headers(request.scope["headers"]), "application/json")
+    check_media_type(dict(reversed(request.scope["headers"])), "application/json")
     value = strict_json.parse(body)
     if isinstance(value, strict_json.MalformedJson):
         raise Refusal.of(malformed_body(value))

@@ -11,11 +11,6 @@ RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 FirstHeaders: TypeAlias = Mapping[bytes, bytes]
 
 
-def first_headers(headers: RawHeaders) -> FirstHeaders:
-    """Return the first value of each header."""
-    return dict(reversed(headers))
-
-
 def address_parts(address: str) -> SplitResult:
     """Return the parts of the URL in a header such as Origin or Referer.
 

@@ -148,61 +148,59 @@ class ConversionPlan:
         """
         objects = self._objects.of(event.content, is_traced=trace is not None)
         run = Run(self._steps, content=event.content, objects=objects, trace=trace)
-        outcome = self._convert(run, event_id, now)
-        if work is not None:  # work beyond the limit is charged, but not done
-            work.left -= MAX_STEPS - max(run.steps_left, 0)
-        return outcome
-
-    def _convert(self, run: Run, event_id: str, now: datetime) -> Conversion | Rejection:
-        kind = self._fixed_kind if run.trace is None else None
-        if kind is None:
-            kind = self._read_kind(run)
-        country = self._country.get(run)
-        if type(country) is not str or run.notes or run.trace is not None:
-            country = self._settle_country(run, country)
-        blocked = None
-        signal: consent.Signal | Rejection = consent.GRANTED_PAIR
-        if not self._is_granted or run.trace is not None:
-            signal = self._read_consent(run, country)
-            if isinstance(signal, Rejection):
-                blocked = replace(signal, event_id=event_id)
-                if run.trace is None:
-                    return blocked
-        moment = self._read_time(run, now)
-        money = self._money.write(run, purchase=kind.purchase)
-        mapped_id = None if self._event_id is None else self._event_id.value(run)
-        types, keys = self._keys.write(run, country)
-        address, before, after = None, "", ""
-        if self._has_optional:
-            address = self._ip_address.value(run)
-            before, after = self._optional.write(run)
-        custom = self._custom.write(run)
-        if blocked is not None:
-            return blocked
-        rule = self._consent
-        if run.problems or moment is None or not kind.opening or not country or rule is None:
-            return _rejection(run, event_id)
-        assert not isinstance(signal, Rejection)
-        amazon_id = mapped_id or kind.scope + event_id
-        has_usual_signal = signal is consent.GRANTED_PAIR and address is None
-        signal_text = self._granted if has_usual_signal else self._consent_member(signal, address)
-        body = (
-            f'{kind.opening}{country}","eventTime":"{moment.text}","matchKeys":[{keys}]{money}'
-            f',"eventId":{json_text(amazon_id)}{signal_text}{before}{custom}{after}}}'
-        )
-        return Conversion(
-            event_id,
-            amazon_id,
-            kind.event_type,
-            self._name,
-            moment.at,
-            body.encode(),
-            types,
-            tuple(run.warnings),
-            tuple(run.dropped),
-            None if signal is consent.GRANTED_PAIR else consent.evidence(rule.mode, signal),
-            kind.read_source,
-        )
+        try:
+            kind = self._fixed_kind if run.trace is None else None
+            if kind is None:
+                kind = self._read_kind(run)
+            country = self._country.get(run)
+            if type(country) is not str or run.notes or run.trace is not None:
+                country = self._settle_country(run, country)
+            blocked = None
+            signal: consent.Signal | Rejection = consent.GRANTED_PAIR
+            if not self._is_granted or run.trace is not None:
+                signal = self._read_consent(run, country)
+                if isinstance(signal, Rejection):
+                    blocked = replace(signal, event_id=event_id)
+                    if run.trace is None:
+                        return blocked
+            moment = self._read_time(run, now)
+            money = self._money.write(run, purchase=kind.purchase)
+            mapped_id = None if self._event_id is None else self._event_id.value(run)
+            types, keys = self._keys.write(run, country)
+            address, before, after = None, "", ""
+            if self._has_optional:
+                address = self._ip_address.value(run)
+                before, after = self._optional.write(run)
+            custom = self._custom.write(run)
+            if blocked is not None:
+                return blocked
+            rule = self._consent
+            if run.problems or moment is None or not kind.opening or not country or rule is None:
+                return _rejection(run, event_id)
+            assert not isinstance(signal, Rejection)
+            amazon_id = mapped_id or kind.scope + event_id
+            has_usual_signal = signal is consent.GRANTED_PAIR and address is None
+            signal_text = self._granted if has_usual_signal else self._consent_member(signal, address)
+            body = (
+                f'{kind.opening}{country}","eventTime":"{moment.text}","matchKeys":[{keys}]{money}'
+                f',"eventId":{json_text(amazon_id)}{signal_text}{before}{custom}{after}}}'
+            )
+            return Conversion(
+                event_id,
+                amazon_id,
+                kind.event_type,
+                self._name,
+                moment.at,
+                body.encode(),
+                types,
+                tuple(run.warnings),
+                tuple(run.dropped),
+                None if signal is consent.GRANTED_PAIR else consent.evidence(rule.mode, signal),
+                kind.read_source,
+            )
+        finally:
+            if work is not None:  # work beyond the limit is charged, but not done
+                work.left -= MAX_STEPS - max(run.steps_left, 0)
 
     def _read_kind(self, run: Run) -> _Kind:
         """Read the type and the source of the event. Its name must be the one that is pinned to the type."""
