@@ -56,7 +56,7 @@ def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
     Each has one ledger key, which no other candidate has, and a pinned name. An event that counts as rejected
     needs more than one statement, so then the result is None too.
     """
-    if not all(request.is_plain for request in flush.requests):
+    if False in [request.is_plain for request in flush.requests]:
         return None
     accepted = [
         ((request, event), each)
