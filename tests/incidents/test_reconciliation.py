@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.admin.match_quality.reconciliation import read_reconciliation
 from app.domain.match_quality.reconciliation import DayCounts, EventKind, ReconciledDay, amc_sql, explain_gap
 from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import refuse_odd
@@ -96,6 +97,21 @@ async def test_each_figure_is_exact(service: Service) -> None:
         assert part in gap["sentence"], gap["sentence"]
     assert gap["stable_at"] == f"{TODAY + timedelta(days=6)}T00:00:00Z"
     await asyncio.sleep(0)
+
+
+async def test_the_count_ends_within_a_batch_of_its_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any time it counts the newest batch and says that it is not complete."""
+    destination = await service.world.destination()
+    for first in (0, 3):
+        await service.post(destination, *(event_of(TODAY, number) for number in range(first, first + 3)))
+    path = f"/destinations/{destination}/reconciliation"
+    for seconds, events, complete in ((20.0, 6, True), (0.0, 3, False)):
+        monkeypatch.setitem(read_reconciliation.__kwdefaults__ or {}, "seconds", seconds)
+        found = await service.get(path)
+        assert [row["accepted"] for row in found["items"]] == [events]
+        assert found["complete"] is complete
 
 
 async def test_a_range_that_is_too_long_or_turned_round_is_refused(service: Service) -> None:

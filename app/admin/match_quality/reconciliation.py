@@ -1,8 +1,8 @@
 """Use cases: what Amazon should count, computed from the stored batches, and the explanation of a gap."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -31,7 +31,9 @@ from app.store.match_quality.reconciliation import MappingVersion
 
 DAYS: Final = 7
 MOST_DAYS: Final = 31
-_BATCHES: Final = 200
+_FEW_BATCHES, _BATCHES = 10, 200  # of the first query, and of the others
+_DAY_MS: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _SECONDS: Final = 20.0  # of one request
 
 _UNKNOWN: Final = EventKind(None, None, None, None)
@@ -90,11 +92,9 @@ class _Kinds:
     versions: Mapping[tuple[MappingNumber, int], EventKind]
     current: Mapping[MappingNumber, int]
 
-    def of_event(self, shape: EventMetadata) -> EventKind:
-        found = self.versions.get((MappingNumber(shape.mapping), shape.mapping_version), _UNKNOWN)
-        return replace(
-            found, event_type=shape.event_type, event_source=shape.event_source or found.event_source
-        )
+    def of_event(self, mapping: int, version: int, event_type: str, event_source: str | None) -> EventKind:
+        found = self.versions.get((MappingNumber(mapping), version), _UNKNOWN)
+        return replace(found, event_type=event_type, event_source=event_source or found.event_source)
 
     def of_mapping(self, mapping: MappingNumber) -> EventKind:
         return self.versions.get((mapping, self.current.get(mapping, 0)), _UNKNOWN)
@@ -126,7 +126,7 @@ async def _kinds(
     shapes = {(batch.id, shape.place): shape for batch in owners for shape in read_shapes(batch.shapes) or ()}
     for day, batch, place in repeated:
         if (shape := shapes.get((batch, place))) is not None:
-            counted[day, kinds.of_event(shape)] += DayCounts(repeated_ids=1)
+            counted[day, kinds.of_event(*_kind_of(shape))] += DayCounts(repeated_ids=1)
     return kinds, destination, counted
 
 
@@ -151,42 +151,58 @@ async def _count_batches(
     """Count the events of the stored batches, page by page. Return whether all could be read in time."""
     since, until = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     before: BatchId | None = None
+    limit, is_first = _FEW_BATCHES, True
     while True:
         async with context.pool.acquire() as connection:
             batches = await reconciliation.batches_of_days(
-                connection, destination.number, since=since, until=until, before=before, limit=_BATCHES
+                connection, destination.number, since=since, until=until, before=before, limit=limit
             )
             exceptions = await exceptions_of(connection, batches)
         for batch in batches:
+            if not is_first and context.monotonic() >= deadline:
+                return False
+            _count(destination, batch, exceptions.get(batch.id, {}), kinds, counted, first, last)
+            is_first = False
             await asyncio.sleep(0)  # other requests of this process go on meanwhile
-            _count(destination, batch, exceptions.get(batch.id, {}), kinds.of_event, counted, since, until)
-        if len(batches) < _BATCHES:
+        if len(batches) < limit:
             return True
-        if context.monotonic() >= deadline:
-            return False
-        before = batches[-1].id
+        before, limit = batches[-1].id, _BATCHES
+
+
+def _kind_of(shape: EventMetadata) -> tuple[int, int, str, str | None]:
+    return shape.mapping, shape.mapping_version, shape.event_type, shape.event_source
 
 
 def _count(
     destination: DestinationRef,
     batch: BatchRow,
     exceptions: Mapping[int, ExceptionRow],
-    kind_of: Callable[[EventMetadata], EventKind],
+    kinds: _Kinds,
     counted: Tally,
-    since: datetime,
-    until: datetime,
+    first: date,
+    last: date,
 ) -> None:
-    within: Iterable[EventMetadata] = (
-        shape for shape in read_shapes(batch.shapes) or () if since <= shape.event_at < until
+    """Count the events of a batch. Events of a day and kind count together, unless they have an exception."""
+    alike = Counter(
+        (shape.event_at_ms // _DAY_MS, _kind_of(shape), shape.place if shape.place in exceptions else None)
+        for shape in read_shapes(batch.shapes) or ()
     )
-    for shape in within:
-        exception = exceptions.get(shape.place)
-        status, reason = status_and_reason(destination, batch, exception)
-        was_sent = bool(batch.attempts or batch.tries or (exception and exception.item_outcomes))
-        counted[shape.event_at.date(), kind_of(shape)] += DayCounts(
-            accepted=1,
-            sent=int(was_sent or status is Status.DELIVERED),
-            amazon_accepted=int(status is Status.DELIVERED),
-            amazon_refused=int(status is Status.DEAD and reason == "amazon_refused"),
-            waiting=int(status in WAITING),
-        )
+    for (number, kind, place), events in alike.items():
+        day = date.fromordinal(_EPOCH + number)
+        if first <= day <= last:
+            exception = None if place is None else exceptions[place]
+            counted[day, kinds.of_event(*kind)] += _counts(destination, batch, exception, events)
+
+
+def _counts(
+    destination: DestinationRef, batch: BatchRow, exception: ExceptionRow | None, events: int
+) -> DayCounts:
+    status, reason = status_and_reason(destination, batch, exception)
+    was_sent = batch.attempts or batch.tries or (exception and exception.item_outcomes)
+    return DayCounts(
+        accepted=events,
+        sent=events if was_sent or status is Status.DELIVERED else 0,
+        amazon_accepted=events if status is Status.DELIVERED else 0,
+        amazon_refused=events if status is Status.DEAD and reason == "amazon_refused" else 0,
+        waiting=events if status in WAITING else 0,
+    )
