@@ -19,6 +19,7 @@ from app.api import (
     health,
     incidents,
     mappings,
+    match_quality,
     organisations,
     replays,
 )
@@ -30,14 +31,6 @@ from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
-from app.api.match_quality import (
-    dedupe,
-    hashes,
-    marked_conversions,
-    match_keys,
-    reconciliation,
-    shadow,
-)
 from app.api.privacy import consent_records, erasures, hashing
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -65,12 +58,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     catalog.router,
     consent_records.router,
     hashing.router,
-    hashes.router,
-    match_keys.router,
-    dedupe.router,
-    shadow.router,
-    marked_conversions.router,
-    reconciliation.router,
+    match_quality.identity_router,
+    match_quality.router,
     keys.router,
     sessions.router,
     audit.router,

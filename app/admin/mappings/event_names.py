@@ -1,4 +1,4 @@
-"""Use cases of event names: list the pinned names of an advertiser, rename an event type."""
+"""Use cases of event names: list the pinned names, show what a rename changes, rename an event type."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.mappings.drafts import find_mapping
-from app.admin.mappings.pinned_names import require_all_visible, users_of_name
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem, unintended_name_problem
@@ -38,56 +38,90 @@ class RenamedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class NameConflict:
-    """A draft whose event name differs from the pinned name, and the effect of renaming the event type.
+class RenameImpact:
+    """The effect of renaming an event type.
 
-    `republished` has the (destination, mapping) names of mappings that would get a new version. `unchanged`
-    has the names of mappings that read the event type from the event and would keep the old name. `hidden`
-    counts destinations that the caller cannot see; if there are any, the caller may not rename.
+    `republished` mappings get a new version. `unchanged` mappings read the type from the event and keep the
+    old name. `destinations` has the names of the destinations of all these mappings, by id. `hidden` counts
+    the advertiser's destinations that the caller cannot see; if there are any, the caller may not rename.
     """
 
-    event_type: str
-    pinned: str
-    requested: str
-    republished: Sequence[tuple[str, str]]
-    unchanged: Sequence[tuple[str, str]]
+    pin: Pin
+    republished: Sequence[StoredMapping]
+    unchanged: Sequence[StoredMapping]
+    destinations: dict[str, str]
     hidden: int
+
+
+async def preview_rename(
+    context: AppContext, caller: Caller, advertiser_id: str, event_type: str
+) -> RenameImpact:
+    """Return the effect of a rename. Raises Refusal (403, 404)."""
+    async with context.engine.connect() as connection:
+        await _require_all_visible(connection, caller, advertiser_id)
+        pins = await event_names.of_advertiser(connection, advertiser_id)
+        pin = next((each for each in pins if each.event_type == event_type), None)
+        if pin is None:
+            raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
+        return await _impact(connection, caller, pin)
 
 
 async def find_name_conflict(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str
-) -> NameConflict | None:
-    """Return the conflict of a mapping's draft with the pinned name, or None."""
+) -> RenameImpact | None:
+    """Return the effect of renaming the pinned name to that of a mapping's draft; None if they are equal."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         compiled = compile_mapping(dict(mapping.draft))
-        if not isinstance(compiled, Mapping) or compiled.constant_event_type is None:
+        if not isinstance(compiled, Mapping):
             return None
-        event_type = compiled.constant_event_type
-        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-        pinned = next((pin.name for pin in pins if pin.event_type == event_type), compiled.event_name)
-        if pinned == compiled.event_name:
-            return None
-        ids = await destinations.ids_of_advertiser(connection, destination.advertiser_id)
-        visible = [id_ for id_ in ids if caller.sees(id_)]
-        names = dict(await destinations.names(connection, only=visible))
-        published = await mappings.published_of(connection, visible)
-    republished, unchanged = users_of_name(published, event_type, pinned)
-    return NameConflict(
-        event_type,
-        pinned,
-        compiled.event_name,
-        [(names[each.destination], each.name) for each in republished],
-        [(names[each.destination], each.name) for each in unchanged],
-        len(ids) - len(visible),
+        for pin in await event_names.of_advertiser(connection, destination.advertiser_id):
+            if pin.event_type == compiled.constant_event_type and pin.name != compiled.event_name:
+                return await _impact(connection, caller, pin)
+    return None
+
+
+async def _impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> RenameImpact:
+    ids = await destinations.ids_of_advertiser(connection, pin.advertiser_id)
+    visible = [id_ for id_ in ids if caller.sees(id_)]
+    names = dict(await destinations.names(connection, only=visible))
+    published = await mappings.published_of(connection, visible)
+    return RenameImpact(
+        pin, *_users_of_name(published, pin.event_type, pin.name), names, len(ids) - len(visible)
     )
+
+
+async def list_pinned_names(
+    context: AppContext,
+    caller: Caller,
+    *,
+    limit: int,
+    after: tuple[str, str] | None = None,
+    search: str | None = None,
+) -> Sequence[Pin]:
+    """Return up to `limit` pinned names of the advertisers of which the caller sees every destination."""
+    async with context.engine.connect() as connection:
+        return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
+
+
+async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
+    """Raise Refusal unless the caller sees every destination of the advertiser: all share its event names."""
+    if advertiser_id_problem(advertiser):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if caller.destination_ids is None:
+        return
+    ids = await destinations.ids_of_advertiser(connection, advertiser)
+    if not any(caller.sees(destination) for destination in ids):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if not all(caller.sees(destination) for destination in ids):
+        raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
 
 
 async def list_event_names(context: AppContext, caller: Caller, advertiser_id: str) -> Sequence[Pin]:
     """Return the pinned name of each event type of an advertiser. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
-        await require_all_visible(connection, caller, advertiser_id)
+        await _require_all_visible(connection, caller, advertiser_id)
         return await event_names.of_advertiser(connection, advertiser_id)
 
 
@@ -104,7 +138,7 @@ async def rename_event(
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
     async with context.transaction() as (connection, driver):
-        await require_all_visible(connection, caller, advertiser_id)
+        await _require_all_visible(connection, caller, advertiser_id)
         before, republished, unchanged = await _rename(
             connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
         )
@@ -139,7 +173,7 @@ async def _rename(
         return before, [], []
     await event_names.rename(connection, advertiser, event_type, name)
     published = await mappings.published_of(connection, ids, lock_rows=True)
-    republished, unchanged = users_of_name(published, event_type, before.name)
+    republished, unchanged = _users_of_name(published, event_type, before.name)
     for mapping in republished:
         assert mapping.published is not None
         if mapping.draft.get("event_name") == mapping.published.get("event_name"):
@@ -149,3 +183,23 @@ async def _rename(
         await mappings.publish(connection, mapping.id, document, by, note)
     await destinations.touch_advertiser(connection, advertiser)
     return before, republished, unchanged
+
+
+def _users_of_name(
+    published: Sequence[StoredMapping], event_type: str, name: str
+) -> tuple[list[StoredMapping], list[StoredMapping]]:
+    """Return the published mappings that send this type under this name, in two lists.
+
+    Mappings in the first list have this constant type. Mappings in the second list read the type from the
+    event.
+    """
+    constant, from_event = [], []
+    for mapping in published:
+        compiled = compile_mapping(dict(mapping.published or {}), is_published=True)
+        if not isinstance(compiled, Mapping) or compiled.event_name != name:
+            continue
+        if compiled.constant_event_type is None:
+            from_event.append(mapping)
+        elif compiled.constant_event_type == event_type:
+            constant.append(mapping)
+    return constant, from_event

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.mappings.event_names import rename_event
-from app.admin.mappings.pinned_names import list_pinned_names, preview_rename
+from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of

@@ -77,10 +77,15 @@ UNDECIDED: Final[Mapping[str, str]] = {
     "confirm_that_all_consented": (
         "The events carry no consent. Confirm that only people who agreed are sent, or send the consent."
     ),
-    "decimal_sign": "A number such as 1.234 can be read in two ways. Check the number form.",
+    "decimal_sign": "A number such as 1.234 can be read in two ways. Check the field and the number form.",
     "event_name_unknown": "The name of the events is unknown, so the type is a guess. Choose it.",
-    "may_be_hundredths": "All amounts are whole. If they are cents, keep or add the transform divide 100.",
-    "total_missing": "The events have a price and a quantity, but no total. Send the total.",
+    "may_be_hundredths": (
+        "All amounts are whole, and may be cents. Choose the event field, with divide 100 for cents."
+    ),
+    "quantity_missing_in_some_products": (
+        "Some products have no quantity. Orders with such a product are sent without units."
+    ),
+    "total_missing": "The events have a price and a quantity, but no total. Up to 8 pieces are multiplied.",
     "missing_in_some_events": "Some events have no country and will be rejected. Send it, or add a default.",
     "no_match_key": "No email address or other match key was found. Map at least one.",
     "not_found": "Nothing that fits was found. Choose the event field.",

@@ -1,0 +1,296 @@
+"""Routes of match quality: what reconciles the events sent with what Amazon counts."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from app.admin.access import Scope
+from app.admin.inputs import Day
+from app.admin.match_quality.dedupe import compare_ids, read_findings
+from app.admin.match_quality.explain_hash import explain_hash
+from app.admin.match_quality.inputs import (
+    CompareIdsRequest,
+    ExplainGapRequest,
+    ExplainHashRequest,
+    ShadowRequest,
+    TestConversionsRequest,
+)
+from app.admin.match_quality.marked_conversions import TestConversionsView, send_test_conversions
+from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
+from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
+from app.admin.match_quality.shadow import ShadowView, end_shadow, read_shadow, start_shadow
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.response_body import ResponseBody
+from app.api.mappings import MAPPING
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
+from app.domain.match_quality.dedupe import DedupeFinding, IdDifference
+from app.domain.match_quality.foreign_hash import HashExplanation
+from app.domain.match_quality.match_keys import FORMULA, MatchQuality, WhatIf
+from app.domain.match_quality.reconciliation import ReconciledDay
+
+router = APIRouter(route_class=SecuredRoute, tags=["match quality"])
+identity_router = APIRouter(route_class=SecuredRoute, tags=["identity"])
+
+
+class KeyCoverageView(ResponseBody):
+    """The events that carry a match key, by where it was hashed."""
+
+    hashed_here: int
+    came_hashed: int = Field(description="Events whose value was a SHA-256 digest already.")
+    unhashed: int = Field(description="Events with a key that Amazon takes unhashed, such as a MAID.")
+    changed: int = Field(description="Values that lost characters when they were normalised, such as `ü`.")
+
+
+class MappingQualityView(ResponseBody):
+    """How well the newest events of a mapping identify people. It is no match rate: Amazon reports none."""
+
+    mapping_id: str
+    mapping_name: str
+    prehashed: str = Field(description="What the mapping says of match keys that come hashed.")
+    events: int = Field(description="The number of sampled events, at most 1,000.")
+    coverage: dict[str, KeyCoverageView]
+    doubtful_keys: list[str] = Field(
+        description="Keys that came hashed in more than half of the events, by a rule that is not declared."
+    )
+    sendable_share: float = Field(description="The share of the events with at least one match key.")
+    score: float = Field(description="Sendable identity, 0 to 10.")
+    formula: str
+    what_if: Sequence[WhatIf]
+
+
+class MatchQualityPage(Page[MappingQualityView]):
+    """A page of the published mappings of a destination."""
+
+
+def _view(found: MappingQuality, quality: MatchQuality) -> MappingQualityView:
+    document = found.mapping.published or {}
+    return MappingQualityView(
+        mapping_id=found.mapping.id,
+        mapping_name=found.mapping.name,
+        prehashed=document.get("prehashed") or "unknown",
+        events=quality.events,
+        coverage={key: KeyCoverageView.model_validate(each) for key, each in quality.coverage.items()},
+        doubtful_keys=list(quality.doubtful),
+        sendable_share=quality.sendable_share,
+        score=quality.score,
+        formula=FORMULA,
+        what_if=quality.what_if,
+    )
+
+
+@router.get("/destinations/{destination_id}/match-quality", summary="Read the match quality")
+@requires(Scope.DESTINATIONS_READ)
+async def read_quality(
+    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+) -> MatchQualityPage:
+    """Return, for each published mapping, which match keys its newest events carry, and what is missing.
+
+    `what_if` lists paths of the events that look like a match key and would add one. The numbers come from
+    samples of accepted and rejected events, which hold no values.
+    """
+    found = await read_match_quality(
+        context, caller, destination_id, limit=limit + 1, after=number_of(context, cursor)
+    )
+    items, next_cursor = split_page(context, found, limit, lambda each: (each.mapping.number,))
+    return MatchQualityPage(
+        items=[_view(each, each.quality) for each in items if each.quality is not None],
+        next_cursor=next_cursor,
+    )
+
+
+DEDUPE = "/destinations/{destination_id}/dedupe"
+
+
+class DedupeView(ResponseBody):
+    """The faults of a destination's event ids."""
+
+    findings: list[DedupeFinding]
+
+
+class DifferenceCount(ResponseBody):
+    """Why ids of the tag differ from ids that are meant to be the same."""
+
+    kind: IdDifference
+    count: int
+
+
+class IdComparisonView(ResponseBody):
+    """How the ids of the tag relate to those of this service."""
+
+    matched: int
+    only_here: int
+    only_there: int
+    reasons: list[DifferenceCount]
+    readable: int = Field(description="The events whose ids could still be read to find the reasons.")
+
+
+@router.get(DEDUPE, summary="Check the event ids")
+@requires(Scope.DESTINATIONS_READ)
+async def read_dedupe(destination_id: str, caller: CurrentCaller, context: Context) -> DedupeView:
+    """Find event ids by which Amazon counts too few or too many events, with the remedy of each fault."""
+    found = await read_findings(context, caller, destination_id)
+    return DedupeView(findings=found)
+
+
+@router.post(DEDUPE + "/compare", summary="Compare event ids")
+@requires(Scope.EVENTS_READ)
+async def compare_event_ids(
+    destination_id: str, caller: CurrentCaller, context: Context, body: CompareIdsRequest
+) -> IdComparisonView:
+    """Compare the event ids of Amazon's tag with Amazon's eventIds of the events accepted here.
+
+    The time range is that of the acceptance, by default the last seven days. Nothing of the body is stored.
+    """
+    found = await compare_ids(context, caller, destination_id, body.ids, body.since, body.until)
+    return IdComparisonView(
+        matched=found.matched,
+        only_here=found.only_here,
+        only_there=found.only_there,
+        reasons=[DifferenceCount(kind=kind, count=count) for kind, count in sorted(found.reasons.items())],
+        readable=found.readable,
+    )
+
+
+RECONCILIATION = "/destinations/{destination_id}/reconciliation"
+
+
+class ReconciledDayView(ResponseBody):
+    """The conversions of one kind on one UTC day, by the events' own times, as in AMC."""
+
+    day: date
+    event_name: str | None
+    event_type: str | None
+    event_source: str | None = Field(description="Null for rejected events whose source differs per event.")
+    dataset_name: str | None
+    accepted: int = Field(description="Events that this service accepted.")
+    sent: int = Field(description="Events that were in a request to Amazon.")
+    amazon_accepted: int = Field(description="Conversions that Amazon listed under `success`.")
+    amazon_refused: int
+    repeated_ids: int = Field(description="Not accepted: an earlier event had the id. By day of receipt.")
+    without_consent: int = Field(description="Not accepted, because consent lacks. By day of receipt.")
+    rejected: int = Field(description="Not accepted for another reason. By day of receipt.")
+    waiting: int
+
+    @classmethod
+    def of(cls, row: ReconciledDay) -> "ReconciledDayView":
+        """Return a row as the API shows it."""
+        return cls(day=row.day, **asdict(row.kind), **asdict(row.counts))
+
+
+class ReconciliationPage(Page[ReconciledDayView]):
+    """A page of the reconciliation, newest day first."""
+
+    amc_sql: str = Field(description="The query for Amazon Marketing Cloud that counts the same events.")
+    complete: bool = Field(description="False if not all stored events could be counted in 20 seconds.")
+
+
+class GapView(ResponseBody):
+    """The difference between what Amazon accepted and what it shows."""
+
+    gap: int = Field(description="Accepted by Amazon minus shown; negative if it shows more.")
+    sentence: str
+    stable_at: datetime = Field(description="When Amazon's numbers for the day should no longer change.")
+
+
+@router.get(RECONCILIATION, summary="Read the reconciliation")
+@requires(Scope.DESTINATIONS_READ)
+async def read_days(
+    *,
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    first: Annotated[
+        Day | None, Query(alias="from", description="The first UTC day, by default six before the last.")
+    ] = None,
+    last: Annotated[
+        Day | None, Query(alias="to", description="The last UTC day, by default today; at most 31 days.")
+    ] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> ReconciliationPage:
+    """Count what Amazon should show: conversions by UTC day, event name, type, source and data set.
+
+    `amc_sql` asks Amazon for its own numbers of the same events. Amazon's campaign reports count attributed
+    conversions and never equal these.
+    """
+    found = await read_reconciliation(context, caller, destination_id, first, last)
+    items, next_cursor = slice_page(context, found.items, limit, cursor)
+    return ReconciliationPage(
+        items=[ReconciledDayView.of(row) for row in items],
+        next_cursor=next_cursor,
+        amc_sql=found.amc_sql,
+        complete=found.complete,
+    )
+
+
+@router.post(RECONCILIATION + "/explain", summary="Explain a gap")
+@requires(Scope.EVENTS_READ)
+async def explain_day(
+    destination_id: str, caller: CurrentCaller, context: Context, body: ExplainGapRequest
+) -> GapView:
+    """Explain the number that Amazon shows for an event name on a UTC day, in one paragraph."""
+    found = await explain_reconciliation(
+        context, caller, destination_id, body.day, body.event_name, body.amazon_count
+    )
+    return GapView.model_validate(found)
+
+
+SHADOW = MAPPING + "/shadow"
+
+
+@router.post(SHADOW, summary="Start a shadow")
+@requires(Scope.DESTINATIONS_WRITE)
+async def begin(
+    destination_id: str, mapping_id: str, body: ShadowRequest, caller: CurrentCaller, context: Context
+) -> ShadowView:
+    """Convert a share of the live events with the draft, beside the published version, and send nothing.
+
+    The draft is copied: later edits change nothing. A destination has one shadow, so that another one ends.
+    """
+    return await start_shadow(
+        context, caller, destination_id, mapping_id, share=body.share, minutes=body.minutes
+    )
+
+
+@router.get(SHADOW, summary="Read a shadow")
+@requires(Scope.DESTINATIONS_READ)
+async def read_results(
+    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context
+) -> ShadowView:
+    """Return the results of the mapping's last shadow."""
+    return await read_shadow(context, caller, destination_id, mapping_id)
+
+
+@router.delete(SHADOW, summary="End a shadow")
+@requires(Scope.DESTINATIONS_WRITE)
+async def stop(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> ShadowView:
+    """End the shadow. Its results stay until the next one starts."""
+    return await end_shadow(context, caller, destination_id, mapping_id)
+
+
+@router.post("/destinations/{destination_id}/test-conversions", summary="Send test conversions")
+@requires(Scope.DESTINATIONS_WRITE)
+async def send_marked(
+    destination_id: str, caller: CurrentCaller, context: Context, body: TestConversionsRequest
+) -> TestConversionsView:
+    """Send one to three marked conversions with invented identities to a data set of their own.
+
+    Amazon has no test mode: a definition of this event name appears in Events manager. Real events, pins,
+    counts and lanes are not touched.
+    """
+    return await send_test_conversions(context, caller, destination_id, body)
+
+
+@identity_router.post("/identity/explain-hash", summary="Explain a foreign hash")
+@requires(Scope.DESTINATIONS_READ)
+async def explain_foreign_hash(body: ExplainHashRequest) -> HashExplanation:
+    """Name the rule by which another system made `hash` from `value`, and what Amazon needs instead.
+
+    `rules` are all rules that give this hash, in a fixed order; `rule` is the first of them, or null. The
+    value is tried under twelve rules and compared with nothing that is stored.
+    """
+    return explain_hash(body)

@@ -1,1 +1,0 @@
-"""Routes: why Amazon can count fewer conversions than were sent."""
