@@ -234,10 +234,7 @@ def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
 
 def _parser(words: Sequence[str]) -> Parser:
     program = "./run" if (ROOT / "run").exists() else "python -m app"  # the image has no `run`
-    parser = Parser(
-        prog=program,
-        description="Send a journey's events to the Amazon Conversions API.",
-    )
+    parser = Parser(prog=program, description="Send a journey's events to the Amazon Conversions API.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help)

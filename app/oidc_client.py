@@ -154,11 +154,7 @@ class OidcClient:
             return OidcFailure("sign_in_too_old")
         name = claims.get("name")
         return Identity(
-            claims["sub"],
-            name if isinstance(name, str) else None,
-            at,
-            _id_of(claims.get("sid")),
-            claims,
+            claims["sub"], name if isinstance(name, str) else None, at, _id_of(claims.get("sid")), claims
         )
 
     async def logout_of(self, token: str) -> Logout | OidcFailure:

@@ -144,10 +144,7 @@ Purposes = Annotated[
     Field(min_length=1),
 ]
 RoleGroups = Annotated[
-    tuple[tuple[str, str], ...],
-    NoDecode,
-    BeforeValidator(_role_groups),
-    PlainSerializer(_write_role_groups),
+    tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups), PlainSerializer(_write_role_groups)
 ]
 DatabaseRole = Literal["owner", "api", "worker", "backup"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]

@@ -59,10 +59,7 @@ class Settings(BaseSettings):
     """The settings of the service and its commands. `.env.example` explains each."""
 
     model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
     app_env: Literal["development", "production"] = "development"
@@ -320,8 +317,7 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "SANDBOX_PORT: must differ from PORT."
     if settings.metrics_port is not None:
         ports = range(
-            settings.metrics_port,
-            settings.metrics_port + settings.api_processes + settings.worker_processes,
+            settings.metrics_port, settings.metrics_port + settings.api_processes + settings.worker_processes
         )
         if ports[-1] > 65_535 or settings.port in ports or settings.sandbox_port in ports:
             yield (

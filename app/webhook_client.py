@@ -70,12 +70,7 @@ class CallbackClient(WebhookClient):
     """Posts status callbacks to the journey engine, at the one URL from the settings."""
 
     def __init__(
-        self,
-        url: str,
-        secrets: Sequence[bytes],
-        *,
-        now: Callable[[], datetime],
-        outbound: Outbound = DIRECT,
+        self, url: str, secrets: Sequence[bytes], *, now: Callable[[], datetime], outbound: Outbound = DIRECT
     ) -> None:
         super().__init__(
             now=now, timeout_s=_CALLBACK_TIMEOUT_S, connections=_CALLBACK_CONNECTIONS, outbound=outbound

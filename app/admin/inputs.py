@@ -29,6 +29,7 @@ from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS
+from app.domain.mapping.event_name import mixes_alphabets
 from app.domain.outcomes.reasons import REASONS
 from app.domain.privacy.personal_text import holds_personal_text
 from app.store.audit import AuditAction
@@ -143,6 +144,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _destination_name(text: str) -> str:
+    if mixes_alphabets(text):
+        raise validation_error("two_alphabets")
+    return text
+
+
 def _advertiser_id(text: str) -> str:
     if problem := advertiser_id_problem(text):
         raise validation_error("entity_id" if text.upper().startswith("ENTITY") else "invalid", problem)
@@ -178,6 +185,7 @@ def _instant(value: Any) -> Any:
 
 
 Printable = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+DestinationName = Annotated[Printable, AfterValidator(_destination_name)]
 AdvertiserIdText = Annotated[
     str,
     AfterValidator(_advertiser_id),
@@ -233,7 +241,7 @@ class RateLimitInput(RequestBody):
 class NewDestination(RequestBody):
     """A destination to create: one advertiser's Amazon account."""
 
-    name: Printable = Field(examples=["Acme US"])
+    name: DestinationName = Field(examples=["Acme US"])
     advertiser_id: AdvertiserIdText
     region: RegionName
     currency: Currency
@@ -242,19 +250,10 @@ class NewDestination(RequestBody):
     rate_limit: RateLimitInput | None = None
 
 
-class DestinationCopy(RequestBody):
-    """The fields that a copy of a destination does not inherit."""
-
-    name: Printable
-    advertiser_id: AdvertiserIdText
-    region: RegionName
-    currency: Currency
-
-
 class DestinationChange(RequestBody):
     """The fields to change. Absent fields keep their values. `dataset_name: null` removes the name."""
 
-    name: Omittable[Printable] = None
+    name: Omittable[DestinationName] = None
     advertiser_id: Omittable[AdvertiserIdText] = None
     region: Omittable[RegionName] = None
     currency: Omittable[Currency] = None

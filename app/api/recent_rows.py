@@ -37,10 +37,7 @@ class RecentRows(Generic[Id, Row]):
     """Caches rows for a few seconds. `read` reads rows from the database and returns them by their ids."""
 
     def __init__(
-        self,
-        read: Callable[[Sequence[Id]], Awaitable[Mapping[Id, Row]]],
-        *,
-        monotonic: Callable[[], float],
+        self, read: Callable[[Sequence[Id]], Awaitable[Mapping[Id, Row]]], *, monotonic: Callable[[], float]
     ) -> None:
         self._read = read
         self._monotonic = monotonic

@@ -21,12 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.commands.failure import CommandFailed
-from app.commands.postgres_programs import (
-    connection_environment,
-    program,
-    requires_tls,
-    run,
-)
+from app.commands.postgres_programs import connection_environment, program, requires_tls, run
 from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import backups

@@ -81,10 +81,7 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
                 f"Destination {', '.join(sorted(unknown))} does not exist. No key was created."
             )
         grant = KeyGrant(
-            name=asked.name,
-            scopes=asked.scopes,
-            destination_ids=asked.destination,
-            expires_at=expires_at,
+            name=asked.name, scopes=asked.scopes, destination_ids=asked.destination, expires_at=expires_at
         )
         created = await insert_key(connection, grant, by=actor())
     print(f"{created.id}  {created.key}")

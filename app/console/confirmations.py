@@ -40,7 +40,6 @@ SENTENCES: Final[Mapping[str, str]] = {
     "shadow_started": "Shadow started. Its counts appear as events come in.",
     "shadow_ended": "Shadow ended. Its counts stay until the next one.",
     "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",
-    "destination_copied": "Destination copied; its mappings are drafts. Connect it to Amazon next.",
     "mapping_deleted": "Mapping deleted. It accepts no more events.",
     "published": "Version {number} published. It applies to new events.",
     "rolled_back": "Rolled back to version {number}. It applies to new events; your draft is kept.",
@@ -73,7 +72,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 # destination, `{mapping}` for the page of the mapping.
 _TARGETS: Final = (
     ("Setup check", "{here}/preflight", "connected"),
-    ("Connect to Amazon", "{here}#connect", "created destination_copied"),
+    ("Connect to Amazon", "{here}#connect", "created"),
     ("Connect again", "{here}", "disconnected"),
     ("Overview", "{here}", "settings_saved callback_on callback_off"),
     ("Settings", "{here}/settings", "currency_changed"),

@@ -19,6 +19,7 @@ _SENTENCES: Mapping[str, str] = {
     "not_an_integer": "Enter a whole number.",
     "out_of_range": "Out of range. See the help text.",
     "blank": "Required.",
+    "two_alphabets": "A word mixes two alphabets, whose letters look alike. Type it again.",
     "control_character": "Contains an invisible character, such as a direction mark. Type it again.",
     "not_allowed": "Can't be changed after the destination was connected or accepted events.",
     "not_in_future": "Must be in the future.",

@@ -24,10 +24,10 @@ from app.console import (
 )
 from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
 from app.console.access.secured_page import SecuredPage
-from app.console.destinations import activate, copies, create, page, preflight, requests, settings
+from app.console.destinations import activate, create, page, preflight, requests, settings
 from app.console.events import failures, history, search
 from app.console.incidents import notifications
-from app.console.mappings import editor, event_names, publish, versions
+from app.console.mappings import copying, editor, event_names, publish, versions
 from app.console.privacy import consent_records, hash_tester
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -44,10 +44,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     requests.router,
     match_quality.router,
     mappings.router,
+    copying.router,
     editor.router,
     publish.router,
     versions.router,
-    copies.router,
     activate.router,
     consent_records.router,
     history.router,

@@ -16,12 +16,7 @@ from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
 from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
-from app.domain.outcomes.missing_endpoint import (
-    ENDPOINT_POLICY,
-    EndpointPolicy,
-    MissingRun,
-    has_answered,
-)
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.domain.outcomes.outcome import (
     Divisible,
     Forbidden,
@@ -98,11 +93,7 @@ class AccessTokens:
     _missing: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
     async def access(
-        self,
-        destination: DestinationId,
-        region: Region,
-        *,
-        on_refresh: Callable[[], None] = lambda: None,
+        self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None] = lambda: None
     ) -> Access | SignInLost | TokenUnavailable:
         """Return a token that is valid long enough for a request, or the reason why no token is available.
 
@@ -218,10 +209,7 @@ class AccessTokens:
         on_refresh()
         reply = await self.amazon.refresh(region, refresh_token)
         self.telemetry.log(
-            "token.refreshed",
-            destination=destination,
-            generation=row.generation,
-            result=type(reply).__name__,
+            "token.refreshed", destination=destination, generation=row.generation, result=type(reply).__name__
         )
         match reply:
             case Tokens():

@@ -16,11 +16,7 @@ class Region(StrEnum):
     FE = "FE"
 
 
-REGION_NAMES: Mapping[Region, str] = {
-    Region.NA: "North America",
-    Region.EU: "Europe",
-    Region.FE: "Far East",
-}
+REGION_NAMES: Mapping[Region, str] = {Region.NA: "North America", Region.EU: "Europe", Region.FE: "Far East"}
 
 
 class State(StrEnum):

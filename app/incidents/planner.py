@@ -89,10 +89,7 @@ class MessagePlanner:
         self._url = f"{public_url}/console/incidents"
 
     async def plan(
-        self,
-        connection: PipelineConnection,
-        observation: Observation,
-        channels: Sequence[DeclaredChannel],
+        self, connection: PipelineConnection, observation: Observation, channels: Sequence[DeclaredChannel]
     ) -> None:
         """Write every message that is due now."""
         if not channels:

@@ -115,10 +115,7 @@ class FlushWriter:
         self._writer = (self._writer + 1) % counts.WRITERS
 
     async def write_in_one_round_trip(
-        self,
-        connection: asyncpg.Connection,
-        flush: Flush,
-        versions: Mapping[DestinationId, int | None],
+        self, connection: asyncpg.Connection, flush: Flush, versions: Mapping[DestinationId, int | None]
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
@@ -178,9 +175,7 @@ class FlushWriter:
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def _add_unstored(
-        self,
-        connection: PipelineConnection,
-        unstored: Mapping[UnstoredKey, journey_figures.UnstoredEvents],
+        self, connection: PipelineConnection, unstored: Mapping[UnstoredKey, journey_figures.UnstoredEvents]
     ) -> None:
         """Add rejected events and duplicates to the figures of their journey nodes."""
         figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}

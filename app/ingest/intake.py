@@ -19,13 +19,7 @@ from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import SLICE_EVENTS, GroupCommit
-from app.ingest.pending_request import (
-    DedupResult,
-    NotStored,
-    PendingRequest,
-    RequestResults,
-    SenderAccess,
-)
+from app.ingest.pending_request import DedupResult, NotStored, PendingRequest, RequestResults, SenderAccess
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler

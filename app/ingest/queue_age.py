@@ -22,12 +22,7 @@ class QueueAgeMonitor:
     """
 
     def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        max_age: timedelta,
-        jitter: Callable[[], float],
-        telemetry: Telemetry,
+        self, *, pool: asyncpg.Pool, max_age: timedelta, jitter: Callable[[], float], telemetry: Telemetry
     ) -> None:
         self._pool = pool
         self._max_age = max_age

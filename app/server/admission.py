@@ -296,10 +296,7 @@ def _demand_of(head: RequestHead) -> Demand:
         return Demand(cost_of(length), reserve_of(length), is_events=True, has_body=has_body)
     cost = route_cost(head.target)
     return Demand(
-        cost and cost + (length or 0),
-        reserve_of(length),
-        has_body=has_body,
-        spare_bytes=_ADMIN_RESERVE_BYTES,
+        cost and cost + (length or 0), reserve_of(length), has_body=has_body, spare_bytes=_ADMIN_RESERVE_BYTES
     )
 
 

@@ -136,12 +136,7 @@ class EventsEndpoint:
         return reply
 
     async def _store(
-        self,
-        permit: Permit,
-        receive: Receive,
-        caller: Caller,
-        query: intake.EventsQuery,
-        trace: RequestTrace,
+        self, permit: Permit, receive: Receive, caller: Caller, query: intake.EventsQuery, trace: RequestTrace
     ) -> intake.EventsResponse:
         """Store the events of an authorized request and return their results. Raises Refusal.
 

@@ -119,12 +119,7 @@ async def write_outcome(
             content = msgspec.json.encode(sent.response).decode()
             await connection.execute(SQL["add_response"], started.id, started.day, content)
         return OutcomeWrite.NOW
-    before = await connection.fetchval(
-        SQL["find_outcome"],
-        started.id,
-        started.day,
-        lease.fence,
-    )
+    before = await connection.fetchval(SQL["find_outcome"], started.id, started.day, lease.fence)
     return OutcomeWrite.BEFORE if before else OutcomeWrite.STALE
 
 
@@ -175,10 +170,7 @@ async def write_delivered(
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
     """Return the attempts of a lane that have no result yet, with their age on the database's clock."""
-    rows = await connection.fetch(
-        SQL["unsettled"],
-        lane,
-    )
+    rows = await connection.fetch(SQL["unsettled"], lane)
     return [read_row(UnsettledAttempt, row) for row in rows]
 
 
@@ -186,11 +178,7 @@ async def overdue(
     connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
     """Return the unsettled attempts of these lanes that are older than `older_than`, each with its lane."""
-    rows = await connection.fetch(
-        SQL["overdue"],
-        list(lanes),
-        older_than,
-    )
+    rows = await connection.fetch(SQL["overdue"], list(lanes), older_than)
     return [(LaneId(row["lane"]), read_row(UnsettledAttempt, row)) for row in rows]
 
 
@@ -198,9 +186,5 @@ async def any_in_flight(
     connection: PipelineConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
     """Return whether a destination has an unsettled attempt that started less than `younger_than` ago."""
-    found: bool = await connection.fetchval(
-        SQL["any_in_flight"],
-        destination,
-        younger_than,
-    )
+    found: bool = await connection.fetchval(SQL["any_in_flight"], destination, younger_than)
     return found

@@ -160,12 +160,7 @@ async def close(
 
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """
-    status = await connection.execute(
-        SQL["close"],
-        list(batches),
-        attempt,
-        disposition,
-    )
+    status = await connection.execute(SQL["close"], list(batches), attempt, disposition)
     _expect(status, len(batches))
 
 
@@ -180,10 +175,7 @@ class OpenState:
 
 async def still_open(connection: PipelineConnection, batches: Sequence[BatchId]) -> list[OpenState]:
     """Return those of these batches that have no final state."""
-    rows = await connection.fetch(
-        SQL["still_open"],
-        list(batches),
-    )
+    rows = await connection.fetch(SQL["still_open"], list(batches))
     return [OpenState(BatchId(row["batch"]), row["events"], row["tries"]) for row in rows]
 
 
@@ -193,31 +185,18 @@ async def lock_unchanged(
     """Lock the given batches that are open and still have the given encrypted data key; return their ids."""
     if not data_keys:
         return set()
-    rows = await connection.fetch(
-        SQL["lock_unchanged"],
-        list(data_keys),
-        list(data_keys.values()),
-    )
+    rows = await connection.fetch(SQL["lock_unchanged"], list(data_keys), list(data_keys.values()))
     return {BatchId(row["batch"]) for row in rows}
 
 
 async def requeue(
-    connection: PipelineConnection,
-    batches: Sequence[BatchId],
-    *,
-    wait: timedelta,
-    reason: str,
+    connection: PipelineConnection, batches: Sequence[BatchId], *, wait: timedelta, reason: str
 ) -> None:
     """Make open batches due again after `wait`, and increment their tries.
 
     Raises AssertionError if any of the batches is not open.
     """
-    status = await connection.execute(
-        SQL["requeue"],
-        list(batches),
-        wait,
-        reason,
-    )
+    status = await connection.execute(SQL["requeue"], list(batches), wait, reason)
     _expect(status, len(batches))
 
 
@@ -236,11 +215,7 @@ async def expire(
 
     Return (destination, number of events, whether a request had failed) for each expired batch.
     """
-    rows = await connection.fetch(
-        SQL["expire"],
-        older_than,
-        limit,
-    )
+    rows = await connection.fetch(SQL["expire"], older_than, limit)
     return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
 
 
@@ -265,14 +240,8 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
 
     Return the number of events, and how many of them were retrying after a failed request.
     """
-    batches = await connection.fetch(
-        SQL["discard"],
-        destination,
-    )
-    exceptions = await connection.fetch(
-        SQL["discard_exceptions"],
-        destination,
-    )
+    batches = await connection.fetch(SQL["discard"], destination)
+    exceptions = await connection.fetch(SQL["discard_exceptions"], destination)
     retrying = sum(row["events"] for row in batches if row["retrying"]) + len(exceptions)
     return sum(row["events"] for row in batches) + len(exceptions), retrying
 

@@ -86,9 +86,7 @@ def _listed(tally: Mapping[Any, int]) -> list[list[Any]]:
 
 
 async def add_rejections(
-    connection: PipelineConnection,
-    writer: int,
-    rejected: Mapping[RejectionKey, int],
+    connection: PipelineConnection, writer: int, rejected: Mapping[RejectionKey, int]
 ) -> datetime | None:
     """Add these numbers of events that were rejected on receipt. Return the time that they are counted at."""
     if not rejected:
@@ -97,9 +95,7 @@ async def add_rejections(
 
 
 async def add_consent_stops(
-    connection: PipelineConnection,
-    writer: int,
-    stopped: Mapping[tuple[DestinationNumber, str, str], int],
+    connection: PipelineConnection, writer: int, stopped: Mapping[tuple[DestinationNumber, str, str], int]
 ) -> None:
     """Add these numbers of events that the consent check rejected, by (destination, reason, legal basis)."""
     if not stopped:

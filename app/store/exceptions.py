@@ -118,9 +118,7 @@ async def lock_retrying(
     if not conversions:
         return set()
     rows = await connection.fetch(
-        SQL["lock_retrying"],
-        [batch for batch, _ in conversions],
-        [place for _, place in conversions],
+        SQL["lock_retrying"], [batch for batch, _ in conversions], [place for _, place in conversions]
     )
     return {(BatchId(row["batch"]), row["place"]) for row in rows}
 
@@ -132,22 +130,14 @@ async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
 
 
 async def requeue(
-    connection: PipelineConnection,
-    places: Sequence[tuple[BatchId, int]],
-    *,
-    wait: timedelta,
-    reason: str,
+    connection: PipelineConnection, places: Sequence[tuple[BatchId, int]], *, wait: timedelta, reason: str
 ) -> None:
     """Make retrying conversions due again after `wait`, because the outcome of their request is unknown.
 
     They keep their send group.
     """
     await connection.execute(
-        SQL["requeue"],
-        [batch for batch, _ in places],
-        [place for _, place in places],
-        wait,
-        reason,
+        SQL["requeue"], [batch for batch, _ in places], [place for _, place in places], wait, reason
     )
 
 
@@ -155,9 +145,5 @@ async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[DestinationNumber]:
     """Expire retrying conversions that are older than `older_than`. Return the destination of each."""
-    rows = await connection.fetch(
-        SQL["expire"],
-        older_than,
-        limit,
-    )
+    rows = await connection.fetch(SQL["expire"], older_than, limit)
     return [DestinationNumber(row["destination"]) for row in rows]

@@ -79,13 +79,7 @@ async def acquire(
     locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
     row = None
     try:
-        row = await connection.fetchrow(
-            SQL["acquire"],
-            lane,
-            owner,
-            lease,
-            locked,
-        )
+        row = await connection.fetchrow(SQL["acquire"], lane, owner, lease, locked)
     finally:
         if locked and row is None:
             # A lock without a lease would block the lane for every other worker.
@@ -103,22 +97,14 @@ async def renew(
     transaction has locked is not renewed, so that it does not delay the others.
     """
     rows = await connection.fetch(
-        SQL["renew"],
-        [lane for lane, _ in fences],
-        [fence for _, fence in fences],
-        lease,
+        SQL["renew"], [lane for lane, _ in fences], [fence for _, fence in fences], lease
     )
     return {LaneId(row["id"]): row["is_renewed"] for row in rows}
 
 
 async def release(connection: PipelineConnection, lease: LaneLease) -> None:
     """Release a lane, so that another worker does not wait until the lease expires."""
-    await connection.execute(
-        SQL["release"],
-        lease.id,
-        lease.fence,
-        LANE_LOCKS,
-    )
+    await connection.execute(SQL["release"], lease.id, lease.fence, LANE_LOCKS)
 
 
 async def is_owned(connection: PipelineConnection, lease: LaneLease) -> bool:
@@ -138,11 +124,7 @@ async def block_until(connection: PipelineConnection, lane: LaneId, seconds: flo
     The statement does not compare the fence: the block applies to the next owner too. It never shortens an
     earlier block.
     """
-    await connection.execute(
-        SQL["block_until"],
-        lane,
-        seconds,
-    )
+    await connection.execute(SQL["block_until"], lane, seconds)
 
 
 async def record_summary(connection: PipelineConnection, lease: LaneLease, summary: PaceSummary) -> None:

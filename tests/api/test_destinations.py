@@ -65,6 +65,7 @@ async def test_a_refusal_says_where_the_right_value_is_found(
         ),
         pytest.param({"name": ""}, "name", "too_short", id="no name"),
         pytest.param({"name": "  "}, "name", "blank", id="a blank name"),
+        pytest.param({"name": "\u0410cme"}, "name", "two_alphabets", id="a Cyrillic letter in a Latin name"),
         pytest.param({"name": "a\u202eb"}, "name", "control_character", id="a direction mark in the name"),
         pytest.param({"name": "x" * 201}, "name", "too_long", id="a name of 201 characters"),
         pytest.param({"name": None}, "name", "not_a_string", id="null as name"),

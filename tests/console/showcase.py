@@ -168,7 +168,6 @@ class Cast:
             "publish": f"{here}/mappings/{self.mapping}/publish",
             "versions": f"{here}/mappings/{self.mapping}/versions",
             "mapping-copy": f"{here}/mappings/{self.mapping}/copy",
-            "destination-copy": f"{here}/copy",
             "activate": f"{here}/activate",
             "events": f"{here}/events",
             "events-dead": f"{here}/events?status=dead",

@@ -245,7 +245,6 @@ ACTS: dict[str, Act] = {
     D + "/journey-key": form(D + "/journey-key"),
     D + "/match-quality/add": add_match_key,
     D + "/match-quality/shadow": start_shadow,
-    D + "/copy": form(D + "/copy", name="Copy", advertiser_id="42", region="NA", currency="USD"),
     M + "/copy": copy_mapping,
     D + "/mappings/new": form(D + "/mappings/new", name="Purchases", action="send_events"),
     M: save_draft,

@@ -43,7 +43,6 @@ class Seeded:
             "publish": f"{here}/mappings/{self.mapping}/publish",
             "versions": f"{here}/mappings/{self.mapping}/versions",
             "copy of a mapping": f"{here}/mappings/{self.mapping}/copy",
-            "copy of a destination": f"{here}/copy",
             "search of everything": "/console/find?q=a",
             "requests": f"{here}/requests",
             "request": f"{here}/requests/{self.request}",

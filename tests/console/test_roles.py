@@ -52,8 +52,6 @@ ACTS = {
     ("POST", "/console/audit/verify"): "admin",
     ("GET", "/console/privacy/receipt"): "admin",
     ("POST", "/console/privacy/find"): "admin",
-    ("GET", D + "/copy"): "editor",
-    ("POST", D + "/copy"): "editor",
     ("POST", D + "/match-quality/explain"): "viewer",
     ("POST", D + "/match-quality/hash"): "viewer",
     ("POST", D + "/match-quality/compare"): "viewer",

@@ -8,14 +8,7 @@ import asyncpg
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import Status
-from app.store import (
-    PipelineConnection,
-    attempts,
-    batches,
-    callbacks,
-    counts,
-    lanes,
-)
+from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
 from app.store.replays import queueing
 from app.telemetry import Telemetry
 

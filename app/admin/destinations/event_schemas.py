@@ -69,8 +69,5 @@ async def settings_of(
     """Return what the suggestions for a destination depend on."""
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     return SuggestionSettings(
-        zone,
-        Profile(destination.identity_profile),
-        {pin.event_type: pin.name for pin in pins},
-        context.now(),
+        zone, Profile(destination.identity_profile), {pin.event_type: pin.name for pin in pins}, context.now()
     )

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -91,9 +90,16 @@ async def read_destination(context: AppContext, caller: Caller, destination_id: 
 
 
 async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SavedDestination:
-    """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
+    """Create a destination in state `draft`, within the organisation's limit. Raises Refusal (403, 429)."""
     async with context.transaction() as (connection, driver):
-        return await add_destination(connection, driver, caller, settings_from(body), context.now())
+        if caller.destination_ids is not None:
+            raise Refusal(
+                ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
+            )
+        await require_destination_allowance(connection)
+        id_ = DestinationId(new_id("dst_"))
+        created = await insert_destination(connection, id_, settings_from(body), by=caller.actor)
+        return await _saved(driver, created, context.now())
 
 
 def settings_from(body: NewDestination) -> DestinationSettings:
@@ -101,24 +107,6 @@ def settings_from(body: NewDestination) -> DestinationSettings:
     members = {each.name: getattr(body, each.name) for each in fields(DestinationSettings)}
     rate = DEFAULT_RATE if body.rate_limit is None else RequestRate(**body.rate_limit.model_dump())
     return DestinationSettings(**{**members, "region": Region(body.region), "rate_limit": rate})
-
-
-async def add_destination(
-    connection: AsyncConnection,
-    driver: PipelineConnection,
-    caller: Caller,
-    settings: DestinationSettings,
-    now: datetime,
-) -> SavedDestination:
-    """Create a destination within the organisation's limit. Raises Refusal (403, 429)."""
-    if caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
-        )
-    await require_destination_allowance(connection)
-    id_ = DestinationId(new_id("dst_"))
-    created = await insert_destination(connection, id_, settings, by=caller.actor)
-    return await _saved(driver, created, now)
 
 
 async def change_destination(

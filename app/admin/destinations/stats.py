@@ -59,8 +59,7 @@ class DestinationStats:
     rates: Annotated[delivery_figures.Rates, Field(description="Over five minutes.")]
     match_key_coverage: MatchKeyCoverage
     unreadable_batches: Annotated[
-        int,
-        Field(description="The number of damaged batches. They are not in the match key coverage."),
+        int, Field(description="The number of damaged batches. They are not in the match key coverage.")
     ]
     breaker: Breaker
     lane_owned: bool

@@ -5,13 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.admin.events.records import (
-    EventAttempt,
-    EventHistory,
-    EventLocation,
-    FirstEvent,
-    OmittedMatchKey,
-)
+from app.admin.events.records import EventAttempt, EventHistory, EventLocation, FirstEvent, OmittedMatchKey
 from app.admin.events.summary import accepted_summary, rejected_summary
 from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS
@@ -146,10 +140,7 @@ def duplicate_history(
 
 
 def rejected_history(
-    destination: DestinationRef,
-    event_id: str,
-    mapping_id: str | None,
-    rejections: Sequence[RejectionRecord],
+    destination: DestinationRef, event_id: str, mapping_id: str | None, rejections: Sequence[RejectionRecord]
 ) -> EventHistory:
     """Return the history of an event that was rejected and never accepted. `rejections` are newest first."""
     last = rejections[0]

@@ -119,11 +119,7 @@ async def _history_of_duplicate(
         raise _dropped()
     original = await _describe(connection, context, origin, found[0], duplicate.place, shape, mappings)
     return duplicate_history(
-        original,
-        location,
-        destination,
-        duplicate.answered_at,
-        may_name=is_here or caller.sees(origin.id),
+        original, location, destination, duplicate.answered_at, may_name=is_here or caller.sees(origin.id)
     )
 
 
@@ -151,12 +147,7 @@ async def _describe(
     if exception is not None and exception.day != batch.day:
         exception = None  # of another batch: an id could be assigned twice on different days
     carried, has_all_attempts = await attempts.attempts(
-        connection,
-        destination.number,
-        batch=batch.id,
-        place=place,
-        day=batch.day,
-        ids=batch.attempts,
+        connection, destination.number, batch=batch.id, place=place, day=batch.day, ids=batch.attempts
     )
     replays = await attempts.replays(connection, [*batch.replays, *(exception.replays if exception else ())])
     rows = EventRows(destination, batch, shape, exception, carried, has_all_attempts, replays)

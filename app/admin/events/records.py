@@ -81,8 +81,7 @@ class EventHistory(EventSummary):
     """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
     rejections: Annotated[
-        Sequence[RejectionRecord],
-        Field(description="Recorded earlier rejections of this id, newest first."),
+        Sequence[RejectionRecord], Field(description="Recorded earlier rejections of this id, newest first.")
     ] = ()
     match_keys: Sequence[str] = ()
     dropped_match_keys: Annotated[

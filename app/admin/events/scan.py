@@ -6,13 +6,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, NamedTuple
 
-from app.admin.events.summary import (
-    THROTTLED,
-    EventSummary,
-    accepted_summary,
-    mapping_of,
-    status_and_reason,
-)
+from app.admin.events.summary import THROTTLED, EventSummary, accepted_summary, mapping_of, status_and_reason
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
@@ -203,8 +197,7 @@ def _matching_events(
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
         place: wanted.includes(
-            *status_and_reason(destination, batch, exception),
-            dismissed=exception.dismissed_at is not None,
+            *status_and_reason(destination, batch, exception), dismissed=exception.dismissed_at is not None
         )
         and wanted.has_cause(exception.amazon_code, exception.amazon_message)
         for place, exception in exceptions.items()

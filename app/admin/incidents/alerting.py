@@ -5,14 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model
 
-from app.admin.inputs import (
-    NUMBER,
-    REPORT_ONCE,
-    DestinationChange,
-    Instant,
-    RequestBody,
-    validation_error,
-)
+from app.admin.inputs import NUMBER, REPORT_ONCE, DestinationChange, Instant, RequestBody, validation_error
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES, Threshold
 from app.domain.notifications.policy import Preference

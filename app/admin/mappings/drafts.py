@@ -156,6 +156,14 @@ async def create_draft(
     return await context.compute(created.details)
 
 
+async def copy_mapping(
+    context: AppContext, caller: Caller, destination_id: str, mapping_id: str, *, to: str, name: str
+) -> MappingDetails:
+    """Copy a mapping's draft into destination `to`, as a new draft with this name."""
+    source = await read_mapping(context, caller, destination_id, mapping_id)
+    return await create_draft(context, caller, to, {**source.mapping.draft, "name": name})
+
+
 async def create_mapping(
     connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
 ) -> None:

@@ -99,6 +99,7 @@ OWN_WORDS: Mapping[str, str] = {
     "invalid": "It does not have the format of this field.",
     "blank": "It contains only white space.",
     "control_character": "It contains a control character or an invisible character.",
+    "two_alphabets": "A word of the name mixes two alphabets, whose letters look alike.",
     "personal": "Looks like an email address or a phone number. Other people see names, notes and mappings.",
     "not_a_time": "It is not an RFC 3339 time with a zone.",
     "not_in_future": "The time is in the past.",

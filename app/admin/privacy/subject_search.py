@@ -73,12 +73,7 @@ async def find_person(
             after={"identifiers": sorted(identifiers)},
         )
     found = await search(
-        context.pool,
-        context.vault,
-        values,
-        after=after,
-        now=context.now(),
-        monotonic=context.monotonic,
+        context.pool, context.vault, values, after=after, now=context.now(), monotonic=context.monotonic
     )
     return id_, found
 

@@ -42,8 +42,7 @@ class ReplayResult:
     too_old: Annotated[int, Field(description="Events older than Amazon's age limit. They are unchanged.")]
     forgotten: Annotated[int, Field(description="Events whose data was deleted. They are unchanged.")]
     remaining: Annotated[
-        int,
-        Field(description="Events that this request did not reach. Repeat the request to replay them."),
+        int, Field(description="Events that this request did not reach. Repeat the request to replay them.")
     ]
     requests: int
     seconds: Annotated[

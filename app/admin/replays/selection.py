@@ -106,10 +106,7 @@ async def _pages(
 
 
 async def _events(
-    connection: PipelineConnection,
-    page: dict[BatchId, date],
-    wanted: EventQuery,
-    only: set[BatchId] | None,
+    connection: PipelineConnection, page: dict[BatchId, date], wanted: EventQuery, only: set[BatchId] | None
 ) -> AsyncIterator[tuple[BatchId, EventMetadata]]:
     """Yield the metadata of the events of these batches that may match. `only` limits the batches."""
     read = {batch: day for batch, day in page.items() if only is None or batch in only}

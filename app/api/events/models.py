@@ -18,11 +18,7 @@ EXAMPLE_EVENT: dict[str, Any] = {
     "event_id": "ord-1001:node-7",
     "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
     "mapping_id": "map_0a1b2c3d4e5f6g7h8i9j",
-    "event": {
-        "name": "addToCart",
-        "timestamp": "2026-11-24T10:00:00Z",
-        "properties": {"brand": "acme"},
-    },
+    "event": {"name": "addToCart", "timestamp": "2026-11-24T10:00:00Z", "properties": {"brand": "acme"}},
     "user": {"email": "ada@example.com", "first_name": "Ada"},
 }
 

@@ -20,11 +20,7 @@ from app.admin.events.records import EventHistory
 from app.admin.events.summary import REJECTED, EventSummary
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
-from app.api.events.models import (
-    EventSummaryPage,
-    RejectionPage,
-    RejectionSummaryPage,
-)
+from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
 from app.api.events.pages import event_page, rejection_page
 from app.api.export import EXPORTED, Listed
 from app.api.paging import PAGE, Cursor, Limit, slice_page
@@ -76,10 +72,7 @@ async def list_events(
 @router.get("/event-search", summary="Search events", response_model=EventSummaryPage, responses=EXPORTED)
 @requires(Scope.EVENTS_READ)
 async def search(
-    caller: CurrentCaller,
-    context: Context,
-    wanted: Annotated[SearchFilter, Query()],
-    listing: Listed,
+    caller: CurrentCaller, context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -137,10 +130,7 @@ async def list_rejections(
 @router.get("/destinations/{destination_id}/stats", summary="Read the statistics")
 @requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
 async def stats(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    wanted: Annotated[JourneyFilter, Query()],
+    destination_id: str, caller: CurrentCaller, context: Context, wanted: Annotated[JourneyFilter, Query()]
 ) -> DestinationStats | JourneyStats | ExecutionStats:
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 

@@ -118,11 +118,7 @@ async def arrivals(visit: Visit, found: Destination) -> dict[str, Any]:
                 context, caller, found.id, accepted.event_id, accepted.mapping_id
             )
             story = timeline(history, names.get(history.mapping_id or ""))
-    return {
-        "newest": accepted,
-        "story": story,
-        "rejected": await newest(rejected=True),
-    }
+    return {"newest": accepted, "story": story, "rejected": await newest(rejected=True)}
 
 
 async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:

@@ -74,10 +74,7 @@ GRANTED_PAIR: Final[Signal] = {"amazonConsent": {"amznUserData": "GRANTED", "amz
 # guessed.
 _YES: Final = ("granted", "yes", "true", "1", "on", "enabled", "opted_in", "optin")
 _NO: Final = ("denied", "no", "false", "0", "off", "disabled", "opted_out", "optout")
-CONSENT_WORDS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(_YES, "GRANTED"),
-    **dict.fromkeys(_NO, "DENIED"),
-}
+CONSENT_WORDS: Final[Mapping[str, str]] = {**dict.fromkeys(_YES, "GRANTED"), **dict.fromkeys(_NO, "DENIED")}
 
 # `DB` encodes a header of type 3 and version 1. At least one section follows the header.
 GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
@@ -118,12 +115,7 @@ def is_required(region: Region, country: str) -> bool:
 
 
 def evaluate_consent(
-    rule: ConsentRule,
-    content: dict[str, Any],
-    reading: Reading,
-    *,
-    required: bool,
-    settings: ConsentSettings,
+    rule: ConsentRule, content: dict[str, Any], reading: Reading, *, required: bool, settings: ConsentSettings
 ) -> Signal | ConsentBlocked:
     """Return the consent signal of an event, or the reason why it must not be sent."""
     match rule.mode:
@@ -174,12 +166,7 @@ def _check_word(value: Any) -> str | SourceFailed:
 
 
 def _string(
-    rule: ConsentRule,
-    content: dict[str, Any],
-    reading: Reading,
-    *,
-    required: bool,
-    settings: ConsentSettings,
+    rule: ConsentRule, content: dict[str, Any], reading: Reading, *, required: bool, settings: ConsentSettings
 ) -> Signal | ConsentBlocked:
     source, is_gpp = rule.string, rule.mode is Mode.GPP
 

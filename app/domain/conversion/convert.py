@@ -32,15 +32,7 @@ from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.reading import MAX_STEPS
 
-__all__ = [
-    "Conversion",
-    "ConversionPlan",
-    "EventWarning",
-    "Rules",
-    "Step",
-    "Trace",
-    "compile_plan",
-]
+__all__ = ["Conversion", "ConversionPlan", "EventWarning", "Rules", "Step", "Trace", "compile_plan"]
 
 INGESTION: Final = "SERVER_TO_SERVER"
 MAX_WORK: Final = 2_000_000  # steps of all events of a request (interface §4.3)

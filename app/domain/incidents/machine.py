@@ -161,10 +161,4 @@ def with_consequences(incident: Incident, explained: Explained) -> Incident:
 
 def merged(incident: Incident, into: str, now: datetime) -> Incident:
     """Return an open incident after it was resolved into the incident with the id `into`."""
-    return replace(
-        incident,
-        state=IncidentState.RESOLVED,
-        resolved_at=now,
-        merged_into=into,
-        consequences=(),
-    )
+    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, merged_into=into, consequences=())

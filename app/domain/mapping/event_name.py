@@ -48,14 +48,20 @@ def unintended_name_problem(name: str) -> str | None:
         return "An event name contains no U+FFFD, which stands for a character that could not be decoded."
     if any(unicodedata.category(c) == "Zs" and c not in _SPACES for c in name.strip()):
         return "An event name contains only plain spaces. A no-break space looks like one."
-    for word in _NOT_LETTERS.split(name):
-        if len(_ALPHABETS & {unicodedata.name(letter, "").partition(" ")[0] for letter in word}) > 1:
-            return "A word of an event name is in one alphabet. Letters of another one look like its letters."
+    if mixes_alphabets(name):
+        return "A word of an event name is in one alphabet. Letters of another one look like its letters."
     # Letters without a case are not compared, such as the ordinal in `1ª`.
     cased = (c for c in name if unicodedata.category(c) in ("Lu", "Ll") and not c.isascii())
     if any(unicodedata.normalize("NFKC", c).isascii() for c in cased):
         return "An event name contains plain letters, no ligatures and none of another width."
     return None
+
+
+def mixes_alphabets(name: str) -> bool:
+    """Return whether a word of the name has letters of two alphabets, such as `Acme` with a Cyrillic A."""
+    words = _NOT_LETTERS.split(name)
+    found = ({unicodedata.name(letter, "").partition(" ")[0] for letter in word} for word in words)
+    return any(len(_ALPHABETS & alphabets) > 1 for alphabets in found)
 
 
 def clean_event_name(name: str) -> str:

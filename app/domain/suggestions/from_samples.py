@@ -14,9 +14,7 @@ MAX_SAMPLES: Final = 50  # of different events, the most frequent ones
 
 
 def suggest_from_samples(
-    samples: Sequence[tuple[SchemaSample, int]],
-    settings: SuggestionSettings,
-    fingerprint: Fingerprint,
+    samples: Sequence[tuple[SchemaSample, int]], settings: SuggestionSettings, fingerprint: Fingerprint
 ) -> Suggestion:
     """Suggest a mapping from samples, each with its number of events.
 

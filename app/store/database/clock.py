@@ -19,9 +19,7 @@ class DatabaseClock:
     """The time on the database's clock, shared by all tasks of a process. `wall` gives seconds since 1970."""
 
     def __init__(
-        self,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic

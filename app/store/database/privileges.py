@@ -68,8 +68,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # Workers delete samples in erasures.
     "schema_samples": TablePrivileges("SELECT, INSERT, DELETE", "SELECT (mapping), DELETE"),
     "schema_fingerprints": TablePrivileges(
-        _READ_WRITE,
-        "SELECT (destination, generation, erasures), UPDATE (content, generation, erasures)",
+        _READ_WRITE, "SELECT (destination, generation, erasures), UPDATE (content, generation, erasures)"
     ),
     "ledger_generations": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
     "ledger": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),

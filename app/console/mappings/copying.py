@@ -1,21 +1,16 @@
-"""Pages that copy a mapping into a destination, or a destination with its mappings."""
+"""The page that copies a mapping into the same or another destination."""
 
 from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 from starlette.responses import Response
 
-from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.destinations.copies import copy_destination, copy_mapping
 from app.admin.destinations.settings import list_destinations
-from app.admin.inputs import DestinationCopy
-from app.admin.mappings.drafts import list_mappings, read_mapping
+from app.admin.mappings.drafts import copy_mapping, read_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import MOST
 from app.console import form_view
 from app.console.access.secured_page import (
     CurrentDestination,
@@ -25,7 +20,7 @@ from app.console.access.secured_page import (
     Visit,
     form_text,
 )
-from app.console.destinations.page import PAGE, show_page
+from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
@@ -34,7 +29,6 @@ from app.store.destinations.destinations import Destination
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _TARGETS = 20
-_FIELDS = ("name", "advertiser_id", "region", "currency")
 
 
 @router.get(MAPPING + "/copy", response_model=None)
@@ -94,48 +88,4 @@ async def _mapping_page(
         targets=targets[:_TARGETS],
         more=len(targets) > _TARGETS,
         problems=problems,
-    )
-
-
-@router.get(PAGE + "/copy", response_model=None)
-@requires(Scope.DESTINATIONS_WRITE)
-async def destination_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
-    """Show the form that copies a destination."""
-    start = {"region": found.region.value, "currency": found.currency}
-    return await _destination_page(visit, found, start, {})
-
-
-@router.post(PAGE + "/copy", response_model=None)
-@requires(Scope.DESTINATIONS_WRITE)
-async def post_destination(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
-    """Copy the destination and redirect to the copy, which is not connected yet."""
-    values = {name: form_text(form, name) for name in _FIELDS}
-    try:
-        body = DestinationCopy.model_validate({name: value for name, value in values.items() if value})
-        created = await copy_destination(visit.context, visit.caller, found.id, body)
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        return await _destination_page(visit, found, values, problems, status=status)
-    return visit.done("destination_copied", f"/console/destinations/{created.id}")
-
-
-async def _destination_page(
-    visit: Visit,
-    found: Destination,
-    values: Mapping[str, str],
-    problems: Mapping[str, str],
-    *,
-    status: int = 200,
-) -> Response:
-    mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
-    return await show_page(
-        visit,
-        found,
-        "settings",
-        "destination_copy.html",
-        status=status,
-        fields={field.name: field for field in catalog.AMAZON.fields},
-        values=values,
-        problems=problems,
-        mappings=mappings,
     )
