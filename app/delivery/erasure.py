@@ -123,21 +123,24 @@ class ErasureScanner:
     async def _scan(self, connection: PipelineConnection) -> None:
         if not (pending := await self.refresh(connection)):
             return
-        requested_until = max(erasure.requested_at for erasure in pending)
+        # Ids bound the scan, and not times: the database's clock may have been wrong. Each event that was
+        # acknowledged before the erasure has a batch up to this id.
+        last = await damage.newest_batch(connection)
+        newest = await erasures.newest_attempt(connection)
         # Wait for the requests to Amazon that started before the erasure, here or in other processes.
-        while await erasures.under_way(connection, requested_until, younger_than=self.settled_within):
+        while await erasures.under_way(connection, newest, younger_than=self.settled_within):
             if not await self._has_lease(connection):
                 return
             await asyncio.sleep(_CHECK_EVERY_S)
-        await self._search(connection, pending, requested_until)
+        await self._search(connection, pending, last)
 
     async def _search(
         self,
         connection: PipelineConnection,
         pending: Sequence[erasures.PendingErasure],
-        requested_until: datetime,
+        last: BatchId,
     ) -> None:
-        """Search all batches, and finish the erasures unless another worker acquires the lease."""
+        """Search the batches up to `last`. Finish the erasures unless another worker acquires the lease."""
         numbers = [erasure.number for erasure in pending]
         organisations = {erasure.organisation_id for erasure in pending}
         position, noted_at = min(erasure.scanned_to for erasure in pending), time.monotonic()
@@ -145,7 +148,7 @@ class ErasureScanner:
         while page := await erasures.next_batches(
             connection,
             after=position,
-            accepted_until=requested_until,
+            last=last,
             limit=_PAGE,
             organisations=organisations,
         ):

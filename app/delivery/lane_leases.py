@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 import asyncpg
 
+from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
 from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
@@ -19,6 +21,8 @@ from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
 
 RECOVER_EVERY_S = 2.0
+# The longest time that a lane is blocked by a Retry-After. `Pace` adds up to a tenth of jitter.
+LONGEST_BLOCK: Final = 1.1 * timedelta(seconds=MAX_RETRY_AFTER_S)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -163,7 +167,10 @@ class LaneLeases:
         pace = Pace(
             limit,
             arrival=acquired_at + limit.burst / limit.per_second,
-            blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
+            # A longer block was written while the database's clock was ahead.
+            blocked_until=acquired_at + lease.blocked_for
+            if 0 < lease.blocked_for <= LONGEST_BLOCK.total_seconds()
+            else 0.0,
             estimate=estimate,
         )
         lane = Lane(lease, acquired_at + self.times.lease, pace, self.alarms, self.turns)

@@ -7,13 +7,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
+from app.amazon.wire import MAX_RETRY_AFTER_S
+from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
+from app.delivery.lane_leases import LONGEST_BLOCK
 from app.delivery.settlement import CountWriter
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY
+from app.domain.pacing.lane_limits import TIMES
 from app.store import (
     PipelineConnection,
     attempts,
@@ -24,11 +29,13 @@ from app.store import (
     exceptions,
     transactions,
 )
-from app.store.database import partitions
+from app.store.database import future_times, partitions
 from app.store.database.damage import is_damage, newest_batch
+from app.store.database.future_times import FutureTime
 from app.store.events import id_digests, journey_figures, rejections
 from app.telemetry import Telemetry, describe_exception
 
+_RETRY = timedelta(seconds=MAX_RETRY_AFTER_S)  # longer than any wait of `RetryPolicy`
 _FOLD_LIMIT = 1_000  # journey nodes per statement
 _RESPONSE_LIMIT = 10_000  # responses of Amazon per statement
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
@@ -38,6 +45,21 @@ _INDEX_EVERY_S = 60.0  # longer than a session uses batch ids that it has reserv
 _INDEX_LIMIT = 500  # batches per transaction
 _INDEX_STEPS = 200  # transactions per run
 FEWEST_DAYS_AHEAD = 3  # one day more than readiness requires
+_TIMES_EVERY_S = 30.0
+# The times that something waits for, with the longest wait that this service writes.
+FUTURE_TIMES: Final = (
+    FutureTime("batch_states", "due_at", "batch", _RETRY, "settled_at IS NULL"),
+    FutureTime("exceptions", "due_at", "batch", _RETRY, "status = 'retrying'"),
+    FutureTime("attempts", "started_at", "id", timedelta(0), "settled_at IS NULL"),
+    FutureTime("lanes", "blocked_until", "id", LONGEST_BLOCK),
+    FutureTime("lanes", "leased_until", "id", timedelta(seconds=TIMES.lease)),
+    FutureTime("destinations", "endpoint_probe_at", "id", timedelta(seconds=ENDPOINT_POLICY.probe_every)),
+    FutureTime("callbacks", "due_at", "id", timedelta(seconds=LONGEST_PAUSE_S)),
+    FutureTime("callbacks", "leased_until", "id", LEASE),
+    FutureTime("notifications", "due_at", "id", timedelta(hours=1), "finished_at IS NULL"),
+    FutureTime("notifications", "leased_until", "id", timedelta(minutes=1), "finished_at IS NULL"),
+    FutureTime("incidents", "last_seen_at", "id", timedelta(0), "resolved_at IS NULL"),
+)
 # The pause of a job after its first failure; it doubles with each further failure.
 _FIRST_PAUSE_S = 30.0
 _LONGEST_PAUSE_S = 900.0
@@ -88,6 +110,7 @@ class Maintenance:
             _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("correct_times", partial(self._in_turn, job=self._correct_times), _TIMES_EVERY_S),
             _MaintenanceJob("expire", partial(self._in_turn, job=self._expire)),
             _MaintenanceJob("delete_keys", partial(self._in_turn, job=self._delete_keys)),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
@@ -142,6 +165,10 @@ class Maintenance:
         async with connection.transaction():
             if await transactions.try_lock(connection, _MAINTENANCE_LOCK):
                 await job(connection)
+
+    async def _correct_times(self, connection: PipelineConnection) -> None:
+        if changed := await future_times.correct(connection, FUTURE_TIMES):
+            self.telemetry.log("clock.times_corrected", level=30, **changed)
 
     async def _delete_keys(self, connection: PipelineConnection) -> None:
         await batches.delete_data_keys(

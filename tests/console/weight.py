@@ -297,7 +297,7 @@ async def time_monitor(dsn: str) -> list[tuple[str, float]]:
         statements: dict[str, Callable[[], Awaitable[object]]] = {
             "watched": lambda: facts.watched(connection),
             "read": read,
-            "workers": lambda: facts.workers(connection),
+            "workers": lambda: facts.workers(connection, lease=timedelta(minutes=1)),
             "record_intake": lambda: facts.record_intake(connection),
             "volumes (every 10 s)": lambda: facts.volumes(connection),
             "outcome_history.record (every 15 s)": lambda: outcome_history.record(connection, {}),

@@ -86,10 +86,12 @@ async def request_erasure(
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
     async with pool.acquire() as connection, connection.transaction():
         at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)
+    async with pool.acquire() as connection:
+        newest = await erasures.newest_attempt(connection)
     until = monotonic() + SETTLED_WITHIN.total_seconds()
     while monotonic() < until:
         async with pool.acquire() as connection:
-            if not await erasures.under_way(connection, at, younger_than=SETTLED_WITHIN):
+            if not await erasures.under_way(connection, newest, younger_than=SETTLED_WITHIN):
                 break
         await asyncio.sleep(_POLL_INTERVAL_S)
     return id, at

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import msgspec
 
@@ -17,6 +16,7 @@ from app.delivery.erasure import erasure_place
 from app.domain.privacy.erasure import carried_key
 from app.store import audit
 from app.store.audit import AuditAction
+from app.store.database.damage import newest_batch
 from app.store.organisations.scope import PipelinePool
 from app.store.privacy import erasures
 from app.store.privacy.erasures import ReadableBatch
@@ -72,9 +72,7 @@ async def find_person(
             id_,
             after={"identifiers": sorted(identifiers)},
         )
-    found = await search(
-        context.pool, context.vault, values, after=after, now=context.now(), monotonic=context.monotonic
-    )
+    found = await search(context.pool, context.vault, values, after=after, monotonic=context.monotonic)
     return id_, found
 
 
@@ -84,7 +82,6 @@ async def search(
     values: frozenset[str],
     *,
     after: int,
-    now: datetime,
     monotonic: Callable[[], float],
 ) -> SubjectSearch:
     """Search the batches with ids above `after`, for some seconds.
@@ -96,11 +93,8 @@ async def search(
         if after == 0:
             for id_, sealed in await erasures.pending_of_organisation(connection):
                 result.pending_erasures += _searches_for(vault, id_, sealed, values)
-        # The database's clock sets the acceptance time of a batch. It may be ahead of this process's clock.
-        accepted_until = now + timedelta(days=1)
-        while page := await erasures.next_batches(
-            connection, after=after, accepted_until=accepted_until, limit=_BATCHES
-        ):
+        last = await newest_batch(connection)
+        while page := await erasures.next_batches(connection, after=after, last=last, limit=_BATCHES):
             after = page.to
             batches = await erasures.readable(connection, page.batches)
             result.batches += len(batches)

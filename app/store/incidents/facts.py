@@ -146,6 +146,9 @@ class WorkerFacts:
     oldest_sendable_at: datetime | None
 
 
-async def workers(connection: PipelineConnection) -> WorkerFacts:
-    """Return whether a worker owns a lane, and how long sendable batches have waited."""
-    return await fetch_only(connection, WorkerFacts, SQL["workers"])
+async def workers(connection: PipelineConnection, *, lease: timedelta) -> WorkerFacts:
+    """Return whether a worker owns a lane, and how long sendable batches have waited.
+
+    `lease` is the longest time of a lease.
+    """
+    return await fetch_only(connection, WorkerFacts, SQL["workers"], lease)

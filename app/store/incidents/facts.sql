@@ -150,8 +150,9 @@ WITH RECURSIVE open_batches AS (
     AND destination > open_batches.destination ORDER BY destination LIMIT 1)
   FROM open_batches WHERE open_batches.destination IS NOT NULL
 )
-SELECT EXISTS (SELECT FROM lanes WHERE leased_until > now()) AS is_leased,
-  (SELECT max(leased_until) FROM lanes) AS lapsed_at,
+-- A lease beyond $1 was written while the database's clock was ahead.
+SELECT EXISTS (SELECT FROM lanes WHERE leased_until BETWEEN now() AND now() + $1::interval) AS is_leased,
+  (SELECT max(leased_until) FROM lanes WHERE leased_until < now()) AS lapsed_at,
   (SELECT min(front.accepted_at) FROM open_batches o JOIN destinations d ON d.number = o.destination,
    LATERAL (SELECT accepted_at FROM batch_states
      WHERE settled_at IS NULL AND destination = d.number AND events > 0 AND due_at <= now()

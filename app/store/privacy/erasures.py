@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from app.domain.ids import BatchId, DestinationId, DestinationNumber, OrganisationId
+from app.domain.ids import AttemptId, BatchId, DestinationId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, batches, transactions
 from app.store.database import damage, partitions
-from app.store.rows import MAX_BIGINT, columns_of, fetch_row, fetch_rows, fetch_scalar, read_row
+from app.store.rows import columns_of, fetch_row, fetch_rows, fetch_scalar, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -31,7 +31,6 @@ class PendingErasure:
     organisation_id: OrganisationId
     id: str
     number: int
-    requested_at: datetime
     sealed: bytes | None
     scanned_to: int
 
@@ -70,12 +69,17 @@ async def ask(
     return await fetch_scalar(connection, datetime, SQL["ask"], id, by, list(kinds), sealed)
 
 
-async def under_way(connection: PipelineConnection, before: datetime, *, younger_than: timedelta) -> bool:
-    """Return whether an attempt that started before a time may still be in flight.
+async def newest_attempt(connection: PipelineConnection) -> AttemptId:
+    """Return the id of the last attempt that may be in flight now; 0 without one."""
+    return AttemptId(await fetch_scalar(connection, int, SQL["newest_attempt"]))
+
+
+async def under_way(connection: PipelineConnection, newest: AttemptId, *, younger_than: timedelta) -> bool:
+    """Return whether an attempt up to the attempt `newest` may still be in flight.
 
     An attempt that started more than `younger_than` ago has ended.
     """
-    return await fetch_scalar(connection, bool, SQL["under_way"], before, younger_than)
+    return await fetch_scalar(connection, bool, SQL["under_way"], newest, younger_than)
 
 
 async def pending(connection: PipelineConnection, *, known: Sequence[int]) -> list[PendingErasure]:
@@ -132,25 +136,25 @@ async def next_batches(
     connection: PipelineConnection,
     *,
     after: int,
-    accepted_until: datetime,
+    last: BatchId,
     limit: int,
     organisations: Collection[OrganisationId] | None = None,
 ) -> Portion | None:
-    """Return the batches of these organisations among the next `limit` with a data key; None at the end.
+    """Return the batches of these organisations among the next `limit` with a data key, up to `last`.
 
+    Return None at the end.
     Without `organisations` they are of every organisation that the session sees. They are in order of id.
     Batches whose state is on a damaged page are only counted.
     """
     async with damage.tolerated(connection):
-        rows = await connection.fetch(SQL["next_batches"], accepted_until, after, MAX_BIGINT, limit)
+        rows = await connection.fetch(SQL["next_batches"], after, last, limit)
         return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
-    last = await damage.newest_batch(connection)
     if after >= last:
         return None
     to = min(after + limit, last)
 
     async def read(first: int, last: int) -> list[asyncpg.Record]:
-        return await connection.fetch(SQL["next_batches"], accepted_until, first - 1, last, limit)
+        return await connection.fetch(SQL["next_batches"], first - 1, last, limit)
 
     found = await damage.read_range(read, connection, after + 1, to)
     return _portion(found.rows, organisations, unreadable=len(found.unreadable), to=to)

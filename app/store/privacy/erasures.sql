@@ -7,12 +7,15 @@ FROM (SELECT id FROM lanes WHERE organisation_id = acting_organisation() ORDER B
 INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
 VALUES (acting_organisation(), $1, $2, $3, $4, clock_timestamp()) RETURNING requested_at
 
+-- name: newest_attempt
+SELECT coalesce(max(id), 0) FROM attempts WHERE settled_at IS NULL
+
 -- name: under_way
-SELECT EXISTS (SELECT FROM attempts WHERE settled_at IS NULL AND started_at <= $1
+SELECT EXISTS (SELECT FROM attempts WHERE settled_at IS NULL AND id <= $1
   AND started_at > clock_timestamp() - $2::interval)
 
 -- name: pending
-SELECT organisation_id, id, number, requested_at,
+SELECT organisation_id, id, number,
   CASE WHEN number = ANY($1::bigint[]) THEN NULL ELSE sealed END AS sealed, scanned_to
 FROM erasures WHERE finished_at IS NULL ORDER BY number
 
@@ -29,7 +32,7 @@ FROM erasures WHERE organisation_id = acting_organisation()
 -- name: next_batches
 SELECT s.batch, s.day, d.organisation_id, s.events FROM batch_states s
 JOIN destinations d ON d.number = s.destination
-WHERE s.accepted_at <= $1 AND s.data_key IS NOT NULL AND batch > $2 AND batch <= $3 ORDER BY batch LIMIT $4
+WHERE s.data_key IS NOT NULL AND batch > $1 AND batch <= $2 ORDER BY batch LIMIT $3
 
 -- name: advance
 UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4
