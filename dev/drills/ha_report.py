@@ -80,8 +80,15 @@ def gaps(successes: Sequence[float], start: float, end: float) -> list[Gap]:
 
 
 def _lag(gap: Gap, writes: Sequence[Gap]) -> float:
-    """Return how much of a gap of the posts came after a server accepted writes (again)."""
-    ends = [write.end for write in writes if gap.start - NOTICED_S < write.end <= gap.end]
+    """Return how much of a gap of the posts came after a server accepted writes (again).
+
+    A post may be accepted shortly before the first write of the drill: then nothing came after it.
+    """
+    ends = [
+        min(write.end, gap.end)
+        for write in writes
+        if gap.start - NOTICED_S < write.end <= gap.end + NOTICED_S and write.start <= gap.end - NOTICED_S
+    ]
     return gap.end - max([gap.start, *ends])
 
 

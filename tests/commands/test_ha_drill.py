@@ -56,6 +56,8 @@ def test_the_control_may_lose() -> None:
         ([Gap(10, 12), Gap(50, 56)], [Gap(10, 11), Gap(50, 52)], 4),  # the worst counts
         ([Gap(50, 54)], [Gap(10, 20)], 4),  # an earlier gap of the servers excuses nothing
         ([Gap(10, 14)], [Gap(10, 60)], 4),  # nor does one that lasts longer: another server must accept
+        ([Gap(10, 33.3)], [Gap(10, 33.4)], 0),  # a post was accepted before a write of the drill
+        ([Gap(10, 14)], [Gap(10, 11), Gap(13.5, 14.5)], 3),  # not after the first gap of the servers
     ],
 )
 def test_the_service_s_part_begins_when_a_server_accepts_writes(
@@ -119,6 +121,13 @@ def test_the_patroni_settings_keep_an_accepted_event() -> None:
     assert settings["loop_wait"] + 2 * settings["retry_timeout"] <= settings["ttl"] == 20
     assert settings["failsafe_mode"] is True
     assert settings["primary_stop_timeout"] > 0  # a primary that is cut off would otherwise never stop
+
+
+def test_a_standby_does_not_ask_a_lost_primary_before_it_takes_over() -> None:
+    """It would as soon as its WAL receiver has ended, and wait for the answer in each loop of Patroni."""
+    settings = yaml.safe_load((SHIPPED / "patroni.yml").read_text())["bootstrap"]["dcs"]
+    timeout_s = int(settings["postgresql"]["parameters"]["wal_receiver_timeout"].removesuffix("s"))
+    assert timeout_s > settings["ttl"] + settings["loop_wait"] + settings["retry_timeout"]
 
 
 def test_haproxy_leads_to_every_server_and_ends_sessions_of_a_lost_one() -> None:
