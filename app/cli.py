@@ -200,8 +200,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if getattr(getattr(error, "orig", error), "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
+        from app.processes.resources import database_role
+
+        is_api = database_role(command.name) == "api"
+        remedy = "run it where the API runs" if is_api else "set MIGRATION_DATABASE_URL"
         print(
-            f"The role of the database URL lacks privileges for {command.name}: set MIGRATION_DATABASE_URL, "
+            f"The role of the database URL lacks privileges for {command.name}: {remedy}, "
             "or run `migrate` to grant them.",
             file=sys.stderr,
         )

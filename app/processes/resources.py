@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _log = logging.getLogger(__name__)
-# The database roles of processes that do not connect as the API.
+# The database roles of processes and commands that do not connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "worker": "worker",
     "rotate-keys": "owner",
@@ -51,6 +51,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "backup": "backup",
     "scan-personal-data": "owner",
     "database-roles": "owner",
+    "migrate": "owner",
 }
 
 
@@ -181,9 +182,14 @@ def _log_start(settings: Settings, dsn: str, role: str) -> None:
     _log.info("process.started", extra={"fields": fields})
 
 
+def database_role(role: str) -> DatabaseRole:
+    """Return the database role of a process or command."""
+    return _DATABASE_ROLES.get(role, "api")
+
+
 def dsn_of(settings: Settings, role: str) -> str:
     """Return the URL, in asyncpg's form, with which a process of this role connects."""
-    url = settings.database_for(_DATABASE_ROLES.get(role, "api"))
+    url = settings.database_for(database_role(role))
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 

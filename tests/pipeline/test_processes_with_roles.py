@@ -155,6 +155,39 @@ async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_p
     owner.close()
 
 
+async def test_a_command_that_its_role_may_not_run_names_the_place_where_it_may(
+    operator: Operator, tmp_path: Path
+) -> None:
+    """A worker's container has only the URL of workers."""
+    advertiser = "5000000002"
+    await operator.client.post(
+        f"{operator.product.amazon}/_sandbox/advertisers",
+        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
+    )
+    dst = await operator.destination(advertiser)
+    file = tmp_path / "configuration.yaml"
+    file.write_text(operator.product.run("export").stdout)
+    worker = Product(operator.product.more["WORKER_DATABASE_URL"], tmp_path / "log")
+    worker.more |= {"ENCRYPTION_KEYS": operator.product.more["ENCRYPTION_KEYS"]}
+    for command, remedy in (
+        (f"plan {file}", "run it where the API runs"),
+        (f"apply {file}", "run it where the API runs"),
+        ("export", "run it where the API runs"),
+        (f"replay {dst}", "run it where the API runs"),
+        ("keys list", "run it where the API runs"),
+        ("audit verify", "set MIGRATION_DATABASE_URL"),
+        ("rotate-keys", "set MIGRATION_DATABASE_URL"),
+        ("scan-personal-data", "set MIGRATION_DATABASE_URL"),
+    ):
+        ended = await asyncio.to_thread(worker.run, *command.split())
+        sentence = (
+            f"The role of the database URL lacks privileges for {command.split()[0]}: {remedy}, "
+            "or run `migrate` to grant them.\n"
+        )
+        assert (ended.returncode, ended.stderr) == (1, sentence)
+    worker.close()
+
+
 @pytest.mark.parametrize("command", ["serve", "work"])
 async def test_a_process_without_traffic_is_ready_on_the_monitoring_port(
     operator: Operator, command: str
