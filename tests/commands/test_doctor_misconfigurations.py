@@ -400,7 +400,10 @@ def test_a_pooler(installation: Installation, doctor: Doctor) -> None:
 
     def refuse(pooler: socket.socket) -> None:
         while True:
-            client, _ = pooler.accept()
+            try:
+                client, _ = pooler.accept()
+            except OSError:  # it is shut down
+                return
             with client:
                 while client.recv(4096)[4:8] == struct.pack("!i", 80877103):
                     client.sendall(b"N")  # no TLS
@@ -408,10 +411,13 @@ def test_a_pooler(installation: Installation, doctor: Doctor) -> None:
                 client.sendall(b"E" + struct.pack("!i", len(text) + 4) + text)
 
     with socket.create_server(("127.0.0.1", 0)) as pooler:
-        Thread(target=refuse, args=(pooler,), daemon=True).start()
+        thread = Thread(target=refuse, args=(pooler,), daemon=True)
+        thread.start()
         place = f"127.0.0.1:{pooler.getsockname()[1]}"
         settings = {**installation.settings(), "DATABASE_URL": f"postgresql+asyncpg://u:p@{place}/d"}
         code, lines = doctor(settings)
+        pooler.shutdown(socket.SHUT_RDWR)
+        thread.join()
     assert (code, len(lines)) == (1, 1), lines
     assert "not through a pooler such as PgBouncer" in lines[0]
 
