@@ -157,16 +157,6 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
         return AdaptiveLimit(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
 
 
-def cost_of(declared_length: int | None) -> int:
-    """Return the cost of a request with this Content-Length; None if it has no such header."""
-    return POST_COST + (UNDECLARED_COST if declared_length is None else declared_length)
-
-
-def reserve_of(declared_length: int | None) -> int:
-    """Return the bytes of memory that are charged for a body before it arrives."""
-    return RESERVE if declared_length is None else min(declared_length, RESERVE)
-
-
 def shed_reason(demand: Demand, load: Load, limit: AdaptiveLimit, limits: Limits) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 

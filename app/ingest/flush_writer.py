@@ -166,10 +166,9 @@ class FlushWriter:
         if duplicates := mapped_duplicates(flush, entries):
             await note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
-        if sealed := await self._seal_all(flush, claimed):
+        sealed = await self._seal_all(flush, claimed)
+        if flush_counts.deltas:
             await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
-        else:
-            await counts.add(connection, self._writer, flush_counts.deltas)
         flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
         await self._add_unstored(connection, flush_counts.unstored)
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)

@@ -19,15 +19,15 @@ from app.api.http.headers import RawHeaders
 from app.domain.admission import (
     MEMORY_PER_COST,
     POST_COST,
+    RESERVE,
     SHED_SPECS,
+    UNDECLARED_COST,
     AdaptiveLimit,
     Demand,
     Limits,
     Load,
     ShedReason,
     Usage,
-    cost_of,
-    reserve_of,
     retry_after,
     shed_reason,
 )
@@ -42,7 +42,7 @@ MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
 # The parsed size is estimated for bodies of at least this length.
-_ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
+ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
 _COMPLETED_STATUSES: Final = frozenset({202, 207, 422})  # of posts whose events were all processed
 
 _SENTENCES: Final = {
@@ -150,7 +150,7 @@ class AdmissionController:
     def admit(self, head: RequestHead) -> Permit | ShedReason:
         """Admit a request by its head and return its permit, or count and return the reason to shed it."""
         now = self._monotonic()
-        demand = _demand_of(head)
+        demand = demand_of(head)
         # An overloaded process cannot keep keys current. Their senders have their own shares nevertheless.
         caller, is_current = self._known_caller(head.raw)
         organisation, key = (None, None) if caller is None else (caller.organisation, caller.key)
@@ -236,11 +236,10 @@ class AdmissionController:
     def memory_problem(self, permit: Permit, body: bytes) -> Problem | None:
         """Return the error response if a large body would exceed the memory limit when it is parsed.
 
-        A megabyte of numbers becomes 30 MB of objects, which stay in memory until the events are stored. A
-        post is never refused while it is the only post in progress.
+        It is large from `ESTIMATE_PARSED_SIZE_FROM` bytes on: a megabyte of numbers becomes 30 MB of objects,
+        which stay in memory until the events are stored. A post is never refused while it is the only post in
+        progress.
         """
-        if len(body) < _ESTIMATE_PARSED_SIZE_FROM:
-            return None
         parsed_size = parsed_size_of(body)
         self._charge(permit, parsed_size // MEMORY_PER_COST)
         self._resident_bytes = self._read_resident_bytes()
@@ -287,16 +286,18 @@ class AdmissionController:
         return replace(shed_problem(reason), retry_after=self.retry_after(reason))
 
 
-def _demand_of(head: RequestHead) -> Demand:
-    """Return what a request needs."""
+def demand_of(head: RequestHead) -> Demand:
+    """Return what a request needs: its cost, and the memory that is charged before its body arrives."""
     length, has_body = head.length, head.length != 0
     if (length or 0) > max_body_bytes(head.path):
         length = 0  # the body gets 413 and is not read
+    reserved = RESERVE if length is None else min(length, RESERVE)
     if head.path == EVENTS_PATH and head.method == b"POST":
-        return Demand(cost_of(length), reserve_of(length), is_events=True, has_body=has_body)
+        cost = POST_COST + (UNDECLARED_COST if length is None else length)
+        return Demand(cost, reserved, is_events=True, has_body=has_body)
     cost = route_cost(head.target)
     return Demand(
-        cost and cost + (length or 0), reserve_of(length), has_body=has_body, spare_bytes=_ADMIN_RESERVE_BYTES
+        cost and cost + (length or 0), reserved, has_body=has_body, spare_bytes=_ADMIN_RESERVE_BYTES
     )
 
 

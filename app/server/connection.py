@@ -138,17 +138,10 @@ class HttpConnection(HttpToolsProtocol):
             self._input_ended = True
             raise ValueError("input after the last request")  # stops the parser
         super().on_message_begin()
-        self._lines.head_begins()
         pipelined = self._wait.phase is not Phase.HEAD
         self._begin_head()
         if pipelined:
             self._head_bytes = 1  # at least: the head began in the last segment of the previous request
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._parsed_head_bytes += len(self.url)
-        if self._parsed_head_bytes > self._limits.head_bytes:
-            self._refuse_large_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._parsed_head_bytes += len(name) + len(value) + HEADER_BYTES
@@ -158,6 +151,8 @@ class HttpConnection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._parsed_head_bytes + len(self.url) > self._limits.head_bytes:
+            self._refuse_large_head()
         method, version = self.parser.get_method(), self.parser.get_http_version()
         foreign = self._lines.is_foreign(method, self.url)
         problem = request_head.problem_of_head(method, version, self.url, self.headers, foreign=foreign)

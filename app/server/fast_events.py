@@ -24,10 +24,10 @@ from app.api.access.secured_route import acting_in, authorize, check_media_type,
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
 from app.domain.admission import ShedReason
-from app.domain.ids import DestinationId, OrganisationId
+from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
 from app.ingest.pending_request import NotStored, SenderAccess
-from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
+from app.server.admission import ESTIMATE_PARSED_SIZE_FROM, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
     FIXED_HEADERS,
@@ -40,7 +40,6 @@ from app.server.middleware import (
     traceparent_of,
 )
 from app.server.request_head import EVENTS_PATH, KIB, PATH, max_body_bytes
-from app.store.errors import is_unavailable
 
 _CAP: Final = max_body_bytes(EVENTS_PATH)
 _LARGE_BODY_BYTES: Final = 8 * KIB
@@ -112,7 +111,7 @@ class EventsEndpoint:
                 reply = _refused(caller, request_id)
             elif isinstance(query := intake.read_query(scope), Problem):
                 reply = _refused(query, request_id)
-            elif (problem := await self._refused_organisation(caller.organisation)) is not None:
+            elif (problem := await self._organisations.admit(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
                 stored = await self._store(permit, receive, caller, query, trace)
@@ -152,7 +151,8 @@ class EventsEndpoint:
         own = None if ids is None else frozenset(map(DestinationId, ids))
         access = SenderAccess(caller.organisation, own)
         body = await RequestBodyReader(receive, _CAP, permit, admission).read()
-        if (problem := admission.memory_problem(permit, body)) is not None:
+        is_estimated = len(body) >= ESTIMATE_PARSED_SIZE_FROM
+        if is_estimated and (problem := admission.memory_problem(permit, body)) is not None:
             raise Refusal.of(problem)
         # Only one large body is parsed and evaluated at a time, so that posts of few events wait for no more
         # than one of them.
@@ -178,16 +178,6 @@ class EventsEndpoint:
             build = partial(intake.results_response, results, dry_run=True)
             return await context.computations.run(caller.organisation, build)
         return intake.results_response(results)
-
-    async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
-        """Return why an organisation may not send events or dry runs now, or None."""
-        try:
-            found = await self._organisations.find(organisation)
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-            return None  # storing the events will fail too, with a more specific error
-        return self._organisations.admit(found)
 
 
 def _refused(problem: Problem, request_id: str) -> EventsReply:

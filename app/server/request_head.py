@@ -138,12 +138,11 @@ class RequestLines:
     """Detects request lines of other protocols in the received bytes.
 
     The parser accepts RTSP and ICE for some methods and does not report it. Call `received` before a segment
-    is parsed and `head_begins` at each head.
+    is parsed, and `is_foreign` once for each head.
     """
 
     _segment: bytes = b""
     _before: bytes = b""
-    _boundary: bool = False
     _at_start: bool = False
     _found: frozenset[tuple[bytes, bytes]] | None = None
 
@@ -152,17 +151,16 @@ class RequestLines:
         (`boundary`).
         """
         # Earlier segments of the head are kept for the check of its request line.
-        self._before = self._before + self._segment if in_head and not boundary else b""
-        self._segment, self._boundary, self._found = segment, boundary, None
-
-    def head_begins(self) -> None:
-        """Record that the parser reached the start of a head."""
-        self._at_start, self._boundary = self._boundary, False
+        continues = in_head and not boundary
+        self._before = self._before + self._segment if continues else b""
+        self._at_start = boundary or (continues and self._at_start)
+        self._segment, self._found = segment, None
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
         """Return whether the request line with this method and target names a protocol other than HTTP."""
         raw = self._before + self._segment if self._before else self._segment
         if self._at_start:
+            self._at_start = False  # a further head of the segment begins elsewhere
             if raw.startswith(b"%b %b HTTP/" % (method, target)):
                 return False  # the usual case
             return _FIRST_LINE.match(raw) is not None

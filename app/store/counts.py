@@ -1,6 +1,6 @@
 """Counts of events per destination, day and writer. A transaction that changes events adds its deltas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
@@ -39,40 +39,21 @@ class IngestCounts:
     rejected: int = 0
 
 
-CountDeltas = Mapping[DestinationNumber, CountDelta] | Mapping[DestinationNumber, IngestCounts]
+_values = attrgetter(*(field.name for field in fields(CountDelta)))
 
 
-def _columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
-    return tuple(field.name for field in fields(kind))
-
-
-_VALUES = {kind: attrgetter(*_columns(kind)) for kind in (CountDelta, IngestCounts)}
-_ADD = {CountDelta: SQL["add"], IngestCounts: SQL["add_ingested"]}
-
-
-def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: CountDeltas) -> list[Any]:
-    """Return the parameters that add these deltas: writer, destinations, then a list per field of `kind`.
-
-    Deltas without a change are left out.
-    """
-    values = _VALUES[kind]
-    changed = {number: row for number, delta in deltas.items() if any(row := values(delta))}
-    lists = [list(column) for column in zip(*changed.values(), strict=True)]
-    return [writer, list(changed), *(lists or [[] for _ in _columns(kind)])]
-
-
-async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) -> None:
-    """Add these deltas to the rows of a writer.
+async def add(
+    connection: PipelineConnection, writer: int, deltas: Mapping[DestinationNumber, CountDelta]
+) -> None:
+    """Add these deltas to the rows of a writer, without those that change nothing.
 
     `writer` is a number that each process chooses. Processes with different numbers add to different rows, so
     they do not wait for each other's row locks.
     """
-    same_kind: list[CountDelta | IngestCounts] = list(deltas.values())
-    if same_kind:
-        kind = type(same_kind[0])
-        parameters = arguments(kind, writer, deltas)
-        if parameters[1]:
-            await connection.execute(_ADD[kind], *parameters)
+    changed = {number: row for number, delta in deltas.items() if any(row := _values(delta))}
+    if changed:
+        columns = [list(column) for column in zip(*changed.values(), strict=True)]
+        await connection.execute(SQL["add"], writer, list(changed), *columns)
 
 
 RejectionKey = tuple[DestinationNumber, str, str, int, str]

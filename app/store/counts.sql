@@ -50,14 +50,3 @@ SET accepted = c.accepted + excluded.accepted, duplicates = c.duplicates + exclu
   rejected = c.rejected + excluded.rejected, retrying = c.retrying + excluded.retrying,
   delivered = c.delivered + excluded.delivered, dead = c.dead + excluded.dead,
   expired = c.expired + excluded.expired, erased = c.erased + excluded.erased
-
--- name: add_ingested
-INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)
-SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, d.accepted, d.duplicates, d.rejected
-FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[])
-  AS d (destination, accepted, duplicates, rejected)
--- In the same order as in `add`.
-ORDER BY d.destination
-ON CONFLICT (destination, day, writer) DO UPDATE
-SET accepted = c.accepted + excluded.accepted, duplicates = c.duplicates + excluded.duplicates,
-  rejected = c.rejected + excluded.rejected

@@ -275,5 +275,9 @@ def _append_arguments(
         [batch.data_key for batch in batches],
         [batch.queue for batch in batches],
         [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches],
-        *counts.arguments(counts.IngestCounts, writer, deltas),
+        writer,
+        list(deltas),
+        [delta.accepted for delta in deltas.values()],
+        [delta.duplicates for delta in deltas.values()],
+        [delta.rejected for delta in deltas.values()],
     ]

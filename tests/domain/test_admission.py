@@ -20,11 +20,11 @@ from app.domain.admission import (
     ShedReason,
     Usage,
     backlog_too_old,
-    cost_of,
-    reserve_of,
     retry_after,
     shed_reason,
 )
+from app.server.admission import demand_of
+from app.server.request_head import EVENTS_PATH, read_head
 
 LIMITS = Limits(body_bytes=24 * MIB, resident_bytes=192 * MIB, flush_s=10, connections=900)
 LIMIT = AdaptiveLimit()  # 4 MiB
@@ -148,9 +148,11 @@ def test_below_its_share_a_key_is_admitted_whatever_others_use(
 
 def test_what_a_request_costs_and_reserves() -> None:
     """Without a length it costs 64 KiB and reserves 32."""
-    assert (cost_of(0), cost_of(10), cost_of(None)) == (2_048, 2_058, 2_048 + 65_536)
-    reserves = [reserve_of(length) for length in (0, 10, RESERVE + 1, None)]
-    assert reserves == [0, 10, RESERVE, RESERVE]
+    headers = [[(b"content-length", b"%d" % length)] for length in (0, 10, RESERVE + 1)]
+    headers.append([(b"transfer-encoding", b"chunked")])
+    demands = [demand_of(read_head(b"POST", EVENTS_PATH, each)) for each in headers]
+    assert [each.cost - POST_COST for each in demands] == [0, 10, RESERVE + 1, 65_536]
+    assert [each.body_bytes for each in demands] == [0, 10, RESERVE, RESERVE]
 
 
 def after(limit: AdaptiveLimit, **more: float) -> AdaptiveLimit:
@@ -193,8 +195,8 @@ def test_the_limit_settles_where_responses_are_just_in_time(capacity_mib_s: floa
     for _ in range(300):
         wait = limit.cost / (capacity_mib_s * MIB)
         now += max(wait, 0.1)
-        for _ in range(max(1, round(limit.cost / cost_of(500_000)))):
-            limit = after(limit, cost=cost_of(500_000), took_s=wait, now=now, began=now - wait)
+        for _ in range(max(1, round(limit.cost / 502_048))):
+            limit = after(limit, cost=502_048, took_s=wait, now=now, began=now - wait)
         waits.append(wait)
     settled = waits[-50:]
     at_an_end = limit.cost in (MIB / 2, 64 * MIB)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -435,16 +435,19 @@ async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     there = {DestinationNumber(n): counts.IngestCounts(accepted=1) for n in (1, 2, 3)}
     back = {DestinationNumber(n): counts.CountDelta(accepted=1, retrying=-1) for n in (3, 2, 1)}
-    await asyncio.gather(_add(c, there), _add(other, back))
+
+    async def ten_times(connection: asyncpg.Connection, add: Callable[[], Awaitable[None]]) -> None:
+        for _ in range(10):
+            async with connection.transaction():
+                await add()
+
+    await asyncio.gather(
+        ten_times(c, lambda: flush.append(c, [], writer=1, deltas=there)),
+        ten_times(other, lambda: counts.add(other, 1, back)),
+    )
     rows = await c.fetch("SELECT sum(accepted) AS a, sum(retrying) AS r FROM counts GROUP BY destination")
     assert [(row["a"], row["r"]) for row in rows] == [(20, -10)] * 3
     await other.close()
-
-
-async def _add(connection: asyncpg.Connection, deltas: counts.CountDeltas) -> None:
-    for _ in range(10):
-        async with connection.transaction():
-            await counts.add(connection, 1, deltas)
 
 
 @pytest.mark.parametrize(
