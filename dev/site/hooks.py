@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 
 from app.processes.application import api_description
 from app.store.database.migrate import ROOT
-from dev.site import api_reference, markdown, navigation
+from dev.site import api_reference, markdown, navigation, search
 
 _REFERENCE = "reference/"
 _WIDE = """/* Tables of three columns and more need the width of the window. */
@@ -51,11 +51,17 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Write the Markdown of each page beside it, and llms.txt."""
+    """Write the Markdown of each page beside it, llms.txt, and what the search needs."""
     folder = Path(config.site_dir)
     for path, text in _raw.items():
         (folder / path).write_text(text)
     (folder / "llms.txt").write_text(_llms(config))
+    path_of_index = folder / "search" / "search_index.json"
+    index = json.loads(path_of_index.read_text())
+    index |= {"docs": search.improved(index["docs"], _raw), "synonyms": search.SYNONYMS}
+    path_of_index.write_text(json.dumps(index, ensure_ascii=False))
+    worker = Path(__file__).with_name("search_worker.js")
+    (folder / "search" / "worker.js").write_text(worker.read_text())
 
 
 def _source(path: str) -> Path:

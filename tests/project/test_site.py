@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 
 from dev.site import markdown, navigation
 from dev.site.command import build_site
@@ -65,6 +67,40 @@ def test_the_search_finds_a_word_of_a_runbook(site: Path) -> None:
     }
     assert "settings.html" in found
     assert any(entry["location"].startswith("runbooks/") for entry in index)
+
+
+def found(site: Path, *questions: str) -> list[list[str]]:
+    """Return the first three places that the search of the site finds for each question."""
+    node, _ = compute_driver_executable()
+    script = Path(__file__).with_name("site_search.js")
+    text = "\n".join(questions)
+    done = subprocess.run([node, script, site], input=text, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_questions_find_their_answers(site: Path) -> None:
+    """Questions in the words of readers (docs/evidence/questions.md), each with the places of its answer."""
+    lines = Path(__file__).with_name("site_questions.txt").read_text().splitlines()
+    asked = {
+        question: places.split("|") for question, _, places in (line.partition(" => ") for line in lines)
+    }
+    missed = [
+        question
+        for (question, places), first in zip(asked.items(), found(site, *asked), strict=True)
+        if not any(location.startswith(place) for location in first for place in places)
+    ]
+    assert (len(asked), missed) == (80, missed[:12])
+
+
+def test_the_search_finds_names_synonyms_and_any_text(site: Path) -> None:
+    """An identifier finds its row; a text with operators of the search library finds the same as without."""
+    names, operators, plain, nothing = found(
+        site, "timestamp_missing", "password: *login*", "password login", "?!"
+    )
+    assert names[0].startswith("reasons.html#")
+    assert operators == plain
+    assert "console.html#sign-in-and-roles" in plain
+    assert nothing == []
 
 
 def test_links_to_source_files_become_text() -> None:

@@ -1,0 +1,162 @@
+"""What the site's search knows: sections, rows of tables, and words that mean the same."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from markdown.extensions.toc import slugify  # type: ignore[import-untyped]
+
+Entry = dict[str, Any]
+"""A place that a search finds: `location`, `title`, `text`, and `boost`, the factor of its score."""
+
+# Readers look for guides and reference first; records of decisions and measurements are seldom the answer.
+_BOOSTS: Final = {
+    "adr/": 0.3, "evidence/": 0.2, "reference/": 0.6, "reference/schemas": 0.2, "index.html": 0.3,
+    "project/third_party_notices": 0.1, "project/changelog": 0.3, "rules.html": 0.4,
+    "project/contributing": 0.5, "releasing": 0.5, "campaigns": 0.5, "amazon-cases": 0.5, "architecture": 0.8,
+}  # fmt: skip
+
+SYNONYMS: Final = tuple(
+    group.split()
+    for group in """
+    401 403 unauthorized forbidden key scope
+    429 throttled ratelimit throttling limit
+    500 502 503 5xx unavailable
+    accepted 202 stored
+    alarm alert pager paged page
+    amount price value total revenue money
+    approve approved publish published
+    array list items loop
+    attribute property field column parameter
+    block firewall proxy outbound
+    boot start starting startup
+    breach leak leaked
+    browser console interface dashboard ui web gui
+    cancel refund cancellation refunded
+    cart basket items product products
+    client sdk library postman swagger openapi
+    config configuration setting settings environment variable env
+    consent opt-in opt-out optout gdpr tcf
+    copy export download csv
+    crash crashes crashed exit exits killed died die
+    cve vulnerability vulnerabilities
+    customer person people user subject
+    deduplicate deduplication duplicate duplicates repeated twice
+    delay late latency slow
+    delete deleted remove erase erasure forget purge
+    developer contributor contributing develop
+    disk storage space
+    docker container containers compose
+    down outage unavailable unreachable
+    drain stop stopping shutdown sigterm maintenance
+    employee staff operator colleague
+    fail failed fails failing failure error errors
+    grow grows growing increase
+    hash hashed hashing sha256 sha-256 digest
+    helm kubernetes k8s
+    history audit log who changed
+    impact performance throughput speed
+    install installation installing setup
+    laptop local locally machine
+    lock locks blocked
+    lost lose loss missing disappear disappeared
+    machine server host hardware
+    map mapping mapped
+    max maximum most limit limits quota
+    memory ram oom
+    metric metrics monitoring prometheus
+    missing absent empty null
+    move migrate migration upgrade update
+    notify notified notification callback webhook
+    offline store shop
+    order sequence ordering
+    ordering fifo
+    password login log-in signin sign-in
+    pending waiting wait stuck queue queued backlog piling
+    permission permissions privilege privileges role roles access
+    phone telephone msisdn mobile
+    postgres postgresql database db
+    preview test testing try dry
+    price cost cpu
+    quickstart tutorial start begin first
+    recover restore recovery
+    region europe eu na fe
+    rename renamed
+    replica standby failover
+    requirement requirements prerequisites
+    resend reprocess replay retry repeat again
+    restart restarted
+    revert rollback undo previous
+    rotate rotation replace change
+    sample example
+    simulate inject fault faults sandbox
+    skew drift clock clocks
+    license licence licenses licences
+    month months week weeks old older age
+    debug inspect preview
+    static constant fixed hardcoded const
+    secret secrets token tokens credentials
+    sla objective objectives slo
+    sso oidc openid saml okta
+    subprocessor subprocessors recipients recipient third-party
+    support help
+    tenant tenants organisation organisations multi-tenant
+    time timestamp date timezone zone
+    tls ssl https certificate encryption
+    traffic load
+    """.strip().splitlines()
+)
+"""Words of readers and of the documents: a search for one of a group finds the others, with less weight."""
+
+_SHORT: Final = 3_000  # characters
+_ROW: Final = 0.5  # the boost of a row: its few words must not hide the section that explains them
+
+_HEADING = re.compile(r"(?m)^#{1,3} (.+)$")
+_ROW_OF_CODE = re.compile(r"\| (`[^|]+`[^|]*) \| (.+) \|")
+_ROW_OF_WORDS = re.compile(r"\| ([^|`-][^|]*) \| (.+) \|")
+_FENCE = re.compile(r"(?ms)^ *```.*?^ *```$")
+
+
+def improved(entries: list[Entry], pages: Mapping[str, str]) -> list[Entry]:
+    """Return the entries of MkDocs' index with titles that name the page, each text once, and rows of tables.
+
+    `pages` has the Markdown of each page by its path. A short page is one entry, a long one an entry for each
+    section.
+    """
+    whole = {entry["location"]: entry for entry in entries if "#" not in entry["location"]}
+    short = {location for location, entry in whole.items() if len(entry["text"]) < _SHORT}
+    sections = [
+        {**entry, "title": _title(entry["title"], whole[page]["title"])}
+        for entry in entries
+        if "#" in entry["location"] and (page := entry["location"].partition("#")[0]) not in short
+    ]
+    found = [
+        *(whole[location] for location in sorted(short)),
+        *sections,
+        *(row for path, text in pages.items() for row in rows(path, text)),
+    ]
+    return [{"boost": _boost(entry["location"]), **entry} for entry in found]
+
+
+def rows(path: str, text: str) -> Iterator[Entry]:
+    """Yield an entry for each row of a table that begins with code, such as a setting or a reason."""
+    page = re.sub(r"(^|/)README\.md$", r"\1index.md", path).removesuffix(".md") + ".html"
+    if _boost(page) < 1:
+        return
+    row, boost = (_ROW_OF_WORDS, 1) if page == "glossary.html" else (_ROW_OF_CODE, _ROW)
+    anchor = ""
+    for line in _FENCE.sub("", text).splitlines():
+        if heading := _HEADING.match(line):
+            anchor = slugify(re.sub(r"\[([^\]]*)\]\([^)]*\)|`", r"\1", heading[1]), "-")
+        elif found := row.fullmatch(line):
+            plain = re.sub(r"\]\([^)]*\)|[`\[]", "", found[1]), re.sub(r"\]\([^)]*\)|[`\[]", "", found[2])
+            yield {"location": f"{page}#{anchor}", "title": plain[0], "text": " ".join(plain), "boost": boost}
+
+
+def _title(section: str, page: str) -> str:
+    return section if section == page else f"{section} · {page}"
+
+
+def _boost(location: str) -> float:
+    matching = [prefix for prefix in _BOOSTS if location.startswith(prefix)]
+    return _BOOSTS[max(matching, key=len)] if matching else 1.0
