@@ -44,6 +44,7 @@ class AuditAction(StrEnum):
     INCIDENT_ACKNOWLEDGED = "incident.acknowledged"
     INCIDENT_MUTED = "incident.muted"
     EVENTS_REPLAYED = "events.replayed"
+    EVENTS_RETRIED = "events.retried"
     DEAD_LETTERS_DISMISSED = "dead_letters.dismissed"
     SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
     SUBJECT_SEARCHED = "subject.searched"

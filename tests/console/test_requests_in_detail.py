@@ -93,6 +93,8 @@ async def test_an_open_breaker_names_its_next_probe_and_a_button_sends_it_now(de
     assert answer.status_code == 303
     assert "Retry requested." in await desk.get(answer.headers["location"])
     await desk.until(lambda: delivered(desk, shop), seconds=5)
+    rows = (await desk.api.get("/audit?action=events.retried")).json()["items"]
+    assert [row["subject"] for row in rows] == [shop]
 
 
 async def delivered(desk: Desk, shop: str) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.admin.destinations import find_visible
 from app.admin.events.history import ATTEMPT
 from app.admin.events.search import find_visible_row
 from app.admin.refusals import ErrorCode, Refusal, require_found
@@ -20,7 +21,8 @@ from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId
 from app.domain.outcomes.outcome import ResponseDetails
-from app.store import batches, lanes
+from app.store import audit, batches, lanes
+from app.store.audit import AuditAction
 from app.store.destinations import figures
 from app.store.destinations.figures import RequestPage, RequestRow
 from app.store.replays import queueing
@@ -119,9 +121,10 @@ async def retry_now(context: AppContext, caller: Caller, destination_id: str) ->
     An open circuit breaker lets a probe pass. A pause that Amazon asked for stays. Raises Refusal (404, or
     nothing is sent to this destination).
     """
-    async with context.pool.acquire() as connection, connection.transaction():
-        found = await find_visible_row(connection, caller, destination_id)
+    async with context.transaction() as (connection, driver):
+        found = await find_visible(connection, caller, destination_id)
         if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
-        await queueing.make_due(connection, found.number)
-        await lanes.notify_retry(connection, await queueing.lane_of(connection, found.number))
+        await queueing.make_due(driver, found.number)
+        await lanes.notify_retry(driver, await queueing.lane_of(driver, found.number))
+        await audit.record(connection, caller.actor, AuditAction.EVENTS_RETRIED, found.id)

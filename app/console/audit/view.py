@@ -38,6 +38,7 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.SHADOW_ENDED: "ended the shadow of the mapping's draft",
     AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
     AuditAction.EVENTS_REPLAYED: "replayed events",
+    AuditAction.EVENTS_RETRIED: "retried the waiting events immediately",
     AuditAction.DEAD_LETTERS_DISMISSED: "dismissed failed events",
     AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
     AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
