@@ -23,6 +23,7 @@ from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRan
 from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.causes import failure_of, failure_sentence
 from app.domain.incidents.destination_condition import Condition
 from app.store.destinations.health import ListedDestination, PageQuery, Sort
 from app.store.destinations.outcome_history import OutcomeBucket
@@ -110,8 +111,16 @@ async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
         "parameters": tuple(parameters.items()),
         "strip": strip(found.listing.conditions, parameters, query.health),
         "incidents": [
-            view.present(
-                each.stored, chosen.until, may_write=may_write, suspended=each.suspended, holds=each.holds
+            (
+                view.present(
+                    each.stored,
+                    chosen.until,
+                    may_write=may_write,
+                    may_replay=caller.may(Scope.REPLAY),
+                    suspended=each.suspended,
+                    holds=each.holds,
+                ),
+                each,
             )
             for each in found.incidents
         ],
@@ -194,6 +203,7 @@ class HomeRow:
 
     item: ListedDestination
     health: Label
+    cause: str
     delivered: int
     failed: int
     rejected: int
@@ -218,8 +228,18 @@ def destination_rows(
         failed = [bucket.failed if bucket else 0 for bucket in found]
         rejected = sum(bucket.rejected for bucket in buckets.values())
         lines = line(condensed(delivered)), line(condensed(failed))
-        rows.append(HomeRow(item, health_label(item), sum(delivered), sum(failed), rejected, *lines))
+        sums = sum(delivered), sum(failed), rejected
+        rows.append(HomeRow(item, health_label(item), stall_cause(item), *sums, *lines))
     return rows
+
+
+def stall_cause(item: ListedDestination) -> str:
+    """Return what the newest request of a stalled destination says; nothing without one that failed."""
+    if item.outcome is None or item.outcome == "answered":
+        return ""
+    if item.outcome == "under_way":
+        return "Amazon has not answered the newest request yet."
+    return failure_sentence(failure_of(item.outcome, item.http_status), item.http_status)
 
 
 @dataclass(frozen=True, slots=True)

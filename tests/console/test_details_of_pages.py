@@ -184,6 +184,9 @@ def test_the_chart_of_an_incident_is_drawn(site: Site, shop: str) -> None:
     site.sign_in()
     incident = site.page.get_by_role("link", name="Events failed permanently")
     site.open("/console")
+    expect(site.page.locator(".incidents")).to_contain_text(
+        "1 event failed permanently. Amazon’s newest message: “"
+    )
     incident.first.click()
     expect(site.page.locator(".chart canvas")).to_be_visible()
     assert site.page.locator(".chart").get_attribute("data-mark")

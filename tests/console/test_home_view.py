@@ -133,6 +133,31 @@ def test_a_row_sums_the_range_and_draws_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("outcome", "status", "cause"),
+    [
+        (None, None, ""),
+        ("answered", 207, ""),
+        ("under_way", None, "Amazon has not answered the newest request yet."),
+        ("throttled", 429, "Amazon is rate-limiting requests (HTTP 429)."),
+        ("broken", 503, "Amazon returns server errors. Latest status: 503."),
+        ("broken", 207, "Amazon returns unreadable responses."),
+        ("lost", None, "Requests to Amazon time out or lose their connection."),
+    ],
+)
+def test_a_stalled_row_says_why(outcome: str | None, status: int | None, cause: str) -> None:
+    """With the sentence of the destination's diagnosis, before an incident opens."""
+    stalled = replace(DESTINATION, condition=Condition.STALLED, outcome=outcome, http_status=status)
+    assert home.stall_cause(stalled) == cause
+
+
+def test_failed_events_are_replayed_from_the_home_page() -> None:
+    """By a person who may; others read the errors."""
+    found = incident(Kind.DEAD_LETTERS, affected=4)
+    button = view.remedy_button(found, may_write=False, may_replay=True)
+    assert button == RemedyButton("Replay or dismiss…", f"{PAGE}/replay?status=dead&dismissed=false")
+
+
+@pytest.mark.parametrize(
     ("change", "label", "tone"),
     [
         ({}, "Healthy", "good"),

@@ -124,7 +124,10 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
         await request(world, ids[name], began=0, settled=0, delivered=delivered)
     if failed:
         await request(world, ids[name], began=1, settled=1, outcome="throttled")
-    assert (await conditions(world))[name] is expected
+    (item,) = (item for item in (await listing(world)).items if item.name == name)
+    assert item.condition is expected
+    newest = "throttled" if failed else "answered"
+    assert item.outcome == (newest if expected is Condition.STALLED else None)
 
 
 @pytest.mark.parametrize(

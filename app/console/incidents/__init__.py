@@ -68,7 +68,13 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
     return visit.show(
         "incident.html",
-        view=view.present(found, now, may_write=may_change, suspended=history.suspended),
+        view=view.present(
+            found,
+            now,
+            may_write=may_change,
+            may_replay=visit.caller.may(Scope.REPLAY),
+            suspended=history.suspended,
+        ),
         timeline=view.timeline(found, history.messages, names.get(by or "", by)),
         last_answer=view.last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),

@@ -47,7 +47,7 @@ _CHANGES: Final[Mapping[Remedy, tuple[str, str]]] = {
 
 
 def remedy_button(
-    incident: Incident, *, may_write: bool, suspended: bool | None = False
+    incident: Incident, *, may_write: bool, may_replay: bool = False, suspended: bool | None = False
 ) -> RemedyButton | None:
     """Return the button for the action of an incident; a visitor who may not use it gets a link.
 
@@ -58,6 +58,8 @@ def remedy_button(
     page = f"/console/destinations/{incident.destination}"
     if incident.kind is Kind.REJECTIONS:
         return RemedyButton("View rejections", f"{page}/rejections?range=1h")
+    if incident.kind is Kind.DEAD_LETTERS and may_replay:
+        return RemedyButton("Replay or dismiss…", f"{page}/replay?status=dead&dismissed=false")
     action = advice(incident.kind, incident.reason)[1]
     if incident.kind in ACCESS and action is Remedy.OPEN_AMAZON:
         action = Remedy.RECONNECT  # after the person has access at Amazon
@@ -107,6 +109,7 @@ def present(
     now: datetime,
     *,
     may_write: bool,
+    may_replay: bool = False,
     suspended: bool | None = False,
     holds: bool = True,
 ) -> IncidentDetails:
@@ -116,13 +119,14 @@ def present(
     path = _EVENTS.get(incident.kind)
     notes = ["Acknowledged."] if incident.acknowledged_at is not None else []
     notes += [] if holds else ["Recovering: the problem is no longer observed. Resolves automatically."]
+    button = remedy_button(incident, may_write=may_write, may_replay=may_replay, suspended=suspended)
     return IncidentDetails(
         stored,
         Label(incident.severity.capitalize(), TONES[incident.severity], "Severity"),
         remedy=advice(incident.kind, incident.reason)[0] if lasts else "",
         consequences=consequences_sentence(incident.consequences),
         duration=age(((incident.resolved_at or now) - incident.opened_at).total_seconds()),
-        button=remedy_button(incident, may_write=may_write, suspended=suspended) if lasts else None,
+        button=button if lasts else None,
         events_link=f"/console/destinations/{incident.destination}{path}"
         if incident.destination and path
         else None,

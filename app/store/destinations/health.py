@@ -54,7 +54,10 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedDestination:
-    """One destination of a page. `severity` is the highest severity of its incidents that still last."""
+    """One destination of a page. `severity` is the highest severity of its incidents that still last.
+
+    For a stalled destination, `outcome` and `http_status` are those of its newest request.
+    """
 
     number: DestinationNumber
     id: DestinationId
@@ -68,6 +71,8 @@ class ListedDestination:
     severity: Severity | None
     open_incidents: int
     oldest_waiting_seconds: float | None
+    outcome: str | None = None
+    http_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +217,14 @@ def _statement(sort: Sort) -> str:
           ORDER BY place LIMIT $6 OFFSET $7)
         SELECT (SELECT json_object_agg(condition, n)::text FROM (
             SELECT condition, count(*) AS n FROM classified GROUP BY condition) x) AS conditions,
-          (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*
+          (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*, newest.*
         -- LEFT JOIN: an empty page has one row, with the counts only.
-        FROM (SELECT 1) one LEFT JOIN listed ON true ORDER BY listed.place
+        FROM (SELECT 1) one LEFT JOIN listed ON true LEFT JOIN LATERAL (
+          SELECT coalesce(a.outcome, 'under_way') AS outcome, a.http_status FROM attempts a
+          WHERE listed.condition = 'stalled' AND a.destination = listed.number
+            AND a.day BETWEEN {_TODAY} - 1 AND {_TODAY} AND a.outcome IS DISTINCT FROM 'not_sent'
+          ORDER BY a.started_at DESC LIMIT 1) newest ON true
+        ORDER BY listed.place
     """
 
 

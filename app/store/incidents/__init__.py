@@ -127,14 +127,16 @@ async def page(
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """An open incident and its destination. `holds` tells whether its condition still lasts."""
+    """An open incident and its destination. `holds` tells whether its condition still lasts.
+
+    If events failed permanently, `failed_for` and `amazon_message` are those of the newest one.
+    """
 
     stored: StoredIncident
-    destination_state: str | None
     suspended: bool | None
-    sign_in_reason: str | None
-    advertiser_id: str | None
     holds: bool
+    failed_for: str | None
+    amazon_message: str | None
 
 
 async def most_severe(

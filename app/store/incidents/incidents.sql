@@ -37,16 +37,24 @@ WHERE i.organisation_id = acting_organisation()
 ORDER BY i.number DESC LIMIT $6
 
 -- name: most_severe
-SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name, d.state AS destination_state,
-  d.suspended, d.sign_in_reason, d.advertiser_id, count(*) OVER () AS open,
-  -- Whether the condition still lasts, as in `app.store.destinations.health`.
-  coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true)
-    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.sign_in_reason IS NOT NULL) AS holds
-FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
-WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'
-  AND ($1::text[] IS NULL OR i.destination = ANY ($1))
-ORDER BY CASE i.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END,
-  i.state = 'acknowledged', i.opened_at, i.number LIMIT $3
+WITH listed AS (
+  SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name, d.number AS destination_number,
+    d.suspended, count(*) OVER () AS open,
+    -- Whether the condition still lasts, as in `app.store.destinations.health`.
+    coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true)
+      AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.sign_in_reason IS NOT NULL) AS holds,
+    row_number() OVER (ORDER BY CASE i.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END,
+      i.state = 'acknowledged', i.opened_at, i.number) AS place
+  FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
+  WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'
+    AND ($1::text[] IS NULL OR i.destination = ANY ($1))
+  ORDER BY place LIMIT $3
+)
+SELECT listed.*, newest.* FROM listed LEFT JOIN LATERAL (
+  SELECT reason AS failed_for, amazon_message FROM exceptions
+  WHERE listed.kind = 'dead_letters' AND destination = listed.destination_number
+    AND status = 'dead' AND dismissed_at IS NULL ORDER BY changed_at DESC LIMIT 1) newest ON true
+ORDER BY place
 
 -- name: acknowledge
 UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
