@@ -13,13 +13,12 @@ from msgspec import structs
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
-from app.domain.trace import RequestTrace
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import SLICE_EVENTS, GroupCommit
-from app.ingest.pending_request import DedupResult, NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import DedupResult, NotStored, PendingRequest, RequestResults
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
@@ -66,6 +65,8 @@ class Intake:
         self._group_commit = group_commit
         # The task of `run` flushes until `close` was called; queued events are still stored and answered.
         self.run, self.close = group_commit.run, group_commit.close
+        # Matches and converts the events of a request, with pauses for other requests.
+        self.evaluate = group_commit.evaluate
         self._writer = writer
         self._pool = pool
         self._clock = clock
@@ -75,35 +76,14 @@ class Intake:
             status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
 
-    async def receive(
-        self,
-        events: Sequence[Event | Rejection],
-        *,
-        access: SenderAccess,
-        low_priority: bool = False,
-        trace: RequestTrace | None = None,
-    ) -> list[EventResult] | NotStored:
-        """Match, convert and store these events; return one result per event, in order, after the commit.
+    async def receive(self, request: PendingRequest) -> list[EventResult] | NotStored:
+        """Match, convert and store the events of a request; return one result per event, in order, after the
+        commit.
 
-        With `low_priority`, the events are sent after live events, like replays. NotStored means that no
-        event was acknowledged and the same request may be sent again.
+        NotStored means that no event was acknowledged and the same request may be sent again.
         """
-        request = await self.evaluate(events, access=access, low_priority=low_priority, trace=trace)
+        await self.evaluate(request)
         return await self.store(request)
-
-    async def evaluate(
-        self,
-        events: Sequence[Event | Rejection],
-        *,
-        access: SenderAccess,
-        low_priority: bool = False,
-        trace: RequestTrace | None = None,
-    ) -> PendingRequest:
-        """Match and convert these events, with pauses for other requests."""
-        response = asyncio.get_running_loop().create_future()
-        request = PendingRequest(events, access, response, trace or RequestTrace(), low_priority)
-        await self._group_commit.evaluate(request)
-        return request
 
     async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         """Store the events of an evaluated request; the results are those of `receive`."""

@@ -55,9 +55,9 @@ class PendingRequest(msgspec.Struct, eq=False):
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
-    response: "asyncio.Future[RequestResults | NotStored]"
     trace: RequestTrace
-    low_priority: bool = False  # its events are sent after live events
+    low_priority: bool = False  # its events are sent after live events, like replays
+    response: "asyncio.Future[RequestResults | NotStored]" = msgspec.field(default_factory=asyncio.Future)
     # The evaluation sets these lists, one entry per event, and the journey nodes of the events.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []

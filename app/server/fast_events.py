@@ -26,7 +26,7 @@ from app.api.events import intake
 from app.domain.admission import ShedReason
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from app.server.admission import ESTIMATE_PARSED_SIZE_FROM, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -166,8 +166,8 @@ class EventsEndpoint:
                 problem = self._organisations.charge(caller.organisation, len(events))
                 if problem is not None:
                     raise Refusal.of(problem)
-            low = query.priority is intake.Priority.LOW
-            request = await context.intake.evaluate(events, access=access, low_priority=low, trace=trace)
+            request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
+            await context.intake.evaluate(request)
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
         if isinstance(results, NotStored):
             # A random delay spreads the retries of many clients over some seconds.

@@ -14,7 +14,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.ingest.pending_request import NotStored
+from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes.application import create_application
 from app.telemetry import JsonLines
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake
@@ -269,7 +269,7 @@ def _fields(world: ApiWorld) -> dict[str, Any]:
 class _RefusingIntake(FakeIntake):
     """An intake whose database stores nothing."""
 
-    async def store(self, events: Any) -> NotStored:
+    async def store(self, request: PendingRequest) -> NotStored:
         return NotStored()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from app.api.recent_rows import CACHE_SECONDS
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored
+from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
@@ -30,10 +30,10 @@ class BlockedIntake(FakeIntake):
     flush_age_s: float = 0.0  # as of `DatabaseResults`
     posts: int = 0
 
-    async def store(self, events: Sequence[Event | Rejection]) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         self.posts += 1
         await self.go.wait()
-        return await super().store(events)
+        return await super().store(request)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,9 +12,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.domain.event import Event, Rejection
+from app.domain.event import Event
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored
+from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
@@ -125,7 +125,7 @@ async def test_all_ways_are_counted_under_one_route(world: ApiWorld) -> None:
 class BrokenIntake(FakeIntake):
     """An intake with a defect."""
 
-    async def store(self, events: Sequence[Event | Rejection]) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         raise ZeroDivisionError
 
 
@@ -286,9 +286,11 @@ async def test_a_query_sets_what_events_leave_out(world: ApiWorld) -> None:
     received: list[Any] = []
 
     class RecordingIntake(FakeIntake):
-        async def evaluate(self, events: Any, **options: Any) -> Any:
-            received.append((events[0].destination_id, events[0].mapping_id, options["low_priority"]))
-            return await super().evaluate(events)
+        async def evaluate(self, request: PendingRequest) -> None:
+            (event,) = request.events
+            assert isinstance(event, Event)
+            received.append((event.destination_id, event.mapping_id, request.low_priority))
+            await super().evaluate(request)
 
     app = create_application(replace(world.context, intake=RecordingIntake(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
@@ -305,7 +307,7 @@ async def test_a_query_sets_what_events_leave_out(world: ApiWorld) -> None:
 class OutOfMemory(FakeIntake):
     """An intake for which there is no memory."""
 
-    async def evaluate(self, events: Sequence[Event | Rejection], **options: Any) -> Any:
+    async def evaluate(self, request: PendingRequest) -> None:
         raise MemoryError
 
 

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored
+from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes.application import create_application
 from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses
@@ -124,13 +124,13 @@ class FakeIntake:
 
     sent: list[Event | Rejection]
 
-    async def evaluate(self, events: Sequence[Event | Rejection], **options: Any) -> Any:
-        self.sent = list(events)
-        return self.sent
+    async def evaluate(self, request: PendingRequest) -> None:
+        self.sent = list(request.events)
 
-    async def store(self, events: Sequence[Event | Rejection]) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         return [
-            EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
+            EventResult(n, getattr(event, "event_id", None), "accepted")
+            for n, event in enumerate(request.events)
         ]
 
 

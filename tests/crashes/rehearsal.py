@@ -29,9 +29,10 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.outcomes.settle import RetryPolicy
+from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import Intake
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from app.processes import api
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
@@ -261,7 +262,8 @@ class Life:
             [event(name) for name in names], default_destination=destination, default_mapping=None
         )
         assert isinstance(read, list)
-        answering = asyncio.create_task(self._intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION)))
+        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+        answering = asyncio.create_task(self._intake.receive(request))
         await asyncio.wait({answering, self._flushing}, return_when=asyncio.FIRST_COMPLETED)
         # An answer that was given before the end is on its way, and counts.
         if not answering.done() and not (await asyncio.wait({answering}, timeout=0.05))[0]:

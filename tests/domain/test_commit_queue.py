@@ -1,7 +1,6 @@
 """In which order waiting requests are committed."""
 
-import asyncio
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +9,13 @@ from app.domain.event import Event
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.group_commit import CommitQueue
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import PendingRequest, SenderAccess
 
 
 def request(organisation: str, events: int = 1) -> PendingRequest:
     """Return a request of which only the organisation and the number of events matter."""
-    response = cast("asyncio.Future[RequestResults | NotStored]", None)
     access = SenderAccess(OrganisationId(organisation), None)
-    return PendingRequest([cast("Event", None)] * events, access, response, RequestTrace(), False)
+    return PendingRequest([cast("Event", None)] * events, access, RequestTrace(), response=cast(Any, None))
 
 
 def queue_of(*requests: PendingRequest) -> CommitQueue:

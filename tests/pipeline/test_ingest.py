@@ -11,6 +11,7 @@ import pytest
 from app.domain import batch as packing
 from app.domain.event import Event, read_events
 from app.domain.ids import DEFAULT_ORGANISATION
+from app.domain.trace import RequestTrace
 from app.ingest import group_commit
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
@@ -161,7 +162,8 @@ async def test_a_key_limited_to_another_destination_finds_none(world: World) -> 
     dst = await world.destination()
     read = read_events([event(1)], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION, frozenset()))
+    access = SenderAccess(DEFAULT_ORGANISATION, frozenset())
+    results = await world.intake.receive(PendingRequest(read, access, RequestTrace()))
     assert not isinstance(results, NotStored)
     assert results[0].rejection is not None
     assert results[0].rejection.reason == "destination_unknown"
@@ -232,7 +234,8 @@ async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: W
     await world.post(dst, event(1))
     read = read_events([event(1), event(2), event(1, user={})], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    request = await world.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+    request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+    await world.intake.evaluate(request)
     results = await world.intake.dry_run(request)
     assert not isinstance(results, NotStored)
     assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
@@ -305,7 +308,8 @@ async def test_an_evaluation_uses_the_names_that_another_process_pinned(world: W
     assert isinstance(read, list)
 
     async def rehearsed() -> str:
-        request = await world.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+        await world.intake.evaluate(request)
         results = await world.intake.dry_run(request)
         assert isinstance(results, list)
         return results[0].status
@@ -343,7 +347,9 @@ async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world:
     async def evaluated(number: int) -> PendingRequest:
         read = read_events([event(number)], default_destination=dst, default_mapping=None)
         assert isinstance(read, list)
-        return await world.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+        await world.intake.evaluate(request)
+        return request
 
     early = await evaluated(2)
     async with world.resources.pool.acquire() as c, c.transaction():

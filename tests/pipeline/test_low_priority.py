@@ -2,15 +2,17 @@
 
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION
+from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from tests.pipeline.world import World, event
 
 
 async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
     read = read_events([event(n) for n in numbers], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION), low_priority=True)
+    access = SenderAccess(DEFAULT_ORGANISATION)
+    results = await world.intake.receive(PendingRequest(read, access, RequestTrace(), low_priority=True))
     assert not isinstance(results, NotStored)
     return results
 

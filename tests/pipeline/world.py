@@ -26,9 +26,10 @@ from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import EventResult, Intake
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
@@ -183,13 +184,15 @@ class World:
     ) -> list[EventResult] | NotStored:
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        return await self.intake.receive(read, access=SenderAccess(OrganisationId(organisation)))
+        access = SenderAccess(OrganisationId(organisation))
+        return await self.intake.receive(PendingRequest(read, access, RequestTrace()))
 
     async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        request = await self.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+        await self.intake.evaluate(request)
         results = await self.intake.dry_run(request)
         assert not isinstance(results, NotStored), results
         return results

@@ -10,8 +10,9 @@ from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
+from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,9 @@ async def send_sample_event(
     events = read_events(body, default_destination=destination_id, default_mapping=mapping_id)
     assert not isinstance(events, BodyProblem)
     allowed = caller.destination_ids
-    results = await context.intake.receive(
-        events,
-        access=SenderAccess(
-            caller.organisation, None if allowed is None else frozenset(map(DestinationId, allowed))
-        ),
-    )
+    own = None if allowed is None else frozenset(map(DestinationId, allowed))
+    request = PendingRequest(events, SenderAccess(caller.organisation, own), RequestTrace())
+    results = await context.intake.receive(request)
     if isinstance(results, NotStored):
         raise Refusal(ErrorCode.UNAVAILABLE)
     (result,) = results
