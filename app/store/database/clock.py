@@ -43,15 +43,10 @@ class DatabaseClock:
         """Return whether the offset of this machine's clock is too large for the process to be ready."""
         return abs(self.offset) > MOST_SKEW_S
 
-    @property
-    def is_stale(self) -> bool:
-        """Return whether the measured offset is too old, or this machine's clock was changed since."""
-        now = self._monotonic()
-        return now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S
-
     async def ensure(self, connection: PipelineConnection) -> None:
-        """Measure the offset if it is stale, with one query."""
-        if self.is_stale:
+        """Measure the offset if it is too old, or if this machine's clock was changed since."""
+        now = self._monotonic()
+        if now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S:
             await self.measure(connection)
 
     async def measure(self, connection: PipelineConnection) -> None:
