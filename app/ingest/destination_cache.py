@@ -37,6 +37,13 @@ class PublishedMapping:
     rules: Rules
     plan: ConversionPlan | None = None
 
+    def with_pins(self, pins: Mapping[str, str]) -> "PublishedMapping":
+        """Return the mapping with other pinned names."""
+        rules = replace(self.rules, pins=pins)
+        return replace(
+            self, rules=rules, plan=None if self.compiled is None else compile_plan(self.compiled, rules)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CachedDestination:
@@ -74,7 +81,6 @@ class DestinationCache:
         self._ages = ages
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
-        self._rows: dict[DestinationId, store.DestinationRow] = {}
         # A cached destination, or None; then the flush checks whether the destination exists.
         self.get = self._cached.get
 
@@ -91,22 +97,24 @@ class DestinationCache:
                 self._add(rows[id_])
             else:
                 self._cached.pop(id_, None)
-                self._rows.pop(id_, None)
 
     def add_pins(self, names: Mapping[store.NamedType, str]) -> None:
         """Add the names that a flush pinned, in all cached destinations of their advertisers."""
-        for row in list(self._rows.values()):
+        for destination in list(self._cached.values()):
             new_pins = {
                 event_type: name
                 for (organisation, advertiser, event_type), name in names.items()
-                if (organisation, advertiser) == (row.organisation, row.settings.advertiser_id)
+                if (organisation, advertiser) == (destination.organisation, destination.advertiser_id)
             }
-            if new_pins.keys() - row.pins.keys():
-                self._add(replace(row, pins={**row.pins, **new_pins}))
+            if new_pins.keys() - destination.pins.keys():
+                pins = {**destination.pins, **new_pins}
+                mappings = {id_: mapping.with_pins(pins) for id_, mapping in destination.mappings.items()}
+                self._cached[destination.id] = replace(
+                    destination, mappings=mappings, pins=pins, published=_published(mappings)
+                )
 
     def _add(self, row: store.DestinationRow) -> None:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
-        self._rows[row.id] = row
         self._cached[row.id] = CachedDestination(
             organisation=row.organisation,
             id=row.id,
@@ -119,7 +127,7 @@ class DestinationCache:
             advertiser_id=row.settings.advertiser_id,
             mappings=mappings,
             pins=row.pins,
-            published=tuple(mapping for mapping in mappings.values() if mapping.compiled is not None),
+            published=_published(mappings),
         )
 
     def _compile_mapping(self, row: store.DestinationRow, mapping: store.MappingRow) -> PublishedMapping:
@@ -142,6 +150,10 @@ class DestinationCache:
             rules=rules,
             plan=None if compiled is None else compile_plan(compiled, rules),
         )
+
+
+def _published(mappings: Mapping[MappingId, PublishedMapping]) -> tuple[PublishedMapping, ...]:
+    return tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:

@@ -42,7 +42,7 @@ WRITE_EVERY_S: Final = 1.0
 _TRIM_EVERY: Final = 20  # writes of a mapping's samples
 _SLICE: Final = 10  # events that are sampled without a pause
 _MOST_MAPPINGS: Final = 10_000
-_MOST_VALUES: Final = 300_000  # values that the counters of a process remember together
+_MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB
 
 # A mapping, its version, and the fields that the events sent, or None if it rejected them.
 GroupKey = tuple[MappingNumber, int, tuple[str, ...] | None]

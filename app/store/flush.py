@@ -23,6 +23,7 @@ from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
 from app.store.database.partitions import FLUSH_LOCK
 from app.store.destinations.cache import CACHED_VERSION
+from app.store.ledger import SHORT_CONTENT, SHORT_KEY
 
 # The parameters of the statement of `append`, in order. They are also the first parameters of the function.
 _APPEND_PARAMETERS: Final = {
@@ -106,10 +107,14 @@ class FlushOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+# The ledger keys in the form of an earlier generation.
+_KEYS: Final = (
+    f"ARRAY(SELECT ledger_digest(substr(:keys, 16 * n + 1, 16), {SHORT_KEY}, :generation - {{}}) "
+    "FROM generate_series(0, length(:keys) / 16 - 1) AS n)"
+)
 _FUNCTION_SQL: Final = f"""
     CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_FUNCTION_PARAMETERS.values())})
     RETURNS text LANGUAGE plpgsql AS $body$
-    DECLARE new_keys bytea[];
     BEGIN
       -- A separate statement, so that the snapshots of the following statements are not older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
@@ -123,14 +128,14 @@ _FUNCTION_SQL: Final = f"""
         WHERE {CACHED_VERSION} IS DISTINCT FROM used.version)
       THEN RETURN '{FlushOutcome.STALE}'; END IF;
       -- Duplicates in the two earlier generations; the INSERT below finds those in the current one.
-      new_keys := ARRAY(
-        SELECT substr(:keys, 16 * n + 1, 16) FROM generate_series(0, length(:keys) / 16 - 1) AS n);
-      IF EXISTS (SELECT FROM ledger WHERE generation = :generation - 1 AND key = ANY(new_keys))
-        OR EXISTS (SELECT FROM ledger WHERE generation = :generation - 2 AND key = ANY(new_keys))
+      IF EXISTS (SELECT FROM ledger WHERE generation = :generation - 1 AND key = ANY({_KEYS.format(1)}))
+        OR EXISTS (SELECT FROM ledger WHERE generation = :generation - 2 AND key = ANY({_KEYS.format(2)}))
       THEN RETURN '{FlushOutcome.DUPLICATE}'; END IF;
       INSERT INTO ledger (generation, key, content, batch, place)
-        SELECT :generation, substr(:keys, 16 * (start + place) + 1, 16) AS key,
-          substr(:digests, 16 * (start + place) + 1, 16), p.id, place
+        SELECT :generation,
+          ledger_digest(substr(:keys, 16 * (start + place) + 1, 16), {SHORT_KEY}, :generation) AS key,
+          ledger_digest(substr(:digests, 16 * (start + place) + 1, 16), {SHORT_CONTENT}, :generation),
+          p.id, place
         FROM unnest(:ids, :events, :starts) AS p (id, events, start), generate_series(0, events - 1) AS place
         -- In order of keys: two flushes with the same keys in opposite order would deadlock.
         ORDER BY key;

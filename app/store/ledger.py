@@ -1,7 +1,8 @@
 """The ledger: the idempotency keys of accepted events, each with a content digest and the event's position.
 
 A key is a 16-byte digest. The ledger is divided into generations by the time of acceptance, not by the time
-of the event: an event that is sent again with another time must find its first row.
+of the event: an event that is sent again with another time must find its first row. Generations that began
+before migration 0018 store complete digests; later ones store the first bytes (ADR 0053).
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,13 @@ from app.store.rows import fetch_scalar
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
+SEARCHED: Final = 3  # generations in which a key is searched
+SHORT_KEY: Final = 11  # bytes
+SHORT_CONTENT: Final = 7
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
-    """A row to insert. `key` and the digest `content` have 16 bytes; `place` is the position in the batch."""
+    """A row to insert, with complete digests. `place` is the position in the batch."""
 
     key: bytes
     content: bytes
@@ -34,7 +38,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """The digest of an accepted event's content, and its position."""
+    """The digest of an accepted event's content, as long as it is stored, and its position."""
 
     content: bytes
     batch: BatchId
@@ -55,6 +59,8 @@ async def claim(connection: PipelineConnection, generation: int, entries: Sequen
         [entry.content for entry in ordered],
         [entry.batch for entry in ordered],
         [entry.place for entry in ordered],
+        SHORT_KEY,
+        SHORT_CONTENT,
     )
     return int(status.rpartition(" ")[2]) == len(ordered)
 
@@ -63,17 +69,23 @@ async def find(
     connection: PipelineConnection, generation: int, keys: Sequence[bytes]
 ) -> dict[bytes, LedgerRow]:
     """Return the rows of these keys in this generation and the two previous generations."""
-    rows = await connection.fetch(SQL["find"], generation, list(keys))
-    return {row["key"]: LedgerRow(row["content"], BatchId(row["batch"]), row["place"]) for row in rows}
+    rows = await connection.fetch(SQL["find"], generation, _stored_forms(keys))
+    found = {row["key"]: LedgerRow(row["content"], BatchId(row["batch"]), row["place"]) for row in rows}
+    both = ((key, found.get(key) or found.get(key[:SHORT_KEY])) for key in keys)
+    return {key: row for key, row in both if row is not None}
 
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
     """Delete keys that this transaction inserted for events that it does not accept after all."""
     await connection.execute(
-        "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
+        "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, _stored_forms(keys)
     )
 
 
 async def current_generation(connection: PipelineConnection) -> int:
     """Return the number of the generation that new keys belong to."""
     return await fetch_scalar(connection, int, "SELECT max(generation) FROM ledger_generations")
+
+
+def _stored_forms(keys: Sequence[bytes]) -> list[bytes]:
+    return [*keys, *(key[:SHORT_KEY] for key in keys)]

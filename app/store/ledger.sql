@@ -1,12 +1,14 @@
 -- name: claim
 -- New rows go to the current generation, so the two earlier ones need no ON CONFLICT.
 INSERT INTO ledger (generation, key, content, batch, place)
-SELECT $1, c.key, c.content, c.batch, c.place
+SELECT $1, ledger_digest(c.key, $6, $1), ledger_digest(c.content, $7, $1), c.batch, c.place
 -- In the order of the sorted arrays.
 FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[])
   WITH ORDINALITY AS c (key, content, batch, place, ordinal)
-WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key)
-  AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key)
+WHERE NOT EXISTS (SELECT FROM ledger l
+    WHERE l.generation = $1 - 1 AND l.key = ledger_digest(c.key, $6, $1 - 1))
+  AND NOT EXISTS (SELECT FROM ledger l
+    WHERE l.generation = $1 - 2 AND l.key = ledger_digest(c.key, $6, $1 - 2))
 ORDER BY c.ordinal ON CONFLICT DO NOTHING
 
 -- name: find

@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Final
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.status import Status
-from app.store.events import attempts, batches, journey_figures, rejections
+from app.store import ledger
+from app.store.destinations import figures
+from app.store.events import attempts, batches, id_digests, journey_figures, rejections
+from app.store.events import figures as event_figures
 from app.store.replays import selection
 from app.store.replays.selection import ReplaySelection
 from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
+KEY: Final = b"0123456789abcdef"
 MOST_PAGES: Final = 250  # of 8 KiB, of which the tables have thousands
 
 
@@ -35,12 +40,16 @@ class Explained:
         await self._explain(statement, *arguments)
         return await self._connection.fetch(statement, *arguments)
 
+    async def fetchval(self, statement: str, *arguments: Any) -> Any:
+        await self._explain(statement, *arguments)
+        return await self._connection.fetchval(statement, *arguments)
+
     async def fetchrow(self, statement: str, *arguments: Any) -> Any:
         await self._explain(statement, *arguments)
         return await self._connection.fetchrow(statement, *arguments)
 
-    def is_in_transaction(self) -> bool:
-        return False
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 async def fill(world: World) -> list[DestinationNumber]:
@@ -58,7 +67,9 @@ async def fill(world: World) -> list[DestinationNumber]:
     await world.fetch(
         "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason) "
         "SELECT n / 2 * 2, n % 2, (now() AT TIME ZONE 'UTC')::date, $1, 'dead', now(), 'amazon_refused' "
-        "FROM generate_series(2, $2::int) n",
+        "FROM generate_series(2, $2::int) n "
+        "UNION ALL SELECT -n, 0, (now() AT TIME ZONE 'UTC')::date, 1000000 + n / 100, 'dead', now(), 'x' "
+        "FROM generate_series(1, $2::int) n",
         numbers[0],
         BATCHES,
     )
@@ -83,7 +94,21 @@ async def fill(world: World) -> list[DestinationNumber]:
         "FROM generate_series(1, $1::int) n",
         BATCHES,
     )
-    await world.fetch("ANALYZE batch_states, exceptions, attempts, rejection_records, journey_figures")
+    await world.fetch(
+        "INSERT INTO ledger (generation, key, content, batch, place) "
+        "SELECT 1, substr(sha256(n::text::bytea), 1, 11), '', n, 0 FROM generate_series(1, $1::int) n",
+        BATCHES,
+    )
+    await world.fetch(
+        "INSERT INTO id_digests (organisation_id, first_batch, last_batch, day, digests) "
+        "SELECT 'default', 20 * n + 1, 20 * n + 20, (now() AT TIME ZONE 'UTC')::date, $2 "
+        "FROM generate_series(0, $1::int / 20 - 1) n",
+        BATCHES,
+        bytes(600),
+    )
+    await world.fetch(
+        "ANALYZE batch_states, exceptions, attempts, rejection_records, journey_figures, ledger, id_digests"
+    )
     return numbers
 
 
@@ -126,6 +151,18 @@ READS: Final[dict[str, Read]] = {
         c, numbers[0], batch=BatchId(BATCHES), place=0, day=c.today, ids=[BATCHES]
     ),
     "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
+    "a history": lambda c, numbers: ledger.find(c, 1, [KEY, bytes(16)]),
+    "its batch": lambda c, numbers: batches.batches(c, numbers[0], BatchId(BATCHES)),
+    "its exceptions": lambda c, numbers: batches.exceptions(c, numbers, [BatchId(BATCHES)]),
+    "the place of a duplicate": lambda c, numbers: attempts.mapped_duplicates(c, [KEY]),
+    "a search by id": lambda c, numbers: id_digests.next_spans(c, bytes(3), highest=None, since=None),
+    "statistics": lambda c, numbers: event_figures.destination_figures(c, numbers[1]),
+    "rates": lambda c, numbers: figures.rates(c, numbers[1], timedelta(minutes=15)),
+    "requests": lambda c, numbers: figures.requests(c, numbers[0], 50),
+    "a page of requests": lambda c, numbers: figures.request_page(
+        c, numbers[0], since=c.now - timedelta(days=7), before=None, failed=False, limit=50
+    ),
+    "the next request": lambda c, numbers: figures.next_attempt_at(c, numbers[0]),
     "batches of a replay": lambda c, numbers: selection.candidate_batches(
         c, ReplaySelection(numbers[0], EventQuery(status=Status.DEAD), None), after=BATCHES // 2, limit=200
     ),

@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.store.database import migrate, privileges, schema_revision
+from app.domain.ids import BatchId
+from app.store import ledger
+from app.store.database import balance, migrate, partitions, privileges, schema_revision
 from tests.databases import ROLES, WAITING_LOCKS
 from tests.pipeline.world import eventually
 
@@ -199,3 +201,40 @@ async def test_triggers_of_a_migration_need_no_privilege_that_is_granted_after_i
         "AND p.pronamespace = current_schema()::regnamespace"
     )
     assert [row["proname"] for row in found] == []
+
+
+async def test_the_ledger_of_the_previous_release_is_still_searched(empty_database_url: str) -> None:
+    """Complete digests in the generations that exist, short ones later; no process writes the other form."""
+    url = empty_database_url
+    await asyncio.to_thread(migrate.upgrade, url, "0017")
+    connection = await asyncpg.connect(plain(url))
+    await partitions.create_ahead(connection)
+    old, new = (
+        ledger.LedgerEntry(bytes(range(16)), bytes(range(first, first + 16)), BatchId(first), 0)
+        for first in (1, 2)
+    )
+    insert = "INSERT INTO ledger VALUES ((SELECT max(generation) FROM ledger_generations), $1, $2, 1, 0)"
+    await connection.execute(insert, old.key, old.content)
+    await asyncio.to_thread(migrate.upgrade, url)
+    forms = []
+    for generation in (1, 2, 3, 4):
+        assert not await ledger.claim(connection, generation, [new])
+        found = await ledger.find(connection, generation, [old.key])
+        assert found == {old.key: ledger.LedgerRow(old.content, BatchId(1), 0)}
+        assert await balance.ledger_places(connection, [old.key]) == {old.key: (1, 0)}
+        other = ledger.LedgerEntry(bytes([generation] * 16), b"c" * 16, BatchId(9), 0)
+        assert await ledger.claim(connection, generation, [other])
+        [row] = (await ledger.find(connection, generation, [other.key])).values()
+        forms.append(len(row.content))
+        if generation == 3:
+            # A process of the previous release would not find the event again.
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(insert, b"k" * 16, b"c" * 16)
+            await connection.execute("UPDATE ledger SET generation = 2 WHERE key = $1", old.key)
+        if generation < 4:
+            await connection.execute("UPDATE ledger_generations SET began_at = began_at - interval '12 days'")
+            await partitions.rotate_ledger(connection)
+    assert forms == [16, 16, 7, 7]
+    with pytest.raises(Exception, match="would not find"):
+        await asyncio.to_thread(migrate.downgrade, url, "0017")
+    await connection.close()

@@ -30,7 +30,12 @@ async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def entry(key: int, *, content: int = 0, batch: int = 1, place: int = 0) -> ledger.LedgerEntry:
-    return ledger.LedgerEntry(key.to_bytes(16), content.to_bytes(16), BatchId(batch), place)
+    return ledger.LedgerEntry(digest(key), digest(content), BatchId(batch), place)
+
+
+def digest(number: int) -> bytes:
+    """Return 16 bytes that differ in the first ones, which the ledger stores."""
+    return number.to_bytes(16, "little")
 
 
 def batch(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewBatch:
@@ -65,13 +70,13 @@ async def drop_old(c: asyncpg.Connection, *, keep_days: int) -> list[date]:
 
 async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -> None:
     """The two generations before the current one are searched; an older one is not."""
-    key = (7).to_bytes(16)
+    key = digest(7)
     assert await ledger.claim(c, 1, [entry(7, content=1)])
     for generation in (2, 3):
         await age_ledger(c)
         assert await partitions.rotate_ledger(c) == generation
         assert not await ledger.claim(c, generation, [entry(7, content=2, batch=2)])
-        stored = ledger.LedgerRow((1).to_bytes(16), BatchId(1), 0)
+        stored = ledger.LedgerRow(digest(1)[: ledger.SHORT_CONTENT], BatchId(1), 0)
         assert await ledger.find(c, generation, [key]) == {key: stored}
     await age_ledger(c)
     assert await partitions.rotate_ledger(c) == 4
@@ -82,10 +87,10 @@ async def test_a_claim_inserts_the_free_keys_only(c: asyncpg.Connection) -> None
     """The rows of used keys stay as they are."""
     assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)])
     assert not await ledger.claim(c, 1, [entry(n, batch=2, place=n) for n in (3, 2, 0, 1)])
-    rows = await ledger.find(c, 1, [n.to_bytes(16) for n in range(4)])
-    assert {int.from_bytes(key): row.batch for key, row in rows.items()} == {0: 2, 1: 1, 2: 1, 3: 2}
-    assert entry(1).is_row(rows[(1).to_bytes(16)])
-    assert not any(entry(1, batch=n, place=n - 1).is_row(rows[(1).to_bytes(16)]) for n in (0, 2))
+    rows = await ledger.find(c, 1, [digest(n) for n in range(4)])
+    assert {int.from_bytes(key, "little"): row.batch for key, row in rows.items()} == {0: 2, 1: 1, 2: 1, 3: 2}
+    assert entry(1).is_row(rows[digest(1)])
+    assert not any(entry(1, batch=n, place=n - 1).is_row(rows[digest(1)]) for n in (0, 2))
     assert not entry(1).is_row(None)
 
 
@@ -189,11 +194,11 @@ async def test_responses_of_amazon_are_deleted_after_their_days(c: asyncpg.Conne
 async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg.Connection) -> None:
     """The shapes stay, also for batches of other days; a day that is open or has a key keeps its content."""
     today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    day, younger = today - timedelta(days=3), today - timedelta(days=2)
+    day, younger = today - timedelta(days=2), today - timedelta(days=1)
     for each in (day, younger):
         for table in ("batches", "attempts"):
             await c.execute(
-                f"CREATE TABLE {table}_p{each:%Y%m%d} PARTITION OF {table} "
+                f"CREATE TABLE IF NOT EXISTS {table}_p{each:%Y%m%d} PARTITION OF {table} "
                 f"FOR VALUES FROM ('{each}') TO ('{each + timedelta(days=1)}')"
             )
     first = day - timedelta(days=(day - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
@@ -236,7 +241,7 @@ async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg
         (3, younger, b"c", b"s"),
         (4, today, b"c", b"s"),
     ]
-    assert day in await partitions.old_days(c, keep_days=2)
+    assert day in await partitions.old_days(c, keep_days=1)
     async with c.transaction():
         await partitions.drop_day(c, day)
     assert await c.fetchval("SELECT count(*) FROM batches") == 2

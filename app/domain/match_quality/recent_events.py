@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -117,15 +118,27 @@ class MappingCheck:
         return None if rule is None or self.suspects[rule] < MIN_SUSPECT else (rule, self.suspects[rule])
 
 
+class _Paths(NamedTuple):
+    """Paths of an event: mapped ones that are filled, filled with a text, and unmapped ones with a key."""
+
+    filled: frozenset[str]
+    texts: frozenset[str]
+    keys: frozenset[str]
+
+
+@lru_cache(maxsize=1_000)
+def _shared(paths: _Paths) -> _Paths:
+    """Return one object for equal paths: most events of a mapping have the same."""
+    return paths
+
+
 @dataclass(slots=True)
 class MappingWindow:
     """The last hundred events of a mapping in one process, and what is not stored yet of its day."""
 
     currency: str
     names_hundredths: bool = False  # the path of the amount, as in `total_cents`, which is not divided
-    _filled: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _texts: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _keys: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    _events: deque[_Paths] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _purchases: deque[Purchase] = field(default_factory=lambda: deque(maxlen=WINDOW))
     events: int = 0  # since `take_new`
     new: Counter[str] = field(default_factory=Counter)
@@ -141,11 +154,10 @@ class MappingWindow:
             if entry.path in paths and entry.kind not in EMPTY
         }
         filled, texts = frozenset(types), frozenset(path for path in types if types[path] == "text")
-        self._filled.append(filled)
-        self._texts.append(texts)
-        self._keys.append(
-            frozenset(entry.path for entry in sample if entry.kind in _KEY_KINDS and entry.path not in paths)
+        keys = frozenset(
+            entry.path for entry in sample if entry.kind in _KEY_KINDS and entry.path not in paths
         )
+        self._events.append(_shared(_Paths(filled, texts, keys)))
         self.events += 1
         self.new.update(filled)
         self.new_texts.update(texts)
@@ -157,10 +169,10 @@ class MappingWindow:
     def check(self) -> MappingCheck:
         """Return the figures of the last hundred events."""
         return MappingCheck(
-            len(self._filled),
-            _counted(self._filled),
-            _counted(self._texts),
-            _counted(self._keys),
+            len(self._events),
+            _counted(event.filled for event in self._events),
+            _counted(event.texts for event in self._events),
+            _counted(event.keys for event in self._events),
             len(self._purchases),
             suspects(self._purchases, self.currency),
         )

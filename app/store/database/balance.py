@@ -9,9 +9,9 @@ from typing import Any, Final
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, ledger
 from app.store.database import partitions
-from app.store.rows import fetch_optional
+from app.store.rows import fetch_optional, fetch_scalar
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -90,13 +90,11 @@ async def ledger_places(
     connection: PipelineConnection, keys: Collection[bytes]
 ) -> dict[bytes, tuple[int, int]]:
     """Return (batch, place) of each of these keys in the ledger, over all its generations."""
-    found: dict[bytes, tuple[int, int]] = {}
-    generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
-    for row in generations:
-        # One query per generation: with several in one query, Postgres would scan the complete ledger.
-        rows = await connection.fetch(SQL["ledger_places"], row["generation"], list(keys))
-        found.update({row["key"]: (row["batch"], row["place"]) for row in rows})
-    return found
+    found: dict[bytes, ledger.LedgerRow] = {}
+    first = await fetch_scalar(connection, int, "SELECT min(generation) FROM ledger_generations")
+    for newest in range(await ledger.current_generation(connection), first - 1, -ledger.SEARCHED):
+        found = await ledger.find(connection, newest, list(keys)) | found
+    return {key: (row.batch, row.place) for key, row in found.items()}
 
 
 async def ledger_since(connection: PipelineConnection) -> datetime | None:

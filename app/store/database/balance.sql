@@ -29,9 +29,6 @@ LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FR
 SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1
 GROUP BY destination HAVING sum(accepted) > 0
 
--- name: ledger_places
-SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
-
 -- name: ledger_since
 SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
   ELSE min(began_at) + interval '1 hour' END FROM ledger_generations

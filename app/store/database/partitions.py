@@ -132,7 +132,7 @@ async def days_without_keys(connection: PipelineConnection) -> list[date]:
             AND NOT EXISTS (SELECT FROM pg_constraint k
               WHERE k.conrelid = c.oid AND k.conname = 'without_content'))
         SELECT to_date(day, 'YYYYMMDD') AS day FROM partitions
-        WHERE to_date(day, 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - 2 ORDER BY day
+        WHERE to_date(day, 'YYYYMMDD') <= (now() AT TIME ZONE 'UTC')::date - 2 ORDER BY day
         """
     )
     return [row["day"] for row in rows if not await _has_keys(connection, row["day"])]

@@ -1,6 +1,7 @@
 """Suspicious amounts and vanished paths, over seeded purchases and events with known answers."""
 
 import random
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -162,3 +163,22 @@ def test_a_path_whose_type_changes_drifts(is_text: bool) -> None:
     assert found(*((101, 99) if is_text else (99, 101))) == []
     assert found(*((0, 49) if is_text else (49, 0))) == []
     assert found(0, 0) == []  # a process of the previous release counted no types
+
+
+def test_windows_of_many_mappings_share_their_paths() -> None:
+    """A full window takes a few kilobytes: a process has one for each of thousands of mappings."""
+    samples = [
+        take_sample(event(user={"email": f"{n}@example.com", "mobile": f"+4915112345{n:03}"}), PATHS, now=NOW)
+        for n in range(100)
+    ]
+    tracemalloc.start()
+    try:
+        windows = [MappingWindow("USD") for _ in range(20)]
+        for window in windows:
+            for sample in samples:
+                window.note(sample, PATHS, None)
+            window.take_new()
+        assert tracemalloc.get_traced_memory()[0] < 20 * 8_000
+    finally:
+        tracemalloc.stop()
+    assert windows[0].check().filled == {"user.email": 100}
