@@ -78,26 +78,28 @@ class ValueCounter:
     """
 
     id: int = field(default_factory=lambda: secrets.randbits(62))
-    remembered: int = 0
     _events: int = 0
-    _last: dict[str, dict[int, int]] = field(default_factory=dict)  # path, hash: the last event with it
+    _last: dict[int, int] = field(default_factory=dict)  # hash of path and value: the last event with it
+    _prune_at: int = 2 * schema_samples.RING
+
+    @property
+    def remembered(self) -> int:
+        return len(self._last)
 
     def begin_event(self) -> None:
         self._events += 1
 
     def count(self, different: Counter[str], path: str, text: str) -> None:
         """Add one to the path's number in `different` if the value is new."""
-        values = self._last.setdefault(path, {})
-        digest = hash(text)
-        last = values.get(digest)
+        digest = hash((path, text))
+        last = self._last.get(digest)
         if last is None or self._events - last >= schema_samples.RING:
             different[path] += 1
-            self.remembered += last is None
-        values[digest] = self._events
-        if len(values) > 2 * schema_samples.RING:
+        self._last[digest] = self._events
+        if len(self._last) > self._prune_at:
             oldest = self._events - schema_samples.RING
-            kept = self._last[path] = {each: at for each, at in values.items() if at > oldest}
-            self.remembered -= len(values) - len(kept)
+            self._last = {each: at for each, at in self._last.items() if at > oldest}
+            self._prune_at = 2 * max(len(self._last), schema_samples.RING)
 
 
 @dataclass(slots=True)

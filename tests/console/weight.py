@@ -128,8 +128,9 @@ async def _fill(
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO ledger (generation, key, content, batch, place) "
-        "SELECT (SELECT max(generation) FROM ledger_generations), substr(decode(md5(n::text), 'hex'), 1, 11), "
-        "  substr(decode(md5('c' || n), 'hex'), 1, 7), 1 + n / $2, n % $2 FROM generate_series(0, $1::int - 1) n",
+        "SELECT (SELECT max(generation) FROM ledger_generations), "
+        "  substr(decode(md5(n::text), 'hex'), 1, 11), substr(decode(md5('c' || n), 'hex'), 1, 7), "
+        "  1 + n / $2, n % $2 FROM generate_series(0, $1::int - 1) n",
         events, size,
     )  # fmt: skip
     await connection.execute(

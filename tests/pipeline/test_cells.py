@@ -1,4 +1,4 @@
-"""A second database of the service, set up as docs/cells.md says: its own ids, and the secrets of the first."""
+"""A second database of the service, set up as docs/cells.md says: own ids, the secrets of the first."""
 
 import asyncio
 import re
