@@ -21,6 +21,7 @@ from app.api import (
     mappings,
     match_quality,
     organisations,
+    privacy,
     replays,
 )
 from app.api.access import keys, sessions
@@ -31,7 +32,6 @@ from app.api.events import intake, reports
 from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
-from app.api.privacy import consent_records, erasures, hashing
 from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
@@ -56,8 +56,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     suggestions.router,
     advertisers.router,
     catalog.router,
-    consent_records.router,
-    hashing.router,
+    privacy.router,
     match_quality.identity_router,
     match_quality.router,
     keys.router,
@@ -66,7 +65,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     organisations.router,
     reports.router,
     replays.router,
-    erasures.router,
     incidents.router,
     health.router,
     openapi.router,

@@ -48,6 +48,9 @@ ACCEPTED: Final = {
     ),
     r"GET \S+/stats 200\.dead_letters\[\]\.(class|remedy): removed": "`reason` says both",
     r"GET \S+ 200\.\S*dead_letter: removed": "the reason of the event says it",
+    r"POST /subjects/find 200\.(items\[\]\.table|pending_erasures): removed": (
+        "there is one table; the receipt of an erasure says whether it is finished"
+    ),
     r"POST \S+/preflight: removed": "an accepted event proves what persons confirmed",
     r"GET \S+/replays\S* 200\.(items\[\]\.)?status: null is a new type": (
         "a replay can select dead and expired events"

@@ -7,7 +7,6 @@ from app.admin.privacy.erasure import values_of
 from app.admin.privacy.subject_search import SubjectSearch
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisations.scope import scoped_pool
-from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 
 
@@ -32,8 +31,8 @@ async def test_a_person_is_found_by_destination_and_status(world: World) -> None
     await world.post(second, event(5))
     await world.post(second, {**event(3), "event_id": "again"}, event(6))
     found = await search(world, email=" Person3@Example.com ")
-    assert found.events == {(first, "batches", "delivered"): 1, (second, "batches", "waiting"): 1}
-    assert (found.batches, found.unreadable, found.pending_erasures, found.cursor) == (3, 0, 0, None)
+    assert found.events == {(first, "delivered"): 1, (second, "waiting"): 1}
+    assert (found.batches, found.unreadable, found.cursor) == (3, 0, None)
     by_hash = await search(world, hash=(await hashed(world)))
     assert by_hash.events == found.events
     assert (await search(world, email="nobody@example.com")).events.total() == 0
@@ -58,10 +57,3 @@ async def test_a_search_out_of_time_goes_on_where_it_stopped(world: World) -> No
     rest = await search(world, email="person3@example.com", after=part.cursor)
     assert rest.cursor is None
     assert part.events.total() + rest.events.total() == 25
-
-
-async def test_an_unfinished_erasure_of_the_person_is_counted(world: World) -> None:
-    """Its search values are stored, sealed, until it is finished."""
-    await erase(world)
-    assert (await search(world, email="person3@example.com")).pending_erasures == 1
-    assert (await search(world, email="person4@example.com")).pending_erasures == 0

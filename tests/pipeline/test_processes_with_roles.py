@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.api.privacy.erasures import SubjectSearchView
+from app.api.privacy import SubjectSearchView
 from app.store.database import privileges
 from dev.postgres.postmaster import free_port
 from tests.databases import ROLES, acting_as

@@ -5,14 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
-from app.crypto import CannotDecrypt, Vault, open_batch
-from app.delivery.erasure import erasure_place
+from app.crypto import Vault, open_batch
 from app.domain.privacy.erasure import carried_key
 from app.store import audit
 from app.store.audit import AuditAction
@@ -42,13 +39,12 @@ NOT_SEARCHED = (
 
 @dataclass(slots=True)
 class SubjectSearch:
-    """The results of a search. The keys of `events` are destination, table and status.
+    """The results of a search. The keys of `events` are destination and status.
 
     `cursor` is the id of the last batch that was searched. It is None if every batch was searched.
     """
 
-    events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    pending_erasures: int = 0
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
     batches: int = 0
     unreadable: int = 0
     cursor: int | None = None
@@ -90,9 +86,6 @@ async def search(
     """
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
-        if after == 0:
-            for id_, sealed in await erasures.pending_of_organisation(connection):
-                result.pending_erasures += _searches_for(vault, id_, sealed, values)
         last = await newest_batch(connection)
         while page := await erasures.next_batches(connection, after=after, last=last, limit=_BATCHES):
             after = page.to
@@ -117,13 +110,4 @@ def _count(
         for place, body in bodies.items():
             if carried_key(body, values) is not None:
                 status = _STATUSES.get(batch.exceptions.get(place, batch.disposition), "waiting")
-                result.events[batch.destination or "", "batches", status] += 1
-
-
-def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:
-    """Return whether an unfinished erasure contains one of these values."""
-    try:
-        wanted = vault.open(sealed, place=erasure_place(id))
-    except CannotDecrypt:
-        return False
-    return not values.isdisjoint(msgspec.json.decode(wanted, type=list[str]))
+                result.events[batch.destination or "", status] += 1

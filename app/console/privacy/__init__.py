@@ -53,7 +53,6 @@ class _Found(msgspec.Struct):
     events: dict[str, int]
     batches: int = 0
     unreadable: int = 0
-    pending: int = 0
 
 
 @router.get(_PAGE, response_model=None)
@@ -97,7 +96,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
         visit.context, visit.caller, {so_far.kind: so_far.value}, after=so_far.cursor
     )
     counts = Counter(so_far.events)
-    for (destination, _, status), events in result.events.items():
+    for (destination, status), events in result.events.items():
         counts[f"{destination} {status}"] += events
     found = _Found(
         so_far.kind,
@@ -106,7 +105,6 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
         dict(counts),
         so_far.batches + result.batches,
         so_far.unreadable + result.unreadable,
-        so_far.pending + result.pending_erasures,
     )
     more = sessions.sealed(visit.context, _PLACE, found) if result.cursor is not None else None
     return await _show(visit, found=found, more=more)

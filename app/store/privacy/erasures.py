@@ -202,12 +202,6 @@ async def readable(connection: PipelineConnection, keyed: Sequence[KeyedBatch]) 
     return found
 
 
-async def pending_of_organisation(connection: PipelineConnection) -> list[tuple[str, bytes]]:
-    """Return the ids and encrypted search values of the organisation's unfinished erasures."""
-    rows = await connection.fetch(SQL["pending_of_organisation"])
-    return [(row["id"], row["sealed"]) for row in rows]
-
-
 async def advance(
     connection: PipelineConnection, numbers: Sequence[int], *, to: int, scanned: int, unreadable: int
 ) -> None:

@@ -93,7 +93,3 @@ FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
 JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()
 ORDER BY s.batch
-
--- name: pending_of_organisation
-SELECT id, sealed FROM erasures
-WHERE organisation_id = acting_organisation() AND finished_at IS NULL

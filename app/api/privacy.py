@@ -1,25 +1,89 @@
-"""Erasures over HTTP: erase the stored data of a person, and read the signed receipt."""
+"""People over HTTP: consent records, match keys of values, and the search and erasure of a person."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
-from pydantic import ConfigDict, model_validator
-from pydantic import Field as Described
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ConfigDict, Field, model_validator
 
 from app.admin.access import Scope
-from app.admin.inputs import Omittable, RequestBody, validation_error
+from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
+from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
 from app.admin.privacy.erasure import ErasureReceipt
+from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.export import EXPORTED, Listed
 from app.api.http.response_body import ResponseBody
-from app.api.paging import cursor_of, record_id_of
+from app.api.paging import Page, cursor_of, event_place_of, record_id_of
+from app.store.counts import ConsentStops
 
-router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
+router = APIRouter(route_class=SecuredRoute)
 
-Identifier = Annotated[str, Described(min_length=1, max_length=1024)]
-Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
+
+class ConsentRecordPage(Page[ConsentRecord]):
+    """A page of consent records, and the events that were blocked."""
+
+    unreadable_batches: int
+    stopped: Sequence[ConsentStops]
+
+
+@router.get(
+    "/destinations/{destination_id}/consent-records",
+    tags=["events"],
+    summary="List consent records",
+    response_model=ConsentRecordPage,
+    responses=EXPORTED,
+)
+@requires(Scope.EVENTS_READ, Scope.ERASE)
+async def list_consent(
+    *,
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
+    listing: Listed,
+) -> ConsentRecordPage | StreamingResponse:
+    """List a record for each accepted event, newest first. Records are kept for 30 days.
+
+    A record has the legal basis, its source, the times, the decision, and the SHA-256 of a consent string.
+    `stopped` counts the events that the consent check rejected, by reason and basis. Nothing else about
+    rejected events is stored. `unreadable_batches` counts damaged batches; their records are missing from the
+    page.
+    """
+
+    async def page_at(position: str | None, most: int) -> ConsentRecordPage:
+        page = await list_consent_records(
+            context, caller, destination_id, limit=most, before=event_place_of(context, position), since=since
+        )
+        # The page has these counts. An export has only records.
+        blocked = () if listing.export_format else await blocked_by_consent(context, caller, destination_id)
+        return ConsentRecordPage(
+            items=page.items,
+            next_cursor=cursor_of(context, *page.last) if page.last else None,
+            unreadable_batches=page.unreadable_batches,
+            stopped=blocked,
+        )
+
+    return await listing.answer(ConsentRecord, page_at, name="consent-records")
+
+
+@router.post("/identity/hash", tags=["identity"], summary="Hash a value")
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def show_hash(body: HashRequest) -> HashResult:
+    """Return the normalized form of a value, and the match key that Amazon receives for it.
+
+    Use it to compare with another system. The response contains the value in clear text. The value is not
+    stored.
+    """
+    return hash_value(body)
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=1024)]
+Digest = Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$")]
 
 
 class Subject(RequestBody):
@@ -62,7 +126,7 @@ class ErasureView(ResponseBody):
     requested_at: datetime
 
 
-@router.post("/subjects/erase", status_code=202, summary="Erase a person")
+@router.post("/subjects/erase", status_code=202, tags=["subjects"], summary="Erase a person")
 @requires(Scope.ERASE)
 async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> ErasureView:
     """Erase a person's events under all destinations.
@@ -86,10 +150,9 @@ class WantedSubject(Subject):
 
 
 class StoredEventsView(ResponseBody):
-    """The number of a person's stored events in a destination, by table and status."""
+    """The number of a person's stored events in a destination, by status."""
 
     destination_id: str
-    table: Literal["batches"]
     status: Literal["waiting", "delivered", "dead"]
     events: int
 
@@ -97,18 +160,17 @@ class StoredEventsView(ResponseBody):
 class SubjectSearchView(ResponseBody):
     """The counts of a person's stored events. They contain no values."""
 
-    id: str = Described(description="The id of this search in the audit.")
+    id: str = Field(description="The id of this search in the audit.")
     identifiers: list[str]
-    events: int = Described(description="Stored events that carry a match key of the person.")
+    events: int = Field(description="Stored events that carry a match key of the person.")
     items: list[StoredEventsView]
-    pending_erasures: int = Described(description="Unfinished erasures of the same person.")
     batches_searched: int
-    unreadable_batches: int = Described(description="The number of damaged batches. They were not searched.")
+    unreadable_batches: int = Field(description="The number of damaged batches. They were not searched.")
     not_searched: list[str]
-    next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
+    next_cursor: str | None = Field(description="Repeat with this `cursor` until it is null.")
 
 
-@router.post("/subjects/find", summary="Count a person's stored events")
+@router.post("/subjects/find", tags=["subjects"], summary="Count a person's stored events")
 @requires(Scope.ERASE)
 async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
     """Count a person's stored events by destination and status. The response contains no values.
@@ -125,11 +187,10 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
         events=found.events.total(),
         items=[
             StoredEventsView.model_validate(
-                {"destination_id": destination, "table": table, "status": status, "events": number}
+                {"destination_id": destination, "status": status, "events": number}
             )
-            for (destination, table, status), number in sorted(found.events.items())
+            for (destination, status), number in sorted(found.events.items())
         ],
-        pending_erasures=found.pending_erasures,
         batches_searched=found.batches,
         unreadable_batches=found.unreadable,
         not_searched=list(NOT_SEARCHED),
@@ -137,9 +198,9 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
     )
 
 
-@router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
+@router.get("/subjects/erasures/{erasure_id}", tags=["subjects"], summary="Read an erasure receipt")
 @requires(Scope.ERASE)
-async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceipt:
+async def read_receipt(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.

@@ -1,1 +1,0 @@
-"""Erase and find the events of persons; consent records; hashes."""
