@@ -86,7 +86,8 @@ def own_sales(seed: int, count: int, now: datetime) -> dict[str, list[Sale]]:
                 event,
                 {
                     "time_ms": int(truth.at.timestamp() * 1000),
-                    "value": str(truth.value),
+                    "value": None if truth.value is None else str(truth.value),
+                    "missing": FAMILIES[family].missing,
                     "units": truth.units,
                     "currency": truth.currency,
                     "email": truth.email,
@@ -191,8 +192,8 @@ def wrong_fact(sent: JSON, truth: JSON) -> str | None:
     keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
     sent_ms = int(datetime.fromisoformat(sent["eventTime"]).timestamp() * 1000)
     facts = (
-        ("value", Decimal(sent.get("value", -1)), Decimal(truth["value"])),
-        ("units", sent.get("unitsSold"), truth["units"]),
+        ("value", _amount(sent.get("value")), _amount(truth["value"])),
+        ("units_sold", sent.get("unitsSold"), truth["units"]),
         ("currency", sent.get("currencyCode"), truth["currency"]),
         ("time", sent_ms, truth["time_ms"]),
         ("email", keys.get("EMAIL"), truth["email"] and _sha256(truth["email"])),
@@ -201,7 +202,19 @@ def wrong_fact(sent: JSON, truth: JSON) -> str | None:
     )
     if "@" in json.dumps(sent, default=str).replace("%40", "@"):
         return "holds an address in clear"
-    return next((f"{name} {found}, not {true}" for name, found, true in facts if found != true), None)
+    missing = truth.get("missing", ())
+    return next(
+        (
+            f"{name} {found}, not {true}"
+            for name, found, true in facts
+            if found != true and not (found is None and name in missing)
+        ),
+        None,
+    )
+
+
+def _amount(written: Any) -> Decimal | None:
+    return None if written is None else Decimal(written)
 
 
 def _sha256(text: str) -> str:
@@ -227,7 +240,8 @@ def drafts_of(published: JSON, events: Sequence[JSON]) -> dict[str, JSON]:
         },
         "custom_data": list(published.get("custom_data", ()))[1:],
     }
-    required = ("event_timestamp", "value", "email" if "email" in fields else "phone")
+    key = next(name for name in ("email", "phone", "maid") if name in fields)
+    required = ("event_timestamp", "value", key)
     narrower = {
         **published,
         "fields": {name: source for name, source in fields.items() if name in required},

@@ -580,6 +580,61 @@ def booking(order: Order) -> tuple[JSON, Truth]:
     return event, replace(order.truth(), units=None)
 
 
+def addresses_with_names(order: Order) -> tuple[JSON, Truth]:
+    """Write addresses as in letters, a digital time as Go prints it, and a word behind the pieces."""
+    email = order.email and f"{order.first} <{order.email.strip()}>"
+    event = {
+        "event": "purchase",
+        "time": order.at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": f"{order.units} pcs",
+        **person(order, email=email, phone=order.phone and f"tel:+{order.digits}"),
+    }
+    return event, order.truth()
+
+
+def links_to_addresses(order: Order) -> tuple[JSON, Truth]:
+    """Write addresses as links, and amounts whose signs are the only currency."""
+    sign = {"EUR": "€", "GBP": "£", "PLN": "zł"}[order.currency]
+    email = order.email and f"mailto:{order.email.strip()}"
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "total": f"{sign}{order.total:.2f}",
+        "quantity": order.units,
+    }
+    return {**event, **person(order, email=email)}, order.truth()
+
+
+def list_of_one(order: Order) -> tuple[JSON, Truth]:
+    """Write the whole event as the only member of a list."""
+    inner = {
+        "event_name": "Purchase",
+        "event_time": ms(order) // 1000,
+        "user_data": {"em": order.email, "ph": order.phone, "country": order.country.lower()},
+        "custom_data": {
+            "value": float(order.total),
+            "currency": order.currency,
+            "num_items": order.units,
+            "contents": [{"id": sku, "quantity": q} for sku, _, _, q in order.lines],
+        },
+    }
+    return {"data": [inner], "partner_agent": "x"}, order.truth()
+
+
+def whole_units_and_nanos(order: Order) -> tuple[JSON, Truth]:
+    """Write an amount in two members, which nothing adds. Its whole units are no pieces."""
+    nanos = int(order.total % 1 * 10**9)
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "price": {"currencyCode": order.currency, "units": str(int(order.total)), "nanos": nanos},
+        **person(order),
+    }
+    return event, replace(order.truth(), units=None)
+
+
 def digests(order: Order) -> tuple[JSON, Truth]:
     """Write e-mail addresses and phone numbers as digests in upper case."""
     truth = order.truth(maid=True)

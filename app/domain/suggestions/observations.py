@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.domain.suggestions.names import words_in, words_of
+from app.domain.suggestions.names import rank, words_in, words_of
 
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
@@ -39,11 +39,15 @@ Written = dict[str, Any]  # a source of a mapping document
 
 @dataclass(frozen=True, slots=True)
 class ObservedPath:
-    """What a source finds in each event. `names` lead to it; `values` has None where nothing is found."""
+    """What a source finds in each event. `names` lead to it; `values` has None where nothing is found.
+
+    `wrapper` is the beginning of its path that leads to the only member of a list.
+    """
 
     source: Written
     names: tuple[str, ...]
     values: tuple[Any, ...] = field(repr=False)
+    wrapper: str = ""
 
     @property
     def path(self) -> str:
@@ -57,7 +61,7 @@ class ObservedPath:
     @property
     def in_list(self) -> bool:
         """Whether the source reads a member of a list."""
-        return _INDEX.search(self.path) is not None
+        return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
     @property
     def found(self) -> list[Any]:
@@ -88,7 +92,8 @@ class ObservedPath:
         if not words:
             return self
         steps = [["replace", word, other] for word, other in words.items()]
-        return ObservedPath(self.piped(*first, *steps), self.names, tuple(map(replaced, self.values)))
+        values = tuple(map(replaced, self.values))
+        return ObservedPath(self.piped(*first, *steps), self.names, values, self.wrapper)
 
     def with_plain_digits(self) -> "ObservedPath":
         """Return the path with steps that replace the digits of another script, such as full-width ones."""
@@ -161,12 +166,18 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
         for name, member in list(event.items())[:MAX_MEMBERS]:
             if name not in _ENVELOPE:
                 walk.member(name, member, "", (), "")
+    wrappers = [path for path in walk.lists if walk.is_wrapper(path)]
     return ObservedPaths(
         tuple(events),
         tuple(
-            ObservedPath(source, names, tuple(values))
+            ObservedPath(
+                source,
+                names,
+                tuple(values),
+                next((f"{path}[0]" for path in wrappers if source["path"].startswith(f"{path}[0]")), ""),
+            )
             for source, names, values in walk.values.values()
-            if any(value is not None for value in values)
+            if any(value is not None for value in values) and source["path"] not in wrappers
         ),
         tuple(
             # Lists of several objects, such as the items of each shipment, are read as one list.
@@ -263,6 +274,19 @@ class _Walk:
                     continue
                 pipe = [["where", step("", naming), "is", each[naming]], ["pluck", plucked], "first"]
                 self.record({"path": path, "pipe": pipe}, (*names, each[naming], name), member)
+
+    def is_wrapper(self, path: str) -> bool:
+        """Return whether a list has one member in each event, such as an order with a list of products."""
+        names, members = self.lists[path]
+        return (
+            "[" not in path
+            and max(map(len, members)) == 1
+            and rank("products", names) <= 45
+            and any(
+                below.startswith(f"{path}[*]") and rank("products", other) > 45
+                for below, (other, _) in self.lists.items()
+            )
+        )
 
     def record(self, source: Written, names: tuple[str, ...], value: Any) -> None:
         key = (source["path"], repr(source.get("pipe")))

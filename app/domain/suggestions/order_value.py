@@ -298,6 +298,11 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
     codes |= {_SIGNS.get(sign, sign.upper()) for sign in signs if sign}
     if len(codes) == 1 and codes <= CURRENCIES and all(signs):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
+    if all(_SIGNS.get(sign, sign.upper()) in CURRENCIES for sign in signs):
+        table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
+        without = [["replace", char, ""] for char in "0123456789., "]
+        source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}
+        return FieldFinding(source, f"The signs of the amounts at {amount.label}.")
     return FieldFinding(None, "", ("not_found",)) if any(signs) else None
 
 
@@ -327,6 +332,8 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
         for given in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
             each = as_amounts(given)
             usual = rank("units_sold", each.names) > 25 and share(each.found, is_count) > 0.5
+            if max(rank("value", each.names[:-1]), rank("price", each.names[:-1])) > 45:
+                continue  # the whole units of an amount of money
             if usual and each.path.endswith("[0]") and "pipe" not in each.source:
                 sources.append({"path": each.path.removesuffix("[0]"), "pipe": ["sum"]})
             elif usual and not each.in_list:

@@ -48,13 +48,18 @@ _HASHED: Final = frozenset(
 )
 
 
+def _bare_email(text: str) -> str:
+    """Return the address of `mailto:ada@example.com` and of `Ada Lovelace <ada@example.com>`."""
+    return text.rpartition("<")[2].replace(">", "").rpartition(":")[2]
+
+
 def _is_name(text: str) -> bool:
     return bool(_LETTER.search(text)) and not _NUMBERED.search(text) and "@" not in text and len(text) <= 80
 
 
 # For each field, whether a text looks like its value. The check of the field then decides.
 _SHAPES: Final[dict[str, Callable[[str], Any]]] = {
-    "email": _EMAIL.fullmatch,
+    "email": lambda text: _EMAIL.fullmatch(_bare_email(text)),
     "phone": lambda text: not _UUID.fullmatch(text) and sum(map(str.isdigit, text)) >= 6,
     "first_name": _is_name,
     "last_name": _is_name,
@@ -248,6 +253,13 @@ def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding 
 
 
 def _piped(field: str, each: ObservedPath) -> Written:
+    if field == "email":
+        named = any("<" in text for text in each.texts)
+        link = any("mailto:" in text for text in each.texts)
+        return each.piped(
+            *([["split", "<"], "last", ["replace", ">", ""]] if named else []),
+            *([["split", ":"], "last"] if link else []),
+        )
     if field == "user_agent" and any(len(str(value)) > 400 for value in each.found):
         return each.piped(["substring", 0, 512])
     return each.source

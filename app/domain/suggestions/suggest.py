@@ -148,6 +148,8 @@ class _Suggesting:
         value, amount = find_value(self.found, self.products, self.trial)
         self._state("value", value, fields)
         if event_type == PURCHASE:
+            if value is None:
+                self.undecided.append(Undecided("value", "not_found"))
             self._state("currency", find_currency(self.found, amount, self.trial), fields)
             self._state("units_sold", find_units(self.found, self.products, self.trial), fields)
         self._state("event_id", self._event_id(), fields)

@@ -23,7 +23,7 @@ _LATER: Final = word_set("later")
 _NEVER: Final = word_set("never")
 _UTC: Final = word_set("utc")
 
-_ZONE: Final = r"(?: ?(?:Z|z|[+-]\d\d(?::?\d\d)?))"
+_ZONE: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)"
 _ISO: Final = re.compile(
     rf"\d{{4}}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?P<zone>{_ZONE})?", re.ASCII
 )
@@ -42,7 +42,8 @@ _COMPACT_DATE: Final = re.compile(r"(?:19|20)\d{6}", re.ASCII)
 _COMPACT_CLOCK: Final = re.compile(r"\d{4}(?:\d\d)?", re.ASCII)
 # A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
 _WORDED: Final = re.compile(
-    rf"(?P<before>[^0-9]*)(?:(?P<certain>\d{{13}}|\d{{10}}|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}{_ZONE})"
+    r"(?P<before>[^0-9]*)(?:(?P<certain>\d{13}|\d{10}"
+    rf"|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}(?P<apart> )?{_ZONE})"
     r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}(?P<gap>[T ]|,? [^\d ]{1,5} )\d\d?(?P<joint>[:.]| ?h ?)\d\d"
     r"(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6})"
     r"(?P<after>[^0-9].*)?",
@@ -145,7 +146,8 @@ def _words_of_time(text: str) -> dict[str, str]:
     name = after.strip(" ()[]")
     if match is None or not (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
         return {}
-    return {match["before"]: "", after: "", match["gap"] or " ": " ", match["joint"] or ":": ":"}
+    signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
+    return {match["before"]: "", after: "", match["gap"] or " ": " ", match["joint"] or ":": ":", **signs}
 
 
 def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
