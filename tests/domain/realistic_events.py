@@ -381,7 +381,7 @@ FAMILIES: Final = {
     "addresses_with_names": Family(vendor_events.addresses_with_names),
     "links_to_addresses": Family(vendor_events.links_to_addresses, None, ("DE", "GB", "PL")),
     "list_of_one": Family(vendor_events.list_of_one),
-    "whole_units_and_nanos": Family(vendor_events.whole_units_and_nanos, missing=("value",)),
+    "money_in_two_members": Family(vendor_events.money_in_two_members, missing=("value",)),
     "digests": Family(vendor_events.digests),
     "leads": Family(vendor_events.leads, event_type="LEAD"),
     "subscriptions": Family(vendor_events.subscriptions, event_type="SUBSCRIBE"),

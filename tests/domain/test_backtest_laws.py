@@ -389,3 +389,49 @@ def _drafts(written: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**written, "fields": {**fields, name: "nowhere.at_all"}}
     yield {**written, "event_name": "Other name"}
     yield {**written, "event_source": "ANDROID"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "added"),
+    [
+        ({"value": {"path": "items", "pipe": [["sum", '["$price"]']]}}, {"path": "ref"}),
+        ({}, {"path": "refs[0]", "pipe": [["substring", 0, 10]]}),
+    ],
+)
+def test_a_match_key_that_a_draft_adds_may_accept_a_rejected_event(
+    fields: dict[str, Any], added: dict[str, Any]
+) -> None:
+    """Also where the sample has no members of a list, or not the value of the key: then it is unclear."""
+    now = datetime.now(UTC)
+    content = received(
+        {
+            "time": now.isoformat(),
+            "maid": "00000000-0000-0000-0000-000000000000",
+            "items": [{"$price": 3}],
+            "ref": "a1",
+            "refs": ["x" * 60],
+        }
+    )
+    base = {"event_timestamp": {"path": "time"}, "maid": {"path": "maid"}, **fields}
+    written = {
+        "name": "n",
+        "action": "send_events",
+        "event_type": "LEAD",
+        "event_source": "WEBSITE",
+        "event_name": "Lead",
+        "country_code": "US",
+        "fields": base,
+        "consent": {"mode": "granted"},
+    }
+    published = compile_mapping(written)
+    draft = compile_mapping({**written, "fields": {**base, "match_id": added}})
+    assert isinstance(published, Mapping)
+    assert isinstance(draft, Mapping)
+    event = Event("e", "d", "m", content)
+    assert not isinstance(convert(event, "e", published, RULES, now=now), Conversion)
+    paths = [path for _, path in published.paths]
+    sample = take_sample(content, paths, now=now, fingerprint=DIGEST)
+    group = SampleGroup({sample: 1}, {}, version=RULES.mapping_version, accepted=False)
+    result = backtest([group], published, draft, RULES, fingerprint=DIGEST, now=now)
+    assert isinstance(convert(event, "e", draft, RULES, now=now), Conversion)
+    assert result.newly_accepted + result.unclear_events == 1

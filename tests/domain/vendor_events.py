@@ -589,9 +589,9 @@ def addresses_with_names(order: Order) -> tuple[JSON, Truth]:
         "total": float(order.total),
         "currency": order.currency,
         "quantity": f"{order.units} pcs",
-        **person(order, email=email, phone=order.phone and f"tel:+{order.digits}"),
+        **person(order, email=email, phone=f"tel:+{order.digits}"),
     }
-    return event, order.truth()
+    return event, replace(order.truth(), phone=order.digits)
 
 
 def links_to_addresses(order: Order) -> tuple[JSON, Truth]:
@@ -604,7 +604,9 @@ def links_to_addresses(order: Order) -> tuple[JSON, Truth]:
         "total": f"{sign}{order.total:.2f}",
         "quantity": order.units,
     }
-    return {**event, **person(order, email=email)}, order.truth()
+    return {**event, **person(order, email=email, phone=f"+{order.digits}")}, replace(
+        order.truth(), phone=order.digits
+    )
 
 
 def list_of_one(order: Order) -> tuple[JSON, Truth]:
@@ -623,8 +625,8 @@ def list_of_one(order: Order) -> tuple[JSON, Truth]:
     return {"data": [inner], "partner_agent": "x"}, order.truth()
 
 
-def whole_units_and_nanos(order: Order) -> tuple[JSON, Truth]:
-    """Write an amount in two members, which nothing adds. Its whole units are no pieces."""
+def money_in_two_members(order: Order) -> tuple[JSON, Truth]:
+    """Write an amount in two members, which nothing adds. Its units are no pieces."""
     nanos = int(order.total % 1 * 10**9)
     event = {
         "event": "purchase",

@@ -173,8 +173,10 @@ class _Side:
     def outcome(self, sample: SchemaSample, sampled: Set[str], now: datetime) -> _Outcome:
         """Convert the synthetic event of a sample. It has all values at the paths `sampled`."""
         content = synthetic_event(sample, now, self._stand_ins.replace)
-        found = {entry.path for entry in sample if entry.kind not in (ValueKind.OBJECT, ValueKind.LIST)}
-        for path in self._paths - sampled:
+        # The members of a list or object that is itself in the sample were left out.
+        closed = {entry.path for entry in sample if entry.kind in (ValueKind.OBJECT, ValueKind.LIST)}
+        found = {entry.path for entry in sample} - closed
+        for path in self._paths - (sampled - closed):
             steps = parse_path(path) or ()
             if path not in found and (may_be_unsampled(path, sample) or self._compares_more(steps, sample)):
                 _put_unknown(content, steps)
