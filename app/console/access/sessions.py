@@ -219,9 +219,10 @@ def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Calle
 
 def comes_from_here(context: AppContext, request: Request) -> bool:
     """Return whether a console page sent the form, by the Origin header that browsers add to every POST."""
-    origin = request.headers.get("origin")
-    if origin is None or origin == "null":
+    origins = request.headers.getlist("origin")
+    if len(origins) != 1 or origins == ["null"]:
         return False
+    (origin,) = origins
     if origin == _origin(context.public_url):
         return True
     # In development, the browser may use another host name than the name in PUBLIC_URL.

@@ -1,0 +1,294 @@
+"""Forms that another site sends with the cookie of a signed-in person, and roles around their limits.
+
+The act is to create a key: it needs the role admin, and its row in the audit shows that it was done. Tests of
+a form also send the genuine form, which creates one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import httpx
+import pytest
+
+from app.admin.access.roles import ROLES, PersonRole
+from tests.api.world import PUBLIC, ApiWorld
+from tests.console.test_sessions import COOKIE, csrf, sign_in, world
+from tests.console.test_sessions_of_people import Signing, signing
+
+__all__ = ["signing", "world"]  # fixtures
+KEYS: Final = "/console/keys"
+FORM: Final = {"name": "forged", "purpose": "journey"}
+HOST: Final = PUBLIC.removeprefix("https://")
+
+
+@pytest.fixture(autouse=True)
+def _as_in_production(world: ApiWorld) -> None:
+    """In development, the browser may use another name of the host."""
+    world.app.state.context = replace(world.app.state.context, development=False)
+
+
+async def created(world: ApiWorld) -> int:
+    return (await world.actions()).count("key.created")
+
+
+async def refused(world: ApiWorld, answer: httpx.Response, before: int) -> None:
+    assert await created(world) == before, answer.status_code
+    assert answer.status_code >= 400 or "csrf" in answer.headers.get("location", "sign-in csrf")
+
+
+async def genuine(world: ApiWorld, token: str) -> None:
+    before = await created(world)
+    await world.client.post(KEYS, data=FORM | {"csrf": token})
+    assert await created(world) == before + 1
+
+
+ORIGINS: Final = [
+    "",
+    "null",
+    "Null",
+    "file://",
+    "about:blank",
+    f"http://{HOST}",
+    f"https://{HOST}:444",
+    f"https://{HOST}:443",
+    f"https://{HOST}/",
+    f"https://{HOST}.",
+    f"https://{HOST}.evil.example",
+    f"https://evil-{HOST}",
+    f"https://sub.{HOST}",
+    f"https://evil.example/{PUBLIC}",
+    f"https://evil.example#{PUBLIC}",
+    f"https://{HOST}@evil.example",
+    f"https://user@{HOST}",
+    f"https://{HOST.replace('.', '%2e')}",
+    f"{PUBLIC} https://evil.example",
+    f"https://evil.example {PUBLIC}",
+    f"{PUBLIC},https://evil.example",
+    f" {PUBLIC}x",
+    f"//{HOST}",
+    HOST,
+    "chrome-extension://abcdef",
+]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+async def test_a_form_of_another_origin_is_refused(world: ApiWorld, origin: str) -> None:
+    """Although it carries the right token. Neither Host nor Referer nor headers of proxies help."""
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    for more in (
+        {},
+        {"Referer": PUBLIC + KEYS},
+        {"X-Forwarded-Host": origin or HOST, "X-Forwarded-Proto": "http"},
+    ):
+        answer = await world.client.post(
+            KEYS, data=FORM | {"csrf": token}, headers={"Origin": origin, **more}
+        )
+        assert answer.status_code == 403
+    assert await created(world) == before
+    await genuine(world, token)
+
+
+@pytest.mark.parametrize("foreign_first", [True, False])
+async def test_two_origins_are_refused(world: ApiWorld, foreign_first: bool) -> None:
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    origins = ["https://evil.example", PUBLIC] if foreign_first else [PUBLIC, "https://evil.example"]
+    body = urlencode(FORM | {"csrf": token})
+    headers = [("Content-Type", "application/x-www-form-urlencoded"), *(("Origin", each) for each in origins)]
+    request = httpx.Request("POST", PUBLIC + KEYS, content=body, headers=headers)
+    request.headers["Cookie"] = f"{COOKIE}={world.client.cookies[COOKIE]}"
+    await refused(world, await world.client.send(request), before)
+    await genuine(world, token)
+
+
+def form_bodies(token: str) -> Mapping[str, dict[str, Any]]:
+    """Return the requests of a page that knows the token but not where it belongs, or does not know it."""
+    with_token = FORM | {"csrf": token}
+    plain = urlencode(with_token)
+    return {
+        "no token": {"data": FORM},
+        "an empty token": {"data": FORM | {"csrf": ""}},
+        "another name of the field": {"data": FORM | {"CSRF": token}},
+        "an array": {"data": FORM | {"csrf[]": token}},
+        "in upper case": {"data": FORM | {"csrf": token.upper()}},
+        "half of it": {"data": FORM | {"csrf": token[:32]}},
+        "twice as long": {"data": FORM | {"csrf": token * 2}},
+        "with a zero byte": {"data": FORM | {"csrf": token + "\0"}},
+        "not ASCII": {"data": FORM | {"csrf": "é" * 64}},
+        "in the query": {"data": FORM, "params": {"csrf": token}},
+        "in a header": {"data": FORM, "headers": {"X-CSRF-Token": token}},
+        "in a cookie": {"data": FORM, "headers": {"Cookie": f"csrf={token}"}},
+        "as a file": {"data": FORM, "files": {"csrf": ("csrf", token)}},
+        "as JSON": {"json": with_token},
+        "as text": {"content": plain, "headers": {"Content-Type": "text/plain"}},
+        "without a type": {"content": plain},
+        "as another type": {
+            "content": plain,
+            "headers": {"Content-Type": "application/x-www-form-urlencoded-2"},
+        },
+        "a wrong token behind it": {"content": f"{plain}&csrf={'0' * 64}", "headers": FORM_TYPE},
+    }
+
+
+FORM_TYPE: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize("name", form_bodies(""))
+async def test_a_form_without_the_token_in_its_place_is_refused(world: ApiWorld, name: str) -> None:
+    """The origin is right, as if a script of another origin could choose it."""
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    request = form_bodies(token)[name]
+    if "Cookie" in request.get("headers", {}):
+        request["headers"]["Cookie"] += f"; {COOKIE}={world.client.cookies[COOKIE]}"
+    await refused(world, await world.client.post(KEYS, **request), before)
+    await genuine(world, token)
+
+
+async def test_a_token_of_another_session_is_refused(world: ApiWorld) -> None:
+    """Also that of an earlier session of the same key, and that of a session that has ended."""
+    await sign_in(world)
+    earlier = await csrf(world)
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    assert token != earlier
+    await refused(world, await world.client.post(KEYS, data=FORM | {"csrf": earlier}), before)
+    await genuine(world, token)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_another_method_does_nothing(world: ApiWorld, method: str) -> None:
+    """Nor with a header or a field that names the method POST. A GET needs no token."""
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    for headers in ({}, {"X-HTTP-Method-Override": "POST"}, {"X-Method-Override": "POST"}):
+        for address in (KEYS, f"{KEYS}?{urlencode(FORM | {'csrf': token, '_method': 'POST'})}"):
+            await world.client.request(method, address, headers=headers, data=FORM | {"csrf": token})
+    assert await created(world) == before
+    await genuine(world, token)
+
+
+COOKIES: Final = {
+    "none": "",
+    "of another name": "console={0}",
+    "in upper case": "__HOST-CONSOLE={0}",
+    "with a blank name before": "={0}",
+    "with a letter more": COOKIE + "={0}a",
+    "with a letter less": COOKIE + "={1}",
+    "very long": COOKIE + "=" + "a" * 4_000,
+    "inside another cookie": "a=b" + COOKIE + "={0}",
+    "in a quoted value": 'a="' + COOKIE + '={0}"',
+}
+
+
+@pytest.mark.parametrize("name", COOKIES)
+async def test_another_cookie_is_no_session(world: ApiWorld, name: str) -> None:
+    await sign_in(world)
+    token, before = await csrf(world), await created(world)
+    session = world.client.cookies[COOKIE]
+    async with httpx.AsyncClient(transport=world.client._transport, base_url=PUBLIC) as other:
+        headers = {"Origin": PUBLIC, "Cookie": COOKIES[name].format(session, session[:-1])}
+        answer = await other.post(KEYS, data=FORM | {"csrf": token}, headers=headers)
+    assert answer.headers["location"].startswith("/console/sign-in")
+    assert await created(world) == before
+    await genuine(world, token)
+
+
+async def test_the_cookie_of_the_console_opens_no_route_of_the_api(world: ApiWorld) -> None:
+    """So no other site can use it there: the API checks no origin."""
+    await sign_in(world)
+    before = await created(world)
+    for headers in ({}, {"Authorization": f"Bearer {world.client.cookies[COOKIE]}"}):
+        for address in ("/keys", "/subjects/erase", "/destinations"):
+            answer = await world.client.post(
+                address, json={"name": "x", "scopes": ["events:write"]}, headers=headers
+            )
+            assert answer.status_code == 401
+    assert await created(world) == before
+
+
+ADDRESSES: Final = [
+    KEYS + "/",
+    "/console//keys",
+    "//console/keys",
+    "/console/./keys",
+    "/console/settings/../keys",
+    "/console/settings/%2e%2e/keys",
+    "/console%2fkeys",
+    "/console/%6beys",
+    "/CONSOLE/keys",
+    "/console/KEYS",
+    "/console/keys;a=b",
+    "/console/keys%00",
+    "/console/keys%20",
+    "/console/keys.json",
+    "/console/keys?role=admin",
+    "/console/keys#x",
+]
+
+
+@pytest.mark.parametrize("role", [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR])
+async def test_no_spelling_of_an_address_lifts_a_role(world: ApiWorld, role: PersonRole) -> None:
+    """With the role's own session and token. Neither does a field or a header that names a role."""
+    key = await world.key(*ROLES[role])
+    await sign_in(world, key)
+    before, form = await created(world), FORM | {"csrf": await csrf(world)}
+    lifted = {
+        "role": "admin",
+        "roles": "admin",
+        "scopes": "keys:admin",
+        "actor": "bootstrap",
+        "organisation_id": "o",
+    }
+    for address in ADDRESSES:
+        await world.client.post(address, data=form)
+    for headers in (
+        {"X-Original-URL": KEYS},
+        {"X-Rewrite-URL": KEYS},
+        {"X-Role": "admin"},
+        {"X-Forwarded-User": "admin"},
+        {"X-Remote-User": "admin"},
+        {"HX-Request": "true"},
+        {"X-Polled": "1"},
+    ):
+        for address in (KEYS, "/console/hash-tester"):
+            await world.client.post(address, data=form | lifted, headers=headers)
+            await world.client.post(f"{address}?{urlencode(lifted)}", data=form, headers=headers)
+    assert await created(world) == before
+
+
+async def test_a_sign_in_belongs_to_the_browser_that_started_it(signing: Signing) -> None:
+    """Neither the state nor the cookie nor the code of another browser completes it, in any combination."""
+    victim, attacker = signing.browser(), signing.browser()
+    theirs = await signing.start(victim)
+    own = await signing.start(attacker)  # the provider's next token has the nonce of this one
+    path = "/console/oidc/callback"
+    for state in (own, quote(own), f"{theirs[:-1]}x", theirs.swapcase(), ""):
+        await victim.get(path, params={"state": state, "code": "c"})
+        assert not await signing.is_signed_in(victim)
+    # The attacker's code in the victim's sign-in: its token has another nonce.
+    await victim.get(path, params={"state": theirs, "code": "c"})
+    assert not await signing.is_signed_in(victim)
+    await attacker.get(path, params={"state": own, "code": "c"})
+    assert await signing.is_signed_in(attacker)
+
+
+async def test_a_sign_in_ends_once_and_in_ten_minutes(signing: Signing) -> None:
+    """A second callback, a late one, one with an error, and one with another cookie are refused."""
+    browser, path = signing.browser(), "/console/oidc/callback"
+    state = await signing.start(browser)
+    assert (await browser.get(path, params={"state": state, "code": "c", "error": "x"})).status_code == 403
+    state = await signing.start(browser)
+    assert (await browser.get(path, params={"state": state, "code": "c"})).status_code == 303
+    assert (await browser.get(path, params={"state": state, "code": "c"})).status_code == 400
+    late = signing.browser()
+    state = await signing.start(late)
+    pending = late.cookies["__Host-oidc"]
+    signing.world.elapsed += 601
+    for cookie in (pending[:-4] + "AAAA", pending[4:], pending + pending, "a" * 300, browser.cookies[COOKIE]):
+        headers = {"Cookie": f"__Host-oidc={cookie}"}
+        answer = await signing.browser().get(path, params={"state": state, "code": "c"}, headers=headers)
+        assert answer.status_code == 400
