@@ -43,6 +43,10 @@ SYNONYMS: Final = tuple(
     customer person people user subject
     deduplicate deduplication duplicate duplicates repeated twice
     delay late latency slow
+    fast quick quickly soon speed second
+    import backfill historical csv
+    autoscale autoscaling scale hpa
+    mute silence snooze muted
     delete deleted remove erase erasure forget purge
     developer contributor contributing develop
     disk storage space
@@ -100,7 +104,7 @@ SYNONYMS: Final = tuple(
     sso oidc openid saml okta
     subprocessor subprocessors recipients recipient third-party
     support help
-    tenant tenants organisation organisations multi-tenant
+    tenant tenants organisation organisations multi-tenant customer customers company
     time timestamp date timezone zone
     tls ssl https certificate encryption
     traffic load
