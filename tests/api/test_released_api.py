@@ -80,33 +80,49 @@ def _operation(described: dict[str, Any], method: str, path: str) -> dict[str, A
     return found
 
 
+def _destination(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a response, whatever its name is in this release."""
+    response = _operation(described, "post", "/destinations/{destination_id}/pause")["responses"]["200"]
+    return _named(described, response["content"]["application/json"]["schema"])
+
+
+def _new_destination(described: dict[str, Any]) -> dict[str, Any]:
+    body = _operation(described, "post", "/destinations")["requestBody"]["content"]["application/json"]
+    return _named(described, body["schema"])
+
+
+def _named(described: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
 def _remove_route(described: dict[str, Any]) -> None:
     del described["paths"]["/catalog"]
 
 
 def _remove_member(described: dict[str, Any]) -> None:
-    del described["components"]["schemas"]["DestinationView"]["properties"]["currency"]
+    del _destination(described)["properties"]["currency"]
 
 
 def _make_optional(described: dict[str, Any]) -> None:
-    described["components"]["schemas"]["DestinationView"]["required"].remove("currency")
+    _destination(described)["required"].remove("currency")
 
 
 def _make_null(described: dict[str, Any]) -> None:
-    members = described["components"]["schemas"]["DestinationView"]["properties"]
+    members = _destination(described)["properties"]
     members["currency"] = {"anyOf": [members["currency"], {"type": "null"}]}
 
 
 def _require_member(described: dict[str, Any]) -> None:
-    described["components"]["schemas"]["NewDestination"]["required"].append("dataset_name")
+    _new_destination(described)["required"].append("dataset_name")
 
 
 def _shorten(described: dict[str, Any]) -> None:
-    described["components"]["schemas"]["NewDestination"]["properties"]["name"]["maxLength"] = 50
+    _new_destination(described)["properties"]["name"]["maxLength"] = 50
 
 
 def _remove_value(described: dict[str, Any]) -> None:
-    described["components"]["schemas"]["NewDestination"]["properties"]["region"]["enum"].remove("FE")
+    _new_destination(described)["properties"]["region"]["enum"].remove("FE")
 
 
 def _remove_parameter(described: dict[str, Any]) -> None:
@@ -144,9 +160,8 @@ def test_additions_are_no_changes() -> None:
     """New routes, members, values of responses and optional parameters are what a minor release adds."""
     current = copy.deepcopy(RELEASED)
     current["paths"]["/new"] = {"get": {"responses": {}}}
-    schemas = current["components"]["schemas"]
-    schemas["DestinationView"]["properties"]["new"] = {"type": "string"}
-    schemas["NewDestination"]["properties"]["new"] = {"type": "string"}
+    for schema in (_destination(current), _new_destination(current)):
+        schema["properties"]["new"] = {"type": "string"}
     _operation(current, "get", "/catalog")["parameters"].append(
         {"name": "new", "in": "query", "schema": {"type": "string"}}
     )
