@@ -231,13 +231,16 @@ class Cast:
         }
 
 
-def furnish(product: Product, dsn: str) -> Cast:
-    """Fill an instance: four destinations, each in another state, events of every disposition."""
+def furnish(product: Product, dsn: str, *, posts: int = 45) -> Cast:
+    """Fill an instance: four destinations, each in another state, events of every disposition.
+
+    The shop gets some `posts`, each delivered before the next, so that its charts have many requests.
+    """
     case = opened(product)
     shop = case.destination("Acme Shop", "580123456789", "NA", "USD")
     case.connect(shop)
     mapping = case.publish(shop)
-    for _ in range(45):
+    for _ in range(posts):
         case.send(case.events(shop, case.luck.randrange(20, 60)))
         case.drain(shop)
     case.fault("580123456789", kind="partial", indexes=[0, 3], code="BAD_REQUEST")

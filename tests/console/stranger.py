@@ -1,9 +1,9 @@
-"""Seven faults found, fixed and verified from the home page: clicks and seconds.
+"""Eleven faults, read and repaired from the home page: what it says, the clicks and the seconds.
 
     python -m tests.console.stranger
 
-It starts an instance of its own with the sandbox, causes one fault after the other, and acts as somebody does
-who knows only that something is wrong: read the open incident, click its button, wait until it is closed.
+It starts an instance of its own with the sandbox, causes all faults at once with the default thresholds, and
+reads the home page as it changes. Then it acts as somebody does who knows only what the page says.
 """
 
 import re
@@ -16,44 +16,37 @@ import httpx
 from playwright.sync_api import Locator, expect, sync_playwright
 
 from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
-from tests.console.screens import DESK, instance, window
+from tests.console.screens import DESK, PHONE, instance, window
 from tests.console.showcase import Showcase, opened
 
+READ_AFTER_S = (10, 25, 60)
 SLOWEST_MS = 120_000
 
 
 @dataclass(frozen=True)
 class Patient:
-    """A destination with a fault, and the browser of the person who looks for it."""
+    """A destination with a fault."""
 
     case: Showcase
-    site: Site
     destination: str
     advertiser: str
     name: str
 
-    @property
-    def incident(self) -> Locator:
-        return self.site.page.locator(".incidents li", has_text=self.name)
-
-    def press(self) -> None:
-        """Click the button of the incident."""
-        self.incident.locator(".primary").first.click()
+    def fail(self, **fault: Any) -> None:
+        """Let the sandbox misbehave, and send some requests."""
+        self.case.fault(self.advertiser, **fault)
+        for _ in range(4):
+            self.send(6)
+            time.sleep(0.3)
 
     def heal(self) -> None:
         """Let Amazon behave again."""
         address = f"{self.case.product.amazon}/_sandbox/faults?advertiser_id={self.advertiser}"
         assert httpx.delete(address).status_code == 204
 
-    def allow(self) -> None:
-        """Sign in at the sandbox."""
-        page = self.site.page
-        page.get_by_label("Also show this advertiser id (optional)").fill(self.advertiser)
-        page.get_by_role("button", name="Allow").click()
-        page.wait_for_url("**/console/**")
-
-    def alert(self, **thresholds: Any) -> None:
-        self.case.ask("PATCH", f"/destinations/{self.destination}", {"alerting": thresholds})
+    def pause(self) -> None:
+        self.case.ask("POST", f"/destinations/{self.destination}/pause")
+        self.send(5)
 
     def send(self, number: int, *, without_timestamp: int = 0) -> None:
         events = self.case.events(self.destination, number)
@@ -62,106 +55,104 @@ class Patient:
         self.case.send(events)
 
 
-def fail(patient: Patient, **fault: Any) -> None:
-    patient.case.fault(patient.advertiser, **fault)
-    patient.send(12)
-
-
-def pause(patient: Patient) -> None:
-    patient.alert(backlog={"minutes": 0.2})
-    patient.case.ask("POST", f"/destinations/{patient.destination}/pause")
-    patient.send(5)
-
-
-def throttle(patient: Patient) -> None:
-    patient.alert(throttled={"minutes": 0.2})
-    fail(patient, kind="429", retry_after=2)
-
-
-def reject(patient: Patient) -> None:
-    patient.alert(rejections={"window_seconds": 60})
-    patient.send(70, without_timestamp=35)
-
-
-def reconnect(patient: Patient) -> int:
-    patient.heal()
-    patient.press()
-    patient.allow()
-    return 2
-
-
-def grant_and_reconnect(patient: Patient) -> int:
-    patient.press()
-    patient.heal()
-    patient.site.open("/console")
-    patient.incident.locator("a").nth(1).click()
-    patient.site.page.get_by_role("button", name="Reconnect").first.click()
-    patient.allow()
-    return 4
-
-
-def replay(patient: Patient) -> int:
-    patient.heal()
-    patient.press()
-    patient.site.page.get_by_role("button", name=re.compile("^Replay")).click()
-    return 2
-
-
-def press(patient: Patient) -> int:
-    patient.press()
-    patient.heal()
-    return 1
-
-
-FAULTS: dict[str, tuple[Callable[[Patient], None], Callable[[Patient], int]]] = {
-    "revoked sign-in": (lambda patient: fail(patient, kind="revoked"), reconnect),
-    "403": (lambda patient: fail(patient, kind="403"), grant_and_reconnect),
-    "503": (lambda patient: fail(patient, kind="5xx"), press),
-    "429": (throttle, press),
-    "refused events": (
-        lambda patient: fail(patient, kind="partial", indexes=[0, 2], code="BAD_REQUEST"),
-        replay,
+# What causes each fault, and the clicks that repair it: at the button of its incident, at its row in the
+# list, or at a button with this name. Without clicks there is nothing to repair in the console.
+INCIDENT, ROW = "the button of the incident", "the row of the destination"
+FAULTS: dict[str, tuple[Callable[[Patient], None], tuple[str, ...]]] = {
+    "sign-in revoked": (lambda patient: patient.fail(kind="revoked"), (INCIDENT, "Allow")),
+    "403": (lambda patient: patient.fail(kind="403"), (INCIDENT, "Allow")),
+    "404": (lambda patient: patient.fail(kind="404"), ()),
+    "503": (lambda patient: patient.fail(kind="5xx"), (INCIDENT, "Retry now")),
+    "no answer": (lambda patient: patient.fail(kind="never"), (INCIDENT, "Retry now")),
+    "unreadable": (lambda patient: patient.fail(kind="malformed"), (INCIDENT, "Retry now")),
+    "429": (lambda patient: patient.fail(kind="429", retry_after=2), ()),
+    "207": (
+        lambda patient: patient.fail(kind="partial", indexes=[0, 2], code="BAD_REQUEST"),
+        (INCIDENT, "Replay"),
     ),
-    "rejected events": (reject, press),
-    "forgotten pause": (pause, press),
+    "400": (lambda patient: patient.fail(kind="400"), (INCIDENT, "Replay")),
+    "paused": (Patient.pause, (ROW, "Resume")),
+    "rejected": (lambda patient: patient.send(120, without_timestamp=60), ()),
 }
 
 
-def walk(patient: Patient, fault: str) -> str:
-    """Cause a fault, fix it from the home page, wait until its incident is closed; return a line."""
-    cause, fix = FAULTS[fault]
-    patient.site.open("/console")
-    cause(patient)
+def incident(site: Site, patient: Patient) -> Locator:
+    link = site.page.get_by_role("link", name=patient.name, exact=True)
+    return site.page.locator(".incidents li", has=link)
+
+
+def row(site: Site, patient: Patient) -> Locator:
+    return site.page.locator("table.fleet tr", has_text=patient.name)
+
+
+def read(site: Site, patient: Patient) -> str:
+    """Return what the home page says of a destination."""
+    found = incident(site, patient)
+    words = (
+        found.first.inner_text() if found.count() else row(site, patient).locator("td").nth(1).inner_text()
+    )
+    return " ".join(words.split())
+
+
+def repair(site: Site, patient: Patient, clicks: tuple[str, ...]) -> None:
+    """Click from the home page on, after Amazon behaves again."""
+    patient.heal()
+    site.open("/console")
+    for click in clicks:
+        if click == INCIDENT:
+            incident(site, patient).locator(".primary").first.click()
+        elif click == ROW:
+            row(site, patient).locator("a").first.click()
+        else:
+            if click == "Allow":
+                site.page.get_by_label("Also show this advertiser id (optional)").fill(patient.advertiser)
+            site.page.get_by_role("button", name=re.compile(f"^{click}")).first.click()
+        site.page.wait_for_load_state()
+    if clicks:
+        expect(site.page.locator("main .notice.good").first).to_be_visible()
+
+
+def walk(case: Showcase, desk: Site, phone: Site) -> None:
+    """Cause all faults, print what is read of each, repair them in turn at a desk and on a phone."""
+    patients = {}
+    for number, fault in enumerate(FAULTS):
+        advertiser, name = str(590_000_000_000 + number), f"Shop with {fault}"
+        destination = case.destination(name, advertiser, "NA", "USD")
+        case.connect(destination)
+        case.publish(destination)
+        patients[fault] = Patient(case, destination, advertiser, name)
+        patients[fault].send(3)
+        case.drain(destination)
+    for fault, patient in patients.items():
+        FAULTS[fault][0](patient)
     began = time.monotonic()
-    expect(patient.incident).to_be_visible()
-    shown = time.monotonic() - began
-    title = patient.incident.locator("a.strong").first.inner_text()
-    button = patient.incident.locator(".primary").first.inner_text()
+    for seconds in READ_AFTER_S:
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        desk.open("/console")
+        for fault, patient in patients.items():
+            print(f"{seconds} s, {fault}: {read(desk, patient)}", flush=True)
+    for number, (fault, patient) in enumerate(patients.items()):
+        clicks = FAULTS[fault][1]
+        repair((desk, phone)[number % 2], patient, clicks)
+        print(f"{fault}: {len(clicks)} clicks", flush=True)
     began = time.monotonic()
-    clicks = fix(patient)
-    patient.site.page.wait_for_load_state()
-    patient.site.open("/console")
-    expect(patient.incident).to_have_count(0)
-    closed = time.monotonic() - began
-    return f"| {fault} | {title} | {button} | {shown:.0f} | {clicks} | {closed:.0f} |"
+    desk.open("/console")
+    for fault, patient in patients.items():
+        if fault != "rejected":  # until the sender sends good events
+            expect(incident(desk, patient)).to_have_count(0)
+            print(f"{fault}: no incident after {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> None:
-    """Start an instance and print one line a fault."""
+    """Start an instance, and walk."""
     expect.set_options(timeout=SLOWEST_MS)
-    print(
-        "| fault | incident | button | shown after, s | clicks | closed after, s |\n|---|---|---|---|---|---|"
-    )
     with instance() as (product, _), sync_playwright() as playwright:
-        case = opened(product)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        with window(browser, product, DESK, "light") as site:
-            for number, fault in enumerate(FAULTS):
-                advertiser, name = str(590_000_000_000 + number), f"Shop with {fault}"
-                destination = case.destination(name, advertiser, "NA", "USD")
-                case.connect(destination)
-                case.publish(destination)
-                print(walk(Patient(case, site, destination, advertiser, name), fault), flush=True)
+        with (
+            window(browser, product, DESK, "light") as desk,
+            window(browser, product, PHONE, "dark") as phone,
+        ):
+            walk(opened(product), desk, phone)
         browser.close()
 
 

@@ -190,4 +190,5 @@ def test_the_chart_of_an_incident_is_drawn(site: Site, shop: str) -> None:
     incident.first.click()
     expect(site.page.locator(".chart canvas")).to_be_visible()
     assert site.page.locator(".chart").get_attribute("data-mark")
+    assert site.check_accessible() == []
     assert site.complaints == []

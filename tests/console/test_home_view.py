@@ -53,7 +53,7 @@ def present(found: Incident, *, may_write: bool, holds: bool = True) -> view.Inc
             RemedyButton("Check region and ID", f"{PAGE}/settings"),
         ),
         (Kind.FAILING, None, RemedyButton("Open destination", PAGE)),
-        (Kind.THROTTLED, None, RemedyButton("Raise limit", f"{PAGE}/settings")),
+        (Kind.THROTTLED, None, RemedyButton("View requests", f"{PAGE}/requests?failed=true")),
         (Kind.BACKLOG, "paused", RemedyButton("Resume", f"{PAGE}/resume", is_post=True)),
         (Kind.BACKLOG, None, RemedyButton("Raise limit", f"{PAGE}/settings")),
         (Kind.DEAD_LETTERS, None, RemedyButton("View errors", f"{PAGE}/errors")),

@@ -28,7 +28,7 @@ def weighed(product: Product) -> list[Weighed]:
     """Every page of an instance that took its past one event at a time, which is the hardest on lists."""
     dsn = product.database_url.replace("+asyncpg", "", 1)
     run(make_room(dsn, EVENTS))
-    cast = furnish(product, dsn)
+    cast = furnish(product, dsn, posts=4)  # the past has requests enough
     run(fill(dsn, cast, events=EVENTS, size=1, destinations=DESTINATIONS))
     found: list[Weighed] = run(weigh(product, dsn, cast, times=1))
     return found

@@ -142,11 +142,10 @@ def test_every_page_is_looked_at(seeded: Seeded) -> None:
 def test_axe_finds_nothing_and_nothing_sticks_out(
     browser: Browser, seeded: Seeded, width: int, scheme: Any
 ) -> None:
-    """On every page, light and dark, at a desk and on a phone, without errors in the browser's console.
+    """On every page, light at a desk and dark on a phone, without errors in the browser's console.
 
-    The other scheme changes colours only, so only the contrast is checked again.
+    At a desk the contrast is checked in the dark too, of what a phone does not show.
     """
-    other: Any = "dark" if scheme == "light" else "light"
     window = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -160,9 +159,10 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
         found[name] = site.check_accessible()
         if site.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found[name].append("the page is wider than the window")
-        site.page.emulate_media(color_scheme=other)
-        found[name] += [f"{other}: {problem}" for problem in site.check_accessible("color-contrast")]
-        site.page.emulate_media(color_scheme=scheme)
+        if scheme == "light":
+            site.page.emulate_media(color_scheme="dark")
+            found[name] += [f"dark: {problem}" for problem in site.check_accessible("color-contrast")]
+            site.page.emulate_media(color_scheme=scheme)
     window.close()
     assert {name: problems for name, problems in found.items() if problems} == {}
     assert site.complaints == []

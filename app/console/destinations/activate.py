@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from app.admin.access import Scope
 from app.admin.access.keys import create_key, list_keys
 from app.admin.events.history import read_event_history
-from app.admin.events.search import mapping_names, search_events
+from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.inputs import NewKey
 from app.admin.mappings.drafts import list_mappings
@@ -112,7 +112,7 @@ async def arrivals(visit: Visit, found: Destination) -> dict[str, Any]:
 
     accepted, story = await newest(rejected=False), []
     if accepted is not None and accepted.event_id is not None:
-        names = await mapping_names(context, caller, found.id)
+        names = await visit.names([accepted.mapping_id])
         with suppress(Refusal):  # its history was deleted meanwhile
             history = await read_event_history(
                 context, caller, found.id, accepted.event_id, accepted.mapping_id

@@ -1,18 +1,14 @@
 """The page of one event: its history."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.events.history import read_event_history
 from app.admin.events.records import EventHistory
-from app.admin.events.search import mapping_names
 from app.admin.events.summary import REJECTED
-from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
@@ -22,7 +18,6 @@ from app.console.events import timeline
 from app.console.wording import EVENT_STATUSES, person
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import FINAL
-from app.store import audit
 from app.store.destinations.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -48,11 +43,12 @@ async def event_page(
             return visit.show("event_missing.html", status=404, **content)
         if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
             ids = refusal.problem.extra["mapping_ids"]
-            choices = [(mapping_id, await _name(visit.context, found, mapping_id)) for mapping_id in ids]
+            names = await visit.names(ids)
+            choices = [(mapping_id, names[mapping_id]) for mapping_id in ids]
             return visit.show("event_choice.html", **content, id=id, choices=choices)
         raise
     if history.status == REJECTED:
-        mappings = await mapping_names(visit.context, visit.caller, found.id)
+        mappings = await visit.names(each.mapping_id for each in history.rejections)
         content |= {"history": history, "verdict": EVENT_STATUSES[history.status], "mappings": mappings}
         return visit.show("event_rejected.html", **content)
     return visit.show("event.html", **await event_content(visit, found, history))
@@ -64,8 +60,9 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     # destination.
     is_final = history.status in FINAL
     explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
-    names = await _names(visit.context, history)
-    mapping = await _name(visit.context, found, history.mapping_id)
+    actors = [history.dismissed_by, *(replay.by for replay in history.replays)]
+    names = await visit.names([history.mapping_id, *actors])
+    mapping = names.get(history.mapping_id or "")
     return {
         **await content_of(visit, found, "events"),
         "history": history,
@@ -81,20 +78,3 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
         "final": is_final,
         "diagnosis": await diagnosis_of(visit, found) if explains_wait else None,
     }
-
-
-async def _names(context: AppContext, history: EventHistory) -> Mapping[str, str]:
-    """Return the names of the keys that replayed or dismissed an event."""
-    keys = [replay.by for replay in history.replays] + [history.dismissed_by or ""]
-    if not any(keys):
-        return {}
-    async with context.engine.connect() as connection:
-        return await audit.names(connection, keys)
-
-
-async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:
-    """Return the name of a mapping, even if it is deleted. Return None if the event has no mapping."""
-    if mapping is None:
-        return None
-    async with context.engine.connect() as connection:
-        return str((await find_mapping(connection, destination, mapping)).draft["name"])

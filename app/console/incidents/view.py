@@ -58,6 +58,8 @@ def remedy_button(
     page = f"/console/destinations/{incident.destination}"
     if incident.kind is Kind.REJECTIONS:
         return RemedyButton("View rejections", f"{page}/rejections?range=1h")
+    if incident.kind is Kind.THROTTLED:  # by Amazon's limit: a higher one of the destination changes nothing
+        return RemedyButton("View requests", f"{page}/requests?failed=true")
     if incident.kind is Kind.DEAD_LETTERS and may_replay:
         return RemedyButton("Replay or dismiss…", f"{page}/replay?status=dead&dismissed=false")
     action = advice(incident.kind, incident.reason)[1]
