@@ -29,7 +29,11 @@ COPY app app
 COPY sandbox sandbox
 COPY dev dev
 RUN /opt/venv/bin/python -m compileall -q app sandbox dev migrations
+# MALLOC_…: the C library returns freed memory, instead of raising these limits by itself (2 to 3 % less).
 ENV PATH=/opt/venv/bin:$PATH \
+    MALLOC_ARENA_MAX=1 \
+    MALLOC_MMAP_THRESHOLD_=131072 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 \
