@@ -42,14 +42,14 @@ from app.console.mappings.form import custom_numbers, empty_row, from_form, keep
 from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
-from app.console.mappings.starting_draft import ADDITIONS, EVENT_NAMES, STARTING_DRAFT
 from app.console.mappings.transforms import transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
-from app.domain.mapping.example import example_event
+from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
+from app.domain.mapping.presets import EVENT_NAMES, PRESETS
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events
@@ -61,6 +61,21 @@ from app.store.mappings import Document, event_names
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "new"
+# What the form of a new mapping has before any event came in. Without a default of the country: each event
+# without a country would be an event of this country.
+_STARTING_DRAFT = {
+    "event_source": EXAMPLE_MAPPING["event_source"],
+    "country_code": {"path": EXAMPLE_MAPPING["country_code"]["path"]},
+    "fields": EXAMPLE_MAPPING["fields"],
+}
+# For each event type, the paths of the fields that its events should have, as JSON.
+_ADDITIONS = {
+    preset.event_type: msgspec.json.encode(
+        {name: source["path"] for name, source in preset.more_fields.items()}
+    ).decode()
+    for preset in PRESETS
+    if preset.more_fields
+}
 _COMMON_EVENTS = 3
 _EVENT_ID = "event-id-"  # and the number of a preset of `event_id`
 _STALE = (
@@ -304,7 +319,7 @@ async def _show(
     schema = observed.schema
     if document is None:
         suggestion = observed.suggestion
-        document = dict(suggestion.mapping) or STARTING_DRAFT
+        document = dict(suggestion.mapping) or _STARTING_DRAFT
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
     then = form_text(form, "then") if form else ""
     typed = form_text(form, "sample") if form else ""
@@ -354,7 +369,7 @@ async def _show(
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         names=names,
-        additions={} if observed.suggestion.rows else ADDITIONS,
+        additions={} if observed.suggestion.rows else _ADDITIONS,
         suggested=suggestion_view(suggestion),
         sample=sample,
         zone=zone,

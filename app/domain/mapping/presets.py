@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE, PURCHASE_ONLY
+from app.domain.mapping.example import EXAMPLE_MAPPING
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +27,25 @@ class Preset:
 
     def document(self) -> dict[str, Any]:
         """Return the mapping document with which a new draft starts."""
-        fields = {**_FIELDS, **{name: _MORE[name] for name in (*self.needs, *self.only)}}
-        if self.event_source != "WEBSITE":
-            fields["maid"] = {"path": "user.maid"}
-        return {
+        return EXAMPLE_MAPPING | {
             "name": EVENT_TYPES[self.event_type].label,
-            "action": "send_events",
             "event_type": self.event_type,
             "event_source": self.event_source,
             "event_name": self.event_name,
-            "country_code": {"path": "user.country", "default": "US"},
-            "fields": fields,
+            "fields": EXAMPLE_MAPPING["fields"] | self.more_fields,
             "custom_data": [{"name": name, "path": f"event.properties.{name}"} for name in self.custom_data],
-            "consent": {"mode": "granted"},
         }
 
+    @property
+    def more_fields(self) -> dict[str, Any]:
+        """The sources of the fields that events of the type should have, beside those of all events."""
+        return {name: {"path": _MORE[name]} for name in (*self.needs, *self.only)}
 
-_FIELDS: Final[Mapping[str, Any]] = {
-    "event_timestamp": {"path": "event.timestamp"},
-    "email": {"path": "user.email"},
-    "phone": {"path": "user.phone"},
-    "maid": {"path": "user.maid"},
-    "first_name": {"path": "user.first_name"},
-    "last_name": {"path": "user.last_name"},
-}
-_MORE: Final[Mapping[str, Any]] = {
-    "value": {"path": "event.properties.total"},
-    "currency": {"path": "event.properties.currency"},
-    "units_sold": {"path": "event.properties.quantity"},
+
+_MORE: Final[Mapping[str, str]] = {
+    "value": "event.properties.total",
+    "currency": "event.properties.currency",
+    "units_sold": "event.properties.quantity",
 }
 
 
@@ -105,3 +97,4 @@ PRESETS: Final = (
     Preset("SIGN_UP", "Signed up", custom_data=("plan",)),
     Preset("SUBSCRIBE", "Subscribed", ("value",), custom_data=("plan",)),
 )
+EVENT_NAMES: Final = {preset.event_type: preset.event_name for preset in PRESETS}

@@ -19,7 +19,7 @@ from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, without_fingerprints
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.names import SYNONYMS
-from app.domain.suggestions.observations import ObservedPaths, Written, observe
+from app.domain.suggestions.observations import ObservedPaths, Written, observe, place_of
 from app.domain.suggestions.people import candidates, sources_of
 from app.domain.suggestions.trial import Trial
 
@@ -210,7 +210,7 @@ def _what_if(
         mapped = () if present is None else present.paths
         fitting = [each for each in candidates(rule.field, found, invented=True) if each.path not in mapped]
         for source in sources_of(rule.field, found, fitting):
-            if source["path"] in mapped:
+            if (place := place_of(source)) in mapped:
                 continue
             gaining = [
                 each
@@ -220,7 +220,7 @@ def _what_if(
             gained = sum(each.times for each in gaining)
             if gained:
                 sendable = sum(each.times for each in gaining if not each.keys)
-                yield WhatIf(rule.field, source["path"], source, gained, round(gained / total, 4), sendable)
+                yield WhatIf(rule.field, place, source, gained, round(gained / total, 4), sendable)
 
 
 def added(document: Mapping[str, Any], row: WhatIf) -> dict[str, Any]:

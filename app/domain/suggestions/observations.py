@@ -37,6 +37,11 @@ _SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": 
 Written = dict[str, Any]  # a source of a mapping document
 
 
+def place_of(source: Written) -> str:
+    """Return the path or template that a source reads."""
+    return str(source.get("path") or source["template"])
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedPath:
     """What a source finds in each event. `names` lead to it; `values` has None where nothing is found.
@@ -51,7 +56,7 @@ class ObservedPath:
 
     @property
     def path(self) -> str:
-        return str(self.source["path"])
+        return place_of(self.source)
 
     @property
     def label(self) -> str:

@@ -203,8 +203,7 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> b
 
 def _has_lower_case_currency(found: ObservedPaths) -> bool:
     """Return whether currencies are written as `eur`, which only systems with amounts in cents do."""
-    named = (each for each in found.values if rank("currency", each.names) > 25)
-    return any(each.texts and all(text.islower() for text in each.texts) for each in named)
+    return any(each.texts and all(map(str.islower, each.texts)) for each in _currencies(found, None))
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:

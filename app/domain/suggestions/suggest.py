@@ -11,7 +11,7 @@ from app.domain.conversion.countries import read_country
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION
-from app.domain.mapping.presets import PRESETS
+from app.domain.mapping.presets import EVENT_NAMES
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
 from app.domain.suggestions.custom import find_custom_data
 from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise
@@ -24,7 +24,6 @@ from app.domain.suggestions.times import find_time
 from app.domain.suggestions.trial import Trial
 
 MAX_EVENTS: Final = 200
-_EVENT_NAMES: Final = {preset.event_type: preset.event_name for preset in PRESETS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class _Suggesting:
         if pinned := self.settings.pins.get(event_type):
             name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
         else:
-            name = FieldFinding(_EVENT_NAMES[event_type], "The usual name of events of this type.")
+            name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         self.document |= {"name": name.source, "action": ACTION}
         self._state("event_type", kind)
         self._state("event_source", find_event_source(self.found, shape))

@@ -113,6 +113,23 @@ def test_what_if_names_each_path_with_its_gain() -> None:
     assert set(rows) == {("phone", "user.mobile"), ("email", "contact.email_address")}
 
 
+@pytest.mark.parametrize(
+    "phone",
+    [
+        {"country_code": "+1", "number": "2025550173"},
+        {"country": "US", "national_number": "2025550173"},
+        {"phone1": "202", "phone2": "555", "phone3": "0173"},
+    ],
+)
+def test_a_phone_number_in_parts_is_a_template_too(phone: dict[str, str]) -> None:
+    """Its row names the template, which is no path. Whether it is usable depends on the invented parts."""
+    found = quality(samples([(event(work_phone=phone), 20)], accepted=False))
+    assert found.sendable_share == 0
+    for row in found.what_if:
+        assert check_draft(added(DOCUMENT, row)) == []
+        assert row.path in (row.source.get("path"), row.source.get("template"))
+
+
 def test_a_row_is_added_behind_the_present_source_and_brings_its_gain() -> None:
     """One click; the result is a valid draft, under which the row is gone."""
     before = quality(*WORLD)
