@@ -52,20 +52,10 @@ def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
 
 def test_an_argument_too_many_is_not_repeated() -> None:
     """It may be a person's value, and what stands on a terminal of a pipeline is kept."""
-    ended = command("hash", "email", "ada@example.com", "lovelace@example.com", "--hurry=byron")
+    ended = command("erase", "email", "ada@example.com", "lovelace@example.com", "--hurry=byron")
     assert ended.returncode == 2
     assert "--hurry" in ended.stderr
     assert not any(word in ended.stderr for word in ("ada", "lovelace", "byron"))
-
-
-def test_hash_shows_what_a_value_becomes() -> None:
-    """From standard input, or for a made-up one as an argument."""
-    known = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"  # contract §3.3
-    ended = command("hash", "email", " Test@Example.com ")
-    assert ended.returncode == 0
-    assert ended.stdout == f"cleaned   test@example.com\nsent      {known}\nrule      amazon.email\n"
-    piped = fork_server.run(["hash", "email"], os.environ, given="Test@Example.com\n")
-    assert piped.stdout == ended.stdout
 
 
 @pytest.mark.parametrize("name", ["up", "sandbox", "example"])

@@ -51,7 +51,7 @@ async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]
 
 
 async def test_everything_works_with_least_privileges(operator: Operator) -> None:
-    """Set up, send, deliver, rotate a key, find, erase, replay, archive; then the commands of the owner."""
+    """Set up, send, deliver, find, erase, replay, archive; then the commands of the owner."""
     advertiser = "5000000000"
     await operator.client.post(
         f"{operator.product.amazon}/_sandbox/advertisers",
