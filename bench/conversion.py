@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, Work, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.destination import Region
 from app.domain.event import Event, read_events
 from app.domain.identity import Profile
@@ -57,7 +57,7 @@ def converter(document: dict[str, Any], found: Sequence[Event]) -> Callable[[], 
     """Return a function that converts the events, all of which the mapping accepts."""
     mapping = compile_mapping(document)
     assert isinstance(mapping, Mapping), mapping
-    plan = compile_plan(mapping, Rules("dst_bench", "map", 1, Region.NA, Profile.AMAZON, "USD", None, {}))
+    plan = ConversionPlan(mapping, Rules("dst_bench", "map", 1, Region.NA, Profile.AMAZON, "USD", None, {}))
 
     def convert() -> list[Conversion]:
         now, work = datetime.now(UTC), Work()

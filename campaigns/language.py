@@ -23,7 +23,7 @@ from typing import Any, Final
 import httpx
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity import Profile
@@ -322,7 +322,7 @@ def _received(event: JSON) -> JSON:
 
 
 def _converted(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | None:
-    outcome = compile_plan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
+    outcome = ConversionPlan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
     return outcome if isinstance(outcome, Conversion) else None
 
 

@@ -15,7 +15,7 @@ import zstandard
 
 from app.domain import batch
 from app.domain.compression import expand
-from app.domain.conversion.convert import Conversion, Rules, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event
@@ -124,7 +124,7 @@ def _conversion(rng: random.Random, mapping: Mapping, rules: Rules) -> Conversio
     }
     event_id = rng.choice((f"order-{rng.randrange(10**6)}", f"{rng.getrandbits(128):032x}"))
     event = Event(event_id, rules.destination_id, None, content)
-    conversion = compile_plan(mapping, rules).convert(event, event_id, now)
+    conversion = ConversionPlan(mapping, rules).convert(event, event_id, now)
     assert isinstance(conversion, Conversion), conversion
     return conversion
 

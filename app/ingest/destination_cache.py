@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.conversion.convert import ConversionPlan, Rules, compile_plan
+from app.domain.conversion.convert import ConversionPlan, Rules
 from app.domain.destination import Region, State
 from app.domain.ids import (
     AdvertiserId,
@@ -41,7 +41,7 @@ class PublishedMapping:
         """Return the mapping with other pinned names."""
         rules = replace(self.rules, pins=pins)
         return replace(
-            self, rules=rules, plan=None if self.compiled is None else compile_plan(self.compiled, rules)
+            self, rules=rules, plan=None if self.compiled is None else ConversionPlan(self.compiled, rules)
         )
 
 
@@ -148,7 +148,7 @@ class DestinationCache:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            plan=None if compiled is None else compile_plan(compiled, rules),
+            plan=None if compiled is None else ConversionPlan(compiled, rules),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from app.domain.conversion.convert import ConversionPlan, compile_plan
+from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.results import Conversion
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber
@@ -48,7 +48,7 @@ class _Shadow:
         if self.plan is None and published is not None and self.running.document is not None:
             compiled = compile_mapping(self.running.document)
             if isinstance(compiled, Mapping):
-                self.plan = compile_plan(compiled, published.rules)
+                self.plan = ConversionPlan(compiled, published.rules)
         return self.plan
 
 

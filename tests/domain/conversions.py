@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, read_events
 from app.domain.identity import Profile
@@ -49,7 +49,7 @@ def convert(
     event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now: datetime
 ) -> Conversion | Rejection:
     """Convert one event with a plan that is not kept."""
-    return compile_plan(mapping, rules).convert(event, event_id, now)
+    return ConversionPlan(mapping, rules).convert(event, event_id, now)
 
 
 def document(changes: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from app.api.http.json_response import exact_json
-from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
@@ -200,7 +200,7 @@ def random_pairs(number: int, seed: int, *, events_per_mapping: int = 10) -> Ite
         region, profile = rng.choice(list(Region)), rng.choice(list(Profile))
         currency = rng.choice(("USD", "JPY"))
         rules = Rules("dst_1", "map_1", 1, region, profile, currency, dataset_name, pins)
-        plan = compile_plan(mapping, rules)
+        plan = ConversionPlan(mapping, rules)
         for _ in range(min(events_per_mapping, number - made)):
             made += 1
             yield Pair(random_event(rng), document, plan)

@@ -11,7 +11,7 @@ from conversions import NOW, RULES, convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.conversion.convert import Rules, compile_plan
+from app.domain.conversion.convert import ConversionPlan, Rules
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
@@ -160,7 +160,7 @@ def test_the_preview_is_the_conversion(
     assert isinstance(mapping, Mapping)
     event = Event("e1", "dst_1", "map_1", content)
     outcome = convert(event, "e1", mapping, rules, now=NOW)
-    shown = preview(event, "e1", compile_plan(mapping, rules), now=NOW)
+    shown = preview(event, "e1", ConversionPlan(mapping, rules), now=NOW)
     json.dumps(shown)
     if isinstance(outcome, Rejection):
         assert (shown["ok"], shown["code"], shown["reason"], shown["field"], shown["detail"]) == (

@@ -8,7 +8,7 @@ from conversions import NOW, RULES, compiled, document, event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.conversion.convert import Rules, Step, compile_plan
+from app.domain.conversion.convert import ConversionPlan, Rules, Step
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.mapping.document import compile_parts
@@ -18,7 +18,7 @@ from app.domain.observed.preview import FieldPreview, preview, preview_fields
 def previews(content: dict[str, Any], made: dict[str, Any], **rules: Any) -> dict[str, FieldPreview]:
     """Preview each field of a draft."""
     parts, trace = compile_parts(made), list[Step]()
-    plan = compile_plan(parts, Rules(**{**RULES, **rules}))
+    plan = ConversionPlan(parts, Rules(**{**RULES, **rules}))
     plan.convert(Event("x", "dst_1", "map_1", content), "x", NOW, trace=trace)
     return {each.field: each for each in preview_fields(trace, parts.event_name)}
 
@@ -117,7 +117,7 @@ def test_a_field_gets_what_the_conversion_sends(values: dict[str, Any]) -> None:
     made = document(value="user.total")
     content = event(**{f"user__{name}": value for name, value in values.items()})
     shown = preview(
-        Event("x", "dst_1", "map_1", content), "x", compile_plan(compiled(made), Rules(**RULES)), now=NOW
+        Event("x", "dst_1", "map_1", content), "x", ConversionPlan(compiled(made), Rules(**RULES)), now=NOW
     )
     found = previews(content, made)
     if shown["ok"]:

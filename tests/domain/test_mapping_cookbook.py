@@ -12,7 +12,7 @@ from conversions import NOW, RULES
 
 from app.console.mappings.form import canonical, from_form
 from app.domain import strict_json
-from app.domain.conversion.convert import Rules, compile_plan
+from app.domain.conversion.convert import ConversionPlan, Rules
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping, compile_mapping
 from tests.console.test_mapping_form import sent
@@ -49,7 +49,7 @@ def result_of(document: dict[str, Any], event: dict[str, Any], expected: dict[st
     """Return the members of the conversion that the page shows."""
     mapping = compile_mapping(document)
     assert isinstance(mapping, Mapping), mapping
-    outcome = compile_plan(mapping, Rules(**RULES)).convert(
+    outcome = ConversionPlan(mapping, Rules(**RULES)).convert(
         Event(None, RULES["destination_id"], RULES["mapping_id"], event), "id", NOW
     )
     if isinstance(outcome, Rejection):

@@ -4,7 +4,7 @@ from typing import Any
 
 from conversions import NOW, RULES, compiled, document, event
 
-from app.domain.conversion.convert import Rules, compile_plan
+from app.domain.conversion.convert import ConversionPlan, Rules
 from app.domain.event import Event
 from app.domain.observed import preview
 
@@ -12,7 +12,7 @@ from app.domain.observed import preview
 def preview_of(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Preview an event under a mapping."""
     return preview.preview(
-        Event("x", "dst_1", "map_1", content), "x", compile_plan(compiled(made), Rules(**RULES)), now=NOW
+        Event("x", "dst_1", "map_1", content), "x", ConversionPlan(compiled(made), Rules(**RULES)), now=NOW
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
 
-from app.domain.conversion.convert import Conversion, Rules, Work, compile_plan
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.conversion.values import CHECKS
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
@@ -170,7 +170,7 @@ def test_an_event_without_consent_names_only_consent() -> None:
 
 
 def test_the_preview_names_the_same_problems() -> None:
-    plan = compile_plan(compiled(PROBLEMS), Rules(**RULES))
+    plan = ConversionPlan(compiled(PROBLEMS), Rules(**RULES))
     content = event(**BAD)
     shown = preview(Event("e", "dst_1", "map_1", content), "e", plan, now=NOW)
     outcome = refused(content, PROBLEMS)
@@ -237,7 +237,7 @@ def test_digits_and_signs_alone_are_no_person(text: str) -> None:
 def test_the_work_of_a_request_is_bounded() -> None:
     """Each event charges what it took; the budget of the event itself bounds its own lists."""
     source = {"path": "list", "pipe": [["pluck", "n"], "sum"]}
-    plan = compile_plan(compiled(document(value=source)), Rules(**RULES))
+    plan = ConversionPlan(compiled(document(value=source)), Rules(**RULES))
     work = Work()
     before = work.left
     content = event(list=[{"n": 1}] * 1_000)

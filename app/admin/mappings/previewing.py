@@ -13,7 +13,7 @@ from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.evaluation import UNSAVED, rules_of
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode
-from app.domain.conversion.convert import ID_DERIVED, Conversion, Trace, compile_plan
+from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Trace
 from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
 from app.domain.mapping.document import check_publishable, compile_parts
 from app.domain.observed.preview import FieldPreview, preview, preview_fields, rejection_view
@@ -41,7 +41,7 @@ async def preview_event(
     event = _event_of(context, destination, mapping, content)
     if isinstance(event, Rejection):
         return rejection_view(event)
-    result = preview(*event, compile_plan(compiled, rules), now=context.now())
+    result = preview(*event, ConversionPlan(compiled, rules), now=context.now())
     if event[0].event_id is None and result["ok"]:
         result["warnings"] = [asdict(ID_DERIVED), *result["warnings"]]
     return result
@@ -80,7 +80,7 @@ async def preview_draft(
     # The id changes nothing but the derived Amazon eventId, so all fields can be shown without it.
     shown = (Event(None, destination.id, None, content), "") if isinstance(event, Rejection) else event
     trace: Trace = []
-    outcome = compile_plan(parts, rules).convert(*shown, context.now(), trace=trace)
+    outcome = ConversionPlan(parts, rules).convert(*shown, context.now(), trace=trace)
     fields = list(preview_fields(trace, parts.event_name))
     if check_publishable(written):
         return DraftPreview(fields, None)

@@ -32,7 +32,7 @@ from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.reading import MAX_STEPS
 
-__all__ = ["Conversion", "ConversionPlan", "EventWarning", "Rules", "Step", "Trace", "compile_plan"]
+__all__ = ["Conversion", "ConversionPlan", "EventWarning", "Rules", "Step", "Trace"]
 
 INGESTION: Final = "SERVER_TO_SERVER"
 MAX_WORK: Final = 2_000_000  # steps of all events of a request (interface §4.3)
@@ -61,7 +61,10 @@ _UNKNOWN_KIND: Final = _Kind("", False, None, "", "", None)  # of an event whose
 
 
 class ConversionPlan:
-    """The compiled conversion of a mapping for a destination."""
+    """The compiled conversion of a mapping for a destination.
+
+    The plan of an incomplete draft has the valid parts. It rejects every event, but reports their steps.
+    """
 
     def __init__(self, mapping: Mapping, rules: Rules) -> None:
         sources = dict(mapping.by_field)
@@ -262,11 +265,6 @@ class ConversionPlan:
         text = time.text if isinstance(time, EventTime) else None
         settled: EventTime | None = step.settle(run, failed or time, warnings=warnings, result=text)
         return settled
-
-
-def compile_plan(mapping: Mapping, rules: Rules) -> ConversionPlan:
-    """Compile a mapping, or the valid parts of a draft, which rejects every event but reports its steps."""
-    return ConversionPlan(mapping, rules)
 
 
 def _rejection(run: Run, event_id: str) -> Rejection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from app.domain.conversion.convert import compile_plan
+from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.results import Rules, Step
 from app.domain.event import Event
 from app.domain.identity import ALREADY_HASHED, MATCH_KEYS
@@ -173,7 +173,7 @@ def _coverage(
     now: datetime,
 ) -> tuple[dict[str, KeyCoverage], float]:
     """Return the coverage by match key in Amazon's order, and the sum of the events' points."""
-    plan = compile_plan(mapping, rules)
+    plan = ConversionPlan(mapping, rules)
     coverage = {rule.type.value: KeyCoverage() for rule in MATCH_KEYS}
     points = 0.0
     for each, content in zip(events, contents, strict=True):

@@ -13,7 +13,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.convert import compile_plan
+from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
@@ -159,7 +159,7 @@ class _Side:
     def __init__(self, mapping: CompiledMapping, rules: Rules, fingerprint: Fingerprint) -> None:
         self.mapping = mapping
         self.sources = dict(mapping.sources)
-        self._plan = compile_plan(mapping, rules)
+        self._plan = ConversionPlan(mapping, rules)
         self._rules = rules
         self._stand_ins = StandIns(mapping, fingerprint)
         self._compared = {steps[0] for source in self.sources.values() for steps in source.compared}
