@@ -46,6 +46,7 @@ FOR_ALL = {
     "destinations.destinations.count_published": "a part of a statement that names the organisation",
     "events.id_digests.add": "each row carries the organisation of its batches",
     "events.id_digests.unread": "a worker reads the ids of all organisations' batches",
+    "batches.postpone": _LANE,
     "due_work._POLL": _LANE,
     "due_work._POLL_TABLES": _LANE,
     "due_work._owed_around_damage": _LANE,
