@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,10 @@ def _in_child(path: Path, tree: ast.Module, tests: Sequence[str], address: str |
         return 3
 
 
-def measure(name: str, tests: Sequence[str], address: str | None) -> tuple[int, int, list[Mutant]]:
-    """Return how many mutants of a module were killed, how many there are, and the survivors."""
+def measure(
+    name: str, tests: Sequence[str], address: str | None, every: int, first: int
+) -> tuple[int, int, list[Mutant]]:
+    """Return how many mutants of a module were killed, how many were tested, and the survivors."""
     path = ROOT / name
     source = path.read_text()
     begun = time.monotonic()
@@ -222,7 +225,7 @@ def measure(name: str, tests: Sequence[str], address: str | None) -> tuple[int, 
         raise SystemExit(f"{name}: its tests fail without a fault")
     limit_s = 10 + 5 * (time.monotonic() - begun)
     survivors, total = [], 0
-    for mutant in mutants(source):
+    for mutant in islice(mutants(source), first, None, every):
         total += 1
         if run_tests(path, mutant.tree, tests, limit_s, address) == "passed":
             survivors.append(mutant)
@@ -234,6 +237,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run campaign mutation", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
     parser.add_argument("--module", action="append", default=[], help="only modules whose path holds this")
+    parser.add_argument("--every", type=int, default=1, help="only each Nth mutant, where all take too long")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     options = parser.parse_args()
     for package in PRELOADED:
         with contextlib.suppress(ImportError):
@@ -250,7 +255,7 @@ def main() -> int:
                 if options.module and not any(word in name for word in options.module):
                     continue
                 begun = time.monotonic()
-                killed, total, _ = measure(name, tests, address)
+                killed, total, _ = measure(name, tests, address, options.every, options.first)
                 share = killed / total if total else 1.0
                 good = good and share >= REQUIRED
                 took_s = time.monotonic() - begun

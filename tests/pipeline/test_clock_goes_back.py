@@ -3,10 +3,12 @@
 Each test writes what the service writes while the clock is ahead.
 """
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
+import pytest_asyncio
 
 from app.admin.privacy.erasure import values_of
 from app.admin.privacy.subject_search import search
@@ -17,7 +19,7 @@ from app.store.lanes import LANE_LOCKS
 from tests.pipeline.test_callback_delivery import Receiver, engine_of, received, receiver, tell
 from tests.pipeline.test_erasing import EMAIL, erase, finished, retried_alone
 from tests.pipeline.test_missing_endpoint import GONE, fail_until_parked
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event, eventually, make_world
 
 __all__ = ["receiver"]
 AHEAD: Final = "now() + interval '2 hours'"
@@ -35,6 +37,13 @@ HARMLESS: Final = {
     ("sign_ins", "access_until"): "Amazon answers 401, and the token is refreshed",
     ("sign_ins", "refresh_until"): "`acquire` takes a lease that is too long",
 }
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Workers with the rights of their role only: they must be able to correct each time."""
+    async with make_world(database_url, with_roles=True) as made:
+        yield made
 
 
 async def test_every_time_that_may_be_in_the_future_is_corrected_or_harmless(world: World) -> None:
