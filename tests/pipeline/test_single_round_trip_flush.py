@@ -12,8 +12,10 @@ import pytest
 
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
+from app.ingest.flush_session import FlushSession
 from app.ingest.flush_writer import CAUTIOUS_FLUSHES
 from app.ingest.group_commit import FLUSH_MIN_REQUESTS
+from app.ingest.pending_request import NotStored
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store.database import partitions
@@ -319,3 +321,63 @@ async def test_a_destination_that_was_created_meanwhile_takes_events(database_ur
         assert statuses(unknown) == ["accepted", "rejected"]
         assert await world.destination() == new
         assert statuses(await world.post(dst, event(4), event(5, destination_id=new))) == ["accepted"] * 2
+
+
+async def test_a_refused_flush_ends_its_session(world: World) -> None:
+    """The state of the session is unknown. The next flush opens another one, and none is left over."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    before = await own_sessions(world)
+    await world.fetch(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"
+    )
+    await world.fetch("CREATE TRIGGER full_disk BEFORE INSERT ON batches EXECUTE FUNCTION full_disk()")
+    assert isinstance(await world.try_post(dst, event(2)), NotStored)
+    await world.fetch("DROP TRIGGER full_disk ON batches")
+    await world.post(dst, event(2))
+
+    async def is_replaced() -> bool:
+        after = await own_sessions(world)
+        return len(after) == len(before) and after != before
+
+    await eventually(is_replaced)
+
+
+async def own_sessions(world: World) -> set[int]:
+    rows = await world.fetch(
+        "SELECT pid FROM pg_stat_activity "
+        "WHERE application_name = 'conversions-own' AND datname = current_database()"
+    )
+    return {row["pid"] for row in rows}
+
+
+class BrokenConnection:
+    """A connection whose statements fail without an error of the server."""
+
+    ended = False
+
+    async def execute(self, *_: object) -> None:
+        raise OSError("broken")
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: World) -> None:
+    connection = BrokenConnection()
+
+    async def connect() -> Any:
+        return connection
+
+    session = FlushSession(
+        connect=connect,
+        destinations=None,  # type: ignore[arg-type]
+        writer=None,  # type: ignore[arg-type]
+        evaluate=None,  # type: ignore[arg-type]
+        telemetry=world.resources.telemetry,
+    )
+    with pytest.raises(OSError, match="broken"):
+        await session.connection()
+    assert connection.ended
+    assert not session.has_connection
