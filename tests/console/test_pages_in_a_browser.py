@@ -138,13 +138,17 @@ def test_every_page_is_looked_at(seeded: Seeded) -> None:
     assert missing == []
 
 
+# Pages with headings of tables, lines of trends and forms that a phone shows in another way.
+WIDER = {"destinations", "destination", "events", "mapping", "journeys", "audit"}
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desk", "phone"])
 def test_axe_finds_nothing_and_nothing_sticks_out(
     browser: Browser, seeded: Seeded, width: int, scheme: Any
 ) -> None:
     """On every page, light at a desk and dark on a phone, without errors in the browser's console.
 
-    At a desk the contrast is checked in the dark too, of what a phone does not show.
+    At a desk the contrast is checked in the dark too, where a phone does not show all.
     """
     window = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -159,7 +163,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
         found[name] = site.check_accessible()
         if site.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found[name].append("the page is wider than the window")
-        if scheme == "light":
+        if scheme == "light" and name in WIDER:
             site.page.emulate_media(color_scheme="dark")
             found[name] += [f"dark: {problem}" for problem in site.check_accessible("color-contrast")]
             site.page.emulate_media(color_scheme=scheme)
