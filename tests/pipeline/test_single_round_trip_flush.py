@@ -10,14 +10,16 @@ from unittest.mock import AsyncMock
 import asyncpg
 import pytest
 
+from app.crypto import NamedKey, Vault
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.flush_session import FlushSession
-from app.ingest.flush_writer import CAUTIOUS_FLUSHES
+from app.ingest.flush_writer import CAUTIOUS_FLUSHES, FlushWriter
 from app.ingest.group_commit import FLUSH_MIN_REQUESTS
 from app.ingest.pending_request import NotStored
 from app.processes import api
 from app.processes.resources import open_resources
+from app.store.counts import WRITERS
 from app.store.database import partitions
 from app.store.database.partitions import FLUSH_LOCK
 from tests.crashes.amazon import StandIn, take
@@ -381,3 +383,13 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: Wor
         await session.connection()
     assert connection.ended
     assert not session.has_connection
+
+
+def test_the_rows_of_the_counts_change_in_a_circle() -> None:
+    """A number beyond the rows would not fit its column after a few locked rows."""
+    writer = FlushWriter(keys=Vault([NamedKey("k1", b"k" * 32)]), pepper=b"p" * 32, writer=7)
+    used = []
+    for _ in range(2 * WRITERS):
+        writer.change_count_rows()
+        used.append(writer._writer)
+    assert used == [(8 + each) % WRITERS for each in range(2 * WRITERS)]
