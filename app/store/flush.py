@@ -96,8 +96,6 @@ _APPEND_SQL: Final = """
       duplicates = c.duplicates + excluded.duplicates, rejected = c.rejected + excluded.rejected
 """
 
-_LOCK: Final = f"SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})"
-
 
 class FlushOutcome(StrEnum):
     """The result of a flush. After STALE (configuration version) or DUPLICATE (key), nothing is written."""
@@ -172,12 +170,12 @@ async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
     """Begin a transaction and take the shared flush lock. Commit at the end, or roll back on an exception.
 
     Actions that take the lock exclusively, such as archiving a destination, wait for running flushes. The
-    lock is a separate statement, so that the next snapshot is not older than the lock. BEGIN and the lock are
-    one message to the server.
+    lock is a separate statement, so that the next snapshot is not older than the lock.
     """
     try:
         # Inside the try block: if the lock fails, the transaction has begun and must be rolled back.
-        await connection.execute(f"BEGIN; {_LOCK}")
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", FLUSH_LOCK)
         yield
     except BaseException:
         if not connection.is_closed():

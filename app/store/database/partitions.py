@@ -118,7 +118,7 @@ async def drop_day(connection: PipelineConnection, day: date) -> None:
     # The events of these replays were accepted before this day. They were dropped with earlier days.
     await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
     await usage.record_day(connection, day)
-    await _drop(connection, "drop_day_partitions", day)
+    await _drop(connection, "SELECT drop_day_partitions($1)", day)
 
 
 async def days_without_keys(connection: PipelineConnection) -> list[date]:
@@ -147,7 +147,7 @@ async def drop_content(connection: PipelineConnection, day: date) -> None:
     if not await transactions.try_lock(connection, MAINTENANCE_LOCK):
         return
     await transactions.set_statement_timeout(connection, seconds=_COPY_S)
-    await _drop(connection, "drop_day_content", day, timeout_s=_COPY_S)
+    await _drop(connection, "SELECT drop_day_content($1)", day, timeout_s=_COPY_S)
 
 
 async def _has_keys(connection: PipelineConnection, day: date) -> bool:
@@ -177,7 +177,7 @@ async def old_states(connection: PipelineConnection, *, keep_days: int) -> list[
 
 async def drop_states(connection: PipelineConnection, start: date) -> None:
     """Drop a partition of states. Call it in a transaction of its own."""
-    await _drop(connection, "drop_state_partition", start)
+    await _drop(connection, "SELECT drop_state_partition($1)", start)
 
 
 async def drop_generation(connection: PipelineConnection) -> int | None:
@@ -189,16 +189,16 @@ async def drop_generation(connection: PipelineConnection) -> int | None:
         """
     )
     if generation is not None:
-        await _drop(connection, "drop_ledger_partition", generation)
+        await _drop(connection, "SELECT drop_ledger_partition($1)", generation)
     return generation
 
 
 async def _drop(
-    connection: PipelineConnection, function: str, partition: date | int, *, timeout_s: float | None = None
+    connection: PipelineConnection, call: str, partition: date | int, *, timeout_s: float | None = None
 ) -> None:
     """Drop a partition as the last step of a transaction, because everything waits for its locks."""
     await transactions.set_lock_timeout(connection, seconds=_DROP_LOCK_S)
-    await connection.execute(f"SELECT {function}($1)", partition, timeout=timeout_s)
+    await connection.execute(call, partition, timeout=timeout_s)
 
 
 async def _open_in(connection: PipelineConnection, day: date) -> bool:
