@@ -270,7 +270,7 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
 
 async def created_key(connection: AsyncConnection, letter: str) -> ApiKey:
     """Create a key with a digest of this letter."""
-    grant = KeyGrant(name="k", scopes=("events:write",))
+    grant = KeyGrant(name="k", scopes=("events:write",), destination_ids=None, expires_at=None)
     id_, digest = KeyId(f"key_{letter * 20}"), letter.encode() * 32
     return await keys.create(connection, id_, grant, hint="ack_", digest=digest, created_by="bootstrap")
 
