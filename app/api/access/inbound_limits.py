@@ -19,7 +19,7 @@ from app.api.recent_rows import RecentRows
 from app.domain.ids import OrganisationId
 from app.domain.pacing.inbound_limit import InboundLimit, share_of
 from app.store import PipelineConnection
-from app.store.errors import DRIVER_ERRORS, is_unavailable
+from app.store.errors import DRIVER_ERRORS
 from app.store.organisations import inbound_demand, organisations
 from app.store.organisations.organisations import Organisation
 from app.store.organisations.scope import PipelinePool
@@ -167,13 +167,11 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
         self.limits = InboundLimits(monotonic=monotonic)
 
     async def admit(self, id_: OrganisationId) -> Problem | None:
-        """Return the reason why an organisation may not send events or dry runs now, or None if it may."""
-        try:
-            organisation = await self.find(id_)
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-            return None  # storing the events will fail too, with a more specific error
+        """Return the reason why an organisation may not send events or dry runs now, or None if it may.
+
+        If the organisation cannot be read, it raises: a post that went on would wait for the database again.
+        """
+        organisation = await self.find(id_)
         if organisation is None:
             return None
         if organisation.suspended_at is not None:
