@@ -52,7 +52,8 @@ FUTURE_TIMES: Final = (
     FutureTime("exceptions", "due_at", "batch", _RETRY, "status = 'retrying'"),
     FutureTime("attempts", "started_at", "id", timedelta(0), "settled_at IS NULL"),
     FutureTime("lanes", "blocked_until", "id", LONGEST_BLOCK),
-    FutureTime("lanes", "leased_until", "id", timedelta(seconds=TIMES.lease)),
+    # Workers may have other times, for example those of another release.
+    FutureTime("lanes", "leased_until", "id", timedelta(seconds=10 * TIMES.lease)),
     FutureTime("destinations", "endpoint_probe_at", "id", timedelta(seconds=ENDPOINT_POLICY.probe_every)),
     FutureTime("callbacks", "due_at", "id", timedelta(seconds=LONGEST_PAUSE_S)),
     FutureTime("callbacks", "leased_until", "id", LEASE),

@@ -41,10 +41,10 @@ _ANSWERS = """\
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
         "app/ingest/flush_session.py",
-        "                await self._writer.write(connection, flush)\n",
-        "                await self._writer.write(connection, flush)\n"
-        + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
-        + "                import asyncio; await asyncio.sleep(0.02)\n",
+        "            await self._writer.write(connection, flush)\n",
+        "            await self._writer.write(connection, flush)\n"
+        + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
+        + "            import asyncio; await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
         "acknowledged_is_stored",
     ),
