@@ -74,7 +74,7 @@ COMMANDS = (
         "dev.drills.command",
     ),
     Command("health", "is the process of this container ready? (for health checks)", "app.commands.health"),
-    Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
+    Command("sandbox", "run the Amazon stand-in; its page /faults simulates errors", "dev.commands:sandbox"),
     Command(
         "example",
         "create the example destination in the sandbox (part of `up`)",
@@ -127,7 +127,7 @@ COMMANDS = (
     Command("keys", "list, create and revoke API keys", "app.commands.keys", COMPLETE),
     Command(
         "rotate-keys",
-        "re-encrypt stored values with the first of ENCRYPTION_KEYS",
+        "encrypt every data key and token with the first of ENCRYPTION_KEYS",
         "app.commands.rotate_encryption_keys",
         COMPLETE,
     ),
@@ -151,12 +151,12 @@ COMMANDS = (
         COMPLETE,
     ),
     Command("sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom"),
-    Command("docs", "serve the documents as a site", "dev.site.command"),
+    Command("docs", "serve the documents as a site with a search", "dev.site.command"),
     Command("conformance", "run Amazon's published cases against a stand-in", "sandbox.conformance.command"),
     Command("test", "run the tests (arguments go to pytest)", "dev.checks:test"),
     Command("campaign", "run a long test of faults, attacks or generated inputs", "dev.checks:campaign"),
     Command("check", "format, lint, types, imports, migrations, tests", "dev.checks"),
-    Command("bench", "measure the cost of an event", "bench.command"),
+    Command("bench", "measure what an event costs, and compare with another commit", "bench.command"),
     Command("lock", "regenerate requirements/*.txt from pyproject.toml", "dev.checks:lock"),
 )
 

@@ -65,16 +65,16 @@ _ERASE = ApiAction("POST", "/subjects/erase", "erase a person", ("field",))
 COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     "destinations": {
         "list": ApiAction(
-            "GET", "/destinations", "newest first",
+            "GET", "/destinations", "list destinations, newest first",
             columns=("id", "name", "state", "health", "open_incidents", "region", "advertiser_id"),
         ),
-        "show": ApiAction("GET", _ONE, "one destination", _DESTINATION),
+        "show": ApiAction("GET", _ONE, "show one destination", _DESTINATION),
         "pause": ApiAction("POST", _ONE + "/pause", "stop delivery; events wait", _DESTINATION),
         "resume": ApiAction("POST", _ONE + "/resume", "resume delivery", _DESTINATION),
     },
     "mappings": {
         "list": ApiAction(
-            "GET", _ONE + "/mappings", "newest first", _DESTINATION,
+            "GET", _ONE + "/mappings", "list mappings, newest first", _DESTINATION,
             columns=("id", "name", "state", "published_version", "event_type", "event_name"),
         ),
         "publish": ApiAction(
@@ -87,12 +87,12 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     },
     "events": {
         "list": ApiAction(
-            "GET", _ONE + "/events", "newest first", _DESTINATION, EVENT_FILTERS,
+            "GET", _ONE + "/events", "list events, newest first", _DESTINATION, EVENT_FILTERS,
             ("accepted_at", "event_id", "status", "code", "reason", "mapping_id"),
         ),
         "tail": _TAIL,
         "show": ApiAction(
-            "GET", "/events/{event_id}", "the history of one event", ("destination_id", "event_id"),
+            "GET", "/events/{event_id}", "show the history of one event", ("destination_id", "event_id"),
             ("mapping_id",),
         ),
     },
@@ -102,7 +102,7 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     },
     "incidents": {
         "list": ApiAction(
-            "GET", "/incidents", "newest first", (), ("state", "destination_id", "kind"),
+            "GET", "/incidents", "list incidents, newest first", (), ("state", "destination_id", "kind"),
             ("id", "severity", "kind", "state", "opened_at", "destination_name", "summary"),
         ),
         "acknowledge": ApiAction(
@@ -112,7 +112,7 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     },
     "sessions": {
         "list": ApiAction(
-            "GET", "/sessions", "oldest first",
+            "GET", "/sessions", "list sessions, oldest first",
             columns=("id", "person.name", "person.sub", "roles", "started_at", "last_seen_at"),
         ),
         "end": ApiAction("DELETE", "/sessions/{session_id}", "end a session of the console", ("session_id",)),

@@ -140,12 +140,12 @@ def preview(outcome: Conversion | Rejection) -> PreviewView:
 def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tuple[str, str, str]]:
     """Return a draft's warnings as (label, sentence, path or empty)."""
     return [
-        (label(warning.field), _WARNING_SENTENCES[warning.code], getattr(warning, "path", ""))
+        (label(warning.field), WARNING_SENTENCES[warning.code], getattr(warning, "path", ""))
         for warning in warnings
     ]
 
 
-_WARNING_SENTENCES: Mapping[str, str] = {
+WARNING_SENTENCES: Mapping[str, str] = {
     **LINT_WARNINGS,
     "path_unknown": "No recent event had this field.",
     "path_type_unusual": "Recent events had another type of value in this field.",
