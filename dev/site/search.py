@@ -23,6 +23,7 @@ SYNONYMS: Final = tuple(
     429 throttled ratelimit throttling limit
     500 502 503 5xx unavailable
     accepted 202 stored
+    answer answers response responses reply replies
     alarm alert pager paged page
     amount price value total revenue money
     approve approved publish published
@@ -30,6 +31,7 @@ SYNONYMS: Final = tuple(
     attribute property field column parameter
     block firewall proxy outbound
     boot start starting startup
+    denial dos ddos flood attack attacks
     breach leak leaked
     browser console interface dashboard ui web gui
     cancel refund cancellation refunded
@@ -100,6 +102,7 @@ SYNONYMS: Final = tuple(
     debug inspect preview
     static constant fixed hardcoded const
     secret secrets token tokens credentials
+    send sends sending sent post posts posted
     sla objective objectives slo
     sso oidc openid saml okta
     subprocessor subprocessors recipients recipient third-party
@@ -108,6 +111,7 @@ SYNONYMS: Final = tuple(
     time timestamp date timezone zone
     tls ssl https certificate encryption
     traffic load
+    wrong invalid incorrect rejected refused
     """.strip().splitlines()
 )
 """Words of readers and of the documents: a search for one of a group finds the others, with less weight."""
@@ -115,6 +119,9 @@ SYNONYMS: Final = tuple(
 _SHORT: Final = 3_000  # characters
 _ROW: Final = 0.5  # the boost of a row: its few words must not hide the section that explains them
 
+_TABLES_OF_WORDS: Final = {"glossary.html", "retention.html", "threat-model.html"}
+
+_ALERT = re.compile(r"Alerts?: ([A-Z]\w+)")
 _HEADING = re.compile(r"(?m)^#{1,3} (.+)$")
 _ROW_OF_CODE = re.compile(r"\| (`[^|]+`[^|]*) \| (.+) \|")
 _ROW_OF_WORDS = re.compile(r"\| ([^|`-][^|]*) \| (.+) \|")
@@ -135,7 +142,7 @@ def improved(entries: list[Entry], pages: Mapping[str, str]) -> list[Entry]:
         if "#" in entry["location"] and (page := entry["location"].partition("#")[0]) not in short
     ]
     found = [
-        *(whole[location] for location in sorted(short)),
+        *({**whole[location], "title": _with_alert(whole[location])} for location in sorted(short)),
         *sections,
         *(row for path, text in pages.items() for row in rows(path, text)),
     ]
@@ -143,11 +150,15 @@ def improved(entries: list[Entry], pages: Mapping[str, str]) -> list[Entry]:
 
 
 def rows(path: str, text: str) -> Iterator[Entry]:
-    """Yield an entry for each row of a table that begins with code, such as a setting or a reason."""
+    """Yield an entry for each row of a table that begins with code, such as a setting or a reason.
+
+    Of some pages, rows that begin with words are entries instead.
+    """
     page = re.sub(r"(^|/)README\.md$", r"\1index.md", path).removesuffix(".md") + ".html"
     if _boost(page) < 1:
         return
-    row, boost = (_ROW_OF_WORDS, 1) if page == "glossary.html" else (_ROW_OF_CODE, _ROW)
+    row = _ROW_OF_WORDS if page in _TABLES_OF_WORDS else _ROW_OF_CODE
+    boost = 1 if page == "glossary.html" else _ROW
     anchor = ""
     for line in _FENCE.sub("", text).splitlines():
         if heading := _HEADING.match(line):
@@ -159,6 +170,13 @@ def rows(path: str, text: str) -> Iterator[Entry]:
 
 def _title(section: str, page: str) -> str:
     return section if section == page else f"{section} · {page}"
+
+
+def _with_alert(entry: Entry) -> str:
+    """Return the title of a page; of a runbook with the words of its alert."""
+    if not entry["location"].startswith("runbooks/") or not (alert := _ALERT.search(entry["text"])):
+        return str(entry["title"])
+    return f"{entry['title']} ({re.sub('(?<!^)(?=[A-Z])', ' ', alert[1]).lower()})"
 
 
 def _boost(location: str) -> float:

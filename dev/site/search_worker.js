@@ -5,8 +5,8 @@ importScripts('lunr.js');
 
 // Words of questions that say nothing about the answer.
 const IDLE = new Set((
-  'difference does did happens happen have has how least long many may much must need often out should show something ' +
-  'take there up use using want way which work works you').split(' '));
+  'difference does did happens happen have has how just least long many may much must need often out see should show ' +
+  'shown something take there up use using want way which work works you').split(' '));
 
 let index;
 let places;
@@ -30,12 +30,12 @@ function load(data) {
 
 // A word is found as it is, in its other forms, and by its synonyms. Places with more of the words come first.
 function search(text) {
-  const words = text.toLowerCase().split(/[\s,;:?!()"'`’/]+/).map((word) => word.replace(/^[-+~^*.]+|[~^*.-]+$/g, ''));
-  const named = [...new Set(words)].filter((word) => word && lunr.stopWordFilter(new lunr.Token(word)));
-  const telling = named.filter((word) => !IDLE.has(word));
+  const words = text.split(/[\s,;:?!()"'`’/]+/).map((word) => word.replace(/^[-+~^*.]+|[~^*.-]+$/g, ''));
+  const named = [...new Set(words)].filter((word) => word && lunr.stopWordFilter(new lunr.Token(word.toLowerCase())));
+  const telling = named.filter((word) => !IDLE.has(word.toLowerCase()));
   const wanted = (telling.length ? telling : named).map((word) => {
-    const own = stems([word, ...word.split(/[-_.]/)]);
-    const others = stems((synonyms.get(word) || []).filter((other) => other !== word));
+    const own = stems([word, ...word.split(/[-_.]|(?<=[a-z])(?=[A-Z])/)]);
+    const others = stems((synonyms.get(word.toLowerCase()) || []).filter((other) => other !== word.toLowerCase()));
     return {own, others};
   });
   if (!wanted.length) {
@@ -56,7 +56,8 @@ function search(text) {
 }
 
 function stems(words) {
-  return new Set(words.flatMap((word) => [word, ...word.split('-')]).flatMap((word) => index.pipeline.runString(word)));
+  const parts = words.flatMap((word) => [word, ...word.split('-')]);
+  return new Set(parts.flatMap((part) => index.pipeline.runString(part.toLowerCase())));
 }
 
 onmessage = (message) => {
