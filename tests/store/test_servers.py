@@ -1,6 +1,7 @@
 """A connection goes to the primary, wherever it stands in the URL and however the other servers fail."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -143,6 +144,18 @@ async def test_a_slow_handshake_goes_on_beside_the_next_attempts(database_url: s
         await connection.close()
     servers.close()
     await proxy.close()
+
+
+async def test_a_former_password_is_not_remembered(database_url: str) -> None:
+    """A token of a managed Postgres is a password for some minutes."""
+    servers = Servers()
+    for number in range(3):
+        password = urlsplit(database_url).password
+        url = url_of(database_url, None).replace(f":{password}@", f":wrong{number}@", 1)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await servers.connect(url, timeout=5)
+    gc.collect()
+    assert not servers._late
 
 
 async def test_what_a_server_says_is_reported_before_the_silence_of_another(database_url: str) -> None:

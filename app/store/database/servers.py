@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import asyncpg
 
@@ -21,7 +21,9 @@ LOOK_S: Final = 1.0
 HANDSHAKE_S: Final = 10.0  # the longest time for a handshake, also if its caller waits for less
 LATE: Final = 4  # handshakes of one kind of session that go on after their callers gave up
 
-Attempts = dict[asyncio.Task[keepalive.Connection], ServerAddress | None]
+
+class Attempts(dict[asyncio.Task[keepalive.Connection], ServerAddress | None]):
+    """Handshakes in progress, each with its server. A class of its own can be referenced weakly."""
 
 
 class Servers:
@@ -42,8 +44,9 @@ class Servers:
     def __init__(self) -> None:
         self._connections: WeakSet[keepalive.Connection] = WeakSet()
         self._last: ServerAddress | None = None
-        # The handshakes whose callers gave up, by URL and settings of the session.
-        self._late: dict[tuple[object, ...], Attempts] = {}
+        # The handshakes whose callers gave up, by URL and settings of the session. Weak, because a URL may
+        # have another password each time.
+        self._late: WeakValueDictionary[tuple[object, ...], Attempts] = WeakValueDictionary()
 
     async def connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
         """Connect to a URL as `keepalive.connect` does, within the option `timeout`.
@@ -54,7 +57,7 @@ class Servers:
         servers = keepalive.servers_of(dsn)
         kind = dsn, *sorted(options.get("server_settings", {}).items())
         try:
-            connection = await self._connect(dsn, servers, options, self._late.setdefault(kind, {}))
+            connection = await self._connect(dsn, servers, options, self._late.setdefault(kind, Attempts()))
         except OSError as error:
             error.add_note(", ".join(f"{server.host}:{server.port}" for server in servers))
             raise
@@ -69,7 +72,7 @@ class Servers:
 
     def close(self) -> None:
         """End the handshakes whose callers gave up."""
-        for late in self._late.values():
+        for late in list(self._late.values()):
             for attempt in late:
                 _discard(attempt)
             late.clear()
@@ -109,12 +112,12 @@ class Servers:
         waiting: deque[ServerAddress | None] = deque(known or (None,))
         # Every server gets at least half of the time, however many there are.
         stagger = min(STAGGER_S, limit / 2 / len(waiting))
-        attempts: Attempts = {}
+        attempts = Attempts()
         errors: list[BaseException] = []
         try:
             async with asyncio.timeout(limit):
                 while waiting or attempts:
-                    others = late or {}
+                    others = Attempts() if late is None else late
                     if waiting and not any(task.done() for task in others):
                         server = waiting.popleft()
                         place = {} if server is None else {"host": server.host, "port": server.port}
