@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
 
-import pytest
-
 from tests.console.showcase import Cast, furnish
 from tests.console.test_pages_in_a_browser import NO_PAGE
 from tests.console.test_sessions import ROUTES
@@ -23,17 +21,6 @@ def run(action: Coroutine[Any, Any, Any]) -> Any:
         return thread.submit(asyncio.run, action).result()
 
 
-@pytest.fixture(scope="module")
-def weighed(product: Product) -> list[Weighed]:
-    """Every page of an instance that took its past one event at a time, which is the hardest on lists."""
-    dsn = product.database_url.replace("+asyncpg", "", 1)
-    run(make_room(dsn, EVENTS))
-    cast = furnish(product, dsn, posts=4)  # the past has requests enough
-    run(fill(dsn, cast, events=EVENTS, size=1, destinations=DESTINATIONS))
-    found: list[Weighed] = run(weigh(product, dsn, cast, times=1))
-    return found
-
-
 def test_every_page_of_the_router_is_weighed() -> None:
     """A new one must be among those of the showcase."""
     opened = [path.split("?")[0] for path in Cast(*(["x"] * len(fields(Cast)))).pages.values()]
@@ -46,11 +33,16 @@ def test_every_page_of_the_router_is_weighed() -> None:
     assert missing == []
 
 
-def test_every_page_is_light(weighed: list[Weighed]) -> None:
-    """Below 100 kB on the wire, style sheets and scripts included, which the browser fetches once."""
+def test_every_page_is_light_and_quick(product: Product) -> None:
+    """In an instance that took its past one event at a time, which is the hardest on lists.
+
+    Light: below 100 kB on the wire, style sheets and scripts included, which the browser fetches once.
+    Quick: below 200 ms of CPU time, of the process and of Postgres together, at the best of some tries.
+    """
+    dsn = product.database_url.replace("+asyncpg", "", 1)
+    run(make_room(dsn, EVENTS))
+    cast = furnish(product, dsn, posts=4)  # the past has requests enough
+    run(fill(dsn, cast, events=EVENTS, size=1, destinations=DESTINATIONS))
+    weighed: list[Weighed] = run(weigh(product, dsn, cast, times=1))
     assert {one.name: one.whole for one in weighed if one.whole > MOST_BYTES} == {}
-
-
-def test_every_page_is_quick(weighed: list[Weighed]) -> None:
-    """Below 200 ms of CPU time, of the process and of Postgres together, at the best of some tries."""
     assert {one.name: one.cpu_ms for one in weighed if one.cpu_ms > MOST_MS} == {}
