@@ -1,6 +1,5 @@
 """A configuration file is unambiguous, and every problem has a path."""
 
-import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -112,11 +111,6 @@ def test_a_path_is_reported_with_its_line(at: str, placed: str) -> None:
     )
     [found] = with_lines(InvalidFile((FileProblem(at, "."),)), text).problems
     assert found.path == placed
-
-
-def test_the_published_schema_is_the_programs_own() -> None:
-    """docs/configuration.schema.json: write it anew with `./run schema > docs/configuration.schema.json`."""
-    assert json.loads((DOCS / "configuration.schema.json").read_text()) == schema()
 
 
 def test_the_schema_takes_the_documented_example_and_refuses_slips() -> None:

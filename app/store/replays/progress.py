@@ -36,7 +36,7 @@ class ReplayProgress(JourneySelection):
 
     replay_id: Annotated[str, Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])]
     requested_at: datetime
-    requested_by: Annotated[str, Field(description="The id of the key that requested it.")]
+    requested_by: Annotated[str, Field(description="The id of a key, or the name of a person and their key.")]
     status: Annotated[str | None, Field(examples=["dead"], description="Null: dead and expired events.")] = (
         None
     )
