@@ -29,7 +29,7 @@ COPY app app
 COPY sandbox sandbox
 COPY dev dev
 RUN /opt/venv/bin/python -m compileall -q app sandbox dev migrations
-# MALLOC_…: the C library returns freed memory, instead of raising these limits by itself (2 to 3 % less).
+# MALLOC_…: the C library returns freed memory, instead of raising these limits (2 to 3 % less memory).
 ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_ARENA_MAX=1 \
     MALLOC_MMAP_THRESHOLD_=131072 \

@@ -67,7 +67,7 @@ class ClaimStep:
         """
         queue, kind = selection.queue, selection.kind
         read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
-        if self.erasing.hides_values(lane.lease.organisation):
+        if self.erasing.lacks_values_of(lane.lease.organisation):
             self.back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
             return None
         rules = ClaimRules(
@@ -188,7 +188,7 @@ async def _read_batches(
             continue
         opened = await _open(connection, batch, rules.vault)
         is_erased = opened is not None and _carries_erased([item.body for item in opened], rules)
-        if opened is None and await rules.missing_keys.hide(connection, batch.data_key):
+        if opened is None and await rules.missing_keys.explain(connection, batch.data_key):
             postponed.append(batch.id)
         elif opened is None or is_erased is None:
             unreadable.append(await _unreadable(connection, batch))
@@ -232,7 +232,7 @@ async def _read_exceptions(
     postponed: set[BatchId] = set()
     for batch, (data_key, encrypted, _) in contents.items():
         bodies[batch] = open_batch(batch, data_key, encrypted, rules.vault) or {}
-        if not bodies[batch] and await rules.missing_keys.hide(connection, data_key):
+        if not bodies[batch] and await rules.missing_keys.explain(connection, data_key):
             postponed.add(batch)
     items: list[Item] = []
     missing: list[exceptions.DueException] = []

@@ -61,15 +61,15 @@ class ErasureScanner:
     # The erasures whose values cannot be decrypted.
     _unreadable: set[str] = field(init=False, default_factory=set)
     # The organisations of pending erasures whose values only other processes can decrypt.
-    _hidden: frozenset[OrganisationId] = frozenset()
+    _lacking: frozenset[OrganisationId] = frozenset()
     _paused_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.missing_keys = MissingKeys(self.vault, self.telemetry, self.worker)
 
-    def hides_values(self, organisation: OrganisationId) -> bool:
+    def lacks_values_of(self, organisation: OrganisationId) -> bool:
         """Return whether an organisation's events may not be sent, because this process lacks a key."""
-        return organisation in self._hidden
+        return organisation in self._lacking
 
     def erased_values(self, organisation: OrganisationId) -> Mapping[str, str]:
         """Return the match key values of the persons that an organisation erases, each with its erasure.
@@ -89,19 +89,19 @@ class ErasureScanner:
             opened, found = self._opened, self._values
             if not opened.keys() <= {erasure.number for erasure in pending}:
                 pending, opened, found = await erasures.pending(connection, known=[]), {}, {}
-            hidden: set[OrganisationId] = set()
+            lacking: set[OrganisationId] = set()
             for erasure in pending:
                 if erasure.sealed is None:
                     continue
-                if await self.missing_keys.hide(connection, erasure.sealed):
-                    hidden.add(erasure.organisation_id)
+                if await self.missing_keys.explain(connection, erasure.sealed):
+                    lacking.add(erasure.organisation_id)
                     continue
                 if (values := self._open(erasure.id, erasure.sealed)) is None:
                     continue
                 opened[erasure.number] = values
                 known = found.setdefault(erasure.organisation_id, {})
                 known.update((value, erasure.id) for value in values if value not in known)
-            self._opened, self._values, self._hidden = opened, found, frozenset(hidden)
+            self._opened, self._values, self._lacking = opened, found, frozenset(lacking)
         return [erasure for erasure in pending if erasure.number in opened]
 
     async def scan(self) -> None:
@@ -190,7 +190,7 @@ class ErasureScanner:
             began = time.thread_time()
             data_key, content, _ = contents.get(batch.id, (None, None, None))
             bodies = open_batch(batch.id, data_key, content, self.vault)
-            if bodies is None and await self.missing_keys.hide(connection, data_key):
+            if bodies is None and await self.missing_keys.explain(connection, data_key):
                 return None
             values = self.erased_values(batch.organisation_id)
             try:

@@ -18,7 +18,7 @@ from app.delivery.settlement import CountWriter
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY
-from app.domain.pacing.lane_limits import TIMES
+from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import (
     PipelineConnection,
     attempts,
@@ -52,8 +52,7 @@ FUTURE_TIMES: Final = (
     FutureTime("exceptions", "due_at", "batch", _RETRY, "status = 'retrying'"),
     FutureTime("attempts", "started_at", "id", timedelta(0), "settled_at IS NULL"),
     FutureTime("lanes", "blocked_until", "id", LONGEST_BLOCK),
-    # Workers may have other times, for example those of another release.
-    FutureTime("lanes", "leased_until", "id", timedelta(seconds=10 * TIMES.lease)),
+    FutureTime("lanes", "leased_until", "id", timedelta(seconds=LONGEST_LEASE_S)),
     FutureTime("destinations", "endpoint_probe_at", "id", timedelta(seconds=ENDPOINT_POLICY.probe_every)),
     FutureTime("callbacks", "due_at", "id", timedelta(seconds=LONGEST_PAUSE_S)),
     FutureTime("callbacks", "leased_until", "id", LEASE),

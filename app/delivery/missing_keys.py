@@ -17,8 +17,8 @@ class MissingKeys:
     process: str
     _logged: set[str] = field(init=False, default_factory=set)
 
-    async def hide(self, connection: PipelineConnection, sealed: bytes | None) -> bool:
-        """Return whether a value cannot be decrypted only because its key is missing. Log each key once.
+    async def explain(self, connection: PipelineConnection, sealed: bytes | None) -> bool:
+        """Return whether a missing key explains that a value cannot be decrypted. Log each key once.
 
         A key that no process ever used does not exist, so the value is damaged.
         """

@@ -12,7 +12,7 @@ from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
-from app.domain.pacing.lane_limits import TIMES
+from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import PipelineConnection, transactions
 from app.store.incidents import facts as incident_facts
 from app.store.incidents import notifications
@@ -161,7 +161,7 @@ class Observer:
         commit_s: float,
         destinations: Sequence[ObservedDestination],
     ) -> ServiceFacts:
-        workers = await incident_facts.workers(connection, lease=timedelta(seconds=TIMES.lease))
+        workers = await incident_facts.workers(connection, lease=timedelta(seconds=LONGEST_LEASE_S))
         oldest = workers.oldest_sendable_at
         absent = timedelta(0)
         absent_for = self._workers.measure(oldest is not None and not workers.is_leased)

@@ -522,7 +522,7 @@ def app_events(order: Order) -> tuple[JSON, Truth]:
 
 def text_of_json(order: Order) -> tuple[JSON, Truth]:
     """Write the value of the event as a text of JSON, which no path enters, beside the revenue."""
-    inner = {"af_revenue": 1, "af_currency": "XXX"}
+    inner = {"af_revenue": 1, "af_currency": "CHF"}
     event = {
         "event_name": "af_purchase",
         "event_time": iso(order),

@@ -106,6 +106,7 @@ class Capacity:
 
 
 TIMES: Final = Times()
+LONGEST_LEASE_S: Final = 10 * TIMES.lease  # room for workers with other times, as of another release
 CAPACITY: Final = Capacity()
 
 

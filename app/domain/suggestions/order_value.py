@@ -139,7 +139,7 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
 
 
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
-    """Return how to read a path, for each currency by itself if that matters."""
+    """Return how to read a path, separately for each currency if the currency matters."""
     notation = notation_of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
     if currency is not None and "path" in each.source:

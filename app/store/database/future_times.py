@@ -29,11 +29,13 @@ class FutureTime:
     @property
     def statement(self) -> str:
         """The statement that sets times too far in the future to now. It skips locked rows."""
-        # A second more than the longest time, because `now()` is the time at which a transaction began.
+        # `now()` would be the start of the transaction, and later requests would seem to begin in the future.
+        # The second more is for rows that are committed between this time and the statement's snapshot.
         seconds = self.longest.total_seconds() + 1
-        wrong = f"{self.where} AND {self.column} > now() + make_interval(secs => {seconds})"
+        wrong = f"{self.where} AND {self.column} > statement_timestamp() + make_interval(secs => {seconds})"
         return f"""
-            UPDATE {self.table} SET {self.column} = now() WHERE {wrong} AND {self.key} = ANY(ARRAY(
+            UPDATE {self.table} SET {self.column} = statement_timestamp()
+            WHERE {wrong} AND {self.key} = ANY(ARRAY(
               SELECT {self.key} FROM {self.table} WHERE {wrong} LIMIT {_LIMIT} FOR UPDATE SKIP LOCKED))
             """
 
