@@ -30,10 +30,15 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the complete response. Raises BodyTooLong, and the errors of the inner transport."""
         request.headers["Accept-Encoding"] = "identity"
+        limit = max(self._limit, self._echo * int(request.headers.get("Content-Length", "0")))
         response = await self._inner.handle_async_request(request)
+        body = bytearray()
         try:
-            sent = int(request.headers.get("Content-Length", "0"))
-            body = await self._read(response, max(self._limit, self._echo * sent))
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for chunk in response.stream:
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLong(f"a response longer than {limit} bytes")
         finally:
             await response.aclose()
         headers = [
@@ -42,7 +47,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(
             response.status_code,
             headers=headers,
-            content=body,
+            content=bytes(body),
             extensions=response.extensions,
             request=request,
         )
@@ -50,13 +55,3 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
-
-    @staticmethod
-    async def _read(response: httpx.Response, limit: int) -> bytes:
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        body = bytearray()
-        async for chunk in response.stream:
-            body += chunk
-            if len(body) > limit:
-                raise BodyTooLong(f"a response longer than {limit} bytes")
-        return bytes(body)

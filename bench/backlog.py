@@ -180,19 +180,19 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
         lease = LaneLease(lane, 1, DEFAULT_ORGANISATION, "NA", "", 0.0)
-        known = watermarks.get(number, Watermarks())
+        known = watermarks.setdefault(number, Watermarks())
         began = time.perf_counter()
         skipped = known.usable(began)
         await due_work.poll(
             connection, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks=skipped
         )
-        known = known.after_poll(began, time.perf_counter())
+        known.note_poll(began, time.perf_counter())
         due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
             watermark=skipped.get((number, 0)),
         )  # fmt: skip
         if due:
-            watermarks[number] = known.advanced((number, 0), due[0].due_at)
+            known.advance((number, 0), due[0].due_at)
         ids = [BatchId(one.id) for one in due]
         if not ids:
             continue

@@ -20,7 +20,7 @@ from app.amazon.transport import CONNECTIONS, open_pools
 from app.amazon.wire import usable_token
 from app.bounded_transport import BodyTooLong
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
+from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest, TransportError, Unauthorized
 from app.outbound import DIRECT, Outbound
 
 DEADLINE_S = 25.0  # for a complete call, from connecting to the last byte of the response
@@ -56,7 +56,7 @@ class EventsClient:
     ) -> None:
         self.connections: float = connections if transport is None else math.inf  # per region
         self._client_id = client_id
-        self._base_url = base_url
+        self._hosts = {region: wire.endpoints(region, base_url).api for region in Region}
         self._transports = open_pools(transport, base_url, outbound, connections)
 
     async def send(
@@ -94,13 +94,10 @@ class EventsClient:
                     conversions=conversions,
                     now=datetime.now(UTC),
                 )
-                return SentRequest(
-                    reply,
-                    status,
-                    wire.request_id(reply_headers),
-                    duration_ms,
-                    response_details(reply, reply_headers, reply_body, conversions),
-                )
+                request_id, details = wire.request_id(reply_headers), None
+                if not isinstance(reply, PerItemReply) or reply.outcomes.count(ACCEPTED) < len(conversions):
+                    details = response_details(reply, reply_headers, reply_body, conversions)
+                return SentRequest(reply, status, request_id, duration_ms, details)
 
     async def call(
         self,
@@ -116,7 +113,7 @@ class EventsClient:
         """Make one call without retries. Return the complete response, or the failure."""
         request = httpx.Request(
             method,
-            _url(wire.endpoints(region, self._base_url).api, path),
+            _url(self._hosts[region], path),
             params=params,
             headers={"User-Agent": _USER_AGENT, **headers},
             content=content,

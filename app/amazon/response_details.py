@@ -7,7 +7,6 @@ import msgspec
 
 from app.amazon import messages, wire
 from app.domain.outcomes.outcome import (
-    ACCEPTED,
     Divisible,
     ItemAccepted,
     ItemError,
@@ -34,16 +33,14 @@ _LONGEST_HEADER: Final = 50  # so that headers and message alone fit
 
 def response_details(
     reply: Reply, headers: Mapping[str, str], body: bytes, conversions: Sequence[bytes]
-) -> ResponseDetails | None:
-    """Return the details of a response. Return None if it accepted every conversion.
+) -> ResponseDetails:
+    """Return the details of a response that did not accept every conversion.
 
     Values of the request are removed from Amazon's texts, and every text that looks like a value.
     """
     code, message, errors = "", "", list[ItemError]()
     match reply:
         case PerItemReply(outcomes):
-            if outcomes.count(ACCEPTED) == len(outcomes):
-                return None
             errors = _item_errors(outcomes)
         case Divisible() | Missing() | Unexpected():
             code, message = reply.code, reply.message
@@ -53,7 +50,7 @@ def response_details(
         headers=tuple(
             (name, messages.scrub(value.encode("ascii", "replace").decode(), limit=_LONGEST_HEADER))
             for name in HEADERS
-            if (value := wire.header(headers, name)) is not None
+            if (value := headers.get(name)) is not None
         ),
         code=code or None,
         message=message,

@@ -5,6 +5,7 @@ Write a separate module for the next generation of the API.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -129,7 +130,8 @@ def read_reply(
 
     The function reads the body of every 2xx (P3). A PerItemReply has exactly `sent` outcomes, in the order of
     the request. Values in `conversions`, the bytes of the request, are removed from Amazon's messages. If the
-    reply has no Date header, a date in Retry-After is compared with `now`.
+    reply has no Date header, a date in Retry-After is compared with `now`. Headers are looked up by their
+    names in lower case.
     """
     match status:
         case _ if 200 <= status <= 299:
@@ -158,13 +160,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     A date is compared with the Date header of the reply, so that an error of this machine's clock has no
     effect.
     """
-    text = header(headers, "retry-after")
-    if text is None:
+    text = headers.get("retry-after", "").strip()
+    if not text:
         return None
     if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
         seconds = float(text)
     else:
-        until, since = _http_date(text), _http_date(header(headers, "date")) or now
+        until, since = _http_date(text), _http_date(headers.get("date", "").strip()) or now
         if until is None or since is None:
             return None
         seconds = max((until - since).total_seconds(), 0.0)
@@ -177,21 +179,13 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     Return None without an id.
     """
     for name in REQUEST_ID_HEADERS:
-        clean = "".join([letter for letter in header(headers, name) or "" if " " <= letter <= "~"]).strip()
+        clean = "".join([letter for letter in headers.get(name, "") if " " <= letter <= "~"]).strip()
         if clean and not holds_personal_text(clean):
             return clean[:128]
     return None
 
 
-def header(headers: Mapping[str, str], name: str) -> str | None:
-    """Return the value of a header, given by its name in lower case."""
-    for key, value in headers.items():
-        if key.lower() == name:
-            return value.strip()
-    return None
-
-
-def _http_date(text: str | None) -> datetime | None:
+def _http_date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text) if text and len(text) <= 64 else None
     except (ValueError, OverflowError, IndexError, TypeError):
@@ -199,6 +193,22 @@ def _http_date(text: str | None) -> datetime | None:
     if found is None:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+class _SuccessRow(msgspec.Struct, gc=False):
+    """An entry of the list `success`. The event that Amazon repeats in it is ignored."""
+
+    index: int
+
+
+class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
+    """The usual reply: Amazon accepted every conversion."""
+
+    success: list[_SuccessRow]
+    error: tuple[()] | None = None
+
+
+_success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
 @dataclass(slots=True)
@@ -220,8 +230,13 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     mentions no conversion, and neither does an object without the lists `success` and `error`. Any other body
     is unreadable.
     """
-    if _all_accepted(body, sent):
-        return PerItemReply((ACCEPTED,) * sent)
+    # The usual reply lists every index once, in order, under `success`. The full parser reads every other
+    # reply, even if it accepts every conversion.
+    if body.count(b'"index"') == sent and b"\\u00" not in body:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            rows = _success_reply.decode(body).success
+            if [row.index for row in rows] == list(range(sent)):
+                return PerItemReply((ACCEPTED,) * sent)
     reply = read_json(body) if body.strip() else {}
     if not isinstance(reply, dict):
         return ServerError("amazon_unreadable")
@@ -243,37 +258,6 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     return PerItemReply(
         tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
     )
-
-
-class _SuccessRow(msgspec.Struct, gc=False):
-    """An entry of the list `success`. The event that Amazon repeats in it is ignored."""
-
-    index: int
-
-
-class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
-    """The usual reply: Amazon accepted every conversion."""
-
-    success: list[_SuccessRow]
-    error: tuple[()] | None = None
-
-
-_success_reply = msgspec.json.Decoder(_SuccessReply)
-
-
-def _all_accepted(body: bytes, sent: int) -> bool:
-    """Return whether a reply lists every index once, in order, under `success`.
-
-    This is the fast path for the usual reply. The full parser reads every other reply, even if it accepts
-    every conversion.
-    """
-    if body.count(b'"index"') != sent or b"\\u00" in body:
-        return False
-    try:
-        reply = _success_reply.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return [row.index for row in reply.success] == list(range(sent))
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:

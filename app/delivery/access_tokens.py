@@ -112,7 +112,32 @@ class AccessTokens:
         """Drop the cached token: Amazon refused it, or the destination has changed."""
         self._cache.pop(destination, None)
 
-    async def endpoint_waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
+    async def replied(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
+        """Change the sign-in after a reply. Return whether the destination is parked because of 404s.
+
+        A 401 forces a refresh, and parks the destination if the token came from such a refresh. A 403 parks
+        it. After a success, a token that was refreshed because of a 401 is known to be valid.
+        """
+        match reply:
+            case Unauthorized():
+                self.forget(queue.id)
+                async with self.pool.acquire() as connection, connection.transaction():
+                    if await token_leases.record_refusal(connection, queue.id, access.generation):
+                        await token_leases.park(connection, queue.id, access.generation, "unauthorized")
+            case Forbidden():
+                await self._park_after_reply(queue.id, access, "forbidden")
+            case PerItemReply() | Divisible() | Unexpected() if access.forced:
+                self.forget(queue.id)
+                async with self.pool.acquire() as connection:
+                    await token_leases.confirm_token(connection, queue.id, access.generation)
+            case _:
+                pass
+        is_counted = queue.is_probe or queue.id in self._missing or isinstance(reply, Missing)
+        return is_counted and await self._endpoint_waits(queue, access, reply, now)
+
+    async def _endpoint_waits(
+        self, queue: DestinationQueue, access: Access, reply: Reply, now: float
+    ) -> bool:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply):
@@ -121,8 +146,6 @@ class AccessTokens:
                 if was_parked:
                     self.telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
-        if queue.id not in self._missing and not isinstance(reply, Missing):
-            return False
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
         if not run.is_too_long(self.endpoint, now):
             if run.times:
@@ -136,27 +159,6 @@ class AccessTokens:
                 "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
         return is_parked
-
-    async def replied(self, destination: DestinationId, access: Access, reply: Reply) -> None:
-        """Change the sign-in after a reply.
-
-        A 401 forces a refresh, and parks the destination if the token came from such a refresh. A 403 parks
-        it. After a success, a token that was refreshed because of a 401 is known to be valid.
-        """
-        match reply:
-            case Unauthorized():
-                self.forget(destination)
-                async with self.pool.acquire() as connection, connection.transaction():
-                    if await token_leases.record_refusal(connection, destination, access.generation):
-                        await token_leases.park(connection, destination, access.generation, "unauthorized")
-            case Forbidden():
-                await self._park_after_reply(destination, access, "forbidden")
-            case PerItemReply() | Divisible() | Unexpected() if access.forced:
-                self.forget(destination)
-                async with self.pool.acquire() as connection:
-                    await token_leases.confirm_token(connection, destination, access.generation)
-            case _:
-                pass
 
     async def _park_after_reply(
         self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None

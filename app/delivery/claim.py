@@ -67,19 +67,18 @@ class ClaimStep:
         """
         queue, kind = selection.queue, selection.kind
         read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
-        if self.erasing.lacks_values_of(lane.lease.organisation):
+        erased_values = self.erasing.erased_values(lane.lease.organisation)
+        if erased_values is None:
             self.back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
             return None
-        rules = ClaimRules(
-            self.vault,
-            self.erasing.missing_keys,
-            self.now() - self.max_age,
-            self.erasing.erased_values(lane.lease.organisation),
-        )
+        oldest = self.now() - self.max_age
+        rules = ClaimRules(self.vault, self.erasing.missing_keys, oldest, erased_values)
         try:
             with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
-            await self._write_unsent(connection, lane, queue, claim)
+            content = claim.content if claim.content is not None and claim.content.items else None
+            if content is None or claim.expired or claim.unreadable or claim.erasable or claim.postponed:
+                await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
@@ -87,8 +86,8 @@ class ClaimStep:
             self.telemetry.count_database_error(error)
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
-        if claim.content is not None and claim.content.items:
-            return claim.content
+        if content is not None:
+            return content
         is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
         if is_waiting and not claim.postponed:
             self.back_off(lane, queue, kind, "nothing_claimed")
@@ -178,7 +177,7 @@ async def _read_batches(
     )
     if not due:
         return Claim(None)
-    lane.scanned(key, due[0].due_at)
+    lane.watermarks.advance(key, due[0].due_at)
     items: list[Item] = []
     sendable: list[BatchId] = []
     expired, unreadable, erasable, postponed = [], [], [], []
@@ -187,7 +186,9 @@ async def _read_batches(
             expired.append(batch)
             continue
         opened = await _open(connection, batch, rules.vault)
-        is_erased = opened is not None and _carries_erased([item.body for item in opened], rules)
+        is_erased: bool | None = False
+        if rules.erased_values and opened is not None:
+            is_erased = _carries_erased([item.body for item in opened], rules.erased_values)
         if opened is None and await rules.missing_keys.explain(connection, batch.data_key):
             postponed.append(batch.id)
         elif opened is None or is_erased is None:
@@ -207,6 +208,7 @@ async def _read_batches(
             current,
             too_old,
             tuple(sendable),
+            (),
             None,
             has_more=has_more or selection.others_due,
             kind=selection.kind,
@@ -242,7 +244,9 @@ async def _read_exceptions(
         if row.batch in postponed:
             continue
         body = bodies.get(row.batch, {}).get(row.place)
-        is_erased = None if body is None else _carries_erased([body], rules)
+        is_erased: bool | None = False
+        if rules.erased_values and body is not None:
+            is_erased = _carries_erased([body], rules.erased_values)
         if body is None or is_erased is None:
             missing.append(row)
             continue
@@ -255,9 +259,10 @@ async def _read_exceptions(
         source = BatchSource(row.batch, row.day, row.tries, failing=True, default_event_at=row.event_at)
         items.append(Item(source, row.place, body))
     current, too_old = _split_by_age(items, rules.oldest)
+    keys = tuple(item.key for item in current)
     content = (
         RequestContent(
-            selection.queue, current, too_old, (), due[0].batch, has_more=True, kind=selection.kind
+            selection.queue, current, too_old, (), keys, due[0].batch, has_more=True, kind=selection.kind
         )
         if items
         else None
@@ -294,12 +299,10 @@ async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -
     return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
 
 
-def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
+def _carries_erased(bodies: Sequence[bytes], erased_values: Collection[str]) -> bool | None:
     """Return whether a conversion contains an erased value. Return None if a conversion is not JSON."""
-    if not rules.erased_values:
-        return False
     try:
-        return True in {carried_key(body, rules.erased_values) is not None for body in bodies}
+        return True in {carried_key(body, erased_values) is not None for body in bodies}
     except ValueError:
         return None
 

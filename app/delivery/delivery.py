@@ -88,7 +88,15 @@ class Delivery:
         try:
             sent = await self._send(lane, request, sent_at)
             settlement = await self._react(lane, request, sent, sent_at)
-            is_settled = await self._record(lane, request, sent, settlement)
+            delta = await self._write(lane, request, sent, settlement)
+            self._log.record_attempt(lane.lease.id, request, sent, settlement)
+            if delta is not None:
+                self._log.count_final(delta)
+            if not (isinstance(settlement, PerItem) and settlement.delivered == len(request.content.items)):
+                # Otherwise nothing is due again: NOTIFY announces new events, and the lane wakes for events
+                # that did not fit into the request.
+                lane.requeue(monotonic())
+            is_settled = delta is not None and not isinstance(settlement, Deferred)
         finally:
             lane.end_request(request.content, begun_at, is_settled=is_settled)
 
@@ -190,7 +198,7 @@ class Delivery:
             destination=queue.number,
             worker=self.worker,
             batches=content.batches or [item.batch for item in content.items],
-            places=None if content.is_live else [item.place for item in content.items],
+            places=None if content.batches else [item.place for item in content.items],
             events=len(content.items),
             generation=access.generation,
             erasures=lane.erasures,
@@ -211,9 +219,8 @@ class Delivery:
         worker may soon treat the attempt as ended.
         """
         left = request.deadline - now
-        if left < self.times.least or not lane.may_send(now, deadline=request.deadline):
+        if left < self.times.least or not lane.begin_sending(now, deadline=request.deadline):
             return SentRequest(NotSent(), None, None, 0)
-        lane.sending(now)
         if failures := lane.pace.breaker.opened:
             self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=failures)
         return await self.amazon.send(
@@ -234,25 +241,10 @@ class Delivery:
         settlement = settle(reply, tries, policy=self.policy, jitter=jitter)
         if isinstance(reply, NotSent):
             return settlement
-        if await self.tokens.endpoint_waits(queue, access, reply, now):
+        if await self.tokens.replied(queue, access, reply, now):
             return Deferred("endpoint_not_found")
         lane.replied(reply, now, sent_at=sent_at, jitter=jitter, cap=self.capacity.lane)
-        await self.tokens.replied(queue.id, access, reply)
         return settlement
-
-    async def _record(
-        self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
-    ) -> bool:
-        """Write and log a settlement. Return False if its events may be due again now."""
-        delta = await self._write(lane, request, sent, settlement)
-        self._log.record_attempt(lane.lease.id, request, sent, settlement)
-        if delta is not None:
-            self._log.count_final(delta)
-        if not (isinstance(settlement, PerItem) and settlement.delivered == len(request.content.items)):
-            # Otherwise nothing is due again: NOTIFY announces new events, and `serve` has woken the lane for
-            # events that did not fit into the request.
-            lane.requeue(self.environment.monotonic())
-        return delta is not None and not isinstance(settlement, Deferred)
 
     async def _write(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement

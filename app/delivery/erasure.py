@@ -67,16 +67,13 @@ class ErasureScanner:
     def __post_init__(self) -> None:
         self.missing_keys = MissingKeys(self.vault, self.telemetry, self.worker)
 
-    def lacks_values_of(self, organisation: OrganisationId) -> bool:
-        """Return whether an organisation's events may not be sent, because this process lacks a key."""
-        return organisation in self._lacking
-
-    def erased_values(self, organisation: OrganisationId) -> Mapping[str, str]:
+    def erased_values(self, organisation: OrganisationId) -> Mapping[str, str] | None:
         """Return the match key values of the persons that an organisation erases, each with its erasure.
 
-        An event of this organisation that contains one of them must not be sent.
+        An event of this organisation that contains one of them must not be sent. Return None if this process
+        lacks the key of some of them: no event may be sent then.
         """
-        return self._values.get(organisation, {})
+        return None if organisation in self._lacking else self._values.get(organisation, {})
 
     async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
         """Read the pending erasures, and return those whose values can be decrypted.
@@ -192,7 +189,7 @@ class ErasureScanner:
             bodies = open_batch(batch.id, data_key, content, self.vault)
             if bodies is None and await self.missing_keys.explain(connection, data_key):
                 return None
-            values = self.erased_values(batch.organisation_id)
+            values = self._values.get(batch.organisation_id, {})
             try:
                 is_free = bodies is not None and not any(
                     carried_key(body, values) is not None for body in bodies.values()
@@ -283,7 +280,7 @@ class ErasureScanner:
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
         """Return the id of the erasure whose values a conversion contains, or None."""
-        values = self.erased_values(organisation)
+        values = self._values.get(organisation, {})
         key = carried_key(body, values)
         return None if key is None else values[key]
 

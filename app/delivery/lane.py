@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
 
@@ -12,7 +11,7 @@ from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
 from app.domain.pacing.merge_window import FULL, Turns
-from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
+from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary, Rounded
 from app.domain.pacing.watermarks import Watermarks
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
@@ -34,24 +33,21 @@ class Alarms:
     """The times at which the lanes of a worker are served, so that waiting lanes cost nothing."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Lane]] = []
-        self._numbers = count()
-
-    def add(self, at: float, lane: "Lane") -> None:
-        """Serve a lane at `at`. An earlier alarm of the lane has no effect any more."""
-        heappush(self._heap, (at, next(self._numbers), lane))
+        # Each with a number, so that equal times have an order. Only the last alarm of a lane counts.
+        self.heap: list[tuple[float, int, Lane]] = []
+        self.numbers = count()
 
     def due(self, now: float) -> Iterable["Lane"]:
         """Remove and yield the lanes whose time has come, in the order of their times."""
-        while self._heap and self._heap[0][0] <= now:
-            at, _, lane = heappop(self._heap)
+        while self.heap and self.heap[0][0] <= now:
+            at, _, lane = heappop(self.heap)
             if lane.wake_at == at:
                 yield lane
 
     @property
     def next_at(self) -> float:
         """The time of the next alarm."""
-        return self._heap[0][0] if self._heap else math.inf
+        return self.heap[0][0] if self.heap else math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +84,7 @@ class Lane:
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
-    _recorded: tuple[float | None, str, float, int] | None = None  # last values written to the lane's row
+    _recorded: Rounded | None = None  # last values written to the lane's row
 
     # --- Waking
 
@@ -96,7 +92,7 @@ class Lane:
         """Ask the dispatcher to serve the lane no later than `at`."""
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
-            self.alarms.add(at, self)
+            heappush(self.alarms.heap, (at, next(self.alarms.numbers), self))
 
     def announce(self, events: int, now: float) -> None:
         """Count newly stored events, and wake the lane when their request may be sent."""
@@ -164,7 +160,7 @@ class Lane:
 
     def polled(self, poll: LanePoll, started_at: float, ended_at: float) -> None:
         """Take over what a poll read."""
-        self.watermarks = self.watermarks.after_poll(started_at, ended_at)
+        self.watermarks.note_poll(started_at, ended_at)
         self.erasures = poll.erasures
         limit = poll.limit or self.pace.limit
         if (limit, poll.rates_elsewhere) != (self.pace.limit, self.pace.rates_elsewhere):
@@ -202,8 +198,8 @@ class Lane:
             self.wake(self._fair_queue.replay_at)
             return None
         ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
-        selected = min(ready, key=lambda queue: self._served_at.get(queue.number, float("-inf")))
-        return selected, kind, len(due) > 1
+        served_at = [self._served_at.get(queue.number, -math.inf) for queue in ready]
+        return ready[served_at.index(min(served_at))], kind, len(due) > 1
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""
@@ -212,10 +208,6 @@ class Lane:
             kind: seconds if (backoff := backoffs[kind]) is None else max(seconds, backoff.until - now)
             for kind, seconds in queue.due_in.items()
         }
-
-    def scanned(self, key: tuple[DestinationNumber, int], first_due_at: datetime) -> None:
-        """Start the next scan of a queue at its first open batch."""
-        self.watermarks = self.watermarks.advanced(key, first_due_at)
 
     # --- Queues that cannot be served
 
@@ -275,14 +267,13 @@ class Lane:
         self.batches_in_flight.difference_update(batches)
         self.exceptions_in_flight.difference_update(exceptions)
 
-    def may_send(self, now: float, *, deadline: float) -> bool:
-        """Return whether a prepared request may still be sent: nothing paused the lane meanwhile."""
+    def begin_sending(self, now: float, *, deadline: float) -> bool:
+        """Count a request that is sent now. Return False if something paused the lane since its claim."""
         is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
-        return self.pace.paused_until <= now and not is_second_probe and deadline < self.owned_until
-
-    def sending(self, now: float) -> None:
-        """Count a request that is sent now."""
+        if self.pace.paused_until > now or is_second_probe or deadline >= self.owned_until:
+            return False
         self.pace = self.pace.sent(now)
+        return True
 
     def replied(self, reply: Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> None:
         """Change the pace after the reply to a request."""
@@ -299,7 +290,7 @@ class Lane:
         self.exceptions_in_flight.difference_update(content.exceptions)
         if not is_settled:
             # They may be due at a time before the new watermark.
-            self.watermarks = self.watermarks.reset()
+            self.watermarks.reset()
 
     # --- State
 
@@ -316,13 +307,8 @@ class Lane:
     def unrecorded(self, now: float) -> PaceSummary | None:
         """Return what the lane's row should show, or None if it shows that. A rate may differ by 5 %."""
         summary = self.pace.summary(now)
-        return None if self._recorded == self._rounded(summary) else summary
+        return None if self._recorded == summary.rounded else summary
 
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""
-        self._recorded = self._rounded(summary)
-
-    def _rounded(self, summary: PaceSummary) -> tuple[float | None, str, float, int]:
-        rate = None if summary.learned_rate is None else round(math.log(summary.learned_rate) * 20)
-        # Each opening of the breaker sets the time of another probe.
-        return rate, summary.breaker, round(summary.error_rate, 1), self.pace.breaker.opened
+        self._recorded = summary.rounded

@@ -105,19 +105,12 @@ class RequestContent:
     items: tuple[Item, ...]
     too_old: tuple[Item, ...]  # past the age limit: they expire and are not sent
     batches: tuple[BatchId, ...]  # the complete batches; none for a retry
+    exceptions: tuple[
+        tuple[BatchId, int], ...
+    ]  # the single conversions of a retry; none for complete batches
     send_group: int | None  # for a retry of a half of a refused request, the half's id
     has_more: bool  # the lane has more due events than this request contains
     kind: WorkKind
-
-    @property
-    def exceptions(self) -> list[tuple[BatchId, int]]:
-        """The exceptions that may not be claimed again while this request is in flight."""
-        return [] if self.batches else [item.key for item in self.items]
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the request contains complete batches, not single exceptions."""
-        return bool(self.batches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ async def write_settlement(
     if (
         isinstance(settlement, PerItem)
         and settlement.delivered == len(content.items)
-        and content.is_live
+        and content.batches
         and not content.too_old
         and not writer.callbacks_enabled
     ):
@@ -120,7 +120,7 @@ async def _write_each(
                 if (change := _apply(disposition, item, content, attempt.id, delta)) is not None
             ]
             changes += [_expire(item, delta) for item in content.too_old]
-            if content.is_live:
+            if content.batches:
                 await batches.close(connection, content.batches, "sent", attempt.id)
             await exceptions.write(
                 connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
@@ -210,7 +210,7 @@ def _delivered_batches(
     content: RequestContent, dispositions: Sequence[Disposition]
 ) -> list[callbacks.FinalBatch]:
     """Return one item per batch with its delivered conversions. For retries, return an empty list."""
-    if not content.is_live:
+    if not content.batches:
         return []
     places: dict[tuple[BatchId, date], list[int]] = {}
     for item, disposition in zip(content.items, dispositions, strict=True):
@@ -251,7 +251,7 @@ def _apply(
         case Delivered():
             delta.delivered += 1
             delta.retrying -= was_retrying
-            return None if content.is_live else _change(item, "delivered", "delivered")
+            return None if content.batches else _change(item, "delivered", "delivered")
         case Dead(reason, amazon_code, message):
             delta.dead += 1
             delta.retrying -= was_retrying
@@ -326,7 +326,7 @@ async def _put_back(
     delta: counts.CountDelta,
 ) -> None:
     """Make all conversions of a request due again after `wait`."""
-    if content.is_live:
+    if content.batches:
         await batches.requeue(connection, content.batches, wait=wait, reason=reason)
         # Conversions past the age limit stay in their batch, which counts them.
         delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)

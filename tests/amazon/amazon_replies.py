@@ -34,7 +34,7 @@ class Row:
     reply: Reply
     status: int = 207
     body: Any = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # by names in lower case
     sent: int = 1
 
     def bytes(self) -> bytes:
@@ -233,7 +233,7 @@ ROWS = (
     Row("413 is divided", Divisible("CONTENT_TOO_LARGE", ""), 413, b"<html>too large</html>"),
     Row("401 speaks of the token", Unauthorized(), 401, {"code": "UNAUTHORIZED"}),
     Row("403 speaks of the account", Forbidden(), 403, {"code": "FORBIDDEN"}),
-    Row("429 waits as long as Amazon says", Throttled(7.0), 429, headers={"Retry-After": "7"}),
+    Row("429 waits as long as Amazon says", Throttled(7.0), 429, headers={"retry-after": "7"}),
     Row("429 may say nothing", Throttled(None), 429),
     Row("500 is Amazon's", ServerError("amazon_error"), 500, {"error": "Internal server error"}),
     Row("502 is Amazon's", ServerError("amazon_error"), 502),
@@ -245,7 +245,7 @@ ROWS = (
         "301 is not followed; the path is not known",
         Missing("HTTP_301", ""),
         301,
-        headers={"Location": "https://elsewhere.example/"},
+        headers={"location": "https://elsewhere.example/"},
     ),
     Row("304 is unexpected", Unexpected(304, "HTTP_304", ""), 304),
     Row(

@@ -74,12 +74,12 @@ BREAKS = (
     ),
     _Break(
         "a glance believes an entry that names two indexes",
-        """if body.count(b'"index"') != sent or""",
+        """if body.count(b'"index"') == sent and""",
         "if",
     ),
     _Break(
         "a glance believes what is spelt with an escape",
-        ' or b"\\\\u00" in body',
+        ' and b"\\\\u00" not in body',
         "",
     ),
     _Break(

@@ -27,6 +27,7 @@ from app.domain.outcomes.outcome import (
     Reply,
     SentRequest,
     ServerError,
+    Throttled,
     TransportError,
     Unauthorized,
 )
@@ -311,6 +312,29 @@ async def test_no_cookie_is_ever_sent_back() -> None:
         for _ in range(3):
             assert (await send(client)).reply == PerItemReply((ItemAccepted(),))
     assert seen == [None, None, None]
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "RETRY-AFTER", "retry-after"])
+async def test_the_case_of_a_header_does_not_matter(name: str) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={name: "7", "X-Amzn-RequestId": "r-1"})
+
+    async with EventsClient("client-1", None, httpx.MockTransport(refuse)) as client:
+        sent = await send(client)
+    assert (sent.reply, sent.request_id) == (Throttled(7.0), "r-1")
+    assert sent.response is not None
+    assert sent.response.headers == (("retry-after", "7"),)
+
+
+async def test_only_a_response_that_accepted_not_everything_is_stored() -> None:
+    rows = [{"index": 0}, {"index": 1}]
+    refused = {"success": rows[:1], "error": [{"index": 1, "errors": [{"code": "BAD_REQUEST"}]}]}
+    for reply, is_stored in (({"success": rows, "error": []}, False), (refused, True)):
+        content = json.dumps(reply).encode()
+        transport = httpx.MockTransport(lambda _, content=content: httpx.Response(207, content=content))
+        async with EventsClient("client-1", None, transport) as client:
+            sent = await send(client, conversions=[b"{}", b"{}"])
+        assert (sent.response is not None) == is_stored
 
 
 async def test_proxies_of_the_environment_are_not_used(

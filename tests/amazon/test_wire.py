@@ -53,7 +53,7 @@ def test_n_conversions_sent_have_exactly_n_outcomes_whatever_is_answered(
 @given(body=_BODY, status=st.integers(-1, 1000), wait=st.text(max_size=12))
 def test_no_answer_raises(body: bytes, status: int, wait: str) -> None:
     """Any status, header and body is a value."""
-    wire.read_reply(status, {"Retry-After": wait, "Date": wait}, body, sent=2)
+    wire.read_reply(status, {"retry-after": wait, "date": wait}, body, sent=2)
 
 
 @given(st.lists(st.sampled_from(["success", "error", "both", "none"]), min_size=1, max_size=20), st.randoms())
@@ -74,63 +74,63 @@ def test_a_conversion_is_delivered_only_by_its_own_index_under_success(named: li
 
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
-AT_NOON = {"Date": "Tue, 24 Nov 2026 12:00:00 GMT"}
+AT_NOON = {"date": "Tue, 24 Nov 2026 12:00:00 GMT"}
 
 
 @pytest.mark.parametrize(
     ("headers", "now", "seconds"),
     [
-        pytest.param({"Retry-After": "7"}, None, 7.0, id="whole seconds"),
-        pytest.param({"RETRY-AFTER": " 7 "}, None, 7.0, id="in any case and with space around"),
-        pytest.param({"Retry-After": "0"}, None, 0.0, id="zero is a wait of nothing"),
-        pytest.param({"Retry-After": "3600"}, None, 3600.0, id="an hour is obeyed"),
-        pytest.param({"Retry-After": "3601"}, None, 300.0, id="more than an hour is a mistake"),
-        pytest.param({"Retry-After": "9" * 18}, None, 300.0, id="an absurd number is a mistake"),
-        pytest.param({"Retry-After": "9" * 400}, None, None, id="a number without end says nothing"),
-        pytest.param({"Retry-After": "-5, soon"}, None, None, id="a negative number says nothing"),
-        pytest.param({"Retry-After": "7.5"}, None, None, id="a fraction says nothing"),
-        pytest.param({"Retry-After": "٧"}, None, None, id="other digits say nothing"),
-        pytest.param({"Retry-After": "soon"}, NOON, None, id="words say nothing"),
-        pytest.param({"Retry-After": ""}, None, None, id="an empty header says nothing"),
+        pytest.param({"retry-after": "7"}, None, 7.0, id="whole seconds"),
+        pytest.param({"retry-after": " 7 "}, None, 7.0, id="space around it is ignored"),
+        pytest.param({"retry-after": "0"}, None, 0.0, id="zero is a wait of nothing"),
+        pytest.param({"retry-after": "3600"}, None, 3600.0, id="an hour is obeyed"),
+        pytest.param({"retry-after": "3601"}, None, 300.0, id="more than an hour is a mistake"),
+        pytest.param({"retry-after": "9" * 18}, None, 300.0, id="an absurd number is a mistake"),
+        pytest.param({"retry-after": "9" * 400}, None, None, id="a number without end says nothing"),
+        pytest.param({"retry-after": "-5, soon"}, None, None, id="a negative number says nothing"),
+        pytest.param({"retry-after": "7.5"}, None, None, id="a fraction says nothing"),
+        pytest.param({"retry-after": "٧"}, None, None, id="other digits say nothing"),
+        pytest.param({"retry-after": "soon"}, NOON, None, id="words say nothing"),
+        pytest.param({"retry-after": ""}, None, None, id="an empty header says nothing"),
         pytest.param({}, NOON, None, id="no header says nothing"),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT", **AT_NOON},
+            {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT", **AT_NOON},
             None,
             30.0,
             id="a date counts from Amazon's own clock",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"},
+            {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"},
             NOON,
             30.0,
             id="a date without Amazon's clock counts from ours",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"},
+            {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"},
             None,
             None,
             id="a date without any clock says nothing",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2026 11:00:00 GMT", **AT_NOON},
+            {"retry-after": "Tue, 24 Nov 2026 11:00:00 GMT", **AT_NOON},
             None,
             0.0,
             id="a date that has passed is a wait of nothing",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2099 12:00:00 GMT", **AT_NOON},
+            {"retry-after": "Tue, 24 Nov 2099 12:00:00 GMT", **AT_NOON},
             None,
             300.0,
             id="a date years ahead is a mistake",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 99 Nov 2026 12:00:00 GMT", **AT_NOON},
+            {"retry-after": "Tue, 99 Nov 2026 12:00:00 GMT", **AT_NOON},
             None,
             None,
             id="a day that does not exist says nothing",
         ),
         pytest.param(
-            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 -0000", **AT_NOON},
+            {"retry-after": "Tue, 24 Nov 2026 12:00:30 -0000", **AT_NOON},
             None,
             30.0,
             id="a date without a zone is UTC",
@@ -146,11 +146,11 @@ def test_retry_after(headers: dict[str, str], now: datetime | None, seconds: flo
     ("headers", "expected"),
     [
         pytest.param(
-            {"Amazon-Advertising-API-RequestId": "r-1", "x-amzn-RequestId": "r-2"},
+            {"amazon-advertising-api-requestid": "r-1", "x-amzn-requestid": "r-2"},
             "r-1",
             id="documented first",
         ),
-        pytest.param({"x-amzn-RequestId": "r-2"}, "r-2", id="then those of AWS"),
+        pytest.param({"x-amzn-requestid": "r-2"}, "r-2", id="then those of AWS"),
         pytest.param(
             {"x-amz-rid": "a <script>\x1b[31m"}, "a <script>[31m", id="printable, to be escaped where shown"
         ),

@@ -16,7 +16,7 @@ from app.store.lanes import LaneLease
 
 WINDOW_S = 1.0
 QUEUE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {})
-CONTENT = RequestContent(QUEUE, (), (), (), None, has_more=False, kind=WorkKind.LIVE)
+CONTENT = RequestContent(QUEUE, (), (), (), (), None, has_more=False, kind=WorkKind.LIVE)
 
 
 def turns_of(lanes: int, seconds: float, *, workers: int = 1) -> list[list[float]]:

@@ -164,9 +164,17 @@ def of(*recent: bool) -> CircuitBreaker:
     return CircuitBreaker(recent)
 
 
+def state(breaker: CircuitBreaker, now: float) -> BreakerState:
+    return replace(NEW, breaker=breaker).summary(now).breaker
+
+
+def error_rate(breaker: CircuitBreaker) -> float:
+    return replace(NEW, breaker=breaker).summary(100.0).error_rate
+
+
 def test_the_third_failure_opens_it() -> None:
     """Two are no reason yet: each is followed by a short wait."""
-    assert broken(failures=2).state(200.0) is BreakerState.CLOSED
+    assert state(broken(failures=2), 200.0) is BreakerState.CLOSED
     assert broken(failures=2).opened == 0
     assert broken(failures=3).opened == 1
 
@@ -198,7 +206,7 @@ def test_half_of_the_last_twenty_must_fail() -> None:
     assert half.opened == 1
     less = of(*[False] * 11, *[True] * 8).failed(0.0, jitter=0.0)
     assert less.opened == 0
-    assert (len(less.recent), less.error_rate) == (20, 0.45)
+    assert (len(less.recent), error_rate(less)) == (20, 0.45)
     # The oldest of twenty leaves the window when another request is counted.
     slides = of(*[False] * 11, *[True] * 9).failed(0.0, jitter=0.0)
     assert (len(slides.recent), slides.opened) == (20, 1)
@@ -209,16 +217,16 @@ def test_half_of_the_last_twenty_must_fail() -> None:
 def test_a_success_closes_it_and_forgets_the_failures() -> None:
     closed = broken(failures=5).succeeded()
     assert closed == CircuitBreaker((False,))
-    assert closed.error_rate == 0.0
+    assert error_rate(closed) == 0.0
     assert not closed.is_failing
 
 
 def test_states_change_exactly_when_the_wait_is_over() -> None:
     breaker = CircuitBreaker((True,), opened=1, until=7.0)
-    assert breaker.state(6.9) is BreakerState.OPEN
-    assert breaker.state(7.0) is BreakerState.HALF_OPEN
-    assert breaker.state(7.1) is BreakerState.HALF_OPEN
-    assert CircuitBreaker((True,), until=7.0).state(6.9) is BreakerState.CLOSED
+    assert state(breaker, 6.9) is BreakerState.OPEN
+    assert state(breaker, 7.0) is BreakerState.HALF_OPEN
+    assert state(breaker, 7.1) is BreakerState.HALF_OPEN
+    assert state(CircuitBreaker((True,), until=7.0), 6.9) is BreakerState.CLOSED
 
 
 def test_one_request_is_in_flight_until_it_is_closed() -> None:
@@ -232,7 +240,7 @@ def test_one_request_is_in_flight_until_it_is_closed() -> None:
 def test_a_lane_is_failing_after_a_failure_and_while_it_is_open() -> None:
     assert CircuitBreaker() == CircuitBreaker((), 0, 0.0)
     assert not CircuitBreaker().is_failing
-    assert CircuitBreaker().error_rate == 0.0
+    assert error_rate(CircuitBreaker()) == 0.0
     assert of(False, True).is_failing
     assert not of(True, False).is_failing
     assert CircuitBreaker((False,), opened=1).is_failing
@@ -243,11 +251,11 @@ def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
     pace = NEW
     for _ in range(4):
         pace = after(pace, ServerError("amazon_error"))
-    assert pace.breaker.state(100.0) is BreakerState.OPEN
+    assert pace.summary(100.0).breaker is BreakerState.OPEN
     assert pace.summary(100.0).probe_in == pytest.approx(pace.breaker.until - 100.0)
     retried = pace.retried(100.0)
     assert retried.ready_at(100.0) == 100.0
-    assert retried.breaker.state(100.0) is BreakerState.HALF_OPEN
+    assert retried.summary(100.0).breaker is BreakerState.HALF_OPEN
     assert not retried.may_start(1)
     throttled = after(NEW, Throttled(30.0)).retried(100.0)
     assert throttled.ready_at(100.0) >= 130.0
@@ -255,3 +263,17 @@ def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
 
 def test_a_closed_breaker_has_no_next_probe() -> None:
     assert after(NEW, ServerError("amazon_error")).summary(100.0).probe_in is None
+
+
+def test_a_summary_is_stored_again_after_a_change_of_five_per_cent_and_after_each_opening() -> None:
+    def rounded(rate: float | None = None, breaker: CircuitBreaker = NEW.breaker) -> object:
+        return replace(NEW, estimate=RateEstimate(rate), breaker=breaker).summary(100.0).rounded
+
+    assert rounded(4.0) == rounded(4.05)
+    assert len({rounded(rate) for rate in (None, 3.8, 4.0, 4.25)}) == 4
+    assert rounded(breaker=of(*[False] * 12, *[True] * 8)) == rounded(breaker=of(*[False] * 11, *[True] * 7))
+    assert rounded(breaker=of(*[False] * 12, *[True] * 8)) != rounded(breaker=of(*[False] * 10, *[True] * 10))
+    opened = [
+        CircuitBreaker((True,), opened=times, until=until) for times, until in ((1, 90), (1, 110), (2, 110))
+    ]
+    assert len({rounded(breaker=breaker) for breaker in opened}) == 3

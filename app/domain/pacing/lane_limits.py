@@ -5,6 +5,7 @@ All times are seconds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 MIN_IN_FLIGHT: Final = 4  # with fewer, one lane could use half of a worker's requests
@@ -62,18 +63,18 @@ class InFlight:
     failing: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Capacity:
     """The limits of a worker's requests in flight. `total` is the setting MAX_REQUESTS_IN_FLIGHT."""
 
     total: int = 32
 
-    @property
+    @cached_property
     def lane(self) -> int:
         """Return the most requests of a lane: half of the requests of its region."""
         return self.region // 2
 
-    @property
+    @cached_property
     def region(self) -> int:
         """Return the most requests of a region: three quarters, so that other regions always have some.
 

@@ -28,13 +28,9 @@ class Turns:
     def take(self, now: float) -> float:
         """Take the next turn, and return when it begins."""
         begins = min(max(now, self.next_at), now + LONGEST_TURN * self.window)
-        self.next_at = begins + self._every
+        self.next_at = begins + self.workers / SMALL_PER_S
         return begins
 
     def give_back(self) -> None:
         """Leave a turn to another lane, because the request became full before its turn began."""
-        self.next_at -= self._every
-
-    @property
-    def _every(self) -> float:
-        return self.workers / SMALL_PER_S
+        self.next_at -= self.workers / SMALL_PER_S

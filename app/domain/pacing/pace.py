@@ -11,10 +11,11 @@ Rate and burst are enforced by the generic cell rate algorithm (GCRA). Times are
 clock.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from app.domain.outcomes.outcome import (
     Divisible,
@@ -56,9 +57,9 @@ class RateLimit:
 class BreakerState(StrEnum):
     """The state of a breaker in the statistics of a lane."""
 
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+    CLOSED = "closed"  # the lane may send
+    OPEN = "open"  # it may not send
+    HALF_OPEN = "half_open"  # it may send a single probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,10 @@ class CircuitBreaker:
     opened: int = 0  # consecutive openings without a success
     until: float = 0.0
 
-    def state(self, now: float) -> BreakerState:
-        """Return closed (the lane may send), open (it may not) or half open (it may send a single probe)."""
-        if not self.opened:
-            return BreakerState.CLOSED
-        return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
-
     @property
     def is_failing(self) -> bool:
         """Whether the last request failed or the breaker is not closed."""
         return self.opened > 0 or (bool(self.recent) and self.recent[-1])
-
-    @property
-    def error_rate(self) -> float:
-        """The share of failures among the requests in the window."""
-        return sum(self.recent) / len(self.recent) if self.recent else 0.0
 
     def succeeded(self) -> "CircuitBreaker":
         """Return the breaker after a success. If it was open, it closes and forgets all earlier failures."""
@@ -107,17 +97,22 @@ class CircuitBreaker:
         return CircuitBreaker(recent, self.opened + 1, max(self.until, now + wait))
 
 
+Rounded: TypeAlias = tuple[float | None, BreakerState, float, int]
+
+
 @dataclass(frozen=True, slots=True)
 class PaceSummary:
     """What the row of a lane shows of its pace: the estimated rate, the breaker, the share of failures.
 
-    `probe_in` is the number of seconds until an open breaker lets the next probe pass.
+    `probe_in` is the number of seconds until an open breaker lets the next probe pass. Summaries with equal
+    `rounded` values need not both be stored.
     """
 
     learned_rate: float | None
     breaker: BreakerState
     error_rate: float
     probe_in: float | None = None
+    rounded: Rounded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +224,16 @@ class Pace:
 
     def summary(self, now: float) -> PaceSummary:
         """Return what the row of the lane shows."""
-        probe_in = max(0.0, self.breaker.until - now) if self.breaker.opened else None
-        return PaceSummary(self.estimate.rate, self.breaker.state(now), self.breaker.error_rate, probe_in)
+        breaker, rate, state, probe_in = self.breaker, self.estimate.rate, BreakerState.CLOSED, None
+        if breaker.opened:
+            state = BreakerState.OPEN if now < breaker.until else BreakerState.HALF_OPEN
+            probe_in = max(0.0, breaker.until - now)
+        error_rate = sum(breaker.recent) / len(breaker.recent) if breaker.recent else 0.0
+        # A difference of 5 % of the rate is not shown. Each opening sets the time of another probe.
+        rounded = None if rate is None else round(math.log(rate) * 20)
+        return PaceSummary(
+            rate, state, error_rate, probe_in, (rounded, state, round(error_rate, 1), breaker.opened)
+        )
 
     def retried(self, now: float) -> "Pace":
         """Return the pace after a person asked to retry: an open breaker lets a probe pass at `now`.

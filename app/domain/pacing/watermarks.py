@@ -8,7 +8,7 @@ a poll scans from the start from time to time. The longer such a full scan takes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ LONGEST_REST_S: Final = 60.0  # the longest time between full scans, even if a s
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watermarks:
     """Where the scans of a lane may start. `due_at` holds times of the database.
 
@@ -35,20 +35,19 @@ class Watermarks:
         """Return the watermarks for a scan at `now`. They are empty if a full scan is due."""
         return {} if now >= self.full_scan_at else self.due_at
 
-    def after_poll(self, started_at: float, ended_at: float) -> "Watermarks":
-        """Return the watermarks after a scan. A full scan determines when the next full scan is due."""
-        if started_at < self.full_scan_at:
-            return self
-        rest = min(max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * (ended_at - started_at)), LONGEST_REST_S)
-        return replace(self, full_scan_at=ended_at + rest)
+    def note_poll(self, started_at: float, ended_at: float) -> None:
+        """Note the times of a scan. A full scan determines when the next full scan is due."""
+        if started_at >= self.full_scan_at:
+            rest = min(max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * (ended_at - started_at)), LONGEST_REST_S)
+            self.full_scan_at = ended_at + rest
 
-    def advanced(self, key: Key, due_at: datetime) -> "Watermarks":
-        """Return the watermarks after a claim found that the first open batch of a queue is due at `due_at`.
+    def advance(self, key: Key, due_at: datetime) -> None:
+        """Start the next scan of a queue at `due_at`: its first open batch is due then.
 
         Batches in flight are not open.
         """
-        return replace(self, due_at={**self.due_at, key: due_at})
+        self.due_at = {**self.due_at, key: due_at}
 
-    def reset(self) -> "Watermarks":
-        """Return no watermarks, because a batch in flight became open again with its old due time."""
-        return Watermarks()
+    def reset(self) -> None:
+        """Drop the watermarks, because a batch in flight became open again with its old due time."""
+        self.due_at, self.full_scan_at = {}, 0.0
