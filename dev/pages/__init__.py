@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.config_as_code import model
-from dev.pages import commands, metrics, notices, reasons, routes, settings, states
+from dev.pages import commands, event_types, metrics, notices, reasons, routes, settings, states
 
 
 def _schema() -> str:
@@ -16,6 +16,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "THIRD_PARTY_NOTICES.md": notices.page,
     "docs/commands.md": commands.page,
     "docs/configuration.schema.json": _schema,
+    "docs/event-types.md": event_types.page,
     "docs/metrics.md": metrics.page,
     "docs/reasons.md": reasons.page,
     "docs/routes.md": routes.page,

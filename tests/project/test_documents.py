@@ -3,17 +3,22 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from app.cli import COMMANDS
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.destination import Region
+from app.domain.mapping.lint import LintWarning, lint
 from app.domain.outcomes.status import Status
 from app.settings import Settings, secret_settings
 from dev.pages import PAGES, states
+from tests.domain.conversions import amazon_event, document, event, refused
 
 ROOT = Path(__file__).resolve().parents[2]
+EVENT_TYPES_PAGE = (ROOT / "docs" / "event-types.md").read_text()
 SETTINGS = sorted(name.upper() for name in Settings.model_fields)
 
 
@@ -66,11 +71,39 @@ def test_the_image_takes_no_setting_that_does_not_exist() -> None:
     assert set(compose["x-program"]["environment"]) <= set(SETTINGS)
 
 
-def test_event_types_and_sources_are_listed() -> None:
-    """docs/mapping-language.md has all of Amazon's codes."""
-    text = (ROOT / "docs" / "mapping-language.md").read_text()
-    listed = text.partition("### Event types, sources and country")[2].partition("\n### ")[0]
-    assert set(re.findall(r"`([A-Z_]+)`", listed)) == EVENT_TYPES.keys() | EVENT_SOURCES.keys()
+def test_an_event_without_a_required_member_is_rejected_as_the_page_says() -> None:
+    """docs/event-types.md has every member that publishing requires, with the reason of the rejection."""
+    absent: Any = {"path": "nowhere"}
+    lacking = {
+        "event_type": document({"event_type": absent}),
+        "event_source": document({"event_source": absent}),
+        "country_code": document({"country_code": absent}),
+        "fields.event_timestamp": document(event_timestamp=absent),
+        "fields": document({"fields": {"event_timestamp": "event.timestamp", "email": absent}}),
+        "consent": document({"consent": {"mode": "amazon", "user_data": absent}}),
+    }
+    listed = re.findall(r"(?m)^\| .*?`([\w.]+)` \| rejected with `(\w+)`", EVENT_TYPES_PAGE)
+    found = [(name, refused(event(), made, region=Region.EU).reason) for name, made in lacking.items()]
+    assert found == listed
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_each_event_type_advises_and_ignores_the_fields_that_the_page_says(kind: str) -> None:
+    """A row of docs/event-types.md agrees with the warnings of a mapping and with what Amazon gets."""
+    [row] = [line.split(" | ") for line in EVENT_TYPES_PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
+    advised, optional, ignored = (set(re.findall(r"`(\w+)`", cell)) for cell in row[3:6])
+    sent_as = {"value": "value", "currency": "currencyCode", "units_sold": "unitsSold"}
+    assert advised | optional | ignored == sent_as.keys()
+    bare = lint(document({"event_type": kind}), Region.NA)
+    assert _fields(bare, "field_advised") == advised
+    made = document({"event_type": kind}, value="n", currency="c", units_sold="n")
+    assert _fields(lint(made, Region.NA), "field_ignored") == ignored
+    body = amazon_event({**event(), "n": 2, "c": "USD"}, made)
+    assert {name for name, member in sent_as.items() if member in body} == advised | optional
+
+
+def _fields(warnings: Iterator[LintWarning], code: str) -> set[str]:
+    return {warning.field.removeprefix("fields.") for warning in warnings if warning.code == code}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
