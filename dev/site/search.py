@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from markdown.extensions.toc import slugify  # type: ignore[import-untyped]
 
 Entry = dict[str, Any]
-"""A place that a search finds: `location`, `title`, `text`, and `boost`, the factor of its score."""
+"""A place of the site: `location`, `title`, `text`, `boost` (a factor of its score), questions (`asked`)."""
 
 # Readers look for guides and reference first; records of decisions and measurements are seldom the answer.
 _BOOSTS: Final = {
@@ -121,7 +122,7 @@ _ROW: Final = 0.5  # the boost of a row: its few words must not hide the section
 
 _TABLES_OF_WORDS: Final = {"glossary.html", "retention.html", "threat-model.html"}
 
-_ALERT = re.compile(r"Alerts?: ([A-Z]\w+)")
+_ALERTS = re.compile(r"(?:Alert|Incident)s?: ([\w, ]+)")
 _HEADING = re.compile(r"(?m)^#{1,3} (.+)$")
 _ROW_OF_CODE = re.compile(r"\| (`[^|]+`[^|]*) \| (.+) \|")
 _ROW_OF_WORDS = re.compile(r"\| ([^|`-][^|]*) \| (.+) \|")
@@ -142,11 +143,31 @@ def improved(entries: list[Entry], pages: Mapping[str, str]) -> list[Entry]:
         if "#" in entry["location"] and (page := entry["location"].partition("#")[0]) not in short
     ]
     found = [
-        *({**whole[location], "title": _with_alert(whole[location])} for location in sorted(short)),
+        *(_with_alerts(whole[location]) for location in sorted(short)),
         *sections,
         *(row for path, text in pages.items() for row in rows(path, text)),
     ]
-    return [{"boost": _boost(entry["location"]), **entry} for entry in found]
+    complete = [
+        {"boost": _boost(entry["location"]), **entry, "text": entry["text"].replace(" ¶", ":")}
+        for entry in found
+    ]
+    _add_questions(complete, {entry["location"] for entry in entries})
+    return complete
+
+
+def _add_questions(places: list[Entry], known: set[str]) -> None:
+    """Add the questions of asked.txt to their places, or to the page of a place that has no entry."""
+    first: dict[str, Entry] = {}
+    for place in places:
+        first.setdefault(place["location"], place)
+        first.setdefault(place["location"].partition("#")[0], place)
+    for line in Path(__file__).with_name("asked.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            location, _, questions = line.partition(": ")
+            if location not in known:
+                raise ValueError(f"asked.txt: the site has no place {location}")
+            place = first.get(location) or first[location.partition("#")[0]]
+            place.setdefault("asked", []).extend(questions.split("; "))
 
 
 def rows(path: str, text: str) -> Iterator[Entry]:
@@ -172,11 +193,13 @@ def _title(section: str, page: str) -> str:
     return section if section == page else f"{section} · {page}"
 
 
-def _with_alert(entry: Entry) -> str:
-    """Return the title of a page; of a runbook with the words of its alert."""
-    if not entry["location"].startswith("runbooks/") or not (alert := _ALERT.search(entry["text"])):
-        return str(entry["title"])
-    return f"{entry['title']} ({re.sub('(?<!^)(?=[A-Z])', ' ', alert[1]).lower()})"
+def _with_alerts(entry: Entry) -> Entry:
+    """Return the entry of a page; that of a runbook has the names and words of its alerts and incidents."""
+    if not entry["location"].startswith("runbooks/"):
+        return entry
+    names = [name for found in _ALERTS.findall(entry["text"]) for name in re.findall(r"\w+", found)]
+    words = [re.sub("(?<!^)(?=[A-Z])|_", " ", name).lower() for name in names]
+    return {**entry, "asked": [*names, *words]}
 
 
 def _boost(location: str) -> float:
