@@ -19,7 +19,7 @@ import asyncpg
 from app.domain.batch import MAX_BYTES
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import PerItemReply, SentRequest
-from app.domain.pacing.watermarks import Watermarks
+from app.domain.pacing.order import Watermarks
 from app.processes.resources import session_settings
 from app.settings import Settings
 from app.store import attempts, batches, counts, due_work

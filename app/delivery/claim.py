@@ -26,7 +26,7 @@ from app.delivery.request_content import (
 from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
 from app.domain import batch as packing
 from app.domain.ids import BatchId
-from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.order import WorkKind
 from app.domain.privacy.erasure import carried_key
 from app.store import PipelineConnection, batches, due_work, exceptions
 from app.store.database.damage import is_damage
@@ -67,12 +67,16 @@ class ClaimStep:
         """
         queue, kind = selection.queue, selection.kind
         read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
-        erased_values = self.erasing.erased_values(lane.lease.organisation)
-        if erased_values is None:
+        organisation = lane.lease.organisation
+        if organisation in self.erasing.lacking:
             self.back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
             return None
-        oldest = self.now() - self.max_age
-        rules = ClaimRules(self.vault, self.erasing.missing_keys, oldest, erased_values)
+        rules = ClaimRules(
+            self.vault,
+            self.erasing.missing_keys,
+            self.now() - self.max_age,
+            self.erasing.values.get(organisation, {}),
+        )
         try:
             with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)

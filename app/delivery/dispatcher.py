@@ -20,7 +20,7 @@ from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
-from app.domain.pacing.watermarks import FULL_SCAN_SHARE
+from app.domain.pacing.order import FULL_SCAN_SHARE
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS

@@ -55,25 +55,19 @@ class ErasureScanner:
     lease: timedelta = timedelta(seconds=TIMES.silent_after)
     # The pending erasures whose values could be decrypted, by number.
     _opened: dict[int, frozenset[str]] = field(init=False, default_factory=dict)
-    # The erasures by match key value, of each organisation.
-    _values: dict[OrganisationId, dict[str, str]] = field(init=False, default_factory=dict)
+    # The match key values of the persons that an organisation erases, each with its erasure. An event of the
+    # organisation that contains one of them must not be sent.
+    values: dict[OrganisationId, dict[str, str]] = field(init=False, default_factory=dict)
     _refreshing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     # The erasures whose values cannot be decrypted.
     _unreadable: set[str] = field(init=False, default_factory=set)
-    # The organisations of pending erasures whose values only other processes can decrypt.
-    _lacking: frozenset[OrganisationId] = frozenset()
+    # The organisations of pending erasures whose values only other processes can decrypt. Their events must
+    # not be sent.
+    lacking: frozenset[OrganisationId] = frozenset()
     _paused_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.missing_keys = MissingKeys(self.vault, self.telemetry, self.worker)
-
-    def erased_values(self, organisation: OrganisationId) -> Mapping[str, str] | None:
-        """Return the match key values of the persons that an organisation erases, each with its erasure.
-
-        An event of this organisation that contains one of them must not be sent. Return None if this process
-        lacks the key of some of them: no event may be sent then.
-        """
-        return None if organisation in self._lacking else self._values.get(organisation, {})
 
     async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
         """Read the pending erasures, and return those whose values can be decrypted.
@@ -83,7 +77,7 @@ class ErasureScanner:
         """
         async with self._refreshing:
             pending = await erasures.pending(connection, known=list(self._opened))
-            opened, found = self._opened, self._values
+            opened, found = self._opened, self.values
             if not opened.keys() <= {erasure.number for erasure in pending}:
                 pending, opened, found = await erasures.pending(connection, known=[]), {}, {}
             lacking: set[OrganisationId] = set()
@@ -98,7 +92,7 @@ class ErasureScanner:
                 opened[erasure.number] = values
                 known = found.setdefault(erasure.organisation_id, {})
                 known.update((value, erasure.id) for value in values if value not in known)
-            self._opened, self._values, self._lacking = opened, found, frozenset(lacking)
+            self._opened, self.values, self.lacking = opened, found, frozenset(lacking)
         return [erasure for erasure in pending if erasure.number in opened]
 
     async def scan(self) -> None:
@@ -189,7 +183,7 @@ class ErasureScanner:
             bodies = open_batch(batch.id, data_key, content, self.vault)
             if bodies is None and await self.missing_keys.explain(connection, data_key):
                 return None
-            values = self._values.get(batch.organisation_id, {})
+            values = self.values.get(batch.organisation_id, {})
             try:
                 is_free = bodies is not None and not any(
                     carried_key(body, values) is not None for body in bodies.values()
@@ -280,7 +274,7 @@ class ErasureScanner:
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
         """Return the id of the erasure whose values a conversion contains, or None."""
-        values = self._values.get(organisation, {})
+        values = self.values.get(organisation, {})
         key = carried_key(body, values)
         return None if key is None else values[key]
 

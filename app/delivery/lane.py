@@ -9,10 +9,8 @@ from itertools import count
 from app.delivery.request_content import RequestContent
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
-from app.domain.pacing.fair_queueing import FairQueue, WorkKind
-from app.domain.pacing.merge_window import FULL, Turns
+from app.domain.pacing.order import FULL, FairQueue, Turns, Watermarks, WorkKind
 from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary, Rounded
-from app.domain.pacing.watermarks import Watermarks
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 

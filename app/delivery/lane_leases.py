@@ -12,7 +12,7 @@ from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
 from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
-from app.domain.pacing.merge_window import Turns
+from app.domain.pacing.order import Turns
 from app.domain.pacing.pace import Pace, RateLimit
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.store import attempts, due_work, lanes

@@ -9,8 +9,7 @@ import msgspec
 from app.delivery.access_tokens import Access
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
-from app.domain.pacing.fair_queueing import WorkKind
-from app.domain.pacing.watermarks import Key
+from app.domain.pacing.order import QueueKey, WorkKind
 from app.store import attempts, batches, due_work
 
 # For each kind of request, the queue in the store that holds its events.
@@ -167,7 +166,7 @@ class Selection:
     queue: due_work.DestinationQueue
     kind: WorkKind
     others_due: bool
-    watermarks: Mapping[Key, datetime]  # where the poll and the claim start their scan for due batches
+    watermarks: Mapping[QueueKey, datetime]  # where the poll and the claim start their scan for due batches
 
 
 @dataclass(frozen=True, slots=True, repr=False)

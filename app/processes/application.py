@@ -132,7 +132,7 @@ def create_application(context: AppContext) -> Application:
         registry=context.registry,
         monotonic=context.monotonic,
         jitter=random.random,
-        flush_age_s=lambda: 0.0 if context.outcomes is None else context.outcomes.flush_age_s,
+        flush_age_s=(lambda: 0.0) if context.outcomes is None else context.outcomes.flush_age_s,
         known_caller=keys_in_use.known_caller,
         resident_bytes=resident_bytes,
     )

@@ -20,7 +20,7 @@ from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.settlement import CountWriter
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
-from app.domain.pacing.merge_window import Turns
+from app.domain.pacing.order import Turns
 from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port

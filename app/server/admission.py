@@ -32,7 +32,7 @@ from app.domain.admission import (
     shed_reason,
 )
 from app.domain.outcomes.reasons import JourneyCode
-from app.server.request_head import EVENTS_PATH, RequestHead, max_body_bytes, route_cost
+from app.server.request_head import EVENTS_PATH, RequestHead, route_cost
 
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
@@ -289,7 +289,7 @@ class AdmissionController:
 def demand_of(head: RequestHead) -> Demand:
     """Return what a request needs: its cost, and the memory that is charged before its body arrives."""
     length, has_body = head.length, head.length != 0
-    if (length or 0) > max_body_bytes(head.path):
+    if (length or 0) > head.max_body:
         length = 0  # the body gets 413 and is not read
     reserved = RESERVE if length is None else min(length, RESERVE)
     if head.path == EVENTS_PATH and head.method == b"POST":

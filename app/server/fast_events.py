@@ -19,7 +19,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.auth import KeyRing
-from app.api.access.inbound_limits import OrganisationCache
+from app.api.access.inbound_limits import OrganisationCache, too_fast
 from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
@@ -36,12 +36,10 @@ from app.server.middleware import (
     RequestMiddleware,
     admitted_by_head,
     head_of,
-    request_id_of,
-    traceparent_of,
+    ids_of,
 )
-from app.server.request_head import EVENTS_PATH, KIB, PATH, max_body_bytes
+from app.server.request_head import KIB, PATH
 
-_CAP: Final = max_body_bytes(EVENTS_PATH)
 _LARGE_BODY_BYTES: Final = 8 * KIB
 _SCOPES: Final = scopes_of(intake.post_events)
 _DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
@@ -83,7 +81,7 @@ class EventsEndpoint:
         if isinstance(admitted, Permit):
             reply = await self._accept(scope, receive, admitted)
         else:
-            request_id = request_id_of(head_of(scope).headers)
+            request_id, _ = ids_of(head_of(scope).headers)
             reply = _refused(self._admission.problem(admitted), request_id)
             self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is None:
@@ -98,18 +96,18 @@ class EventsEndpoint:
 
         Releases the permit, unless shutdown cancels the task before its first step.
         """
-        headers = permit.head.headers
-        request_id = request_id_of(headers)
-        trace = RequestTrace(traceparent_of(headers), request_id=request_id)
+        request_id, trace = ids_of(permit.head.headers)
+        query: intake.EventsQuery | Problem = intake.NO_QUERY
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
         try:
             caller = await authorize(self._key_ring, scope["headers"], _SCOPES, known=permit.caller)
             if scope["query_string"] and isinstance(caller, Caller):
                 caller = await acting_in(self._organisations, scope, caller)
+                query = intake.read_query(scope)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
-            elif isinstance(query := intake.read_query(scope), Problem):
+            elif isinstance(query, Problem):
                 reply = _refused(query, request_id)
             elif (problem := await self._organisations.admit(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
@@ -150,7 +148,7 @@ class EventsEndpoint:
             raise Refusal.of(admission.refusal(ShedReason.LANE))
         own = None if ids is None else frozenset(map(DestinationId, ids))
         access = SenderAccess(caller.organisation, own)
-        body = await RequestBodyReader(receive, _CAP, permit, admission).read()
+        body = await RequestBodyReader(receive, permit, admission).read()
         is_estimated = len(body) >= ESTIMATE_PARSED_SIZE_FROM
         if is_estimated and (problem := admission.memory_problem(permit, body)) is not None:
             raise Refusal.of(problem)
@@ -163,9 +161,9 @@ class EventsEndpoint:
             if events is None:
                 raise Refusal.of(admission.refusal(ShedReason.LANE))
             if not query.dry_run:
-                problem = self._organisations.charge(caller.organisation, len(events))
-                if problem is not None:
-                    raise Refusal.of(problem)
+                wait_s = self._organisations.limits.charge(caller.organisation, len(events))
+                if wait_s > 0:
+                    raise Refusal.of(too_fast(wait_s))
             request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
             await context.intake.evaluate(request)
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)

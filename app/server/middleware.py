@@ -20,7 +20,7 @@ from app.api.http.query_parameters import unreadable_target
 from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
-from app.server.request_head import RequestHead, max_body_bytes, read_head
+from app.server.request_head import RequestHead, read_head
 from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
@@ -81,8 +81,7 @@ class RequestMiddleware:
             return
         began, status = self._monotonic(), 0
         head = head_of(scope)
-        request_id = request_id_of(head.headers)
-        trace = RequestTrace(traceparent_of(head.headers))
+        request_id, trace = ids_of(head.headers)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -109,7 +108,7 @@ class RequestMiddleware:
                     problem = self._admission.problem(admitted)
             if problem is None:
                 assert permit is not None
-                body = RequestBodyReader(receive, max_body_bytes(head.path), permit, self._admission)
+                body = RequestBodyReader(receive, permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
                 await error_response(problem)(scope, receive, send_with_headers)
@@ -172,18 +171,17 @@ class RequestMiddleware:
             _log.info("http.request", extra={"fields": fields})
 
 
-def request_id_of(headers: FirstHeaders) -> str:
-    """Return the caller's `X-Request-Id` if it is safe in a log line, else a new random id."""
-    value = headers.get(REQUEST_ID)
-    if value is not None and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
-        return text
-    return f"{random.getrandbits(64):016x}"  # not a secret
+def ids_of(headers: FirstHeaders) -> tuple[str, RequestTrace]:
+    """Return the id of a request, and its trace with the caller's `traceparent` if that is valid.
 
-
-def traceparent_of(headers: FirstHeaders) -> str | None:
-    """Return the caller's `traceparent` if it is valid."""
+    The id is the caller's `X-Request-Id` if that is safe in a log line, else a new random one.
+    """
+    request_id = headers.get(REQUEST_ID, b"").decode("latin-1")
+    if _REQUEST_ID.fullmatch(request_id) is None:
+        request_id = f"{random.getrandbits(64):016x}"  # not a secret
     value = headers.get(b"traceparent")
-    return None if value is None else read_traceparent(value.decode("latin-1"))
+    traceparent = None if value is None else read_traceparent(value.decode("latin-1"))
+    return request_id, RequestTrace(traceparent, request_id=request_id)
 
 
 def head_of(scope: Scope) -> RequestHead:
@@ -207,23 +205,23 @@ def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | S
 class RequestBodyReader:
     """Reads the body of an admitted request, and charges it to admission control.
 
-    Reading raises Refusal for a body over `cap` or over a limit of admission control.
+    Reading raises Refusal for a body over the limit of its path or of admission control.
     """
 
     _receive: Receive
-    _cap: int
     _permit: Permit
     _admission: AdmissionController
     _size: int = 0
 
     async def receive(self) -> Message:
         """Return the next ASGI message."""
-        if (self._permit.head.length or 0) > self._cap:
+        head = self._permit.head
+        if (head.length or 0) > head.max_body:
             raise Refusal(ErrorCode.TOO_LARGE)
         message = await self._receive()
         body = message.get("body", b"")
         self._size += len(body)
-        if self._size > self._cap:
+        if self._size > head.max_body:
             raise Refusal(ErrorCode.TOO_LARGE)
         if self._permit.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)

@@ -11,7 +11,7 @@ from app.api.errors import status_of
 from app.api.http.headers import FirstHeaders, RawHeaders
 from app.domain.admission import ShedReason
 from app.server.admission import shed_problem
-from app.server.middleware import FIXED_HEADERS, request_id_of
+from app.server.middleware import FIXED_HEADERS, ids_of
 
 
 def last_response(problem: Problem, headers: RawHeaders, *, to_head: bool) -> bytes:
@@ -36,7 +36,7 @@ def shed_response(
     head, body = _SHED[reason]
     extra = [
         (b"retry-after", b"%d" % retry_after),
-        (b"x-request-id", request_id_of(request_headers).encode()),
+        (b"x-request-id", ids_of(request_headers)[0].encode()),
     ]
     if last:
         extra.append((b"connection", b"close"))

@@ -18,7 +18,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 PATH: Final = "/events"
 EVENTS_PATH: Final = PATH.encode()
-_LARGE: Final = (b"/mappings/suggest", b"/dedupe/compare")
+_LARGE: Final = (b"/mappings/suggest", b"/dedupe/compare")  # ends of paths whose bodies carry much
 
 # The cost of a request before its body arrives (`app.domain.admission.POST_COST`). The first row that matches
 # the request target decides. Measured: 13 KiB of a post of events take about a millisecond of CPU time.
@@ -66,7 +66,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     """The head of a request. `headers` has the first value of each of the `raw` headers.
 
     `path` is the target without its query. `length` is the declared length of the body: 0 without a body,
-    None if it is chunked or not a number.
+    None if it is chunked or not a number. `max_body` is the largest body that the path accepts, in bytes.
     """
 
     method: bytes
@@ -75,6 +75,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     raw: RawHeaders
     headers: FirstHeaders
     length: int | None
+    max_body: int
 
 
 def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
@@ -83,12 +84,9 @@ def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
     if b"transfer-encoding" not in headers:
         digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
         length = int(digits) if digits.isdigit() else None
-    return RequestHead(method, target, target.partition(b"?")[0], raw, headers, length)
-
-
-def max_body_bytes(path: bytes) -> int:
-    """Return the largest body that a path accepts, in bytes: more for many events or ids."""
-    return 5 * MIB if path == EVENTS_PATH or path.endswith(_LARGE) else MIB
+    path = target.partition(b"?")[0]
+    max_body = 5 * MIB if path == EVENTS_PATH or path.endswith(_LARGE) else MIB
+    return RequestHead(method, target, path, raw, headers, length, max_body)
 
 
 def route_cost(target: bytes) -> int:

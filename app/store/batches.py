@@ -80,7 +80,7 @@ async def due(
 ) -> tuple[list[DueBatch], bool]:
     """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Leaves out batches in flight, and batches due before `watermark` (see `app.domain.pacing.watermarks`). A
+    Leaves out batches in flight, and batches due before `watermark` (see `app.domain.pacing.order`). A
     cursor that only moves forward would skip a batch whose transaction commits late. A batch whose row is
     missing or on a damaged page is returned without its content.
     """

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import RateLimit
 from app.store import PipelineConnection, lanes, transactions
 from app.store.database import damage
@@ -206,7 +206,7 @@ async def poll(
 
     Events in flight are left out: otherwise a lane would seem due while it waits for a reply. `watermarks`
     has, by (destination, queue), the due time before which no batch is searched
-    (`app.domain.pacing.watermarks`).
+    (`app.domain.pacing.order`).
     """
     numbers = sorted({number for number, _ in watermarks})
     rows: list[Any]

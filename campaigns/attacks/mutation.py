@@ -83,14 +83,11 @@ PARTS: dict[str, Part] = {
     "pacing": {
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py",)
-            for name in (
-                "watermarks",
-                "lane_limits",
-                "merge_window",
-                "inbound_limit",
-                "fair_queueing",
-            )
+            for name in ("lane_limits", "inbound_limit")
         },
+        "app/domain/pacing/order.py": tuple(
+            f"tests/domain/test_{name}.py" for name in ("fair_queueing", "merge_window", "watermarks")
+        ),
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)
             for name in ("pace", "rate_estimator")

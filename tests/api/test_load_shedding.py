@@ -27,8 +27,12 @@ class BlockedIntake(FakeIntake):
     """An intake that answers no post before `go` is set, so its posts stay in progress."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    flush_age_s: float = 0.0  # as of `DatabaseResults`
+    flush_s: float = 0.0
     posts: int = 0
+
+    def flush_age_s(self) -> float:
+        """Return the value as `DatabaseResults` does."""
+        return self.flush_s
 
     async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         self.posts += 1
@@ -197,7 +201,7 @@ async def test_a_flush_that_does_not_end_sheds_posts(crowd: Callable[..., Crowd]
     """The database stores no event then. An operator can still act."""
     crowded = crowd(flush_s=10)
     await crowded.hold(of_size(100))
-    crowded.intake.flush_age_s = 10.5
+    crowded.intake.flush_s = 10.5
     shed = await Sender(crowded.app).post()
     assert (shed.status, shed.read) == (503, 0)
     assert crowded.shed("commits") == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.pacing.fair_queueing import REPLAYS, FairQueue, WorkKind
+from app.domain.pacing.order import REPLAYS, FairQueue, WorkKind
 
 LIVE, RETRY, REPLAY, REPLAY_RETRY = WorkKind
 ALL = [REPLAY_RETRY, REPLAY, RETRY, LIVE]

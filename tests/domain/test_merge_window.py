@@ -8,8 +8,7 @@ import pytest
 from app.delivery.lane import Lane
 from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import WorkKind
-from app.domain.pacing.merge_window import FULL, LONGEST_TURN, SMALL_PER_S, Turns
+from app.domain.pacing.order import FULL, LONGEST_TURN, SMALL_PER_S, Turns, WorkKind
 from app.domain.pacing.pace import Pace, RateLimit
 from app.store.due_work import DestinationQueue
 from app.store.lanes import LaneLease

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.ids import DestinationNumber
-from app.domain.pacing.watermarks import FULL_SCAN_EVERY_S, FULL_SCAN_SHARE, LONGEST_REST_S, Watermarks
+from app.domain.pacing.order import FULL_SCAN_EVERY_S, FULL_SCAN_SHARE, LONGEST_REST_S, Watermarks
 
 KEY = (DestinationNumber(1), 0)
 DUE_AT = datetime(2026, 11, 24, tzinfo=UTC)

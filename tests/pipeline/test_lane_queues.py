@@ -4,7 +4,7 @@ import httpx
 
 from app.delivery.lane import LONGEST_BACKOFF_S, Lane
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import Pace, RateLimit
 from app.store.due_work import DestinationQueue
 from app.store.lanes import LaneLease

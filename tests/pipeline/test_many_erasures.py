@@ -50,7 +50,7 @@ async def test_each_erasure_of_many_finds_its_person(world: World) -> None:
     assert Counter(tuple(row) for row in receipts) == {(0, 0, 1, 0): PERSONS // 2 + 10}
     (row,) = await world.fetch("SELECT count(*) FROM exceptions WHERE erased_at IS NOT NULL")
     assert row["count"] == PERSONS // 2 + 10
-    assert erasing.erased_values(OrganisationId("default")) == {}
+    assert erasing.values == {}
 
 
 async def test_a_scan_reads_each_event_once_and_locks_only_batches_with_erased_events(
@@ -126,7 +126,7 @@ async def test_no_value_is_missing_while_a_finished_erasure_is_forgotten(
 
     async def note(connection: Any, *, known: Any) -> Any:
         found = await pending(connection, known=known)
-        values.append(erasing.erased_values(OrganisationId("default")))
+        values.append(erasing.values.get(OrganisationId("default")))
         return found
 
     async with world.resources.pool.acquire() as connection:
@@ -139,7 +139,7 @@ async def test_no_value_is_missing_while_a_finished_erasure_is_forgotten(
         await erasing.refresh(connection)
     assert len(values) == 2
     assert all(values)
-    assert len(erasing.erased_values(OrganisationId("default"))) > 0
+    assert len(erasing.values.get(OrganisationId("default"))) > 0
 
 
 async def test_a_scan_leaves_the_loop_to_other_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import REPLAY_SHARE
+from app.domain.pacing.order import REPLAY_SHARE
 from app.store import PipelineConnection, audit, batches, counts, due_work, transaction
 from app.store.audit import AuditAction
 from app.store.replays import dead_letters, progress, queueing

@@ -100,8 +100,9 @@ class InboundLimits:
     def charge(self, organisation: OrganisationId, events: int) -> float:
         """Count the events of a request whose body was read, if the organisation has a limit.
 
-        Return 0.0 to admit the request. Other requests may have used the limit since `wait`. Then count no
-        event, and return the seconds until the request is admitted.
+        Return 0.0 to admit the request, also one larger than the rest of the limit: later requests then wait.
+        Other requests may have used the limit since `wait`. Then count no event, and return the seconds until
+        the request is admitted.
         """
         if (usage := self._usages.get(organisation)) is None:
             return 0.0
@@ -177,17 +178,9 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
         if organisation.suspended_at is not None:
             return Problem(ErrorCode.ORGANISATION_SUSPENDED)
         wait = self.limits.wait(organisation.id, organisation.limits.events_per_second)
-        return _too_fast(wait) if wait > 0 else None
-
-    def charge(self, id_: OrganisationId, events: int) -> Problem | None:
-        """Count the events of a request. Return None to admit the request, or the reason why it is not
-        admitted.
-
-        A request larger than the rest of the limit is still admitted. Later requests then wait.
-        """
-        wait = self.limits.charge(id_, events)
-        return _too_fast(wait) if wait > 0 else None
+        return too_fast(wait) if wait > 0 else None
 
 
-def _too_fast(wait: float) -> Problem:
+def too_fast(wait: float) -> Problem:
+    """Return the problem of a request that is admitted after `wait` seconds."""
     return Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))

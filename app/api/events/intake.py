@@ -72,7 +72,7 @@ class EventsQuery(BaseModel):
     dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
 
 
-_NO_QUERY: Final = EventsQuery()
+NO_QUERY: Final = EventsQuery()
 _PARAMETERS: Final = of_keyed_route(DeclaredParameters(frozenset(EventsQuery.model_fields)))
 
 
@@ -145,8 +145,6 @@ async def post_events(
 def read_query(scope: ASGIScope) -> EventsQuery | Problem:
     """Return the query parameters of POST /events, or the problem with them."""
     query: bytes = scope["query_string"]
-    if not query:
-        return _NO_QUERY
     problem = unreadable_target(scope) or refused_parameters(query, _PARAMETERS)
     if problem is not None:
         return problem

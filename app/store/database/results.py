@@ -60,11 +60,13 @@ class DatabaseResults:
     @property
     def are_refused(self) -> bool:
         """Return whether the database has refused every flush or claim for some time, or a flush hangs."""
-        return self._refusals.are_lasting or self.flush_age_s >= LASTING_S
+        return self._refusals.are_lasting or self.flush_age_s() >= LASTING_S
 
-    @property
     def flush_age_s(self) -> float:
-        """The seconds for which a flush has run, or flushes have run without a success; 0.0 without one."""
+        """Return the seconds for which a flush has run, or flushes have run without a success.
+
+        Return 0.0 without a flush.
+        """
         if not self._flushes:
             return 0.0
         return self._monotonic() - min(self._waiting_since, *self._flushes.values())
