@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,11 +19,11 @@ from joserfc.errors import BadSignatureError, InvalidClaimError, JoseError, Miss
 from joserfc.jwk import KeySet
 
 from app.bounded_transport import BoundedTransport
+from app.domain.sign_in import Identity, Logout, OidcFailure
 from app.outbound import DIRECT, Outbound
 
 with warnings.catch_warnings(record=True):
     # The import of Authlib warns that it prefers httpx2 (see pyproject.toml).
-    from authlib.common.security import generate_token
     from authlib.common.urls import add_params_to_uri
     from authlib.integrations.base_client.async_app import AsyncOAuth2Mixin
     from authlib.integrations.base_client.async_openid import AsyncOpenIDMixin
@@ -49,38 +48,6 @@ _MAX_REPLY: Final = 512 * 1024
 # With `max_age`, a provider must return the claim `auth_time` (OpenID Connect Core §3.1.2.1). So long an age
 # forces no new sign-in.
 _ANY_AGE_S: Final = 30 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class OidcFailure:
-    """A failed sign-in. `why` is a code. `is_provider` means that the provider failed or is unreachable."""
-
-    why: str
-    is_provider: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A person whom the provider identified. `claims` may contain personal data.
-
-    `authenticated_at` is the time of the person's sign-in at the provider, 0 if the provider does not state
-    it. `session` is the provider's id of its session.
-    """
-
-    subject: str
-    name: str | None
-    authenticated_at: float
-    session: str | None
-    claims: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Logout:
-    """A sign-out at the provider, of one session or of all sessions of a person. `id` is unique."""
-
-    id: str
-    subject: str | None
-    session: str | None
 
 
 class OidcClient:
@@ -348,11 +315,6 @@ def _is_past(value: object) -> bool:
 def _id_of(value: object) -> str | None:
     """Return an id that can be stored and shown, or None."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable() else None
-
-
-def new_secret() -> str:
-    """Return a random text that can serve as state, nonce or code verifier."""
-    return str(generate_token(48))
 
 
 def _is_readable(key: object) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
@@ -29,12 +29,14 @@ from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.ingest.intake import Intake
-from app.oidc_client import OidcClient
 from app.store import PipelineConnection, transaction
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
+
+if TYPE_CHECKING:
+    from app.oidc_client import OidcClient
 
 logger = logging.getLogger("app.admin.context")
 
@@ -166,7 +168,7 @@ class AppContext:
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
     # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
-    people: OidcClient | None = None
+    people: "OidcClient | None" = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)
     refusals: RefusalLimit = field(default_factory=RefusalLimit)
     # Whether API keys can open the console.

@@ -1,11 +1,13 @@
 """OAuth sign-in at Amazon: authorization URL, code exchange, token refresh (contract §5, P14)."""
 
 import asyncio
-import warnings
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import httpx
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
@@ -17,11 +19,6 @@ from app.amazon.wire import endpoints, usable_token
 from app.domain.destination import Region
 from app.outbound import DIRECT, Outbound
 
-with warnings.catch_warnings(record=True):
-    # The import of Authlib warns that it prefers httpx2 (see pyproject.toml). Authlib installs its own
-    # warning filter first, so `ignore` would have no effect.
-    from authlib.integrations.httpx_client import AsyncOAuth2Client
-
 SCOPE = "advertising::campaign_management"
 MAX_LIFETIME_S = 86_400
 # Used if Amazon states no lifetime. The usual lifetime is an hour; a much shorter value ensures that no
@@ -31,6 +28,7 @@ _MAX_TOKEN_REPLY = 65_536
 _TRIES = 3
 _TRY_S = 8.0  # per call
 _DEADLINE_S = 20.0  # for all calls and the waits between them
+_FORM = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"}
 
 
 class Secret(Protocol):
@@ -98,14 +96,6 @@ _GRANT_ERRORS = frozenset(
 )
 
 
-class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries no types
-    """Authlib's client with this module's parser of replies. It stores no token."""
-
-    def parse_response_token(self, resp: httpx.Response) -> _Reply:
-        """Parse the reply. Authlib's `fetch_token` returns the result of this method."""
-        return read_token_reply(resp.status_code, resp.content)
-
-
 class SignIn:
     """Signs one application in and refreshes its tokens, in every region.
 
@@ -124,37 +114,42 @@ class SignIn:
         outbound: Outbound = DIRECT,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._redirect_uri = redirect_uri
         self._base_url = base_url
         self._deadline_s = deadline_s
         self._pause = pause
-        # Send the secret in the form. The token server rejects a call with an Authorization header.
         self._clients = {
-            region: _TokenClient(
-                client_id=client_id,
-                client_secret=client_secret.get_secret_value(),
-                redirect_uri=redirect_uri,
-                token_endpoint_auth_method="client_secret_post",  # noqa: S106
-                code_challenge_method="S256",
-                transport=pool,
-                trust_env=False,
-                follow_redirects=False,
-                timeout=_TRY_S,
-            )
+            region: httpx.AsyncClient(transport=pool, trust_env=False, follow_redirects=False, timeout=_TRY_S)
             for region, pool in open_pools(transport, base_url, outbound, limit=_MAX_TOKEN_REPLY).items()
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
         """Return the URL of the page on which the user allows the access. It uses PKCE (S256)."""
-        url, _ = self._clients[region].create_authorization_url(
-            endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
-        )
-        return str(url)
+        digest = hashlib.sha256(code_verifier.encode()).digest()
+        query = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": SCOPE,
+            "state": state,
+            "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+            "code_challenge_method": "S256",
+        }
+        return f"{endpoints(region, self._base_url).authorize}?{urlencode(query)}"
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
     ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
         """Exchange the code of a sign-in for tokens. A code can be used once, within five minutes."""
-        reply = await self._call(region, "authorization_code", code=code, code_verifier=code_verifier)
+        reply = await self._call(
+            region,
+            grant_type="authorization_code",
+            code=code,
+            code_verifier=code_verifier,
+            redirect_uri=self._redirect_uri,
+        )
         match reply:
             case _GrantRefused(error, description):
                 return SignInRefused(error, description)
@@ -171,7 +166,7 @@ class SignIn:
 
         Return Revoked only for `invalid_grant`, which means that the user's consent ended.
         """
-        reply = await self._call(region, "refresh_token", refresh_token=refresh_token)
+        reply = await self._call(region, grant_type="refresh_token", refresh_token=refresh_token)
         match reply:
             case _GrantRefused("invalid_grant"):
                 return Revoked()
@@ -185,12 +180,11 @@ class SignIn:
         for client in self._clients.values():
             await client.aclose()
 
-    async def _call(self, region: Region, grant_type: str, **form: str) -> _Reply:
+    async def _call(self, region: Region, **form: str) -> _Reply:
         """Call the token server and return the last reply.
 
         A failed call is repeated a few times within one deadline.
         """
-        url = endpoints(region, self._base_url).token
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda reply: isinstance(reply, Unavailable) and reply.why in _RETRYABLE),
             stop=stop_after_attempt(_TRIES),
@@ -200,24 +194,28 @@ class SignIn:
         )
         try:
             async with asyncio.timeout(self._deadline_s):
-                reply: _Reply = await retrying(self._call_once, self._clients[region], url, grant_type, form)
+                reply: _Reply = await retrying(self._call_once, region, form)
         except TimeoutError:
             return Unavailable("timeout")
         return reply
 
-    async def _call_once(
-        self, client: _TokenClient, url: str, grant_type: str, form: dict[str, str]
-    ) -> _Reply:
+    async def _call_once(self, region: Region, form: dict[str, str]) -> _Reply:
+        # The secret is part of the form. The token server rejects a call with an Authorization header.
+        client = {"client_id": self._client_id, "client_secret": self._client_secret.get_secret_value()}
         try:
             async with asyncio.timeout(_TRY_S):
-                reply: _Reply = await client.fetch_token(url, grant_type=grant_type, **form)
+                response = await self._clients[region].post(
+                    endpoints(region, self._base_url).token,
+                    data=form | client,
+                    headers=_FORM,
+                )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             return Unavailable("connect")
         except (TimeoutError, httpx.TimeoutException):
             return Unavailable("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Unavailable("cut")
-        return reply
+        return read_token_reply(response.status_code, response.content)
 
 
 def read_token_reply(status: int, body: bytes) -> _Reply:

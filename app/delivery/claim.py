@@ -27,7 +27,7 @@ from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
 from app.domain import batch as packing
 from app.domain.ids import BatchId
 from app.domain.pacing.order import WorkKind
-from app.domain.privacy.erasure import carried_key
+from app.domain.privacy.carried_key import carried_key
 from app.store import PipelineConnection, batches, due_work, exceptions
 from app.store.database.damage import is_damage
 from app.store.errors import is_transient

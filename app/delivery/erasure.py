@@ -21,7 +21,7 @@ from app.delivery.settlement import CountWriter
 from app.domain import batch as packing
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.domain.privacy.erasure import carried_key
+from app.domain.privacy.carried_key import carried_key
 from app.store import PipelineConnection, batches, callbacks, counts
 from app.store.database import damage, job_leases
 from app.store.database.job_leases import Job

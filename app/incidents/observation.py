@@ -17,7 +17,6 @@ from app.store import PipelineConnection, transactions
 from app.store.incidents import facts as incident_facts
 from app.store.incidents import notifications
 from app.store.incidents.facts import VolumeFacts, WatchedDestination
-from app.store.match_quality import recent_events
 
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
@@ -125,7 +124,7 @@ class Observer:
             volumes=self._volumes,
         )
         breakers = self._breaker_times(watched)
-        suspects, drifts = await recent_events.problems(connection)
+        suspects, drifts = await incident_facts.mapping_problems(connection)
         found = []
         for each in watched:
             facts = known[each.number]

@@ -6,19 +6,25 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, assert_never
 
+from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.incidents.conditions import ServiceLimits
+from app.domain.notifications.channels import Channel
 from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.notification_clients import ChannelClients, MailClient
 from app.processes.resources import Resources, outbound_of
 from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 from app.webhook_client import WebhookClient
+
+if TYPE_CHECKING:
+    from app.mail_client import MailClient
 
 _LONGEST_PAUSE_S = 10.0  # a pause is as long as the run before, but not longer than this
 
@@ -64,11 +70,38 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
                 await monitor.leave()
 
 
+@dataclass(eq=False, repr=False)
+class ChannelClients:
+    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
+
+    webhooks: WebhookClient
+    mails: "MailClient | None"
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
+        """Send one message. Network errors are returned, not raised."""
+        match channel.type:
+            case "webhook":
+                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
+            case "email":
+                if self.mails is None:
+                    return NotAcknowledged("not_configured")
+                return await self.mails.send(channel, id, body)
+            case _:
+                assert_never(channel.type)
+
+    async def close(self) -> None:
+        """Close the connections of the webhooks."""
+        await self.webhooks.close()
+
+
 def channel_clients(settings: Settings) -> ChannelClients:
     """Return the clients of all notification channels. The caller closes them."""
     server, sender = settings.mail_server, settings.smtp_from
     mails = None
     if server is not None and sender is not None:
+        # The packages of mail use 1 MB.
+        from app.mail_client import MailClient
+
         mails = MailClient(server, sender.get_secret_value(), now=_now, require_tls=settings.production)
     return ChannelClients(WebhookClient(now=_now, outbound=outbound_of(settings)), mails)
 

@@ -21,7 +21,6 @@ from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.oidc_client import OidcClient
 from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
@@ -40,6 +39,8 @@ from app.telemetry import VERSION, Telemetry, configure_logging
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from app.oidc_client import OidcClient
 
 _log = logging.getLogger(__name__)
 # The database roles of processes and commands that do not connect as the API.
@@ -232,10 +233,13 @@ def amazon_sign_in(settings: Settings) -> SignIn:
     )
 
 
-def oidc_client(settings: Settings) -> OidcClient | None:
+def oidc_client(settings: Settings) -> "OidcClient | None":
     """Return the OpenID Connect client, or None if no provider is configured."""
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
+    # The packages that check tokens use 4 MB.
+    from app.oidc_client import OidcClient
+
     secret = settings.oidc_client_secret
     return OidcClient(
         settings.oidc_issuer,

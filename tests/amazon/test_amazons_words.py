@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.amazon import messages
+from app.domain.conversion.members import FIELDS_OF_MEMBERS
+from app.domain.identity import MatchKeyType
 
 DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 
@@ -57,6 +59,11 @@ DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 def test_amazons_message_is_stored_without_possible_echoes(spoken: object, kept: str) -> None:
     """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""
     assert messages.scrub(spoken) == kept
+
+
+def test_every_member_and_match_key_of_an_event_is_a_word_of_the_schema() -> None:
+    """Amazon's message may quote it, and it is no value."""
+    assert FIELDS_OF_MEMBERS.keys() | set(MatchKeyType) <= messages.SCHEMA_WORDS
 
 
 EVENT = {

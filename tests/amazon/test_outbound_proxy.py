@@ -22,7 +22,8 @@ from app.amazon.tokens import SignIn
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError
-from app.oidc_client import OidcClient, OidcFailure
+from app.domain.sign_in import OidcFailure
+from app.oidc_client import OidcClient
 from app.outbound import Outbound
 from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port

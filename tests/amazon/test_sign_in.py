@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from app.amazon.tokens import (
     DEFAULT_LIFETIME_S,
-    AsyncOAuth2Client,
     InvalidClient,
     Revoked,
     SignIn,
@@ -57,11 +56,6 @@ def answering(*answers: httpx.Response | Exception) -> tuple[httpx.MockTransport
         return httpx.Response(one.status_code, content=one.content, headers=one.headers)
 
     return httpx.MockTransport(answer), requests
-
-
-def test_authlibs_client_is_an_httpx_client() -> None:
-    """With httpx2 installed Authlib would switch to it, and nothing here would mock its calls."""
-    assert issubclass(AsyncOAuth2Client, httpx.AsyncClient)
 
 
 @respx.mock
@@ -341,7 +335,7 @@ async def test_a_sign_in_without_a_refresh_token_is_none() -> None:
 
 
 async def test_many_refreshes_at_once_do_not_take_each_others_tokens() -> None:
-    """One client serves all destinations, and Authlib's would keep the last token on itself."""
+    """One client serves all destinations."""
 
     async def echo(request: httpx.Request) -> httpx.Response:
         [token] = parse_qs(request.content.decode())["refresh_token"]

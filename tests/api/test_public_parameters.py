@@ -11,7 +11,8 @@ import pytest
 
 from app.api.access.secured_route import scopes_of
 from app.console.access.people_sign_in import _PLACE, _Pending
-from app.oidc_client import Logout, OidcClient, OidcFailure
+from app.domain.sign_in import Logout, OidcFailure
+from app.oidc_client import OidcClient
 from tests.api.test_matrix import routes_of
 from tests.api.test_queries import application_of
 from tests.api.world import STREAMS, ApiWorld

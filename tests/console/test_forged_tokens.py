@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.jwk import ECKey, RSAKey
 
-from app.oidc_client import Identity, OidcFailure
+from app.domain.sign_in import Identity, OidcFailure
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
 from tests.console.test_oidc_client import client_of, exchanged
 

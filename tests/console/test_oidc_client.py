@@ -15,7 +15,8 @@ from joserfc.jwk import RSAKey
 from app.admin.access import Scope
 from app.admin.access.person_claims import PersonClaims, display_name, person_caller, subject_of
 from app.admin.access.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
-from app.oidc_client import Identity, Logout, OidcClient, OidcFailure
+from app.domain.sign_in import Identity, Logout, OidcFailure
+from app.oidc_client import OidcClient
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
 
 NOW = int(time.time())

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
-from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, carried_key, erasure_keys
+from app.domain.privacy.carried_key import carried_key
+from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 
 _RULES = {rule.field: rule for rule in MATCH_KEYS}
 _SPACES = st.sampled_from(["", " ", "  "])

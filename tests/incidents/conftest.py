@@ -18,8 +18,8 @@ from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.notification_clients import ChannelClients
 from app.processes.api import build_application
+from app.processes.incident_jobs import ChannelClients
 from app.processes.resources import open_resources
 from app.webhook_client import WebhookClient
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver

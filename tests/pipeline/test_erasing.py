@@ -15,7 +15,7 @@ from app.delivery import settlement
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
 from app.domain.ids import BatchId
-from app.domain.privacy.erasure import carried_key
+from app.domain.privacy.carried_key import carried_key
 from app.store import batches
 from app.store.lanes import LaneLease
 from app.store.privacy import erasures

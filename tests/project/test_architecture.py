@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from app.oidc_client import AsyncOAuth2Client
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("app", "sandbox", "dev") for path in (ROOT / folder).rglob("*.py"))
@@ -143,12 +144,20 @@ def modules_after(statement: str) -> set[str]:
 @pytest.mark.process
 def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
     """A worker runs beside every API process, and each of these packages is megabytes of memory."""
-    loaded = modules_after("import app.commands.processes, app.processes.worker")
+    loaded = modules_after("import app.cli, app.commands.processes, app.processes.worker")
     assert "app.processes.worker" in loaded
-    assert (
-        loaded & {"sqlalchemy", "fastapi", "starlette", "jinja2", "app.api", "app.console", "app.server"}
-        == set()
-    )
+    web = {"fastapi", "starlette", "jinja2", "app.api", "app.admin", "app.console", "app.server"}
+    events = {"phonenumbers", "app.ingest", "app.domain.identity", "app.domain.mapping"}
+    assert loaded & {"sqlalchemy", *web, *events} == set()
+
+
+@pytest.mark.process
+def test_no_process_loads_clients_that_it_may_not_need() -> None:
+    """People sign in through OpenID Connect and get mail in few installations."""
+    for process in ("api", "worker"):
+        loaded = modules_after(f"import app.cli, app.commands.processes, app.processes.{process}")
+        assert f"app.processes.{process}" in loaded
+        assert loaded & {"authlib", "joserfc", "aiosmtplib", "opentelemetry.sdk"} == set()
 
 
 @pytest.mark.process

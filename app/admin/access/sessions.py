@@ -17,7 +17,7 @@ from app.admin.context import AppContext
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
-from app.oidc_client import Logout
+from app.domain.sign_in import Logout
 from app.store import audit
 from app.store.access import sessions
 from app.store.access.sessions import SessionEnd, SessionSelection, StoredSession

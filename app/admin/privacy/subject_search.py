@@ -10,7 +10,7 @@ from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
 from app.crypto import Vault, open_batch
-from app.domain.privacy.erasure import carried_key
+from app.domain.privacy.carried_key import carried_key
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.database.damage import newest_batch

@@ -5,6 +5,7 @@ sign-in. The cookie is valid for ten minutes. The provider's tokens are checked 
 """
 
 from datetime import timedelta
+from secrets import token_urlsafe
 from typing import Annotated, Final
 
 import msgspec
@@ -24,7 +25,7 @@ from app.console.access import sessions
 from app.console.access.secured_page import SIGN_IN, Form, SecuredPage, form_text, from_other_origins
 from app.crypto import same_secret
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
-from app.oidc_client import Identity, Logout, OidcFailure, new_secret
+from app.domain.sign_in import Identity, Logout, OidcFailure
 from app.store.access.sessions import Person, SessionEnd, SessionSelection
 from app.store.organisations import organisations
 from app.store.organisations.scope import EVERY
@@ -96,7 +97,7 @@ async def start(
         raise Refusal(ErrorCode.NOT_FOUND)
     until = context.now().timestamp() + _LIFETIME.total_seconds()
     pending = _Pending(
-        new_secret(), new_secret(), new_secret() + new_secret(), sessions.safe_next(next), fresh, until
+        token_urlsafe(), token_urlsafe(), token_urlsafe(64), sessions.safe_next(next), fresh, until
     )
     url = await context.people.authorization_url(
         state=pending.state, nonce=pending.nonce, code_verifier=pending.verifier, fresh=fresh

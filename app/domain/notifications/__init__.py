@@ -1,4 +1,4 @@
 """Notifications about incidents: read the channels, decide which message is due, and write the message.
 
-`app.notification_clients` sends the messages.
+`app.mail_client` and `app.webhook_client` send the messages.
 """

@@ -1,17 +1,14 @@
-"""Find the conversions of a person by the match keys that the person's identifiers can become."""
+"""The match keys that a person's identifiers can become. `carried_key.py` finds them in conversions."""
 
 import unicodedata
-from collections.abc import Collection, Mapping
-from ipaddress import ip_address
+from collections.abc import Mapping
 from itertools import product
 from typing import Final
-from uuid import UUID
-
-import msgspec
 
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
 from app.domain.identity.phones import phone_spellings
+from app.domain.privacy.carried_key import folded
 
 HASH: Final = "hash"
 # Fields that identify one person. A name, a city or a postal code belongs to many people.
@@ -28,17 +25,6 @@ IDENTIFYING_FIELDS: Final = (
 )
 
 _RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
-
-
-class _MatchKey(msgspec.Struct):
-    values: list[str] = []
-
-
-class _Body(msgspec.Struct):
-    matchKeys: list[_MatchKey] = []
-
-
-_bodies = msgspec.json.Decoder(_Body)
 
 
 def erasure_keys(identifiers: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
@@ -70,32 +56,4 @@ def _keys_of(name: str, text: str) -> frozenset[str]:
         return frozenset()
     # A match key can be the identifier itself, for example if the caller sent a digest.
     own = {text.strip(), text.strip().lower()}
-    return frozenset(keys | own | {_folded(value) for value in keys | own})
-
-
-def _folded(value: str) -> str:
-    """Return the one form of a match key that is sent unhashed: profiles keep its case, dashes and braces."""
-    plain = value.strip().lower()
-    try:
-        return str(UUID(plain))
-    except ValueError:
-        pass
-    try:
-        address = ip_address(plain)
-    except ValueError:
-        return plain
-    return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def carried_key(body: bytes, values: Collection[str]) -> str | None:
-    """Return the first of these values that a conversion has as a match key, in any spelling, or None.
-
-    The body is read once, so it costs the same for one value as for a million.
-    """
-    for key in _bodies.decode(body).matchKeys:
-        for value in key.values:
-            if value in values:
-                return value
-            if (folded := _folded(value)) in values:
-                return folded
-    return None
+    return frozenset(keys | own | {folded(value) for value in keys | own})

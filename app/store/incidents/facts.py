@@ -13,6 +13,7 @@ from asyncpg import Record
 
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.conditions import DestinationFacts
+from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.store import PipelineConnection
 from app.store.incidents.alerting import AlertingRow, alerting_row
 from app.store.rows import fetch_only, read_row
@@ -152,3 +153,28 @@ async def workers(connection: PipelineConnection, *, lease: timedelta) -> Worker
     `lease` is the longest time of a lease.
     """
     return await fetch_only(connection, WorkerFacts, SQL["workers"], lease)
+
+
+async def mapping_problems(
+    connection: PipelineConnection,
+) -> tuple[dict[DestinationNumber, SuspectAmounts], dict[DestinationNumber, SchemaDrift]]:
+    """Return the greatest problem of each kind of each destination, among its mappings with events of a day.
+
+    A process that ended leaves its figures: they count only while no other process has newer ones.
+    """
+    rows = await connection.fetch(SQL["mapping_problems"])
+    suspects: dict[DestinationNumber, SuspectAmounts] = {}
+    drifts: dict[DestinationNumber, SchemaDrift] = {}
+    for row in rows:
+        number, mapping, path = row["destination"], row["mapping"], row["suspect_path"]
+        if row["suspect_rule"] is not None:
+            amounts = SuspectAmounts(mapping, row["suspect_rule"], path, row["suspects"], row["purchases"])
+            suspects.setdefault(number, amounts)
+        if row["drift_path"] is not None:
+            drifts.setdefault(
+                number,
+                SchemaDrift(
+                    mapping, row["drift_path"], row["drift_successor"], row["events"], row["drift_is_text"]
+                ),
+            )
+    return suspects, drifts

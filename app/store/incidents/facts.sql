@@ -225,3 +225,13 @@ SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
   (SELECT count(*) FROM hours WHERE days_ago > 0 AND at >= f.hour)::int AS hours
 FROM first f LEFT JOIN volumes v ON v.destination = f.destination
 GROUP BY f.destination, f.hour
+
+-- name: mapping_problems
+SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule, c.suspect_path, c.suspects,
+  c.drift_path, c.drift_successor, c.drift_is_text
+FROM mapping_checks c
+WHERE (c.suspect_rule IS NOT NULL OR c.drift_path IS NOT NULL)
+  AND c.observed_at > now() - interval '1 day'
+  AND c.observed_at > (SELECT max(o.observed_at) FROM mapping_checks o WHERE o.mapping = c.mapping)
+    - interval '1 minute'
+ORDER BY c.suspects DESC, c.events DESC, c.mapping

@@ -1,10 +1,9 @@
-"""The figures of the last events of mappings: written by the API, read by the incident monitor."""
+"""Write the figures of the last events of mappings. The incident monitor reads them with its facts."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber, MappingNumber
-from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.match_quality.recent_events import Drift, MappingCheck, PathDays
 from app.store import PipelineConnection
 from app.store.sql import read_sql
@@ -61,28 +60,3 @@ async def forget(connection: PipelineConnection, mappings: Collection[MappingNum
     """Delete what is too old for these mappings: checks after a day, figures of paths after two."""
     await connection.execute(SQL["forget_checks"], list(mappings))
     await connection.execute(SQL["forget_days"], list(mappings))
-
-
-async def problems(
-    connection: PipelineConnection,
-) -> tuple[dict[DestinationNumber, SuspectAmounts], dict[DestinationNumber, SchemaDrift]]:
-    """Return the greatest problem of each kind of each destination, among its mappings with events of a day.
-
-    A process that ended leaves its figures: they count only while no other process has newer ones.
-    """
-    rows = await connection.fetch(SQL["problems"])
-    suspects: dict[DestinationNumber, SuspectAmounts] = {}
-    drifts: dict[DestinationNumber, SchemaDrift] = {}
-    for row in rows:
-        number, mapping, path = row["destination"], row["mapping"], row["suspect_path"]
-        if row["suspect_rule"] is not None:
-            amounts = SuspectAmounts(mapping, row["suspect_rule"], path, row["suspects"], row["purchases"])
-            suspects.setdefault(number, amounts)
-        if row["drift_path"] is not None:
-            drifts.setdefault(
-                number,
-                SchemaDrift(
-                    mapping, row["drift_path"], row["drift_successor"], row["events"], row["drift_is_text"]
-                ),
-            )
-    return suspects, drifts

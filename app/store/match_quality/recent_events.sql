@@ -33,13 +33,3 @@ DELETE FROM mapping_checks WHERE mapping = ANY($1) AND observed_at < now() - int
 
 -- name: forget_days
 DELETE FROM path_days WHERE mapping = ANY($1) AND day < (now() AT TIME ZONE 'UTC')::date - 2
-
--- name: problems
-SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule, c.suspect_path, c.suspects,
-  c.drift_path, c.drift_successor, c.drift_is_text
-FROM mapping_checks c
-WHERE (c.suspect_rule IS NOT NULL OR c.drift_path IS NOT NULL)
-  AND c.observed_at > now() - interval '1 day'
-  AND c.observed_at > (SELECT max(o.observed_at) FROM mapping_checks o WHERE o.mapping = c.mapping)
-    - interval '1 minute'
-ORDER BY c.suspects DESC, c.events DESC, c.mapping

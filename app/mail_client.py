@@ -1,22 +1,18 @@
-"""Send notifications to people: by webhook, and by mail over SMTP.
-
-A failure is reported as a code. The code never contains the address, because a webhook's URL is a credential.
-"""
+"""Send notifications as mail over SMTP. A failure is reported as a code, which never contains an address."""
 
 import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Final
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, MailServer
 from app.domain.notifications.messages import mail
-from app.webhook_client import TIMEOUT_S, WebhookClient
+from app.webhook_client import TIMEOUT_S
 
 _QUIT_S: Final = 2.0
 
@@ -92,27 +88,3 @@ class MailClient:
         # If only some addresses were refused, the others have the message and must not get it twice.
         is_accepted = len(refused) < len(channel.addresses)
         return Acknowledged() if is_accepted else NotAcknowledged("recipients_refused")
-
-
-@dataclass(eq=False, repr=False)
-class ChannelClients:
-    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
-
-    webhooks: WebhookClient
-    mails: MailClient | None
-
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message. Network errors are returned, not raised."""
-        match channel.type:
-            case "webhook":
-                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
-            case "email":
-                if self.mails is None:
-                    return NotAcknowledged("not_configured")
-                return await self.mails.send(channel, id, body)
-            case _:
-                assert_never(channel.type)
-
-    async def close(self) -> None:
-        """Close the connections of the webhooks."""
-        await self.webhooks.close()
