@@ -135,12 +135,56 @@ def test_an_address_that_all_events_share_is_not_the_customers() -> None:
     assert test["email"] == {"path": "customer.email"}
 
 
-def test_a_number_that_begins_with_the_calling_code_gets_its_sign() -> None:
-    """Only the name says that it does: a German number may begin with 49, too."""
-    number = {"value": lambda n: 4916055512000 + n}
-    for name, source in (("msisdn", {"template": "+{msisdn}"}), ("telefon", {"path": "telefon"})):
-        fields = suggested(orders(**{name: number["value"]})).mapping["fields"]
+def test_numbers_that_begin_with_the_calling_code_get_its_sign() -> None:
+    """The name says that they do, or all of them do: a few German numbers may begin with 49, too."""
+    for name, count, source in (
+        ("msisdn", 12, {"template": "+{msisdn}"}),
+        ("telefon", 12, {"template": "+{telefon}"}),
+        ("telefon", 5, {"path": "telefon"}),
+    ):
+        fields = suggested(orders(count, **{name: lambda n: 4916055512000 + n})).mapping["fields"]
         assert fields["phone"] == source
+
+
+@pytest.mark.parametrize(
+    "text", ["24/11/2026 03:05 م", "2026/11/24 午後 3:05", "24.11.2026 10:00-05:00", "24/11/2026 3:05 tarde"]
+)
+def test_words_that_change_the_time_are_not_cut_off(text: str) -> None:
+    """No time is better than one that is hours wrong."""
+    assert "event_timestamp" not in suggested(orders(time=text), zone="Europe/Paris").mapping["fields"]
+
+
+def test_a_month_before_the_day_is_no_name_of_a_day() -> None:
+    """The days of the first week have two spaces, as C writes them."""
+    now = datetime(2026, 12, 4, 12, tzinfo=UTC)
+    suggestion = suggested(orders(time="Fri Dec  4 10:00:00 2026"), zone="UTC", now=now)
+    assert next(row for row in suggestion.rows if row.field == "event_timestamp").share == 1
+    times = suggested(orders(time="November 24, 2026 10:00"), zone="UTC").mapping["fields"]["event_timestamp"]
+    assert ["replace", "November ", "11/"] in times["pipe"]
+
+
+def test_times_with_offsets_have_their_order_of_day_and_month() -> None:
+    """It follows from the dates, as in times without an offset."""
+    suggestion = suggested(orders(time=lambda n: f"11/{13 + n}/2026 10:00 +0100"))
+    assert next(row for row in suggestion.rows if row.field == "event_timestamp").share == 1
+    assert ("event_timestamp", "other_zones") in undecided(suggestion)
+
+
+@pytest.mark.parametrize(
+    ("quantities", "reason", "units"),
+    [
+        ((2, None, 3), "missing_quantity_is_one", True),
+        ((1, None, 3), "quantity_missing_in_some_products", False),
+        (("2 pcs", "3 pcs", "some"), "quantity_not_readable", False),
+        (("2,000", "1,000", "3"), "decimal_sign", False),
+    ],
+)
+def test_units_that_may_be_wrong_are_left_out(quantities: Sequence[Any], reason: str, units: bool) -> None:
+    """A quantity that is left out is 1 only where no other is 1; a number of lines is no number of pieces."""
+    rows = [{"sku": "a", "price": 1.5} | ({"quantity": q} if q else {}) for q in quantities]
+    suggestion = suggested(orders(items=rows))
+    assert ("units_sold", reason) in undecided(suggestion)
+    assert any(row.field == "units_sold" and row.share for row in suggestion.rows) is units
 
 
 def test_amounts_in_cents_may_follow_from_the_currency() -> None:

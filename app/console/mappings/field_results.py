@@ -85,10 +85,16 @@ UNDECIDED: Final[Mapping[str, str]] = {
     "quantity_missing_in_some_products": (
         "Some products have no quantity. Orders with such a product are sent without units."
     ),
-    "total_missing": "The events have a price and a quantity, but no total. Up to 8 pieces are multiplied.",
+    "quantity_not_readable": "The quantities of the products are no numbers. Choose the number of units.",
+    "missing_quantity_is_one": "Some products have no quantity. Each of them counts as one. Check this.",
+    "total_missing": (
+        "The events have a price and a quantity, but no total. The quantities of the source are multiplied."
+    ),
     "missing_in_some_events": "Some events have no country and will be rejected. Send it, or add a default.",
     "no_match_key": "No email address or other match key was found. Map at least one.",
     "not_found": "Nothing that fits was found. Choose the event field.",
+    "language_of_months": "The names of months fit several languages. Check the replaced names.",
+    "other_zones": "Only times of the zones in the source are read. Send times with an offset, if you can.",
     "order_of_day_and_month": "The dates do not show whether the day comes first. Check the time formats.",
     "several_event_types": "The events have several names. Use one mapping for each.",
     "several_formats": "The times have several forms; only the most frequent one can be read.",

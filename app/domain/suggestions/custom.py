@@ -31,7 +31,7 @@ def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Wr
         if joined(names[-1]) not in synonyms or (len(names) > 1 and names[-1] in _OF_PRODUCTS_ONLY):
             continue
         values = products.column(path)
-        whole = f"{products.source.each}.{path}"
+        whole = products.source.member(path)
         sources: list[Written] = []
         if any(type(value) is list for value in values) and whole.count("[*]") < 2:
             sources.append({"path": f"{whole}[*]", "pipe": _JOIN})

@@ -58,10 +58,18 @@ def words_of(name: str) -> tuple[str, ...]:
 
     `orderTotal2` has order, total and 2, and `ORDER_AMT` has order and amount.
     """
-    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
-    plain = "".join(char for char in plain if not unicodedata.combining(char))
-    words = _WORD.findall(_CAMEL.sub(" ", plain).lower())
+    text = unicodedata.normalize(
+        "NFKD", name.replace("ß", "ss").replace("# ", "number ").replace(" #", " number")
+    )
+    text = "".join(char for char in text if not unicodedata.combining(char))
+    words = _WORD.findall(_CAMEL.sub(" ", text).lower())
     return tuple(_ABBREVIATIONS.get(word, word) for word in words)
+
+
+def plain(names: Sequence[str]) -> tuple[str, ...]:
+    """Leave out names that only say how a value is written, as `$date` of MongoDB and `S` of DynamoDB."""
+    meant = (name for name in names if name not in _WRAPPERS and words_of(name))
+    return tuple(meant) or tuple(names[-1:])
 
 
 def words_in(names: Sequence[str]) -> frozenset[str]:
@@ -76,6 +84,7 @@ def joined(name: str) -> str:
 # For each field its names, the best first.
 SYNONYMS: Final = {field: tuple(map(joined, names)) for field, names in table("synonyms").items()}
 GENERIC: Final = word_set("generic")
+_WRAPPERS: Final = word_set("wrappers")
 
 
 @lru_cache(maxsize=16384)

@@ -8,28 +8,30 @@ a list.
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.domain.suggestions.names import rank, words_in, words_of
+from app.domain.suggestions.names import plain, rank, words_in, words_of
 
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 100
 _MAX_SCALARS: Final = 2  # members of a list of texts or numbers
+_NAMED_DEPTH: Final = 2
 _MAX_NAMED: Final = 12  # different names in a list whose members name themselves
 
 _INDEX: Final = re.compile(r"\[[0-9*]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-_QUOTABLE: Final = re.compile(r'[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
+_QUOTABLE: Final = re.compile(r'@?[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 # The envelope of `POST /events`, which is no catalogue data.
 _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
 _NAMING: Final = (
     "type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code", "purpose", "role",
+    "schema",
 )  # fmt: skip
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
 
 # The decimal and the group sign that belong to digits of another script, by the digit 0.
 _SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": ".", "\uff0c": ","}}
@@ -69,6 +71,16 @@ class ObservedPath:
         return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
     @property
+    def is_path(self) -> bool:
+        """Whether the source is a path without a pipe."""
+        return self.source.keys() == {"path"}
+
+    @property
+    def is_named_member(self) -> bool:
+        """Whether the source looks for a member of a list by its name."""
+        return "where" in (step[0] for step in self.source.get("pipe", ()))
+
+    @property
     def found(self) -> list[Any]:
         """The values that are present."""
         return [value for value in self.values if value is not None]
@@ -89,16 +101,18 @@ class ObservedPath:
     def replacing(self, words: Mapping[str, str], *first: str) -> "ObservedPath":
         """Return the path with steps that replace words in its texts, after other first steps."""
 
-        def replaced(value: Any) -> Any:
-            for word, other in words.items() if type(value) is str else ():
-                value = value.replace(word, other)
-            return value
+        def replaced(text: str) -> str:
+            for word, other in words.items():
+                text = text.replace(word, other)
+            return text
 
-        if not words:
-            return self
         steps = [["replace", word, other] for word, other in words.items()]
-        values = tuple(map(replaced, self.values))
-        return ObservedPath(self.piped(*first, *steps), self.names, values, self.wrapper)
+        return self.through(*first, *steps, by=replaced) if words else self
+
+    def through(self, *steps: Any, by: Callable[[str], str]) -> "ObservedPath":
+        """Return the path with further steps, which change its texts as a function does."""
+        values = tuple(by(value) if type(value) is str else value for value in self.values)
+        return replace(self, source=self.piped(*steps), values=values)
 
     def with_plain_digits(self) -> "ObservedPath":
         """Return the path with steps that replace the digits of another script, such as full-width ones."""
@@ -142,6 +156,10 @@ class ProductList:
         """The path of each member."""
         return self.path if self.path.endswith("[*]") else f"{self.path}[*]"
 
+    def member(self, path: str) -> str:
+        """Return the path of a member of each object."""
+        return f"{self.each}{path}" if path.startswith("[") else f"{self.each}.{path}"
+
 
 @dataclass(frozen=True, slots=True)
 class ObservedPaths:
@@ -165,12 +183,9 @@ class ObservedPaths:
 
 def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     """Collect the paths and values of events."""
-    walk = _Walk(len(events))
-    for number, event in enumerate(events):
-        walk.number = number
-        for name, member in list(event.items())[:MAX_MEMBERS]:
-            if name not in _ENVELOPE:
-                walk.member(name, member, "", (), "")
+    walk = _observed(events, frozenset())
+    if mixed := walk.objects & walk.lists.keys():
+        walk = _observed(events, frozenset(mixed))
     wrappers = [path for path in walk.lists if walk.is_wrapper(path)]
     return ObservedPaths(
         tuple(events),
@@ -193,6 +208,16 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     )
 
 
+def _observed(events: Sequence[dict[str, Any]], mixed: frozenset[str]) -> "_Walk":
+    walk = _Walk(len(events), mixed)
+    for number, event in enumerate(events):
+        walk.number = number
+        for name, member in list(event.items())[:MAX_MEMBERS]:
+            if name not in _ENVELOPE:
+                walk.member(name, member, "", (), "")
+    return walk
+
+
 def step(path: str, name: str) -> str | None:
     """Return the path of an object's member, or None if the name cannot stand in a path or may be a value."""
     if not _LONG_NUMBER.search(name):
@@ -204,8 +229,11 @@ def step(path: str, name: str) -> str | None:
 
 
 class _Walk:
-    def __init__(self, events: int) -> None:
+    """What was found so far. `mixed` are the lists that are an object where they have one member."""
+
+    def __init__(self, events: int, mixed: frozenset[str]) -> None:
         self.events = events
+        self.mixed = mixed
         self.number = 0
         self.values: dict[tuple[str, str], tuple[Written, tuple[str, ...], list[Any]]] = {}
         self.lists: dict[str, tuple[tuple[str, ...], list[list[Mapping[str, Any]]]]] = {}
@@ -216,10 +244,12 @@ class _Walk:
         below = step(path, name)
         all_below = step(all_path or path, name)
         if below is not None and all_below is not None and len(names) < MAX_DEPTH and len(below) <= 200:
-            self.visit(value, below, (*names, name), all_below)
+            self.visit(value, below, plain((*names, name)), all_below)
 
     def visit(self, value: Any, path: str, names: tuple[str, ...], all_path: str) -> None:
         match value:
+            case dict() if path in self.mixed:
+                self.list_of_objects([value], path, names, all_path)
             case dict():
                 self.objects.add(path)
                 for name, member in list(value.items())[:MAX_MEMBERS]:
@@ -245,7 +275,8 @@ class _Walk:
         for place, each in enumerate(members if all_path.count("[*]") < 1 else members[:1]):
             for name, member in list(each.items())[:MAX_MEMBERS]:
                 if place == 0:
-                    self.member(name, member, f"{path}[0]", names, f"{all_path}[*]")
+                    first = f"{path}[{'*' if path in self.mixed else 0}]"
+                    self.member(name, member, first, names, f"{all_path}[*]")
                 elif type(member) is list:  # the products of another shipment
                     self.only_lists(member, step(f"{all_path}[*]", name), (*names, name))
 
@@ -273,12 +304,10 @@ class _Walk:
         if len(own) < len(members) or len(own) > _MAX_NAMED:
             return
         for each in members:
-            for name, member in each.items():
-                plucked = step("", name)
-                if name == naming or plucked is None or type(member) in (list, dict) or member in (None, ""):
-                    continue
-                pipe = [["where", step("", naming), "is", each[naming]], ["pluck", plucked], "first"]
-                self.record({"path": path, "pipe": pipe}, (*names, each[naming], name), member)
+            for name, plucked, member in _scalars(each):
+                if name != (naming,):
+                    pipe = [["where", step("", naming), "is", each[naming]], ["pluck", plucked], "first"]
+                    self.record({"path": path, "pipe": pipe}, plain((*names, each[naming], *name)), member)
 
     def is_wrapper(self, path: str) -> bool:
         """Return whether a list has one member in each event, such as an order with a list of products."""
@@ -294,9 +323,27 @@ class _Walk:
         )
 
     def record(self, source: Written, names: tuple[str, ...], value: Any) -> None:
+        if "[*]" in source["path"]:
+            source = {**source, "pipe": ["first"]}
         key = (source["path"], repr(source.get("pipe")))
         if key not in self.values:
             if len(self.values) >= MAX_PATHS:
                 return
             self.values[key] = (source, names, [None] * self.events)
         self.values[key][2][self.number] = value
+
+
+def _scalars(
+    value: Mapping[str, Any], path: str = "", names: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str, Any]]:
+    """Yield the names, the path and the value of each member of an object, and of the objects in it."""
+    for name, given in value.items():
+        below, member = step(path, name), given
+        if below is not None and type(given) is list and len(given) == 1:
+            below, member = f"{below}[0]", given[0]
+        if below is None or type(member) is list or member in (None, ""):
+            continue
+        if type(member) is not dict:
+            yield (*names, name), below, member
+        elif len(names) < _NAMED_DEPTH:
+            yield from _scalars(member, below, (*names, name))

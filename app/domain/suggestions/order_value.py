@@ -1,6 +1,7 @@
-"""Find the value of an order, its currency and its units: a total, or sums over the list of products."""
+"""Find the value of an order and its currency: a total, or sums over the list of products."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -10,6 +11,8 @@ from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import is_number
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.amounts import (
+    GROSS,
+    NET,
     Notation,
     as_amounts,
     by_currency,
@@ -18,20 +21,24 @@ from app.domain.suggestions.amounts import (
     notation_of,
     words_beside,
 )
-from app.domain.suggestions.names import key_by_word, rank, word_set
+from app.domain.suggestions.names import joined, key_by_word, rank, word_list, word_set, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.products import NO_PRICE, Products, is_amount, is_count, share
+from app.domain.suggestions.products import NO_PRICE, Products, is_amount, is_count, share, with_tax
 from app.domain.suggestions.trial import Trial
 
 _NO_TOTAL: Final = word_set("no_total")
 _TAX: Final = word_set("tax")
-_GROSS: Final = word_set("gross")
-_NET: Final = word_set("net")
 _OTHER_CURRENCY: Final = word_set("other_currency") | {code.lower() for code in CURRENCIES}
 _SIGNS: Final = key_by_word("currency_signs")
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _ENOUGH: Final = 10  # whole amounts, to wonder about them
 _PIECES: Final = range(1, MAX_MEMBERS + 1)
+_NANOS: Final = frozenset({"nanos"})
+_DIVISORS: Final = {str(by): by for by in (100, 1, 1000, 10)}
+_DECIMALS: Final = {"2": 100, "0": 1, "3": 1000, "1": 10}
+# The names of what stands beside an amount that is written as a whole number, and what it means.
+_SCALE: Final = dict.fromkeys(word_list("decimals"), _DECIMALS) | {"divisor": _DIVISORS}
+_CENTS: Final = "0000000"  # which billionths of whole cents end with
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +106,17 @@ def find_value(
         undecided = ("may_be_hundredths",)
         sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
         chosen = replace(chosen, sources=sources)
-    source = _of_all(chosen.sources, trial) if chosen.is_guarded else trial.first_of("value", chosen.sources)
-    finding = FieldFinding(_omit_unreadable(source, trial), reason, undecided) if source else None
+    choose = trial.all_of if chosen.is_guarded else trial.first_of
+    source = choose("value", chosen.sources)
+    finding = FieldFinding(omit_unreadable(source, trial), reason, undecided) if source else None
     return finding, amount
-
-
-def _of_all(sources: Sequence[Written], trial: Trial) -> Written | None:
-    """Return a source for amounts of which each source reads some; others cost the field, not the event."""
-    source = _joined(sources[:MAX_MEMBERS])
-    return {**source, "on_error": "omit"} if any(trial.usable("value", source)) else None
 
 
 def _joined(sources: Sequence[Written]) -> Written:
     return sources[0] if len(sources) == 1 else {"first_of": list(sources)}
 
 
-def _omit_unreadable(source: Written, trial: Trial) -> Written:
+def omit_unreadable(source: Written, trial: Trial) -> Written:
     """Let the event pass without the field, if some of the given events have a value that cannot be read."""
     failed = any(isinstance(value, SourceFailed) for value in trial.values(source))
     return {**source, "on_error": "omit"} if failed else source
@@ -123,26 +125,72 @@ def _omit_unreadable(source: Written, trial: Trial) -> Written:
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
     """Return the paths that may hold the order's total, the most probable first."""
     ranked = []
-    for place, given in enumerate(found.values):
-        each = as_amounts(given)
+    for place, each in enumerate(_amounts(found)):
         score, words = rank("value", each.names), each.words
-        names_tax = bool(words & (_GROSS | _NET))  # `total_tax` is a tax, `total_incl_tax` is none
+        names_tax = bool(words & (GROSS | NET))  # `total_tax` is a tax, `total_incl_tax` is none
         if each.in_list or words & (_NO_TOTAL - _TAX if names_tax else _NO_TOTAL):
             continue
         if rank("units_sold", each.names) >= score or share(each.found, is_amount) < 0.5:
             continue
         if any(type(value) is bool for value in each.found):
             continue
-        score += 15 * bool(words & _GROSS) - 30 * bool(words & _NET) - 40 * bool(words & _OTHER_CURRENCY)
+        score += with_tax(each.names) + _in_currency(each) - 40 * bool(words & _OTHER_CURRENCY)
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
     return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
 
 
+def _in_currency(each: ObservedPath) -> int:
+    """Return by how much an amount is preferred that names its currency: `price_in_purchased_currency`."""
+    return 60 * ("currency" in words_in(each.names[-1:]) and not each.words & _OTHER_CURRENCY)
+
+
+def _amounts(found: ObservedPaths) -> Iterable[ObservedPath]:
+    """Yield the paths as amounts. Whole units with billionths beside them have the name of both."""
+    for each in found.values:
+        both = _beside(each, found, _NANOS) and each.names[-1] == "units"
+        yield replace(each, names=each.names[:-1]) if both else as_amounts(each)
+
+
+def _beside(each: ObservedPath, found: ObservedPaths, names: Collection[str]) -> ObservedPath | None:
+    """Return the path of a member with one of the names beside an amount in an object."""
+    above = each.path.rpartition(".")[0]
+    return next(
+        (
+            other
+            for other in found.values
+            if above and other.path.rpartition(".")[0] == above and joined(other.names[-1]) in names
+        ),
+        None,
+    )
+
+
+def _with_nanos(each: ObservedPath, nanos: ObservedPath) -> AmountSources:
+    """Return the sources of whole units and billionths, of which only whole cents are read.
+
+    The zeros in front of the cents are written, and those behind them cut off.
+    """
+    steps = [["replace", "[0]", "00"]]
+    steps += [["replace", f"[{cents}{_CENTS}]", f"0{cents}"] for cents in range(1, 10)]
+    steps += [["replace", f"{_CENTS}]", ""], ["replace", "[", ""]]
+    both = {"template": f"{{{each.path}}}.[{{{nanos.path}}}]", "pipe": [*steps, "to_number"]}
+    above, _, name = each.path.rpartition(".")
+    whole = ["sum", name, {"decimal": "."}]
+    alone = {"path": above, "pipe": [["where", nanos.path.rpartition(".")[2], "absent"], whole]}
+    return AmountSources([both, alone], Notation(), is_guarded=True)
+
+
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
-    """Return how to read a path, separately for each currency if the currency matters."""
+    """Return how to read a path: with what stands beside it, or for each currency if the currency matters."""
+    if (nanos := _beside(each, found, _NANOS)) and each.path.endswith(".units"):
+        return _with_nanos(each, nanos)
+    if divisor == 1 and (scale := _beside(each, found, _SCALE.keys())):
+        divisors = _SCALE[joined(scale.names[-1])]
+        if set(map(str, scale.found)) <= divisors.keys():
+            read = [guarded(scale, each, [text], Notation(divisor=by)) for text, by in divisors.items()]
+            return AmountSources(read, Notation(divisor=100), is_guarded=True)
     notation = notation_of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
-    if currency is not None and "path" in each.source:
+    if currency is not None and "path" in each.source and not each.is_named_member:
         rows = [
             (code, value) for code, value in zip(currency.values, each.values, strict=True) if code and value
         ]
@@ -158,6 +206,8 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     name = products.price or products.line_total
     if not name or words_beside([value for value in products.column(name) if type(value) is str]):
         return None
+    if any(joined(names[-1]) in {*_SCALE, *_NANOS} for names in products.paths.values()):
+        return None  # no sum reads whole numbers with what stands beside them
     names, values = [name], [*products.column(name)]
     if products.price and products.quantity:
         names.append(products.quantity)
@@ -219,11 +269,11 @@ def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
 def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
     """Return the paths that may hold the price of an event about one product, which has no list."""
     return [
-        as_amounts(each)
-        for each in sorted(found.values, key=lambda each: -rank("price", each.names))
+        each
+        for each in sorted(_amounts(found), key=lambda each: -rank("price", each.names) - _in_currency(each))
         if rank("price", each.names) > 25
         and not each.in_list
-        and share(as_amounts(each).found, is_amount) >= 0.5
+        and share(each.found, is_amount) >= 0.5
         and not each.words & (NO_PRICE | {"tax", "shipping"})
     ]
 
@@ -250,19 +300,27 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
         if notation.doubtful:
             continue
         if pieces is None or {str(value) for value in pieces.found} == {"1"}:
-            reason, sources = f"Named {each.label}", [each.piped(*pipe) for pipe in notation.pipes()]
-        elif above in found.objects and "pipe" not in each.source:
+            reading = _read(each, found, trial, notation.divisor)
+            choose = trial.all_of if reading.is_guarded else trial.first_of
+            if source := choose("value", reading.sources):
+                reason = f"Named {each.label}; {reading.notation.words}."
+                return FieldFinding(omit_unreadable(source, trial), reason)
+            continue
+        if above in found.objects and "pipe" not in each.source:
             reason = f"{each.label} times {pieces.names[-1]}"
             pipes = notation.sums([each.names[-1], pieces.names[-1]])
             sources = [{"path": above, "pipe": pipe} for pipe in pipes]
         else:
-            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in _PIECES]
-            if source := _of_all(sources, trial):
-                reason = f"{each.label} times {pieces.names[-1]}, up to {_PIECES[-1]}"
+            often = [int(number) for number, _ in Counter(map(str, pieces.found)).most_common()]
+            numbers = [n for n in dict.fromkeys([*often, *_PIECES]) if n][:MAX_MEMBERS]
+            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
+            if source := trial.all_of("value", sources):
+                several = ", ".join(map(str, sorted(numbers)))
+                reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}"
                 return FieldFinding(source, f"{reason}; {notation.words}.", ("total_missing",))
             continue
         if source := trial.first_of("value", sources):
-            return FieldFinding(_omit_unreadable(source, trial), f"{reason}; {notation.words}.")
+            return FieldFinding(omit_unreadable(source, trial), f"{reason}; {notation.words}.")
     return None
 
 
@@ -295,7 +353,7 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
     codes = {code.upper() for code in amount.words} & CURRENCIES
     signs = [_sign(text) for text in amount.texts]
     codes |= {_SIGNS.get(sign, sign.upper()) for sign in signs if sign}
-    if len(codes) == 1 and codes <= CURRENCIES and all(signs):
+    if len(codes) == 1 and codes <= CURRENCIES and (all(signs) or not any(signs)):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
     if all(_SIGNS.get(sign, sign.upper()) in CURRENCIES for sign in signs):
         table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
@@ -310,38 +368,3 @@ def _sign(text: str) -> str:
     return "".join(
         char for char in text if not (char.isdigit() or char.isspace() or char in ".,'’-−")
     ).lower()
-
-
-# --- Units ----------------------------------------------------------------------------------------
-
-
-def find_units(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
-    """Return the source of the number of units sold."""
-    sources: list[Written] = []
-    reason = ""
-    undecided: tuple[str, ...] = ()
-    count: Written = {"path": products.source.path, "pipe": ["count"]} if products else {}
-    if products and products.quantity:
-        sources.append({"path": products.source.path, "pipe": [["sum", products.quantity]]})
-        reason = "The sum of the products' quantities."
-    elif products:
-        sources.append(count)
-        reason = "The number of products: they have no quantity."
-    if not sources or not all(trial.usable("units_sold", sources[0])):
-        for given in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
-            each = as_amounts(given)
-            usual = rank("units_sold", each.names) > 25 and share(each.found, is_count) > 0.5
-            if max(rank("value", each.names[:-1]), rank("price", each.names[:-1])) > 45:
-                continue  # the whole units of an amount of money
-            if usual and each.path.endswith("[0]") and "pipe" not in each.source:
-                sources.append({"path": each.path.removesuffix("[0]"), "pipe": ["sum"]})
-            elif usual and not each.in_list:
-                sources.append(each.piped("to_number") if each.texts else each.source)
-            else:
-                continue
-            reason = reason or f"Named {each.label}."
-            break
-        if products and products.quantity and products.incomplete_quantity:
-            undecided = ("quantity_missing_in_some_products",)
-    source = trial.first_of("units_sold", sources)
-    return FieldFinding(_omit_unreadable(source, trial), reason, undecided) if source else None

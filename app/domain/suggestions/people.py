@@ -28,6 +28,8 @@ _WITH_CODE: Final = word_set("with_calling_code")
 _PHONE: Final = frozenset(SYNONYMS["phone"])
 _AREA_CODE: Final = re.compile(r"\(?[0-9]{1,5}\)?", re.ASCII)
 _AREA_NAMES: Final = word_set("area_code")
+_MANY: Final = 8  # numbers, of which some would not begin with a calling code that is none
+_LONG: Final = 11  # digits: more than a national number has in most countries
 _WEAK: Final = 25  # a rank of a name that only resembles a usual one
 
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
@@ -199,6 +201,19 @@ def _template(template: str, names: tuple[str, ...], *parts: ObservedPath) -> Ob
     return ObservedPath({"template": template}, names, values)
 
 
+def _with_plus(each: ObservedPath, countries: Sequence[str]) -> ObservedPath:
+    """Return a template with a plus sign, if all numbers are digits that begin with the country's code."""
+    rows = [
+        (text_of(value) or "", str(calling_code(country) or "+"))
+        for value, country in zip(each.values, countries, strict=True)
+        if value is not None
+    ]
+    international = len(rows) >= _MANY and all(
+        len(text) >= _LONG and text.isdecimal() and text.startswith(code) for text, code in rows
+    )
+    return _template(f"+{{{each.path}}}", each.names, each) if international and each.is_path else each
+
+
 def _is_country_of_phone(each: ObservedPath) -> bool:
     """Return whether a path has the country of the phone number beside it, not that of the event."""
     countries = [text.upper() in COUNTRIES for text in each.texts]
@@ -239,6 +254,8 @@ def sources_of(field: str, found: ObservedPaths, fitting: Sequence[ObservedPath]
 def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
     """Return the source of a field that identifies a person."""
     fitting = candidates(field, found, invented=trial.invented)
+    if field == "phone":
+        fitting = [_with_plus(each, trial.countries) for each in fitting]
     source = trial.first_of(field, sources_of(field, found, fitting))
     if source is None:
         return None

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from app.domain.suggestions.amounts import notation_of, read_amount
-from app.domain.suggestions.names import joined, rank, word_set, words_in
+from app.domain.mapping.paths import IMPASSABLE, parse_path, walk
+from app.domain.suggestions.amounts import GROSS, NET, notation_of, read_amount
+from app.domain.suggestions.names import joined, plain, rank, word_set, words_in
 from app.domain.suggestions.observations import ObservedPaths, ProductList, step
 
 NO_PRICE: Final = word_set("no_price")
 _NO_COUNT: Final = word_set("no_count")
+_USUAL: Final = 45  # the rank of a usual name
 _MAX_COUNT: Final = 99
 _MEMBER_DEPTH: Final = 3
 _MAX_MEMBER_PATHS: Final = 60
@@ -33,10 +35,11 @@ class Products:
     quantity: str = ""
     incomplete_price: bool = False
     incomplete_quantity: bool = False
+    unread_quantity: bool = False  # there is a member with a usual name, whose values are no numbers
 
     def by_event(self, path: str) -> list[list[Any]]:
         """Return the values of the members of each event at a path."""
-        return [[member_value(member, self.paths[path]) for member in event] for event in self.source.members]
+        return [[_value(member, path) for member in event] for event in self.source.members]
 
     def column(self, path: str) -> list[Any]:
         """Return the value of each member at a path."""
@@ -60,11 +63,14 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
     paths: dict[str, tuple[str, ...]] = {}
     for member in members[:200]:
         _collect(member, "", (), paths)
-    columns = {path: [member_value(member, names) for member in members] for path, names in paths.items()}
+    for path in [path for path in paths if path.endswith("[0]")]:
+        if any(_value(member, path.replace("[0]", "[1]")) is not None for member in members):
+            paths[path.removesuffix("[0]")] = paths.pop(path)  # no lists of one value
+    columns = {path: [_value(member, path) for member in members] for path in paths}
 
     def best(field: str, unlike: frozenset[str], fits: Any, other: str = "") -> str:
         ranked = {
-            path: rank(field, names) - 30 * bool(unlike & words_in(names))
+            path: rank(field, names) - 30 * bool(unlike & words_in(names)) + with_tax(names)
             for path, names in paths.items()
             if path != other and rank(field, names) > 25 and share(columns[path], fits) >= 0.5
         }
@@ -95,6 +101,9 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
         quantity,
         incomplete_price=None in columns.get(price or line_total, ()),
         incomplete_quantity=None in columns.get(quantity, ()),
+        unread_quantity=any(
+            rank("units_sold", names) > _USUAL and not words_in(names) & _NO_COUNT for names in paths.values()
+        ),
     )
 
 
@@ -118,7 +127,7 @@ def _proven_by_sums(
     ][:_MAX_TOTALS]
     for price in sorted(amounts[:_MAX_COLUMNS], key=lambda path: -rank("price", paths[path])):
         for quantity in (*counts[:_MAX_COUNTS], ""):
-            sums = [_sum_of(event, paths, price, quantity) for event in each.members[:_SAMPLE]]
+            sums = [_sum_of(event, price, quantity) for event in each.members[:_SAMPLE]]
             if any(_agree(sums, total) for total in totals):
                 return price, quantity
     return None
@@ -129,14 +138,8 @@ def _read_all(values: Sequence[Any]) -> list[Decimal | None]:
     return [read_amount(value, sign) for value in values]
 
 
-def _sum_of(
-    members: Sequence[Mapping[str, Any]], paths: Mapping[str, tuple[str, ...]], price: str, quantity: str
-) -> Decimal | None:
-    columns = [
-        _read_all([member_value(member, paths[path]) for member in members])
-        for path in (price, quantity)
-        if path
-    ]
+def _sum_of(members: Sequence[Mapping[str, Any]], price: str, quantity: str) -> Decimal | None:
+    columns = [_read_all([_value(member, path) for member in members]) for path in (price, quantity) if path]
     lines = [amounts for amounts in zip(*columns, strict=True) if None not in amounts]
     if len(lines) < len(members):
         return None
@@ -164,17 +167,24 @@ def _collect(
         below = step(path, name)
         if below is None or len(paths) >= _MAX_MEMBER_PATHS:
             continue
-        if type(member) is dict and len(names) < _MEMBER_DEPTH:
-            _collect(member, below, (*names, name), paths)
+        if type(member) is dict and below.count(".") <= _MEMBER_DEPTH:
+            _collect(member, below, plain((*names, name)), paths)
+        elif type(member) is list and len(member) == 1 and type(member[0]) is not dict:
+            paths.setdefault(f"{below}[0]", plain((*names, name)))
         else:
-            paths.setdefault(below, (*names, name))
+            paths.setdefault(below, plain((*names, name)))
 
 
-def member_value(member: Any, names: Sequence[str]) -> Any:
-    """Return the value to which names lead in a member of the list, None if there is none or it is empty."""
-    for name in names:
-        member = member.get(name) if type(member) is dict else None
-    return None if member == "" else member
+def _value(member: Any, path: str) -> Any:
+    """Return the value of a member of the list at a path, None if there is none or it is empty."""
+    value = walk(member, parse_path(path) or ())
+    return None if value in (IMPASSABLE, "") else value
+
+
+def with_tax(names: Sequence[str]) -> int:
+    """Return by how much an amount is preferred, because its name says that tax is in it, or is not."""
+    words = words_in(names)
+    return 15 * bool(words & GROSS) - 30 * bool(words & NET)
 
 
 def share(values: Sequence[Any], fits: Any) -> float:
@@ -187,8 +197,8 @@ def is_amount(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    number = read_amount(value)
-    return number is not None and 0 <= number <= 100_000 and number == number.to_integral_value()
+    numbers = (read_amount(value), read_amount(value, ","), read_amount(value, "."))
+    return any(n is not None and 0 <= n <= 100_000 and n == n.to_integral_value() for n in numbers)
 
 
 def _is_small_count(value: Any) -> bool:

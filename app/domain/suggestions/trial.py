@@ -18,7 +18,7 @@ from app.domain.conversion.values import (
 )
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
-from app.domain.mapping.sources import Check, Source, compile_source, unchecked
+from app.domain.mapping.sources import MAX_MEMBERS, Check, Source, compile_source, unchecked
 from app.domain.suggestions.observations import Written
 
 MAX_CANDIDATES: Final = 4  # of one `first_of`
@@ -67,6 +67,11 @@ class Trial:
         if name == "value" and self.event_type == PURCHASE:
             return check_price
         return CHECKS.get(name) or _OTHER_CHECKS[name.partition(".")[0]]
+
+    def all_of(self, name: str, sources: Sequence[Written]) -> Written | None:
+        """Return one source of all, of which each reads some events; others cost the field, not the event."""
+        source = {"first_of": list(sources[:MAX_MEMBERS])} if len(sources) > 1 else sources[0]
+        return {**source, "on_error": "omit"} if any(self.usable(name, source)) else None
 
     def first_of(self, name: str, sources: Sequence[Written]) -> Written | None:
         """Return one source for a field: the first candidate, and those that help where it has no value.

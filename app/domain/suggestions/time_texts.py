@@ -1,0 +1,171 @@
+"""Make times readable that have words, names of months or days, or short years: by steps of a pipe."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from app.domain.suggestions.names import rank, table, word_set, words_in, words_of
+from app.domain.suggestions.observations import ObservedPath, ObservedPaths
+from app.domain.suggestions.time_forms import ISO, ZONE, form_of
+
+_UTC: Final = word_set("utc")
+# A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
+_WORDED: Final = re.compile(
+    r"(?P<before>[^0-9]*)(?:(?P<certain>\d{13}|\d{10}"
+    rf"|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}(?P<apart> )?{ZONE})"
+    r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}(?P<gap>T|,? |,? [^\d ]{1,5} )\d\d?(?P<joint>[:.]| ?h ?)\d\d"
+    r"(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6}"
+    r"|(?:\d\d?\.? \d\d|\d\d/\d\d?,?) \d{4},? \d\d?:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?)"
+    r"(?P<after>[^0-9].*)?",
+    re.ASCII,
+)
+# `2026年11月24日 10時30分05秒`: a word after each part.
+_WORD: Final = r" ?[^\W\d_]{1,2} ?"
+_LETTERED: Final = re.compile(
+    rf"\d{{4}}(?P<y>{_WORD})\d\d?(?P<mo>{_WORD})\d\d?(?P<d>[^\W\d_]{{1,2}})(?P<gap> ?)\d\d?(?P<h>{_WORD})"
+    rf"\d\d(?P<mi>{_WORD})?(?:\d\d(?P<s>[^\W\d_]{{1,2}}))?"
+)
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_MONTHS: Final = tuple(table("months").values())
+_ANY_MONTH: Final = frozenset(month.lower() for months in _MONTHS for month in months)
+_DOT: Final = re.compile(r"\d\. [^\W\d_]")  # as German has it: `24. November`
+_OF_C: Final = re.compile(r"\d \d{4}$")  # `Nov  4 10:00:00 2026`, whose days have two characters
+_MONTHS_SEEN: Final = 20  # texts that are compared with the names of months
+# `Tue Nov 24 …`, `Di., 24. …`: the name of a day at the beginning.
+_DAY_NAME: Final = re.compile(r"([^\W\d_]{2,12})\.?,? +(?=\d|[^\W\d_]{3,9}\.? )")
+_BRACKETS: Final = re.compile(r" \([^()]+\)$")
+_SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(\d\d)(?=(,? |T))", re.ASCII)
+_YEARS: Final = 8
+_ZONE_NAMES: Final = {name: offset for offset, names in table("zones").items() for name in names}
+_ZONES_OF_A_COUNTRY: Final = 4  # such as EST and EDT, CST and CDT
+_SIGNED: Final = re.compile(r"[+-]\d")
+_HALVES: Final = {"a.m.": "AM", "p.m.": "PM", "a. m.": "AM", "p. m.": "PM"}
+_HALF_WORDS: Final = word_set("halves_of_the_day")
+_ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
+_MAX_WORDS: Final = 6
+_MAX_WORD: Final = 40
+
+
+def readable(each: ObservedPath, now: datetime) -> ObservedPath:
+    """Return a path of times with steps that replace the words around and in them.
+
+    Digits of other scripts are replaced, too. The name of a zone that is no unique one is not cut off.
+    """
+    if not rank("event_timestamp", each.names):
+        return each
+    each = _with_numbers_of_months(_without_days(each.with_plain_digits()))
+    each = _with_offsets(_with_long_years(each, now))
+    if any(half in text for text in each.texts for half in _HALVES):
+        each = each.replacing(_HALVES)
+    words: dict[str, str] = {}
+    for text in each.texts:
+        words |= {} if form_of(text) else _words_of_time(text.strip())
+    for as_it_is in ("", " ", ":", ".", "T"):
+        words.pop(as_it_is, None)
+    if not 0 < len(words) <= _MAX_WORDS or any(len(word) > _MAX_WORD for word in words):
+        return each
+    return each.replacing({word: words[word] for word in sorted(words, key=len, reverse=True)}, "trim")
+
+
+def _without_days(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that cut the name of a day off, and what stands in brackets at the end."""
+    texts = [text for text in each.texts if form_of(text) is None]
+    found = [match for text in texts if (match := _DAY_NAME.match(text))]
+    names = [match.end() for match in found if match[1].lower() not in _ANY_MONTH | _HALF_WORDS]
+    if len(names) < len(each.texts) or len(set(names)) != 1:
+        return each
+    start, ends = names[0], {match.start() for text in texts if (match := _BRACKETS.search(text))}
+    end = ends.pop() if len(ends) == 1 else None
+    cut = ["substring", start] if end is None else ["substring", start, end]
+    return each.through(cut, by=lambda text: text[start:end])
+
+
+def _with_long_years(each: ObservedPath, now: datetime) -> ObservedPath:
+    """Return a path with steps that write the years of some decades in full: `24.11.26` is `24.11.2026`."""
+    found = [_SHORT_YEAR.match(text) for text in each.texts]
+    dates = [match for match in found if match]
+    years = {f"{year % 100:02}": year for year in range(now.year - 1, now.year + _YEARS)}
+    same = {match.group(1, 3) for match in dates}
+    if not dates or len(dates) < len(found) or len(same) > 1 or not {match[2] for match in dates} <= {*years}:
+        return each
+    ((sign, gap),) = same
+    if all(int(match[0].split(sign)[0]) in (now.year % 100, now.year % 100 - 1) for match in dates):
+        return each  # the year may be the first part
+    return each.replacing({f"{sign}{short}{gap}": f"{sign}{year}{gap}" for short, year in years.items()})
+
+
+def _with_offsets(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that replace the names of zones that are unique: ` EST` is `-0500`.
+
+    Behind a time that is not in ISO 8601, the offset keeps its space.
+    """
+    ends = {text.rpartition(" ")[2] for text in each.texts}
+    if not ends or not ends <= _ZONE_NAMES.keys() or len(ends) > _ZONES_OF_A_COUNTRY:
+        return each
+    others = {name[:-2] + {"S": "D", "D": "S"}.get(name[-2], name[-2]) + name[-1] for name in ends}
+    names = [*ends, *sorted(others & _ZONE_NAMES.keys() - ends)]
+    gap = "" if all(ISO.match(text) for text in each.texts) else " "
+    return each.replacing({f" {name}": f"{gap}{_ZONE_NAMES[name]}" for name in names})
+
+
+def _words_of_time(text: str) -> dict[str, str]:
+    """Return what replaces the words around and in a time."""
+    if match := _LETTERED.fullmatch(text):
+        year, month, day, hour, minute, second = match.group("y", "mo", "d", "h", "mi", "s")
+        rest = {minute: ":", second: ""} if second else {minute or "": ""}
+        return {year: "/", month: "/", day: "" if match["gap"] else " ", hour: ":"} | rest
+    match = _WORDED.fullmatch(text)
+    after = match["after"] or "" if match else ""
+    name = after.strip(" ()[]")
+    if match is None or not (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
+        return {}
+    if not match["certain"] and any(map(_changes_time, (match["before"], match["gap"] or "", after))):
+        return {}
+    signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
+    return {match["before"]: "", after: "", match["gap"] or " ": " ", match["joint"] or ":": ":", **signs}
+
+
+def _changes_time(words: str) -> bool:
+    """Return whether words beside a time are an offset, or say which half of the day it is."""
+    return _SIGNED.search(words) is not None or _HALF_WORDS.intersection(words_of(words)) != set()
+
+
+def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that replace the names of months in texts that are no times yet.
+
+    A month before the day gets a sign: `11/24`.
+    """
+    texts = [text for text in each.texts if form_of(text) is None][:_MONTHS_SEEN]
+    fitting = _months_of(texts)
+    if not fitting:
+        return each
+    months = fitting[0]
+    first = all(_LETTERS.match(text) for text in texts)
+    ends = (" ", "/") if first else ("", "")
+    numbers = {f"{month}{ends[0]}": f"{n:02}{ends[1]}" for n, month in enumerate(months, 1)}
+    of = {" de ": " "} if any(" de " in text for text in texts) else {}
+    gaps = {"/ ": "/"} if first and _OF_C.search(texts[0]) else {}
+    return each.replacing(numbers | of | gaps)
+
+
+def is_month_doubtful(each: ObservedPath, found: ObservedPaths) -> bool:
+    """Return whether the names of months fit several languages: `24 Nov`. Only English has `Nov 24`."""
+    if not any(step[-1] == "01" for step in each.source.get("pipe", ())):
+        return False
+    written = next((other.texts for other in found.values if other.path == each.path), [])
+    return len(_months_of(written)) > 1
+
+
+def _months_of(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the names of months in each language in which all texts have one, the most probable first."""
+    words = [frozenset(_LETTERS.findall(text)) for text in texts[:_MONTHS_SEEN]]
+    languages = _MONTHS[::-1] if any(_DOT.search(text) for text in texts) else _MONTHS
+    spelled = (tuple(map(style, names)) for names in languages for style in (str, str.upper, str.lower))
+    return [months for months in spelled if words and all(each.intersection(months) for each in words)]
+
+
+def is_utc(each: ObservedPath) -> bool:
+    """Return whether the path or a word beside the times says that they are in UTC: `created_at_gmt`."""
+    cut = [step[1] for step in each.source.get("pipe", ()) if step[0] == "replace"]
+    return bool(_UTC & (each.words | words_in(cut)))

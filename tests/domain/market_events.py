@@ -1,0 +1,444 @@
+"""Purchases and leads as marketplaces, payment services, tills and forms write them."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.domain.orders import JSON, Order, Truth
+from tests.domain.vendor_events import cents, iso, ms, person
+
+BERLIN, PARIS, MEXICO = (ZoneInfo(name) for name in ("Europe/Berlin", "Europe/Paris", "America/Mexico_City"))
+
+
+def comma(amount: Decimal, places: int = 2) -> str:
+    return f"{amount:.{places}f}".replace(".", ",")
+
+
+# --- Amounts in lists and objects -----------------------------------------------------------------
+
+
+def totals_by_type(order: Order) -> tuple[JSON, Truth]:
+    """Write all amounts of an order in one list, each with its type."""
+    total = order.total + 5
+    amounts = (
+        ("subtotal", order.total),
+        ("shipping", Decimal(5)),
+        ("tax", Decimal(2)),
+        ("grand_total", total),
+    )
+    event = {
+        "event": "order_submitted",
+        "submitted_at": iso(order),
+        "totals": [{"type": kind, "amount": f"{amount:.2f}"} for kind, amount in amounts],
+        "currency": order.currency,
+        "products": [{"id": sku, "quantity": q} for sku, _, _, q in order.lines],
+        "customer": person(order),
+    }
+    return event, order.truth(value=total)
+
+
+def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
+    """Write the order as the only unit of a purchase, and the phone number below two more names."""
+
+    def money(amount: Decimal) -> JSON:
+        return {"currency_code": order.currency, "value": f"{amount:.2f}"}
+
+    event = {
+        "id": "5O190127TN364715T",
+        "status": "COMPLETED",
+        "create_time": iso(order),
+        "purchase_units": [
+            {
+                "reference_id": "default",
+                "amount": {**money(order.total), "breakdown": {"item_total": money(order.total)}},
+                "items": [
+                    {"name": group, "unit_amount": money(p), "quantity": str(q)}
+                    for _, group, p, q in order.lines
+                ],
+            }
+        ],
+        "payer": {
+            "name": {"given_name": order.first, "surname": order.last},
+            "email_address": order.email,
+            "phone": {"phone_type": "MOBILE", "phone_number": {"national_number": order.phone}},
+            "address": {"country_code": order.country},
+        },
+    }
+    return event, order.truth()
+
+
+def summary_of_prices(order: Order) -> tuple[JSON, Truth]:
+    def money(amount: Decimal) -> JSON:
+        return {"value": f"{amount:.2f}", "currency": order.currency}
+
+    event = {
+        "orderId": f"27-{order.number}",
+        "creationDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "lastModifiedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "orderFulfillmentStatus": "NOT_STARTED",
+        "buyer": {
+            "username": "buyer1",
+            "buyerRegistrationAddress": {
+                "fullName": f"{order.first} {order.last}",
+                "contactAddress": {"city": "Berlin", "postalCode": "10115", "countryCode": order.country},
+                "primaryPhone": {"phoneNumber": order.phone},
+                "email": order.email,
+            },
+        },
+        "pricingSummary": {
+            "priceSubtotal": money(order.total),
+            "deliveryCost": money(Decimal("4.90")),
+            "total": money(order.total + Decimal("4.90")),
+        },
+        "lineItems": [
+            {"sku": sku, "title": group, "quantity": q, "lineItemCost": money(p * q)}
+            for sku, group, p, q in order.lines
+        ],
+        "totalFeeBasisAmount": money(order.total),
+    }
+    return event, order.truth(value=order.total + Decimal("4.90"))
+
+
+def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
+    """Write amounts as whole numbers, and by what they are to be divided. Yen are divided by 1."""
+    divisor = 1 if order.currency == "JPY" else 100
+
+    def money(amount: Decimal) -> JSON:
+        return {"amount": int(amount * divisor), "divisor": divisor, "currency_code": order.currency}
+
+    event = {
+        "receipt_id": order.number,
+        "buyer_email": order.email,
+        "buyer_phone": order.phone,
+        "country_iso": order.country,
+        "create_timestamp": ms(order) // 1000,
+        "update_timestamp": ms(order) // 1000 + 60,
+        "grandtotal": money(order.total),
+        "total_tax_cost": money(Decimal(2)),
+        "transactions": [
+            {"transaction_id": n, "quantity": q, "price": money(p)}
+            for n, (_, _, p, q) in enumerate(order.lines)
+        ],
+    }
+    return event, order.truth()
+
+
+def nested_items(order: Order) -> tuple[JSON, Truth]:
+    """Write the area code apart from the number, and products below the name of their item."""
+    area, number = (order.phone or " ").split(" ")
+    event = {
+        "id": 20000000 + order.number,
+        "status": "paid",
+        "date_created": order.at.astimezone(ZoneInfo("America/Sao_Paulo")).isoformat(),
+        "date_closed": order.at.astimezone(ZoneInfo("America/Sao_Paulo")).isoformat(),
+        "total_amount": float(order.total),
+        "paid_amount": float(order.total + 10),
+        "currency_id": order.currency,
+        "order_items": [
+            {
+                "item": {"id": sku, "title": group, "category_id": "MLB1"},
+                "quantity": q,
+                "unit_price": float(p),
+                "sale_fee": 1.1,
+            }
+            for sku, group, p, q in order.lines
+        ],
+        "buyer": {
+            "email": order.email,
+            "phone": {"area_code": area.strip("()"), "number": number},
+            "country": order.country,
+        },
+    }
+    return event, order.truth()
+
+
+def price_in_two_currencies(order: Order) -> tuple[JSON, Truth]:
+    """Write the price of a subscription in dollars, too, and attributes with the times of their change."""
+    price = Decimal("7.99")
+    event = {
+        "api_version": "1.0",
+        "event": {
+            "type": "PURCHASE",
+            "purchased_at_ms": ms(order),
+            "event_timestamp_ms": ms(order),
+            "expiration_at_ms": ms(order) + 2_592_000_000,
+            "price": 8.64,
+            "price_in_purchased_currency": float(price),
+            "currency": order.currency,
+            "country_code": order.country,
+            "product_id": "plus_monthly",
+            "subscriber_attributes": {
+                "$email": {"value": order.email, "updated_at_ms": ms(order) - 86_400_000},
+                "$phoneNumber": {"value": order.phone, "updated_at_ms": ms(order) - 86_400_000},
+            },
+        },
+    }
+    return event, replace(order.truth(value=price), units=None)
+
+
+def several_payments(order: Order) -> tuple[JSON, Truth]:
+    """Write what was paid with a voucher and with a card, and the order's amount without a usual name."""
+    event = {
+        "eventName": "PURCHASE",
+        "eventDateTime": iso(order),
+        "basketValue": float(order.total),
+        "payments": [
+            {"method": "voucher", "amount": 1.0},
+            {"method": "card", "amount": float(order.total) - 1},
+        ],
+        "currency": order.currency,
+        "basketItems": [
+            {"ean": sku, "amountOfPieces": q, "singlePrice": float(p)} for sku, _, p, q in order.lines
+        ],
+        "account": person(order),
+    }
+    return event, order.truth()
+
+
+def invoice_lines(order: Order) -> tuple[JSON, Truth]:
+    """Write an invoice in cents, with lines that have a period and a total."""
+    rows = [
+        {
+            "description": group,
+            "amount": cents(p * q),
+            "currency": order.currency.lower(),
+            "quantity": q,
+            "period": {"start": ms(order) // 1000, "end": ms(order) // 1000 + 2_592_000},
+        }
+        for _, group, p, q in order.lines
+    ]
+    event = {
+        "type": "invoice.paid",
+        "created": ms(order) // 1000,
+        "data": {
+            "object": {
+                "amount_due": cents(order.total),
+                "amount_paid": cents(order.total),
+                "amount_remaining": 0,
+                "currency": order.currency.lower(),
+                "customer_email": order.email,
+                "customer_phone": order.phone,
+                "customer_address": {"country": order.country},
+                "lines": {"data": rows},
+                "period_end": ms(order) // 1000 + 2_592_000,
+            }
+        },
+    }
+    return event, order.truth()
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def german_till(order: Order) -> tuple[JSON, Truth]:
+    """Write quantities with three decimals, and what each line costs."""
+    local = order.at.astimezone(BERLIN)
+    event = {
+        "Beleg": {
+            "BelegNr": order.number,
+            "Datum": local.strftime("%Y-%m-%d"),
+            "Uhrzeit": local.strftime("%H:%M:%S"),
+            "Kasse": "K2",
+            "Zahlart": "EC",
+            "Zahlbetrag": comma(order.total),
+            "MwSt": comma(Decimal("1.90")),
+        },
+        "Positionen": [
+            {
+                "ArtNr": sku,
+                "Bez": group,
+                "Menge": comma(Decimal(q), 3),
+                "EP": comma(p),
+                "Betrag": comma(p * q),
+            }
+            for sku, group, p, q in order.lines
+        ],
+        "Kundenkarte": {"EMail": order.email, "Handy": order.phone, "Land": order.country},
+    }
+    return event, replace(order.truth(), currency="USD")
+
+
+def quantities_with_decimals(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "type": "sales_order",
+        "createdDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+        "currencyIsoCode": order.currency,
+        "lines": [
+            {"product": sku, "quantity": f"{q}.0000", "unitPrice": f"{p:.4f}"} for sku, _, p, q in order.lines
+        ],
+        "contact": person(order),
+    }
+    return event, order.truth()
+
+
+def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "Purchase Date (UTC)": order.at.strftime("%Y-%m-%d %H:%M"),
+        "Order Total (GBP)": f"{order.total:,.2f}",
+        "Shipping (GBP)": "3.99",
+        "# of Items": order.units,
+        "Customer E-Mail": order.email,
+        "Customer Tel.": order.phone,
+        "Ship-To Country": order.country,
+        "Order #": f"#{order.number}",
+    }
+    truth = order.truth()
+    return event, replace(truth, currency="GBP", at=truth.at.replace(second=0))
+
+
+def prefixed_columns(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "oxid": f"{order.number:032x}",
+        "oxorderdate": order.at.strftime("%Y-%m-%d %H:%M:%S"),
+        "oxtotalordersum": float(order.total),
+        "oxtotalnetsum": round(float(order.total) / 1.19, 2),
+        "oxdelcost": 4.9,
+        "oxcurrency": order.currency,
+        "oxbillemail": order.email,
+        "oxbillfax": "",
+        "oxbillfname": order.first,
+        "oxbilllname": order.last,
+        "oxbillcountry": order.country,
+        "oxorderarticles": [
+            {"oxartnum": sku, "oxamount": q, "oxbprice": float(p)} for sku, _, p, q in order.lines
+        ],
+    }
+    return event, replace(order.truth(), phone=None)
+
+
+def custom_columns(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "attributes": {"type": "Order__c", "url": "/services/data/v1/sobjects/Order__c/1"},
+        "CreatedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+        "SystemModstamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+        "Total_Amount__c": float(order.total),
+        "CurrencyIsoCode": order.currency,
+        "Total_Quantity__c": float(order.units),
+        "Customer_Email__c": order.email,
+        "Customer_Phone__c": order.phone,
+        "Billing_Country_Code__c": order.country,
+    }
+    return event, order.truth()
+
+
+def french_receipt(order: Order) -> tuple[JSON, Truth]:
+    """Write a narrow space between thousands, and amounts with and without tax below one name."""
+
+    def money(amount: Decimal) -> str:
+        return f"{amount:,.2f} €".replace(",", "\u202f").replace(".", ",")
+
+    total = order.total + 2000
+    event = {
+        "type_evenement": "achat",
+        "date_achat": order.at.astimezone(PARIS).strftime("%d/%m/%Y %Hh%M"),
+        "ticket": {"numero": order.number, "magasin": "Lyon 3"},
+        "montant": {"ht": money(total / 2), "tva": money(total / 2), "ttc": money(total)},
+        "nb_articles": order.units,
+        "client": {
+            "prenom": order.first,
+            "nom": order.last,
+            "mail": order.email,
+            "portable": order.phone,
+            "code_pays": order.country,
+        },
+    }
+    truth = order.truth(value=total)
+    return event, replace(truth, currency="EUR", at=truth.at.replace(second=0))
+
+
+def mexican_shop(order: Order) -> tuple[JSON, Truth]:
+    """Write the half of the day with points, and the sign of dollars for pesos, whose code stands beside."""
+    local = order.at.astimezone(MEXICO)
+    half = "a.m." if local.hour < 12 else "p.m."
+    event = {
+        "evento": "compra_realizada",
+        "fecha": f"{local:%d/%m/%Y} {int(local.strftime('%I'))}:{local:%M:%S} {half}",
+        "importe_total": f"$ {order.total:,.2f}",
+        "moneda": "MXN",
+        "cantidad_articulos": order.units,
+        "cliente": {
+            "correo_electronico": order.email,
+            "telefono_celular": order.phone,
+            "pais": order.country,
+        },
+    }
+    return event, replace(order.truth(), currency="MXN")
+
+
+def positions_beside_a_total(order: Order) -> tuple[JSON, Truth]:
+    """Write lines whose amounts say nothing of the pieces, and a total that proves what they are."""
+    rows = [{"pos": n, "nr": sku, "n": q, "e": comma(p)} for n, (sku, _, p, q) in enumerate(order.lines, 1)]
+    event = {
+        "vorgang": "bestellung",
+        "zeit": iso(order),
+        "zahlung": {"art": "paypal", "summe_brutto": comma(order.total), "waehrung": order.currency},
+        "liste": rows,
+        "besteller": {"mail": order.email, "mobil": order.phone, "land": order.country},
+    }
+    return event, order.truth()
+
+
+# --- Forms ----------------------------------------------------------------------------------------
+
+
+def fields_with_lists(order: Order) -> tuple[JSON, Truth]:
+    """Write each answer of a form as a list of one value."""
+    answers = {"email": order.email, "phone_number": order.phone, "country": order.country}
+    answers |= {"first_name": order.first, "budget": "5000"}
+    event = {
+        "leadgen_id": "1",
+        "form_id": "2",
+        "event": "lead",
+        "created_time": order.at.strftime("%Y-%m-%dT%H:%M:%S+0000"),
+        "field_data": [{"name": name, "values": [value]} for name, value in answers.items() if value],
+    }
+    return event, replace(order.truth(), value=None, units=None, currency=None)
+
+
+def typed_answers(order: Order) -> tuple[JSON, Truth]:
+    """Write each answer below the name of its type, and the names of the fields in another list."""
+    answers: list[JSON] = [{"type": "text", "text": "Hello", "field": {"id": "q1"}}]
+    answers += [{"type": "email", "email": order.email, "field": {"id": "q2"}}] if order.email else []
+    answers += (
+        [{"type": "phone_number", "phone_number": order.phone, "field": {"id": "q3"}}] if order.phone else []
+    )
+    event = {
+        "event_type": "form_submitted",
+        "form_response": {
+            "submitted_at": iso(order),
+            "landed_at": order.at.strftime("%Y-%m-%dT%H:%M:00Z"),
+            "hidden": {"country": order.country.lower()},
+            "answers": answers,
+        },
+    }
+    return event, replace(order.truth(), value=None, units=None, currency=None)
+
+
+def appointment(order: Order) -> tuple[JSON, Truth]:
+    """Write a booking whose date is later than its purchase, and guests, who are no pieces."""
+    event = {
+        "eventName": "booking_completed",
+        "bookingDate": iso(order),
+        "checkIn": "2027-02-03T14:00:00Z",
+        "checkOut": "2027-02-05T10:00:00Z",
+        "hotel": {"name": "Sea", "country": "IT", "email": "desk@hotel.example", "phone": "+39 06 1234567"},
+        "guests": 2,
+        "nights": 2,
+        "pricePerNight": float(order.total) / 2,
+        "totalPrice": float(order.total),
+        "currency": order.currency,
+        "guest": person(order),
+    }
+    return event, replace(order.truth(), units=None)
+
+
+def own_and_shop_phone(order: Order) -> tuple[JSON, Truth]:
+    """Write the shop's address and phone number first."""
+    event: dict[str, Any] = {
+        "event": "Order Completed",
+        "shop": {"name": "Acme", "email": "info@acme.example", "phone": "+49 30 1234567", "country": "DE"},
+        "sold": {"at": iso(order), "sum": float(order.total), "cur": order.currency, "pcs": order.units},
+        "who": {"mail": order.email, "tel": order.phone, "land": order.country},
+    }
+    return event, order.truth()

@@ -1,0 +1,720 @@
+"""Purchases as databases, queues and serialisers write them, and as shops of more countries do."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.domain.orders import JSON, Order, Truth
+from tests.domain.vendor_events import cents, iso, lines, ms, person
+
+ZURICH, ROME, SYDNEY = (ZoneInfo(name) for name in ("Europe/Zurich", "Europe/Rome", "Australia/Sydney"))
+SAO_PAULO = ZoneInfo("America/Sao_Paulo")
+
+# --- Values in wrappers ---------------------------------------------------------------------------
+
+
+def parameters_with_types(order: Order) -> tuple[JSON, Truth]:
+    """Write parameters as rows, whose value stands below the name of its type."""
+
+    def row(key: str, **value: Any) -> JSON:
+        return {"key": key, "value": value}
+
+    users = [row("plan", string_value="basic"), row("country", string_value=order.country.lower())]
+    users += [row("email", string_value=order.email)] if order.email else []
+    users += [row("phone_number", string_value=order.phone)] if order.phone else []
+    event = {
+        "event_date": order.at.strftime("%Y%m%d"),
+        "event_timestamp": ms(order) * 1000,
+        "event_name": "purchase",
+        "event_params": [
+            row("ga_session_id", int_value=1795514400),
+            row("value", double_value=float(order.total)),
+            row("currency", string_value=order.currency),
+            row("transaction_id", string_value=f"T{order.number}"),
+        ],
+        "user_properties": users,
+        "device": {"category": "mobile", "advertising_id": order.maid, "language": "de-de"},
+        "items": lines(order, "item_id", "price", "quantity"),
+    }
+    return event, order.truth(maid=True)
+
+
+def rows_of_names(order: Order) -> tuple[JSON, Truth]:
+    """Write everything but the products as rows of a name and a value."""
+    values = {
+        "order_date": iso(order),
+        "order_total": f"{order.total:.2f}",
+        "shipping_cost": "4.90",
+        "currency": order.currency,
+        "customer_email": order.email,
+        "customer_phone": order.phone,
+        "country": order.country,
+    }
+    event = {
+        "eventName": "order_placed",
+        "attributes": [{"name": name, "value": value} for name, value in values.items() if value is not None],
+        "items": [{"sku": sku, "qty": q, "unit_price": f"{p:.2f}"} for sku, _, p, q in order.lines],
+    }
+    return event, order.truth()
+
+
+def names_of_types(order: Order) -> tuple[JSON, Truth]:
+    """Write each value below the letter of its type."""
+    rows = [
+        {"M": {"sku": {"S": sku}, "price": {"N": str(p)}, "quantity": {"N": str(q)}}}
+        for sku, _, p, q in order.lines
+    ]
+    event = {
+        "eventName": {"S": "purchase"},
+        "createdAt": {"S": iso(order)},
+        "currency": {"S": order.currency},
+        "total": {"N": str(order.total)},
+        "items": {"L": rows},
+        "email": {"S": order.email} if order.email else {"NULL": True},
+        "phone": {"S": order.phone} if order.phone else {"NULL": True},
+        "country": {"S": order.country},
+    }
+    return event, order.truth()
+
+
+def extended_json(order: Order) -> tuple[JSON, Truth]:
+    rows = [
+        {"sku": sku, "price": {"$numberDecimal": str(p)}, "qty": {"$numberInt": str(q)}}
+        for sku, _, p, q in order.lines
+    ]
+    event = {
+        "_id": {"$oid": "6565f0c0c0c0c0c0c0c0c0c0"},
+        "type": "order_placed",
+        "createdAt": {"$date": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
+        "total": {"$numberDecimal": str(order.total)},
+        "currency": order.currency,
+        "lines": rows,
+        "customer": person(order),
+    }
+    return event, order.truth()
+
+
+def lists_everywhere(order: Order) -> tuple[JSON, Truth]:
+    """Write XML as some parsers do: each element is a list, and attributes stand below `$`."""
+    event = {
+        "order": {
+            "$": {"id": f"O{order.number}", "currency": order.currency},
+            "created": [iso(order)],
+            "total": [f"{order.total:.2f}"],
+            "customer": [
+                {"email": [order.email or ""], "phone": [order.phone or ""], "country": [order.country]}
+            ],
+            "line": [
+                {"$": {"sku": sku}, "price": [f"{p:.2f}"], "quantity": [str(q)]}
+                for sku, _, p, q in order.lines
+            ],
+        }
+    }
+    return event, order.truth()
+
+
+def one_or_many(order: Order) -> tuple[JSON, Truth]:
+    """Write XML as other parsers do: a single line is an object, several ones are a list."""
+    rows: Any = [
+        {"@sku": sku, "Price": {"#text": f"{p:.2f}", "@currency": order.currency}, "Qty": str(q)}
+        for sku, _, p, q in order.lines
+    ]
+    event = {
+        "Order": {
+            "@id": f"O{order.number}",
+            "Date": order.at.isoformat(),
+            "Lines": {"Line": rows[0] if len(rows) == 1 else rows},
+            "Buyer": {"Email": order.email, "Phone": order.phone, "CountryCode": order.country},
+        }
+    }
+    return event, order.truth()
+
+
+def edges_and_nodes(order: Order) -> tuple[JSON, Truth]:
+    """Write amounts in the currency of the shop and in that of the customer, as GraphQL returns them.
+
+    Both are right with their own currency.
+    """
+
+    def money(amount: Decimal) -> JSON:
+        return {
+            "shopMoney": {"amount": f"{amount:.2f}", "currencyCode": order.currency},
+            "presentmentMoney": {"amount": f"{amount * 2:.2f}", "currencyCode": "USD"},
+        }
+
+    nodes = [
+        {"node": {"sku": sku, "quantity": q, "originalUnitPriceSet": money(p)}}
+        for sku, _, p, q in order.lines
+    ]
+    event = {
+        "topic": "orders/create",
+        "createdAt": iso(order),
+        "presentmentCurrencyCode": "USD",
+        "currentTotalPriceSet": money(order.total),
+        "email": order.email,
+        "phone": order.phone,
+        "billingAddress": {"countryCodeV2": order.country, "firstName": order.first},
+        "lineItems": {"edges": nodes},
+    }
+    return event, order.truth()
+
+
+def change_of_a_row(order: Order) -> tuple[JSON, Truth]:
+    """Write a change of a row of a database, with the time of the change in two places."""
+    event = {
+        "before": None,
+        "after": {
+            "id": order.number,
+            "placed_at": ms(order) * 1000,
+            "grand_total": f"{order.total:.2f}",
+            "currency_code": order.currency,
+            "item_count": order.units,
+            "email": order.email,
+            "mobile": order.phone,
+            "country": order.country,
+        },
+        "source": {"connector": "postgresql", "ts_ms": ms(order) + 900, "table": "orders"},
+        "op": "c",
+        "ts_ms": ms(order) + 1500,
+    }
+    return event, order.truth()
+
+
+def envelope_of_a_queue(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "version": "0",
+        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "detail-type": "Order Placed",
+        "source": "acme.orders",
+        "account": "123456789012",
+        "time": iso(order),
+        "region": "eu-west-1",
+        "detail": {
+            "order-id": order.number,
+            "order-total": float(order.total),
+            "order-currency": order.currency,
+            "order-lines": lines(order, "article-id", "unit-price", "order-quantity"),
+            "customer-email": order.email,
+            "customer-phone": order.phone,
+            "customer-country": order.country,
+        },
+    }
+    return event, order.truth()
+
+
+def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
+    """Write the person in a list of contexts, which say what they are by a schema."""
+    event = {
+        "schema": "iglu:com.acme/purchase/jsonschema/1-0-0",
+        "dvce_created_tstamp": iso(order),
+        "data": {
+            "transaction_id": f"T{order.number}",
+            "revenue": float(order.total),
+            "currency": order.currency,
+            "products": lines(order, "sku", "price", "quantity"),
+        },
+        "contexts": [
+            {"schema": "iglu:com.acme/page/jsonschema/1-0-0", "data": {"url": "https://shop.example"}},
+            {"schema": "iglu:com.acme/user/jsonschema/1-0-0", "data": person(order)},
+        ],
+    }
+    return event, order.truth()
+
+
+def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "data": {
+            "type": "orders",
+            "id": f"{order.number}",
+            "attributes": {
+                "placed-at": iso(order),
+                "total-amount-with-taxes": f"{order.total:.2f}",
+                "currency": order.currency,
+                "skus-count": order.units,
+                "customer-email": order.email,
+                "billing-phone": order.phone,
+                "country-code": order.country,
+            },
+        }
+    }
+    return event, order.truth()
+
+
+def properties_with_their_own_times(order: Order) -> tuple[JSON, Truth]:
+    """Write each property with the time at which it was set."""
+
+    def set_at(value: Any, hours: int = 0) -> JSON:
+        return {"value": value, "timestamp": ms(order) + hours * 3_600_000, "source": "API"}
+
+    event = {
+        "eventType": "purchase",
+        "occurredAt": ms(order),
+        "properties": {
+            "amount": set_at(f"{order.total:.2f}"),
+            "currency": set_at(order.currency, -1),
+            "quantity": set_at(str(order.units), -2),
+            "email": set_at(order.email, -3),
+            "phone": set_at(order.phone, -4),
+            "country": set_at(order.country, -5),
+        },
+    }
+    return event, order.truth()
+
+
+def dotted_names(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event.name": "purchase",
+        "event.time": iso(order),
+        "order.total.amount": float(order.total),
+        "order.total.currency": order.currency,
+        "order.items.count": order.units,
+        "user.contact.email": order.email,
+        "user.contact.phone": order.phone,
+        "user.country": order.country,
+    }
+    return event, order.truth()
+
+
+# --- Amounts --------------------------------------------------------------------------------------
+
+
+def swiss_shop(order: Order) -> tuple[JSON, Truth]:
+    """Write apostrophes between thousands, and the code before the amount."""
+
+    def money(amount: Decimal) -> str:
+        return f"CHF {amount:,.2f}".replace(",", "'")
+
+    total = order.total + 1000
+    event = {
+        "ereignis": "bestellung",
+        "bestellung": {
+            "zeitpunkt": order.at.astimezone(ZURICH).strftime("%d.%m.%Y, %H:%M Uhr"),
+            "total": money(total),
+            "davon_mwst": money(Decimal("8.10")),
+            "positionen": [
+                {"artikelnummer": sku, "anzahl": q, "preis": money(p)} for sku, _, p, q in order.lines
+            ],
+        },
+        "kunde": {"e_mail": order.email, "telefon": order.phone, "land": order.country},
+    }
+    truth = order.truth(value=total)
+    return event, replace(truth, currency="CHF", at=truth.at.replace(second=0))
+
+
+def italian_table(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "N. ordine": f"{order.number}/2026",
+        "Data ordine": order.at.astimezone(ROME).strftime("%d/%m/%Y"),
+        "Ora ordine": order.at.astimezone(ROME).strftime("%H.%M.%S"),
+        "Totale ordine": f"€ {order.total:,.2f}".translate(str.maketrans(",.", ".,")),
+        "Spese di spedizione": "€ 4,90",
+        "Quantità totale": order.units,
+        "Nome": order.first,
+        "Cognome": order.last,
+        "Indirizzo e-mail": order.email,
+        "Cellulare": order.phone,
+        "Paese": order.country,
+    }
+    return event, replace(order.truth(), currency="EUR")
+
+
+def polish_shop(order: Order) -> tuple[JSON, Truth]:
+    def money(amount: Decimal) -> str:
+        return f"{amount:,.2f} zł".replace(",", "\xa0").replace(".", ",")
+
+    event = {
+        "zdarzenie": "zakup",
+        "data_zamowienia": order.at.isoformat(),
+        "waluta": "PLN",
+        "pozycje": [
+            {"nazwa": group, "ilosc": q, "cena_netto": money(p * 3), "cena_brutto": money(p)}
+            for _, group, p, q in order.lines
+        ],
+        "klient": {"adres_email": order.email, "telefon": order.phone, "kraj": order.country},
+    }
+    return event, replace(order.truth(), currency="PLN")
+
+
+def brazilian_shop(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(SAO_PAULO)
+    event = {
+        "tipo": "pedido_aprovado",
+        "dataCriacao": local.strftime("%d/%m/%Y às %H:%M:%S"),
+        "valorTotal": f"{order.total:,.2f}".translate(str.maketrans(",.", ".,")),
+        "valorFrete": "12,50",
+        "moeda": "BRL",
+        "itens": [
+            {"codigo": sku, "precoUnitario": f"{p:.2f}".replace(".", ","), "quantidade": str(q)}
+            for sku, _, p, q in order.lines
+        ],
+        "comprador": {
+            "nome": f"{order.first} {order.last}",
+            "cpf": "123.456.789-09",
+            "email": order.email,
+            "celular": order.phone,
+            "pais": order.country,
+        },
+    }
+    return event, replace(order.truth(), currency="BRL")
+
+
+def amounts_with_codes(order: Order) -> tuple[JSON, Truth]:
+    """Write the currency of each event only in front of its amount."""
+    event = {
+        "event": "Order Completed",
+        "timestamp": iso(order),
+        "order": {"total": f"{order.currency} {order.total:,.2f}", "units": order.units},
+        "customer": person(order),
+    }
+    return event, order.truth()
+
+
+def prices_with_currencies(order: Order) -> tuple[JSON, Truth]:
+    """Write the currency only within each product, and no total."""
+    rows = [
+        {"ref": sku, "price": {"amount": f"{p:.2f}", "currency": order.currency}, "count": q}
+        for sku, _, p, q in order.lines
+    ]
+    return {"type": "purchase", "ts": ms(order), "basket": rows, "buyer": person(order)}, order.truth()
+
+
+def gross_lines(order: Order) -> tuple[JSON, Truth]:
+    """Write each line with and without tax, and the pieces; the order has only taxes and shipping."""
+    rows = [
+        {
+            "sku": sku,
+            "qty": q,
+            "net": round(float(p) / 1.2, 2),
+            "vat": round(float(p) - float(p) / 1.2, 2),
+            "gross": float(p),
+        }
+        for sku, _, p, q in order.lines
+    ]
+    event = {
+        "event": "order_created",
+        "created": iso(order),
+        "currency": order.currency,
+        "tax_total": 3.2,
+        "shipping_total": 4.9,
+        "rows": rows,
+        "buyer": person(order),
+    }
+    return event, order.truth()
+
+
+def discounts_and_freight(order: Order) -> tuple[JSON, Truth]:
+    """Write a total that is not the sum of the products: freight is added, and a discount taken off."""
+    total = order.total + Decimal("7.45")
+    event = {
+        "name": "checkout_completed",
+        "data": {
+            "checkout": {
+                "order": {"id": f"gid://shop/Order/{order.number}"},
+                "currencyCode": order.currency,
+                "subtotalPrice": {"amount": float(order.total), "currencyCode": order.currency},
+                "totalTax": {"amount": 1.2, "currencyCode": order.currency},
+                "discountsAmount": {"amount": 2.5, "currencyCode": order.currency},
+                "shippingLine": {"price": {"amount": 9.95, "currencyCode": order.currency}},
+                "totalPrice": {"amount": float(total), "currencyCode": order.currency},
+                "email": order.email,
+                "phone": order.phone,
+                "billingAddress": {"countryCode": order.country, "zip": "10115"},
+                "lineItems": [
+                    {
+                        "title": group,
+                        "quantity": q,
+                        "finalLinePrice": {"amount": float(p * q), "currencyCode": order.currency},
+                        "variant": {"price": {"amount": float(p)}, "sku": sku},
+                    }
+                    for sku, group, p, q in order.lines
+                ],
+            }
+        },
+        "timestamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "clientId": "c-1",
+    }
+    return event, order.truth(value=total)
+
+
+def units_and_nanos(order: Order) -> tuple[JSON, Truth]:
+    """Write amounts in whole units and billionths, which are left out if they are 0."""
+    total = order.total if order.number % 4 else Decimal(int(order.total))
+    nanos = int(total % 1 * 10**9)
+    money = {"currencyCode": order.currency, "units": str(int(total))} | ({"nanos": nanos} if nanos else {})
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "orderTotal": money,
+        "quantity": order.units,
+        "customer": person(order),
+    }
+    return event, order.truth(value=total)
+
+
+def pieces_on_some_lines(order: Order) -> tuple[JSON, Truth]:
+    rows = [
+        {"sku": sku, "price": f"{p:.2f}"} | ({"quantity": q} if q > 1 else {}) for sku, _, p, q in order.lines
+    ]
+    event = {"event": "purchase", "time": ms(order), "currency": order.currency, "cart": {"items": rows}}
+    return {**event, **person(order)}, order.truth()
+
+
+def many_pieces(order: Order) -> tuple[JSON, Truth]:
+    """Write one product in the event itself, sold in dozens."""
+    (sku, _, price, quantity), *_ = order.lines
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "sku": sku,
+        "price": float(price),
+        "quantity": quantity * 12,
+        "currency": order.currency,
+        **person(order),
+    }
+    return event, replace(order.truth(), value=price * quantity * 12, units=quantity * 12)
+
+
+def amounts_with_scale(order: Order) -> tuple[JSON, Truth]:
+    """Write amounts as whole numbers with the number of their decimals."""
+    money = {"value": cents(order.total), "scale": 2, "currency": order.currency}
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "amount": money,
+        "units": order.units,
+        "customer": person(order),
+    }
+    return event, order.truth()
+
+
+# --- Times ----------------------------------------------------------------------------------------
+
+
+def times_of_a_browser(order: Order) -> tuple[JSON, Truth]:
+    zone, name = order.random.choice(
+        ((ZURICH, "Central European Standard Time"), (SYDNEY, "Australian Eastern Daylight Time"))
+    )
+    local = order.at.astimezone(zone)
+    event = {
+        "event": "purchase",
+        "clientTime": local.strftime(f"%a %b %d %Y %H:%M:%S GMT%z ({name})"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def times_of_c(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZURICH)
+    event = {
+        "event": "purchase",
+        "timestamp": f"{local:%a %b} {local.day:2} {local:%H:%M:%S %Y}",
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def short_years(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZURICH)
+    event = {
+        "Vorgang": "Verkauf",
+        "Datum": local.strftime("%d.%m.%y %H:%M"),
+        "Summe": f"{order.total:.2f}".replace(".", ","),
+        "Währung": order.currency,
+        "Menge": order.units,
+        "Mail": order.email,
+        "Mobil": order.phone,
+        "Land": order.country,
+    }
+    truth = order.truth()
+    return event, replace(truth, at=truth.at.replace(second=0))
+
+
+def short_years_in_two_columns(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZoneInfo("America/New_York"))
+    event = {
+        "Sale Date": f"{local.month}/{local.day}/{local:%y}",
+        "Sale Time": f"{int(local.strftime('%I'))}:{local:%M %p}",
+        "Net Sales": f"${order.total:.2f}",
+        "Currency": "USD",
+        "Qty": order.units,
+        "Customer Email": order.email,
+        "Customer Phone": order.phone,
+        "Country": order.country,
+    }
+    truth = order.truth()
+    return event, replace(truth, at=truth.at.replace(second=0))
+
+
+def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
+    """Write local times, and the name of their zone beside them."""
+    zone = order.random.choice(("Europe/Berlin", "America/New_York", "Asia/Tokyo"))
+    event = {
+        "event": "purchase",
+        "local_time": order.at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"),
+        "timezone": zone,
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
+    zone = order.random.choice((ZURICH, SYDNEY, SAO_PAULO))
+    local = order.at.astimezone(zone)
+    offset = local.strftime("%z")
+    event = {
+        "event": "purchase",
+        "occurred": {
+            "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
+            "utc_offset": f"{offset[:3]}:{offset[3:]}",
+        },
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
+    zone = order.random.choice(("Europe/Zurich", "Europe/London", "America/Sao_Paulo"))
+    at = order.at.astimezone(ZoneInfo(zone))
+    event = {
+        "eventType": "OrderPlaced",
+        "occurredOn": f"{at.isoformat(timespec='seconds')}[{zone}]",
+        "order": {
+            "total": float(order.total),
+            "currency": order.currency,
+            "items": lines(order, "sku", "price", "quantity"),
+        },
+        "customer": person(order),
+    }
+    return event, order.truth()
+
+
+def names_of_zones(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZoneInfo("America/New_York"))
+    event = {
+        "event": "purchase",
+        "time": local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def times_of_a_log(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "purchase",
+        "time": order.at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def compact_times(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "purchase",
+        "time": order.at.strftime("%Y%m%dT%H%M%SZ"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }
+    return event, order.truth()
+
+
+def german_months(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZURICH)
+    month = {10: "Oktober", 11: "November", 12: "Dezember"}[local.month]
+    written = f"{local.day}. {month} {local:%Y, %H:%M} Uhr"
+    event = {
+        "aktion": "Kauf",
+        "kaufdatum": written,
+        "gesamtbetrag": f"{order.total:.2f}".replace(".", ",") + " EUR",
+        "anzahl": order.units,
+        "kunde": {"email": order.email, "telefon": order.phone, "land": order.country},
+    }
+    truth = order.truth()
+    return event, replace(truth, currency="EUR", at=truth.at.replace(second=0))
+
+
+# --- Persons --------------------------------------------------------------------------------------
+
+
+def typed_contacts(order: Order) -> tuple[JSON, Truth]:
+    phones = [{"type": "home", "number": None}, {"type": "mobile", "number": order.phone}]
+    event = {
+        "event": "Purchase",
+        "at": iso(order),
+        "total": {"gross": float(order.total), "net": 1.0, "currency": order.currency},
+        "units": order.units,
+        "customer": {
+            "emails": [order.email or "", order.second_email or ""],
+            "phones": phones,
+            "addresses": [{"type": "billing", "countryCode": order.country, "postalCode": "10115"}],
+        },
+    }
+    return event, order.truth(second=True)
+
+
+def phone_as_number(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event_type": "purchase",
+        "event_ts": ms(order) // 1000,
+        "amount": float(order.total),
+        "currency": order.currency,
+        "qty": order.units,
+        "customer": person(order, phone=order.phone and int(order.digits)),
+    }
+    return event, order.truth()
+
+
+def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "customer_ids": {"registered": order.email, "cookie": "c-0a1b2c"},
+        "event_type": "purchase",
+        "timestamp": order.at.timestamp() + 0.25,
+        "properties": {
+            "purchase_id": order.number,
+            "total_price": float(order.total),
+            "total_quantity": order.units,
+            "local_currency": order.currency,
+            "shipping_country": order.country,
+            "product_list": [{"product_id": sku, "quantity": q} for sku, _, _, q in order.lines],
+        },
+    }
+    truth = order.truth()
+    return event, replace(truth, phone=None, at=truth.at + timedelta(milliseconds=250))
+
+
+def text_of_products(order: Order) -> tuple[JSON, Truth]:
+    """Write the products as a text of JSON, which no path enters."""
+    event = {
+        "event": "purchase",
+        "time": iso(order),
+        "properties": {
+            "total": float(order.total),
+            "currency": order.currency,
+            "item_quantity": order.units,
+            "products": json.dumps(lines(order, "sku", "price", "quantity")),
+        },
+        "user": person(order),
+    }
+    return event, order.truth()
