@@ -10,7 +10,6 @@ from typing import Annotated, Any, NotRequired, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -178,10 +177,9 @@ def _methods_at(request: Request) -> str:
 
     The framework knows only the methods of the first matching route.
     """
-    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     matching = [
         route
-        for route in routes
+        for route in request.app.routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
     ]
     # If another route has this address, the catch-all route adds no methods to it.

@@ -67,14 +67,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     settings.router,
 )
 
-router = APIRouter(include_in_schema=False)
-for part in ROUTERS:
-    router.include_router(part)
-
-_fallback = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router.routes += [route for part in ROUTERS for route in part.routes]
 
 
-@_fallback.get("/console/{anywhere:path}", response_model=None)
+@router.get("/console/{anywhere:path}", response_model=None)
 @public
 @catch_all
 @ignores_unknown_parameters
@@ -82,6 +79,3 @@ async def not_found(request: Request, anywhere: str, context: Context) -> Respon
     """Answer an unknown address with the 404 page."""
     request.state.visitor = await sessions.visitor_of(context, request)
     raise Refusal(ErrorCode.NOT_FOUND, "This page does not exist. Start from the list of destinations.")
-
-
-router.include_router(_fallback)

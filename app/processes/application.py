@@ -163,8 +163,8 @@ def api_description(public_url: str) -> dict[str, Any]:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Return the routes of all resources. They hold no state, so tests with many applications share them."""
-    resources = APIRouter()
-    for router in ROUTERS:
-        resources.include_router(router)
-    return resources.routes
+    """Return the routes of all resources. They hold no state, so tests with many applications share them.
+
+    `include_router` would build each route twice: 4 MB.
+    """
+    return [route for router in ROUTERS for route in router.routes]

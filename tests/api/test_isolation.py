@@ -21,7 +21,6 @@ from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from app.store.organisations.scope import SETTING
-from tests.api.test_matrix import routes_of
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
 from tests.api.world import DESTINATION, MAPPING, STREAMS, ApiWorld
 
@@ -31,7 +30,7 @@ ROUTES = sorted(
     {
         (route.path, method, scopes_of(route.endpoint))
         for router in ROUTERS
-        for route in routes_of(router.routes)
+        for route in router.routes
         if isinstance(route, SecuredRoute | SecuredPage)
         for method in route.methods or ()
     }
@@ -39,13 +38,13 @@ ROUTES = sorted(
 EXPORTS = {
     route.path
     for router in ROUTERS
-    for route in routes_of(router.routes)
+    for route in router.routes
     if isinstance(route, SecuredRoute) and "export_format" in signature(route.endpoint).parameters
 }
 LISTS = {
     route.path
     for router in ROUTERS
-    for route in routes_of(router.routes)
+    for route in router.routes
     if isinstance(route, SecuredRoute)
     and {"cursor", "listing"} & signature(route.endpoint).parameters.keys()
     and route.methods == {"GET"}

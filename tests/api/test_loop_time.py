@@ -24,7 +24,6 @@ from app.crypto import OpaqueTexts
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
 from app.store.destinations.schema_samples import RING
-from tests.api.test_matrix import routes_of
 from tests.api.world import STREAMS
 from tests.console.showcase import MAPPING
 from tests.incidents.conftest import KEY, Service, service
@@ -152,7 +151,7 @@ async def prepared(service: Service) -> tuple[Ids, Ids]:
 def gets(service: Service, ids: Ids) -> Iterator[Call]:
     """Yield every GET route: its first page, its largest page, and its exports."""
     application = service.client._transport.app  # type: ignore[attr-defined]
-    for route in routes_of(application.routes):
+    for route in application.routes:
         if "GET" not in route.methods or route.path in STREAMS:
             continue
         path = route.path.replace(":path", "").format(**ids)

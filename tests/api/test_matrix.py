@@ -3,7 +3,6 @@
 The routes are read from the application, so that a new one is tried as well, or fails a test by its absence.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -89,20 +88,13 @@ TESTED_APART = ("organisations", "incidents", "notification-channels")
 ADMIN = [route for route in ADMIN if route[0].split("/")[1] not in TESTED_APART]
 
 
-def routes_of(routes: Iterable[Any]) -> Iterator[Any]:
-    """Yield every route, those of included routers too."""
-    for route in routes:
-        within = getattr(route, "original_router", None)
-        yield from routes_of(within.routes) if within is not None else [route]
-
-
 def test_every_route_of_the_application_is_in_the_matrix(world: ApiWorld) -> None:
     """Whatever is reachable is a listed route, or a page of the console, which are tried apart."""
     application = world.client._transport.app  # type: ignore[attr-defined]
     known = {(path, method) for path, method, _ in ROUTES}
     strangers = [
         route
-        for route in routes_of(application.routes)
+        for route in application.routes
         if not isinstance(route, SecuredPage)
         and {(route.path, method) for method in getattr(route, "methods", None) or ("?",)} - known
     ]

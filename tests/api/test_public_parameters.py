@@ -13,7 +13,6 @@ from app.api.access.secured_route import scopes_of
 from app.console.access.people_sign_in import _PLACE, _Pending
 from app.domain.sign_in import Logout, OidcFailure
 from app.oidc_client import OidcClient
-from tests.api.test_matrix import routes_of
 from tests.api.test_queries import application_of
 from tests.api.world import STREAMS, ApiWorld
 from tests.console.identity_provider import ISSUER, Provider
@@ -43,7 +42,7 @@ class NoPeople:
 
 def addresses(world: ApiWorld) -> Iterator[tuple[str, str, str]]:
     """Yield (method, address, form) with each value in each parameter, the others as they should be."""
-    for route in routes_of(application_of(world).routes):
+    for route in application_of(world).routes:
         if scopes_of(route.endpoint) or route.path in STREAMS:
             continue
         names = [parameter.alias for parameter in route.dependant.query_params]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
@@ -154,10 +154,10 @@ def _describe_headers(operation: dict[str, Any], *, is_versioned: bool) -> None:
 def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
     """Return (path, method, route) of every secured route."""
     return [
-        (context.path_format, method, context.original_route)
-        for context in iter_route_contexts(app.routes)
-        if isinstance(context.original_route, APIRoute) and context.path_format is not None
-        for method in sorted(context.original_route.methods or ())
+        (route.path_format, method, route)
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
     ]
 
 
