@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
-from pydantic_settings import NoDecode
 
 from app.crypto import KEY_BYTES, NamedKey
 from app.domain.callback import read_secrets
@@ -138,13 +137,12 @@ WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[
     tuple[Annotated[int, Field(ge=1, le=24)], ...],
-    NoDecode,
     BeforeValidator(_numbers),
     PlainSerializer(_write_numbers),
     Field(min_length=1),
 ]
 RoleGroups = Annotated[
-    tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups), PlainSerializer(_write_role_groups)
+    tuple[tuple[str, str], ...], BeforeValidator(_role_groups), PlainSerializer(_write_role_groups)
 ]
 DatabaseRole = Literal["owner", "api", "worker", "backup"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]

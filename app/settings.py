@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from app.crypto import NamedKey
 from app.domain.admission import MIB
@@ -55,12 +54,10 @@ class SettingsError(Exception):
         super().__init__("\n".join(self.problems))
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of the service and its commands. `.env.example` explains each."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True, hide_input_in_errors=True)
 
     app_env: Literal["development", "production"] = "development"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -227,15 +224,18 @@ def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read the settings from the environment, and unset ones from `.env`. Raises SettingsError.
+    """Read the settings from the environment, and unset or empty ones from `.env`. Raises SettingsError.
 
     The variable `NAME_FILE` names a file with the value of the secret setting `NAME`.
     """
-    secrets = _secrets_from_files((os.environ, dotenv_values(env_file)))
-    # A dictionary, because type checkers do not know this parameter of the base class.
-    options: dict[str, Any] = {"_env_file": env_file, **secrets}
+    sources = (os.environ, dotenv_values(env_file))
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        if text := next(filter(None, (each.get(name.upper()) for each in sources)), None):
+            values[name] = text
+    values |= _secrets_from_files(sources)
     try:
-        return Settings(**options)
+        return Settings.model_validate(values)
     except ValidationError as error:
         problems = [*_sentences(error)]
         wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
@@ -243,9 +243,9 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
         # The rules for several settings were not checked: check them with the defaults of the wrong settings.
         for name in wrong & Settings.model_fields.keys():
             field = Settings.model_fields[name]
-            options[name] = field.get_default(call_default_factory=True, validated_data={})
+            values[name] = field.get_default(call_default_factory=True, validated_data={})
         try:
-            Settings(**options)
+            Settings.model_validate(values)
         except ValidationError as error:
             problems += [each for each in _sentences(error) if each.partition(":")[0].lower() not in wrong]
     raise SettingsError(problems)
