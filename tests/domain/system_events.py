@@ -697,11 +697,12 @@ def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
             "total_quantity": order.units,
             "local_currency": order.currency,
             "shipping_country": order.country,
+            "phone": order.phone,
             "product_list": [{"product_id": sku, "quantity": q} for sku, _, _, q in order.lines],
         },
     }
     truth = order.truth()
-    return event, replace(truth, phone=None, at=truth.at + timedelta(milliseconds=250))
+    return event, replace(truth, at=truth.at + timedelta(milliseconds=250))
 
 
 def text_of_products(order: Order) -> tuple[JSON, Truth]:
