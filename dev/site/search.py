@@ -113,6 +113,98 @@ SYNONYMS: Final = tuple(
     tls ssl https certificate encryption
     traffic load
     wrong invalid incorrect rejected refused
+    admin administrator administrators
+    alter altered change changed modify modified edit edited manipulate tamper tampered
+    approval approve review
+    bill billing charge invoice usage cost
+    broken damaged corrupt corrupted defect
+    build built compile
+    canceled cancelled cancel abort
+    cart checkout basket
+    check verify verified validate validation prove proof
+    clear plain plaintext readable raw
+    client customer tenant organisation account
+    combine join merge concatenate
+    component components part parts piece pieces module modules package packages
+    conform compliance comply compliant gdpr
+    convert transform translate conversion
+    country nation state
+    credential credentials secret secrets token tokens password passwords
+    degraded unhealthy failing attention
+    developer developers engineer engineers
+    diagram picture pictures drawing figure image images screenshot screenshots
+    document documentation manual guide page
+    down dead died crashed gone
+    drop dropped omit omitted ignore ignored skip
+    dump copy snapshot backup backups
+    duplicate identical same twice
+    email e-mail mail address
+    endpoint url address route path
+    enough sufficient suffice
+    error errors failure failures problem problems fault
+    export archive download extract
+    field fields attribute attributes property properties member members key
+    final finally ultimately end
+    fit fits together architecture
+    forbid forbidden allow allowed permit permitted refuse refused
+    hang hangs hanging hung frozen freeze stuck
+    hide mask redact masked redacted
+    holiday maintenance
+    id identifier identifiers ids identity
+    increase raise higher more
+    inform informed notify told message messages
+    inspect see view look viewed looked watch monitor
+    inventory list listing catalogue catalog overview
+    kept keep keeps store stored storage retention retained hold held
+    kill killed terminate sigkill
+    license licence licences terms
+    lower reduce decrease
+    mandatory required must obligatory compulsory needed
+    meaning definition explain explained refer refers
+    midnight night
+    missing absent lack lacks
+    modify update patch
+    module library package dependency dependencies
+    money amount value price revenue
+    move transfer transferred leave leaves
+    name called named
+    new create add created
+    number count counts figure figures numbers
+    old previous earlier former
+    optional voluntary
+    payload body content data
+    person human individual subject somebody people
+    prevent stop stops avoid
+    private personal sensitive pii
+    protect protected protection secure secured security safe safety
+    purchase purchases order orders transaction transactions sale sales buy bought
+    quick fast speed throughput rate
+    read access view
+    receive received arrive arrived get
+    record recorded log logged logs audit audited
+    remove delete wipe clear purge
+    report reports reporting
+    requirement prerequisite need
+    role roles permission rights
+    run running operate
+    scratch reset over
+    sign-up signup registration register
+    space whitespace blank
+    stable unchanged constant
+    stored disk saved persisted
+    subcontractor subcontractors subprocessor recipients recipient third-party processor
+    system installation deployment instance
+    temporary temporarily
+    unit units quantity pieces
+    unreadable invalid
+    user users person people account
+    version release
+    waiting pending queued
+    website site web
+    window maintenance
+    yen jpy currency
+    cutover go-live live production
+    in-store store shop offline retail
     """.strip().splitlines()
 )
 """Words of readers and of the documents: a search for one of a group finds the others, with less weight."""

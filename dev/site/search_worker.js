@@ -5,15 +5,20 @@ importScripts('lunr.js');
 
 // Words of questions that say nothing about the answer, beside the stop words of lunr.
 const IDLE = new Set((
-  'difference does did doing don happens happen have has here how just least long many may mean means much must need ' +
-  'often one out really see should show shown something take there up use using want way which work works you your').split(' '));
+  'actually again ago already another anyone anything best better but come comes decide decides difference does did doing don ' +
+  'ever every everything exactly find fine finally first give given gets getting go goes going good gone got happened happens ' +
+  'happen have has here hour just know leave least let long look looks made make makes many may mean means mine ' +
+  'much must need never nothing now often once one ours out over possible problem program put really right ' +
+  'say says see seen should show shown somebody someone something still sure take tell thing things today tonight ' +
+  'there try two until up us use used using very want wants way went which without wont work works yesterday yet you your'
+).split(' '));
 
 // Weights, chosen with the questions of tests/project/site_questions.txt.
 const TITLE = 4; // a word of a title, compared with one of the text
 const ASKED = 1.5; // a word of an asked question
-const SYNONYM = 0.5;
+const SYNONYM = 0.6;
 const PARTS = 0.6; // the parts of a word such as MAX_BODY_BYTES
-const STOP = 0.1; // a stop word, when two questions are compared
+const STOP = 0.15; // a stop word, when two questions are compared
 const LIKE = 0.7; // an asked question that equals this one, compared with a text that has all its words
 
 const OF_ONE_PAGE = 2; // as many places of a page come before those of other pages
@@ -31,7 +36,8 @@ function load(data) {
   places = data.docs;
   synonyms = new Map();
   for (const group of data.synonyms) {
-    group.forEach((word) => add(synonyms, word, ...group));
+    const stems = group.map(stem);
+    stems.forEach((term) => add(synonyms, term, ...stems));
   }
   postings = new Map();
   questions = [];
@@ -71,7 +77,7 @@ function words(text) {
     const lower = word.toLowerCase();
     const parts = word.split(/[-_.]+|(?<=[a-z])(?=[A-Z])/);
     const stop = !lunr.stopWordFilter(new lunr.Token(lower)) || IDLE.has(lower);
-    return {lower, whole: stem(word), parts: parts.length > 1 ? parts.map(stem) : [], stop};
+    return {whole: stem(word), parts: parts.length > 1 ? parts.map(stem) : [], stop};
   });
 }
 
@@ -88,9 +94,8 @@ function weight(term, stop) {
   return (stop ? STOP : 1) * rarity(term);
 }
 
-function sameMeaning({lower, whole}) {
-  const terms = (synonyms.get(lower) || []).flatMap((other) => words(other).map((word) => word.whole));
-  return new Set(terms.filter((term) => term !== whole));
+function sameMeaning({whole}) {
+  return new Set((synonyms.get(whole) || []).filter((term) => term !== whole));
 }
 
 // For each place the score of one word: of the word itself, of its parts together, or of its best synonym.
