@@ -402,6 +402,23 @@ def test_repeated_event_ids_are_foreseen(
     assert (template.repeated_event_ids, template.loss) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("source", "repeated"),
+    [
+        pytest.param({"const": "x"}, 29, id="a constant"),
+        pytest.param({"const": 5}, 29, id="a constant number"),
+        pytest.param({"path": "order", "default": "x"}, 9, id="the default of 10 events"),
+        pytest.param({"first_of": [{"path": "order"}, {"const": "x"}]}, 9, id="the last member"),
+    ],
+)
+def test_a_constant_event_id_repeats_itself(source: dict[str, Any], repeated: int) -> None:
+    """All events but the first would be rejected."""
+    events = ({**EVENT, "order": "A-1"}, 20), (EVENT, 10)
+    groups = [SampleGroup(each.samples, {"order": 20}, counter=1) for each in sampled(*events)]
+    result = tried(groups, **fields(event_id=source))
+    assert (result.repeated_event_ids, result.loss) == (repeated, Fraction(repeated, 30))
+
+
 def test_a_field_with_the_same_source_has_the_same_result() -> None:
     """A type that no sample shows does not hide what else the draft changes."""
     kind = {"event_type": {"path": "kind", "pipe": ["trim", "upper"]}}

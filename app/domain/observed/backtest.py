@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.numbers import as_text
 from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
@@ -148,6 +149,13 @@ class _Outcome:
             return False
         return step is not None and step.failed is None and step.result not in (None, False)
 
+    def has_constant(self, name: str) -> bool:
+        """Return whether the field is sent with a constant or default, as in every such event."""
+        step = self.steps.get(name)
+        if step is None or step.source is None or not self.sends(name):
+            return False
+        return not step.source.paths or step.result in {as_text(each) for _, each in step.source.constants}
+
 
 def _is_unclear(step: Step) -> bool:
     return step.failed is not None and step.failed.reason == "unclear"
@@ -258,6 +266,8 @@ class _Comparison:
         self._all_changed = self._changed = changed_fields(published.mapping, draft.mapping)
         self._continued = continued_fields(published.mapping, draft.mapping)
         self._accepted: set[SchemaSample] = set()
+        self._is_id_changed = False
+        self._constant_ids = 0  # events of which the draft's event id is a constant
 
     def add(self, sample: SchemaSample, facts: _Facts, times: int, now: datetime) -> None:
         """Count the differences of a sample."""
@@ -268,6 +278,7 @@ class _Comparison:
         was = before.accepted if facts.accepted is None else facts.accepted
         sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
         self._changed = self._all_changed - (self._continued & sent)
+        self._is_id_changed |= "event_id" in self._changed
         shared = (before.open & after.open) - self._changed
         if sent & KEYS.keys() - self._changed and was:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
@@ -289,6 +300,7 @@ class _Comparison:
             result.newly_accepted += times
         elif was and will:
             self._accepted.add(sample)
+            self._constant_ids += times if after.has_constant("event_id") else 0
             self._compare(before, after, sent, times, facts)
 
     def _loses_all_keys(self, after: _Outcome, sent: Set[str], facts: _Facts) -> bool:
@@ -358,7 +370,10 @@ class _Comparison:
     def foresee_repetitions(self, groups: Sequence[SampleGroup], *, complete: bool) -> None:
         """Count the events whose mapped event id an earlier event has."""
         source = self._draft.sources.get("event_id")
-        if source is None or not source.paths or "event_id" not in self._changed:
+        if source is None or not self._is_id_changed:
+            return
+        self.result.repeated_event_ids = max(0, self._constant_ids - 1)
+        if not source.paths:
             return
         values, new = Counter[int](), Counter[int]()
         path = source.paths[0]
@@ -375,7 +390,7 @@ class _Comparison:
         is_injective = len(source.paths) == 1 and source.functions <= {"to_string"}
         if not is_injective or not complete:
             uncounted, repeated = (values.total() if not is_injective else repeated + uncounted), 0
-        self.result.repeated_event_ids = repeated
+        self.result.repeated_event_ids += repeated
         if uncounted:
             self.result.unclear[EventGroup(REPEATS_UNKNOWN, path, "event_id")] += uncounted
 
