@@ -1,6 +1,6 @@
 """`/_sandbox/…` and the pages: inspect and control the sandbox."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -14,7 +14,7 @@ from sandbox import faults as menu
 from sandbox.advertisers import Advertiser, Advertisers
 from sandbox.journal import Journal, Kept
 from sandbox.pages import Pages, rfc3339
-from sandbox.transport import TooLarge, control_error, json, read_body
+from sandbox.transport import TooLarge, control_error, json, read_body, refuse_parameters
 from sandbox.vocabulary import REGIONS
 
 _MAX_BODY: Final = 4_000_000
@@ -58,7 +58,7 @@ class Controls:
     clock: Callable[[], float]
 
     async def health(self, request: Request) -> Response:
-        return json({"status": "ok", "sandbox": True})
+        return refuse_parameters(request) or json({"status": "ok", "sandbox": True})
 
     async def index(self, request: Request) -> Response:
         return self.pages.show(
@@ -105,8 +105,9 @@ class Controls:
         """List (GET) or delete (DELETE) accepted events, oldest first."""
         wanted = request.query_params.get("advertiser_id")
         if request.method == "DELETE":
-            return json({"deleted": self.journal.empty_events(wanted)})
-        page = read_page(request.query_params)
+            refused = refuse_parameters(request, "advertiser_id")
+            return refused or json({"deleted": self.journal.empty_events(wanted)})
+        page = read_page(request)
         if isinstance(page, Response):
             return page
         found = list(islice(self.journal.events(page.advertiser_id, page.since, page.after), page.limit + 1))
@@ -138,9 +139,11 @@ class Controls:
     async def requests(self, request: Request) -> Response:
         """List (GET) or delete (DELETE) the requests to the events call, oldest first."""
         if request.method == "DELETE":
+            if refused := refuse_parameters(request):
+                return refused
             self.journal.empty_requests()
             return Response(status_code=204)
-        page = read_page(request.query_params)
+        page = read_page(request)
         if isinstance(page, Response):
             return page
         entries = (
@@ -161,17 +164,21 @@ class Controls:
 
     async def set_faults(self, request: Request) -> Response:
         """Set (POST), list (GET) or remove (DELETE) faults."""
+        accepted = () if request.method == "POST" else ("advertiser_id",)
+        if refused := refuse_parameters(request, *accepted):
+            return refused
+        wanted = request.query_params.get("advertiser_id")
         if request.method == "DELETE":
-            self.faults.clear(request.query_params.get("advertiser_id"))
+            self.faults.clear(wanted)
             return Response(status_code=204)
         if request.method == "POST":
             asked = await _read(request, _SetFaults)
             if isinstance(asked, Response):
                 return asked
             if not asked.advertiser_id:
-                return control_error(422, "invalid_request", "advertiser_id must be an id or *.")
+                return control_error(422, "invalid", "advertiser_id must be an id or *.")
             if (asked.fault is None) == (not asked.faults):
-                return control_error(422, "invalid_request", "Give either fault or faults.")
+                return control_error(422, "invalid", "Give either fault or faults.")
             self.faults.set(asked.advertiser_id, asked.faults if asked.fault is None else [asked.fault])
         items = [
             {
@@ -182,11 +189,14 @@ class Controls:
                 "ended": one.ended,
             }
             for owner, one in self.faults.all()
+            if wanted in (None, owner)
         ]
         return json({"items": items, "next_cursor": None}, 201 if request.method == "POST" else 200)
 
     async def list_advertisers(self, request: Request) -> Response:
         """List advertisers (GET), or add, change and hide advertisers (POST)."""
+        if refused := refuse_parameters(request):
+            return refused
         if request.method == "POST":
             asked = await _read(request, _AddAdvertisers)
             if isinstance(asked, Response):
@@ -194,7 +204,7 @@ class Controls:
             added = asked.advertisers
             problem = next((found for one in added if (found := one.problem())), None)
             if problem is not None:
-                return control_error(422, "invalid_request", problem)
+                return control_error(422, "invalid", problem)
             self.advertisers.add(added)
             return json({"items": added, "next_cursor": None}, 201)
         return json({"items": self.advertisers.all(), "next_cursor": None})
@@ -210,7 +220,7 @@ async def _read(request: Request, kind: type[Body]) -> Body | Response:
     except TooLarge:
         return control_error(413, "too_large", "The body is too large.")
     except msgspec.ValidationError as wrong:
-        return control_error(422, "invalid_request", str(wrong))
+        return control_error(422, "invalid", str(wrong))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return control_error(400, "malformed", "The body is not JSON.")
 
@@ -246,17 +256,20 @@ def _latest(one: Kept) -> dict[str, Any]:
     }
 
 
-def read_page(query: Mapping[str, str]) -> Page | Response:
+def read_page(request: Request) -> Page | Response:
     """Read `advertiser_id`, `since` (RFC 3339 or epoch seconds), `limit` (1 to 10,000) and `cursor`."""
+    if refused := refuse_parameters(request, "advertiser_id", "since", "limit", "cursor"):
+        return refused
+    query = request.query_params
     limit, cursor, since = (
         query.get("limit", str(_DEFAULT_PAGE)),
         query.get("cursor", "0"),
         query.get("since"),
     )
     if not (limit.isascii() and limit.isdigit() and len(limit) < 7 and 1 <= int(limit) <= _MAX_PAGE):
-        return control_error(422, "invalid_request", f"limit must be 1 to {_MAX_PAGE}.")
+        return control_error(422, "invalid", f"limit must be 1 to {_MAX_PAGE}.", {"limit": "out_of_range"})
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        return control_error(422, "invalid_request", "cursor must be from the previous page.")
+        return control_error(422, "invalid", "cursor must be from the previous page.", {"cursor": "invalid"})
     moment = None
     if since:
         try:
@@ -267,5 +280,5 @@ def read_page(query: Mapping[str, str]) -> Page | Response:
                 else datetime.fromisoformat(since).timestamp()
             )
         except (ValueError, OverflowError):
-            return control_error(422, "invalid_request", "since must be RFC 3339 or epoch seconds.")
+            return control_error(422, "invalid", "since must be RFC 3339 or epoch seconds.", {"since": "not_a_time"})
     return Page(query.get("advertiser_id"), moment, int(limit), int(cursor))

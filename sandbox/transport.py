@@ -133,9 +133,21 @@ def refusal(status: int, code: Code, message: str, headers: dict[str, str] | Non
     return json({"code": code, "message": message}, status, headers)
 
 
-def control_error(status: int, error: str, detail: str) -> Response:
-    """Answer a control request in the format of the project's other routes."""
-    return json({"error": error, "detail": detail, "fields": []}, status)
+def control_error(status: int, error: str, detail: str, fields: dict[str, str] | None = None) -> Response:
+    """Answer a control request in the format of the project's other routes. `fields` has their problems."""
+    problems = [{"field": name, "problem": problem} for name, problem in (fields or {}).items()]
+    return json({"error": error, "detail": detail, "fields": problems}, status)
+
+
+def refuse_parameters(request: Request, *accepted: str) -> Response | None:
+    """Refuse a query with other parameters, or with one twice: a misspelt filter must not delete everything."""
+    fields = {
+        name: "unknown_parameter" if name not in accepted else "duplicate"
+        for name in request.query_params
+        if name not in accepted or len(request.query_params.getlist(name)) > 1
+    }
+    detail = f"Accepted parameters: {', '.join(accepted) or 'none'}, each once."
+    return control_error(422, "invalid", detail, fields) if fields else None
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -194,12 +194,33 @@ async def test_a_list_is_read_page_by_page_and_by_time(caller: Any, clock: Any, 
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "limit=99999999", "cursor=-1", "cursor=١", "since=noon", "since=1e999"]
+    ("query", "problem"),
+    [
+        ("limit=0", "out_of_range"),
+        ("limit=x", "out_of_range"),
+        ("limit=99999999", "out_of_range"),
+        ("cursor=-1", "invalid"),
+        ("cursor=١", "invalid"),
+        ("since=noon", "not_a_time"),
+        ("since=1e999", "not_a_time"),
+        ("advertiser=1000000001", "unknown_parameter"),
+        ("limit=1&limit=1", "duplicate"),
+    ],
 )
-async def test_a_list_refuses_a_query_it_cannot_read(caller: Any, query: str) -> None:
+async def test_a_list_refuses_a_query_it_cannot_read(caller: Any, query: str, problem: str) -> None:
     for path in ("/_sandbox/events", "/_sandbox/requests"):
         answer = await caller.http.get(f"{path}?{query}")
-        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+        assert answer.json()["fields"] == [{"field": query.partition("=")[0], "problem": problem}]
+
+
+@pytest.mark.parametrize("path", ["events?advertiser=1000000001", "events?since=noon", "requests?x", "faults?x"])
+async def test_a_misspelt_filter_deletes_nothing(caller: Any, event: Any, path: str) -> None:
+    """It would otherwise delete everything."""
+    await caller.send(event("a"))
+    answer = await caller.http.delete(f"/_sandbox/{path}")
+    assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, "unknown_parameter")
+    assert (await caller.accepted())["totals"]["received"] == 1
 
 
 async def test_emptying_forgets_one_advertisers_events_or_all(caller: Any, event: Any) -> None:
