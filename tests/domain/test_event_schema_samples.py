@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from hashlib import sha256
+from itertools import product
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, EventGroup, backtest
+from app.domain.observed.differences import KEYS
 from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches
 from app.domain.observed.fingerprints import Fingerprints, fingerprint
 from app.domain.observed.schema_sample import (
@@ -83,6 +86,8 @@ def without(name: str) -> dict[str, Any]:
         pytest.param(
             "5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", ValueKind.HASH, id="a hash"
         ),
+        pytest.param("a" * 64, ValueKind.HASH, id="a hash of one digit"),
+        pytest.param("0" * 64, ValueKind.UNUSABLE_TRAIT, id="a hash of zeros is a placeholder"),
         pytest.param("38400000-8cf0-11bd-b23e-10b96e40000d", ValueKind.UUID, id="an advertising id"),
         pytest.param("2026-11-24T10:00:00Z", ValueKind.TIME, id="a time with a zone"),
         pytest.param("2026-11-24", ValueKind.DATE, id="a date is no time"),
@@ -358,6 +363,36 @@ def test_the_pipe_map_is_judged_by_fingerprints(
     else:
         assert (bad.rejected.total(), bad.unclear, float(bad.loss)) == (15, {}, 0.5)
         assert {group.reason for group in bad.rejected} == {reason}
+
+
+PLACEHOLDERS = ("n/a", "null", "(not set)", "{{email}}", "%%MAIL%%", "000 000 0000", "+0000000", "0" * 64)
+DIGESTS = ("a" * 64, "1" * 64, sha256(b"").hexdigest(), sha256(b"ada@example.com").hexdigest().upper())
+
+
+@pytest.mark.parametrize("profile", list(Profile))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(("email", "phone", "first_name", "city", "postal"), PLACEHOLDERS + DIGESTS),
+        *product(("match_id", "ramp_id"), PLACEHOLDERS),
+    ],
+)
+def test_a_placeholder_gives_what_the_identity_profile_makes_of_it(
+    name: str, value: str, profile: Profile
+) -> None:
+    """`null` is dropped by `amazon`, and is a name for `segment`. A digest of one digit is a digest."""
+    rules = replace(RULES, profile=profile)
+    event = {**EVENT, "x": value}
+    draft = fields(**{name: "x"})
+    converted = convert(Event("ord-1", "dst_x", "map_x", event), "ord-1", mapping(**draft), rules, now=NOW)
+    assert isinstance(converted, Conversion)
+    key = KEYS[name]
+    is_sent = key in converted.match_keys
+    result = compared(sampled((event, 4)), draft, rules)
+    had_key = name in ("email", "phone")
+    assert result.unclear == {}
+    assert result.gained == ({key: 4} if is_sent and not had_key else {})
+    assert result.lost == ({key: 4} if had_key and not is_sent else {})
 
 
 def test_a_map_of_texts_without_fingerprints_is_unclear() -> None:

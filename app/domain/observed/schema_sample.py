@@ -19,6 +19,7 @@ import msgspec
 from app.domain.compression import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.numbers import is_number, number_text
+from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder_or_digest
 from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
@@ -38,8 +39,8 @@ _ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})
 class SampleEntry(NamedTuple):
     """A path and the kind of its value.
 
-    `word` is the value itself if it is a member of a closed list, a fingerprint for another short text or
-    number, else None.
+    `word` is the value itself if it is a member of a closed list or a placeholder, a fingerprint for another
+    short text or number, else None.
     """
 
     path: str
@@ -114,6 +115,8 @@ def _word(
     is_listed = kind in LISTED and (text.isupper() or text.islower())
     if is_listed or (text is value and text.lower() in CONSENT_WORDS):
         return text
+    if kind is ValueKind.UNUSABLE_TRAIT and (text in NOTHING_WORDS or is_placeholder_or_digest(text) is None):
+        return text  # a word such as null, zeros, or the digest of nothing, but no template
     if fingerprint is None or len(text) > MAX_FINGERPRINTED or "@" in text or _DIGITS.match(text):
         return None
     return fingerprint(text)

@@ -37,8 +37,8 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.GPP: "DBAA~BAAA.YAAA",
     ValueKind.LARGE_NUMBER: 10**15,
     ValueKind.ENDLESS_NUMBER: 10**70,
-    # Every identity profile drops it.
-    ValueKind.UNUSABLE_TRAIT: "0" * 64,
+    # An unfilled template, because the sample holds other placeholders themselves.
+    ValueKind.UNUSABLE_TRAIT: "{{x}}",
 }
 
 # Kinds whose value depends on the path's number in the sample, from 0 to some hundreds.

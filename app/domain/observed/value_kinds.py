@@ -87,7 +87,7 @@ class ValueKind(StrEnum):
     TCF = "tcf"
     GPP = "gpp"
     IP_ADDRESS = "ip_address"
-    UNUSABLE_TRAIT = "unusable_trait"  # gives no hashed match key, such as an impossible phone number
+    UNUSABLE_TRAIT = "unusable_trait"  # a placeholder, such as null, an unfilled template or a phone of zeros
 
 
 EMPTY: Final = frozenset(
@@ -175,7 +175,7 @@ def _text_kind(text: str, now: datetime) -> ValueKind:
     if is_personal_id(text):
         return ValueKind.ODD_TEXT
     if len(word) == 64 and _HASH.fullmatch(word):
-        return ValueKind.HASH if word.strip(word[0]) else ValueKind.UNUSABLE_TRAIT
+        return ValueKind.HASH if _is_key("email", word) else ValueKind.UNUSABLE_TRAIT
     if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
         return ValueKind.UUID if _is_key("maid", word) else ValueKind.ODD_TEXT
     if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
