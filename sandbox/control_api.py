@@ -280,5 +280,7 @@ def read_page(request: Request) -> Page | Response:
                 else datetime.fromisoformat(since).timestamp()
             )
         except (ValueError, OverflowError):
-            return control_error(422, "invalid", "since must be RFC 3339 or epoch seconds.", {"since": "not_a_time"})
+            return control_error(
+                422, "invalid", "since must be RFC 3339 or epoch seconds.", {"since": "not_a_time"}
+            )
     return Page(query.get("advertiser_id"), moment, int(limit), int(cursor))

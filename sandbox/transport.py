@@ -140,7 +140,7 @@ def control_error(status: int, error: str, detail: str, fields: dict[str, str] |
 
 
 def refuse_parameters(request: Request, *accepted: str) -> Response | None:
-    """Refuse a query with other parameters, or with one twice: a misspelt filter must not delete everything."""
+    """Refuse other parameters, and one given twice: a misspelt filter must not delete everything."""
     fields = {
         name: "unknown_parameter" if name not in accepted else "duplicate"
         for name in request.query_params

@@ -214,7 +214,9 @@ async def test_a_list_refuses_a_query_it_cannot_read(caller: Any, query: str, pr
         assert answer.json()["fields"] == [{"field": query.partition("=")[0], "problem": problem}]
 
 
-@pytest.mark.parametrize("path", ["events?advertiser=1000000001", "events?since=noon", "requests?x", "faults?x"])
+@pytest.mark.parametrize(
+    "path", ["events?advertiser=1000000001", "events?since=noon", "requests?x", "faults?x"]
+)
 async def test_a_misspelt_filter_deletes_nothing(caller: Any, event: Any, path: str) -> None:
     """It would otherwise delete everything."""
     await caller.send(event("a"))

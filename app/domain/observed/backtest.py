@@ -19,9 +19,9 @@ from app.domain.conversion.numbers import as_text
 from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.mapping.paths import EACH, parse_path, walk
+from app.domain.mapping.paths import EACH, parse_path
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.observed.certainty import StandIns, StoredText
+from app.domain.observed.certainty import StandIns, put_unknown
 from app.domain.observed.differences import (
     KEYS,
     NO_KEY,
@@ -38,7 +38,7 @@ from app.domain.observed.schema_sample import (
     SchemaSample,
     may_be_unsampled,
 )
-from app.domain.observed.synthetic_event import put, synthetic_event
+from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
 CONTENT_UNKNOWN: Final = "content_unknown"
@@ -187,7 +187,7 @@ class _Side:
         for path in self._paths - (sampled - closed):
             steps = parse_path(path) or ()
             if path not in found and (may_be_unsampled(path, sample) or self._compares_more(steps, sample)):
-                _put_unknown(content, steps)
+                put_unknown(content, steps)
         trace: list[Step] = []
         event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
         result = self._plan.convert(event, "backtest", now, trace=trace)
@@ -205,19 +205,6 @@ def _may_reject(name: str, step: Step) -> bool:
     """Return whether a value of the field that cannot be read rejects the event (interface §4.4)."""
     on_error = None if step.source is None else step.source.on_error
     return on_error == "reject" if on_error is not None else name in REJECTING
-
-
-def _put_unknown(content: dict[str, Any], steps: tuple[PathStep, ...]) -> None:
-    """Put a text that is not known where a path leads. A list of which members are not known gets one."""
-    value: Any = StoredText("text")
-    whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
-    for step in reversed(steps[whole:]):
-        value = {step: value} if isinstance(step, str) else [value]
-    sampled = walk(content, steps[:whole])
-    if type(sampled) is list and type(value) is list:
-        sampled += value  # its known members stay
-    else:
-        put(content, steps[:whole], value)
 
 
 def _problems(result: Conversion | Rejection) -> list[EventGroup]:

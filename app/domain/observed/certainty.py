@@ -13,11 +13,12 @@ from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping
-from app.domain.mapping.paths import EACH, parse_path
+from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.pipes import PIPES, WHERE
 from app.domain.mapping.sources import Pattern, Source
 from app.domain.mapping.steps import ALWAYS
 from app.domain.observed.schema_sample import LISTED, Fingerprint, SampleEntry
+from app.domain.observed.synthetic_event import put
 from app.domain.observed.value_kinds import ValueKind
 
 K = ValueKind
@@ -174,3 +175,16 @@ class StandIns:
             for field, source, patterns in self._sources
             if any(_covers(each, steps) for each in patterns)
         )
+
+
+def put_unknown(content: dict[str, Any], steps: Pattern) -> None:
+    """Put a text that is not known where a path leads. A list of which members are not known gets one."""
+    value: Any = StoredText("text")
+    whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
+    for step in reversed(steps[whole:]):
+        value = {step: value} if isinstance(step, str) else [value]
+    sampled = walk(content, steps[:whole])
+    if type(sampled) is list and type(value) is list:
+        sampled += value  # its known members stay
+    else:
+        put(content, steps[:whole], value)
