@@ -5,6 +5,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
@@ -29,6 +30,11 @@ class NamedKey:
 
     def __repr__(self) -> str:
         return f"NamedKey({self.id})"
+
+
+def secret_digest(secret: str) -> bytes:
+    """Return the digest that is stored for a key or a token: 256 random bits cannot be guessed."""
+    return sha256(secret.encode()).digest()
 
 
 def same_secret(ours: str | bytes, theirs: str | bytes) -> bool:
@@ -122,14 +128,6 @@ def seal_batch(batch: BatchId, content: bytes, vault: Vault) -> tuple[bytes, byt
     return vault.seal(data_key, place=place), encrypted
 
 
-def decrypt(data_key: bytes, encrypted: bytes, *, place: str) -> bytes:
-    """Decrypt what `seal_batch` encrypted with this data key for `place`. Raises CannotDecrypt."""
-    try:
-        return AESGCM(data_key).decrypt(encrypted[:_NONCE], encrypted[_NONCE:], place.encode())
-    except (InvalidTag, ValueError):
-        raise CannotDecrypt("altered, truncated, or encrypted with another key") from None
-
-
 def batch_place(batch: int) -> str:
     """Return the `place` of a batch. Its content and its data key are encrypted for this place."""
     return f"batch:{batch}"
@@ -143,6 +141,7 @@ def open_batch(
         return None
     place = batch_place(batch)
     try:
-        return unpack_content(decrypt(vault.open(data_key, place=place), content, place=place))
-    except (CannotDecrypt, ValueError):
+        cipher = AESGCM(vault.open(data_key, place=place))
+        return unpack_content(cipher.decrypt(content[:_NONCE], content[_NONCE:], place.encode()))
+    except (CannotDecrypt, InvalidTag, ValueError):
         return None

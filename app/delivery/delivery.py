@@ -262,7 +262,8 @@ class Delivery:
                     left = lane.pace.blocked_until - self.environment.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.lease.id, left)
-                    if (summary := lane.unrecorded(self.environment.monotonic())) is not None:
+                    summary = lane.pace.summary(self.environment.monotonic())
+                    if summary.rounded != lane.recorded:
                         await lanes.record_summary(connection, lane.lease, summary)
                         lane.record(summary)
                     return await write_settlement(

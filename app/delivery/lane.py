@@ -82,7 +82,7 @@ class Lane:
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
-    _recorded: Rounded | None = None  # last values written to the lane's row
+    recorded: Rounded | None = None  # last values written to the lane's row
 
     # --- Waking
 
@@ -302,11 +302,6 @@ class Lane:
         pace = self.pace
         return pace.breaker.is_failing or pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
 
-    def unrecorded(self, now: float) -> PaceSummary | None:
-        """Return what the lane's row should show, or None if it shows that. A rate may differ by 5 %."""
-        summary = self.pace.summary(now)
-        return None if self._recorded == summary.rounded else summary
-
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""
-        self._recorded = summary.rounded
+        self.recorded = summary.rounded

@@ -1,7 +1,6 @@
 """The API process: it opens its resources, builds ingest and the web application, and serves."""
 
 import asyncio
-import hashlib
 import random
 import socket
 import time
@@ -20,6 +19,7 @@ from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.recent_rows import keep_fresh
+from app.crypto import secret_digest
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
@@ -147,9 +147,7 @@ async def build_application(
         publishes_reference=settings.publish_metrics_and_docs,
         amazon_configured=bool(settings.amazon_client_id and settings.amazon_client_secret),
         callback_configured=settings.status_callback_url is not None,
-        bootstrap_key_digest=(
-            hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
-        ),
+        bootstrap_key_digest=(secret_digest(bootstrap.get_secret_value()) if bootstrap else None),
         people=people,
         people_claims=PersonClaims(
             settings.oidc_role_claim, settings.oidc_roles, settings.oidc_organisation_claim

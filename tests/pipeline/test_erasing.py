@@ -10,10 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.admin.privacy import erasure
-from app.crypto import batch_place, decrypt
+from app.crypto import open_batch
 from app.delivery import settlement
 from app.delivery.request_content import Claim, Unreadable
-from app.domain import batch as packing
 from app.domain.ids import BatchId
 from app.domain.privacy.carried_key import carried_key
 from app.store import batches
@@ -56,9 +55,9 @@ async def stored_bodies(world: World) -> list[bytes]:
     )
     bodies: list[bytes] = []
     for row in rows:
-        place = batch_place(row["id"])
-        key = world.resources.vault.open(row["data_key"], place=place)
-        bodies += packing.unpack_content(decrypt(key, row["content"], place=place)).values()
+        opened = open_batch(row["id"], row["data_key"], row["content"], world.resources.vault)
+        assert opened is not None
+        bodies += opened.values()
     return bodies
 
 

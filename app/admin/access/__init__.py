@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Final
 
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
@@ -62,8 +61,3 @@ class Caller:
     def actor(self) -> str:
         """Return the name of the caller in the audit: the id of a key, or the name and the id of a person."""
         return self.key if self.person is None else f"{self.person} ({self.key})"
-
-
-def digest_of(key: str) -> bytes:
-    """Return the digest that is stored for a key. SHA-256 suffices: 256 random bits cannot be guessed."""
-    return sha256(key.encode()).digest()

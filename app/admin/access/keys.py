@@ -15,11 +15,12 @@ from typing import Annotated, Any
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import BOOTSTRAP, Caller, Scope, digest_of
+from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit
 from app.store.access import keys
@@ -151,7 +152,7 @@ async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -
         KeyId(new_id("key_")),
         replace(grant, scopes=tuple(sorted(set(grant.scopes))), destination_ids=distinct),
         hint=secret[:8],  # distinguishes the key from others in lists
-        digest=digest_of(secret),
+        digest=secret_digest(secret),
         created_by=by,
     )
     await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=audit_view(key))

@@ -9,9 +9,10 @@ from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import BOOTSTRAP, Caller, Scope, digest_of
+from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.refusals import ErrorCode, Problem
 from app.api.recent_rows import RecentRows
+from app.crypto import secret_digest
 from app.domain.ids import KeyId
 from app.store.access import keys
 
@@ -49,7 +50,7 @@ class KeyRing:
             return key
         if not _KEY_FORM.fullmatch(key):
             return Problem(ErrorCode.UNAUTHORIZED)
-        return await self._callers.find(digest_of(key)) or Problem(ErrorCode.UNAUTHORIZED)
+        return await self._callers.find(secret_digest(key)) or Problem(ErrorCode.UNAUTHORIZED)
 
     def known_caller(self, headers: Headers) -> tuple[Caller | None, bool]:
         """Return the caller whose key is in the raw ASGI headers, without a query, and whether it is current.
@@ -59,7 +60,7 @@ class KeyRing:
         key = _key_in(headers)
         if isinstance(key, Problem):
             return None, False
-        digest = digest_of(key)
+        digest = secret_digest(key)
         if self._bootstrap is not None and compare_digest(digest, self._bootstrap):
             return _BOOTSTRAP_CALLER, True
         return self._callers.cached(digest)

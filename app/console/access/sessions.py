@@ -23,7 +23,7 @@ from app.admin.access.person_claims import person_caller
 from app.admin.access.roles import role_of
 from app.admin.context import AppContext
 from app.api.http.headers import address_parts
-from app.crypto import CannotDecrypt, same_secret
+from app.crypto import CannotDecrypt, same_secret, secret_digest
 from app.domain.ids import KeyId, OrganisationId
 from app.store import audit
 from app.store.access import sessions
@@ -89,14 +89,6 @@ def unsealed(context: AppContext, place: str, text: str, kind: type[State]) -> S
         return None
 
 
-def digest_of(token: str) -> bytes:
-    """Return the digest that the database stores for a token.
-
-    SHA-256 suffices, because 256 random bits cannot be guessed.
-    """
-    return hashlib.sha256(token.encode()).digest()
-
-
 def csrf_of(token: str) -> str:
     """Return the form token of a session. It is derived one-way from the session's cookie token."""
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
@@ -124,7 +116,7 @@ async def begin(
     role = role_of(caller.scopes)
     roles = person.roles if person else [role] if role else []
     new = sessions.NewSession(
-        digest_of(token), caller.actor, roles, caller.organisation, key_digest=key_digest, person=person
+        secret_digest(token), caller.actor, roles, caller.organisation, key_digest=key_digest, person=person
     )
     async with context.within(caller.organisation).engine.begin() as connection:
         await sessions.begin(connection, new)
@@ -137,7 +129,7 @@ async def end(
     """End the request's session in the database and in the browser."""
     token = request.cookies.get(cookie_name(context))
     if token:
-        own = sessions.SessionSelection(digest=digest_of(token))
+        own = sessions.SessionSelection(digest=secret_digest(token))
         await end_all(context, own, actor=actor, reason=reason)
     delete_cookie(context, response, cookie_name(context))
 
@@ -158,7 +150,7 @@ async def act_for(
     async with context.within(organisation).engine.begin() as connection:
         await audit.record(connection, caller.actor, AuditAction.ORGANISATION_SWITCHED, organisation)
     async with context.within(EVERY).engine.begin() as connection:
-        await sessions.act_for(connection, digest_of(token), organisation)
+        await sessions.act_for(connection, secret_digest(token), organisation)
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
@@ -171,7 +163,7 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
     if not token or len(token) > 100:
         return None
     async with context.within(EVERY).engine.begin() as connection:
-        session = await sessions.find(connection, digest_of(token), note=note)
+        session = await sessions.find(connection, secret_digest(token), note=note)
     if session is None:
         return None
     if session.subject is not None:

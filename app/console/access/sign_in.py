@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Caller, Scope, digest_of
+from app.admin.access import Caller, Scope
 from app.admin.access.roles import home_of, role_of
 from app.admin.access.sessions import record_refusal
 from app.admin.context import AppContext
@@ -14,6 +14,7 @@ from app.api.access.secured_route import Context, key_ring_of, public, requires
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import Form, SecuredPage, form_text
+from app.crypto import secret_digest
 from app.store.access.sessions import SessionEnd
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -59,7 +60,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
         await record_refusal(context, "role", caller)
         return _show(request, context, onward, problem=_NO_ROLE, status=403)
     response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
-    await sessions.begin(context, request, response, caller, key_digest=digest_of(key))
+    await sessions.begin(context, request, response, caller, key_digest=secret_digest(key))
     return response
 
 

@@ -87,7 +87,8 @@ class RateEstimate:
             is_random = now < self.random_until or share == 1 or not counted._is_costly
             return counted if is_random else counted._try_lower(now, rate, limit)
         needed, seconds = (LEAST_REQUESTS, DECISION_S)
-        if self._is_near(rate) or self.trials:
+        is_near = self.ceiling is not None and NEAR[0] <= rate / self.ceiling <= NEAR[1]
+        if is_near or self.trials:
             needed, seconds = max(MOST_REQUESTS, round(PROBE_COST * self.cost)), NEAR_S
         may_rise = (
             counted.streak >= needed
@@ -101,7 +102,8 @@ class RateEstimate:
         if not may_rise:
             return counted
         # A slow lane takes the steps of the time that passed.
-        risen = self._risen(rate, steps=max(1.0, min(elapsed / DECISION_S, 20.0)))
+        steps = max(1.0, min(elapsed / DECISION_S, 20.0))
+        risen = rate * math.pow(SMALL_STEP, steps) if is_near else self._risen(rate, steps)
         return self._next(None if risen >= limit else risen, self.ceiling, now, proven=rate)
 
     def _next(
@@ -135,9 +137,6 @@ class RateEstimate:
         """Whether the lane lost much of its time to the Retry-After of 429s."""
         return self.throttles * self.cost > COSTLY * (self.requests + LEAST_REQUESTS)
 
-    def _is_near(self, rate: float) -> bool:
-        return self.ceiling is not None and NEAR[0] <= rate / self.ceiling <= NEAR[1]
-
     def _lower(self, now: float, rate: float, limit: float, share: float) -> "RateEstimate":
         if share == 1:
             # Amazon accepts nothing, which says nothing about its limit. The lane waits after each 429.
@@ -148,10 +147,9 @@ class RateEstimate:
         ceiling = self.proven or rate * (1 - share)
         return self._next(max(LEAST_RATE, MARGIN * accepted), ceiling, now)
 
-    def _risen(self, rate: float, *, steps: float) -> float:
-        small, large = rate * math.pow(SMALL_STEP, steps), rate * math.pow(LARGE_STEP, steps)
-        if self._is_near(rate):
-            return small
+    def _risen(self, rate: float, steps: float) -> float:
+        """Return the rate after steps that begin elsewhere than near the ceiling. They end before it."""
+        large = rate * math.pow(LARGE_STEP, steps)
         if self.ceiling is not None and rate < self.ceiling:
-            return min(large, max(NEAR[0] * self.ceiling, small))
+            return min(large, max(NEAR[0] * self.ceiling, rate * math.pow(SMALL_STEP, steps)))
         return large
