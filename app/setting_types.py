@@ -7,13 +7,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 
 from app.crypto import KEY_BYTES, NamedKey
 from app.domain.callback import read_secrets
-from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
+from app.domain.notifications.channels import (
+    read_emails,
+    read_mail_server,
+    read_webhooks,
+    split_address,
+)
 from app.domain.weak_secrets import MIN_LENGTH
 
 
@@ -44,7 +49,7 @@ _TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 def _database_url(value: SecretStr) -> SecretStr:
     """Return the URL in SQLAlchemy's form. Raises ValueError; its text does not contain the URL."""
     address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
-    parts = urlsplit(address)
+    parts = split_address(address)
     if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
         raise ValueError("must look like postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE")
     for name, values in parse_qs(parts.query).items():
@@ -55,7 +60,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 def _proxy(value: SecretStr) -> SecretStr:
     """Check the URL of a proxy. Raises ValueError; its text does not contain the URL."""
-    parts = urlsplit(value.get_secret_value())
+    parts = split_address(value.get_secret_value())
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError("must look like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
     return value
@@ -72,7 +77,7 @@ def _certificates(path: Path) -> Path:
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_address(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http:// or https:// address")
     if parts.query or parts.fragment or parts.username or parts.password:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.domain.callback import read_secrets
 from app.domain.ids import DEFAULT_ORGANISATION
@@ -75,7 +75,10 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
             ) from None
     found = []
     for position, organisation, name, url in _entries(text):
-        parts = urlsplit(url)
+        try:
+            parts = split_address(url)
+        except ValueError as error:
+            raise ValueError(f"entry {position} {error}") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
             raise ValueError(
                 f"entry {position} must be an http:// or https:// address without user or fragment"
@@ -104,21 +107,29 @@ def read_emails(text: str) -> tuple[Channel, ...]:
 
 def read_mail_server(url: str) -> MailServer:
     """Read `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`. Raises ValueError; its text contains no value."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
+    parts = split_address(url)
     if parts.scheme not in SMTP_SCHEMES or not parts.hostname or parts.path.strip("/"):
         raise ValueError("must look like smtp://USER:PASSWORD@HOST:PORT or smtps://…")
     implicit = parts.scheme == "smtps"
     return MailServer(
         host=parts.hostname,
-        port=port or (465 if implicit else 587 if parts.username else 25),
+        port=parts.port or (465 if implicit else 587 if parts.username else 25),
         implicit_tls=implicit,
         user=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
     )
+
+
+def split_address(url: str) -> SplitResult:
+    """Split a URL, and check the port of each of its servers. Raises ValueError; its text contains no value."""
+    try:
+        parts = urlsplit(url)
+        ports = [urlsplit(f"//{server}").port for server in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        ports = [0]
+    if 0 in ports:
+        raise ValueError("has an invalid host or port")
+    return parts
 
 
 def _entries(text: str) -> Iterator[tuple[int, str, str, str]]:
