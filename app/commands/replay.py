@@ -11,6 +11,7 @@ from app.commands.failure import CommandFailed
 from app.commands.organisation import add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId
+from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
 from app.processes.resources import open_resources
 from app.settings import Settings
@@ -19,7 +20,7 @@ from app.settings import Settings
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), help="default: both")
-    parser.add_argument("--reason", help="only events with this reason code, such as gave_up")
+    parser.add_argument("--reason", type=_reason, help="only events with this reason code, such as gave_up")
     parser.add_argument("--since", type=_time, help="only events accepted since this time (RFC 3339)")
     parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
     parser.add_argument("--include-dismissed", action="store_true", help="also dismissed dead letters")
@@ -55,6 +56,12 @@ def _line(done: ReplayResult, *, dry_run: bool) -> str:
         f"{done.forgotten} have no stored data, {done.remaining} remain. "
         f"At least {done.requests} requests in {done.seconds:.0f} s."
     )
+
+
+def _reason(text: str) -> str:
+    if text not in REASONS:
+        raise argparse.ArgumentTypeError("it is not a reason; docs/reasons.md lists them")
+    return text
 
 
 def _time(text: str) -> datetime:

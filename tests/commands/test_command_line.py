@@ -50,6 +50,13 @@ def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
     assert "chain" not in ended.stdout + ended.stderr
 
 
+def test_a_reason_that_does_not_exist_is_a_mistake_and_not_an_empty_replay() -> None:
+    """As in the API; a misspelt reason would match no event and end with 0."""
+    ended = command("replay", "dst_1", "--reason", "gaveup")
+    assert ended.returncode == 2
+    assert "--reason" in ended.stderr
+
+
 def test_an_argument_too_many_is_not_repeated() -> None:
     """It may be a person's value, and what stands on a terminal of a pipeline is kept."""
     ended = command("erase", "email", "ada@example.com", "lovelace@example.com", "--hurry=byron")

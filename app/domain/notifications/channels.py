@@ -121,7 +121,7 @@ def read_mail_server(url: str) -> MailServer:
 
 
 def split_address(url: str) -> SplitResult:
-    """Split a URL, and check the port of each of its servers. Raises ValueError; its text contains no value."""
+    """Split a URL, and check the port of each server. Raises ValueError; its text contains no value."""
     try:
         parts = urlsplit(url)
         ports = [urlsplit(f"//{server}").port for server in parts.netloc.rpartition("@")[2].split(",")]
