@@ -47,7 +47,7 @@ _TEXTS: Final = (
 _NUMBERS: Final = (0, 1, 2134, -1, 10**13, 10**400, 1795514400, 1795514400123, Decimal("2.0"),
                    Decimal("19.99"),
                    Decimal("1E+30"), Decimal("-0.001"), Decimal("0.30000000000000004"))  # fmt: skip
-_FORMS: Final = [json.loads(form) for row in PIPES.values() for form in row.form.split(" or ")]
+_FORMS: Final = [written for row in PIPES.values() for written, _ in row.examples]
 _LISTED: Final = [
     ["sum", "price", "count"],
     ["sum", "price", {"missing": "skip", "decimal": ","}],

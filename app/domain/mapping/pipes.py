@@ -140,102 +140,49 @@ def _sha256_lower(text: str) -> str:
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
-def _bare(name: str, help_text: str, step: Step, cost: int = 1, shows: frozenset[str] = frozenset()) -> Pipe:
+def _bare(name: str, step: Step, cost: int = 1, shows: frozenset[str] = frozenset()) -> Pipe:
     """Return the row of a pipe function without arguments."""
-    return Pipe(
-        name, f'"{name}"', help_text, lambda given: "takes no argument" if given else step, cost, shows
-    )
+    return Pipe(name, lambda given: "takes no argument" if given else step, cost, shows)
 
 
-def _text(
-    name: str, help_text: str, shape: Callable[[str], Any], shows: frozenset[str] = frozenset()
-) -> Pipe:
-    return _bare(name, help_text, on_text(name, shape), 1, shows)
-
-
-def _epoch(name: str, per_second: int, unit: str) -> Pipe:
-    step = time_steps.epoch_step(per_second, unit)
-    return _bare(name, f"Read {unit} since 1970 as a time.", step, 2, TIME)
+def _text(name: str, shape: Callable[[str], Any], shows: frozenset[str] = frozenset()) -> Pipe:
+    return _bare(name, on_text(name, shape), 1, shows)
 
 
 _ROWS: Final = (
-    _text("trim", "Remove white space at both ends.", str.strip, ALWAYS),
-    _text("lower", "Convert to lower case.", str.lower, HASH),
-    _text("upper", "Convert to upper case.", str.upper),
-    _text("digits", "Keep only 0 to 9.", lambda text: _NOT_DIGITS.sub("", text)),
-    Pipe(
-        "slug", '"slug" or ["slug", "-"]', "Lower case without accents; words joined with _ or -.", _slug, 2
-    ),
-    _text("title", "Capitalise each word.", str.title),
-    Pipe("split", '["split", ","]', "Split a text into a list.", _split),
-    Pipe("substring", '["substring", 0, 5]', "Keep the characters from start to end.", _substring),
-    Pipe("replace", '["replace", "a", "b"]', "Replace every occurrence of a text.", _replace),
-    Pipe("map", '["map", {"a": "b", "*": "c"}]', 'Map values to other values; "*" matches all others.', _map),
-    Pipe(
-        "to_number",
-        '"to_number" or ["to_number", ","]',
-        'Convert a text to a number; with "," or "." as decimal sign, groups and currencies are read too.',
-        number_steps.to_number_step,
-        2,
-        NUMBER,
-    ),
-    Pipe(
-        "round", '["round", 2]', "Round a number, halves away from zero.", number_steps.round_step, 1, AMOUNT
-    ),
-    _bare("abs", "Absolute value of a number.", on_number("abs", number_steps.absolute), 1, AMOUNT),
-    Pipe("multiply", '["multiply", 0.01]', "Multiply.", calculation("multiply", numbers.multiply), 3, AMOUNT),
-    Pipe("divide", '["divide", 100]', "Divide.", calculation("divide", numbers.divide), 3, AMOUNT),
-    Pipe("add", '["add", -1]', "Add a number.", calculation("add", numbers.add), 3),
-    _bare("to_string", "Convert a number or boolean to text.", lambda value, _: text_of(value), 1, ALWAYS),
-    _bare("to_bool", "Convert true, yes, 1, on and their opposites to a boolean.", _to_bool),
-    Pipe(
-        "time",
-        '["time", {"formats": ["DD.MM.YYYY HH:mm:ss", "iso"], "zone": "Europe/Berlin"}]',
-        "Read a time in one of several formats.",
-        time_steps.time_step,
-        5,
-        TIME,
-    ),
-    _epoch("epoch_s", 1, "seconds"),
-    _epoch("epoch_ms", 1000, "milliseconds"),
-    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date in UTC.", time_steps.date_step, 4, TIME),
-    _text("sha256_lower", "Trim, convert to lower case, and hash with SHA-256 (hex).", _sha256_lower, HASH),
-    _bare("first", "First item of a list; a single value is unchanged.", list_steps.first, 1, ALWAYS),
-    _bare("last", "Last item of a list; a single value is unchanged.", list_steps.last, 1, ALWAYS),
-    Pipe("join", '["join", ", "]', "Join a list of plain values into one text.", list_steps.join_step),
-    _bare(
-        "count",
-        "Number of members of a list.",
-        on_list("count", list_steps.count, 0),
-        1,
-        frozenset({"count", "length"}),
-    ),
-    _bare("unique", "Remove repeated members of a list.", on_list("unique", list_steps.unique), 1, ALWAYS),
-    Pipe(
-        "pluck",
-        '["pluck", "price"]',
-        "Take one value of each member of a list.",
-        list_steps.pluck_step,
-        shows=ALWAYS,
-        reads=list,
-    ),
-    Pipe(
-        "sum",
-        '"sum" or ["sum", "price", "quantity", {"decimal": ","}]',
-        "Add up numbers, or the product of up to three numbers of each member.",
-        list_steps.sum_step,
-        shows=NUMBER,
-        reads=list,
-    ),
-    Pipe("min", '"min"', "Smallest number of a list.", extreme("min", min), 1, AMOUNT),
-    Pipe("max", '"max"', "Largest number of a list.", extreme("max", max), 1, AMOUNT),
-    Pipe(
-        WHERE,
-        '["where", "category", "in", ["Shoes", "Bags"]]',
-        "Keep the members of a list that fulfil a condition.",
-        list_steps.where_step,
-        reads=lambda arguments: arguments[:1],
-    ),
+    _text("trim", str.strip, ALWAYS),
+    _text("lower", str.lower, HASH),
+    _text("upper", str.upper),
+    _text("digits", lambda text: _NOT_DIGITS.sub("", text)),
+    Pipe("slug", _slug, 2),
+    _text("title", str.title),
+    Pipe("split", _split),
+    Pipe("substring", _substring),
+    Pipe("replace", _replace),
+    Pipe("map", _map),
+    Pipe("to_number", number_steps.to_number_step, 2, NUMBER),
+    Pipe("round", number_steps.round_step, 1, AMOUNT),
+    _bare("abs", on_number("abs", number_steps.absolute), 1, AMOUNT),
+    Pipe("multiply", calculation("multiply", numbers.multiply), 3, AMOUNT),
+    Pipe("divide", calculation("divide", numbers.divide), 3, AMOUNT),
+    Pipe("add", calculation("add", numbers.add), 3),
+    _bare("to_string", lambda value, _: text_of(value), 1, ALWAYS),
+    _bare("to_bool", _to_bool),
+    Pipe("time", time_steps.time_step, 5, TIME),
+    _bare("epoch_s", time_steps.epoch_step(1, "seconds"), 2, TIME),
+    _bare("epoch_ms", time_steps.epoch_step(1000, "milliseconds"), 2, TIME),
+    Pipe("date", time_steps.date_step, 4, TIME),
+    _text("sha256_lower", _sha256_lower, HASH),
+    _bare("first", list_steps.first, 1, ALWAYS),
+    _bare("last", list_steps.last, 1, ALWAYS),
+    Pipe("join", list_steps.join_step),
+    _bare("count", on_list("count", list_steps.count, 0), 1, frozenset({"count", "length"})),
+    _bare("unique", on_list("unique", list_steps.unique), 1, ALWAYS),
+    Pipe("pluck", list_steps.pluck_step, shows=ALWAYS, reads=list),
+    Pipe("sum", list_steps.sum_step, shows=NUMBER, reads=list),
+    Pipe("min", extreme("min", min), 1, AMOUNT),
+    Pipe("max", extreme("max", max), 1, AMOUNT),
+    Pipe(WHERE, list_steps.where_step, reads=lambda arguments: arguments[:1]),
 )
 
 PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}

@@ -1,8 +1,11 @@
 """What all pipe functions share: the type of a step, its failures, and the types of values that it takes."""
 
+import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 from app.domain.conversion.failures import SourceFailed, wrong_type
@@ -10,6 +13,8 @@ from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping.reading import Reading
 
 MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
+
+_FILE: Final = tomllib.loads(Path(__file__).with_name("pipes.toml").read_text("utf-8"))
 
 # Takes a value that is not None. Returns a value or `SourceFailed`.
 Step = Callable[[Any, Reading], Any]
@@ -29,7 +34,7 @@ Maker = Callable[[list[Any]], "Step | StepProblem | str"]
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """A pipe function. `form` is an example of its use, `help` its explanation, and `make` creates a step.
+    """A pipe function. `make` creates a step of its arguments. `pipes.toml` has its explanation and examples.
 
     `cost` is its work in steps of about a microsecond. `shows` says for which purposes the step does the same
     to an invented value as to the real one, in a backtest (`app.domain.observed.certainty`). `reads` returns
@@ -37,12 +42,21 @@ class Pipe:
     """
 
     name: str
-    form: str
-    help: str
     make: Maker
     cost: int = 1
     shows: frozenset[str] = frozenset()
     reads: Callable[[list[Any]], list[Any]] = lambda _arguments: []
+
+    @property
+    def help(self) -> str:
+        return str(_FILE[self.name][0])
+
+    @property
+    def examples(self) -> list[tuple[Any, Any]]:
+        """Uses of the function as a mapping writes them, each with a value to which it can be applied."""
+        return [
+            tuple(json.loads(text, parse_float=Decimal) for text in pair) for pair in _FILE[self.name][1:]
+        ]
 
 
 ALWAYS: Final = frozenset({"text", "amount", "count", "length", "time", "hash"})

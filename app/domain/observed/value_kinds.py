@@ -4,10 +4,13 @@ A kind says what the checks of fields answer for a value, as far as that does no
 format. A text that could surprise a check is an `ODD_TEXT`.
 """
 
+import email.utils
+import hashlib
 import ipaddress
 import re
-from collections.abc import Mapping
-from datetime import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -25,69 +28,94 @@ from app.domain.identity.placeholders import is_placeholder_or_digest
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
+Example = Callable[[int, datetime], Any]
+
+
+def _always(value: Any) -> Example:
+    return lambda _number, _at: value
+
+
+_NOTHING: Final = _always(None)
+
+
+def _letters(number: int) -> str:
+    return chr(ord("a") + number // 26 % 26) + chr(ord("a") + number % 26)
+
 
 class ValueKind(StrEnum):
-    """The kind of value at a path. The names are stored, so they must never change."""
+    """The kind of value at a path. The names are stored, so they must never change.
 
+    `example` invents a value of the kind for the path with a number, from 0 to some hundreds, and a recent
+    time. Paths of the same kind get different values where possible.
+    """
+
+    example: Example
     json_type: str
 
-    def __new__(cls, name: str, json_type: str = "text") -> Self:
+    def __new__(cls, name: str, example: Example = _NOTHING, json_type: str = "text") -> Self:
         kind = str.__new__(cls, name)
-        kind._value_, kind.json_type = name, json_type
+        kind._value_, kind.example, kind.json_type = name, example, json_type
         return kind
 
-    NULL = "null", "null"
-    BOOLEAN = "boolean", "boolean"
-    ZERO = "zero", "number"
-    NEGATIVE = "negative", "number"
-    INTEGER = "integer", "number"
-    LARGE_NUMBER = "large_number", "number"  # a positive integer beyond amounts
-    ENDLESS_NUMBER = "endless_number", "number"  # any other number beyond amounts
-    DECIMAL = "decimal", "number"
-    EPOCH_SECONDS = "epoch_seconds", "number"
-    EPOCH_MILLISECONDS = "epoch_milliseconds", "number"
-    OBJECT = "object", "object"
-    LIST = "list", "list"
-    EMPTY_OBJECT = "empty_object", "object"
-    EMPTY_LIST = "empty_list", "list"
-    EMPTY_TEXT = "empty_text"
-    BLANK = "blank"  # white space
-    TEXT = "text"
-    CODE = "code"  # digits and signs, such as 4.2.1
-    PERSONAL_TEXT = "personal_text"  # holds an address or a phone number in another form
-    ODD_TEXT = "odd_text"  # may hold personal data, white space at its ends, or no letter
-    LONG_TEXT = "long_text"
-    ENDLESS_TEXT = "endless_text"
-    FOREIGN_TEXT = "foreign_text"
-    EMAIL = "email"
-    HASH = "hash"
-    UUID = "uuid"
-    TIME = "time"  # of the day before the sample was taken
-    RFC_TIME = "rfc2822_time"  # of the day before
-    OLD_TIME = "old_time"  # of another time
-    PATTERN_TIME = "pattern_time"  # without a zone; the word of the sample is the pattern of the step `time`
-    EPOCH_TEXT = "epoch_text"  # ten digits: a time of the day before
-    EPOCH_MILLISECONDS_TEXT = "epoch_milliseconds_text"  # thirteen digits
-    DATE = "date"
-    PHONE = "phone"
-    NATIONAL_PHONE = "national_phone"
-    DIGITS = "digits"
-    NUMBER_TEXT = "number_text"
-    DECIMAL_TEXT = "decimal_text"  # 12.50
-    COMMA_TEXT = "comma_text"  # 12,50 or 1.234,50
-    POINT_TEXT = "point_text"  # 1,234.50
-    AMOUNT_TEXT = "amount_text"  # with a currency or groups: either decimal sign is possible
-    EVENT_TYPE = "event_type"
-    EVENT_SOURCE = "event_source"
-    CURRENCY = "currency"
-    COUNTRY = "country"
-    CONSENT_COUNTRY = "consent_country"
-    GRANTED = "granted"
-    DENIED = "denied"
-    TCF = "tcf"
-    GPP = "gpp"
-    IP_ADDRESS = "ip_address"
-    UNUSABLE_TRAIT = "unusable_trait"  # a placeholder, such as null, an unfilled template or a phone of zeros
+    NULL = "null", _NOTHING, "null"
+    BOOLEAN = "boolean", _always(True), "boolean"
+    ZERO = "zero", _always(0), "number"
+    NEGATIVE = "negative", lambda n, _: -1 - n, "number"
+    INTEGER = "integer", lambda n, _: 12 + n, "number"
+    LARGE_NUMBER = "large_number", _always(10**15), "number"  # a positive integer beyond amounts
+    ENDLESS_NUMBER = "endless_number", _always(10**70), "number"  # any other number beyond amounts
+    DECIMAL = "decimal", lambda n, _: Decimal(12 + n) + Decimal("0.34"), "number"
+    EPOCH_SECONDS = "epoch_seconds", lambda _, at: int(at.timestamp()), "number"
+    EPOCH_MILLISECONDS = "epoch_milliseconds", lambda _, at: int(at.timestamp()) * 1000, "number"
+    OBJECT = "object", lambda _, __: {"": ""}, "object"
+    LIST = "list", lambda _, __: [""], "list"  # new ones each time, because the event is changed
+    EMPTY_OBJECT = "empty_object", lambda _, __: dict[str, Any](), "object"
+    EMPTY_LIST = "empty_list", lambda _, __: list[Any](), "list"
+    EMPTY_TEXT = "empty_text", _always("")
+    BLANK = "blank", _always(" ")  # white space
+    TEXT = "text", lambda n, _: f"text{_letters(n)}"
+    CODE = "code", lambda n, _: f"4.{n}.0-1"  # digits and signs, such as 4.2.1
+    # holds an address or a phone number in another form
+    PERSONAL_TEXT = "personal_text", lambda n, _: f"?mail=someone{n}%40example.com"
+    # may hold personal data, white space at its ends, or no letter
+    ODD_TEXT = "odd_text", lambda n, _: f" text{_letters(n)} "
+    LONG_TEXT = "long_text", lambda n, _: "text" * 100 + _letters(n)
+    ENDLESS_TEXT = "endless_text", lambda n, _: "text" * 300 + _letters(n)
+    FOREIGN_TEXT = "foreign_text", lambda n, _: f"文{chr(0x4E00 + n)}"
+    EMAIL = "email", lambda n, _: f"someone{n}@example.com"
+    HASH = "hash", lambda n, _: hashlib.sha256(b"%d" % n).hexdigest()
+    UUID = "uuid", lambda n, _: str(uuid.UUID(int=0x5E884898DA2847159D0E56F8DC629277 + n))
+    TIME = "time", lambda _, at: at.strftime("%Y-%m-%dT%H:%M:%SZ")  # of the day before the sample was taken
+    RFC_TIME = "rfc2822_time", lambda _, at: email.utils.format_datetime(at)  # of the day before
+    # of another time
+    OLD_TIME = "old_time", lambda _, at: (at - timedelta(days=1_000)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # without a zone; the word of the sample is the pattern of the step `time`
+    PATTERN_TIME = "pattern_time"
+    EPOCH_TEXT = "epoch_text", lambda _, at: str(int(at.timestamp()))  # ten digits: a time of the day before
+    # thirteen digits
+    EPOCH_MILLISECONDS_TEXT = "epoch_milliseconds_text", lambda _, at: str(int(at.timestamp()) * 1000)
+    DATE = "date", lambda _, at: at.strftime("%Y-%m-%d")
+    PHONE = "phone", lambda n, _: f"+1202555{n % 10_000:04}"
+    NATIONAL_PHONE = "national_phone", lambda n, _: f"202-555-{n % 10_000:04}"
+    DIGITS = "digits", lambda n, _: f"202555{n % 10_000:04}"
+    NUMBER_TEXT = "number_text", lambda n, _: str(12 + n)
+    DECIMAL_TEXT = "decimal_text", lambda n, _: f"{12 + n}.34"  # 12.50
+    COMMA_TEXT = "comma_text", lambda n, _: f"{12 + n},34"  # 12,50 or 1.234,50
+    POINT_TEXT = "point_text", lambda n, _: f"1,{n % 1_000:03}.34"  # 1,234.50
+    # with a currency or groups: either decimal sign is possible
+    AMOUNT_TEXT = "amount_text", lambda n, _: f"{12 + n} €"
+    EVENT_TYPE = "event_type", _always("OTHER")
+    EVENT_SOURCE = "event_source", _always("WEBSITE")
+    CURRENCY = "currency", _always("USD")
+    COUNTRY = "country", _always("US")
+    CONSENT_COUNTRY = "consent_country", _always("DE")
+    GRANTED = "granted", _always("GRANTED")
+    DENIED = "denied", _always("DENIED")
+    TCF = "tcf", _always(tcf.consent_to_all())
+    GPP = "gpp", _always("DBAA~BAAA.YAAA")
+    IP_ADDRESS = "ip_address", lambda n, _: f"8.8.{n // 250}.{n % 250 + 1}"
+    # a placeholder, such as null, zeros or an unfilled template; a sample holds others than templates
+    UNUSABLE_TRAIT = "unusable_trait", _always("{{x}}")
 
 
 EMPTY: Final = frozenset(
