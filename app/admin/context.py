@@ -28,6 +28,7 @@ from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
+from app.health import Readiness
 from app.ingest.intake import Intake
 from app.store import PipelineConnection, transaction
 from app.store.database.clock import DatabaseClock
@@ -145,6 +146,7 @@ class AppContext:
     find_advertiser: FindAdvertiser
     send_conversions: SendConversions
     delivery_control: DeliveryControl
+    readiness: Readiness
     public_url: str
     development: bool = False
     # Whether the public port serves /metrics, /docs and /openapi.json.
@@ -158,9 +160,8 @@ class AppContext:
     spans: Spans | None = None
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
-    # The readiness check reads these: results of database commits, and the offset of this machine's clock.
-    outcomes: DatabaseResults | None = None
-    clock: DatabaseClock | None = None
+    outcomes: DatabaseResults | None = None  # results of database commits
+    clock: DatabaseClock | None = None  # knows the offset of this machine's clock
     # Previews and received events are evaluated with these four values. Event ids that the service derives
     # depend on the pepper.
     pepper: bytes = b""

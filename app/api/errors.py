@@ -6,7 +6,7 @@ code}]}`. An error never repeats a value of the request, because it may be perso
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -201,3 +201,26 @@ def install_error_handlers(app: FastAPI) -> None:
     """Install the handlers of expected errors. The request middleware handles all other errors."""
     for kind in (Refusal, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)
+
+
+class NotReady(ErrorBody):
+    """The response of a process that cannot store events now: an error with the reasons."""
+
+    status: Literal["not_ready"]
+    reasons: list[str]
+
+
+def not_ready_body(reasons: tuple[str, ...]) -> NotReady:
+    """Return the body of the 503 response with the reasons."""
+    return {
+        "status": "not_ready",
+        "reasons": list(reasons),
+        "error": ErrorCode.UNAVAILABLE,
+        "detail": "Not ready: " + ", ".join(reasons) + ".",
+        "fields": [],
+    }
+
+
+def not_ready(reasons: tuple[str, ...]) -> Response:
+    """Return the 503 response with the reasons."""
+    return JSONResponse(not_ready_body(reasons), 503, {"Retry-After": "1"})

@@ -34,7 +34,7 @@ from app.store.errors import DRIVER_ERRORS, connection_problem
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
 # docs/sizing.md says what they are for.
-API_CONNECTIONS, WORKER_CONNECTIONS, OTHER_CONNECTIONS = 19, 23, 20
+API_CONNECTIONS, WORKER_CONNECTIONS, OTHER_CONNECTIONS = 20, 14, 20
 MAX_LISTED = 5
 
 

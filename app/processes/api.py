@@ -157,6 +157,7 @@ async def build_application(
         spans=resources.telemetry.spans,
         now=resources.clock.now,
         outcomes=resources.outcomes,
+        readiness=resources.readiness,
         clock=resources.clock,
         pepper=resources.pepper,
         max_event_age=ages.refused,

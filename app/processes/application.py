@@ -29,11 +29,11 @@ from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.destinations import event_schema, oauth
 from app.api.events import intake, reports
-from app.api.health import API, MetricsText, Readiness
 from app.api.http import openapi
 from app.api.mappings import advertisers, preview, suggestions
 from app.console import confirmations, pages
 from app.console.router import router as console_router
+from app.health import MetricsText
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
 from app.server.head_requests import HeadRequests
@@ -113,8 +113,7 @@ def create_application(context: AppContext) -> Application:
     # The OAuth callback shows pages of the console, but `api` must not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
-    # An API key or a session belongs to an organisation that is unknown until its row is read. The readiness
-    # check belongs to no organisation.
+    # An API key or a session belongs to an organisation that is unknown until its row is read.
     every = context.within(EVERY)
     keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
     organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)
@@ -123,9 +122,7 @@ def create_application(context: AppContext) -> Application:
     app.state.context = context
     app.state.fixed_documents = {}
     app.state.metrics = MetricsText(context.registry, context.monotonic)
-    app.state.readiness = Readiness(
-        every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
-    )
+    app.state.readiness = context.readiness
     errors.install_error_handlers(app)
     app.state.admission = AdmissionController(
         bounds=context.bounds,

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.delivery.database_gauges import DatabaseGauges
+from app.health import MetricsText
 from app.processes.resources import Resources
 from app.settings import SettingsError
-from app.store.organisations.scope import EVERY
 
 
 @asynccontextmanager
@@ -41,19 +41,10 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
         yield
         return
     # These modules load the web framework (10 MB). A worker without the port does not need it.
-    from app.api.health import API, WORKER, MetricsText, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 
-    readiness = Readiness(
-        # The readiness check belongs to no organisation, and its probe writes a row.
-        resources.engine_of(EVERY),
-        time.monotonic,
-        role=API if resources.role == "api" else WORKER,
-        outcomes=resources.outcomes,
-        clock=resources.clock,
-    )
     metrics = MetricsText(resources.telemetry.registry, time.monotonic)
-    application = MonitoringApp(metrics=metrics, readiness=readiness, stopping=stopping)
+    application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)
     with _listen(settings.host, settings.metrics_port) as listener:
         server = MonitoringServer(application)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from pydantic import SecretStr
 
+from app import health
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
+from app.health import Readiness
 from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
@@ -72,6 +74,7 @@ class Resources:
     servers: Servers
     outcomes: DatabaseResults
     clock: DatabaseClock
+    readiness: Readiness
 
     async def connect(self) -> asyncpg.Connection:
         """Open a long-lived connection outside the pool. The caller closes it.
@@ -88,7 +91,7 @@ class Resources:
     def _engine(self) -> "AsyncEngine":
         """The SQLAlchemy engine for configuration, which acts for no organisation.
 
-        It is created on first use, so that a worker without a monitoring port saves the 20 MB of SQLAlchemy.
+        It is created on first use: a worker never needs the 20 MB of SQLAlchemy.
         """
         from sqlalchemy import event
         from sqlalchemy.ext.asyncio import create_async_engine
@@ -140,6 +143,10 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
         _log_start(settings, dsn, role)
     elif not logging.getLogger().hasHandlers():
         configure_logging("warning")  # a command logs only what it waits for
+    outcomes, clock = DatabaseResults(time.monotonic), DatabaseClock()
+    # The check has its own connection, which it opens first when it is asked: a process is ready although its
+    # other connections are in use.
+    checks = _pool_of(dsn, servers, role, min_size=0, max_size=1)
     pool, pepper = await wait_for_database(
         partial(_open_pool, dsn, servers, vault, role=role, size=pool_size), dsn, forever=is_process
     )
@@ -155,8 +162,15 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             telemetry=Telemetry(),
             dsn=dsn,
             servers=servers,
-            outcomes=DatabaseResults(time.monotonic),
-            clock=DatabaseClock(),
+            outcomes=outcomes,
+            clock=clock,
+            readiness=Readiness(
+                await checks,
+                time.monotonic,
+                role=health.WORKER if role == "worker" else health.API,
+                outcomes=outcomes,
+                clock=clock,
+            ),
         )
         resources.telemetry.age_limit.set(timedelta(days=settings.max_event_age_days).total_seconds())
         follower = asyncio.create_task(servers.follow(dsn))
@@ -166,6 +180,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             follower.cancel()
             servers.close()
             await resources.close_engine()
+            await checks.close()
     finally:
         await pool.close()
 
@@ -266,16 +281,7 @@ async def _open_pool(
     dsn: str, servers: Servers, vault: Vault, *, role: str, size: int
 ) -> tuple[asyncpg.Pool, bytes]:
     """Return the connection pool and the key of the content hash."""
-    pool = await asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=size,
-        connect=servers.connect,
-        server_settings=pool_settings(role),
-        # Our SQL leaves no state in a session, and a reset would cost a round trip for each use.
-        reset=_no_reset,
-        timeout=connect_timeout(role),
-    )
+    pool = await _pool_of(dsn, servers, role, min_size=1, max_size=size)
     try:
         async with pool.acquire() as connection, connection.transaction():
             await schema_revision.require(connection)
@@ -290,6 +296,20 @@ async def _open_pool(
     except BaseException:
         pool.terminate()
         raise
+
+
+def _pool_of(dsn: str, servers: Servers, role: str, *, min_size: int, max_size: int) -> asyncpg.Pool:
+    """Return a pool whose connections act for every organisation. Awaiting it opens the first `min_size`."""
+    return asyncpg.create_pool(
+        dsn,
+        min_size=min_size,
+        max_size=max_size,
+        connect=servers.connect,
+        server_settings=pool_settings(role),
+        # Our SQL leaves no state in a session, and a reset would cost a round trip for each use.
+        reset=_no_reset,
+        timeout=connect_timeout(role),
+    )
 
 
 def connect_timeout(role: str) -> float:

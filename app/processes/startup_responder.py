@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.admin.refusals import ErrorCode, Problem
-from app.api.errors import error_response
-from app.api.health import not_ready
+from app.api.errors import error_response, not_ready
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.monitoring_app import MonitoringServer

@@ -8,13 +8,13 @@ workers do not load the web framework.
 import contextlib
 from collections.abc import Callable, Generator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.refusals import ErrorCode, Problem
-from app.api.errors import error_response
-from app.api.health import MetricsText, Readiness, not_ready
+from app.api.errors import error_response, not_ready
+from app.health import MetricsText, Readiness
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.server import Server
@@ -41,7 +41,7 @@ class MonitoringApp:
             return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
-                return await self._metrics.response()
+                return Response(await self._metrics.read(), media_type=CONTENT_TYPE_LATEST)
             case "/health/live":
                 return JSONResponse({"status": "ok"})
             case "/health/ready":

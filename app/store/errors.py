@@ -40,18 +40,23 @@ def is_unavailable(error: BaseException) -> bool:
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-    if isinstance(error, OSError | TimeoutError | PoolTimeout):
+    if isinstance(error, PoolTimeout):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     # While connecting, the driver's own errors arrive unwrapped.
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, OSError | asyncpg.InternalClientError):
+    return cause is not None and is_driver_unavailable(cause)
+
+
+def is_driver_unavailable(error: BaseException) -> bool:
+    """Return the same as `is_unavailable` for an error of asyncpg. Does not load SQLAlchemy."""
+    if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError):
         return True
     # An InterfaceError can also report a value of the wrong type.
-    if isinstance(cause, asyncpg.InterfaceError) and any(text in str(cause) for text in _SESSION_ENDED):
+    if isinstance(error, asyncpg.InterfaceError) and any(text in str(error) for text in _SESSION_ENDED):
         return True
-    return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)
+    return (getattr(error, "sqlstate", None) or "").startswith(_RETRYABLE)
 
 
 def connection_problem(error: BaseException) -> str | None:

@@ -1,9 +1,9 @@
 """`/health/live` and `/health/ready`."""
 
+import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.api.health import Readiness
+from app.health import Readiness
 from tests.api.world import ApiWorld
 
 
@@ -73,5 +73,5 @@ async def test_ready_is_red_when_the_database_refuses_the_row(world: ApiWorld) -
 
 async def test_ready_is_red_when_the_database_is_away(world: ApiWorld) -> None:
     """And says so in bounded time."""
-    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    assert await Readiness(nowhere, lambda: 0.0).reasons() == ("database_unavailable",)
+    async with asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/none", min_size=0) as nowhere:
+        assert await Readiness(nowhere, lambda: 0.0).reasons() == ("database_unavailable",)

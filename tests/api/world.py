@@ -24,6 +24,7 @@ from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
+from app.health import Readiness
 from app.ingest.intake import EventResult
 from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes.application import create_application
@@ -296,6 +297,7 @@ def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> ApiWo
         find_advertiser=advertisers,
         send_conversions=None,  # type: ignore[arg-type]  # tests/incidents/test_marked_conversions.py
         delivery_control=delivery_control,
+        readiness=Readiness(EnginePool(limited or engine), lambda: world.elapsed),  # type: ignore[arg-type]
         public_url=PUBLIC,
         development=True,
         bootstrap_key_digest=hashlib.sha256(BOOTSTRAP.encode()).digest(),

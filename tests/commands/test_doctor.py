@@ -85,7 +85,7 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("version", 140_012, "database", Grade.FAILURE),
         ("superuser", True, "database role", Grade.WARNING),
         ("owner", True, "database role", Grade.WARNING),
-        ("max_connections", 61, "max_connections", Grade.WARNING),
+        ("max_connections", 53, "max_connections", Grade.WARNING),
         ("revision", None, "migrations", Grade.FAILURE),
         ("revision", "0000", "migrations", Grade.FAILURE),
         ("days_ahead", 1, "partitions", Grade.FAILURE),

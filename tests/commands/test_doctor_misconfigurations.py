@@ -112,7 +112,7 @@ CASES = (
          ["workers", "password", "WORKER_DATABASE_URL"],
          {"WORKER_DATABASE_URL": "{worker}"}),
     Case("the owner's URL for the API", "database role", ["database-roles"], {"DATABASE_URL": "{owner}"}),
-    Case("too many processes", "max_connections", ["123", "raise it"],
+    Case("too many processes", "max_connections", ["108", "raise it"],
          {"API_PROCESSES": "3", "WORKER_PROCESSES": "2"}),
     Case("a server without TLS", "database", ["offers no TLS", "ssl on"],
          {"DATABASE_URL": "{tls}"}),

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from app.api.health import API, WORKER, Readiness
 from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
+from app.health import API, WORKER, Readiness
 from app.ingest.pending_request import NotStored
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
-from app.store.organisations.scope import EVERY
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually
 
@@ -59,7 +58,7 @@ async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     process = world.receiving if role is API else world.delivering
     assert process is not None
     readiness = Readiness(
-        process.engine_of(EVERY),
+        process.pool,
         clock,
         role=role,  # type: ignore[arg-type]
         outcomes=outcomes,
@@ -257,6 +256,6 @@ async def test_a_clock_that_is_off_is_a_reason(world: World) -> None:
     clock = Clock()
     for by, reasons in ((31, {"clock_off"}), (-31, {"clock_off"}), (5, set())):
         own = DatabaseClock(lambda by=by: time.time() + by)  # type: ignore[misc]
-        readiness = Readiness(world.resources.engine_of(EVERY), clock, clock=own)
+        readiness = Readiness(world.resources.pool, clock, clock=own)
         found = set(await readiness.reasons()) & {"clock_off"}
         assert found == reasons

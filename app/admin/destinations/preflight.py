@@ -13,7 +13,7 @@ from app.domain.destination import REGION_NAMES, State
 from app.domain.mapping.document import holds_literal_time
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
-from app.store import mappings
+from app.store import driver_of, mappings
 from app.store.database import readiness
 from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
 from app.store.destinations.amazon_accounts import AmazonAccount
@@ -82,7 +82,7 @@ async def check_setup(
             live_answer=live_answer,
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
-            seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
+            seconds_apart=await readiness.seconds_apart(await driver_of(connection), _local_clock(context)),
             literal_times=[
                 mapping.name
                 for mapping in await mappings.published_of(connection, [destination.id])

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, batches, counts, flush, ledger, transactions
 from app.store.database import partitions
-from app.store.rows import read_row
+from app.store.rows import fetch_only
 from app.store.sql import read_sql
-from app.store.statements import execute, fetch_one, fetch_value
 
 SQL: Final = read_sql(__file__)
 
@@ -26,40 +23,23 @@ class Durability:
     full_page_writes: bool
 
 
-async def write(connection: AsyncConnection) -> None:
+async def write(connection: PipelineConnection) -> None:
     """Write a row. If the caller can commit this row, the database accepts writes."""
-    await execute(connection, "SET LOCAL lock_timeout = '1s'")
-    await execute(
-        connection,
-        "INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()",
-    )
+    await transactions.set_lock_timeout(connection, seconds=1)
+    await connection.execute(SQL["write"])
 
 
-async def durability(connection: AsyncConnection) -> Durability:
+async def durability(connection: PipelineConnection) -> Durability:
     """Return the settings of this session that make commits durable.
 
     A commit waits for the disk with every value of synchronous_commit except `off`.
     """
-    row = await fetch_one(
-        connection,
-        "SELECT current_setting('fsync') = 'on' AS fsync, "
-        "current_setting('synchronous_commit') <> 'off' AS synchronous_commit, "
-        "current_setting('full_page_writes') = 'on' AS full_page_writes",
-    )
-    assert row is not None
-    return read_row(Durability, row)
+    return await fetch_only(connection, Durability, SQL["durability"])
 
 
-async def days_ahead(connection: AsyncConnection) -> int:
-    """Return the number of days after today for which all partitions exist."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None
-    return await partitions.days_ahead(driver)
-
-
-async def seconds_apart(connection: AsyncConnection, now: float) -> float:
+async def seconds_apart(connection: PipelineConnection, now: float) -> float:
     """Return the time of the database's clock minus `now`, in seconds. `now` is in seconds since 1970."""
-    return float(await fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())")) - now
+    return float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")) - now
 
 
 _NOBODY = DestinationNumber(0)  # no destination has this number

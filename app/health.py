@@ -1,0 +1,146 @@
+"""Whether a process is ready for its work, and its metrics as text."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from app.domain.installation import MIN_DAYS_AHEAD
+from app.store import PipelineConnection
+from app.store.database import partitions, readiness
+from app.store.database.clock import DatabaseClock
+from app.store.database.results import DatabaseResults
+from app.store.errors import is_driver_unavailable
+from app.store.organisations.scope import PipelinePool
+from app.telemetry import describe_exception, sqlstate_fields
+
+_log = logging.getLogger(__name__)
+_CACHE_S = 1.0
+_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A kind of process. `rehearse` tries this process's work on the database.
+
+    `refused` is the reason code that a process reports if the database refuses this work.
+    """
+
+    refused: str
+    rehearse: Callable[[PipelineConnection], Awaitable[None]]
+
+
+API = Role("flushes_refused", readiness.try_flush)
+WORKER = Role("claims_refused", readiness.try_claim)
+
+
+class Readiness:
+    """Checks the database at most once a second. All callers within a second get the same result.
+
+    The results of the process's own flushes or claims count too. A process that is not ready receives no
+    events. So it tries its work and rolls it back before it reports that it is ready again.
+    """
+
+    def __init__(
+        self,
+        pool: PipelinePool,
+        monotonic: Callable[[], float],
+        *,
+        role: Role = API,
+        outcomes: DatabaseResults | None = None,
+        clock: DatabaseClock | None = None,
+    ) -> None:
+        self._pool = pool
+        self._monotonic = monotonic
+        self._role = role
+        self._outcomes = outcomes
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._valid_until = float("-inf")
+        self._reasons: tuple[str, ...] = ()
+
+    async def reasons(self) -> tuple[str, ...]:
+        """Return the reasons why this process is not ready; empty if it is ready."""
+        async with self._lock:
+            if self._monotonic() >= self._valid_until:
+                self._reasons = await self._check()
+                self._valid_until = self._monotonic() + _CACHE_S
+            return self._reasons
+
+    async def _check(self) -> tuple[str, ...]:
+        try:
+            async with (
+                asyncio.timeout(_TIMEOUT_S),
+                self._pool.acquire() as connection,
+                connection.transaction(),
+            ):
+                await readiness.write(connection)
+                durable = await readiness.durability(connection)
+                ahead = await partitions.days_ahead(connection)
+                if self._clock is not None:
+                    await self._clock.measure(connection)
+        except Exception as error:
+            # Every error means that the process is not ready. The reason tells an outage from an error of the
+            # database.
+            if is_driver_unavailable(error):
+                return ("database_unavailable",)
+            _log_refusal(error)
+            return ("database_refused",)
+        checks = (
+            ("fsync_off", durable.fsync),
+            ("synchronous_commit_off", durable.synchronous_commit),
+            ("full_page_writes_off", durable.full_page_writes),
+            ("partitions_short", ahead >= MIN_DAYS_AHEAD),
+            ("clock_off", self._clock is None or not self._clock.is_off),
+            (self._role.refused, not await self._is_refused()),
+        )
+        return tuple(reason for reason, passed in checks if not passed)
+
+    async def _is_refused(self) -> bool:
+        """Return whether the database refuses this process's work.
+
+        If that is unknown, try the work and roll it back.
+        """
+        if self._outcomes is None:
+            return False
+        if self._outcomes.want_probe:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S), self._pool.acquire() as connection:
+                    attempt = connection.transaction()
+                    await attempt.start()
+                    try:
+                        await self._role.rehearse(connection)
+                    finally:
+                        await attempt.rollback()
+            except Exception as error:
+                self._outcomes.refused(error)
+                _log_refusal(error)
+                return True
+            self._outcomes.probed()
+        return self._outcomes.are_refused
+
+
+class MetricsText:
+    """The metrics as text. It is computed at most once a second, in a thread: large texts take 50 ms."""
+
+    def __init__(self, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
+        self._registry = registry
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._valid_until = float("-inf")
+        self._text = b""
+
+    async def read(self) -> bytes:
+        """Return the metrics of this process, up to a second old."""
+        async with self._lock:
+            if self._monotonic() >= self._valid_until:
+                self._text = await asyncio.to_thread(generate_latest, self._registry)
+                self._valid_until = self._monotonic() + _CACHE_S
+        return self._text
+
+
+def _log_refusal(error: Exception) -> None:
+    fields = {"error": describe_exception(error), **sqlstate_fields(error)}
+    _log.warning("readiness.refused", extra={"fields": fields})
