@@ -12,7 +12,7 @@ import urllib.request
 import asyncpg
 
 from app.crypto import Vault, open_batch, seal_batch
-from app.domain.batch import pack_content
+from app.domain.batch import pack
 from app.domain.ids import BatchId
 from app.store import PipelineConnection, batches, flush
 from bench.pipeline import Pipeline
@@ -118,7 +118,7 @@ async def multiply(connection: PipelineConnection, vault: Vault, destination: in
     assert made is not None
     bodies = open_batch(BatchId(made["id"]), made["data_key"], made["content"], vault)
     assert bodies is not None
-    plain = pack_content(list(bodies.items()))
+    plain = pack(list(bodies.items()))
     for start in range(1, times, AT_ONCE):
         ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
         await flush.append(connection, [_again(vault, made, plain, one) for one in ids])

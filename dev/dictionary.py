@@ -65,7 +65,7 @@ def _packed(rng: random.Random) -> tuple[bytes, bytes]:
         for place, conversion in enumerate(conversions)
     ]
     bodies = [(place, conversion.body) for place, conversion in enumerate(conversions)]
-    return expand(batch.pack_content(bodies)), expand(batch.pack_shapes(shapes))
+    return expand(batch.pack(bodies)), expand(batch.pack(shapes))
 
 
 def _mapping(rng: random.Random) -> tuple[Mapping, Rules]:

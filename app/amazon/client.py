@@ -77,7 +77,10 @@ class EventsClient:
         if not usable_token(access_token):
             # A header cannot carry this token. `Unauthorized` makes the caller refresh the token.
             return SentRequest(Unauthorized(), None, None, 0)
-        headers = wire.event_headers(access_token, self._client_id, advertiser_id)
+        headers = self.headers(access_token) | {
+            "Amazon-Ads-AccountId": advertiser_id,
+            "Content-Type": "application/json",
+        }
         response = await self.call(
             region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
         )
@@ -137,7 +140,7 @@ class EventsClient:
         return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of every call except the events call.
+        """Return the headers of every call (P1).
 
         `name` is the name of the client id's header.
         """

@@ -106,17 +106,6 @@ def request_body(conversions: Sequence[bytes]) -> bytes:
     return b'{"events":[' + b",".join(conversions) + b"]}"
 
 
-def event_headers(access_token: str, client_id: str, advertiser_id: str) -> dict[str, str]:
-    """Return the headers of the events call (P1)."""
-    return {
-        "Authorization": f"Bearer {access_token}",
-        "Amazon-Ads-ClientId": client_id,
-        "Amazon-Ads-AccountId": advertiser_id,
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-    }
-
-
 def read_reply(
     status: int,
     headers: Mapping[str, str],

@@ -251,7 +251,7 @@ class ErasureScanner:
                 tally = tallies.setdefault(erasure, {"waiting": 0, "dead": 0, "delivered": 0})
                 tally[state] += 1
             rest = sorted((position, body) for position, body in bodies.items() if position not in erased)
-            data_key, content = seal_batch(batch, packing.pack_content(rest), self.vault)
+            data_key, content = seal_batch(batch, packing.pack(rest), self.vault)
             await erasures.rewrite(
                 connection,
                 batch,

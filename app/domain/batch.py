@@ -50,17 +50,13 @@ _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack_content(bodies: Sequence[tuple[int, bytes]]) -> bytes:
-    """Return the compressed content of a batch: finished Amazon events with their places, in their order.
+def pack(rows: Sequence[tuple[int, bytes]] | Sequence[EventMetadata]) -> bytes:
+    """Return the compressed content of a batch, or the compressed metadata of its events.
 
-    They are UTF-8 JSON and stored unchanged. The result must be encrypted.
+    The content is finished Amazon events with their places, in their order. They are UTF-8 JSON and stored
+    unchanged. The packed content must be encrypted.
     """
-    return compress(_encoder.encode(bodies))
-
-
-def pack_shapes(shapes: Sequence[EventMetadata]) -> bytes:
-    """Return the compressed metadata of a batch's events."""
-    return compress(_encoder.encode(shapes))
+    return compress(_encoder.encode(rows))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:

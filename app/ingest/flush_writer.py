@@ -326,12 +326,12 @@ class FlushWriter:
             in_order = [node_of(number, candidate.journey) for _, _, candidate in accepted]
         else:
             in_order = list(nodes)  # one number stands for all events
-        data_key, content = crypto.seal_batch(batch.id, packing.pack_content(bodies), self._vault)
+        data_key, content = crypto.seal_batch(batch.id, packing.pack(bodies), self._vault)
         return batches.NewBatch(
             id=batch.id,
             destination=number,
             content=content,
-            shapes=packing.pack_shapes(shapes),
+            shapes=packing.pack(shapes),
             events=len(bodies),
             size=sum([len(body) for _, body in bodies]),
             first_event=datetime.fromtimestamp(min(times) / 1000, UTC),

@@ -67,8 +67,20 @@ async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> 
         "amazon-ads-clientid: client-1",
         "amazon-ads-accountid: 123",
         "content-type: application/json",
+        "accept: application/json",
         "accept-encoding: identity",
     } <= set(lines)
+    # No profile scope, no older client header.
+    common = {"host", "user-agent", "content-length"}
+    names = {line.partition(":")[0] for line in lines[1:] if line} - common
+    assert names == {
+        "authorization",
+        "amazon-ads-clientid",
+        "amazon-ads-accountid",
+        "content-type",
+        "accept",
+        "accept-encoding",
+    }
     assert heard.body == b'{"events":[{"eventId":"a"}]}'
 
 

@@ -210,17 +210,6 @@ def test_each_region_has_its_hosts(region: Region, api: str, authorize: str, tok
         assert wire.endpoints(region, base) == wire.Endpoints(root, f"{root}/ap/oa", f"{root}/auth/o2/token")
 
 
-def test_the_events_call_carries_its_headers_and_no_others() -> None:
-    """P1: no profile scope, no older client header."""
-    assert wire.event_headers("Atza|t", "client", "123") == {
-        "Authorization": "Bearer Atza|t",
-        "Amazon-Ads-ClientId": "client",
-        "Amazon-Ads-AccountId": "123",
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-    }
-
-
 def test_what_was_sent_does_not_come_back_in_a_refusal() -> None:
     """Amazon's echo is taken out by value, each conversion against its own."""
     custom = b'"customData":[{"name":"note","value":"for Jane Doe"}]'

@@ -22,7 +22,7 @@ from statistics import median
 import asyncpg
 import httpx
 
-from app.domain.batch import EventMetadata, pack_shapes
+from app.domain.batch import EventMetadata, pack
 from app.store.destinations import outcome_history
 from app.store.incidents import facts
 from tests.console.screens import instance
@@ -102,7 +102,7 @@ async def _fill(
         )
         for n in range(size)
     ]
-    packed = pack_shapes(shapes)
+    packed = pack(shapes)
     await connection.execute(
         "INSERT INTO batches (day, id, destination, content, shapes) "
         "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2, $3, $4 FROM generate_series(1, $1::int) n",

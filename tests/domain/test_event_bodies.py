@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
-from app.domain.batch import EventMetadata, may_hold_id, pack_shapes, read_shapes
+from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
 from app.domain.event import (
     BodyProblem,
     Rejection,
@@ -174,7 +174,7 @@ def test_batches_are_passed_over_by_their_bytes() -> None:
     shapes = [
         EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)
     ]
-    kept = pack_shapes(shapes)
+    kept = pack(shapes)
     assert may_hold_id(kept, "läuft-3")
     assert not may_hold_id(kept, "läuft-5")
     assert [shape.execution_id for shape in read_shapes(kept) or ()] == [f"läuft-{n}" for n in range(5)]
@@ -316,7 +316,7 @@ def test_damaged_shapes_are_none_whatever_is_damaged() -> None:
     shapes = [
         EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"run-{n}") for n in range(9)
     ]
-    kept = pack_shapes(shapes)
+    kept = pack(shapes)
     assert read_shapes(kept) == shapes
     for bit in range(len(kept) * 8):
         spoiled = bytearray(kept)

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from typing import Any, cast
 
 from app.admin.events.scan import BATCHES_PER_QUERY, ScanPage, scan_events
-from app.domain.batch import EventMetadata, pack_shapes
+from app.domain.batch import EventMetadata, pack
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.store.events.batches import BatchRow, DestinationRef
@@ -16,7 +16,7 @@ DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "Shop
 def batch(number: int) -> BatchRow:
     """Return a delivered batch of one event."""
     shape = EventMetadata(0, f"order-{number}", 1, 1, "LEAD", 1_800_000_000_000, (), ())
-    packed = pack_shapes([shape])
+    packed = pack([shape])
     return BatchRow(
         id=BatchId(number),
         destination=DESTINATION.number,
