@@ -113,7 +113,8 @@ class _SampledMapping:
     paths: tuple[str, ...] = ()
     match_key_paths: frozenset[str] = frozenset()
     fields_of_paths: Mapping[str, MatchKeyRule] = field(default_factory=dict)
-    amount_path: str | None = None
+    # The path of `value` and of `currency`, if the mapping reads them from the event.
+    money_paths: Mapping[str, str | None] = field(default_factory=dict)
     maps_event_id: bool = False
     window: MappingWindow = field(default_factory=lambda: MappingWindow(""))
     counter: ValueCounter = field(default_factory=ValueCounter)
@@ -233,7 +234,11 @@ class SchemaSampler:
         mapping.paths = tuple(path for _, path in published.compiled.paths)
         mapping.maps_event_id = "event_id" in published.compiled.by_field
         amount = published.compiled.by_field.get("value")
-        mapping.amount_path = None if amount is None else amount.path
+        mapping.money_paths = {
+            name: source.path
+            for name, source in published.compiled.by_field.items()
+            if name in ("value", "currency")
+        }
         mapping.window = MappingWindow(published.rules.currency, amount is not None and _is_in_cents(amount))
         keys = [(rule, path) for rule, source in published.compiled.match_keys for path in source.paths]
         mapping.match_key_paths = frozenset(path for _, path in keys)
@@ -335,8 +340,7 @@ class SchemaSampler:
         for number, mapping in mappings.items():
             check, known = mapping.window.check(), {path: days[number, path] for path in mapping.paths}
             drift = next(iter(drifted(check, known.keys(), known)), None)
-            amount = mapping.amount_path
-            observed.append(ObservedMapping(mapping.destination, number, check, amount, drift))
+            observed.append(ObservedMapping(mapping.destination, number, check, mapping.money_paths, drift))
         await recent_events.write_checks(connection, self._process, observed)
 
     def _limit_counters(self) -> None:

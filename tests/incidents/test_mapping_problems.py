@@ -129,3 +129,18 @@ async def test_a_number_that_becomes_a_text_is_named(watch: Watch) -> None:
         assert found["summary"] == (
             "The last 100 events have event.total as a text, which was a number before."
         )
+
+
+async def test_another_currency_is_named_with_its_own_path(watch: Watch) -> None:
+    """An operator who is sent to the path of the amount would look at the wrong field."""
+    world = watch.world
+    fields = {**SALES["fields"], "currency": {"path": "event.money"}}
+    destination = await world.destination(mapping={**SALES, "fields": fields})
+    async with sampling(world) as sampler:
+        sales = [sale(n, 20 + n % 30) for n in range(30)]
+        for each in sales:
+            each["event"]["money"] = "EUR"
+        await world.post(destination, *sales)
+        await sampler.write()
+        found = await watch.until_open("value_suspect")
+        assert found["summary"].endswith("another currency than the account. Field: currency (event.money).")

@@ -42,6 +42,11 @@ class SuspectRule(StrEnum):
     CURRENCY = "currency"
     HUNDREDTHS = "hundredths"
 
+    @property
+    def field(self) -> str:
+        """The destination field that the rule is about."""
+        return "currency" if self is SuspectRule.CURRENCY else "value"
+
 
 @dataclass(frozen=True, slots=True)
 class Purchase:

@@ -1,6 +1,6 @@
 """Write the figures of the last events of mappings. The incident monitor reads them with its facts."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber, MappingNumber
@@ -39,7 +39,7 @@ class ObservedMapping(NamedTuple):
     destination: DestinationNumber
     number: MappingNumber
     check: MappingCheck
-    amount_path: str | None
+    money_paths: Mapping[str, str | None]
     drift: Drift | None
 
 
@@ -48,9 +48,12 @@ async def write_checks(
 ) -> None:
     """Replace the figures of mappings, which are in order of their numbers."""
     rows = []
-    for destination, mapping, check, amount_path, drift in observed:
+    for destination, mapping, check, money_paths, drift in observed:
         worst = check.worst()
-        amounts = (worst[0].value, amount_path, worst[1]) if worst else (None, None, 0)
+        amounts: tuple[str | None, str | None, int] = (None, None, 0)
+        if worst:
+            rule, suspects = worst
+            amounts = (rule.value, money_paths.get(rule.field), suspects)
         path = (drift.path, drift.successor, drift.is_text) if drift else (None, None, None)
         rows.append((destination, mapping, process, check.events, check.purchases, *amounts, *path))
     await connection.executemany(SQL["write_check"], rows)
