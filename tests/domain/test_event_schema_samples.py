@@ -99,6 +99,7 @@ def without(name: str) -> dict[str, Any]:
         pytest.param("1.234,50", ValueKind.COMMA_TEXT, id="an amount with a decimal comma"),
         pytest.param("$1,234.50", ValueKind.POINT_TEXT, id="an amount with groups"),
         pytest.param("1,234", ValueKind.AMOUNT_TEXT, id="an amount that reads with both signs"),
+        pytest.param("1.234", ValueKind.POINT_OR_GROUP_TEXT, id="an amount that reads without one, too"),
         pytest.param("2024-01-01T10:00:00Z", ValueKind.OLD_TIME, id="a time of another year"),
         pytest.param("Tue, 24 Nov 2026 10:00:00 GMT", ValueKind.RFC_TIME, id="a time of a mail"),
         pytest.param("24.11.2026 09:00", ValueKind.PATTERN_TIME, id="a time without a zone"),
@@ -393,6 +394,22 @@ def test_a_placeholder_gives_what_the_identity_profile_makes_of_it(
     assert result.unclear == {}
     assert result.gained == ({key: 4} if is_sent and not had_key else {})
     assert result.lost == ({key: 4} if had_key and not is_sent else {})
+
+
+@pytest.mark.parametrize("step", ["to_number", ["to_number", "."], ["to_number", ","]])
+def test_three_decimals_are_read_with_every_sign(step: Any) -> None:
+    """The Kuwaiti dinar has three, so bare `to_number` must read them in a backtest, as it does in events."""
+    result = tried(sampled(({**EVENT, "x": "1.234"}, 4)), **fields(value={"path": "x", "pipe": [step]}))
+    assert (result.rejected, result.unclear, result.changed) == ({}, {}, {"value": 4})
+
+
+def test_only_amazons_profile_finds_no_phone_in_an_address_for_certain() -> None:
+    """The other profiles take its digits, if it has any."""
+    groups, draft = sampled((EVENT, 4)), fields(phone="user.email")
+    assert compared(groups, draft).lost == {"PHONE": 4}
+    for profile in (Profile.SEGMENT, Profile.AMAZON_GTM):
+        result = compared(groups, draft, replace(RULES, profile=profile))
+        assert (result.lost, result.changed, result.unclear.total()) == ({}, {}, 4)
 
 
 def test_a_map_of_texts_without_fingerprints_is_unclear() -> None:

@@ -169,7 +169,7 @@ class _Side:
         self.sources = dict(mapping.sources)
         self._plan = ConversionPlan(mapping, rules)
         self._rules = rules
-        self._stand_ins = StandIns(mapping, fingerprint)
+        self._stand_ins = StandIns(mapping, rules.profile, fingerprint)
         self._compared = {steps[0] for source in self.sources.values() for steps in source.compared}
         self._paths = {path for source in self.sources.values() for path in source.paths}
 

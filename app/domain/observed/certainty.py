@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.pipes import PIPES, WHERE
@@ -24,7 +24,9 @@ from app.domain.observed.value_kinds import ValueKind
 K = ValueKind
 _BEYOND: Final = frozenset({K.LARGE_NUMBER, K.ENDLESS_NUMBER})
 _NUMBERS: Final = frozenset({kind for kind in K if kind.json_type == "number"}) - _BEYOND
-_NUMBER_TEXTS: Final = frozenset({K.NUMBER_TEXT, K.DECIMAL_TEXT, K.COMMA_TEXT, K.POINT_TEXT, K.AMOUNT_TEXT})
+_NUMBER_TEXTS: Final = frozenset(
+    {K.NUMBER_TEXT, K.DECIMAL_TEXT, K.COMMA_TEXT, K.POINT_TEXT, K.AMOUNT_TEXT, K.POINT_OR_GROUP_TEXT}
+)
 _TIMES: Final = frozenset(
     {K.TIME, K.RFC_TIME, K.PATTERN_TIME, K.EPOCH_TEXT, K.EPOCH_MILLISECONDS_TEXT}
     | {K.EPOCH_SECONDS, K.EPOCH_MILLISECONDS}
@@ -52,7 +54,7 @@ _CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     "aref_measurement_tokens": _CLEAR - {K.TEXT, K.CODE},
     "ip_address": frozenset({K.IP_ADDRESS, K.EMAIL, K.PHONE, K.UUID}),
     "email": _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT},
-    "phone": frozenset({K.PHONE, K.HASH, K.EMAIL, K.ENDLESS_TEXT}),
+    "phone": frozenset({K.PHONE, K.HASH, K.ENDLESS_TEXT}),
     **dict.fromkeys(("first_name", "last_name", "city"), _NAME),
     **dict.fromkeys(("address", "state", "postal"), frozenset({K.HASH, K.ENDLESS_TEXT})),
     "maid": frozenset({K.UUID, K.EMAIL, K.PHONE, K.ENDLESS_TEXT}),
@@ -69,7 +71,9 @@ _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 _HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
 
 
-def _is_certain(field: str, source: Source, entry: SampleEntry, steps: Pattern, *, unmapped: bool) -> bool:
+def _is_certain(
+    field: str, source: Source, entry: SampleEntry, steps: Pattern, profile: Profile, *, unmapped: bool
+) -> bool:
     """Return whether a stand-in for the value of an entry shows what the field's source does with the value.
 
     `unmapped` says that the steps `map` leave the value as it is.
@@ -86,6 +90,8 @@ def _is_certain(field: str, source: Source, entry: SampleEntry, steps: Pattern, 
     if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not _may_join(field, source, kind)):
         return False
     certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
+    if field == "phone" and kind is K.EMAIL:
+        certain = profile is Profile.AMAZON  # the others take the digits of an address, if it has any
     left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
     shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
     if "text" in shown:
@@ -140,9 +146,9 @@ class StoredText(Invented):
 class StandIns:
     """Replaces invented values where a conversion with them would show nothing."""
 
-    def __init__(self, mapping: Mapping, fingerprint: Fingerprint) -> None:
+    def __init__(self, mapping: Mapping, profile: Profile, fingerprint: Fingerprint) -> None:
         self._sources = [(name, source, source.patterns) for name, source in mapping.sources if source.paths]
-        self._fingerprint = fingerprint
+        self._profile, self._fingerprint = profile, fingerprint
         # Most samples have the same entries.
         self._is_certain: Callable[..., bool] = lru_cache(maxsize=10_000)(self._judge)
 
@@ -171,7 +177,7 @@ class StandIns:
         steps = parse_path(path) or ()
         entry = SampleEntry(path, kind, "" if is_exact else None)
         return all(
-            _is_certain(field, source, entry, steps, unmapped=unmapped)
+            _is_certain(field, source, entry, steps, self._profile, unmapped=unmapped)
             for field, source, patterns in self._sources
             if any(_covers(each, steps) for each in patterns)
         )

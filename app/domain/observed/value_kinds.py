@@ -104,6 +104,7 @@ class ValueKind(StrEnum):
     POINT_TEXT = "point_text", lambda n, _: f"1,{n % 1_000:03}.34"  # 1,234.50
     # with a currency or groups: either decimal sign is possible
     AMOUNT_TEXT = "amount_text", lambda n, _: f"{12 + n} €"
+    POINT_OR_GROUP_TEXT = "point_or_group_text", lambda n, _: f"{12 + n}.345"
     EVENT_TYPE = "event_type", _always("OTHER")
     EVENT_SOURCE = "event_source", _always("WEBSITE")
     CURRENCY = "currency", _always("USD")
@@ -249,14 +250,9 @@ def _number_text_kind(text: str) -> ValueKind | None:
     if not 0 <= number < _LARGE or text[0] in "+-":
         return ValueKind.DIGITS if text.isdecimal() else ValueKind.ODD_TEXT
     if plain is not None:
-        is_group = comma is not None and not text.isdecimal()
-        return (
-            ValueKind.AMOUNT_TEXT
-            if is_group
-            else ValueKind.NUMBER_TEXT
-            if comma is not None
-            else ValueKind.DECIMAL_TEXT
-        )
+        if comma is None:
+            return ValueKind.DECIMAL_TEXT
+        return ValueKind.NUMBER_TEXT if text.isdecimal() else ValueKind.POINT_OR_GROUP_TEXT
     if comma is not None and point is not None:
         return ValueKind.AMOUNT_TEXT
     return ValueKind.COMMA_TEXT if comma is not None else ValueKind.POINT_TEXT
