@@ -7,7 +7,7 @@ Only this module uses private parts of asyncpg, its transport and its parser of 
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -66,17 +66,12 @@ class Connection(asyncpg.Connection):
     asked_at: float | None = None
 
     # One override is not enough: the driver runs `execute` without arguments in another way than the others.
-    async def execute(self, *arguments: Any, **options: Any) -> str:
-        return await self._answered(super().execute(*arguments, **options))
+    def execute(self, query: str, *arguments: Any, **options: Any) -> Coroutine[Any, Any, str]:
+        statement = super().execute(query, *arguments, **options)
+        return statement if arguments else self._answered(statement)
 
-    async def fetch(self, *arguments: Any, **options: Any) -> Any:
-        return await self._answered(super().fetch(*arguments, **options))
-
-    async def fetchrow(self, *arguments: Any, **options: Any) -> Any:
-        return await self._answered(super().fetchrow(*arguments, **options))
-
-    async def fetchval(self, *arguments: Any, **options: Any) -> Any:
-        return await self._answered(super().fetchval(*arguments, **options))
+    def _execute(self, *arguments: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        return self._answered(super()._execute(*arguments, **options))  # type: ignore[misc]
 
     async def _answered(self, statement: Awaitable[_T]) -> _T:
         self.asked_at = time.monotonic()
