@@ -19,7 +19,7 @@ from app.domain import strict_json
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.values import key_check
+from app.domain.conversion.values import check_time, key_check
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.mapping.reading import Reading
@@ -161,6 +161,24 @@ def test_a_month_before_the_day_is_no_name_of_a_day() -> None:
     assert next(row for row in suggestion.rows if row.field == "event_timestamp").share == 1
     times = suggested(orders(time="November 24, 2026 10:00"), zone="UTC").mapping["fields"]["event_timestamp"]
     assert ["replace", "November ", "11/"] in times["pipe"]
+
+
+def test_amounts_without_a_currency_keep_their_value() -> None:
+    """A currency that nothing names is the destination's; one that amounts of products have is theirs."""
+    assert "currency" not in suggested(orders(total=lambda n: 19.99 + n)).mapping["fields"]
+    rows = {"items": lambda n: [{"sku": "a", "price": f"{n + 1},50 €", "quantity": 2}]}
+    assert suggested(orders(**rows)).mapping["fields"]["currency"] == {"const": "EUR"}
+
+
+def test_words_for_utc_do_not_change_local_times() -> None:
+    """`UTC` becomes the sign of ISO 8601, and is not cut off."""
+    times = ("2026-11-24 10:00:00 UTC", "2026-11-24 11:00:00", "20261124T100000Z")
+    source = suggested(orders(30, time=lambda n: times[n % 3]), zone="Europe/Berlin").mapping["fields"]
+    compiled = compile_source(source["event_timestamp"], "", bare="path")
+    assert isinstance(compiled, Source)
+    for text in times:
+        read = compiled.read({"time": text}, Reading(), check_time)
+        assert read.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 def test_times_with_offsets_have_their_order_of_day_and_month() -> None:

@@ -70,7 +70,7 @@ def is_order(found: ObservedPaths, products: Products | None) -> bool:
 def find_value(
     found: ObservedPaths, products: Products | None, trial: Trial
 ) -> tuple[FieldFinding | None, ObservedPath | None]:
-    """Return the source of the order's value, and the path of its total if it has one.
+    """Return the source of the order's value, and the path of its total, or of its first product's amount.
 
     A value that may be read wrongly is left to a person.
     """
@@ -94,7 +94,8 @@ def find_value(
         if lines and not all(trial.usable("value", _joined(total.sources))):
             chosen = replace(total, sources=[*total.sources, *lines.sources])
     elif lines:
-        chosen, amount, reason = lines, None, f"The sum over the products; {lines.notation.words}."
+        chosen, amount = lines, _first_price(found, products) if products else None
+        reason = f"The sum over the products; {lines.notation.words}."
     else:
         return _single_product(found, trial), None
     if chosen.notation.doubtful and not chosen.is_guarded:
@@ -236,6 +237,12 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     return AmountSources([{"path": path, "pipe": pipe} for pipe in notation.sums(names, skip=skip)], notation)
 
 
+def _first_price(found: ObservedPaths, products: Products) -> ObservedPath | None:
+    """Return the path of the amount of the first product, which has the currency of all."""
+    path = products.source.member(products.price or products.line_total).replace("[*]", "[0]")
+    return next((each for each in found.values if each.path == path), None)
+
+
 def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> bool:
     """Return whether all amounts are whole, large and not round, as prices in cents are."""
     currency = next(iter(_currencies(found, None)), None)
@@ -355,7 +362,7 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
     codes |= {_SIGNS.get(sign, sign.upper()) for sign in signs if sign}
     if len(codes) == 1 and codes <= CURRENCIES and (all(signs) or not any(signs)):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
-    if all(_SIGNS.get(sign, sign.upper()) in CURRENCIES for sign in signs):
+    if signs and all(_SIGNS.get(sign, sign.upper()) in CURRENCIES for sign in signs):
         table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
         without = [["replace", char, ""] for char in "0123456789., "]
         source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}

@@ -1,12 +1,14 @@
 """Make times readable that have words, names of months or days, or short years: by steps of a pipe."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from app.domain.suggestions.names import rank, table, word_set, words_in, words_of
-from app.domain.suggestions.observations import ObservedPath, ObservedPaths
+from app.domain.suggestions.observations import ObservedPath
 from app.domain.suggestions.time_forms import ISO, ZONE, form_of
 
 _UTC: Final = word_set("utc")
@@ -28,6 +30,7 @@ _LETTERED: Final = re.compile(
 )
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MONTHS: Final = tuple(table("months").values())
+_SPELLED: Final = [tuple(map(style, names)) for names in _MONTHS for style in (str, str.upper, str.lower)]
 _ANY_MONTH: Final = frozenset(month.lower() for months in _MONTHS for month in months)
 _DOT: Final = re.compile(r"\d\. [^\W\d_]")  # as German has it: `24. November`
 _OF_C: Final = re.compile(r"\d \d{4}$")  # `Nov  4 10:00:00 2026`, whose days have two characters
@@ -35,6 +38,7 @@ _MONTHS_SEEN: Final = 20  # texts that are compared with the names of months
 # `Tue Nov 24 …`, `Di., 24. …`: the name of a day at the beginning.
 _DAY_NAME: Final = re.compile(r"([^\W\d_]{2,12})\.?,? +(?=\d|[^\W\d_]{3,9}\.? )")
 _BRACKETS: Final = re.compile(r" \([^()]+\)$")
+_UTC_INSIDE: Final = re.compile(r" (?:UTC|GMT) (?=\d{4}$)")  # `Nov 24 10:00:00 UTC 2026`
 _SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(\d\d)(?=(,? |T))", re.ASCII)
 _YEARS: Final = 8
 _ZONE_NAMES: Final = {name: offset for offset, names in table("zones").items() for name in names}
@@ -43,8 +47,28 @@ _SIGNED: Final = re.compile(r"[+-]\d")
 _HALVES: Final = {"a.m.": "AM", "p.m.": "PM", "a. m.": "AM", "p. m.": "PM"}
 _HALF_WORDS: Final = word_set("halves_of_the_day")
 _ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
+_DIGITS: Final = re.compile(r"\d+")
+_MAX_KINDS: Final = 4
 _MAX_WORDS: Final = 6
 _MAX_WORD: Final = 40
+
+
+def parts_of(each: ObservedPath) -> list[ObservedPath]:
+    """Return the values that are times as they are, and each kind of other text, which needs other steps."""
+    kinds = [_kind(value) for value in each.values]
+    common = Counter(kind for kind in kinds if kind is not None).most_common(_MAX_KINDS)
+    return [
+        replace(each, values=tuple(v if k == kind else None for v, k in zip(each.values, kinds, strict=True)))
+        for kind, _ in common
+    ]
+
+
+def _kind(value: object) -> str | None:
+    """Return the same text for texts that differ only in letters and digits; empty for other times."""
+    if type(value) is not str or form_of(value):
+        return None if value is None else ""
+    text = _LETTERS.sub("a", value.strip().partition(" (")[0].replace("+", "-"))
+    return _DIGITS.sub("9", text)
 
 
 def readable(each: ObservedPath, now: datetime) -> ObservedPath:
@@ -56,6 +80,8 @@ def readable(each: ObservedPath, now: datetime) -> ObservedPath:
         return each
     each = _with_numbers_of_months(_without_days(each.with_plain_digits()))
     each = _with_offsets(_with_long_years(each, now))
+    if inside := {match[0] for text in each.texts if (match := _UTC_INSIDE.search(text))}:
+        each = each.replacing(dict.fromkeys(sorted(inside), " "))
     if any(half in text for text in each.texts for half in _HALVES):
         each = each.replacing(_HALVES)
     words: dict[str, str] = {}
@@ -123,7 +149,14 @@ def _words_of_time(text: str) -> dict[str, str]:
     if not match["certain"] and any(map(_changes_time, (match["before"], match["gap"] or "", after))):
         return {}
     signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
-    return {match["before"]: "", after: "", match["gap"] or " ": " ", match["joint"] or ":": ":", **signs}
+    utc = name.lower() in _UTC and ISO.fullmatch(text[match.end("before") : match.start("after")])
+    return {
+        match["before"]: "",
+        after: "Z" if utc else "",
+        match["gap"] or " ": " ",
+        match["joint"] or ":": ":",
+        **signs,
+    }
 
 
 def _changes_time(words: str) -> bool:
@@ -149,19 +182,20 @@ def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
     return each.replacing(numbers | of | gaps)
 
 
-def is_month_doubtful(each: ObservedPath, found: ObservedPaths) -> bool:
-    """Return whether the names of months fit several languages: `24 Nov`. Only English has `Nov 24`."""
-    if not any(step[-1] == "01" for step in each.source.get("pipe", ())):
+def is_month_doubtful(each: ObservedPath) -> bool:
+    """Return whether the replaced names of months fit several languages: `Nov`. Only English has `Nov 24`."""
+    numbers = {step[1]: step[2] for step in each.source.get("pipe", ()) if step[0] == "replace"}
+    if "01" not in numbers.values():
         return False
-    written = next((other.texts for other in found.values if other.path == each.path), [])
-    return len(_months_of(written)) > 1
+    seen = {month for month, number in numbers.items() if any(number in text for text in each.texts)}
+    fitting = [names for names in _SPELLED if seen & {*names} and not set(numbers) >= {*names}]
+    return bool(fitting)
 
 
 def _months_of(texts: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the names of months in each language in which all texts have one, the most probable first."""
     words = [frozenset(_LETTERS.findall(text)) for text in texts[:_MONTHS_SEEN]]
-    languages = _MONTHS[::-1] if any(_DOT.search(text) for text in texts) else _MONTHS
-    spelled = (tuple(map(style, names)) for names in languages for style in (str, str.upper, str.lower))
+    spelled = _SPELLED[::-1] if any(_DOT.search(text) for text in texts) else _SPELLED
     return [months for months in spelled if words and all(each.intersection(months) for each in words)]
 
 

@@ -13,7 +13,7 @@ from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.names import rank, word_set
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.time_forms import FRACTION, LOCAL_ISO, OFF, OFFSET, SERIAL, SWAP, UNITS, form_of
-from app.domain.suggestions.time_texts import is_month_doubtful, is_utc, readable
+from app.domain.suggestions.time_texts import is_month_doubtful, is_utc, parts_of, readable
 from app.domain.suggestions.trial import Trial
 
 ZONE_NEEDED: Final = "zone_needed"
@@ -51,46 +51,74 @@ def find_time(
 ) -> FieldFinding:
     """Return the source of the event's time. `country` is the most frequent country of the events."""
     composed = (*_dates_with_clocks(found), *_times_with_offsets(found))
-    paths = (readable(each, now) for each in (*composed, *found.values))
-    scored = [(score, each) for each in paths if (score := _score(each, now))]
-    candidates = [each for _, each in sorted(scored, key=lambda row: -row[0])[:_MAX_PATHS]]
+    read = [parts for each in (*composed, *found.values) if (parts := _parts_that_are_times(each, now))]
+    read.sort(key=lambda parts: -max(score for score, _ in parts))
     unread: list[str] = []  # why the paths before the first source cannot be read
-    sources: list[tuple[Written, ObservedPath, list[str]]] = []
-    for each in candidates:
-        forms = Counter(form for value in each.found for form in (form_of(value),) if form)
-        reason = f"Named {each.label}; its values are recent times."
-        local, unsure = _ordered([form.removesuffix(OFF) for form in forms], each, now, country)
-        several = None if sources else _by_zone(each, forms, local, found)
-        if several and all(trial.usable("event_timestamp", several)):
-            unsure += ["language_of_months"] if is_month_doubtful(each, found) else []
-            return FieldFinding(several, reason, ("other_zones", *unsure))
-        source, problems = _source(each, forms, "UTC" if is_utc(each) else zone, now, country)
-        if source is not None:
-            sources.append((source, each, problems))
-        elif not sources:
+    rows: list[tuple[list[Written], ObservedPath, list[str]]] = []
+    for _, each in (part for parts in read[:_MAX_PATHS] for part in parts):
+        sources, problems = _sources(each, found, zone, now, country)
+        if sources:
+            rows.append((sources, each, problems))
+        elif not rows:
             unread += problems
-    chosen = trial.first_of("event_timestamp", [source for source, *_ in sources])
+    chosen = _chosen([sources for sources, *_ in rows], trial)
     if chosen is None:
         return FieldFinding(None, "", tuple(dict.fromkeys(unread)) or ("not_found",))
-    first = chosen.get("first_of", [chosen])[0]
-    each, problems = next(row[1:] for row in sources if row[0] == first)
+    used = chosen.get("first_of", [chosen])
+    problems = [word for sources, _, words in rows if sources[0] in used for word in words]
     if not all(trial.usable("event_timestamp", chosen)):
         problems = [*unread, *problems]
-    if is_month_doubtful(each, found):
-        problems = [*problems, "language_of_months"]
-    reason = f"Named {each.label}; its values are recent times."
+    reason = f"Named {rows[0][1].label}; its values are recent times."
     return FieldFinding(chosen, reason, tuple(dict.fromkeys(problems)))
 
 
-def _by_zone(
-    each: ObservedPath, forms: Counter[str], formats: Sequence[str], found: ObservedPaths
-) -> Written | None:
+def _parts_that_are_times(each: ObservedPath, now: datetime) -> list[tuple[int, ObservedPath]]:
+    """Return a path for the values that need no steps, and one for each kind of others, with their scores.
+
+    The sources of those with the fewest steps are tried first: another one could read their texts wrongly.
+    """
+    parts = [readable(part, now) for part in parts_of(each)]
+    scored = [(score, part) for part in parts if (score := _score(part, now))]
+    if sum(len(part.found) for _, part in scored) * 2 < len(each.found):
+        return []
+    return sorted(scored, key=lambda row: len(row[1].source.get("pipe", ())))
+
+
+def _chosen(rows: Sequence[Sequence[Written]], trial: Trial) -> Written | None:
+    """Return the first row that gives times, with those that help where it gives none."""
+    if all(len(sources) == 1 for sources in rows):
+        return trial.first_of("event_timestamp", [sources[0] for sources in rows])
+    flat: list[Written] = []
+    covered = [False] * len(trial.events)
+    for sources in rows:
+        usable = trial.usable("event_timestamp", {"first_of": [*sources]})
+        if any(use and not cover for use, cover in zip(usable, covered, strict=True)):
+            flat += sources
+            covered = [use or cover for use, cover in zip(usable, covered, strict=True)]
+    return {"first_of": flat[:MAX_MEMBERS]} if len(flat) > 1 else flat[0] if flat else None
+
+
+def _sources(
+    each: ObservedPath, found: ObservedPaths, zone: str | None, now: datetime, country: str
+) -> tuple[list[Written], list[str]]:
+    """Return the sources that read a path together, and what could not be decided."""
+    forms = Counter(form for value in each.found for form in (form_of(value),) if form)
+    formats, undecided = _ordered(list(forms), each, now, country)
+    undecided += ["language_of_months"] if is_month_doubtful(each) else []
+    if several := _by_zone(each, formats, found):
+        return several, ["other_zones", *undecided]
+    source, problems = _source(each, forms, "UTC" if is_utc(each) else zone, formats)
+    return [source] if source else [], problems + undecided
+
+
+def _by_zone(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> list[Written]:
     """Return a source for each zone of local times, if an offset follows them, or a zone stands beside them.
 
     The offsets an hour before and after are read, too: those of summer.
     """
-    if not all(form.endswith(OFF) for form in forms):
+    if not all(form.endswith(OFF) for form in formats):
         return _by_zone_beside(each, formats, found)
+    formats = [form.removesuffix(OFF) for form in formats]
     ends = Counter(end for text in each.texts if (end := OFFSET.search(text)))
     often = [end for end, _ in Counter(end[0] for end in ends).most_common()]
     near = [_shifted(end, hours) for end in often for hours in (1, -1)]
@@ -99,16 +127,16 @@ def _by_zone(
         for end in dict.fromkeys([*often, *near])
         if (zone := _zone_of(end))
     ]
-    return _tried(each.piped(*pipe) for pipe in pipes)
+    return _within_limits(each.piped(*pipe) for pipe in pipes)
 
 
-def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> Written | None:
+def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> list[Written]:
     beside = next((other for other in found.values if _has_zones(other)), None)
     if beside is None or "path" not in each.source or set(formats) & {*_PLAIN, *UNITS, SERIAL}:
-        return None
+        return []
     formats = ["iso" if form == LOCAL_ISO else form for form in formats]
     template = f"[[{{{beside.path}}}]] {{{each.path}}}"
-    return _tried(
+    return _within_limits(
         {
             "template": template,
             "pipe": [
@@ -121,9 +149,8 @@ def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedP
     )
 
 
-def _tried(sources: Iterable[Written]) -> Written | None:
-    fitting = [source for source in sources if len(source["pipe"]) <= MAX_PIPE_STEPS][:MAX_MEMBERS]
-    return None if not fitting else fitting[0] if len(fitting) == 1 else {"first_of": fitting}
+def _within_limits(sources: Iterable[Written]) -> list[Written]:
+    return [source for source in sources if len(source["pipe"]) <= MAX_PIPE_STEPS][:MAX_MEMBERS]
 
 
 def _has_zones(each: ObservedPath) -> bool:
@@ -201,7 +228,7 @@ def _is_recent(value: Any, now: datetime) -> bool:
 
 
 def _source(
-    each: ObservedPath, forms: Counter[str], zone: str | None, now: datetime, country: str
+    each: ObservedPath, forms: Counter[str], zone: str | None, formats: Sequence[str]
 ) -> tuple[Written | None, list[str]]:
     """Return the source for the forms, and what could not be decided."""
     found = [form for form, _ in forms.most_common()]
@@ -219,7 +246,8 @@ def _source(
     if found == ["epoch_ns"]:
         return each.piped(*_FROM_NANOSECONDS), []
     certain = [form for form in found if form in _PLAIN or form == "epoch_us"]
-    local, undecided = _ordered([form for form in found if form not in certain], each, now, country)
+    local = [form for form in formats if form not in certain]
+    undecided: list[str] = []
     if local and zone is None:
         undecided.append(ZONE_NEEDED)
         if not certain:
@@ -233,15 +261,19 @@ def _source(
 
 
 def _ordered(
-    local: list[str], each: ObservedPath, now: datetime, country: str
+    forms: list[str], each: ObservedPath, now: datetime, country: str
 ) -> tuple[list[str], list[str]]:
-    """Return the forms of local times with day and month in their order, and what could not be decided."""
-    if not any(map(_has_day_and_month, local)):
-        return local, []
-    day_first, is_proven = _day_comes_first([text.strip() for text in each.texts], now, country)
-    if not day_first:
-        local = [form.translate(SWAP) if _has_day_and_month(form) else form for form in local]
-    return local, [] if is_proven else ["order_of_day_and_month"]
+    """Return the forms of times with day and month in their order, and what could not be decided."""
+    ordered, undecided = [], list[str]()
+    for form in forms:
+        texts = [text.strip() for text in each.texts if form_of(text) == form]
+        swap, is_proven = False, True
+        if _has_day_and_month(form):
+            day_first, is_proven = _day_comes_first(texts, now, country)
+            swap = not day_first
+        ordered.append(form.translate(SWAP) if swap else form)
+        undecided += [] if is_proven else ["order_of_day_and_month"]
+    return ordered, undecided
 
 
 def _has_day_and_month(form: str) -> bool:
