@@ -138,7 +138,7 @@ class Lane:
 
     def may_claim(self) -> bool:
         """Return whether another request may be prepared now. The rate limit is not considered."""
-        return not self.claiming and not self.is_lost and self.pace.may_start(len(self._begun_at))
+        return not self.claiming and not self.is_lost and len(self._begun_at) < self.pace.in_flight_limit
 
     def begin_claim(self, now: float) -> None:
         """Prepare the next request. Another claim begins only after this one ended."""
@@ -299,8 +299,8 @@ class Lane:
 
     def may_hang(self, now: float) -> bool:
         """Return whether the next request may hold its slot for long, as the last one failed or was slow."""
-        pace = self.pace
-        return pace.breaker.is_failing or pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
+        has_failed = self.pace.breaker.recent[-1:] == (True,)
+        return has_failed or self.pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
 
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""

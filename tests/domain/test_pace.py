@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.outcomes.outcome import (
     Divisible,
@@ -218,7 +220,6 @@ def test_a_success_closes_it_and_forgets_the_failures() -> None:
     closed = broken(failures=5).succeeded()
     assert closed == CircuitBreaker((False,))
     assert error_rate(closed) == 0.0
-    assert not closed.is_failing
 
 
 def test_states_change_exactly_when_the_wait_is_over() -> None:
@@ -229,21 +230,34 @@ def test_states_change_exactly_when_the_wait_is_over() -> None:
     assert state(CircuitBreaker((True,), until=7.0), 6.9) is BreakerState.CLOSED
 
 
-def test_one_request_is_in_flight_until_it_is_closed() -> None:
-    limit = RateLimit(1, 1)
-    probing = Pace(limit, in_flight_limit=8, breaker=CircuitBreaker(opened=1))
-    assert [probing.may_start(number) for number in (0, 1)] == [True, False]
-    closed = Pace(limit, in_flight_limit=8)
-    assert [closed.may_start(number) for number in (7, 8)] == [True, False]
+REPLIES: list[Reply] = [
+    PerItemReply(()),
+    Divisible("", ""),
+    Unexpected(418, "", ""),
+    Throttled(1.0),
+    Missing("", ""),
+    ServerError("amazon_error"),
+    TransportError("timeout"),
+    Unauthorized(),
+    Forbidden(),
+    NotSent(),
+]
 
 
-def test_a_lane_is_failing_after_a_failure_and_while_it_is_open() -> None:
+@given(st.lists(st.one_of(st.sampled_from(REPLIES), st.just(ServerError("amazon_error"))), max_size=30))
+def test_while_it_is_open_one_request_is_in_flight_and_the_last_one_failed(replies: list[Reply]) -> None:
+    """The lane relies on it: the number in flight and the last failure are all that it looks at."""
+    pace = replace(NEW, in_flight_limit=3)
+    for number, reply in enumerate(replies):
+        pace = after(pace, reply, 100.0 + number)
+        if pace.breaker.opened:
+            assert pace.in_flight_limit == 1
+            assert pace.breaker.recent[-1]
+
+
+def test_a_new_breaker_has_no_failures() -> None:
     assert CircuitBreaker() == CircuitBreaker((), 0, 0.0)
-    assert not CircuitBreaker().is_failing
     assert error_rate(CircuitBreaker()) == 0.0
-    assert of(False, True).is_failing
-    assert not of(True, False).is_failing
-    assert CircuitBreaker((False,), opened=1).is_failing
 
 
 def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
@@ -256,7 +270,7 @@ def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
     retried = pace.retried(100.0)
     assert retried.ready_at(100.0) == 100.0
     assert retried.summary(100.0).breaker is BreakerState.HALF_OPEN
-    assert not retried.may_start(1)
+    assert retried.in_flight_limit == 1
     throttled = after(NEW, Throttled(30.0)).retried(100.0)
     assert throttled.ready_at(100.0) >= 130.0
 

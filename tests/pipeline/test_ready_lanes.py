@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from types import FrameType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,14 +12,24 @@ from prometheus_client import CollectorRegistry
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.environment import Environment
 from app.delivery.lane import Alarms, Lane
+from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, LaneId
 from app.domain.pacing.lane_limits import CAPACITY
-from app.domain.pacing.pace import Pace, RateLimit
+from app.domain.pacing.order import WorkKind
+from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit
 from app.store.database.results import DatabaseResults
 from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
 
 NOW = 10.0
+CONTENT = RequestContent(
+    cast(Any, SimpleNamespace(number=1)), (), (), (), (), None, has_more=False, kind=WorkKind.LIVE
+)
+
+
+def lane_of(pace: Pace, alarms: Alarms, number: int = 1) -> Lane:
+    lease = LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", str(number), 0.0)
+    return Lane(lease, 1e9, pace, alarms)
 
 
 def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
@@ -26,8 +37,7 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
     alarms, part = Alarms(), SimpleNamespace()
 
     def lane(number: int) -> Lane:
-        lease = LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", str(number), 0.0)
-        return Lane(lease, 1e9, Pace(RateLimit(10, 10)), alarms)
+        return lane_of(Pace(RateLimit(10, 10)), alarms, number)
 
     untyped: Any = part
     leases: Any = SimpleNamespace(alarms=alarms)
@@ -85,3 +95,26 @@ async def test_ready_lanes_get_the_free_slots(busy: int) -> None:
     assert len(started) == CAPACITY.region - busy
     for task in started:
         task.cancel()
+
+
+def test_a_lane_claims_while_its_pace_allows_one_more_request() -> None:
+    lane = lane_of(Pace(RateLimit(10, 10), in_flight_limit=2), Alarms())
+    claims = []
+    for _ in range(3):
+        claims.append(lane.may_claim())
+        lane.begin_request(CONTENT, NOW)
+    assert claims == [True, True, False]
+
+
+def test_a_lane_may_hang_after_a_failure_and_beside_a_slow_request() -> None:
+    pace = Pace(RateLimit(10, 10))
+
+    def may_hang(*recent: bool, is_slow: bool = False) -> bool:
+        lane = lane_of(replace(pace, breaker=CircuitBreaker(recent), is_slow=is_slow), Alarms())
+        return lane.may_hang(NOW)
+
+    assert [may_hang(), may_hang(True, False), may_hang(False, True)] == [False, False, True]
+    assert may_hang(False, is_slow=True)
+    beside = lane_of(pace, Alarms())
+    beside.begin_request(CONTENT, NOW)
+    assert [beside.may_hang(NOW + later) for later in (0.0, SLOW_S)] == [False, True]

@@ -71,13 +71,8 @@ class CircuitBreaker:
     """
 
     recent: tuple[bool, ...] = ()
-    opened: int = 0  # consecutive openings without a success
+    opened: int = 0  # consecutive openings without a success: the last request failed then
     until: float = 0.0
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last request failed or the breaker is not closed."""
-        return self.opened > 0 or (bool(self.recent) and self.recent[-1])
 
     def succeeded(self) -> "CircuitBreaker":
         """Return the breaker after a success. If it was open, it closes and forgets all earlier failures."""
@@ -129,7 +124,7 @@ class Pace:
     arrival: float = 0.0
     blocked_until: float = 0.0
     throttles: int = 0
-    in_flight_limit: int = 1
+    in_flight_limit: int = 1  # 1 also while the breaker is open, for the probe
     estimate: RateEstimate = field(default_factory=RateEstimate)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rates_elsewhere: tuple[float, ...] = ()
@@ -159,10 +154,6 @@ class Pace:
         allowed = self.allowed
         slack = (allowed.burst - 1) / allowed.per_second
         return max(now, self.blocked_until, self.breaker.until, self.arrival - slack)
-
-    def may_start(self, in_flight: int) -> bool:
-        """Return whether one more request may be in flight. While the breaker is open, one probe may."""
-        return in_flight < (1 if self.breaker.opened else self.in_flight_limit)
 
     def sent(self, now: float) -> "Pace":
         """Return the pace after a request was sent at `now`."""
