@@ -5,7 +5,7 @@ and amounts in text have a currency that all events share, or a member that name
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -83,6 +83,7 @@ _NAMES: Final = {
     "units": ("quantity", "qty", "units", "menge", "anzahl", "cantidad", "item count", "pieces"),
     "items": ("items", "products", "line items", "positions", "lines", "articles", "order lines", "produits"),
     "price": ("price", "unit price", "item price", "preis", "prix unitaire", "einzelpreis", "unit amount"),
+    "line_total": ("line total", "row total", "total price"),
     "sku": ("sku", "item id", "product id", "artikelnummer", "ref"),
     "event": ("event", "event name", "action", "type"),
     "number": ("order id", "order number", "transaction id", "bestellnummer", "receipt no"),
@@ -96,6 +97,28 @@ _SPELLINGS: Final[tuple[Callable[[str], str], ...]] = (
     lambda name: name.title().replace(" ", ""),
     lambda name: name[0] + name.title().replace(" ", "")[1:],
 )
+# Members that are no facts of an order, of a product, or of the customer, by what they are written like.
+_OF_ORDERS: Final = (
+    ("updated at", "2026-11-24T11:59:00Z"),
+    ("delivery date", "2026-11-30"),
+    ("shipping cost", Decimal("4.90")),
+    ("tax amount", Decimal("1.20")),
+    ("discount", Decimal(2)),
+    ("loyalty points", 1200),
+    ("session id", 1795514400),
+    ("exchange rate", 1.07),
+    ("weight", "1.25"),
+)
+_OF_PRODUCTS: Final = (
+    ("position", 3),
+    ("vat rate", 19),
+    ("in stock", 55),
+    ("rating", 4),
+    ("list price", Decimal(9000)),
+    ("tax", Decimal("0.10")),
+    ("discount", 0),
+)
+_SHOP: Final = {"email": "info@acme.example", "phone": "+49 30 1234567", "country": "DE"}
 _EVENTS: Final = (
     "Order Completed",
     "purchase",
@@ -121,6 +144,9 @@ class RandomFamily:
     has_total: bool
     names_currency: bool
     counts_are_texts: bool
+    has_line_total: bool
+    of_orders: JSON
+    of_products: JSON
 
     @property
     def countries(self) -> tuple[str, ...]:
@@ -128,7 +154,7 @@ class RandomFamily:
 
     def write(self, order: Order) -> tuple[JSON, Truth]:
         name, count = self.names, str if self.counts_are_texts else int
-        bought: JSON = {
+        bought: JSON = self.of_orders | {
             name["number"]: order.number,
             name["time"]: order.random.choice(self.times)(order.at),
         }
@@ -138,7 +164,13 @@ class RandomFamily:
             bought[name["total"]] = self.amount(order.total)
         if self.has_items:
             bought[name["items"]] = [
-                {name["sku"]: sku, name["price"]: self.amount(price), name["units"]: count(quantity)}
+                self.of_products
+                | {name["sku"]: sku, name["units"]: count(quantity)}
+                | (
+                    {name["line_total"]: self.amount(price * quantity)}
+                    if self.has_line_total
+                    else {name["price"]: self.amount(price)}
+                )
                 for sku, _, price, quantity in order.lines
             ]
         else:
@@ -153,7 +185,7 @@ class RandomFamily:
             case "flat":
                 return named | bought | person
             case "two":
-                return named | {"order": bought, "customer": person}
+                return {"shop": _SHOP} | named | {"order": bought, "customer": person}
             case "deep":
                 return {"data": {"attributes": named | {"purchase": bought, "buyer": {"contact": person}}}}
             case "call":
@@ -167,6 +199,11 @@ def random_family(seed: int) -> RandomFamily:
     spell = rnd.choice(_SPELLINGS)
     amount, currency = rnd.choice(_AMOUNTS)
     has_items = rnd.random() < 0.7
+
+    def noise(rows: Sequence[tuple[str, Any]]) -> JSON:
+        some = rnd.sample(rows, 3)
+        return {spell(name): amount(v) if isinstance(v, Decimal) else v for name, v in some}
+
     return RandomFamily(
         {field: spell(rnd.choice(names)) for field, names in _NAMES.items()},
         rnd.sample(_TIMES, rnd.choice((1, 1, 1, 2, 3))),
@@ -178,6 +215,9 @@ def random_family(seed: int) -> RandomFamily:
         not has_items or rnd.random() < 0.6,
         rnd.random() < 0.9,
         rnd.random() < 0.3,
+        rnd.random() < 0.2,
+        noise(_OF_ORDERS),
+        noise(_OF_PRODUCTS),
     )
 
 

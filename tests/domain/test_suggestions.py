@@ -163,6 +163,20 @@ def test_a_month_before_the_day_is_no_name_of_a_day() -> None:
     assert ["replace", "November ", "11/"] in times["pipe"]
 
 
+def test_names_of_products_prove_no_total() -> None:
+    """A product that names itself is no total: the price alone would add up in orders with one product."""
+    rows = {"items": lambda n: [{"name": "Books", "price": n + 1.5, "quantity": 2}]}
+    value = suggested(orders(**rows)).mapping["fields"]["value"]
+    assert value == {"path": "items", "pipe": [["sum", "price", "quantity"]]}
+
+
+def test_a_list_price_is_no_price_beside_the_total_of_the_line() -> None:
+    """What the customer paid is less."""
+    rows = {"items": lambda n: [{"list_price": 9.5, "quantity": 2, "line_total": n + 1.5}]}
+    value = suggested(orders(**rows)).mapping["fields"]["value"]
+    assert value == {"path": "items", "pipe": [["sum", "line_total"]]}
+
+
 def test_amounts_without_a_currency_keep_their_value() -> None:
     """A currency that nothing names is the destination's; one that amounts of products have is theirs."""
     assert "currency" not in suggested(orders(total=lambda n: 19.99 + n)).mapping["fields"]

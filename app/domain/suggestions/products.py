@@ -86,6 +86,8 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
         own = paths[price]
         unit = rank("price", own) >= rank("line_total", own)
         price, line_total = (price, "") if unit else ("", line_total)
+    if price and line_total and words_in(paths[price]) & NO_PRICE:
+        price = ""  # such as a list price
     if price and line_total and quantity and rank("price", paths[price]) >= 95:
         agree = _multiplies(columns[price], columns[quantity], columns[line_total])
         line_total = line_total if agree else ""
@@ -122,7 +124,7 @@ def _proven_by_sums(
     amounts = [path for path in columns if path not in small and share(columns[path], is_amount) == 1]
     totals = [
         _read_all(other.values[:_SAMPLE])
-        for other in found.values
+        for other in found.without_named_members(each).values
         if not other.in_list and share(other.found, is_amount) == 1
     ][:_MAX_TOTALS]
     for price in sorted(amounts[:_MAX_COLUMNS], key=lambda path: -rank("price", paths[path])):
