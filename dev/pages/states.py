@@ -58,8 +58,8 @@ def page() -> str:
             _INTRODUCTION,
             "## Transitions\n",
             *_diagram(),
-            "\nAs `queued`, `retrying` can be held, parked and erased. As `queued`, `held` and `parked` "
-            "expire. As `dead`, `expired` can be erased.\n",
+            "\nNot drawn: `retrying` becomes `held`, `parked` and `erased` as `queued` does; `held` and "
+            "`parked` become `expired` as `queued` does; `expired` becomes `erased` as `dead` does.\n",
             "## Meanings\n",
             "| status | final | meaning |",
             "|---|---|---|",
