@@ -19,22 +19,22 @@ MEANINGS: Final[Mapping[Status, str]] = {
 """The meaning of each status for operators."""
 
 TRANSITIONS: Final[Sequence[tuple[Status | None, Status, str]]] = (
-    (None, Status.QUEUED, "202"),
-    (Status.QUEUED, Status.DELIVERED, "accepted by Amazon"),
-    (Status.QUEUED, Status.RETRYING, "attempt failed"),
-    (Status.QUEUED, Status.DEAD, "refused, or discarded"),
-    (Status.RETRYING, Status.DELIVERED, "accepted by Amazon"),
-    (Status.RETRYING, Status.DEAD, "refused, or attempts used up"),
-    (Status.QUEUED, Status.HELD, "pause"),
-    (Status.HELD, Status.QUEUED, "resume"),
-    (Status.QUEUED, Status.PARKED, "sign-in lost, 404"),
-    (Status.PARKED, Status.QUEUED, "reconnect"),
-    (Status.QUEUED, Status.EXPIRED, "too old"),
-    (Status.RETRYING, Status.EXPIRED, "too old"),
-    (Status.DEAD, Status.RETRYING, "replay"),
-    (Status.EXPIRED, Status.RETRYING, "replay"),
-    (Status.QUEUED, Status.ERASED, "erasure"),
-    (Status.DEAD, Status.ERASED, "erasure"),
+    (None, Status.QUEUED, "the response is 202"),
+    (Status.QUEUED, Status.DELIVERED, "Amazon accepted it"),
+    (Status.QUEUED, Status.RETRYING, "an attempt failed"),
+    (Status.QUEUED, Status.DEAD, "Amazon refused it, or it was discarded"),
+    (Status.RETRYING, Status.DELIVERED, "Amazon accepted it"),
+    (Status.RETRYING, Status.DEAD, "Amazon refused it, or its attempts are used up"),
+    (Status.QUEUED, Status.HELD, "its destination is paused, or its organisation is suspended"),
+    (Status.HELD, Status.QUEUED, "its destination or organisation is resumed"),
+    (Status.QUEUED, Status.PARKED, "the sign-in is lost, or Amazon answers 404"),
+    (Status.PARKED, Status.QUEUED, "its destination is connected again"),
+    (Status.QUEUED, Status.EXPIRED, "older than Amazon takes"),
+    (Status.RETRYING, Status.EXPIRED, "older than Amazon takes"),
+    (Status.DEAD, Status.RETRYING, "it is replayed"),
+    (Status.EXPIRED, Status.RETRYING, "it is replayed"),
+    (Status.QUEUED, Status.ERASED, "a person's data is erased"),
+    (Status.DEAD, Status.ERASED, "a person's data is erased"),
 )
 """Each change of the status (from, to) and its cause. None is the state before acceptance."""
 
@@ -57,8 +57,8 @@ def page() -> str:
         (
             _INTRODUCTION,
             "## Transitions\n",
-            *_diagram(),
-            "\nNot drawn: `retrying` becomes `held`, `parked` and `erased` as `queued` does; `held` and "
+            *_transitions(),
+            "\nNot listed: `retrying` becomes `held`, `parked` and `erased` as `queued` does; `held` and "
             "`parked` become `expired` as `queued` does; `expired` becomes `erased` as `dead` does.\n",
             "## Meanings\n",
             "| status | final | meaning |",
@@ -77,12 +77,11 @@ def page() -> str:
     )
 
 
-def _diagram() -> Iterator[str]:
-    yield "```mermaid"
-    yield "stateDiagram-v2"
+def _transitions() -> Iterator[str]:
+    yield "| from | to | when |"
+    yield "|---|---|---|"
     for source, target, reason in TRANSITIONS:
-        yield f"    {source or '[*]'} --> {target}: {reason}"
-    yield "```"
+        yield f"| {f'`{source}`' if source else 'a request'} | `{target}` | {reason} |"
 
 
 def _rows() -> Iterator[str]:

@@ -17,7 +17,14 @@ _REFERENCE = "reference/"
 _WIDE = """/* Tables of three columns and more need the width of the window. */
 .wy-nav-content { max-width: 72rem; }
 .rst-content table.docutils td, .rst-content .wy-table-responsive table td { white-space: normal; }
+/* The theme scrolls the menu to the current page: the search box stays above it. */
+.wy-side-nav-search { position: sticky; top: 0; }
+.wy-side-scroll { scroll-padding-top: 9rem; }
+.contents { columns: 16rem; margin-bottom: 24px; }
+.contents a { display: block; padding-bottom: 4px; }
 """
+_LONG = 5
+"""Sections of a page that has a list of its sections."""
 _raw: dict[str, str] = {}
 """The Markdown of each page as the site has it."""
 
@@ -48,6 +55,16 @@ def on_page_markdown(text: str, page: Page, **_: Any) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Remove the backslash before a vertical bar within code, which a table cell of a forge needs."""
     return re.sub(r"<code>[^<]*</code>", lambda found: found[0].replace("\\|", "|"), html)
+
+
+def on_page_context(context: Any, page: Page, **_: Any) -> Any:
+    """Add a list of the sections to a long page, after the plugin of the search has read the page."""
+    sections = [section for title in page.toc for section in title.children]
+    if len(sections) >= _LONG:
+        links = "".join(f'<a href="{section.url}">{section.title}</a>' for section in sections)
+        contents = f'<nav class="contents" aria-label="Sections">{links}</nav>\n'
+        page.content = re.sub(r"(?=<h2)", lambda _: contents, page.content or "", count=1)
+    return context
 
 
 def on_post_build(config: MkDocsConfig) -> None:

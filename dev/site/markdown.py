@@ -29,17 +29,24 @@ def with_site_links(text: str, page: Path) -> str:
 
 
 def with_deep_items(text: str) -> str:
-    """Return the text with the lines of list items indented by four, which Python-Markdown requires."""
-    lines, own, fenced = [], 0, False
+    """Return the text with lists as Python-Markdown requires them.
+
+    Lines of an item are indented by four, and a blank line follows an item of several blocks.
+    """
+    lines: list[str] = []
+    own, fenced, several = 0, False, False
     for line in text.splitlines():
         if re.match(r" *```", line):
             fenced = not fenced
         found = None if fenced else _ITEM.match(line)
         indent = len(line) - len(line.lstrip(" "))
         if found and indent == 0:
-            own = len(found[2])
+            if own and several and lines[-1].strip():
+                lines.append("")
+            own, several = len(found[2]), False
             lines.append(line)
         elif own and line.strip() and indent >= own:
+            several = several or not lines[-1].strip()
             lines.append(" " * (4 - own) + line)
         else:
             own = own if not line.strip() or (own and fenced) else 0

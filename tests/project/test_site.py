@@ -6,10 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from markdown import Markdown  # type: ignore[import-untyped]
 from playwright._impl._driver import compute_driver_executable
+from playwright.sync_api import expect, sync_playwright
 
 from dev.site import markdown, navigation
 from dev.site.command import build_site
+from tests.console.browsing import ARGUMENTS, CHROMIUM
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "runbooks" / "backlog.md"
@@ -112,10 +115,57 @@ def test_links_to_source_files_become_text() -> None:
     assert markdown.with_site_links(text, PAGE) == expected
 
 
+@pytest.mark.parametrize(
+    "item", ["1. a\n\n   b", "1. a\n\n   | c |\n   |---|\n   | d |", "1. a\n\n   ```sh\n   x\n   ```"]
+)
+def test_an_item_follows_one_of_several_blocks(item: str) -> None:
+    """It is an item, neither a row nor a part of the paragraph before it."""
+    html = Markdown(extensions=["tables", "pymdownx.superfences"]).convert(
+        markdown.with_deep_items(f"{item}\n2. e\n")
+    )
+    assert (html.count("<ol>"), html.count("<li>")) == (1, 2)
+
+
+def test_every_item_of_a_list_is_one_on_the_site(site: Path) -> None:
+    """As many items and numbered lists as in the source, on every page."""
+    wrong = []
+    for page in site.rglob("*.html"):
+        source = page.with_suffix(".md")
+        if page.name == "index.html":
+            source = page.with_name("README.md")
+        if source.is_file():
+            text = re.sub(r"(?ms)^ *```.*?^ *```$", "", source.read_text())
+            content = page.read_text().partition('itemprop="articleBody"')[2].partition("<footer")[0]
+            there = len(re.findall(r"(?m)^ *(?:\d+\.|[-*]) ", text)), len(re.findall(r"(?m)^ *1\. ", text))
+            here = content.count("<li>"), content.count("<ol>")
+            wrong += [(page.name, there, here)] if there != here else []
+    assert wrong == []
+
+
+def test_the_search_box_is_in_view_and_no_page_is_too_wide(site: Path) -> None:
+    """The theme scrolls the menu to the current page. A phone shows the sections of a long page."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        for name in ("index.html", "api.html", "data-protection.html", "runbooks/volume-drop.html"):
+            page.set_viewport_size({"width": 1280, "height": 800})
+            page.goto((site / name).as_uri())
+            page.wait_for_function("document.querySelector('.wy-menu a.current')")
+            expect(page.locator(".wy-side-nav-search input")).to_be_in_viewport(ratio=1)
+            expect(page.locator(".wy-menu a.current").last).to_be_in_viewport(ratio=1)
+            page.set_viewport_size({"width": 390, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        browser.close()
+
+
 def test_lists_are_indented_as_the_site_needs_it() -> None:
     """Lines of an item belong to it, also code."""
     text = "1. a\n\n   ```sh\n   x\n   ```\n\n   b\n- c\n  d\n\ne\n"
-    assert markdown.with_deep_items(text) == ("1. a\n\n    ```sh\n    x\n    ```\n\n    b\n- c\n    d\n\ne\n")
+    assert markdown.with_deep_items(text) == (
+        "1. a\n\n    ```sh\n    x\n    ```\n\n    b\n\n- c\n    d\n\ne\n"
+    )
 
 
 def test_the_groups_follow_the_index() -> None:
