@@ -157,6 +157,13 @@ def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("process", "most"), [("api", 1_520), ("worker", 770)])
+def test_a_process_loads_few_modules(process: str, most: int) -> None:
+    """Each costs memory in every process, and CPU at every start. There are 5 % of reserve."""
+    assert len(modules_after(f"import app.cli, app.commands.processes, app.processes.{process}")) < most
+
+
+@pytest.mark.process
 def test_no_process_loads_clients_that_it_may_not_need() -> None:
     """People sign in through OpenID Connect and get mail in few installations."""
     for process in ("api", "worker"):
