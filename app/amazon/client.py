@@ -17,10 +17,9 @@ import httpx
 from app.amazon import wire
 from app.amazon.response_details import response_details
 from app.amazon.transport import CONNECTIONS, open_pools
-from app.amazon.wire import usable_token
 from app.bounded_transport import BodyTooLong
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest, TransportError, Unauthorized
+from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest, TransportError
 from app.outbound import DIRECT, Outbound
 
 DEADLINE_S = 25.0  # for a complete call, from connecting to the last byte of the response
@@ -70,13 +69,11 @@ class EventsClient:
     ) -> SentRequest:
         """Send conversions in one request. Return Amazon's reply within `deadline_s` seconds.
 
-        Raises ValueError for no conversions or for more than 500. Network errors are returned, not raised.
+        Raises ValueError for no conversions or for more than 500. Network errors are returned, not raised. A
+        header must be able to carry the token (`wire.usable_token`).
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
-        if not usable_token(access_token):
-            # A header cannot carry this token. `Unauthorized` makes the caller refresh the token.
-            return SentRequest(Unauthorized(), None, None, 0)
         headers = self.headers(access_token) | {
             "Amazon-Ads-AccountId": advertiser_id,
             "Content-Type": "application/json",

@@ -13,6 +13,7 @@ from typing import Protocol, assert_never
 import asyncpg
 
 from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
+from app.amazon.wire import usable_token
 from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
@@ -181,7 +182,7 @@ class AccessTokens:
             stored = self._open_and_cache(destination, row)
             if isinstance(stored, Access):
                 return stored
-            # The stored access token cannot be decrypted: refresh it.
+            # The stored access token cannot be decrypted, or no header can carry it: refresh it.
         refreshed = await self._refresh(destination, region, row, on_refresh)
         if (
             isinstance(refreshed, TokenUnavailable)
@@ -270,6 +271,8 @@ class AccessTokens:
             token = self.vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
             return TokenUnavailable("unopenable", 30.0)
+        if not usable_token(token):
+            return TokenUnavailable("unusable_token", 30.0)
         access, now = Access(token, row.generation, row.forced), self.monotonic()
         self._cache[destination] = _CachedToken(
             access,

@@ -29,7 +29,6 @@ from app.domain.outcomes.outcome import (
     ServerError,
     Throttled,
     TransportError,
-    Unauthorized,
 )
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
@@ -358,14 +357,3 @@ async def test_proxies_of_the_environment_are_not_used(
     server = await listen(respond_accepted)
     async with EventsClient("client-1", server.url) as client:
         assert (await send(client)).status == 207
-
-
-@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä", "t" * 2_049, "a\n"])
-async def test_a_token_that_no_header_can_carry_is_unauthorized_without_a_call(token: str) -> None:
-    """A fresh one will do; an exception would stop the lane."""
-
-    def never(_: httpx.Request) -> httpx.Response:
-        raise AssertionError("it was sent")
-
-    async with EventsClient("client-1", None, httpx.MockTransport(never)) as client:
-        assert (await send(client, token=token)).reply == Unauthorized()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.privacy import erasure
 from app.crypto import open_batch
 from app.store.database.damage import check
+from app.store.destinations.token_leases import access_place
 from app.store.privacy import erasures
 from tests.api import world as web
 from tests.pipeline.amazon import Request
@@ -284,6 +285,20 @@ async def test_a_damaged_token_stops_no_sister(world: World, column: str) -> Non
     world.work()
     await world.until(sister, delivered=1)
     await world.until(sick, **{"queued" if column == "refresh_token" else "delivered": 1})
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä", "t" * 2_049, "a\n"])
+async def test_a_token_that_no_header_can_carry_is_fetched_anew_without_a_request(
+    world: World, token: str
+) -> None:
+    """An exception would stop the lane."""
+    dst = await world.destination()
+    sealed = world.resources.vault.seal(token.encode(), place=access_place(dst))
+    await world.fetch("UPDATE sign_ins SET access_token = $2 WHERE destination = $1", dst, sealed)
+    await world.post(dst, event(1))
+    world.work()
+    await world.until(dst, delivered=1)
+    assert len(world.amazon.requests) == len(world.amazon.tokens) == 1
 
 
 async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None:
