@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.amazon.client import EventsClient
+from app.store.destinations.token_leases import access_place
 from tests.incidents.conftest import Service
 from tests.pipeline.world import event
 
@@ -65,6 +66,17 @@ async def test_marked_conversions_arrive_and_change_no_figure(service: Service) 
         "SELECT after FROM audit WHERE action = 'destination.test_conversions_sent'"
     )
     assert "Shop_Test" in audited["after"]
+
+
+async def test_a_token_that_no_header_can_carry_is_no_connection(service: Service) -> None:
+    world = service.world
+    reachable(service)
+    destination = await world.destination()
+    sealed = world.resources.vault.seal(b"a b", place=access_place(destination))
+    await world.fetch("UPDATE sign_ins SET access_token = $2 WHERE destination = $1", destination, sealed)
+    answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
+    assert (answer.status_code, answer.json()["error"]) == (409, "not_connected"), answer.text
+    assert world.amazon.requests == []
 
 
 async def test_amazon_answers_item_by_item(service: Service) -> None:

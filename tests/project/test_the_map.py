@@ -65,7 +65,7 @@ class Calls:
 
     def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
         """Note a call (`sys.setprofile`)."""
-        if what == "call" and is_of_app(frame.f_code) and not is_sampling(frame):
+        if what == "call" and is_of_app(frame.f_code) and not is_of_a_job(frame):
             self.order.setdefault(frame.f_code)
             self.frames.add(frame)
 
@@ -98,10 +98,10 @@ def is_of_app(code: CodeType) -> bool:
     return code.co_filename.startswith(str(ROOT / "app"))
 
 
-def is_sampling(frame: FrameType | None) -> bool:
-    """Tell whether a call samples the event in the background, at any time after the response."""
+def is_of_a_job(frame: FrameType | None) -> bool:
+    """Tell whether a call is of a job that reads the event in the background, at any time."""
     while frame is not None:
-        if frame.f_code.co_filename.endswith("ingest/schema_sampler.py"):
+        if frame.f_code.co_filename.endswith(("ingest/schema_sampler.py", "delivery/balance_check.py")):
             return True
         frame = frame.f_back
     return False

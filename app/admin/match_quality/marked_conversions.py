@@ -5,6 +5,7 @@ They touch no lane, count, pin or stored event of the service. Only the audit re
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -18,6 +19,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.match_quality.inputs import TestConversionsRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.amazon.wire import usable_token
 from app.crypto import CannotDecrypt
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import MarkedConversion, marked_conversions
@@ -129,12 +131,13 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
 
 
 def _opened(context: AppContext, destination: Destination, sealed: bytes | None) -> str:
-    try:
-        if sealed is not None:
-            return context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
-    except CannotDecrypt:
-        pass
-    raise Refusal(ErrorCode.NOT_CONNECTED)
+    token = None
+    if sealed is not None:
+        with suppress(CannotDecrypt):
+            token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    if not usable_token(token):
+        raise Refusal(ErrorCode.NOT_CONNECTED)
+    return token
 
 
 def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItemView]:
