@@ -403,6 +403,15 @@ def test_three_decimals_are_read_with_every_sign(step: Any) -> None:
     assert (result.rejected, result.unclear, result.changed) == ({}, {}, {"value": 4})
 
 
+@pytest.mark.parametrize("template", ["{x[0].sku}-{x|count}", "{x[*].sku|first}-{x|count}"])
+def test_what_a_list_holds_is_unclear_where_its_length_is(template: str) -> None:
+    """A sample holds five members; the unknown list must not look like a text without members."""
+    event = {**EVENT, "x": [{"sku": f"S{n}", "sizes": [n]} for n in range(6)]}
+    rows = [*DOCUMENT["custom_data"], {"name": "skus", "template": template}]
+    result = tried(sampled((event, 4)), custom_data=rows)
+    assert (result.unclear.total(), "nothing changes" in summary(result)) == (4, False)
+
+
 def test_only_amazons_profile_finds_no_phone_in_an_address_for_certain() -> None:
     """The other profiles take its digits, if it has any."""
     groups, draft = sampled((EVENT, 4)), fields(phone="user.email")

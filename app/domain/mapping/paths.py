@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 
 MAX_PATH_LENGTH: Final = 256
@@ -84,7 +84,10 @@ def last_name(steps: tuple[Step, ...]) -> str:
 
 
 def walk(value: Any, steps: tuple[Step, ...]) -> Any:
-    """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`."""
+    """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`.
+
+    Below an `Invented` text anything may be: the result is that text.
+    """
     for step in steps:
         if type(value) is dict and isinstance(step, str):
             value = value.get(step)
@@ -93,7 +96,7 @@ def walk(value: Any, steps: tuple[Step, ...]) -> Any:
         elif type(value) is list and isinstance(step, int):
             value = value[step] if step < len(value) and value else None
         else:
-            return IMPASSABLE
+            return value if isinstance(value, Invented) else IMPASSABLE
     return value
 
 
@@ -118,7 +121,7 @@ def _gather(
     """Append the values at the steps from `place` on, of which the first is `EACH`."""
     members = [value] if type(value) is dict else value
     if type(members) is not list:
-        return UNREACHABLE
+        return UNCLEAR if isinstance(members, Invented) else UNREACHABLE
     if not reading.charge_list(members):
         return OVER_BUDGET
     further = next((index for index in range(place + 1, len(steps)) if steps[index] is EACH), None)
