@@ -412,6 +412,14 @@ def test_what_a_list_holds_is_unclear_where_its_length_is(template: str) -> None
     assert (result.unclear.total(), "nothing changes" in summary(result)) == (4, False)
 
 
+@pytest.mark.parametrize("source", [{"path": "x.a[*].b", "pipe": ["count"]}, "x.a[*].b"])
+def test_a_list_in_an_object_of_which_no_member_is_recorded_is_unclear(source: Any) -> None:
+    """The list may be absent. It must not look like a list of one member."""
+    event = {**EVENT, "x": {f"k{n}": n for n in range(70)}}
+    result = tried(sampled((event, 4)), **fields(value=source))
+    assert (result.rejected, result.changed, result.unclear.total()) == ({}, {}, 4)
+
+
 def test_only_amazons_profile_finds_no_phone_in_an_address_for_certain() -> None:
     """The other profiles take its digits, if it has any."""
     groups, draft = sampled((EVENT, 4)), fields(phone="user.email")

@@ -184,13 +184,13 @@ class StandIns:
 
 
 def put_unknown(content: dict[str, Any], steps: Pattern) -> None:
-    """Put a text that is not known where a path leads. A list of which members are not known gets one."""
+    """Put a text that is not known where a path leads. A list of which members are known gets another one."""
     value: Any = StoredText("text")
     whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
-    for step in reversed(steps[whole:]):
-        value = {step: value} if isinstance(step, str) else [value]
     sampled = walk(content, steps[:whole])
-    if type(sampled) is list and type(value) is list:
-        sampled += value  # its known members stay
-    else:
+    if type(sampled) is not list or whole == len(steps):
         put(content, steps[:whole], value)
+        return
+    for step in reversed(steps[whole + 1 :]):
+        value = {step: value} if isinstance(step, str) else [value]
+    sampled.append(value)
