@@ -99,13 +99,13 @@ class RequestMiddleware:
 
         permit: Permit | None = None
         try:
-            problem = unreadable_target(scope)
-            if problem is None:
-                admitted = admitted_by_head(scope, self._admission)
-                if isinstance(admitted, Permit):
-                    permit = admitted
-                else:
-                    problem = self._admission.problem(admitted)
+            # Admit first: a permit of the connection must be released, also if the target is refused.
+            admitted = admitted_by_head(scope, self._admission)
+            if isinstance(admitted, Permit):
+                permit = admitted
+                problem = unreadable_target(scope)
+            else:
+                problem = self._admission.problem(admitted)
             if problem is None:
                 assert permit is not None
                 body = RequestBodyReader(receive, permit, self._admission)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.domain.admission import MIB
+from app.domain.admission import MIB, Usage
 from app.processes.application import create_application
 from app.server.connection_limits import AnswerTransport
 from tests.api.test_ways_in import CLOSE, EVENT, application, exchanged, post, served
@@ -341,6 +341,23 @@ async def test_memory_that_runs_out_while_a_body_is_received_is_503(
         got = await exchanged(port, post(EVENT % 1))
     assert (statuses(got), error_of(got)["error"]) == ([503], "unavailable")
     assert b"retry-after" in got
+
+
+@pytest.mark.reads_only
+async def test_every_answered_request_returns_its_permit(world: ApiWorld) -> None:
+    """A permit that stays is charged to its key until the process ends: a few hundred shut the key out."""
+    app = application(world)
+    targets = ("/destinations", "/destinations/%00", "/destinations?cursor=%00", "/destinations/%FF", "/nope")
+    targets += ("/events", "/events?destination_id=%00", "/events/%00", "/health/live", "/console", "*")
+    async with served(app) as port:
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+            for target in targets:
+                for key in (BOOTSTRAP, "wrong"):
+                    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\n{CLOSE}\r\n"
+                    body = b"" if method == "HEAD" else b"{]"
+                    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                    await exchanged(port, head.encode() + body)
+                    assert app.state.admission._process == Usage(), (method, target)
 
 
 def test_what_is_used_of_uvicorn_is_there() -> None:
