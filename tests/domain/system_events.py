@@ -399,7 +399,7 @@ def gross_lines(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         "tax_total": 3.2,
         "shipping_total": 4.9,
-        "rows": rows,
+        "order_rows": rows,
         "buyer": person(order),
     }
     return event, order.truth()

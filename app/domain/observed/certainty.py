@@ -59,8 +59,9 @@ _CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     **dict.fromkeys(("address", "state", "postal"), frozenset({K.HASH, K.ENDLESS_TEXT})),
     "maid": frozenset({K.UUID, K.EMAIL, K.PHONE, K.ENDLESS_TEXT}),
     "fip": frozenset({K.IP_ADDRESS}),
+    "match_id": (_PLAIN - {K.GPP}) | _NUMBERS | {K.LARGE_NUMBER, K.EMAIL},
     **dict.fromkeys(
-        ("ramp_id", "match_id", "real_id", "merkle_id", "kantar_id"),
+        ("ramp_id", "real_id", "merkle_id", "kantar_id"),
         frozenset({K.TEXT, K.UUID, K.DIGITS, K.NUMBER_TEXT, K.INTEGER, K.LARGE_NUMBER, K.EMAIL}),
     ),
 }
