@@ -23,8 +23,12 @@ def page() -> str:
 
 
 def _table(reasons: Iterable[Reason]) -> str:
-    rows = [f"| `{reason.word}` | {reason.code} | {reason.remedy} |" for reason in reasons]
+    rows = [f"| `{reason.word}` | {reason.code} | {_linked(reason.remedy)} |" for reason in reasons]
     return "\n".join(["| reason | code | what to do |", "|---|---|---|", *rows])
+
+
+def _linked(remedy: str) -> str:
+    return remedy.replace("Damaged data in Repair the database", "[Damaged data](repair.md#damaged-data)")
 
 
 def _meanings(warnings: Mapping[str, str]) -> str:

@@ -25,6 +25,8 @@ _WIDE = """/* Tables of three columns and more need the width of the window. */
 """
 _LONG = 5
 """Sections of a page that has a list of its sections."""
+_HEADER = re.compile(r"(<tr>\s*<th[^>]*>)(.*?)(</th>\s*</tr>)", re.DOTALL)
+_ROW = re.compile(r"(<tr>\s*<td[^>]*>)(.*?)(</td>.*?)(</td>\s*</tr>)", re.DOTALL)
 _raw: dict[str, str] = {}
 """The Markdown of each page as the site has it."""
 
@@ -53,17 +55,24 @@ def on_page_markdown(text: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Remove the backslash before a vertical bar within code, which a table cell of a forge needs."""
-    return re.sub(r"<code>[^<]*</code>", lambda found: found[0].replace("\\|", "|"), html)
+    """Remove the backslash before a vertical bar within code, which a table cell of a forge needs.
+
+    Mark rows and their first cells for the search, until its plugin has read the page.
+    """
+    html = re.sub(r"<code>[^<]*</code>", lambda found: found[0].replace("\\|", "|"), html)
+    row, head, end, header = search.ROW_MARKS
+    html = _HEADER.sub(rf"\1{header}\2{end}\3", html)
+    return _ROW.sub(rf"\1{row}\2{head}\3{end}\4", html)
 
 
 def on_page_context(context: Any, page: Page, **_: Any) -> Any:
-    """Add a list of the sections to a long page, after the plugin of the search has read the page."""
+    """Remove the marks, and add a list of the sections to a long page: the search has read the page."""
+    page.content = re.sub(f"[{search.ROW_MARKS}]", "", page.content or "")
     sections = [section for title in page.toc for section in title.children]
     if len(sections) >= _LONG:
         links = "".join(f'<a href="{section.url}">{section.title}</a>' for section in sections)
         contents = f'<nav class="contents" aria-label="Sections">{links}</nav>\n'
-        page.content = re.sub(r"(?=<h2)", lambda _: contents, page.content or "", count=1)
+        page.content = re.sub(r"(?=<h2)", lambda _: contents, page.content, count=1)
     return context
 
 
@@ -77,8 +86,13 @@ def on_post_build(config: MkDocsConfig) -> None:
     index = json.loads(path_of_index.read_text())
     index |= {"docs": search.improved(index["docs"], _raw), "synonyms": search.SYNONYMS}
     path_of_index.write_text(json.dumps(index, ensure_ascii=False))
-    worker = Path(__file__).with_name("search_worker.js")
-    (folder / "search" / "worker.js").write_text(worker.read_text())
+    (folder / "search" / "worker.js").write_text(_script("search_worker.js"))
+    with (folder / "search" / "main.js").open("a") as main:
+        main.write(_script("search_hint.js"))
+
+
+def _script(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
 
 
 def _source(path: str) -> Path:

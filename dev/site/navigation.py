@@ -34,11 +34,11 @@ def title_of(text: str) -> str:
 def navigation(references: Sequence[tuple[str, str]]) -> Nav:
     """Return MkDocs' `nav`. `references` are titles and paths of the generated pages of the API."""
     index = (DOCS / "README.md").read_text()
-    nav: Nav = [{"Documentation": "README.md"}]
+    nav: Nav = [{"Overview": "README.md"}]
     for title, pages in groups(index):
         section: Nav = [{name: path} for name, path in pages]
         if title == "Reference":
-            section.insert(0, {"API reference": [{name: path} for name, path in references]})
+            section.insert(0, {"API: parameters and bodies": [{name: path} for name, path in references]})
         nav.append({title: section})
     nav.append({"Runbooks": _folder("runbooks")})
     nav.append({"Decisions": _folder("adr")})

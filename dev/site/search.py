@@ -209,6 +209,8 @@ SYNONYMS: Final = tuple(
 )
 """Words of readers and of the documents: a search for one of a group finds the others, with less weight."""
 
+ROW_MARKS: Final = "\ue000\ue001\ue002\ue003"
+"""In a text: the start of a row, the end of its first cell, the end of a row, the start of a header."""
 _SHORT: Final = 3_000  # characters
 _ROW: Final = 0.5  # the boost of a row: its few words must not hide the section that explains them
 

@@ -77,7 +77,7 @@ function words(text) {
     const lower = word.toLowerCase();
     const parts = word.split(/[-_.]+|(?<=[a-z])(?=[A-Z])/);
     const stop = !lunr.stopWordFilter(new lunr.Token(lower)) || IDLE.has(lower);
-    return {whole: stem(word), parts: parts.length > 1 ? parts.map(stem) : [], stop};
+    return {word, whole: stem(word), parts: parts.length > 1 ? parts.map(stem) : [], stop};
   });
 }
 
@@ -179,12 +179,24 @@ function search(text) {
   return ordered.map((place) => ({...place, summary: summary(place.text, wanted)}));
 }
 
-// The sentence of a text that has most of the wanted words, and what follows it.
+// The words that no place has, neither whole nor by a word of the same meaning.
+function missing(text) {
+  const absent = words(text).filter((word) => !word.stop && ![word.whole, ...sameMeaning(word)].some(rarity));
+  return absent.map(({word}) => word);
+}
+
+// The sentence of a text that has most of the wanted words, and what follows it. In a table it begins with the row's first cell.
 function summary(text, wanted) {
   const stems = new Set(wanted.filter(({stop}) => !stop).flatMap((word) => [word.whole, ...sameMeaning(word)]));
-  const sentences = text.split(/(?<=[.?!:])\s+/);
-  const matches = sentences.map((sentence) => new Set(words(sentence).map(({whole}) => whole).filter((term) => stems.has(term))).size);
-  return sentences.slice(matches.indexOf(Math.max(...matches))).join(' ').substring(0, SUMMARY);
+  const sentences = text.split(/\ue003[^\ue002]*\ue002|[\ue000\ue002]/).flatMap((part) => {
+    const [head, row] = part.split('\ue001').map((each) => each.trim());
+    const [first, ...others] = (row ?? head).split(/(?<=[.?!])\s+/);
+    const lead = row === undefined ? '' : `${head}: `;
+    return [{lead: '', sentence: lead + first}, ...others.map((sentence) => ({lead: lead && `${lead}… `, sentence}))];
+  });
+  const matches = sentences.map(({sentence}) => new Set(words(sentence).map(({whole}) => whole).filter((term) => stems.has(term))).size);
+  const best = matches.indexOf(Math.max(...matches));
+  return sentences[best].lead + sentences.slice(best).map(({sentence}) => sentence).join(' ').substring(0, SUMMARY);
 }
 
 onmessage = (message) => {
@@ -197,6 +209,6 @@ onmessage = (message) => {
     postMessage({config: data.config});
     postMessage({allowSearch: true});
   } else if (message.data.query) {
-    postMessage({results: search(message.data.query)});
+    postMessage({results: search(message.data.query), missing: missing(message.data.query)});
   }
 };

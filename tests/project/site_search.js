@@ -1,4 +1,4 @@
-// Run the site's search for each line of standard input; print the locations of the first three places, as JSON.
+// Run the site's search for each line of standard input; print as JSON its first three places, their summaries and the missing words.
 const fs = require('fs');
 const path = require('path');
 const vm = require('vm');
@@ -24,5 +24,6 @@ vm.runInContext(read('worker.js'), worker);
 worker.onmessage({data: {init: true}});
 for (const question of fs.readFileSync(0, 'utf8').split('\n').filter(Boolean)) {
   worker.onmessage({data: {query: question}});
-  console.log(JSON.stringify(messages.pop().results.slice(0, 3).map(({location}) => location)));
+  const {results, missing} = messages.pop();
+  console.log(JSON.stringify({places: results.slice(0, 3).map(({location}) => location), summaries: results.slice(0, 3).map(({summary}) => summary), missing}));
 }
