@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         type=_hash,
         metavar="HASH",
-        help="a hash printed by an earlier run: its row must still be in the chain",
+        help="a hash printed by an earlier run or logged as audit.head: its row must still be in the chain",
     )
 
 
