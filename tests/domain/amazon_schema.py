@@ -71,7 +71,8 @@ EVENT: dict[str, Any] = _object(
         "items": {
             "oneOf": [
                 _match_key(HASHED, {"type": "string", "pattern": DIGEST}),
-                _match_key(RAW, {**_text(1024), "not": {"pattern": "@"}}),
+                # An at sign alone is no address (interface §4.5).
+                _match_key(RAW, {**_text(1024), "not": {"pattern": r"[^\s@]@[^\s@]+\.[^\s@.]"}}),
             ]
         },
     },

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from amazon_schema import VALIDATOR
 from conversions import NOW, RULES, convert
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.conversion.convert import ConversionPlan, Rules
@@ -121,6 +121,19 @@ RULINGS = st.builds(
 @pytest.mark.campaign
 @settings(max_examples=300)
 @given(EVENTS, documents(), RULINGS)
+@example(
+    {"f": {"event_timestamp": NOW.isoformat(), "ramp_id": "an at sign alone is no address: @"}},
+    {
+        "event_type": PURCHASE,
+        "event_source": "WEBSITE",
+        "event_name": "Some event",
+        "country_code": "US",
+        "fields": {"event_timestamp": "f.event_timestamp", "ramp_id": "f.ramp_id"},
+        "custom_data": [],
+        "consent": {"mode": "granted"},
+    },
+    Rules(**RULES),
+)
 def test_every_event_is_a_valid_conversion_or_a_known_rejection(
     content: dict[str, Any], document: dict[str, Any], rules: Rules
 ) -> None:
