@@ -26,7 +26,7 @@ from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.identity import Profile
+from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import sent_facts
@@ -240,7 +240,9 @@ def drafts_of(published: JSON, events: Sequence[JSON]) -> dict[str, JSON]:
         },
         "custom_data": list(published.get("custom_data", ()))[1:],
     }
-    key = next(name for name in ("email", "phone", "maid") if name in fields)
+    usual = ("email", "phone", "maid")
+    # A mapping that is suggested from few events may have other match keys only.
+    key = next(name for name in (*usual, *(rule.field for rule in MATCH_KEYS)) if name in fields)
     required = ("event_timestamp", "value", key)
     narrower = {
         **published,
