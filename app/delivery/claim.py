@@ -80,9 +80,7 @@ class ClaimStep:
         try:
             with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
-            content = claim.content if claim.content is not None and claim.content.items else None
-            if content is None or claim.expired or claim.unreadable or claim.erasable or claim.postponed:
-                await self._write_unsent(connection, lane, queue, claim)
+            await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
@@ -90,8 +88,8 @@ class ClaimStep:
             self.telemetry.count_database_error(error)
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
-        if content is not None:
-            return content
+        if claim.content is not None and claim.content.items:
+            return claim.content
         is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
         if is_waiting and not claim.postponed:
             self.back_off(lane, queue, kind, "nothing_claimed")

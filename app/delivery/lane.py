@@ -31,21 +31,25 @@ class Alarms:
     """The times at which the lanes of a worker are served, so that waiting lanes cost nothing."""
 
     def __init__(self) -> None:
-        # Each with a number, so that equal times have an order. Only the last alarm of a lane counts.
-        self.heap: list[tuple[float, int, Lane]] = []
-        self.numbers = count()
+        # Each alarm has a number, so that equal times have an order.
+        self._heap: list[tuple[float, int, Lane]] = []
+        self._numbers = count()
+
+    def add(self, at: float, lane: "Lane") -> None:
+        """Serve a lane at `at`. An earlier alarm of the lane has no effect any more."""
+        heappush(self._heap, (at, next(self._numbers), lane))
 
     def due(self, now: float) -> Iterable["Lane"]:
         """Remove and yield the lanes whose time has come, in the order of their times."""
-        while self.heap and self.heap[0][0] <= now:
-            at, _, lane = heappop(self.heap)
+        while self._heap and self._heap[0][0] <= now:
+            at, _, lane = heappop(self._heap)
             if lane.wake_at == at:
                 yield lane
 
     @property
     def next_at(self) -> float:
         """The time of the next alarm."""
-        return self.heap[0][0] if self.heap else math.inf
+        return self._heap[0][0] if self._heap else math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +94,7 @@ class Lane:
         """Ask the dispatcher to serve the lane no later than `at`."""
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
-            heappush(self.alarms.heap, (at, next(self.alarms.numbers), self))
+            self.alarms.add(at, self)
 
     def announce(self, events: int, now: float) -> None:
         """Count newly stored events, and wake the lane when their request may be sent."""
@@ -196,8 +200,8 @@ class Lane:
             self.wake(self._fair_queue.replay_at)
             return None
         ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
-        served_at = [self._served_at.get(queue.number, -math.inf) for queue in ready]
-        return ready[served_at.index(min(served_at))], kind, len(due) > 1
+        selected = min(ready, key=lambda queue: self._served_at.get(queue.number, -math.inf))
+        return selected, kind, len(due) > 1
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""
@@ -299,8 +303,8 @@ class Lane:
 
     def may_hang(self, now: float) -> bool:
         """Return whether the next request may hold its slot for long, as the last one failed or was slow."""
-        has_failed = self.pace.breaker.recent[-1:] == (True,)
-        return has_failed or self.pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
+        pace = self.pace
+        return pace.breaker.has_failed or pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
 
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""

@@ -172,9 +172,7 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
 
         If the organisation cannot be read, it raises: a post that went on would wait for the database again.
         """
-        organisation, is_current = self.cached(id_)
-        if not is_current:
-            organisation = await self.find(id_)
+        organisation = await self.find(id_)
         if organisation is None:
             return None
         if organisation.suspended_at is not None:
