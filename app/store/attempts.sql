@@ -28,9 +28,10 @@ SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.
 FROM lane, ready RETURNING id, day
 
 -- name: write_outcome
+-- No index of unsettled attempts serves `outcome IS NULL`, so the attempt is found by its id.
 UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
   message = $8, duration_ms = $9, delivered = $10
-WHERE id = $1 AND day = $2 AND settled_at IS NULL
+WHERE id = $1 AND day = $2 AND outcome IS NULL
 AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)
 
 -- name: add_response
@@ -53,12 +54,12 @@ WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3
 WITH settled AS (
   UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
     request_id = $6, duration_ms = $7, delivered = $13::bigint
-  WHERE id = $1 AND day = $2 AND settled_at IS NULL
+  WHERE id = $1 AND day = $2 AND outcome IS NULL
   AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE) RETURNING id),
 -- Its batches; `day` limits the partitions that are searched.
 closed AS (
   UPDATE batch_states SET disposition = 'sent', settled_at = now(), attempts = attempts || $1::bigint
-  WHERE batch = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND settled_at IS NULL
+  WHERE batch = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND disposition IS NULL
   AND EXISTS (SELECT FROM settled) RETURNING batch),
 -- The counts of the destination.
 counted AS (

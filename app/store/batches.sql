@@ -1,19 +1,21 @@
 -- name: close
+-- A batch that is named by its id is open if `disposition IS NULL`, here and below. `settled_at IS NULL` means the
+-- same, but Postgres then reads all open batches by an index of these, if there were few at its last ANALYZE.
 UPDATE batch_states SET disposition = $3, settled_at = now(),
 attempts = attempts || array_remove(ARRAY[$2::bigint], NULL)
-WHERE batch = ANY($1) AND settled_at IS NULL
+WHERE batch = ANY($1) AND disposition IS NULL
 
 -- name: still_open
-SELECT batch, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) AND settled_at IS NULL
+SELECT batch, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) AND disposition IS NULL
 
 -- name: lock_unchanged
 SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
   ON read.batch = s.batch AND read.data_key = s.data_key
-WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
+WHERE s.disposition IS NULL ORDER BY s.batch FOR UPDATE OF s
 
 -- name: requeue
 UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
-WHERE batch = ANY($1) AND settled_at IS NULL
+WHERE batch = ANY($1) AND disposition IS NULL
 
 -- name: postpone
 WITH owned AS (SELECT id FROM lanes WHERE id = $2 AND fence = $3 FOR KEY SHARE),
@@ -21,7 +23,7 @@ retries AS (UPDATE exceptions SET
     due_at = now() + greatest('30 s', least('5 min', now() - changed_at))
   WHERE batch = ANY($1) AND status = 'retrying' AND due_at <= now() AND EXISTS (SELECT FROM owned))
 UPDATE batch_states SET due_at = now() + greatest('30 s', least('5 min', now() - accepted_at))
-WHERE batch = ANY($1) AND settled_at IS NULL AND due_at <= now() AND EXISTS (SELECT FROM owned)
+WHERE batch = ANY($1) AND disposition IS NULL AND due_at <= now() AND EXISTS (SELECT FROM owned)
 
 -- name: expire
 -- Open batches beyond the age limit that no unsettled attempt carries.

@@ -1,6 +1,7 @@
 """Guarantees of the pipeline's tables: generations, partitions, counts, deleted keys."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -278,6 +279,52 @@ async def test_a_later_page_of_batches_begins_at_its_place_in_the_index(c: async
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
         assert any("<= COALESCE" in line for line in conditions), plan
         await c.execute("DEALLOCATE page")
+
+
+async def test_a_request_reads_its_own_batches_beside_a_long_queue(c: asyncpg.Connection) -> None:
+    """Also with statistics from a time without open batches, when every index of open batches looks empty."""
+    today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    await c.execute(
+        "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE VALUES (1, 'NA', '1')"
+    )
+
+    async def add(first: int, last: int) -> None:
+        await c.execute(
+            "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,"
+            "  data_key) SELECT n, $1, 1, 1, 1, now(), now(), 'k' FROM generate_series($2::int, $3) n",
+            *(today, first, last),
+        )
+        await c.execute(
+            "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation) "
+            "SELECT n, $1, 1, 1, 0, 'w', ARRAY[n], 1, 1 FROM generate_series($2::int, $3) n",
+            *(today, first, last),
+        )
+
+    await add(1, 20_000)
+    await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
+    await c.execute("UPDATE attempts SET outcome = 'answered', settled_at = now()")
+    await c.execute("VACUUM (ANALYZE) batch_states, attempts")
+    await add(20_001, 24_001)
+    pages = {}
+    for statement, *arguments in (
+        (attempts.SQL["write_outcome"], 24_001, today, 1, 0, "answered", 200, "r", None, 1, 1),
+        (
+            attempts.SQL["write_delivered"],
+            *(24_001, today, 1, 0, 200, "r", 1, [24_001], today, today, 1, 1, 1, 0),
+        ),
+        (batches.SQL["close"], [24_001], 1, "sent"),
+        (batches.SQL["requeue"], [24_001], timedelta(), "x"),
+        (batches.SQL["still_open"], [24_001]),
+        (batches.SQL["lock_unchanged"], [24_001], [b"k"]),
+        (batches.SQL["postpone"], [24_001], 1, 0),
+    ):
+        transaction = c.transaction()
+        await transaction.start()
+        text = await c.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {statement}", *arguments)
+        await transaction.rollback()
+        plan = json.loads(text)[0]["Plan"]
+        pages[statement] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert {statement for statement, read in pages.items() if read > 50} == set(), pages
 
 
 async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Connection) -> None:
