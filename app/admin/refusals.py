@@ -6,6 +6,7 @@ status codes. A problem never repeats a value that the caller sent, because it m
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -151,6 +152,12 @@ def require_found(value: Found | None) -> Found:
     if value is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     return value
+
+
+def require_future(field: str, time: datetime | None, now: datetime) -> None:
+    """Raise Refusal (invalid) if the time in this field of the request is not after `now`."""
+    if time is not None and time <= now:
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem(field, "not_in_future"))
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:

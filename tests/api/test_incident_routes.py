@@ -60,9 +60,11 @@ async def test_an_incident_is_listed_read_acknowledged_and_muted(world: ApiWorld
         answer = await world.call("POST", f"/incidents/{INCIDENT}/acknowledge", {"note": "on it"})
         assert (answer.status_code, answer.json()["state"]) == (200, "acknowledged")
     muted = (
-        await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": "2026-12-01T00:00:00Z"})
+        await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": "2099-12-01T00:00:00Z"})
     ).json()
-    assert muted["muted_until"] == "2026-12-01T00:00:00Z"
+    assert muted["muted_until"] == "2099-12-01T00:00:00Z"
+    past = await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": "2020-01-01T00:00:00Z"})
+    assert past.json()["fields"] == [{"field": "until", "problem": "not_in_future"}]
     muted = (await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": None})).json()
     assert (muted["muted_until"], muted["note"], muted["acknowledged_by"]) == (None, "on it", "bootstrap")
     assert (await world.actions())[1:] == ["incident.acknowledged", "incident.muted", "incident.muted"]
@@ -106,8 +108,8 @@ async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
     failing = answer.json()["alerting"]["failing"]
     assert (failing["share"], failing["min_requests"], failing["window_seconds"]) == (0.25, 3, 30)
     assert answer.json()["alerting"]["dead_letters"]["enabled"] is False
-    answer = await world.call("PATCH", path, {"alerting": {"muted_until": "2026-12-01T00:00:00Z"}})
-    assert answer.json()["alerting"]["muted_until"] == "2026-12-01T00:00:00Z"
+    answer = await world.call("PATCH", path, {"alerting": {"muted_until": "2099-12-01T00:00:00Z"}})
+    assert answer.json()["alerting"]["muted_until"] == "2099-12-01T00:00:00Z"
     assert (await world.actions())[1:] == ["destination.alerting_changed"] * 3
     assert (await world.call("GET", path)).json()["alerting"] == answer.json()["alerting"]
 
@@ -125,6 +127,7 @@ async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
         ({"dead_letters": {"min_events": 1.5}}, ".dead_letters.min_events", "not_an_integer"),
         ({"dead_letters": 5}, ".dead_letters", "not_an_object"),
         ({"muted_until": "tomorrow"}, ".muted_until", "not_a_time"),
+        ({"muted_until": "2020-01-01T00:00:00Z"}, ".muted_until", "not_in_future"),
         ([], "", "not_an_object"),
     ],
 )

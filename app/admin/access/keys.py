@@ -19,7 +19,7 @@ from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_future
 from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit
@@ -73,7 +73,7 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> Issue
 
     A caller that is limited to some destinations can only create keys limited to some of these.
     """
-    _require_future(context, body.expires_at)
+    require_future("expires_at", body.expires_at, context.now())
     _require_grantable(caller, body)
     if body.destination_ids is None and caller.destination_ids is not None:
         raise Refusal(
@@ -98,11 +98,6 @@ async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey
         revoked = await mark_revoked(connection, key, by=caller.actor) or key
     context.forget_key(key.id)
     return revoked
-
-
-def _require_future(context: AppContext, expires_at: datetime | None) -> None:
-    if expires_at is not None and expires_at <= context.now():
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
 
 
 def _require_grantable(caller: Caller, body: NewKey) -> None:

@@ -13,12 +13,12 @@ from app.admin.destinations import find_visible, lock_visible
 from app.admin.events.search import find_visible_row
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_future
 from app.domain.incidents import thresholds
-from app.domain.incidents.thresholds import Alerting
+from app.domain.incidents.thresholds import MUTED_UNTIL, Alerting
 from app.domain.notifications.channels import ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
-from app.store import PipelineConnection, audit, incidents
+from app.store import PipelineConnection, audit, incidents, transactions
 from app.store.audit import AuditAction
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.destinations import Destination
@@ -96,7 +96,8 @@ async def acknowledge_incident(
 async def mute_incident(
     context: AppContext, caller: Caller, incident: str, *, until: datetime | None
 ) -> StoredIncident:
-    """Send no message about an incident before `until`; None ends the mute."""
+    """Send no message about an incident before `until`; None ends the mute. Raises Refusal (404, 422)."""
+    require_future("until", until, context.now())
     async with context.transaction() as (connection, driver):
         before = await _find(driver, caller, incident, lock=True)
         await incidents.mute(driver, incident, until=until)
@@ -160,6 +161,9 @@ async def change_alerting(
     after = thresholds.merged(thresholds.maintenance(before) if replaces else before, change)
     if after == before:
         return False
+    if after.get(MUTED_UNTIL) != before.get(MUTED_UNTIL):
+        now = await transactions.started_at(driver)
+        require_future(f"alerting.{MUTED_UNTIL}", thresholds.read(after).muted_until, now)
     await stored_alerting.write_alerting(driver, destination.id, after)
     await audit.record(
         connection,
