@@ -56,6 +56,22 @@ async def test_the_digest_of_the_ids_of_a_replay_is_no_finding(
     assert await scan(world, capsys) == (0, [])
 
 
+async def test_a_hashed_match_key_is_found_whatever_its_member_is_called(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in the columns of the digests of ids: only those digests themselves are no finding."""
+    await world.destination()
+    hashed = hashlib.sha256(CANARY.lower().encode()).hexdigest()
+    await world.fetch("UPDATE mappings SET draft = $1", json.dumps({"sha256": hashed}))
+    await world.fetch(
+        "INSERT INTO audit (actor, action, subject, after) VALUES ('x', 'y', 'z', $1)",
+        json.dumps({"sha256": hashed}),
+    )
+    assert await scan(world, capsys) == (
+        1, ["audit.after: SHA-256 in hex: 1 values", "mappings.draft: SHA-256 in hex: 1 values"],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("statement", "value", "found"),
     [

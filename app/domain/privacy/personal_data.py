@@ -19,8 +19,8 @@ PATTERNS: Final[Mapping[str, str]] = {
     # Requires a plus sign, because digits alone can also be advertiser ids and counts. A phone number has at
     # most 15 digits: `+` and 16 digits is a valid event id.
     "phone number": r"(^|[^a-z0-9+/])[+](?![0-9]{16})[1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
-    # The form of a hashed match key. The record of a replay has a digest of event ids in the member `sha256`.
-    "SHA-256 in hex": r'(^|[^0-9a-f])(?<!"sha256": ")[0-9a-f]{64}($|[^0-9a-f])',
+    # The form of a hashed match key.
+    "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
 }
 _COMPILED: Final = {name: re.compile(pattern.encode(), re.IGNORECASE) for name, pattern in PATTERNS.items()}
 
