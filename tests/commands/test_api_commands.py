@@ -19,7 +19,13 @@ import pytest_asyncio
 
 from app import cli
 from app.commands.api.client import ApiUnreachable
-from app.commands.api.event_tail import COLUMNS, FILTERS, TailWindow, tail_events
+from app.commands.api.commands import (
+    FIRST_EVENTS,
+    TAIL_COLUMNS,
+    TAIL_FILTERS,
+    TailWindow,
+    tail_events,
+)
 from app.processes.api import build_application
 from app.processes.resources import open_resources
 from tests.api.test_ways_in import served
@@ -226,6 +232,23 @@ def test_a_tail_repeats_nothing_and_loses_nothing() -> None:
     assert window.since == now - timedelta(seconds=6)
 
 
+def test_a_tail_begins_with_the_newest_events_of_a_busy_minute() -> None:
+    """It prints at once, and the next poll does not print the older events later."""
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    window = TailWindow(now)
+    assert window.limit == FIRST_EVENTS
+    moments = [now - timedelta(milliseconds=place) for place in range(FIRST_EVENTS)]
+    newest = [
+        {
+            "destination_id": "d", "mapping_id": "m", "event_id": str(at), "status": "queued",
+            "received_at": at.isoformat(),
+        }
+        for at in moments
+    ]  # fmt: skip
+    assert len(window.news(newest, now)) == FIRST_EVENTS
+    assert (window.since, window.limit) == (moments[-1], None)
+
+
 class LossyApi:
     """An API that answers, is lost for two polls, and answers again with one event more."""
 
@@ -236,12 +259,12 @@ class LossyApi:
     def server_time(self) -> datetime:
         return self.now
 
-    def items(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    def items(self, path: str, query: dict[str, Any], *, limit: int | None) -> list[dict[str, Any]]:
         self.asked.append(query["since"])
         names = next(self.polls, None)
         if names is None:
             raise ApiUnreachable("The API does not respond: ConnectError.")
-        fixed = dict.fromkeys(COLUMNS) | {"destination_id": "d", "mapping_id": "m", "status": "queued"}
+        fixed = dict.fromkeys(TAIL_COLUMNS) | {"destination_id": "d", "mapping_id": "m", "status": "queued"}
         return [{**fixed, "event_id": name, "received_at": self.now.isoformat()} for name in names]
 
 
@@ -255,7 +278,7 @@ def test_a_lost_connection_is_reported_and_loses_nothing(capsys: pytest.CaptureF
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tail_events(api, argparse.Namespace(json=True, **dict.fromkeys(FILTERS)), sleep)  # type: ignore[arg-type]
+        tail_events(api, argparse.Namespace(json=True, **dict.fromkeys(TAIL_FILTERS)), sleep)  # type: ignore[arg-type]
     out, errors = capsys.readouterr()
     assert [json.loads(line)["event_id"] for line in out.splitlines()] == ["a", "b"]
     assert errors == "The API does not respond: ConnectError. Trying again…\nConnected again.\n"

@@ -4,14 +4,15 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from urllib.parse import quote
 
-from app.commands.api.client import ApiClient, add_client_arguments
-from app.commands.api.event_tail import FILTERS, tail_events
+from app.commands.api.client import ApiClient, ApiUnreachable, add_client_arguments
 from app.commands.failure import CommandFailed
 from app.domain.event import JOURNEY_IDS
 from app.settings import Settings
@@ -26,6 +27,18 @@ REJECTION_FILTERS = (
 SUBJECT_FIELDS = (
     "email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip", "hash",
 )  # fmt: skip
+TAIL_FILTERS: Final = ("destination_id", "status", "reason", "event_type", *JOURNEY_IDS)
+TAIL_COLUMNS: Final[Mapping[str, int]] = {
+    "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
+    "journey_id": 14, "node_id": 12,
+}  # fmt: skip
+"""The columns of `events tail` with their widths."""
+POLL_S: Final = 2.0
+FIRST_SPAN: Final = timedelta(seconds=60)  # the age of the oldest events that are printed at the start
+FIRST_EVENTS: Final = 200  # the newest of them
+OVERLAP: Final = timedelta(seconds=10)
+"""The overlap of the time ranges of two polls, because an event can be committed after a later one."""
+Item = dict[str, Any]
 Parser = argparse.ArgumentParser
 
 
@@ -49,7 +62,10 @@ _DESTINATION = ("destination_id",)
 _MAPPING = ("destination_id", "mapping_id")
 _ONE = "/destinations/{destination_id}"
 _TAIL = ApiAction(
-    "GET", "/event-search", "print events as they arrive, until Ctrl-C", options=("destination", *FILTERS[1:])
+    "GET",
+    "/event-search",
+    "print events as they arrive, until Ctrl-C",
+    options=("destination", *TAIL_FILTERS[1:]),
 )
 _REJECTIONS = ApiAction(
     "GET", _ONE + "/rejections", "newest first", _DESTINATION, REJECTION_FILTERS,
@@ -239,3 +255,62 @@ def _text(value: Any) -> str:
         return ", ".join(map(str, value))
     # Control characters in a name must not reach the terminal.
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+class TailWindow:
+    """Decides which time range the next poll reads, from `since`, and which of the polled items are new."""
+
+    def __init__(self, now: datetime) -> None:
+        self.since = now - FIRST_SPAN
+        self.limit: int | None = FIRST_EVENTS
+        self._printed: dict[tuple[Any, ...], str] = {}
+
+    def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
+        """Return the items that are new or have a new status, oldest first. The poll began at `polled_at`."""
+        latest = {_key(item): item for item in items}
+        new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
+        self._printed = {key: item["status"] for key, item in latest.items()}
+        if len(items) == self.limit:  # older events are not printed at all
+            self.since = min(datetime.fromisoformat(item["received_at"]) for item in items)
+        self.since, self.limit = max(self.since, polled_at - OVERLAP), None
+        return sorted(new, key=lambda item: str(item["received_at"]))
+
+
+def _key(item: Item) -> tuple[Any, ...]:
+    """Return the values that identify an event. Rejected events with the same id have different times."""
+    rejected_at = item["received_at"] if item["status"] == "rejected" else None
+    return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
+
+
+def tail_events(
+    client: ApiClient, asked: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Print events until Ctrl-C. After a lost connection it prints the events that arrived meanwhile."""
+    began, clock = client.server_time(), time.monotonic()
+    window = TailWindow(began)
+    filters = {name: getattr(asked, name) for name in TAIL_FILTERS}
+    if not asked.json:
+        print(_row({name: name.replace("_", " ") for name in TAIL_COLUMNS}), flush=True)
+    is_lost = False
+    while True:
+        polled_at = began + timedelta(seconds=time.monotonic() - clock)
+        try:
+            query = {**filters, "since": window.since.isoformat()}
+            items = list(client.items("/event-search", query, limit=window.limit))
+        except ApiUnreachable as problem:
+            if not is_lost:
+                print(f"{problem} Trying again…", file=sys.stderr, flush=True)
+            is_lost = True
+        else:
+            if is_lost:
+                print("Connected again.", file=sys.stderr, flush=True)
+            is_lost = False
+            for item in window.news(items, polled_at):
+                print(json.dumps(item) if asked.json else _row(item), flush=True)
+        sleep(POLL_S)
+
+
+def _row(item: Mapping[str, Any]) -> str:
+    texts = [(_text(item[name]), width) for name, width in TAIL_COLUMNS.items()]
+    cells = (text if len(text) <= width else f"{text[: width - 1]}…" for text, width in texts)
+    return "  ".join(map(str.ljust, cells, TAIL_COLUMNS.values())).rstrip()
