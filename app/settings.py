@@ -312,7 +312,10 @@ def _notification_problems(settings: Settings) -> Iterable[str]:
 
 def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.warn_event_age_days > settings.max_event_age_days:
-        yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
+        yield (
+            f"WARN_EVENT_AGE_DAYS: is {settings.warn_event_age_days} and must not exceed MAX_EVENT_AGE_DAYS: "
+            f"set it to {settings.max_event_age_days} or less."
+        )
     if settings.port == settings.sandbox_port:
         yield "SANDBOX_PORT: must differ from PORT."
     if settings.metrics_port is not None:

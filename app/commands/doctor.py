@@ -36,6 +36,7 @@ MAX_SKEW = timedelta(seconds=2)
 # docs/sizing.md says what they are for.
 API_CONNECTIONS, WORKER_CONNECTIONS, OTHER_CONNECTIONS = 20, 14, 20
 MAX_LISTED = 5
+_REPAIR = "replace the disk, and fail over to a replica or restore a backup"
 
 
 class Grade(StrEnum):
@@ -204,8 +205,8 @@ def _stored_batches(facts: Facts) -> Finding:
         return Grade.OK, f"are readable: checked the {facts.checked_batches:,} newest"
     named = _listed([f"{each.batch} ({each.reason})" for each in damaged])
     return Grade.FAILURE, (
-        f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}; "
-        "see Damaged data in docs/repair.md"
+        f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}; {_REPAIR}, then "
+        "replay the events with reason unreadable within 7 days"
     )
 
 
@@ -222,7 +223,8 @@ def _damaged(facts: Facts) -> Finding:
         for name, rows in sorted(facts.database.damaged.items())
     ]
     return Grade.FAILURE, (
-        f"were found: {', '.join(places)}; their content cannot be used, see Damaged data in docs/repair.md"
+        f"were found: {', '.join(places)}; their content cannot be used: {_REPAIR}. Without one, connect "
+        "damaged sign_ins again and request damaged erasures again"
     )
 
 

@@ -12,10 +12,12 @@ from pydantic import SecretStr
 
 from app.commands.doctor import Grade, examine
 from app.commands.doctor_facts import Facts
+from app.domain.ids import BatchId
 from app.settings import Settings
 from app.store.database import schema_revision
 from app.store.database.backups import SLOT, BackupState
 from app.store.database.balance import BalanceResult, finish
+from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
 from app.store.database.partitions import create_ahead
 from app.store.encryption import key_usage
@@ -152,6 +154,21 @@ def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, gra
 def test_working_backups_are_no_finding(state: BackupState) -> None:
     """Also those of a provider, which the command does not record."""
     assert found(replace(HEALTHY, database=replace(HEALTHY.database, backups=state))) == {}
+
+
+def test_a_finding_of_damage_says_what_to_do() -> None:
+    """Not only which page does."""
+    damaged = replace(
+        HEALTHY,
+        database=replace(HEALTHY.database, damaged={"sign_ins.refresh_token": 1}),
+        damaged_batches=[DamagedBatch(BatchId(7), "missing")],
+        checked_batches=9,
+    )
+    said = {subject: text for grade, text, subject in examine(damaged) if grade is Grade.FAILURE}
+    assert said.keys() == {"damaged rows", "stored batches"}
+    for text in said.values():
+        assert "fail over to a replica or restore a backup" in text
+        assert ".md" not in text
 
 
 def test_a_privilege_that_a_role_lacks_is_a_failure() -> None:

@@ -142,7 +142,7 @@ CASES = (
          ["destinations", "ENABLE ROW LEVEL SECURITY"],
          database=["ALTER TABLE destinations DISABLE ROW LEVEL SECURITY"]),
     Case("a key that is gone", "ENCRYPTION_KEYS", ["old", "add it again"], database=[_LACKS_KEY]),
-    Case("a damaged value", "damaged rows", ["secrets.sealed", "docs/repair.md"],
+    Case("a damaged value", "damaged rows", ["secrets.sealed", "restore a backup"],
          database=["INSERT INTO secrets VALUES ('another', '')"]),
     Case("events that are not counted", "balance", ["3 events", "Run `balance`"],
          database=["UPDATE balance_checks SET imbalance = 3, mismatches = "

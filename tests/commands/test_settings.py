@@ -68,7 +68,12 @@ def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tu
         pytest.param("TCF_PURPOSES", ",", "at least 1 item", id="a consent string needs a purpose"),
         pytest.param("TCF_PURPOSES", "1,99", "less than or equal to 24", id="purposes are 1 to 24"),
         pytest.param("WARN_EVENT_AGE_DAYS", "22", "less than or equal to 21", id="ages are at most 21 days"),
-        pytest.param("MAX_EVENT_AGE_DAYS", "3", "exceed", id="a warning comes before the end"),
+        pytest.param(
+            "MAX_EVENT_AGE_DAYS",
+            "3",
+            "WARN_EVENT_AGE_DAYS: is 7 and must not exceed MAX_EVENT_AGE_DAYS: set it to 3 or less.",
+            id="a warning comes before the end",
+        ),
         pytest.param("MAX_REQUESTS_IN_FLIGHT", "3", "or equal to 4", id="a hanging advertiser leaves some"),
         pytest.param("SANDBOX_PORT", "8000", "differ", id="two listeners need two ports"),
         pytest.param("APP_ENV", "staging", "development", id="there are two environments"),
