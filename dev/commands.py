@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from app.processes.listeners import listen
 from app.settings import Settings, SettingsError
 
 
@@ -25,13 +26,8 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
         raise SettingsError(
             ["DATA_DIR: the folder cannot be written; the sandbox stores its keys there."]
         ) from None
-    uvicorn.run(
-        application,
-        host=settings.host,
-        port=settings.sandbox_port,
-        log_level="warning",
-        access_log=False,
-    )
+    listener = listen(settings, settings.sandbox_port, "SANDBOX_PORT")
+    uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False)).run([listener])
     return 0
 
 

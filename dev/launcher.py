@@ -15,13 +15,13 @@ from collections import deque
 from types import FrameType
 from typing import Protocol
 
+from app.processes.listeners import listen
 from app.settings import Settings
 from dev.banner import welcome
 from dev.child_processes import PER_SECONDS, RESTARTS, Children
 from dev.environment import as_environment, with_keys, with_sandbox, with_url
 from dev.example import Example, ExampleError, ensure_example
 from dev.postgres.cluster import Cluster, EmbeddedError
-from dev.postgres.postmaster import port_taken
 
 READY_SECONDS = 60.0
 
@@ -116,19 +116,9 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _listen(settings: Settings, *, own_sandbox: bool) -> socket.socket:
     """Open the API's port before anything is started, so that a port in use is reported immediately."""
-    if own_sandbox and port_taken(settings.sandbox_port, settings.host):
-        raise LaunchError(f"Port {settings.sandbox_port} is in use; set SANDBOX_PORT to a free one.")
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError:
-        raise LaunchError(
-            f"Port {settings.port} is in use or may not be opened; set PORT to a free one."
-        ) from None
-    listener.listen(2048)
-    return listener
+    if own_sandbox:
+        listen(settings, settings.sandbox_port, "SANDBOX_PORT").close()
+    return listen(settings, settings.port, "PORT")
 
 
 def _wait_for(address: str, children: Children) -> None:

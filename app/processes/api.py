@@ -34,6 +34,7 @@ from app.ingest.shadows import ShadowRunner
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
 from app.processes.incident_jobs import incident_jobs
+from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
 from app.processes.spans import record_spans
@@ -56,7 +57,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
     connections = allowed_connections(settings.max_connections)
     async with AsyncExitStack() as stack:
-        listeners = sockets or _listen(settings)
+        listeners = sockets or [listen(settings, settings.port, "PORT")]
         resources = await respond_while_starting(
             stack.enter_async_context(open_resources(settings, role="api", pool_size=POOL_SIZE)),
             sockets=listeners,
@@ -66,8 +67,6 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         application = await stack.enter_async_context(build_application(resources, connections=connections))
         server = Server(
             application,
-            host=settings.host,
-            port=settings.port,
             keep_alive_seconds=settings.keep_alive_seconds,
             # If several processes share the socket, other processes accept new connections, so no delay is
             # needed.
@@ -87,16 +86,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
         async with monitoring_port(resources, stopping=lambda: server.stopping), incident_jobs(resources):
-            await server.serve(sockets=listeners or None)
-
-
-def _listen(settings: Settings) -> list[socket.socket]:
-    """Open HOST and PORT. Return an empty list on failure: the server tries again and reports the error."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]
-    except OSError:
-        return []
+            await server.serve(sockets=listeners)
 
 
 @asynccontextmanager

@@ -1,15 +1,14 @@
 """Read the gauges of a process, and serve its health and metrics on METRICS_PORT."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.delivery.database_gauges import DatabaseGauges
 from app.health import MetricsText
+from app.processes.listeners import listen
 from app.processes.resources import Resources
-from app.settings import SettingsError
 
 
 @asynccontextmanager
@@ -45,7 +44,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
 
     metrics = MetricsText(resources.telemetry.registry, time.monotonic)
     application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)
-    with _listen(settings.host, settings.metrics_port) as listener:
+    with listen(settings, settings.metrics_port, "METRICS_PORT") as listener:
         server = MonitoringServer(application)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")
         try:
@@ -53,10 +52,3 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
         finally:
             server.stop()
             await serving
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError:
-        raise SettingsError([f"METRICS_PORT: port {port} is in use or not permitted."]) from None

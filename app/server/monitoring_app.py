@@ -57,8 +57,6 @@ class MonitoringServer(Server):
     def __init__(self, application: ASGIApp, *, limits: ConnectionLimits = _LIMITS) -> None:
         super().__init__(
             application,
-            host="",
-            port=0,
             keep_alive_seconds=5,
             shutdown_delay_s=0,
             limits=limits,

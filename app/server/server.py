@@ -37,8 +37,6 @@ class Server(uvicorn.Server):
         self,
         application: ASGIApp,
         *,
-        host: str,
-        port: int,
         keep_alive_seconds: int,
         shutdown_delay_s: float,
         limits: ConnectionLimits,
@@ -68,8 +66,6 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                host=host,
-                port=port,
                 http=protocol,
                 ws="none",
                 log_config=None,

@@ -61,8 +61,6 @@ def registry(*, per_destination: bool = False) -> CollectorRegistry:
     )
     Server(
         _application,
-        host="",
-        port=0,
         keep_alive_seconds=1,
         shutdown_delay_s=0,
         limits=ConnectionLimits(head_s=1, body_s=1, connections=1),

@@ -116,13 +116,13 @@ def free_port() -> int:
     return port
 
 
-def port_taken(port: int, host: str = "127.0.0.1") -> bool:
+def port_taken(port: int) -> bool:
     """Return whether the port has a listener."""
     with socket.socket() as probe:
         # With this option, only a listener blocks the port, not a connection in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return True
         return False

@@ -93,8 +93,6 @@ async def running(
         assert isinstance(in_progress, Permit)
     server = Server(
         application,
-        host="127.0.0.1",
-        port=0,
         keep_alive_seconds=keep_alive_seconds,
         shutdown_delay_s=shutdown_delay_s,
         limits=limits,

@@ -37,8 +37,6 @@ async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(
             app,
-            host="127.0.0.1",
-            port=0,
             keep_alive_seconds=5,
             shutdown_delay_s=0,
             limits=ConnectionLimits(),

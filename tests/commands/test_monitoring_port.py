@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.processes.listeners import listen
+from app.settings import Settings, SettingsError
 from dev.postgres.postmaster import free_port
 from tests.pipeline.processes import Product
 
@@ -99,6 +101,20 @@ def test_a_port_in_use_is_reported_in_one_sentence(product: Product) -> None:
         ended = product.run("work", "--metrics-port", str(port))
     assert ended.returncode == 2, ended.stderr
     assert f"METRICS_PORT: port {port} is in use" in ended.stderr
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "2001:db8::1", "no-such-host.invalid", "a..b"])
+def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+    """Whichever port is opened on it."""
+    with pytest.raises(SettingsError, match="HOST: is no address of this machine"):
+        listen(Settings(host=host), 0, "PORT")
+
+
+def test_the_api_reports_a_wrong_host_in_one_sentence(product: Product) -> None:
+    """With exit code 2, before it waits for the database."""
+    product.more = {"HOST": "203.0.113.1"}
+    ended = product.run("serve")
+    assert (ended.returncode, "HOST: is no address" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_asked_to_stop_a_watched_worker_ends_and_takes_its_port_along(product: Product) -> None:

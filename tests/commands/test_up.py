@@ -259,8 +259,6 @@ def test_a_port_in_use_is_reported_in_one_sentence(large_machine: Machine) -> No
         check=False,
         timeout=60,
     )
-    assert second.returncode == 1
-    assert (
-        f"Port {large_machine.port} is in use or may not be opened; set PORT to a free one." in second.stderr
-    )
+    assert second.returncode == 2
+    assert f"PORT: port {large_machine.port} is in use or not permitted" in second.stderr
     assert "Traceback" not in second.stderr
