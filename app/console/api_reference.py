@@ -1,18 +1,18 @@
 """The API reference at /docs. A script shows the OpenAPI description and sends requests (ADR 0041)."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from app.api.access.secured_route import Context, public
 from app.api.http.fixed_documents import fixed_document
 from app.console import pages
-from app.console.access.secured_page import SecuredPage
+from app.console.access.secured_page import page_router
 from app.domain.outcomes.reasons import REASONS
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 
-@router.get("/docs", response_model=None)
+@router.get("/docs")
 @public
 async def page(request: Request, context: Context) -> Response:
     """Show the API reference. Without JavaScript, show the list of operations."""

@@ -6,7 +6,7 @@ Any other text is searched as an id among the events.
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -14,15 +14,15 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import search_mappings
 from app.api.access.secured_route import requires
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentVisit, page_router
 from app.console.navigation import navigation_of
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _MOST = 8  # of each kind
 
 
-@router.get("/console/find", response_model=None)
+@router.get("/console/find")
 @requires(*Scope)
 async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "") -> Response:
     """Show what has these words in its name. Without a result, search the events for this id."""

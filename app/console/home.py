@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin import catalog
@@ -15,7 +15,7 @@ from app.admin.incidents import acknowledge_incident
 from app.admin.operations_home import read_home
 from app.api.access.secured_route import requires
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.page import sign_in_origin
 from app.console.incidents import view
@@ -28,7 +28,7 @@ from app.domain.incidents.destination_condition import Condition
 from app.store.destinations.health import ListedDestination, PageQuery, Sort
 from app.store.destinations.outcome_history import OutcomeBucket
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 PAGE_SIZE: Final = 40
 _INCIDENTS: Final = 10
@@ -60,7 +60,7 @@ class HomeQuery:
 HomeParameters = Annotated[HomeQuery, Depends()]
 
 
-@router.get("/console", response_model=None)
+@router.get("/console")
 @requires(Scope.DESTINATIONS_READ)
 async def home(visit: CurrentVisit, query: HomeParameters) -> Response:
     """Show the home page. A search as you type gets only the part below the search field."""
@@ -71,18 +71,18 @@ async def home(visit: CurrentVisit, query: HomeParameters) -> Response:
     return visit.show("home.html", leads_to=" ".join(origins), **content)
 
 
-@router.get("/console/", response_model=None)
+@router.get("/console/")
 @requires(Scope.DESTINATIONS_READ)
 async def slash() -> Response:
     """Redirect to the address without the slash."""
     return RedirectResponse("/console", 303)
 
 
-@router.post("/console/acknowledge", response_model=None)
+@router.post("/console/acknowledge")
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge an incident from the home page."""
-    await acknowledge_incident(visit.context, visit.caller, form_text(form, "incident"), note=None)
+    await acknowledge_incident(visit.context, visit.caller, form.text("incident"), note=None)
     return visit.done("acknowledged", "/console")
 
 

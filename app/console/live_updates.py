@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
@@ -18,7 +18,7 @@ from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router, polled
 from app.console.destinations.activate import arrivals
 from app.console.destinations.page import PAGE, content_of, panel_of
 from app.console.events.history import event_content
@@ -28,7 +28,7 @@ from app.console.time_range import RangeName, RangeParameter
 from app.domain.ids import DestinationId
 from app.store.destinations import destinations as stored
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 POLL_INTERVAL_S = 2.0
 HOME_POLL_INTERVAL_S = 5.0  # each poll reads all destinations
@@ -37,7 +37,7 @@ MAX_DURATION_S = 300.0  # then the browser opens a new stream
 MAX_STREAMS = 100  # each polls the database; further pages get no live updates
 
 
-@router.get("/console/live", response_model=None)
+@router.get("/console/live")
 @requires(Scope.DESTINATIONS_READ)
 @polled
 async def live_home(visit: CurrentVisit, query: HomeParameters) -> Response:
@@ -50,7 +50,7 @@ async def live_home(visit: CurrentVisit, query: HomeParameters) -> Response:
     return streamed(visit, read, every_s=HOME_POLL_INTERVAL_S)
 
 
-@router.get(PAGE + "/live", response_model=None)
+@router.get(PAGE + "/live")
 @requires(Scope.DESTINATIONS_READ)
 @polled
 async def live(
@@ -60,7 +60,7 @@ async def live(
     return streamed(visit, lambda: _panel(visit, found.id, range_name))
 
 
-@router.get(PAGE + "/activate/live", response_model=None)
+@router.get(PAGE + "/activate/live")
 @requires(Scope.EVENTS_READ)
 @polled
 async def live_arrivals(visit: CurrentVisit, found: CurrentDestination) -> Response:
@@ -73,7 +73,7 @@ async def live_arrivals(visit: CurrentVisit, found: CurrentDestination) -> Respo
     return streamed(visit, read)
 
 
-@router.get(PAGE + "/event/live", response_model=None)
+@router.get(PAGE + "/event/live")
 @requires(Scope.EVENTS_READ)
 @polled
 async def live_event(
@@ -95,7 +95,7 @@ async def live_event(
     return streamed(visit, read)
 
 
-@router.get(PAGE + "/replays/{replay_id}/live", response_model=None)
+@router.get(PAGE + "/replays/{replay_id}/live")
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 @polled
 async def live_replay(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:

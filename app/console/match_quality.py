@@ -6,9 +6,7 @@ Every form of the page is a POST that shows its result on the page; only what ch
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -30,14 +28,7 @@ from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.console import form_view
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.console.gap_causes import DIFFERENCES, RULES, gap_causes, not_accepted
 from app.console.wording import match_key_label
@@ -48,7 +39,7 @@ from app.domain.match_quality.match_keys import FORMULA, added
 from app.store.destinations.destinations import Destination
 from app.store.incidents import IncidentFilter
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 HERE: Final = PAGE + "/match-quality"
 _MOST_MAPPINGS: Final = 20
@@ -69,7 +60,7 @@ _DEFAULTS: Final = {
 }
 
 
-@router.get(HERE, response_model=None)
+@router.get(HERE)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
     visit: CurrentVisit, found: CurrentDestination, count: Literal["all"] | None = None
@@ -81,14 +72,14 @@ async def page(
     return await _show(visit, found, seconds=_LONG_S if count == "all" else _QUICK_S)
 
 
-@router.post(HERE + "/explain", response_model=None)
+@router.post(HERE + "/explain")
 @requires(Scope.EVENTS_READ)
 async def explain(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Explain the number that Amazon shows."""
-    day, _, name = form_text(form, "row").partition(" ")
+    day, _, name = form.text("row").partition(" ")
 
     async def gap() -> Any:
-        number = read_integer(form_text(form, "amazon_count"))
+        number = read_integer(form.text("amazon_count"))
         body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
         return await explain_reconciliation(
             visit.context, visit.caller, found.id, body.day, body.event_name, body.amazon_count
@@ -97,7 +88,7 @@ async def explain(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
     return await _answer(visit, found, form, "gap", gap)
 
 
-@router.post(HERE + "/hash", response_model=None)
+@router.post(HERE + "/hash")
 @requires(Scope.DESTINATIONS_READ)
 async def check_hash(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Name the rule of a hash. Value and hash are only in the request body."""
@@ -112,7 +103,7 @@ async def check_hash(visit: CurrentVisit, found: CurrentDestination, form: Form)
     return response
 
 
-@router.post(HERE + "/compare", response_model=None)
+@router.post(HERE + "/compare")
 @requires(Scope.EVENTS_READ)
 async def compare(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Compare a list of ids, one a line."""
@@ -125,11 +116,11 @@ async def compare(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
     return await _answer(visit, found, form, "comparison", comparison)
 
 
-@router.post(HERE + "/add", response_model=None)
+@router.post(HERE + "/add")
 @requires(Scope.DESTINATIONS_WRITE)
 async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Add a row of the what-if list to the draft of its mapping, behind the field's present source."""
-    mapping, field, path = (form_text(form, name) for name in ("mapping", "field", "path"))
+    mapping, field, path = (form.text(name) for name in ("mapping", "field", "path"))
     details = await read_mapping(visit.context, visit.caller, found.id, mapping)
     qualities = await read_match_quality(visit.context, visit.caller, found.id, limit=_MOST_MAPPINGS)
     row = next(
@@ -151,18 +142,18 @@ async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: For
     return visit.done("match_key_added", f"{PAGE}/mappings/{mapping}")
 
 
-@router.post(HERE + "/shadow", response_model=None)
+@router.post(HERE + "/shadow")
 @requires(Scope.DESTINATIONS_WRITE)
 async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Start or end the shadow of a mapping's draft."""
-    mapping = form_text(form, "mapping")
-    if form_text(form, "action") == "end":
+    mapping = form.text("mapping")
+    if form.text("action") == "end":
         await end_shadow(visit.context, visit.caller, found.id, mapping)
         return visit.done("shadow_ended", HERE)
     try:
-        percent = read_integer(form_text(form, "percent"))
+        percent = read_integer(form.text("percent"))
         body = ShadowRequest.model_validate(
-            {"share": (percent or 0) / 100, "minutes": read_integer(form_text(form, "minutes"))}
+            {"share": (percent or 0) / 100, "minutes": read_integer(form.text("minutes"))}
         )
         await start_shadow(
             visit.context, visit.caller, found.id, mapping, share=body.share, minutes=body.minutes
@@ -173,7 +164,7 @@ async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
     return visit.done("shadow_started", HERE)
 
 
-@router.post(HERE + "/test", response_model=None)
+@router.post(HERE + "/test")
 @requires(Scope.DESTINATIONS_WRITE)
 async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Send test conversions to Amazon and show its answer."""
@@ -181,9 +172,9 @@ async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) 
     async def sent() -> Any:
         body = TestConversionsRequest.model_validate(
             {
-                "count": read_integer(form_text(form, "count")),
-                "dataset_name": form_text(form, "dataset_name"),
-                "event_name": form_text(form, "test_name"),
+                "count": read_integer(form.text("count")),
+                "dataset_name": form.text("dataset_name"),
+                "event_name": form.text("test_name"),
             }
         )
         return await send_test_conversions(visit.context, visit.caller, found.id, body)
@@ -192,10 +183,10 @@ async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) 
 
 
 async def _answer(
-    visit: Visit, found: Destination, form: FormData, name: str, result: Callable[[], Awaitable[Any]]
+    visit: Visit, found: Destination, form: Form, name: str, result: Callable[[], Awaitable[Any]]
 ) -> Response:
     """Show the page with the result of one of its forms, or with the problems of its fields."""
-    chosen = {field: form_text(form, field) or text for field, text in _DEFAULTS.items()}
+    chosen = {field: form.text(field) or text for field, text in _DEFAULTS.items()}
     try:
         content = {name: await result(), "chosen": chosen}
     except (ValidationError, Refusal) as error:

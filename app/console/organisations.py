@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -15,25 +14,25 @@ from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, time_and_id_of
 from app.console import form_view, pages
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _ADDRESS = "/console/organisations"
 
 
-@router.get(_ADDRESS, response_model=None)
+@router.get(_ADDRESS)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List organisations next to the form for a new organisation."""
     return await _page(visit, cursor=cursor)
 
 
-@router.post(_ADDRESS, response_model=None)
+@router.post(_ADDRESS)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create an organisation."""
-    given = {name: value for name in ("id", "name") if (value := form_text(form, name))}
+    given = {name: value for name in ("id", "name") if (value := form.text(name))}
     try:
         body = NewOrganisation.model_validate(given)
         await organisations.create_organisation(visit.context, visit.caller, body)
@@ -43,13 +42,13 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     return visit.done("organisation_created", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}", response_model=None)
+@router.post(_ADDRESS + "/{id}")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
     """Change the name and the limits of an organisation. An empty field means no limit."""
-    limits = {name: _number(form_text(form, name)) for name in ("destinations", "events_per_second")}
+    limits = {name: _number(form.text(name)) for name in ("destinations", "events_per_second")}
     try:
-        body = OrganisationChange.model_validate({"name": form_text(form, "name"), "limits": limits})
+        body = OrganisationChange.model_validate({"name": form.text("name"), "limits": limits})
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
         detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
@@ -58,7 +57,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
     return visit.done("organisation_changed", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/switch", response_model=None)
+@router.post(_ADDRESS + "/{id}/switch")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def switch(visit: CurrentVisit, id: str) -> Response:
     """Act for an organisation until the session ends or the user chooses another organisation."""
@@ -67,7 +66,7 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
     return visit.done("organisation_switched", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/suspend", response_model=None)
+@router.post(_ADDRESS + "/{id}/suspend")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(visit: CurrentVisit, id: str) -> Response:
     """Suspend an organisation."""
@@ -75,7 +74,7 @@ async def suspend(visit: CurrentVisit, id: str) -> Response:
     return visit.done("organisation_suspended", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/resume", response_model=None)
+@router.post(_ADDRESS + "/{id}/resume")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""

@@ -6,10 +6,9 @@ One page counts the events; two actions follow; a page shows a replay's progress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -21,14 +20,7 @@ from app.api.events.filters import Id
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, number_of
 from app.console import pages
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, content_of, show_page
 from app.console.events.filter import ConsoleFilter
 from app.console.time_range import PARAMETER, RangeName
@@ -37,7 +29,7 @@ from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _MOST_EVENTS = 200  # per selection
 
@@ -50,10 +42,10 @@ class ChosenEvents(ConsoleFilter):
     events: Annotated[tuple[Id, ...], Field(alias="event", max_length=_MOST_EVENTS)] = ()
 
     @classmethod
-    def of(cls, form: FormData) -> "ChosenEvents":
+    def of(cls, form: Form) -> "ChosenEvents":
         """Return the events that a form chose. Raises RequestValidationError."""
         names = {field.alias or name for name, field in cls.model_fields.items()}
-        given: dict[str, Any] = {name: text for name in names if (text := form_text(form, name))}
+        given: dict[str, Any] = {name: text for name in names if (text := form.text(name))}
         events = [value for value in form.getlist("event") if value]
         try:
             return cls.model_validate({**given, "event": events})
@@ -73,7 +65,7 @@ class ChosenEvents(ConsoleFilter):
         )
 
 
-@router.get(PAGE + "/replay", response_model=None)
+@router.get(PAGE + "/replay")
 @requires(Scope.REPLAY)
 async def page(
     visit: CurrentVisit, found: CurrentDestination, chosen: Annotated[ChosenEvents, Query()]
@@ -82,7 +74,7 @@ async def page(
     return await _counted(visit, found, chosen)
 
 
-@router.post(PAGE + "/replay/selection", response_model=None)
+@router.post(PAGE + "/replay/selection")
 @requires(Scope.REPLAY)
 async def selection(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Count the selected events. Nothing is changed."""
@@ -114,7 +106,7 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
     )
 
 
-@router.post(PAGE + "/replay", response_model=None)
+@router.post(PAGE + "/replay")
 @requires(Scope.REPLAY)
 async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Replay the events and open the page of the replay."""
@@ -124,7 +116,7 @@ async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
     return visit.done("replayed", f"{PAGE}/replays/{result.replay_id}", result.replayed)
 
 
-@router.post(PAGE + "/dismiss", response_model=None)
+@router.post(PAGE + "/dismiss")
 @requires(Scope.REPLAY)
 async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Dismiss the dead letters and show their number."""
@@ -136,7 +128,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 
-@router.get(PAGE + "/replays", response_model=None)
+@router.get(PAGE + "/replays")
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
@@ -154,7 +146,7 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
     )
 
 
-@router.get(PAGE + "/replays/{replay_id}", response_model=None)
+@router.get(PAGE + "/replays/{replay_id}")
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 async def replay_page(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:
     """Show a replay and the current states of its events."""

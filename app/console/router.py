@@ -1,6 +1,6 @@
 """All routes of the console in one router."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
@@ -23,14 +23,14 @@ from app.console import (
     system,
 )
 from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
-from app.console.access.secured_page import SecuredPage
+from app.console.access.secured_page import page_router
 from app.console.destinations import activate, create, page, preflight, requests, settings
 from app.console.events import failures, history, search
 from app.console.incidents import notifications
 from app.console.mappings import copying, editor, event_names, publish, versions
 from app.console.privacy import consent_records, hash_tester
 
-ROUTERS: tuple[APIRouter, ...] = (
+ROUTERS = (
     api_reference.router,
     static_files.router,
     sign_in.router,
@@ -67,11 +67,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     settings.router,
 )
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 router.routes += [route for part in ROUTERS for route in part.routes]
 
 
-@router.get("/console/{anywhere:path}", response_model=None)
+@router.get("/console/{anywhere:path}")
 @public
 @catch_all
 @ignores_unknown_parameters

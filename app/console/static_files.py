@@ -3,22 +3,22 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import public
-from app.console.access.secured_page import SecuredPage
+from app.console.access.secured_page import page_router
 from app.console.assets import ASSETS, compressed
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 # `v` makes the address differ for caches. The response does not depend on it.
 Version = Annotated[str, Query(max_length=64)]
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-@router.get("/console/static/{name}", response_model=None)
+@router.get("/console/static/{name}")
 @public
 async def asset(name: str, request: Request, v: Version = "") -> Response:
     """Return a file, compressed if the client accepts gzip."""

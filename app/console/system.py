@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.api.access.secured_route import requires
-from app.console.access.secured_page import CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentVisit, page_router
 from app.console.wording import events, number
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.telemetry import VERSION
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _SESSIONS: Final[Mapping[str, str]] = {
     "api": "API",
@@ -28,7 +27,7 @@ _SESSIONS: Final[Mapping[str, str]] = {
 }
 
 
-@router.get("/console/system", response_model=None)
+@router.get("/console/system")
 @requires(Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit) -> Response:
     """Show the state of this installation. Only platform users see totals of all organisations."""
@@ -45,7 +44,7 @@ async def page(visit: CurrentVisit) -> Response:
     )
 
 
-@router.get("/console/components", response_model=None)
+@router.get("/console/components")
 @requires(Scope.DESTINATIONS_READ)
 async def components(visit: CurrentVisit) -> Response:
     """Show every component of the pages once, with invented content. Developers compare pictures of it."""

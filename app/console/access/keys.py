@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -17,10 +16,10 @@ from app.api.access.secured_route import requires
 from app.api.paging import MOST, Cursor, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
 from app.console import form_view, pages
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 from app.store.access.keys import ApiKey
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 # The purposes of a key, from least to most permissions.
 PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
@@ -38,20 +37,20 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
 LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 
 
-@router.get("/console/keys", response_model=None)
+@router.get("/console/keys")
 @requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List keys next to the form for a new key."""
     return await _page(visit, cursor=cursor)
 
 
-@router.post("/console/keys", response_model=None)
+@router.post("/console/keys")
 @requires(Scope.KEYS_ADMIN)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create a key and show its secret in this response only."""
-    scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
-    limited, days = form_text(form, "destination_id"), form_text(form, "days")
-    body: dict[str, object] = {"name": form_text(form, "name"), "scopes": sorted(scopes)}
+    scopes = next((each[3] for each in PURPOSES if each[0] == form.text("purpose")), frozenset())
+    limited, days = form.text("destination_id"), form.text("days")
+    body: dict[str, object] = {"name": form.text("name"), "scopes": sorted(scopes)}
     if limited:
         body["destination_ids"] = [limited]
     if days in {value for value, _ in LIFETIMES if value}:
@@ -64,7 +63,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     return await _page(visit, created=created)
 
 
-@router.post("/console/keys/{key_id}/revoke", response_model=None)
+@router.post("/console/keys/{key_id}/revoke")
 @requires(Scope.KEYS_ADMIN)
 async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     """Revoke a key and end its sessions."""

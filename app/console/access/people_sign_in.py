@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.access import Caller
@@ -22,7 +22,7 @@ from app.api.access.secured_route import Context, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import SIGN_IN, Form, SecuredPage, form_text, from_other_origins
+from app.console.access.secured_page import SIGN_IN, Form, from_other_origins, page_router
 from app.crypto import same_secret
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Identity, Logout, OidcFailure
@@ -30,7 +30,7 @@ from app.store.access.sessions import Person, SessionEnd, SessionSelection
 from app.store.organisations import organisations
 from app.store.organisations.scope import EVERY
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 CALLBACK: Final = "/console/oidc/callback"
 BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
@@ -81,7 +81,7 @@ _STATES = {
 }
 
 
-@router.get("/console/oidc/start", response_model=None)
+@router.get("/console/oidc/start")
 @public
 async def start(
     context: Context,
@@ -110,7 +110,7 @@ async def start(
     return response
 
 
-@router.get(CALLBACK, response_model=None)
+@router.get(CALLBACK)
 @public
 @ignores_unknown_parameters
 async def callback(
@@ -150,14 +150,14 @@ async def callback(
     return _without_cookie(context, response)
 
 
-@router.post(BACK_CHANNEL, response_model=None)
+@router.post(BACK_CHANNEL)
 @public
 @from_other_origins
 async def back_channel_logout(context: Context, request: Request, form: Form) -> Response:
     """End the sessions that the provider signed out (OpenID Connect Back-Channel Logout §2.5)."""
     if context.people is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    logout = await context.people.logout_of(form_text(form, "logout_token"))
+    logout = await context.people.logout_of(form.text("logout_token"))
     if isinstance(logout, Logout) and not await end_signed_out(context, logout):
         logout = OidcFailure("replayed_jti")
     if isinstance(logout, Logout):
@@ -167,7 +167,7 @@ async def back_channel_logout(context: Context, request: Request, form: Form) ->
     return JSONResponse(content, 503 if logout.is_provider else 400, headers=_NO_STORE)
 
 
-@router.get("/console/signed-out", response_model=None)
+@router.get("/console/signed-out")
 @public
 async def signed_out(context: Context, request: Request) -> Response:
     """Show that the session has ended, and offer to end the provider's session too."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
@@ -97,9 +97,8 @@ class SecuredPage(APIRoute):
                 if request.method == "POST":
                     is_foreign = hasattr(self.endpoint, _FROM_OTHER_ORIGINS)
                     await _read_form(context, request, is_foreign=is_foreign)
-                    if scopes and not same_secret(
-                        request.state.visitor.csrf, form_text(request.state.form, "csrf")
-                    ):
+                    form: PageForm = request.state.form
+                    if scopes and not same_secret(request.state.visitor.csrf, form.text("csrf")):
                         return _ask_again(request)
                 return await endpoint(request)
             except ClientDisconnect:
@@ -108,6 +107,28 @@ class SecuredPage(APIRoute):
                 return pages.problem(request, problem_of(error))
 
         return handle
+
+
+def page_router() -> APIRouter:
+    """Return the router of a module with pages."""
+    return APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+class PageForm(FormData):
+    """The fields of a form that a page sent."""
+
+    def text(self, name: str) -> str:
+        """Return a field without surrounding blanks and with LF line ends; empty if absent."""
+        value = self.get(name)
+        return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
+
+    @property
+    def version(self) -> frozenset[int] | None:
+        """The version that the form showed, which the change expects; None if the form has no version."""
+        version = self.text("version")
+        if not (version.isascii() and version.isdigit() and len(version) < 19):
+            return None
+        return frozenset({int(version)})
 
 
 def _to_sign_in(request: Request) -> Response:
@@ -149,7 +170,7 @@ def _ask_again(request: Request) -> Response:
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
-    form: FormData = request.state.form
+    form: PageForm = request.state.form
     fields = [
         (name, value) for name, value in form.multi_items() if name != "csrf" and isinstance(value, str)
     ]
@@ -164,7 +185,7 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
         raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
-    request.state.form = form
+    request.state.form = PageForm(form.multi_items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +225,14 @@ async def _visit(request: Request) -> Visit:
     return Visit(request, request.state.context, request.state.visitor)
 
 
-async def _form(request: Request) -> FormData:
-    form: FormData = request.state.form
+async def _form(request: Request) -> PageForm:
+    form: PageForm = request.state.form
     return form
 
 
 # Annotated types for the parameters of routes.
 CurrentVisit = Annotated[Visit, Depends(_visit)]
-Form = Annotated[FormData, Depends(_form)]
+Form = Annotated[PageForm, Depends(_form)]
 
 
 async def _destination(visit: CurrentVisit, destination_id: str) -> Destination:
@@ -221,20 +242,3 @@ async def _destination(visit: CurrentVisit, destination_id: str) -> Destination:
 
 CurrentDestination = Annotated[Destination, Depends(_destination)]
 """The destination in the address of a page. Its route answers 404 if the visitor may not see it."""
-
-
-def form_text(form: FormData, name: str) -> str:
-    """Return a form field without surrounding blanks and with LF line ends; empty if absent."""
-    value = form.get(name)
-    return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
-
-
-def form_version(form: FormData) -> frozenset[int] | None:
-    """Return the version that the form showed, which the change expects.
-
-    Return None if the form has no version.
-    """
-    version = form_text(form, "version")
-    if not (version.isascii() and version.isdigit() and len(version) < 19):
-        return None
-    return frozenset({int(version)})

@@ -1,6 +1,5 @@
 """The sessions page: list the sessions of the organisation, and end one."""
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -9,14 +8,14 @@ from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, time_and_id_of
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentVisit, page_router
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE = "/console/sessions"
 
 
-@router.get(_PAGE, response_model=None)
+@router.get(_PAGE)
 @requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List the sessions, oldest first."""
@@ -27,7 +26,7 @@ async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     return visit.show("sessions.html", **content)
 
 
-@router.post(_PAGE + "/{session_id}/end", response_model=None)
+@router.post(_PAGE + "/{session_id}/end")
 @requires(Scope.KEYS_ADMIN)
 async def end(visit: CurrentVisit, session_id: str) -> Response:
     """End a session."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Caller, Scope
@@ -13,11 +13,11 @@ from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import Context, key_ring_of, public, requires
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import Form, SecuredPage, form_text
+from app.console.access.secured_page import Form, page_router
 from app.crypto import secret_digest
 from app.store.access.sessions import SessionEnd
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _UNKNOWN = "Invalid or revoked key. Check that you pasted all of it."
 _NO_ROLE = "This key cannot open the console. It needs destinations:read and events:read."
@@ -25,7 +25,7 @@ _ENDED = "Your session has ended."
 _UNSENT = " Your last change was not applied. Sign in and repeat it."
 
 
-@router.get("/console/sign-in", response_model=None)
+@router.get("/console/sign-in")
 @public
 async def page(
     request: Request,
@@ -44,13 +44,13 @@ async def page(
     return _show(request, context, sessions.safe_next(next), ended=notice)
 
 
-@router.post("/console/sign-in", response_model=None)
+@router.post("/console/sign-in")
 @public
 async def sign_in(request: Request, context: Context, form: Form) -> Response:
     """Exchange a key for a session and redirect to the requested page."""
     if not context.key_sign_in:
         raise Refusal(ErrorCode.FORBIDDEN, "Keys do not open this console. Sign in as a person.")
-    key, onward = form_text(form, "key"), sessions.safe_next(form_text(form, "next"))
+    key, onward = form.text("key"), sessions.safe_next(form.text("next"))
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
     caller = await key_ring_of(request).authenticate(bearer)
     if isinstance(caller, Problem):
@@ -64,7 +64,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
     return response
 
 
-@router.post("/console/sign-out", response_model=None)
+@router.post("/console/sign-out")
 @requires(*Scope)
 async def sign_out(request: Request, context: Context) -> Response:
     """End the session. For a person, also end the session at the sign-in provider."""

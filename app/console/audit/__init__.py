@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
@@ -16,26 +16,26 @@ from app.api.export import ExportFormat, export
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, record_id_of
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, SecuredPage, Visit
+from app.console.access.secured_page import CurrentVisit, Visit, page_router
 from app.console.audit import view
 from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store.audit import AuditEntry
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE = "/console/audit"
 Filter = Annotated[view.AuditForm, Depends()]
 
 
-@router.get(_PAGE, response_model=None)
+@router.get(_PAGE)
 @requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, chosen: Filter, cursor: Cursor = None) -> Response:
     """List administrative actions, newest first."""
     return await _page(visit, chosen, cursor)
 
 
-@router.get(_PAGE + "/export", response_model=None)
+@router.get(_PAGE + "/export")
 @requires(Scope.KEYS_ADMIN)
 async def download(
     visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV
@@ -45,7 +45,7 @@ async def download(
     return await export(file, AuditEntry, page_at, name="audit")
 
 
-@router.post(_PAGE + "/verify", response_model=None)
+@router.post(_PAGE + "/verify")
 @requires(Scope.KEYS_ADMIN)
 async def verify(visit: CurrentVisit) -> Response:
     """Verify the complete hash chain and show the result."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
@@ -23,14 +22,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import MOST
 from app.console import pages
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page, sign_in_origin
 from app.console.events.timeline import timeline
 from app.domain import strict_json
@@ -39,21 +31,21 @@ from app.domain.mapping.example import example_event
 from app.store.access.keys import ApiKey
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 MAX_KEY_NAME = 200
 # The optional journey object. All events of an execution can be found by its `execution_id`.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
 
-@router.get(PAGE + "/activate", response_model=None)
+@router.get(PAGE + "/activate")
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show address, key and payload for the Send to Destinations node."""
     return await _page(visit, found, None)
 
 
-@router.post(PAGE + "/journey-key", response_model=None)
+@router.post(PAGE + "/journey-key")
 @requires(Scope.KEYS_ADMIN)
 async def create_journey_key(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Create a key that only sends events to this destination, and show its secret in this response only."""
@@ -136,12 +128,12 @@ async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:
     ]
 
 
-@router.post(PAGE + "/test", response_model=None)
+@router.post(PAGE + "/test")
 @requires(Scope.EVENTS_WRITE)
 async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Send a test event through the full pipeline to the sandbox. Works in development only."""
-    mapping_id = form_text(form, "mapping_id") or None
-    content = strict_json.parse(form_text(form, "event").encode())
+    mapping_id = form.text("mapping_id") or None
+    content = strict_json.parse(form.text("event").encode())
     if not isinstance(content, dict):
         raise Refusal(ErrorCode.INVALID, "The test event must be one event: a JSON object.")
     sent = await send_sample_event(visit.context, visit.caller, found.id, mapping_id, content)

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin import catalog
@@ -16,11 +14,11 @@ from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.console import form_view, pages
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import sign_in_origin
 from app.domain.destination import DEFAULT_RATE, Region, advertiser_id_problem
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 NEW = "/console/destinations/new"
 _FIELDS = catalog.AMAZON.fields
@@ -35,35 +33,35 @@ _DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "ob
 SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe"), ("3000000001", "Far East"))
 
 
-@router.get(NEW, response_model=None)
+@router.get(NEW)
 @requires(Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
     return _show(visit, _DEFAULTS, {})
 
 
-@router.post(NEW, response_model=None)
+@router.post(NEW)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create the destination and redirect to its page.
 
     If the input is invalid, show the form again with its problems.
     """
-    values = {name: form_text(form, name) for name in (*TEXTS, *RATE)}
+    values = {name: form.text(name) for name in (*TEXTS, *RATE)}
     try:
         body = NewDestination.model_validate(body_of(form))
         created = await create_destination(visit.context, visit.caller, body)
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         return _show(visit, values, problems, status=status)
-    connects = form_text(form, "then") == "connect" and visit.context.amazon_configured
+    connects = form.text("then") == "connect" and visit.context.amazon_configured
     if connects:
         sign_in = await begin_connection(visit.context, visit.caller, created.id)
         return RedirectResponse(sign_in, 303)
     return visit.done("created", f"/console/destinations/{created.id}")
 
 
-@router.get("/console/hints/advertiser-id", response_model=None)
+@router.get("/console/hints/advertiser-id")
 @requires(Scope.DESTINATIONS_READ)
 async def advertiser_hint(advertiser_id: str = "") -> Response:
     """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
@@ -72,10 +70,10 @@ async def advertiser_hint(advertiser_id: str = "") -> Response:
     return HTMLResponse(pages.part("hint_part.html", problem=problem))
 
 
-def body_of(form: FormData) -> dict[str, object]:
+def body_of(form: Form) -> dict[str, object]:
     """Return the form as the API's request body, without blank fields."""
-    body = {name: form_text(form, name) for name in TEXTS if form_text(form, name)}
-    rate = {name: _number(form_text(form, name)) for name in RATE if form_text(form, name)}
+    body = {name: form.text(name) for name in TEXTS if form.text(name)}
+    rate = {name: _number(form.text(name)) for name in RATE if form.text(name)}
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -29,15 +29,7 @@ from app.admin.mappings.drafts import list_mappings
 from app.admin.operations_home import read_condition
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-    form_version,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
@@ -49,13 +41,13 @@ from app.store.destinations import destinations as stored
 from app.store.destinations.destinations import Destination
 from app.store.incidents import IncidentFilter
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 PAGE = "/console/destinations/{destination_id}"
 _INCIDENTS: Final = 20  # the newest ones, for the range
 
 
-@router.get(PAGE, response_model=None)
+@router.get(PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
     visit: CurrentVisit,
@@ -157,7 +149,7 @@ def sign_in_origin(context: AppContext, region: Region) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-@router.post(PAGE + "/connect", response_model=None)
+@router.post(PAGE + "/connect")
 @requires(Scope.DESTINATIONS_WRITE)
 async def connect(visit: CurrentVisit, destination_id: str) -> Response:
     """Redirect to Amazon's sign-in (R8)."""
@@ -169,7 +161,7 @@ async def connect(visit: CurrentVisit, destination_id: str) -> Response:
     return RedirectResponse(await begin_connection(visit.context, visit.caller, destination_id), 303)
 
 
-@router.post(PAGE + "/pause", response_model=None)
+@router.post(PAGE + "/pause")
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(visit: CurrentVisit, destination_id: str) -> Response:
     """Pause delivery."""
@@ -177,7 +169,7 @@ async def pause(visit: CurrentVisit, destination_id: str) -> Response:
     return visit.done("paused", PAGE)
 
 
-@router.post(PAGE + "/resume", response_model=None)
+@router.post(PAGE + "/resume")
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     """Resume delivery."""
@@ -186,7 +178,7 @@ async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     return visit.done(done, PAGE)
 
 
-@router.post(PAGE + "/currency", response_model=None)
+@router.post(PAGE + "/currency")
 @requires(Scope.DESTINATIONS_WRITE)
 async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Set the destination's currency to the currency of the Amazon account."""
@@ -195,11 +187,11 @@ async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
+    await change_destination(visit.context, visit.caller, found.id, body, form.version)
     return visit.done("currency_changed", PAGE)
 
 
-@router.post(PAGE + "/disconnect", response_model=None)
+@router.post(PAGE + "/disconnect")
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
     """Delete the Amazon tokens."""
@@ -207,16 +199,16 @@ async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
     return visit.done("disconnected", PAGE)
 
 
-@router.post(PAGE + "/delete", response_model=None)
+@router.post(PAGE + "/delete")
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Archive the destination if the form repeats its name."""
     async with visit.context.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
-    if found is None or form_text(form, "name") != found.name.strip():
+    if found is None or form.text("name") != found.name.strip():
         raise Refusal(
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
-    discard = form_text(form, "discard") == "on"
+    discard = form.text("discard") == "on"
     await archive_destination(visit.context, visit.caller, destination_id, discard=discard)
     return visit.done("deleted", "/console")

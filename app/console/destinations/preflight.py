@@ -1,20 +1,19 @@
 """The preflight page: all checks, and a new check with Amazon."""
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destinations.preflight import Preflight, check_setup
 from app.api.access.secured_route import requires
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router
 from app.console.destinations.page import PAGE, show_page, sign_in_origin
 from app.store.destinations import amazon_accounts
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 
-@router.get(PAGE + "/preflight", response_model=None)
+@router.get(PAGE + "/preflight")
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the checklist from stored results."""
@@ -22,7 +21,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     return await _show(visit, found, result, rechecked=False)
 
 
-@router.post(PAGE + "/preflight/ask", response_model=None)
+@router.post(PAGE + "/preflight/ask")
 @requires(Scope.DESTINATIONS_READ)
 async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Check the access to the advertiser with Amazon now.

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -11,16 +10,16 @@ from app.admin.events.history import ATTEMPT
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, bad_cursor, cursor_of, time_and_id_of
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.console.events.timeline import OUTCOME_LABELS, OUTCOMES
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.store.attempts import RESPONSE_DAYS
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 
-@router.get(PAGE + "/requests", response_model=None)
+@router.get(PAGE + "/requests")
 @requires(Scope.EVENTS_READ)
 async def page(
     visit: CurrentVisit,
@@ -62,7 +61,7 @@ async def page(
     )
 
 
-@router.get(PAGE + "/requests/{attempt_id}", response_model=None)
+@router.get(PAGE + "/requests/{attempt_id}")
 @requires(Scope.EVENTS_READ)
 async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: str) -> Response:
     """Show one request: Amazon's response, and what the request carried."""
@@ -79,7 +78,7 @@ async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_i
     )
 
 
-@router.post(PAGE + "/retry", response_model=None)
+@router.post(PAGE + "/retry")
 @requires(Scope.REPLAY)
 async def retry(visit: CurrentVisit, destination_id: str) -> Response:
     """Send the waiting events now, before their next attempt is due."""

@@ -2,9 +2,7 @@
 
 import sys
 
-from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin import catalog
@@ -15,15 +13,7 @@ from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.console import form_view
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-    form_version,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.create import TEXTS, body_of
 from app.console.destinations.page import PAGE, content_of
 from app.console.wording import age
@@ -31,14 +21,14 @@ from app.domain.destination import State
 from app.store.access import sessions
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _STALE = "Someone changed this destination after you opened the page. Reload the page."
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
 _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
 
-@router.get("/console/settings", response_model=None)
+@router.get("/console/settings")
 @requires(*Scope)
 async def page(visit: CurrentVisit) -> Response:
     """Show the configuration of this instance and the permissions of the session."""
@@ -63,20 +53,20 @@ async def page(visit: CurrentVisit) -> Response:
     )
 
 
-@router.get(PAGE + "/settings", response_model=None)
+@router.get(PAGE + "/settings")
 @requires(Scope.DESTINATIONS_READ)
 async def destination_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the destination's settings in a form."""
     return await _show(visit, found)
 
 
-@router.post(PAGE + "/settings", response_model=None)
+@router.post(PAGE + "/settings")
 @requires(Scope.DESTINATIONS_WRITE)
 async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Apply the form to the destination. The form omits fixed fields."""
     try:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
-        await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
+        await change_destination(visit.context, visit.caller, found.id, body, form.version)
     except (ValidationError, Refusal) as error:
         problems, status = form_view.problems_of(error)
         if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
@@ -89,7 +79,7 @@ async def _show(
     visit: Visit,
     found: Destination,
     *,
-    form: FormData | None = None,
+    form: Form | None = None,
     problems: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
@@ -102,7 +92,7 @@ async def _show(
         "burst": str(found.rate_limit.burst),
     }
     if form is not None:
-        values |= {name: form_text(form, name) for name in values if name in form}
+        values |= {name: form.text(name) for name in values if name in form}
     return visit.show(
         "destination_settings.html",
         status=status,

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -15,20 +14,20 @@ from app.api.export import export
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, record_id_of
 from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.console.events.filter import Events, FileFormat
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _MOST_GROUPS = 50
 _GROUPS_ABOVE_LIST = 15
 
 
-@router.get(PAGE + "/errors", response_model=None)
+@router.get(PAGE + "/errors")
 @requires(Scope.EVENTS_READ)
 async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) -> Response:
     """Group dead, expired and rejected events by what went wrong."""
@@ -49,7 +48,7 @@ async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) 
     )
 
 
-@router.get(PAGE + "/rejections", response_model=None)
+@router.get(PAGE + "/rejections")
 @requires(Scope.EVENTS_READ)
 async def rejections(
     visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
@@ -81,7 +80,7 @@ async def rejections(
     )
 
 
-@router.get(PAGE + "/rejections/export", response_model=None)
+@router.get(PAGE + "/rejections/export")
 @requires(Scope.EVENTS_READ)
 async def export_rejections(
     visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
@@ -92,7 +91,7 @@ async def export_rejections(
     return await export(file_format, RejectionRecord, page_at, name="rejections")
 
 
-@router.get(PAGE + "/journeys", response_model=None)
+@router.get(PAGE + "/journeys")
 @requires(Scope.EVENTS_READ)
 async def journeys(
     visit: CurrentVisit, found: CurrentDestination, range_name: RangeParameter = RangeName.DAY

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -12,7 +12,7 @@ from app.admin.events.summary import REJECTED
 from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router
 from app.console.destinations.page import PAGE, content_of, diagnosis_of
 from app.console.events import timeline
 from app.console.wording import EVENT_STATUSES, person
@@ -20,10 +20,10 @@ from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import FINAL
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 
-@router.get(PAGE + "/event", response_model=None)
+@router.get(PAGE + "/event")
 @requires(Scope.EVENTS_READ)
 async def event_page(
     visit: CurrentVisit,

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -16,12 +16,12 @@ from app.api.events.pages import event_page
 from app.api.export import export
 from app.api.paging import Cursor, cursor_of, search_position_of
 from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router, polled
 from app.console.destinations.page import PAGE, show_page
 from app.console.events.filter import ConsoleFilter, Events, FileFormat
 from app.console.live_updates import Panel, streamed
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE_SIZE: Final = 50
 _TAIL_ROWS: Final = 60
@@ -31,7 +31,7 @@ _Text = Annotated[str, Query(max_length=256)]
 _Id = Annotated[str, Query(max_length=64)]
 
 
-@router.get(PAGE + "/events", response_model=None)
+@router.get(PAGE + "/events")
 @requires(Scope.EVENTS_READ)
 async def list_events(
     visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
@@ -61,7 +61,7 @@ async def list_events(
     )
 
 
-@router.get(PAGE + "/events/export", response_model=None)
+@router.get(PAGE + "/events/export")
 @requires(Scope.EVENTS_READ)
 async def export_events(
     visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
@@ -72,7 +72,7 @@ async def export_events(
     return await export(file_format, EventSummary, page_at, name="events")
 
 
-@router.get("/console/events", response_model=None)
+@router.get("/console/events")
 @requires(Scope.EVENTS_READ)
 async def search(
     visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "", cursor: Cursor = None
@@ -107,7 +107,7 @@ async def search(
     )
 
 
-@router.get("/console/tail", response_model=None)
+@router.get("/console/tail")
 @requires(Scope.EVENTS_READ)
 async def tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
     """Show the newest events, without values. Scripts keep the page current."""
@@ -121,7 +121,7 @@ async def tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _
     )
 
 
-@router.get("/console/tail/live", response_model=None)
+@router.get("/console/tail/live")
 @requires(Scope.EVENTS_READ)
 @polled
 async def live_tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:

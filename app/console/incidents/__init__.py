@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from app.admin import incidents as use_cases
@@ -13,19 +13,19 @@ from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, record_id_of
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, form_text
+from app.console.access.secured_page import CurrentVisit, Form, page_router
 from app.console.destinations.chart_view import charts
 from app.console.incidents import view
 from app.console.time_range import range_since
 from app.domain.incidents.machine import IncidentState
 from app.store.incidents import IncidentFilter
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 PAGE = "/console/incidents"
 
 
-@router.get(PAGE, response_model=None)
+@router.get(PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def list_page(
     visit: CurrentVisit,
@@ -54,7 +54,7 @@ async def list_page(
     )
 
 
-@router.get(PAGE + "/{incident_id}", response_model=None)
+@router.get(PAGE + "/{incident_id}")
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
@@ -85,7 +85,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     )
 
 
-@router.post(PAGE + "/acknowledge", response_model=None)
+@router.post(PAGE + "/acknowledge")
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge the chosen incidents of the list. Those that are acknowledged already stay as they are."""
@@ -94,22 +94,22 @@ async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     return visit.done("acknowledged", PAGE)
 
 
-@router.post(PAGE + "/{incident_id}/acknowledge", response_model=None)
+@router.post(PAGE + "/{incident_id}/acknowledge")
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Acknowledge an incident, with an optional note."""
-    note = form_text(form, "note").strip() or None
+    note = form.text("note").strip() or None
     if note is not None and len(note) > 1_000:
         raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
     await use_cases.acknowledge_incident(visit.context, visit.caller, incident_id, note=note)
     return visit.done("acknowledged", PAGE + "/{incident_id}")
 
 
-@router.post(PAGE + "/{incident_id}/mute", response_model=None)
+@router.post(PAGE + "/{incident_id}/mute")
 @requires(Scope.DESTINATIONS_WRITE)
 async def mute(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Mute an incident for some hours; 0 ends the mute."""
-    hours = form_text(form, "hours")
+    hours = form.text("hours")
     if hours not in {str(number) for number in (0, *view.MUTE_HOURS)}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
     until = visit.context.now() + timedelta(hours=int(hours)) if int(hours) else None

@@ -7,7 +7,6 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Final
 
-from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -19,21 +18,14 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import requires
 from app.console import form_view
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
 from app.domain.notifications.policy import Preference
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE = PAGE + "/notifications"
 MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
@@ -50,7 +42,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-@router.get("/console/notifications", response_model=None)
+@router.get("/console/notifications")
 @requires(Scope.DESTINATIONS_READ)
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
@@ -58,30 +50,30 @@ async def channels_page(visit: CurrentVisit) -> Response:
     return visit.show("notifications.html", channels=channels)
 
 
-@router.get(_PAGE, response_model=None)
+@router.get(_PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the channels, thresholds and status callbacks of a destination."""
     return await _show(visit, found)
 
 
-@router.post(_PAGE, response_model=None)
+@router.post(_PAGE)
 @requires(Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Set the channels, kinds and minimum severity of a destination's messages."""
-    kinds, severity = form.getlist("kind"), form_text(form, "min_severity")
+    kinds, severity = form.getlist("kind"), form.text("min_severity")
     if severity not in SEVERITIES or not set(map(str, kinds)) <= set(Kind):
         raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")
     preference = Preference(
-        None if form_text(form, "all_channels") else frozenset(map(str, form.getlist("channel"))),
-        None if form_text(form, "all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
+        None if form.text("all_channels") else frozenset(map(str, form.getlist("channel"))),
+        None if form.text("all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
         Severity(severity),
     )
     await use_cases.set_preference(visit.context, visit.caller, destination_id, preference)
     return visit.done("notifications_saved", _PAGE)
 
 
-@router.post(_PAGE + "/thresholds", response_model=None)
+@router.post(_PAGE + "/thresholds")
 @requires(Scope.DESTINATIONS_WRITE)
 async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open. An empty field restores the default."""
@@ -95,11 +87,11 @@ async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: 
     return visit.done("thresholds_saved", _PAGE)
 
 
-@router.post(_PAGE + "/maintenance", response_model=None)
+@router.post(_PAGE + "/maintenance")
 @requires(Scope.DESTINATIONS_WRITE)
 async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Send no messages about incidents of the destination for some hours. 0 ends this period."""
-    hours = form_text(form, "hours")
+    hours = form.text("hours")
     if hours not in {str(number) for number in (0, *MAINTENANCE_HOURS)}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")
     until = (visit.context.now() + timedelta(hours=int(hours))).isoformat() if int(hours) else None
@@ -110,11 +102,11 @@ async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Resp
     return visit.done("maintenance_started", _PAGE, int(hours))
 
 
-@router.post(_PAGE + "/callback", response_model=None)
+@router.post(_PAGE + "/callback")
 @requires(Scope.DESTINATIONS_WRITE)
 async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Switch status callbacks on or off."""
-    enabled = form_text(form, "enabled") == "yes"
+    enabled = form.text("enabled") == "yes"
     await switch_status_callback(visit.context, visit.caller, destination_id, enabled=enabled)
     return visit.done("callback_on" if enabled else "callback_off", _PAGE)
 

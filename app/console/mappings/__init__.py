@@ -1,6 +1,5 @@
 """The list of a destination's mappings, the paths of its events, and the deletion of a mapping."""
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -10,19 +9,19 @@ from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, number_of
 from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.domain.mapping.fields import FIELDS
 from app.domain.suggestions.from_samples import fields_by_path
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _MOST_PATHS = 200
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
 
-@router.get(MAPPINGS, response_model=None)
+@router.get(MAPPINGS)
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the destination's mappings, one page at a time."""
@@ -37,7 +36,7 @@ async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor:
     return await show_page(visit, destination, "mappings", "mappings.html", **content)
 
 
-@router.get(PAGE + "/event-schema", response_model=None)
+@router.get(PAGE + "/event-schema")
 @requires(Scope.DESTINATIONS_READ)
 async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields, and never their values."""
@@ -54,7 +53,7 @@ async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Respon
     )
 
 
-@router.post(MAPPING + "/delete", response_model=None)
+@router.post(MAPPING + "/delete")
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(visit: CurrentVisit, destination_id: str, mapping_id: str) -> Response:
     """Archive the mapping."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -12,26 +12,19 @@ from app.admin.mappings.drafts import copy_mapping, read_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.console import form_view
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _TARGETS = 20
 
 
-@router.get(MAPPING + "/copy", response_model=None)
+@router.get(MAPPING + "/copy")
 @requires(Scope.DESTINATIONS_WRITE)
 async def mapping_page(
     visit: CurrentVisit,
@@ -43,13 +36,13 @@ async def mapping_page(
     return await _mapping_page(visit, destination, mapping_id, q, {})
 
 
-@router.post(MAPPING + "/copy", response_model=None)
+@router.post(MAPPING + "/copy")
 @requires(Scope.DESTINATIONS_WRITE)
 async def post_mapping(
     visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Copy the mapping as a draft and redirect to the copy."""
-    to, name = form_text(form, "to"), form_text(form, "name")
+    to, name = form.text("to"), form.text("name")
     try:
         copied = await copy_mapping(visit.context, visit.caller, destination.id, mapping_id, to=to, name=name)
     except Refusal as refusal:

@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
-from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
@@ -25,15 +23,7 @@ from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
 from app.console import pages
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-    form_version,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import show_page
 from app.console.form_view import of_fields
 from app.console.mappings import MAPPING, MAPPINGS, address_of
@@ -58,7 +48,7 @@ from app.domain.suggestions.suggest import Suggestion
 from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, event_names
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 NEW = "new"
 # What the form of a new mapping has before any event came in. Without a default of the country: each event
@@ -100,14 +90,14 @@ class SampleEvent:
     text: str
 
 
-@router.get(MAPPINGS + "/new", response_model=None)
+@router.get(MAPPINGS + "/new")
 @requires(Scope.DESTINATIONS_WRITE)
 async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
     """Show the form of a new mapping. It is filled with the paths that fit recent events."""
     return await _show(visit, destination, None, None)
 
 
-@router.post(MAPPINGS + "/new", response_model=None)
+@router.post(MAPPINGS + "/new")
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
@@ -129,7 +119,7 @@ async def create(visit: CurrentVisit, destination: CurrentDestination, form: For
     return await _leave(visit, created, form, "mapping_created")
 
 
-@router.get(MAPPING, response_model=None)
+@router.get(MAPPING)
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
@@ -137,7 +127,7 @@ async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     return await _show(visit, destination, found, found.mapping.draft)
 
 
-@router.post(MAPPING, response_model=None)
+@router.post(MAPPING)
 @requires(Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
@@ -152,7 +142,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     members = {**dict.fromkeys(draft), **document}
     try:
         saved = await change_draft(
-            visit.context, visit.caller, destination.id, mapping_id, members, form_version(form)
+            visit.context, visit.caller, destination.id, mapping_id, members, form.version
         )
     except Refusal as refusal:
         problem = refusal.problem
@@ -163,10 +153,10 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     return await _leave(visit, saved, form, "draft_saved")
 
 
-async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str) -> Response:
+async def _leave(visit: Visit, saved: MappingDetails, form: Form, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
-    here, then = address_of(mapping.destination, mapping.id), form_text(form, "then")
+    here, then = address_of(mapping.destination, mapping.id), form.text("then")
     if then not in ("publish", "review"):
         return visit.done(done, here)
     is_first = mapping.published_version is None
@@ -178,33 +168,33 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
             return visit.done(done, f"{here}/publish")
-        return await landing(visit, published.mapping, form_text(form, "sample"))
+        return await landing(visit, published.mapping, form.text("sample"))
     return visit.done(done, f"{here}/publish")
 
 
-def _stores_nothing(form: FormData) -> bool:
+def _stores_nothing(form: Form) -> bool:
     """Return whether the form was sent to show it with other content. Nothing is saved then."""
-    then = form_text(form, "then")
+    then = form.text("then")
     return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID))
 
 
 async def _show_unsaved(
-    visit: Visit, destination: Destination, found: MappingDetails | None, document: Document, form: FormData
+    visit: Visit, destination: Destination, found: MappingDetails | None, document: Document, form: Form
 ) -> Response:
     """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
-    match form_text(form, "then"):
+    match form.text("then"):
         case "json":
-            written = strict_json.parse(form_text(form, "json").encode())
+            written = strict_json.parse(form.text("json").encode())
             if not isinstance(written, dict):
                 refused = "The JSON is not a mapping. The form is unchanged."
                 return await _show(visit, destination, found, document, form=form, refused=refused)
             return await _show(visit, destination, found, written, form=form)
         case "suggest" | "suggest-recent" as then:
-            sample = strict_json.parse(form_text(form, "sample").encode())
+            sample = strict_json.parse(form.text("sample").encode())
             events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
             try:
                 suggestion = await suggest_mapping(
-                    visit.context, visit.caller, destination.id, events, form_text(form, "zone") or None
+                    visit.context, visit.caller, destination.id, events, form.text("zone") or None
                 )
             except Refusal as refusal:
                 refused = refusal.problem.detail or _NO_EVENTS[then]
@@ -219,7 +209,7 @@ async def _show_unsaved(
             return await _show(visit, destination, found, document, form=form)
 
 
-@router.post(MAPPING + "/preview", response_model=None)
+@router.post(MAPPING + "/preview")
 @requires(Scope.DESTINATIONS_READ)
 async def show_preview(
     visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
@@ -234,7 +224,7 @@ async def show_preview(
         None if mapping_id == NEW else mapping_id,
         document,
         schema,
-        sample=form_text(form, "sample"),
+        sample=form.text("sample"),
         custom=custom_numbers(values),
     )
     return HTMLResponse(pages.part("preview_part.html", fragment=True, **results))
@@ -276,7 +266,7 @@ def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
     return problem_views((problem.path, problem.sentence) for problem in problems)
 
 
-def _form_values(form: FormData) -> dict[str, str]:
+def _form_values(form: Form) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
@@ -303,7 +293,7 @@ async def _show(
     found: MappingDetails | None,
     document: Document | None,
     *,
-    form: FormData | None = None,
+    form: Form | None = None,
     status: int = 200,
     refused: str | None = None,
     sentences: Mapping[str, str] | None = None,
@@ -321,11 +311,11 @@ async def _show(
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
-    then = form_text(form, "then") if form else ""
-    typed = form_text(form, "sample") if form else ""
+    then = form.text("then") if form else ""
+    typed = form.text("sample") if form else ""
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
-    zone = form_text(form, "zone") if form else ""
+    zone = form.text("zone") if form else ""
     mapping = found.mapping if found else None
     names = EVENT_NAMES | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())

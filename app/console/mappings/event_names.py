@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -13,15 +13,15 @@ from app.api.errors import status_of
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, bad_cursor, place_of
 from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE = "/console/event-names"
 _NAME = _PAGE + "/{advertiser_id}/{event_type}"
 
 
-@router.get(_PAGE, response_model=None)
+@router.get(_PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
     visit: CurrentVisit, q: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None
@@ -39,18 +39,18 @@ async def page(
     return visit.show("event_names.html", **content, q=q)
 
 
-@router.get(_NAME, response_model=None)
+@router.get(_NAME)
 @requires(Scope.DESTINATIONS_READ)
 async def name_page(visit: CurrentVisit, advertiser_id: str, event_type: str) -> Response:
     """Show a pinned name, the mappings that use it, and the form that renames it."""
     return await _show(visit, advertiser_id, event_type)
 
 
-@router.post(_NAME, response_model=None)
+@router.post(_NAME)
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form: Form) -> Response:
     """Rename the event type and republish the mappings that send it."""
-    to = form_text(form, "to")
+    to = form.text("to")
     try:
         renamed = await rename_event(visit.context, visit.caller, advertiser_id, event_type, to)
     except Refusal as refusal:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -16,15 +14,7 @@ from app.admin.mappings.publishing import publish_draft
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-    form_version,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.activate import show_after_publish
 from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
@@ -37,7 +27,7 @@ from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest, EventGroup
 from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 MAX_NOTE = 1000
 _NAME_REQUIRED = (
@@ -48,24 +38,24 @@ _NOTE_TOO_LONG = f"A note has at most {MAX_NOTE:,} characters. Nothing was publi
 _STALE = "Someone else changed this mapping after you opened this page. Review the changes and try again."
 
 
-@router.get(MAPPING + "/publish", response_model=None)
+@router.get(MAPPING + "/publish")
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show what publishing would change."""
     return await _page(visit, destination, mapping_id)
 
 
-@router.post(MAPPING + "/publish", response_model=None)
+@router.post(MAPPING + "/publish")
 @requires(Scope.DESTINATIONS_WRITE)
 async def publish(
     visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Publish the draft, or show why it cannot be published."""
-    note = form_text(form, "note")
+    note = form.text("note")
     try:
         await _require_answers(visit, destination.id, mapping_id, form)
         published = await publish_draft(
-            visit.context, visit.caller, destination.id, mapping_id, form_version(form), note
+            visit.context, visit.caller, destination.id, mapping_id, form.version, note
         )
     except Refusal as refusal:
         problem = refusal.problem
@@ -89,21 +79,17 @@ async def landing(visit: Visit, published: StoredMapping, sample: str = "") -> R
     return visit.done("published", address, published.published_version)
 
 
-async def _require_answers(visit: Visit, destination_id: str, mapping_id: str, form: FormData) -> None:
+async def _require_answers(visit: Visit, destination_id: str, mapping_id: str, form: Form) -> None:
     """Raise Refusal if the note is too long.
 
     Also raise Refusal if the draft harms recent events and the form does not repeat the mapping's name.
     """
-    if len(form_text(form, "note")) > MAX_NOTE:
+    if len(form.text("note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
     details = await read_mapping(visit.context, visit.caller, destination_id, mapping_id)
     backtest = await _backtest(visit, details)
     mapping = details.mapping
-    if (
-        backtest
-        and needs_confirmation(mapping.draft, backtest)
-        and form_text(form, "name") != mapping.name.strip()
-    ):
+    if backtest and needs_confirmation(mapping.draft, backtest) and form.text("name") != mapping.name.strip():
         raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
 
 
@@ -116,16 +102,16 @@ async def _backtest(visit: Visit, details: MappingDetails) -> Backtest | None:
     return result
 
 
-@router.post(MAPPING + "/take-name", response_model=None)
+@router.post(MAPPING + "/take-name")
 @requires(Scope.DESTINATIONS_WRITE)
 async def take_name(visit: CurrentVisit, destination_id: str, mapping_id: str, form: Form) -> Response:
     """Set the draft's event name to the pinned name."""
-    members = {"event_name": form_text(form, "name")}
-    await change_draft(visit.context, visit.caller, destination_id, mapping_id, members, form_version(form))
+    members = {"event_name": form.text("name")}
+    await change_draft(visit.context, visit.caller, destination_id, mapping_id, members, form.version)
     return visit.done("name_changed", MAPPING + "/publish")
 
 
-@router.post(MAPPING + "/rename-pin", response_model=None)
+@router.post(MAPPING + "/rename-pin")
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename_pin(visit: CurrentVisit, found: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Rename an event type for the advertiser; recorded in the audit."""
@@ -133,8 +119,8 @@ async def rename_pin(visit: CurrentVisit, found: CurrentDestination, mapping_id:
         visit.context,
         visit.caller,
         found.advertiser_id,
-        form_text(form, "event_type"),
-        form_text(form, "name"),
+        form.text("event_type"),
+        form.text("name"),
     )
     return visit.done("renamed", MAPPING + "/publish")
 

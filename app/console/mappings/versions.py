@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -13,28 +13,20 @@ from app.api.access.secured_route import requires
 from app.api.errors import status_of
 from app.api.paging import Cursor, number_of
 from app.console import pages
-from app.console.access.secured_page import (
-    CurrentDestination,
-    CurrentVisit,
-    Form,
-    SecuredPage,
-    Visit,
-    form_text,
-    form_version,
-)
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.statements import statement_changes, statements
 from app.console.wording import person
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE_SIZE = 20
 VersionNumber = Annotated[int | None, Query(ge=1, lt=2**31)]
 
 
-@router.get(MAPPING + "/versions", response_model=None)
+@router.get(MAPPING + "/versions")
 @requires(Scope.DESTINATIONS_READ)
 async def page(
     visit: CurrentVisit,
@@ -47,18 +39,18 @@ async def page(
     return await _page(visit, destination, mapping_id, version, cursor)
 
 
-@router.post(MAPPING + "/rollback", response_model=None)
+@router.post(MAPPING + "/rollback")
 @requires(Scope.DESTINATIONS_WRITE)
 async def rollback(
     visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Roll back to an earlier version."""
-    version = form_text(form, "to")
+    version = form.text("to")
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     number = int(version)
     try:
-        await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form_version(form))
+        await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form.version)
     except Refusal as refusal:
         return await _page(visit, destination, mapping_id, number, None, problem=refusal.problem)
     return visit.done("rolled_back", MAPPING + "/versions", number)

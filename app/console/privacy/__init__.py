@@ -8,8 +8,7 @@ from collections import Counter
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Query
-from starlette.datastructures import FormData
+from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -22,9 +21,9 @@ from app.api.access.secured_route import requires
 from app.api.paging import Cursor, record_id_of
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE: Final = "/console/privacy"
 _PLACE: Final = "console/privacy/find"
@@ -55,7 +54,7 @@ class _Found(msgspec.Struct):
     unreadable: int = 0
 
 
-@router.get(_PAGE, response_model=None)
+@router.get(_PAGE)
 @requires(Scope.ERASE)
 async def page(
     visit: CurrentVisit,
@@ -72,7 +71,7 @@ async def page(
     return await _show(visit, erasure=erasure, cursor=cursor)
 
 
-@router.get(_PAGE + "/receipt", response_model=None)
+@router.get(_PAGE + "/receipt")
 @requires(Scope.ERASE)
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
@@ -82,7 +81,7 @@ async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=
     return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
 
 
-@router.post(_PAGE + "/find", response_model=None)
+@router.post(_PAGE + "/find")
 @requires(Scope.ERASE)
 async def find(visit: CurrentVisit, form: Form) -> Response:
     """Show where a person is stored, as counts without values.
@@ -110,7 +109,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
     return await _show(visit, found=found, more=more)
 
 
-@router.post(_PAGE + "/erase", response_model=None)
+@router.post(_PAGE + "/erase")
 @requires(Scope.ERASE)
 async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
@@ -119,8 +118,8 @@ async def erase(visit: CurrentVisit, form: Form) -> Response:
     return visit.done("erasure_requested", f"{_PAGE}?erasure={id_}")
 
 
-def _identifier(form: FormData) -> tuple[str, str]:
-    kind, value = form_text(form, "kind"), form_text(form, "value")
+def _identifier(form: Form) -> tuple[str, str]:
+    kind, value = form.text("kind"), form.text("value")
     if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
         problem = FieldProblem("value", "missing")
         raise Refusal(ErrorCode.INVALID, "Choose a kind and enter a value.", problem)
@@ -129,9 +128,9 @@ def _identifier(form: FormData) -> tuple[str, str]:
     return kind, value.lower() if kind == "hash" else value
 
 
-def _continued(context: AppContext, form: FormData) -> _Found | None:
+def _continued(context: AppContext, form: Form) -> _Found | None:
     """Return the search that the form continues, or None for a new search."""
-    text = form_text(form, "search")
+    text = form.text("search")
     if not text:
         return None
     found = sessions.unsealed(context, _PLACE, text, _Found)

@@ -6,7 +6,6 @@ A page shows the newest records and the counts of blocked events; the export has
 from collections.abc import AsyncIterator
 from dataclasses import fields
 
-from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
@@ -20,13 +19,13 @@ from app.admin.privacy.consent_records import (
 from app.api.access.secured_route import requires
 from app.api.export import csv_lines
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
 from app.console.wording import number
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 _PAGE_SIZE, _ROWS_PER_CHUNK = 50, 1_000
 BASES = {
@@ -39,7 +38,7 @@ BASES = {
 COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 
 
-@router.get(PAGE + "/consent", response_model=None)
+@router.get(PAGE + "/consent")
 @requires(Scope.EVENTS_READ, Scope.ERASE)
 async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest records. Also show how many events were blocked, by reason and basis."""
@@ -68,7 +67,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = 
     )
 
 
-@router.get(PAGE + "/consent.csv", response_model=None)
+@router.get(PAGE + "/consent.csv")
 @requires(Scope.EVENTS_READ, Scope.ERASE)
 async def export(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Stream every record as CSV, newest first."""

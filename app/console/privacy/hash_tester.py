@@ -3,7 +3,7 @@
 The value is only in the request body and never stored.
 """
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -14,28 +14,28 @@ from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.console import form_view, pages
-from app.console.access.secured_page import Form, SecuredPage, form_text
+from app.console.access.secured_page import Form, page_router
 from app.domain.mapping.fields import FIELDS
 
-router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+router = page_router()
 
 PAGE = "/console/hash-tester"
 _DEFAULTS = {"field": "email", "country": "US", "identity_profile": "amazon"}
 _FIELDS = [(name, FIELDS[name].label) for name in RULES if name in FIELDS]
 
 
-@router.get(PAGE, response_model=None)
+@router.get(PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request) -> Response:
     """Show the form."""
     return _show(request, _DEFAULTS)
 
 
-@router.post(PAGE, response_model=None)
+@router.post(PAGE)
 @requires(Scope.DESTINATIONS_READ)
 async def show_hash(request: Request, form: Form) -> Response:
     """Show the match key of the typed value in this response only."""
-    chosen = {name: form_text(form, name) or default for name, default in _DEFAULTS.items()}
+    chosen = {name: form.text(name) or default for name, default in _DEFAULTS.items()}
     body = {**chosen, "value": str(form.get("value") or "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
