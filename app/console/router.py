@@ -8,7 +8,6 @@ from app.api.access.secured_route import Context, public
 from app.api.errors import catch_all
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import (
-    api_reference,
     audit,
     find,
     home,
@@ -22,49 +21,41 @@ from app.console import (
     static_files,
     system,
 )
-from app.console.access import keys, people_sign_in, session_list, sessions, sign_in
+from app.console.access import keys, sessions, sign_in
 from app.console.access.secured_page import page_router
-from app.console.destinations import activate, create, page, preflight, requests, settings
-from app.console.events import failures, history, search
+from app.console.destinations import activate, page, requests, settings
+from app.console.events import history, lists
 from app.console.incidents import notifications
-from app.console.mappings import copying, editor, event_names, publish, versions
-from app.console.privacy import consent_records, hash_tester
+from app.console.mappings import editor, event_names, publish, versions
+from app.console.privacy import consent_records
 
 ROUTERS = (
-    api_reference.router,
     static_files.router,
     sign_in.router,
-    people_sign_in.router,
     home.router,
     find.router,
-    create.router,
+    settings.router,
     page.router,
     live_updates.router,
-    preflight.router,
     requests.router,
     match_quality.router,
     mappings.router,
-    copying.router,
     editor.router,
     publish.router,
     versions.router,
     activate.router,
     consent_records.router,
     history.router,
-    search.router,
-    failures.router,
+    lists.router,
     replays.router,
     incidents.router,
     notifications.router,
     event_names.router,
-    hash_tester.router,
     system.router,
     keys.router,
-    session_list.router,
     privacy.router,
     organisations.router,
     audit.router,
-    settings.router,
 )
 
 router = page_router()

@@ -1,4 +1,7 @@
-"""Serve style sheets and scripts, without sign-in."""
+"""Serve what needs no sign-in: style sheets, scripts, and the API reference at /docs (ADR 0041).
+
+A script of the reference shows the OpenAPI description and sends requests.
+"""
 
 import asyncio
 from typing import Annotated
@@ -7,9 +10,12 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import public
+from app.api.access.secured_route import Context, public
+from app.api.http.fixed_documents import fixed_document
+from app.console import pages
 from app.console.access.secured_page import page_router
 from app.console.assets import ASSETS, compressed
+from app.domain.outcomes.reasons import REASONS
 
 router = page_router()
 
@@ -32,3 +38,15 @@ async def asset(name: str, request: Request, v: Version = "") -> Response:
         return Response(content, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
     content = await asyncio.to_thread(lambda: found.plain)
     return Response(content, media_type=found.media_type, headers=headers)
+
+
+@router.get("/docs")
+@public
+async def api_reference(request: Request, context: Context) -> Response:
+    """Show the API reference. Without JavaScript, show the list of operations."""
+
+    def build() -> bytes:
+        content = {"spec": request.app.openapi(), "reasons": REASONS.values()}
+        return pages.part("api_reference.html", **content).encode()
+
+    return await fixed_document(request, context, build, "text/html", pages.HEADERS)

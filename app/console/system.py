@@ -1,4 +1,4 @@
-"""The system page: processes, lanes of each worker, database, keys, clock, maintenance, balance."""
+"""The settings of this instance, and the system page: processes, lanes of each worker, database, checks."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,15 @@ from typing import Final
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.access.roles import ROLES
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.api.access.secured_route import requires
 from app.console.access.secured_page import CurrentVisit, page_router
-from app.console.wording import events, number
+from app.console.wording import age, events, number
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
+from app.store.access import sessions
 from app.telemetry import VERSION
 
 router = page_router()
@@ -41,6 +43,31 @@ async def page(visit: CurrentVisit) -> Response:
         version=VERSION,
         python=sys.version.split()[0],
         session_labels=_SESSIONS,
+    )
+
+
+@router.get("/console/settings")
+@requires(*Scope)
+async def settings(visit: CurrentVisit) -> Response:
+    """Show the configuration of this instance and the permissions of the session."""
+    context = visit.context
+    facts = (
+        ("Address", context.public_url),
+        ("Mode", "Development" if context.development else "Production"),
+        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is unavailable"),
+        ("Max event age", age(context.max_event_age.total_seconds())),
+        ("Warning age", age(context.warn_event_age.total_seconds())),
+        ("TCF vendor", str(context.consent.tcf_vendor)),
+        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
+        ("Python", sys.version.split()[0]),
+    )
+    limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
+    return visit.show(
+        "settings.html",
+        facts=facts,
+        limits=limits,
+        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
+        scopes=sorted(visit.caller.scopes),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from app.api.access.secured_route import scopes_of
-from app.console.access.people_sign_in import _PLACE, _Pending
+from app.console.access.sign_in import _PLACE, _Pending
 from app.domain.sign_in import Logout, OidcFailure
 from app.oidc_client import OidcClient
 from tests.api.test_queries import application_of

@@ -1,4 +1,4 @@
-"""The keys page: create and revoke keys."""
+"""The keys page creates and revokes keys. The sessions page lists the sessions of people and ends one."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.access.roles import ROLES, PersonRole, role_of
+from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
 from app.admin.refusals import Refusal
@@ -114,3 +115,25 @@ def _purpose(key: ApiKey) -> str:
     scopes = frozenset(key.scopes)
     purpose = next((label for _, label, _, needed in PURPOSES if needed == scopes), None)
     return purpose or role_of(scopes) or ", ".join(sorted(scopes))
+
+
+_SESSIONS = "/console/sessions"
+
+
+@router.get(_SESSIONS)
+@requires(Scope.KEYS_ADMIN)
+async def sessions_page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+    """List the sessions, oldest first."""
+    rows = await list_sessions(
+        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
+    )
+    content = pages.listed(visit.context, rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
+    return visit.show("sessions.html", **content)
+
+
+@router.post(_SESSIONS + "/{session_id}/end")
+@requires(Scope.KEYS_ADMIN)
+async def end(visit: CurrentVisit, session_id: str) -> Response:
+    """End a session."""
+    await end_session(visit.context, visit.caller, session_id)
+    return visit.done("session_ended", _SESSIONS)

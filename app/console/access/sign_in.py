@@ -1,21 +1,35 @@
-"""Sign in and out: exchange an API key for a session."""
+"""Sign in and out: with an API key, or as a person through OpenID Connect.
 
-from typing import Annotated
+Between start and callback of a person's sign-in, a sealed cookie holds state, nonce, code verifier, and the
+page to open after the sign-in. The cookie is valid for ten minutes. The provider's tokens are checked and not
+stored.
+"""
 
+from datetime import timedelta
+from secrets import token_urlsafe
+from typing import Annotated, Final
+
+import msgspec
 from fastapi import Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.access import Caller, Scope
+from app.admin.access.person_claims import display_name, person_caller, subject_of
 from app.admin.access.roles import home_of, role_of
-from app.admin.access.sessions import record_refusal
+from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import Context, key_ring_of, public, requires
+from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import Form, page_router
-from app.crypto import secret_digest
-from app.store.access.sessions import SessionEnd
+from app.console.access.secured_page import SIGN_IN, Form, from_other_origins, page_router
+from app.crypto import same_secret, secret_digest
+from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
+from app.domain.sign_in import Identity, Logout, OidcFailure
+from app.store.access.sessions import Person, SessionEnd, SessionSelection
+from app.store.organisations import organisations
+from app.store.organisations.scope import EVERY
 
 router = page_router()
 
@@ -95,3 +109,192 @@ def _show(
         people=context.people is not None,
         keys=context.key_sign_in,
     )
+
+
+CALLBACK: Final = "/console/oidc/callback"
+BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_PLACE: Final = "console/oidc"
+_LIFETIME: Final = timedelta(minutes=10)
+
+
+class _Pending(msgspec.Struct):
+    """A sign-in that was started."""
+
+    state: str
+    nonce: str
+    verifier: str
+    onward: str
+    fresh: bool
+    until: float
+
+
+_PROVIDER_DOWN = "Existing sessions stay valid. Try again in a minute."
+_STATES = {
+    "denied": (
+        403,
+        "You did not sign in",
+        "The sign-in service cancelled the sign-in. An earlier session has ended. Start again.",
+    ),
+    "unknown": (
+        400,
+        "This sign-in has ended",
+        "It is older than ten minutes, from another browser, or already used. Start again.",
+    ),
+    "role": (
+        403,
+        "You have no role here",
+        "Your account is not in a group that may use this console. Ask an admin to add you to one.",
+    ),
+    "organisation": (
+        403,
+        "You have no organisation here",
+        "Your account does not belong to an organisation of this service. Ask its operator for access.",
+    ),
+    "refused": (
+        403,
+        "The sign-in was not accepted",
+        "The response of the sign-in service is invalid. Start again.",
+    ),
+    "provider": (503, "The sign-in service does not respond", _PROVIDER_DOWN),
+}
+
+
+@router.get("/console/oidc/start")
+@public
+async def start(
+    context: Context,
+    request: Request,
+    next: Annotated[str | None, Query()] = None,
+    fresh: Annotated[bool, Query()] = False,
+) -> Response:
+    """Redirect to the provider.
+
+    With `fresh`, the person must sign in again, even with a session at the provider.
+    """
+    if context.people is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    until = context.now().timestamp() + _LIFETIME.total_seconds()
+    pending = _Pending(
+        token_urlsafe(), token_urlsafe(), token_urlsafe(64), sessions.safe_next(next), fresh, until
+    )
+    url = await context.people.authorization_url(
+        state=pending.state, nonce=pending.nonce, code_verifier=pending.verifier, fresh=fresh
+    )
+    if isinstance(url, OidcFailure):
+        return _refused(request, "provider")
+    response = RedirectResponse(url, 303)
+    value = sessions.sealed(context, _PLACE, pending)
+    sessions.set_cookie(context, response, _cookie_name(context), value, max_age=_LIFETIME)
+    return response
+
+
+@router.get(CALLBACK)
+@public
+@ignores_unknown_parameters
+async def callback(
+    context: Context,
+    request: Request,
+    state: Annotated[str, Query(max_length=500)] = "",
+    code: Annotated[str, Query(max_length=4_000)] = "",
+    error: Annotated[str, Query(max_length=500)] = "",
+) -> Response:
+    """Begin the session of the person that the provider identified."""
+    pending = _pending_of(context, request)
+    if context.people is None or pending is None or not same_secret(pending.state, state):
+        await record_refusal(context, "state_unknown")
+        return _refused(request, "unknown")
+    if error or not code:
+        return await _end(context, request, "denied", "denied_by_provider")
+    identity = await context.people.exchange(
+        code, code_verifier=pending.verifier, nonce=pending.nonce, fresh=pending.fresh
+    )
+    if isinstance(identity, OidcFailure):
+        return await _end(context, request, "provider" if identity.is_provider else "refused", identity.why)
+    subject = subject_of(identity.subject)
+    name, roles = display_name(identity.name, subject), context.people_claims.roles_of(identity.claims)
+    organisation = await _organisation_of(context, identity)
+    caller = person_caller(subject, name, roles, organisation or DEFAULT_ORGANISATION)
+    if not roles or organisation is None:
+        # The provider withdrew the access, so no session of the person stays open in any browser.
+        selection, actor = SessionSelection(subject=subject), caller.actor
+        await sessions.end_all(context, selection, actor=actor, reason=SessionEnd.REFUSED)
+        state = "organisation" if roles else "role"
+        return await _end(context, request, state, f"no_{state}", caller)
+    # If no page was requested, open the first page of the role.
+    onward = home_of(caller.scopes) if pending.onward == "/console" else pending.onward
+    response = RedirectResponse(onward, 303)
+    person = Person(organisation, subject, name, roles, identity.authenticated_at, identity.session)
+    await sessions.begin(context, request, response, caller, person=person)
+    return _without_cookie(context, response)
+
+
+@router.post(BACK_CHANNEL)
+@public
+@from_other_origins
+async def back_channel_logout(context: Context, request: Request, form: Form) -> Response:
+    """End the sessions that the provider signed out (OpenID Connect Back-Channel Logout §2.5)."""
+    if context.people is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    logout = await context.people.logout_of(form.text("logout_token"))
+    if isinstance(logout, Logout) and not await end_signed_out(context, logout):
+        logout = OidcFailure("replayed_jti")
+    if isinstance(logout, Logout):
+        return Response(status_code=204, headers=_NO_STORE)
+    await record_refusal(context, f"logout_{logout.why}")
+    content = {"error": "invalid_request", "error_description": logout.why}
+    return JSONResponse(content, 503 if logout.is_provider else 400, headers=_NO_STORE)
+
+
+@router.get("/console/signed-out")
+@public
+async def signed_out(context: Context, request: Request) -> Response:
+    """Show that the session has ended, and offer to end the provider's session too."""
+    back = f"{context.public_url.rstrip('/')}{SIGN_IN}"
+    onward = None if context.people is None else await context.people.logout_url(back=back)
+    return pages.show(request, "signed_out.html", onward=onward)
+
+
+async def _organisation_of(context: AppContext, identity: Identity) -> OrganisationId | None:
+    named = context.people_claims.organisation_of(identity.claims)
+    if named is None:
+        return None
+    async with context.within(EVERY).engine.connect() as connection:
+        found = await organisations.find(connection, named)
+    return None if found is None else found.id
+
+
+def _pending_of(context: AppContext, request: Request) -> _Pending | None:
+    value = request.cookies.get(_cookie_name(context), "")
+    pending = sessions.unsealed(context, _PLACE, value, _Pending)
+    return pending if pending and pending.until > context.now().timestamp() else None
+
+
+async def _end(
+    context: AppContext, request: Request, state: str, reason: str, caller: Caller | None = None
+) -> Response:
+    """Refuse a sign-in that this browser started, and end its earlier session unless the provider is down."""
+    response = _without_cookie(context, _refused(request, state))
+    await record_refusal(context, reason, caller)
+    if state != "provider":
+        actor = UNKNOWN if caller is None else caller.actor
+        await sessions.end(context, request, response, actor=actor, reason=SessionEnd.REFUSED)
+    return response
+
+
+def _without_cookie(context: AppContext, response: Response) -> Response:
+    """Delete the cookie from the browser: each sign-in can finish only once."""
+    sessions.delete_cookie(context, response, _cookie_name(context))
+    return response
+
+
+def _cookie_name(context: AppContext) -> str:
+    return "__Host-oidc" if sessions.is_secure(context) else "oidc"
+
+
+def _refused(request: Request, why: str) -> Response:
+    status, title, detail = _STATES[why]
+    response = pages.show(request, "not_signed_in.html", status=status, title=title, detail=detail)
+    # The address contains the provider's code.
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -20,7 +20,7 @@ from app.admin.destinations import (
 )
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.overview import read_diagnosis_facts, read_overview
-from app.admin.destinations.preflight import check_setup
+from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.destinations.settings import change_destination
 from app.admin.destinations.stats import read_stats
 from app.admin.incidents import list_incidents
@@ -212,3 +212,40 @@ async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
     discard = form.text("discard") == "on"
     await archive_destination(visit.context, visit.caller, destination_id, discard=discard)
     return visit.done("deleted", "/console")
+
+
+@router.get(PAGE + "/preflight")
+@requires(Scope.DESTINATIONS_READ)
+async def preflight(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Show the checklist from stored results."""
+    result = await check_setup(visit.context, visit.caller, found.id)
+    return await _preflight_page(visit, found, result, rechecked=False)
+
+
+@router.post(PAGE + "/preflight/ask")
+@requires(Scope.DESTINATIONS_READ)
+async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
+    """Check the access to the advertiser with Amazon now.
+
+    This is a POST, because it sends a request to Amazon.
+    """
+    result = await check_setup(visit.context, visit.caller, found.id, ask=True)
+    return await _preflight_page(visit, found, result, rechecked=True)
+
+
+async def _preflight_page(
+    visit: Visit, found: Destination, result: Preflight, *, rechecked: bool
+) -> Response:
+    async with visit.context.engine.connect() as connection:
+        account = await amazon_accounts.find(connection, found.id)
+    return await show_page(
+        visit,
+        found,
+        "overview",
+        "preflight.html",
+        leads_to=sign_in_origin(visit.context, found.region),
+        checks=result.checks,
+        ready=result.ready,
+        rechecked=rechecked,
+        account_currency=account and account.currency,
+    )

@@ -1,63 +1,119 @@
-"""The settings pages. One shows this instance and the session; the other shows a destination."""
+"""The form of a destination: to create it (R7), and to change its settings."""
 
-import sys
+from collections.abc import Mapping
+from contextlib import suppress
 
 from pydantic import ValidationError
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.access.roles import ROLES
-from app.admin.destinations.settings import change_destination
+from app.admin.destinations.amazon_connection import begin_connection
+from app.admin.destinations.settings import change_destination, create_destination
 from app.admin.incidents.alerting import DestinationUpdate
+from app.admin.inputs import NewDestination
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import form_view
+from app.console import form_view, pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.create import TEXTS, body_of
-from app.console.destinations.page import PAGE, content_of
-from app.console.wording import age
-from app.domain.destination import State
-from app.store.access import sessions
+from app.console.destinations.page import PAGE, content_of, sign_in_origin
+from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 from app.store.destinations.destinations import Destination
 
 router = page_router()
 
-_STALE = "Someone changed this destination after you opened the page. Reload the page."
+NEW = "/console/destinations/new"
+_FIELDS = catalog.AMAZON.fields
+TEXTS = tuple(field.name for field in _FIELDS if field.type != "object")
+_REQUIRED = {field.name for field in _FIELDS if field.required}
+RATE = ("requests_per_second", "burst")
+# Region and currency have no default. Users would submit a default without checking it.
+_DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "object" and field.default} | {
+    name: f"{getattr(DEFAULT_RATE, name):g}" for name in RATE
+}
+# The sandbox's built-in advertisers.
+SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe"), ("3000000001", "Far East"))
+
+
+@router.get(NEW)
+@requires(Scope.DESTINATIONS_WRITE)
+async def page(visit: CurrentVisit) -> Response:
+    """Show help and an empty form."""
+    return _show(visit, _DEFAULTS, {})
+
+
+@router.post(NEW)
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(visit: CurrentVisit, form: Form) -> Response:
+    """Create the destination and redirect to its page.
+
+    If the input is invalid, show the form again with its problems.
+    """
+    values = {name: form.text(name) for name in (*TEXTS, *RATE)}
+    try:
+        body = NewDestination.model_validate(body_of(form))
+        created = await create_destination(visit.context, visit.caller, body)
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return _show(visit, values, problems, status=status)
+    connects = form.text("then") == "connect" and visit.context.amazon_configured
+    if connects:
+        sign_in = await begin_connection(visit.context, visit.caller, created.id)
+        return RedirectResponse(sign_in, 303)
+    return visit.done("created", f"/console/destinations/{created.id}")
+
+
+@router.get("/console/hints/advertiser-id")
+@requires(Scope.DESTINATIONS_READ)
+async def advertiser_hint(advertiser_id: str = "") -> Response:
+    """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
+    typed = advertiser_id.strip()
+    problem = advertiser_id_problem(typed) if typed else None
+    return HTMLResponse(pages.part("hint_part.html", problem=problem))
+
+
+def body_of(form: Form) -> dict[str, object]:
+    """Return the form as the API's request body, without blank fields."""
+    body = {name: form.text(name) for name in TEXTS if form.text(name)}
+    rate = {name: _number(form.text(name)) for name in RATE if form.text(name)}
+    return {**body, **({"rate_limit": rate} if rate else {})}
+
+
+def _number(text: str) -> float | int | str:
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return text  # the model refuses a string
+
+
+def _show(
+    visit: Visit, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
+) -> Response:
+    kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
+    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
+    return visit.show(
+        "create.html",
+        status=status,
+        leads_to=" ".join(sorted(origins)),
+        configured=visit.context.amazon_configured,
+        kind=kind,
+        optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
+        values=values,
+        problems=problems,
+        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
+    )
+
+
+_STALE = "Someone changed this destination after you opened the _. Reload the _."
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
 _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
 
-@router.get("/console/settings")
-@requires(*Scope)
-async def page(visit: CurrentVisit) -> Response:
-    """Show the configuration of this instance and the permissions of the session."""
-    context = visit.context
-    facts = (
-        ("Address", context.public_url),
-        ("Mode", "Development" if context.development else "Production"),
-        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is unavailable"),
-        ("Max event age", age(context.max_event_age.total_seconds())),
-        ("Warning age", age(context.warn_event_age.total_seconds())),
-        ("TCF vendor", str(context.consent.tcf_vendor)),
-        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
-        ("Python", sys.version.split()[0]),
-    )
-    limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
-    return visit.show(
-        "settings.html",
-        facts=facts,
-        limits=limits,
-        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
-        scopes=sorted(visit.caller.scopes),
-    )
-
-
 @router.get(PAGE + "/settings")
 @requires(Scope.DESTINATIONS_READ)
-async def destination_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
+async def settings_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the destination's settings in a form."""
-    return await _show(visit, found)
+    return await _show_settings(visit, found)
 
 
 @router.post(PAGE + "/settings")
@@ -71,11 +127,11 @@ async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
         problems, status = form_view.problems_of(error)
         if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
             problems = {"": _STALE}
-        return await _show(visit, found, form=form, problems=problems, status=status)
+        return await _show_settings(visit, found, form=form, problems=problems, status=status)
     return visit.done("settings_saved", PAGE + "/settings")
 
 
-async def _show(
+async def _show_settings(
     visit: Visit,
     found: Destination,
     *,

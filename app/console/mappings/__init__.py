@@ -1,18 +1,27 @@
-"""The list of a destination's mappings, the paths of its events, and the deletion of a mapping."""
+"""The list of a destination's mappings, the paths of its events, and the page that copies a mapping."""
 
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destinations.event_schemas import read_observed
-from app.admin.mappings.drafts import delete_mapping, list_mappings
+from app.admin.destinations.settings import list_destinations
+from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
+from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, number_of
-from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
+from app.console import form_view, pages
+from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
+from app.domain.destination import State
+from app.domain.mapping.document import MAX_NAME_LENGTH
 from app.domain.mapping.fields import FIELDS
 from app.domain.suggestions.from_samples import fields_by_path
+from app.store.destinations.destinations import Destination
 
 router = page_router()
 
@@ -64,3 +73,64 @@ async def delete(visit: CurrentVisit, destination_id: str, mapping_id: str) -> R
 def address_of(destination_id: str, mapping_id: str) -> str:
     """Return the address of a mapping's editor."""
     return f"/console/destinations/{destination_id}/mappings/{mapping_id}"
+
+
+_TARGETS = 20
+
+
+@router.get(MAPPING + "/copy")
+@requires(Scope.DESTINATIONS_WRITE)
+async def copy_page(
+    visit: CurrentVisit,
+    destination: CurrentDestination,
+    mapping_id: str,
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Show the form that copies a mapping. `q` searches for the destination of the copy."""
+    return await _copy_page(visit, destination, mapping_id, q, {})
+
+
+@router.post(MAPPING + "/copy")
+@requires(Scope.DESTINATIONS_WRITE)
+async def copy(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
+    """Copy the mapping as a draft and redirect to the copy."""
+    to, name = form.text("to"), form.text("name")
+    try:
+        copied = await copy_mapping(visit.context, visit.caller, destination.id, mapping_id, to=to, name=name)
+    except Refusal as refusal:
+        problems, status = form_view.problems_of(refusal)
+        if status != 422:
+            raise
+        return await _copy_page(visit, destination, mapping_id, "", problems, name=name, to=to)
+    return visit.done("mapping_copied", address_of(copied.mapping.destination, copied.mapping.id))
+
+
+async def _copy_page(
+    visit: Visit,
+    destination: Destination,
+    mapping_id: str,
+    query: str,
+    problems: Mapping[str, str],
+    *,
+    name: str | None = None,
+    to: str | None = None,
+) -> Response:
+    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    listed = await list_destinations(visit.context, visit.caller, limit=_TARGETS + 1, search=query)
+    targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
+    return await show_page(
+        visit,
+        destination,
+        "mappings",
+        "mapping_copy.html",
+        status=422 if problems else 200,
+        here=address_of(destination.id, mapping_id),
+        mapping=found.mapping,
+        name=f"Copy of {found.mapping.name}"[:MAX_NAME_LENGTH] if name is None else name,
+        max_name=MAX_NAME_LENGTH,
+        to=to or destination.id,
+        q=query,
+        targets=targets[:_TARGETS],
+        more=len(targets) > _TARGETS,
+        problems=problems,
+    )

@@ -32,7 +32,7 @@ from app.console.mappings.form import custom_numbers, empty_row, from_form, keep
 from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
-from app.console.mappings.transforms import transforms
+from app.console.mappings.text import transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.wording import share
 from app.domain import strict_json

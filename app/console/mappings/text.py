@@ -1,14 +1,20 @@
-"""Write pipes and values as one line of text, and parse such a line. Pure.
+"""Write pipes and values as one line of text, parse such a line, and explain the functions of a pipe. Pure.
 
 A step is its name, followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
 `false`, or text. A text that looks like a number, `true` or `false` is quoted.
 """
 
 import json
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import msgspec
+
+from app.domain.mapping.pipes import PIPES, make_step, run
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 
 _DECODER = json.JSONDecoder(parse_float=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -93,3 +99,32 @@ def read_source(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return source if isinstance(source, dict) and end == len(text) else None
+
+
+_MAX_EXAMPLE: Final = 44  # characters; the result of `sha256_lower` has more
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """A function of a pipe as it is typed, its help text, and an example of a value and its result."""
+
+    text: str
+    help: str
+    value: str
+    result: str
+
+
+@cache
+def transforms() -> tuple[Transform, ...]:
+    """Return the functions of a pipe in their order."""
+    return tuple(
+        _transform(written, pipe.help, value) for pipe in PIPES.values() for written, value in pipe.examples
+    )
+
+
+def _transform(written: Any, help_text: str, value: Any) -> Transform:
+    step = make_step(written)
+    assert not isinstance(step, StepProblem)
+    result = json_text(run((step,), value, Reading()))
+    shown = result if len(result) <= _MAX_EXAMPLE else f"{result[:12]}…"
+    return Transform(write_pipe([written]), help_text, json_text(value), shown)

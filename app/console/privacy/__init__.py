@@ -1,4 +1,4 @@
-"""Privacy page: find where a person is stored, erase a person, and read the receipts.
+"""Privacy page: find where a person is stored, erase a person, and read the receipts. Hash tester.
 
 A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
 """
@@ -8,20 +8,25 @@ from collections import Counter
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import Query
+from fastapi import Query, Request
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.events.search import destination_names
+from app.admin.inputs import HashRequest
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
+from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import Cursor, record_id_of
-from app.console import pages
+from app.console import form_view, pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.domain.mapping.fields import FIELDS
 
 router = page_router()
 
@@ -163,6 +168,55 @@ async def _show(
         found_total=0 if found is None else sum(found.events.values()),
         more=more,
         not_searched=NOT_SEARCHED,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+_HASH_PAGE = "/console/hash-tester"
+_DEFAULTS = {"field": "email", "country": "US", "identity_profile": "amazon"}
+_FIELDS = [(name, FIELDS[name].label) for name in RULES if name in FIELDS]
+
+
+@router.get(_HASH_PAGE)
+@requires(Scope.DESTINATIONS_READ)
+async def hash_page(request: Request) -> Response:
+    """Show the form."""
+    return _show_hash(request, _DEFAULTS)
+
+
+@router.post(_HASH_PAGE)
+@requires(Scope.DESTINATIONS_READ)
+async def show_hash(request: Request, form: Form) -> Response:
+    """Show the match key of the typed value in this response only."""
+    chosen = {name: form.text(name) or default for name, default in _DEFAULTS.items()}
+    body = {**chosen, "value": str(form.get("value") or "")}
+    try:
+        result = hash_value(HashRequest.model_validate(body))
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return _show_hash(request, chosen, problems=problems, status=status)
+    return _show_hash(request, chosen, result=result)
+
+
+def _show_hash(
+    request: Request,
+    chosen: dict[str, str],
+    *,
+    result: HashResult | None = None,
+    problems: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
+    response = pages.show(
+        request,
+        "hash_tester.html",
+        status=status,
+        fields=_FIELDS,
+        profiles=profiles,
+        chosen=chosen,
+        result=result,
+        problems=problems or {},
     )
     response.headers["Cache-Control"] = "no-store"
     return response
