@@ -8,6 +8,10 @@ from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, field_pr
 from app.admin.refusals import FieldProblem, Refusal
 from app.api.errors import status_of
 
+# What a form's input or its use case raises.
+FormError = ValidationError | Refusal
+FORM_ERRORS = (ValidationError, Refusal)
+
 # Sentences for problems in forms. A code that is not in this table gets the sentence of the API
 # documentation.
 _SENTENCES: Mapping[str, str] = {
@@ -39,12 +43,15 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     return sentences
 
 
-def problems_of(error: ValidationError | Refusal) -> tuple[dict[str, str], int]:
+def problems_of(error: FormError | None) -> tuple[dict[str, str], int]:
     """Return a sentence for each field, and the status code of the page. The field "" means the complete
     form.
 
-    A validator of this project may have its own message. That message is then the sentence.
+    A validator of this project may have its own message. That message is then the sentence. Without an error
+    there are no sentences.
     """
+    if error is None:
+        return {}, 200
     if isinstance(error, Refusal):
         problem = error.problem
         return of_fields(problem.fields) or {"": problem.sentence}, status_of(problem)

@@ -174,7 +174,7 @@ async def _panel(visit: Visit, destination: DestinationId, range_name: RangeName
     if found is None:
         return None
     panel = await panel_of(visit, found, range_name)
-    content = {**await content_of(visit, found, "overview"), **panel}
+    content = {**await content_of(visit, found), **panel}
     return Panel(pages.part("panel_part.html", visitor=visit.visitor, **content))
 
 

@@ -6,7 +6,6 @@ Every form of the page is a POST that shows its result on the page; only what ch
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -27,11 +26,10 @@ from app.admin.match_quality.reconciliation import explain_reconciliation, read_
 from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import form_view
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
+from app.console.form_view import FORM_ERRORS, problems_of
 from app.console.gap_causes import DIFFERENCES, RULES, gap_causes, not_accepted
-from app.console.wording import match_key_label
 from app.domain.identity import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
 from app.domain.mapping.fields import FIELDS
@@ -158,8 +156,8 @@ async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
         await start_shadow(
             visit.context, visit.caller, found.id, mapping, share=body.share, minutes=body.minutes
         )
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
+    except FORM_ERRORS as error:
+        problems, status = problems_of(error)
         return await _show(visit, found, {"shadow_problem": " ".join(problems.values())}, status=status)
     return visit.done("shadow_started", HERE)
 
@@ -189,8 +187,8 @@ async def _answer(
     chosen = {field: form.text(field) or text for field, text in _DEFAULTS.items()}
     try:
         content = {name: await result(), "chosen": chosen}
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
+    except FORM_ERRORS as error:
+        problems, status = problems_of(error)
         return await _show(visit, found, {f"{name}_problems": problems, "chosen": chosen}, status=status)
     return await _show(visit, found, content)
 
@@ -220,8 +218,6 @@ async def _show(
         "amc_sql": counted.amc_sql,
         "published": published,
         "names": {mapping.id: mapping.name for mapping, _, _ in published},
-        "field_labels": {name: field.label for name, field in FIELDS.items()},
-        "key_label": match_key_label,
         "rule_labels": RULES,
         "difference_labels": DIFFERENCES,
         "formula": FORMULA,
@@ -238,9 +234,7 @@ async def _show(
         address = f"/console/destinations/{found.id}"
         given["not_accepted"] = not_accepted(gap.counts, address)
         given["causes"] = gap_causes(gap.gap, qualities, given["findings"], address)
-    return await show_page(
-        visit, found, "match-quality", "match_quality.html", status=status, **{**given, **(content or {})}
-    )
+    return await show_page(visit, found, "match_quality.html", status=status, **{**given, **(content or {})})
 
 
 def read_integer(text: str) -> int | None:

@@ -12,9 +12,10 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, time_and_id_of
-from app.console import form_view, pages
+from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.form_view import FORM_ERRORS, FormError, problems_of
 
 router = page_router()
 
@@ -36,9 +37,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     try:
         body = NewOrganisation.model_validate(given)
         await organisations.create_organisation(visit.context, visit.caller, body)
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        return await _page(visit, given=given, problems=problems, status=status)
+    except FORM_ERRORS as error:
+        return await _page(visit, given=given, error=error)
     return visit.done("organisation_created", _ADDRESS)
 
 
@@ -50,7 +50,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
     try:
         body = OrganisationChange.model_validate({"name": form.text("name"), "limits": limits})
     except ValidationError as error:
-        problems, _ = form_view.problems_of(error)
+        problems, _ = problems_of(error)
         detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
         raise Refusal(ErrorCode.INVALID, detail) from None
     await organisations.change_organisation(visit.context, visit.caller, id, body)
@@ -92,9 +92,9 @@ async def _page(
     *,
     cursor: str | None = None,
     given: Mapping[str, str] | None = None,
-    problems: dict[str, str] | None = None,
-    status: int = 200,
+    error: FormError | None = None,
 ) -> Response:
+    problems, status = problems_of(error)
     rows = await organisations.list_organisations(
         visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
@@ -106,5 +106,5 @@ async def _page(
         # The role platform alone may open no page of an organisation.
         may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
         given=given or {},
-        problems=problems or {},
+        problems=problems,
     )

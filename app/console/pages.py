@@ -29,26 +29,14 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+# JSON in attributes: as short as can be.
+TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 TEMPLATES.globals |= {
     "asset": assets.address,
     "journey_labels": JOURNEY_LABELS,
     "statuses": wording.EVENT_STATUSES,
     "regions": wording.REGIONS,
     "types": EVENT_TYPES,
-}
-TEMPLATES.filters |= {
-    "age": wording.age,
-    "change": wording.change,
-    "countdown": wording.countdown,
-    "amazon_message": wording.amazon_message,
-    "event_type": wording.event_type_label,
-    "events": wording.events,
-    "field": wording.field_label,
-    "match_key": wording.match_key_label,
-    "number": wording.number,
-    "reason_words": wording.reason_words,
-    "remedy": wording.remedy,
-    "share": wording.share,
 }
 
 Item = TypeVar("Item")
@@ -64,9 +52,6 @@ def timed(sentence: str) -> Markup:
     return Markup(_TIME.sub(element, str(escape(sentence))))  # noqa: S704 - escaped before the elements are added
 
 
-TEMPLATES.filters["timed"] = timed
-
-
 def quoted(text: str) -> Markup:
     """Return JSON for an HTML attribute in single quotes, or for the text of an element.
 
@@ -75,7 +60,7 @@ def quoted(text: str) -> Markup:
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;"))  # noqa: S704 - escaped here
 
 
-TEMPLATES.filters["quoted"] = quoted
+TEMPLATES.filters |= {function.__name__: function for function in (*wording.FILTERS, timed, quoted)}
 
 # Pages load no external and no inline resources. So text from users cannot run as a script.
 POLICY = (

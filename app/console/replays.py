@@ -96,7 +96,6 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
     return await show_page(
         visit,
         found,
-        "events",
         "replay.html",
         chosen=chosen,
         chosen_mapping=names.get(chosen.mapping_id or "", chosen.mapping_id),
@@ -139,7 +138,6 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
     return await show_page(
         visit,
         found,
-        "events",
         "replays.html",
         **pages.listed(visit.context, rows, lambda row: (row.number,), cursor),
         people={row.number: person(row.progress.requested_by, names) for row in rows},
@@ -158,7 +156,7 @@ async def replay_content(visit: Visit, found: Destination, replay_id: str) -> di
     replay = await find_replay(visit.context, visit.caller, found.id, replay_id)
     names = await visit.names([replay.requested_by])
     return {
-        **await content_of(visit, found, "events"),
+        **await content_of(visit, found),
         "replay": replay,
         "is_final": replay.waiting == 0,
         "by": person(replay.requested_by, names),

@@ -14,13 +14,15 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.api.access.secured_route import requires
 from app.console.access.secured_page import CurrentVisit, page_router
-from app.console.wording import age, events, number
+from app.console.wording import events, number
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.store.access import sessions
 from app.telemetry import VERSION
 
 router = page_router()
+
+_PYTHON: Final = sys.version.split()[0]
 
 _SESSIONS: Final[Mapping[str, str]] = {
     "api": "API",
@@ -41,7 +43,7 @@ async def page(visit: CurrentVisit) -> Response:
         with_totals=with_totals,
         waiting=_waiting(state),
         version=VERSION,
-        python=sys.version.split()[0],
+        python=_PYTHON,
         session_labels=_SESSIONS,
     )
 
@@ -50,24 +52,12 @@ async def page(visit: CurrentVisit) -> Response:
 @requires(*Scope)
 async def settings(visit: CurrentVisit) -> Response:
     """Show the configuration of this instance and the permissions of the session."""
-    context = visit.context
-    facts = (
-        ("Address", context.public_url),
-        ("Mode", "Development" if context.development else "Production"),
-        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is unavailable"),
-        ("Max event age", age(context.max_event_age.total_seconds())),
-        ("Warning age", age(context.warn_event_age.total_seconds())),
-        ("TCF vendor", str(context.consent.tcf_vendor)),
-        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
-        ("Python", sys.version.split()[0]),
-    )
-    limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
     return visit.show(
         "settings.html",
-        facts=facts,
-        limits=limits,
-        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
-        scopes=sorted(visit.caller.scopes),
+        context=visit.context,
+        python=_PYTHON,
+        limits=(sessions.IDLE, sessions.ABSOLUTE),
+        roles=ROLES,
     )
 
 

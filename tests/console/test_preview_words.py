@@ -72,8 +72,9 @@ def test_a_preview_has_a_result_or_a_reason(preview_: FieldPreview, text: str, t
 
 def test_a_rejection_has_the_label_of_its_field() -> None:
     """Beside its code, reason and sentence."""
-    view = preview(Rejection("no_match_key", "user.email", "email", "d", None))
-    assert (view.mapping_field, view.reason, view.ok) == ("Email", "no_match_key", False)
+    rejection = Rejection("no_match_key", "user.email", "email", "d", None)
+    view = preview(rejection)
+    assert (view.mapping_field, view.rejection) == ("Email", rejection)
 
 
 def test_a_conversion_is_rendered_as_json_with_its_warnings() -> None:
@@ -81,5 +82,5 @@ def test_a_conversion_is_rendered_as_json_with_its_warnings() -> None:
     body = b'{"name":"lead","value":5}'
     warnings = (EventWarning("key_dropped", "email"),)
     view = preview(Conversion("e", "a", "LEAD", "lead", datetime.now(UTC), body, (), warnings))
-    assert (view.ok, json.loads(view.amazon)) == (True, {"name": "lead", "value": 5})
+    assert (view.rejection, json.loads(view.amazon)) == (None, {"name": "lead", "value": 5})
     assert view.warnings[0].endswith("(Email)")

@@ -1,9 +1,7 @@
 """The keys page creates and revokes keys. The sessions page lists the sessions of people and ends one."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin.access import Scope
@@ -12,12 +10,12 @@ from app.admin.access.roles import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
-from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import MOST, Cursor, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
-from app.console import form_view, pages
+from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.store.access.keys import ApiKey
 
 router = page_router()
@@ -58,9 +56,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         body["expires_at"] = (visit.context.now() + timedelta(days=int(days))).isoformat()
     try:
         created = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        return await _page(visit, problems=problems, status=status)
+    except FORM_ERRORS as error:
+        return await _page(visit, error=error)
     return await _page(visit, created=created)
 
 
@@ -76,10 +73,10 @@ async def _page(
     visit: Visit,
     *,
     cursor: str | None = None,
-    problems: dict[str, str] | None = None,
+    error: FormError | None = None,
     created: IssuedKey | None = None,
-    status: int = 200,
 ) -> Response:
+    problems, status = problems_of(error)
     found = await list_keys(
         visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
@@ -88,27 +85,14 @@ async def _page(
         "keys.html",
         status=status,
         **content,
-        rows=[_row(key, visit.context.now()) for key in content["items"]],
+        now=visit.context.now(),
+        purpose_of=_purpose,
         destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
-        problems=problems or {},
+        problems=problems,
         created=created,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRow:
-    """A row of the list. `ended` is "revoked", "expired" or None."""
-
-    key: ApiKey
-    ended: str | None
-    purpose: str
-
-
-def _row(key: ApiKey, now: datetime) -> KeyRow:
-    is_expired = key.expires_at is not None and key.expires_at < now
-    return KeyRow(key, "revoked" if key.revoked_at else "expired" if is_expired else None, _purpose(key))
 
 
 def _purpose(key: ApiKey) -> str:

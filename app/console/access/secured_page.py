@@ -117,6 +117,11 @@ def page_router() -> APIRouter:
 class PageForm(FormData):
     """The fields of a form that a page sent."""
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """The last text of each field, unchanged."""
+        return {name: value for name, value in self.items() if isinstance(value, str)}
+
     def text(self, name: str) -> str:
         """Return a field without surrounding blanks and with LF line ends; empty if absent."""
         value = self.get(name)

@@ -33,11 +33,6 @@ from app.store.organisations.scope import EVERY
 
 router = page_router()
 
-_UNKNOWN = "Invalid or revoked key. Check that you pasted all of it."
-_NO_ROLE = "This key cannot open the console. It needs destinations:read and events:read."
-_ENDED = "Your session has ended."
-_UNSENT = " Your last change was not applied. Sign in and repeat it."
-
 
 @router.get("/console/sign-in")
 @public
@@ -53,9 +48,8 @@ async def page(
     """
     if await sessions.visitor_of(context, request) is not None:
         return RedirectResponse(sessions.safe_next(next), 303)
-    ended = unsent or sessions.cookie_name(context) in request.cookies
-    notice = (_ENDED + (_UNSENT if unsent else "")) if ended else None
-    return _show(request, context, sessions.safe_next(next), ended=notice)
+    ended = "unsent" if unsent else "ended" if sessions.cookie_name(context) in request.cookies else ""
+    return _show(request, context, sessions.safe_next(next), why=ended)
 
 
 @router.post("/console/sign-in")
@@ -69,10 +63,10 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
     caller = await key_ring_of(request).authenticate(bearer)
     if isinstance(caller, Problem):
         await record_refusal(context, "unknown_key")
-        return _show(request, context, onward, problem=_UNKNOWN, status=401)
+        return _show(request, context, onward, why="unknown", status=401)
     if role_of(caller.scopes) is None:
         await record_refusal(context, "role", caller)
-        return _show(request, context, onward, problem=_NO_ROLE, status=403)
+        return _show(request, context, onward, why="role", status=403)
     response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
     await sessions.begin(context, request, response, caller, key_digest=secret_digest(key))
     return response
@@ -89,22 +83,13 @@ async def sign_out(request: Request, context: Context) -> Response:
     return response
 
 
-def _show(
-    request: Request,
-    context: AppContext,
-    onward: str,
-    *,
-    problem: str | None = None,
-    ended: str | None = None,
-    status: int = 200,
-) -> Response:
+def _show(request: Request, context: AppContext, onward: str, *, why: str, status: int = 200) -> Response:
     return pages.show(
         request,
         "sign_in.html",
         status=status,
         onward=onward,
-        problem=problem,
-        ended=ended,
+        why=why,
         development=context.development,
         people=context.people is not None,
         keys=context.key_sign_in,
@@ -129,35 +114,8 @@ class _Pending(msgspec.Struct):
     until: float
 
 
-_PROVIDER_DOWN = "Existing sessions stay valid. Try again in a minute."
-_STATES = {
-    "denied": (
-        403,
-        "You did not sign in",
-        "The sign-in service cancelled the sign-in. An earlier session has ended. Start again.",
-    ),
-    "unknown": (
-        400,
-        "This sign-in has ended",
-        "It is older than ten minutes, from another browser, or already used. Start again.",
-    ),
-    "role": (
-        403,
-        "You have no role here",
-        "Your account is not in a group that may use this console. Ask an admin to add you to one.",
-    ),
-    "organisation": (
-        403,
-        "You have no organisation here",
-        "Your account does not belong to an organisation of this service. Ask its operator for access.",
-    ),
-    "refused": (
-        403,
-        "The sign-in was not accepted",
-        "The response of the sign-in service is invalid. Start again.",
-    ),
-    "provider": (503, "The sign-in service does not respond", _PROVIDER_DOWN),
-}
+# Why a sign-in failed, with the status code of the page. The template has the sentences.
+_FAILURES = {"denied": 403, "unknown": 400, "role": 403, "organisation": 403, "refused": 403, "provider": 503}
 
 
 @router.get("/console/oidc/start")
@@ -293,8 +251,7 @@ def _cookie_name(context: AppContext) -> str:
 
 
 def _refused(request: Request, why: str) -> Response:
-    status, title, detail = _STATES[why]
-    response = pages.show(request, "not_signed_in.html", status=status, title=title, detail=detail)
+    response = pages.show(request, "not_signed_in.html", status=_FAILURES[why], why=why)
     # The address contains the provider's code.
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

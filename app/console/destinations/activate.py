@@ -71,7 +71,6 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
     return await show_page(
         visit,
         found,
-        "activate",
         "activate.html",
         url=f"{visit.context.public_url}/events",
         forms=body_forms(

@@ -1,6 +1,5 @@
 """Charts of a destination's page. A line has a value for each period (bucket) of the range. Pure."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -80,9 +79,9 @@ class ChartSet:
         return self.bucket >= timedelta(days=1)
 
     @property
-    def times(self) -> str:
-        """The starts of the buckets as epoch seconds, as JSON."""
-        return json.dumps([int(start.timestamp()) for start in self.starts], separators=(",", ":"))
+    def times(self) -> list[int]:
+        """The starts of the buckets as epoch seconds."""
+        return [int(start.timestamp()) for start in self.starts]
 
     @property
     def columns(self) -> list[str]:
@@ -123,18 +122,6 @@ class ChartSet:
 
     def _lines(self) -> list[tuple[Chart, Line]]:
         return [(chart, line) for chart in self.charts for line in chart.lines if any(line.values)]
-
-    def series(self, chart: Chart) -> str:
-        """Return the values of a chart as JSON, one list per line."""
-        return json.dumps([line.values for line in chart.lines], separators=(",", ":"))
-
-    def labels(self, chart: Chart) -> str:
-        """Return the labels of the lines as JSON."""
-        return json.dumps([line.label for line in chart.lines])
-
-    def tones(self, chart: Chart) -> str:
-        """Return the tones of the lines as JSON."""
-        return json.dumps([line.tone for line in chart.lines])
 
 
 def _condensed(values: Sequence[Value], *, is_sum: bool) -> Value:

@@ -59,7 +59,6 @@ async def page(
     return await show_page(
         visit,
         found,
-        "overview",
         "destination.html",
         leads_to=sign_in_origin(visit.context, found.region),
         configured=visit.context.amazon_configured,
@@ -77,15 +76,14 @@ async def _default_range(visit: Visit, found: Destination) -> RangeName:
     return range_since(min(begins), visit.context.now()).name if begins else RangeName.DAY
 
 
-async def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
-    """Return the content of the header that every page of a destination has."""
+async def content_of(visit: Visit, found: Destination) -> dict[str, Any]:
+    """Return the content of the header that every page of a destination has. Its template sets `tab`."""
     may_change = found.state is not State.ARCHIVED
     condition = await read_condition(visit.context, found.id) if may_change else None
     return {
         "destination": found,
         "health": health_label(condition) if condition else STATES[state_key(found)],
         "region": REGIONS[found.region],
-        "tab": tab,
         "may_write": may_change and visit.caller.may(Scope.DESTINATIONS_WRITE),
         "may_replay": may_change and visit.caller.may(Scope.REPLAY),
         "may_read_events": visit.caller.may(Scope.EVENTS_READ),
@@ -94,9 +92,9 @@ async def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, An
     }
 
 
-async def show_page(visit: Visit, found: Destination, tab: str, template: str, **content: Any) -> Response:
+async def show_page(visit: Visit, found: Destination, template: str, **content: Any) -> Response:
     """Return a page of a destination, below its header."""
-    return visit.show(template, **await content_of(visit, found, tab), **content)
+    return visit.show(template, **await content_of(visit, found), **content)
 
 
 async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
@@ -241,7 +239,6 @@ async def _preflight_page(
     return await show_page(
         visit,
         found,
-        "overview",
         "preflight.html",
         leads_to=sign_in_origin(visit.context, found.region),
         checks=result.checks,

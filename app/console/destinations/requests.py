@@ -46,7 +46,6 @@ async def page(
     return await show_page(
         visit,
         found,
-        "events",
         "requests.html",
         items=listed.items,
         id_of=partial(visit.context.opaque.seal, kind=ATTEMPT),
@@ -69,7 +68,6 @@ async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_i
     return await show_page(
         visit,
         found,
-        "events",
         "request.html",
         details=details,
         outcome=OUTCOMES.get(details.row.outcome, ("quiet", "")),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from pydantic import ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin import catalog
@@ -14,9 +13,10 @@ from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.console import form_view, pages
+from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, content_of, sign_in_origin
+from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 from app.store.destinations.destinations import Destination
 
@@ -39,7 +39,7 @@ SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe")
 @requires(Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    return _show(visit, _DEFAULTS, {})
+    return _show(visit, _DEFAULTS)
 
 
 @router.post(NEW)
@@ -53,11 +53,9 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     try:
         body = NewDestination.model_validate(body_of(form))
         created = await create_destination(visit.context, visit.caller, body)
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        return _show(visit, values, problems, status=status)
-    connects = form.text("then") == "connect" and visit.context.amazon_configured
-    if connects:
+    except FORM_ERRORS as error:
+        return _show(visit, values, error)
+    if form.text("then") == "connect" and visit.context.amazon_configured:
         sign_in = await begin_connection(visit.context, visit.caller, created.id)
         return RedirectResponse(sign_in, 303)
     return visit.done("created", f"/console/destinations/{created.id}")
@@ -86,9 +84,8 @@ def _number(text: str) -> float | int | str:
     return text  # the model refuses a string
 
 
-def _show(
-    visit: Visit, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
-) -> Response:
+def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:
+    problems, status = problems_of(error)
     kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
     has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
     return visit.show(
@@ -104,7 +101,7 @@ def _show(
     )
 
 
-_STALE = "Someone changed this destination after you opened the _. Reload the _."
+_STALE = "Someone changed this destination after you opened the page. Reload the page."
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
 _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
@@ -123,23 +120,18 @@ async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
     try:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
         await change_destination(visit.context, visit.caller, found.id, body, form.version)
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
-            problems = {"": _STALE}
-        return await _show_settings(visit, found, form=form, problems=problems, status=status)
+    except FORM_ERRORS as error:
+        return await _show_settings(visit, found, form, error)
     return visit.done("settings_saved", PAGE + "/settings")
 
 
 async def _show_settings(
-    visit: Visit,
-    found: Destination,
-    *,
-    form: Form | None = None,
-    problems: dict[str, str] | None = None,
-    status: int = 200,
+    visit: Visit, found: Destination, form: Form | None = None, error: FormError | None = None
 ) -> Response:
-    content = await content_of(visit, found, "settings")
+    problems, status = problems_of(error)
+    if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
+        problems = {"": _STALE}
+    content = await content_of(visit, found)
     # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
     is_draft = content["may_write"] and found.state is State.DRAFT
     values = {
@@ -154,7 +146,7 @@ async def _show_settings(
         status=status,
         **content,
         values=values,
-        problems=problems or {},
+        problems=problems,
         changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
         editable=is_draft,
     )

@@ -34,7 +34,7 @@ async def event_page(
     """Show the history of an event. Without an id, redirect to the list."""
     if not id.strip():
         return RedirectResponse(f"/console/destinations/{found.id}/events", 303)
-    content = await content_of(visit, found, "events")
+    content = await content_of(visit, found)
     try:
         history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
     except Refusal as refusal:
@@ -64,7 +64,7 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     names = await visit.names([history.mapping_id, *actors])
     mapping = names.get(history.mapping_id or "")
     return {
-        **await content_of(visit, found, "events"),
+        **await content_of(visit, found),
         "history": history,
         "verdict": EVENT_STATUSES[history.status],
         "story": timeline.timeline(history, mapping, names),

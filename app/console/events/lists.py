@@ -55,7 +55,6 @@ async def list_events(
     return await show_page(
         visit,
         found,
-        "events",
         "events.html",
         **_content(visit, listed, cursor),
         query=query,
@@ -213,7 +212,6 @@ async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) 
     return await show_page(
         visit,
         found,
-        "events",
         "errors.html",
         query=query,
         range=chosen,
@@ -245,7 +243,6 @@ async def rejections(
     return await show_page(
         visit,
         found,
-        "events",
         "rejections.html",
         **pages.listed(visit.context, rows, lambda stored: (stored.id,), cursor),
         query=query,
@@ -277,4 +274,4 @@ async def journeys(
     """Show the figures of each journey node."""
     chosen = time_range(range_name, visit.context.now())
     figures = await read_journey_figures(visit.context, visit.caller, found.id, since=chosen.since)
-    return await show_page(visit, found, "events", "journeys.html", range=chosen, figures=figures)
+    return await show_page(visit, found, "journeys.html", range=chosen, figures=figures)

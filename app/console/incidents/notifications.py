@@ -77,12 +77,11 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
 @requires(Scope.DESTINATIONS_WRITE)
 async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open. An empty field restores the default."""
-    typed = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
-        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(typed)})
+        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form.texts)})
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
-        return await _show(visit, found, problem=" ".join(problems.values()), typed=typed)
+        return await _show(visit, found, problem=" ".join(problems.values()), typed=form.texts)
     await change_destination(visit.context, visit.caller, found.id, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
@@ -120,7 +119,6 @@ async def _show(
     return await show_page(
         visit,
         found,
-        "settings",
         "destination_notifications.html",
         status=200 if problem is None else 422,
         channels=await use_cases.list_channels(visit.context, visit.caller),

@@ -42,7 +42,7 @@ async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor:
         after=number_of(visit.context, cursor),
     )
     content = pages.listed(visit.context, found, lambda details: (details.mapping.number,), cursor)
-    return await show_page(visit, destination, "mappings", "mappings.html", **content)
+    return await show_page(visit, destination, "mappings.html", **content)
 
 
 @router.get(PAGE + "/event-schema")
@@ -53,7 +53,6 @@ async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Respon
     return await show_page(
         visit,
         found,
-        "mappings",
         "event_schema.html",
         schema=observed.schema,
         entries=list(observed.schema.entries.values())[:_MOST_PATHS],
@@ -121,7 +120,6 @@ async def _copy_page(
     return await show_page(
         visit,
         destination,
-        "mappings",
         "mapping_copy.html",
         status=422 if problems else 200,
         here=address_of(destination.id, mapping_id),

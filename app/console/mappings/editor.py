@@ -32,7 +32,7 @@ from app.console.mappings.form import custom_numbers, empty_row, from_form, keep
 from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
-from app.console.mappings.text import transforms
+from app.console.mappings.text import json_text, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.wording import share
 from app.domain import strict_json
@@ -101,7 +101,7 @@ async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
-    document = from_form(_form_values(form))
+    document = from_form(form.texts)
     if _stores_nothing(form):
         return await _show_unsaved(visit, destination, None, document, form)
     if check_draft(document):
@@ -133,7 +133,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
     found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     draft = found.mapping.draft
-    document = keep_short_forms(draft, from_form(_form_values(form)))
+    document = keep_short_forms(draft, from_form(form.texts))
     if _stores_nothing(form):
         return await _show_unsaved(visit, destination, found, document, form)
     if check_draft(document):
@@ -215,7 +215,7 @@ async def show_preview(
     visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
-    values = _form_values(form)
+    values = form.texts
     document = from_form(values)
     schema = await read_event_schema(visit.context, visit.caller, destination.id)
     results = await _results(
@@ -266,10 +266,6 @@ def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
     return problem_views((problem.path, problem.sentence) for problem in problems)
 
 
-def _form_values(form: Form) -> dict[str, str]:
-    return {name: value for name, value in form.items() if isinstance(value, str)}
-
-
 def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list[SampleEvent]:
     """Return the sample events to choose from.
 
@@ -277,14 +273,10 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
     """
     total = sum(times for _, times in samples)
     found = [
-        SampleEvent(f"recent-{number}", f"{share(common.events, total)} of events", _as_text(common.event))
+        SampleEvent(f"recent-{number}", f"{share(common.events, total)} of events", json_text(common.event))
         for number, common in enumerate(common_events(samples, now, limit=_COMMON_EVENTS), 1)
     ]
-    return [*found, SampleEvent("example", "Example event", _as_text(example_event(now)))]
-
-
-def _as_text(event: Any) -> str:
-    return msgspec.json.Encoder(decimal_format="number").encode(event).decode()
+    return [*found, SampleEvent("example", "Example event", json_text(example_event(now)))]
 
 
 async def _show(
@@ -338,7 +330,6 @@ async def _show(
     return await show_page(
         visit,
         destination,
-        "mappings",
         "mapping.html",
         status=status,
         **results,

@@ -136,7 +136,6 @@ async def _page(
     return await show_page(
         visit,
         destination,
-        "mappings",
         "publish.html",
         status=200 if problem is None else status_of(problem),
         here=address_of(destination.id, mapping_id),
@@ -184,22 +183,20 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     def effect(events: int, what: str) -> BacktestEffect:
         return BacktestEffect(number(events), share(events, backtest.events), what)
 
-    lost = [
-        effect(events, f"would lose {match_key_label(key)}") for key, events in backtest.lost.most_common()
-    ]
+    lost, gained = (
+        [(events, f"would {verb} {match_key_label(key)}") for key, events in keys.most_common()]
+        for verb, keys in (("lose", backtest.lost), ("gain", backtest.gained))
+    )
     rejected = [
-        effect(events, f"would be rejected: {_why(reason, field)}")
+        (events, f"would be rejected: {_why(reason, field)}")
         for (reason, _, field), events in backtest.rejected.most_common()
     ]
-    gained = [
-        effect(events, f"would gain {match_key_label(key)}") for key, events in backtest.gained.most_common()
-    ]
-    repeated = [
-        effect(events, "would be rejected: they repeat the event id of an earlier event")
-        for events in (backtest.repeated_event_ids,)
-        if events
-    ]
-    accepted = [effect(events, "would be accepted") for events in (backtest.newly_accepted,) if events]
+    repeated = (
+        backtest.repeated_event_ids,
+        "would be rejected: they repeat the event id of an earlier event",
+    )
+    accepted = (backtest.newly_accepted, "would be accepted")
+    effects = [*lost, *rejected, repeated, *gained, accepted]
     return BacktestView(
         events=number(backtest.events),
         tone="bad"
@@ -211,7 +208,7 @@ def backtest_view(backtest: Backtest) -> BacktestView:
         else "quiet",
         headline=_headline(backtest),
         changed=", ".join(field_label(name) for name in sorted(backtest.changed)),
-        effects=[*lost, *rejected, *repeated, *gained, *accepted],
+        effects=[effect(events, what) for events, what in effects if events],
         unclear=[effect(events, _unclear_label(group)) for group, events in backtest.unclear.most_common()],
     )
 

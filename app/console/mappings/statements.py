@@ -5,12 +5,10 @@ Statements have the order of the form, not the order of the document.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.admin import catalog
 from app.console.mappings.form import canonical
-from app.console.mappings.problem_view import label
 from app.console.mappings.source_inputs import ON_ERROR
 from app.console.mappings.text import write_pipe, write_value
 from app.console.mappings.view import Change
@@ -24,35 +22,21 @@ _CONSENT_SOURCES = ("user_data", "ad_storage", "string")
 _CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_modes}
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A sentence about one member of a mapping."""
-
-    place: str
-    text: str
-
-    @property
-    def label(self) -> str:
-        """Return the form's label of the place."""
-        return label(self.place)
-
-
-def statements(document: Document) -> list[Statement]:
-    """Return the content of a mapping, in the order of the form."""
-    expanded = canonical(document)
-    found = {place: _words(place, source) for place, source in _places(expanded)}
-    return [Statement(place, found[place]) for place in _order(found)]
-
-
 def statement_changes(before: Document | None, after: Document) -> list[Change]:
-    """Return every difference between two mappings, in the order of the form."""
-    old = {each.place: each.text for each in statements(before)} if before else {}
-    new = {each.place: each.text for each in statements(after)}
+    """Return every difference between two mappings in words, in the order of the form.
+
+    Without `before`, each member of `after` is a difference: the content of the mapping.
+    """
+    old, new = _statements(before) if before else {}, _statements(after)
     return [
         Change(place, old.get(place), new.get(place))
         for place in _order([*old, *new])
         if old.get(place) != new.get(place)
     ]
+
+
+def _statements(document: Document) -> dict[str, str]:
+    return {place: _words(place, source) for place, source in _places(canonical(document))}
 
 
 def _places(document: Document) -> Iterable[tuple[str, Any]]:

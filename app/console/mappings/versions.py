@@ -16,7 +16,7 @@ from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import show_page
 from app.console.mappings import MAPPING, address_of
-from app.console.mappings.statements import statement_changes, statements
+from app.console.mappings.statements import statement_changes
 from app.console.wording import person
 from app.store.destinations.destinations import Destination
 
@@ -92,7 +92,6 @@ async def _page(
     return await show_page(
         visit,
         destination,
-        "mappings",
         "mapping_versions.html",
         status=200 if problem is None else status_of(problem),
         **content,
@@ -100,7 +99,7 @@ async def _page(
         mapping=mapping,
         publishers={each.version.version: person(each.version.published_by, names) for each in found},
         selected=selected,
-        says=statements(selected.document) if selected else [],
+        says=statement_changes(None, selected.document) if selected else [],
         changed=statement_changes(before, selected.document) if selected and before else [],
         rollback=statement_changes(in_use, selected.document) if selected and in_use else [],
         refused=problem and (problem.detail or "Someone else changed this mapping. Review it and try again."),

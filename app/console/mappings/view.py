@@ -10,9 +10,10 @@ import msgspec
 from app.console.mappings.field_results import row_of
 from app.console.mappings.form import canonical
 from app.console.mappings.problem_view import label
+from app.console.mappings.text import json_text
 from app.console.wording import share
 from app.domain.conversion.convert import Conversion, EventWarning
-from app.domain.event import EventProblem, Rejection
+from app.domain.event import Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.presets import EventIdPreset, event_id_presets
@@ -24,7 +25,6 @@ from app.store.mappings import Document
 
 MAX_PATHS = 200
 MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 # Paths that journeys usually send. The form offers them after the paths of recent events and of the sample
 # event.
@@ -103,38 +103,25 @@ def _value_text(value: Any) -> str:
         return str(value["const"])  # a constant is shown as its value
     if isinstance(value, Mapping) and len(value) == 1 and "path" in value:
         return f"from {value['path']}"
-    return _ENCODER.encode(value).decode()
+    return json_text(value)
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewView:
-    """A preview: the JSON that would be sent, or the reason for a rejection."""
+    """A preview: the JSON that would be sent with its warnings, or the rejection with the field's label."""
 
-    ok: bool
-    amazon: str
-    warnings: Sequence[str]
-    code: str = ""
-    reason: str = ""
-    detail: str = ""
+    amazon: str = ""
+    warnings: Sequence[str] = ()
+    rejection: Rejection | None = None
     mapping_field: str = ""
-    also: Sequence[EventProblem] = ()
 
 
 def preview(outcome: Conversion | Rejection) -> PreviewView:
     """Return the view of a preview."""
     if isinstance(outcome, Rejection):
-        return PreviewView(
-            False,
-            "",
-            (),
-            outcome.code,
-            outcome.reason,
-            outcome.detail,
-            field_label(outcome.mapping_field) if outcome.mapping_field else "",
-            outcome.also,
-        )
+        return PreviewView(rejection=outcome, mapping_field=field_label(outcome.mapping_field or ""))
     conversion = msgspec.json.decode(outcome.body)
-    return PreviewView(True, pretty_json(conversion), [_warning(warning) for warning in outcome.warnings])
+    return PreviewView(pretty_json(conversion), [_warning(warning) for warning in outcome.warnings])
 
 
 def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tuple[str, str, str]]:
@@ -156,7 +143,7 @@ _LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute
 
 def pretty_json(value: Any, indent: str = "") -> str:
     """Return JSON with each short value on one line."""
-    short = msgspec.json.format(_ENCODER.encode(value), indent=0).decode()
+    short = msgspec.json.format(json_text(value), indent=0)
     if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _LINE_WIDTH):
         return short
     deeper = indent + "  "

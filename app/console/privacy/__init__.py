@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import msgspec
 from fastapi import Query, Request
-from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
@@ -23,9 +22,10 @@ from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.access.secured_route import requires
 from app.api.paging import Cursor, record_id_of
-from app.console import form_view, pages
+from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.domain.mapping.fields import FIELDS
 
 router = page_router()
@@ -193,9 +193,8 @@ async def show_hash(request: Request, form: Form) -> Response:
     body = {**chosen, "value": str(form.get("value") or "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
-    except (ValidationError, Refusal) as error:
-        problems, status = form_view.problems_of(error)
-        return _show_hash(request, chosen, problems=problems, status=status)
+    except FORM_ERRORS as error:
+        return _show_hash(request, chosen, error=error)
     return _show_hash(request, chosen, result=result)
 
 
@@ -204,9 +203,9 @@ def _show_hash(
     chosen: dict[str, str],
     *,
     result: HashResult | None = None,
-    problems: dict[str, str] | None = None,
-    status: int = 200,
+    error: FormError | None = None,
 ) -> Response:
+    problems, status = problems_of(error)
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
     response = pages.show(
         request,
@@ -216,7 +215,7 @@ def _show_hash(
         profiles=profiles,
         chosen=chosen,
         result=result,
-        problems=problems or {},
+        problems=problems,
     )
     response.headers["Cache-Control"] = "no-store"
     return response

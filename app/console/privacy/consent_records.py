@@ -21,7 +21,6 @@ from app.api.export import csv_lines
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
-from app.console.wording import number
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
 
@@ -51,7 +50,6 @@ async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = 
     return await show_page(
         visit,
         found,
-        "events",
         "consent.html",
         items=records.items,
         next_cursor=cursor_of(visit.context, *records.last) if records.last else None,
@@ -59,11 +57,7 @@ async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = 
         later=cursor is not None,
         bases=BASES,
         evaluated=sorted(BASES[mode] for mode in modes if mode in BASES),
-        blocked=[
-            (each, number(each.events), REASONS[each.reason].remedy)
-            for each in blocked
-            if each.reason in REASONS
-        ],
+        blocked=[each for each in blocked if each.reason in REASONS],
     )
 
 
