@@ -10,7 +10,6 @@ any difference tells it that there is an `alpha`.
 import base64
 import re
 from collections.abc import Iterator
-from inspect import signature
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ import asyncpg
 import pytest
 
 from app.api.access.secured_route import SecuredRoute, scopes_of
+from app.api.http.query_parameters import parameters_of
 from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from app.store.organisations.scope import SETTING
@@ -35,20 +35,15 @@ ROUTES = sorted(
         for method in route.methods or ()
     }
 )
-EXPORTS = {
-    route.path
-    for router in ROUTERS
-    for route in router.routes
-    if isinstance(route, SecuredRoute) and "export_format" in signature(route.endpoint).parameters
-}
-LISTS = {
-    route.path
-    for router in ROUTERS
-    for route in router.routes
-    if isinstance(route, SecuredRoute)
-    and {"cursor", "listing"} & signature(route.endpoint).parameters.keys()
-    and route.methods == {"GET"}
-}
+EXPORTS, LISTS = (
+    {
+        route.path
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, SecuredRoute) and name in parameters_of(route.dependant, route.endpoint).names
+    }
+    for name in ("format", "cursor")
+)
 LOCKED = [route for route in ROUTES if route[2]]
 
 # What ends the caller's own session or organisation, or has no id to compare.

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.admin.events.history import ATTEMPT
+from app.api.http.query_parameters import parameters_of
 from app.console import pages
 from app.crypto import OpaqueTexts
 from app.domain.observed.fingerprints import Fingerprints
@@ -155,7 +156,7 @@ def gets(service: Service, ids: Ids) -> Iterator[Call]:
         if "GET" not in route.methods or route.path in STREAMS:
             continue
         path = route.path.replace(":path", "").format(**ids)
-        names = {parameter.alias for parameter in route.dependant.query_params}
+        names = parameters_of(route.dependant, route.endpoint).names
         needed = {"destination_id": ids["destination_id"]} if "destination_id" in names else {}
         needed |= {"id": "ord-1"} if path.endswith("/event") else {}
         variants: list[Ids] = [needed]
