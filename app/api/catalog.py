@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.admin.catalog import DestinationType, search
-from app.api.access.secured_route import Context, SecuredRoute, requires
-from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
+from app.api.access.secured_route import SecuredRoute, requires
+from app.api.paging import Page, Paging
 
 router = APIRouter(route_class=SecuredRoute, tags=["catalog"])
 
@@ -19,11 +19,8 @@ class CatalogPage(Page[DestinationType]):
 @router.get("/catalog", summary="Search destination types")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def catalog(
-    context: Context,
+    paging: Paging,
     q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
 ) -> CatalogPage:
     """List destination types with the labels, help texts and values that forms need."""
-    items, next_cursor = slice_page(context, search(q), limit, cursor)
-    return CatalogPage(items=items, next_cursor=next_cursor)
+    return paging.part(CatalogPage, search(q))

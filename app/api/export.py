@@ -20,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
 from app.admin.refusals import Refusal
-from app.api.paging import PAGE, Cursor, Limit, Page
+from app.api.paging import ListQuery, Page
 from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.export")
@@ -143,12 +143,10 @@ _Page = TypeVar("_Page", bound=Page[Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(ListQuery):
     """The query parameters of a list that can be exported. Use it as `Listed`."""
 
     export_format: Format = None
-    cursor: Cursor = None
-    limit: Limit = PAGE
 
     async def answer(
         self, row: type[Any], page_at: Callable[[str | None, int], Awaitable[_Page]], *, name: str

@@ -11,7 +11,7 @@ from app.admin.incidents import ChannelStatus
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import Instant, RequestBody
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.paging import PAGE, Cursor, Limit, Page, record_id_of, slice_page, split_page
+from app.api.paging import Page, Paging, record_id_of
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.incidents.planner import PublicIncident, public_incident
@@ -47,22 +47,15 @@ async def list_all(
         str | None, Query(max_length=64, description="Only incidents of this destination.")
     ] = None,
     kind: Annotated[Kind | None, Query(description="Only incidents of this kind.")] = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    paging: Paging,
 ) -> IncidentPage:
     """List incidents, newest first.
 
     Only a key that is not limited to destinations sees incidents of the service.
     """
-    found = await use_cases.list_incidents(
-        context,
-        caller,
-        IncidentFilter(state, destination_id, kind),
-        limit=limit + 1,
-        below=record_id_of(context, cursor),
-    )
-    items, next_cursor = split_page(context, found, limit, lambda row: (row.number,))
-    return IncidentPage(items=[public_incident(item) for item in items], next_cursor=next_cursor)
+    wanted, below = IncidentFilter(state, destination_id, kind), record_id_of(context, paging.cursor)
+    found = await use_cases.list_incidents(context, caller, wanted, limit=paging.most, below=below)
+    return paging.page(IncidentPage, found, lambda row: (row.number,), public_incident)
 
 
 @router.get("/incidents/{incident_id}", summary="Read an incident")
@@ -98,12 +91,9 @@ class ChannelPage(Page[ChannelStatus]):
 
 @router.get("/notification-channels", summary="List notification channels")
 @requires(Scope.DESTINATIONS_READ)
-async def list_channels(
-    caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> ChannelPage:
+async def list_channels(caller: CurrentCaller, context: Context, paging: Paging) -> ChannelPage:
     """List the channels that the operator configured, with the results of their deliveries."""
-    items, next_cursor = slice_page(context, await use_cases.list_channels(context, caller), limit, cursor)
-    return ChannelPage(items=items, next_cursor=next_cursor)
+    return paging.part(ChannelPage, await use_cases.list_channels(context, caller))
 
 
 @router.get("/destinations/{destination_id}/notifications", summary="Read notification settings")

@@ -1,6 +1,6 @@
 """Routes of match quality: what reconciles the events sent with what Amazon counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated
@@ -10,8 +10,7 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import Day
-from app.admin.match_quality.dedupe import compare_ids, read_findings
-from app.admin.match_quality.explain_hash import explain_hash
+from app.admin.match_quality.dedupe import IdComparison, compare_ids, read_findings
 from app.admin.match_quality.inputs import (
     CompareIdsRequest,
     ExplainGapRequest,
@@ -23,26 +22,18 @@ from app.admin.match_quality.marked_conversions import TestConversionsView, send
 from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
 from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
 from app.admin.match_quality.shadow import ShadowView, end_shadow, read_shadow, start_shadow
+from app.admin.privacy.hash_value import explain_hash
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING
-from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
-from app.domain.match_quality.dedupe import DedupeFinding, IdDifference
+from app.api.paging import Page, Paging, split_page
+from app.domain.match_quality.dedupe import DedupeFinding
 from app.domain.match_quality.foreign_hash import HashExplanation
-from app.domain.match_quality.match_keys import FORMULA, MatchQuality, WhatIf
+from app.domain.match_quality.match_keys import FORMULA, KeyCoverage, MatchQuality, WhatIf
 from app.domain.match_quality.reconciliation import ReconciledDay
 
 router = APIRouter(route_class=SecuredRoute, tags=["match quality"])
 identity_router = APIRouter(route_class=SecuredRoute, tags=["identity"])
-
-
-class KeyCoverageView(ResponseBody):
-    """The events that carry a match key, by where it was hashed."""
-
-    hashed_here: int
-    came_hashed: int = Field(description="Events whose value was a SHA-256 digest already.")
-    unhashed: int = Field(description="Events with a key that Amazon takes unhashed, such as a MAID.")
-    changed: int = Field(description="Values that lost characters when they were normalised, such as `ü`.")
 
 
 class MappingQualityView(ResponseBody):
@@ -52,8 +43,8 @@ class MappingQualityView(ResponseBody):
     mapping_name: str
     prehashed: str = Field(description="What the mapping says of match keys that come hashed.")
     events: int = Field(description="The number of sampled events, at most 1,000.")
-    coverage: dict[str, KeyCoverageView]
-    doubtful_keys: list[str] = Field(
+    coverage: Mapping[str, KeyCoverage]
+    doubtful_keys: Sequence[str] = Field(
         description="Keys that came hashed in more than half of the events, by a rule that is not declared."
     )
     sendable_share: float = Field(description="The share of the events with at least one match key.")
@@ -72,30 +63,23 @@ def _view(found: MappingQuality, quality: MatchQuality) -> MappingQualityView:
         mapping_id=found.mapping.id,
         mapping_name=found.mapping.name,
         prehashed=document.get("prehashed") or "unknown",
-        events=quality.events,
-        coverage={key: KeyCoverageView.model_validate(each) for key, each in quality.coverage.items()},
-        doubtful_keys=list(quality.doubtful),
-        sendable_share=quality.sendable_share,
-        score=quality.score,
         formula=FORMULA,
-        what_if=quality.what_if,
+        **asdict(quality),
     )
 
 
 @router.get("/destinations/{destination_id}/match-quality", summary="Read the match quality")
 @requires(Scope.DESTINATIONS_READ)
 async def read_quality(
-    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+    destination_id: str, caller: CurrentCaller, context: Context, paging: Paging
 ) -> MatchQualityPage:
     """Return, for each published mapping, which match keys its newest events carry, and what is missing.
 
     `what_if` lists paths of the events that look like a match key and would add one. The numbers come from
     samples of accepted and rejected events, which hold no values.
     """
-    found = await read_match_quality(
-        context, caller, destination_id, limit=limit + 1, after=number_of(context, cursor)
-    )
-    items, next_cursor = split_page(context, found, limit, lambda each: (each.mapping.number,))
+    found = await read_match_quality(context, caller, destination_id, limit=paging.most, after=paging.number)
+    items, next_cursor = split_page(context, found, paging.limit, lambda each: (each.mapping.number,))
     return MatchQualityPage(
         items=[_view(each, each.quality) for each in items if each.quality is not None],
         next_cursor=next_cursor,
@@ -111,48 +95,23 @@ class DedupeView(ResponseBody):
     findings: list[DedupeFinding]
 
 
-class DifferenceCount(ResponseBody):
-    """Why ids of the tag differ from ids that are meant to be the same."""
-
-    kind: IdDifference
-    count: int
-
-
-class IdComparisonView(ResponseBody):
-    """How the ids of the tag relate to those of this service."""
-
-    matched: int
-    only_here: int
-    only_there: int
-    reasons: list[DifferenceCount]
-    readable: int = Field(description="The events whose ids could still be read to find the reasons.")
-
-
 @router.get(DEDUPE, summary="Check the event ids")
 @requires(Scope.DESTINATIONS_READ)
 async def read_dedupe(destination_id: str, caller: CurrentCaller, context: Context) -> DedupeView:
     """Find event ids by which Amazon counts too few or too many events, with the remedy of each fault."""
-    found = await read_findings(context, caller, destination_id)
-    return DedupeView(findings=found)
+    return DedupeView(findings=await read_findings(context, caller, destination_id))
 
 
 @router.post(DEDUPE + "/compare", summary="Compare event ids")
 @requires(Scope.EVENTS_READ)
 async def compare_event_ids(
     destination_id: str, caller: CurrentCaller, context: Context, body: CompareIdsRequest
-) -> IdComparisonView:
+) -> IdComparison:
     """Compare the event ids of Amazon's tag with Amazon's eventIds of the events accepted here.
 
     The time range is that of the acceptance, by default the last seven days. Nothing of the body is stored.
     """
-    found = await compare_ids(context, caller, destination_id, body.ids, body.since, body.until)
-    return IdComparisonView(
-        matched=found.matched,
-        only_here=found.only_here,
-        only_there=found.only_there,
-        reasons=[DifferenceCount(kind=kind, count=count) for kind, count in sorted(found.reasons.items())],
-        readable=found.readable,
-    )
+    return await compare_ids(context, caller, destination_id, body.ids, body.since, body.until)
 
 
 RECONCILIATION = "/destinations/{destination_id}/reconciliation"
@@ -209,8 +168,7 @@ async def read_days(
     last: Annotated[
         Day | None, Query(alias="to", description="The last UTC day, by default today; at most 31 days.")
     ] = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    paging: Paging,
 ) -> ReconciliationPage:
     """Count what Amazon should show: conversions by UTC day, event name, type, source and data set.
 
@@ -218,12 +176,8 @@ async def read_days(
     conversions and never equal these.
     """
     found = await read_reconciliation(context, caller, destination_id, first, last)
-    items, next_cursor = slice_page(context, found.items, limit, cursor)
-    return ReconciliationPage(
-        items=[ReconciledDayView.of(row) for row in items],
-        next_cursor=next_cursor,
-        amc_sql=found.amc_sql,
-        complete=found.complete,
+    return paging.part(
+        ReconciliationPage, found.items, ReconciledDayView.of, amc_sql=found.amc_sql, complete=found.complete
     )
 
 

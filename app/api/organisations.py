@@ -23,7 +23,7 @@ from app.admin.organisations import (
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, tagged
 from app.api.http.response_body import ResponseBody
-from app.api.paging import PAGE, Cursor, Limit, Page, slice_page, split_page, time_and_id_of
+from app.api.paging import Page, Paging
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.usage import DayUsage
 
@@ -81,11 +81,10 @@ async def create(
 
 @router.get("/organisations", summary="List organisations")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None) -> OrganisationPage:
+async def list_all(context: Context, paging: Paging) -> OrganisationPage:
     """List organisations, oldest first."""
-    rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(context, cursor))
-    items, next_cursor = split_page(context, rows, limit, lambda row: (row.created_at.isoformat(), row.id))
-    return OrganisationPage(items=list(items), next_cursor=next_cursor)
+    rows = await list_organisations(context, limit=paging.most, after=paging.time_and_id)
+    return paging.page(OrganisationPage, rows, lambda row: (row.created_at.isoformat(), row.id))
 
 
 @router.get("/organisations/self", summary="Read the organisation of the key")
@@ -155,12 +154,10 @@ async def usage(
     last: Annotated[
         Day | None, Query(alias="to", description="The last day (UTC), by default today.")
     ] = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    paging: Paging,
 ) -> UsagePage:
     """Return the accepted events, requests to Amazon and stored bytes of each day, and the sums over all
     days.
     """
     days = await organisation_usage_by_day(context, id, first, last)
-    shown, next_cursor = slice_page(context, days, limit, cursor)
-    return UsagePage(items=shown, next_cursor=next_cursor, total=UsageView.of(days))
+    return paging.part(UsagePage, days, total=UsageView.of(days))

@@ -1,22 +1,25 @@
 """Paged lists: `{"items": […], "next_cursor": …}` with an opaque cursor."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from operator import lt
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.access.secured_route import Context
 from app.api.http.response_body import ResponseBody
 from app.crypto import CannotDecrypt
 from app.domain.ids import BatchId
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 _KIND: Final = "cur"
 PAGE, MOST = 50, 200  # default and maximum number of items
@@ -121,13 +124,55 @@ def split_page(
     return items, cursor_of(context, *place(items[-1])) if len(found) > limit else None
 
 
-def slice_page(
-    context: AppContext, items: Sequence[Item], limit: int, cursor: str | None
-) -> tuple[list[Item], str | None]:
-    """Return a page of a list in memory, and the cursor of the next page.
+AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
-    The cursor is the index of the next item.
-    """
-    begin = number_of(context, cursor) or 0
-    end = begin + limit
-    return list(items[begin:end]), cursor_of(context, end) if end < len(items) else None
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """The query parameters of a list. Use it as `Paging`."""
+
+    context: Context
+    limit: Limit = PAGE
+    cursor: Cursor = None
+
+    @property
+    def most(self) -> int:
+        """The number of rows to read for `page`: the additional one shows that there is a next page."""
+        return self.limit + 1
+
+    @property
+    def number(self) -> int | None:
+        """The number in the cursor, None for the first page. Raises Refusal."""
+        return number_of(self.context, self.cursor)
+
+    @property
+    def time_and_id(self) -> tuple[datetime, str] | None:
+        """The time and the id in the cursor, None for the first page. Raises Refusal."""
+        return time_and_id_of(self.context, self.cursor)
+
+    def page(
+        self,
+        kind: type[AnyPage],
+        found: Sequence[Row],
+        place: Callable[[Row], tuple[object, ...]],
+        item: Callable[[Row], Any] = lambda row: row,
+    ) -> AnyPage:
+        """Return a page of up to `most` rows. `place` returns the parts of a row's cursor."""
+        rows, next_cursor = split_page(self.context, found, self.limit, place)
+        return kind(items=[item(row) for row in rows], next_cursor=next_cursor)
+
+    def part(
+        self,
+        kind: type[AnyPage],
+        rows: Sequence[Row],
+        item: Callable[[Row], Any] = lambda row: row,
+        **more: Any,
+    ) -> AnyPage:
+        """Return the page of a list in memory, with the members in `more`. The cursor is an index."""
+        begin = self.number or 0
+        end = begin + self.limit
+        following = cursor_of(self.context, end) if end < len(rows) else None
+        return kind(items=[item(row) for row in rows[begin:end]], next_cursor=following, **more)
+
+
+Paging = Annotated[ListQuery, Depends()]

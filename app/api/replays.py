@@ -11,7 +11,7 @@ from app.admin.replays import replay as use_cases
 from app.admin.replays.replay import Dismissal, ReplayResult
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.events.filters import EventFilter, Id
-from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
+from app.api.paging import Page, Paging
 from app.domain.outcomes.status import Status
 from app.store.replays.progress import ReplayProgress
 
@@ -89,14 +89,13 @@ class ReplayPage(Page[ReplayProgress]):
 @router.get("/destinations/{destination_id}/replays", summary="List replays")
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 async def list_replays(
-    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+    destination_id: str, caller: CurrentCaller, context: Context, paging: Paging
 ) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
     rows = await use_cases.list_replays(
-        context, caller, destination_id, limit=limit + 1, below=number_of(context, cursor)
+        context, caller, destination_id, limit=paging.most, below=paging.number
     )
-    items, next_cursor = split_page(context, rows, limit, lambda row: (row.number,))
-    return ReplayPage(items=[stored.progress for stored in items], next_cursor=next_cursor)
+    return paging.page(ReplayPage, rows, lambda row: (row.number,), lambda row: row.progress)
 
 
 @router.get("/destinations/{destination_id}/replays/{replay_id}", summary="Read a replay")

@@ -82,7 +82,7 @@ def _of_people(published: Sequence[tuple[StoredMapping, MatchQuality]]) -> Itera
         of = f"of the last {number(quality.events)} of mapping {mapping.name}"
         for key, each in quality.coverage.items():
             label = match_key_label(key)
-            if key in quality.doubtful:
+            if key in quality.doubtful_keys:
                 text = (
                     f"{of}: {label} came as a hash of an unknown rule. Amazon may recognise no person by it."
                 )

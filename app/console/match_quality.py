@@ -12,7 +12,6 @@ from app.admin.access import Scope
 from app.admin.incidents import list_incidents
 from app.admin.mappings.drafts import change_draft, read_mapping
 from app.admin.match_quality.dedupe import compare_ids, read_findings
-from app.admin.match_quality.explain_hash import explain_hash
 from app.admin.match_quality.inputs import (
     CompareIdsRequest,
     ExplainGapRequest,
@@ -24,6 +23,7 @@ from app.admin.match_quality.marked_conversions import send_test_conversions
 from app.admin.match_quality.match_keys import read_match_quality
 from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
 from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
+from app.admin.privacy.hash_value import explain_hash
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router

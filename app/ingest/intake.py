@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import asyncpg
 import msgspec
@@ -12,7 +12,7 @@ from msgspec import structs
 
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
-from app.domain.observed.preview import preview, rejection_view
+from app.domain.observed.preview import ConversionPreview, RejectionPreview, preview, rejection_view
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Candidate, Evaluated
@@ -39,7 +39,7 @@ class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     status: Literal["accepted", "duplicate", "rejected"]
     rejection: Rejection | None = None
     warnings: Sequence[EventWarning] = ()
-    preview: dict[str, Any] | None = None
+    preview: ConversionPreview | RejectionPreview | None = None
 
 
 class Intake:
@@ -193,7 +193,7 @@ def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
 
 def _preview(
     event: Event | Rejection, evaluated: Evaluated, result: EventResult, now: datetime
-) -> dict[str, Any]:
+) -> ConversionPreview | RejectionPreview:
     if result.rejection is not None:
         return rejection_view(result.rejection)
     assert isinstance(event, Event)

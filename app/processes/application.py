@@ -30,7 +30,7 @@ from app.api.access.inbound_limits import OrganisationCache
 from app.api.destinations import event_schema, oauth
 from app.api.events import intake, reports
 from app.api.http import openapi
-from app.api.mappings import advertisers, preview, suggestions
+from app.api.mappings import advertisers, trials
 from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.health import MetricsText
@@ -51,9 +51,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     destinations.router,
     oauth.router,
     mappings.router,
-    preview.router,
+    trials.router,
     event_schema.router,
-    suggestions.router,
     advertisers.router,
     catalog.router,
     privacy.router,

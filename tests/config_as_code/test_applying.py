@@ -1,6 +1,7 @@
 """Configuration as code: one file, planned, applied in one transaction, exported again."""
 
 import asyncio
+from dataclasses import astuple
 from fractions import Fraction
 from typing import Any
 
@@ -111,8 +112,8 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: ApiWor
         PlannedAction.CREATE,
     ]
     (step, _) = planned.plan.steps
-    assert [tuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
-    assert [tuple(one) for one in step.mappings[0].changes] == [("fields.phone", None, "user.phone")]
+    assert [astuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
+    assert [astuple(one) for one in step.mappings[0].changes] == [("fields.phone", None, "user.phone")]
     assert (await exported(world.engine), await world.actions()) == before
     assert (await apply(world.engine, text)).plan.actions == planned.plan.actions
 
@@ -191,7 +192,7 @@ async def test_a_file_sets_whether_the_journey_engine_gets_callbacks(
 
     off = file(acme(status_callback=False))
     (step,) = (await plan(world.engine, off)).plan.steps
-    assert [tuple(one) for one in step.changes] == [("status_callback", True, False)]
+    assert [astuple(one) for one in step.changes] == [("status_callback", True, False)]
     assert await is_enabled()
     await apply(world.engine, off)
     assert not await is_enabled()

@@ -22,6 +22,7 @@ from app.domain.destination import DestinationSettings, State
 from app.domain.ids import DestinationId
 from app.store import PipelineConnection, audit, callbacks
 from app.store.audit import AuditAction
+from app.store.callbacks import CallbackStatus
 from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
@@ -129,6 +130,23 @@ async def set_status_callback(
             before={"status_callback": not enabled},
             after={"status_callback": enabled},
         )
+
+
+async def read_status_callback(context: AppContext, caller: Caller, destination_id: str) -> CallbackStatus:
+    """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
+    async with context.transaction() as (connection, driver):
+        found = await find_visible(connection, caller, destination_id)
+        return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
+
+
+async def switch_status_callback(
+    context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
+) -> CallbackStatus:
+    """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
+    async with context.transaction() as (connection, driver):
+        found = await lock_visible(connection, caller, destination_id)
+        await set_status_callback(connection, driver, found, enabled, by=caller.actor)
+        return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
 
 
 async def pause_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:

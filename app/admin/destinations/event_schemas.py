@@ -1,24 +1,29 @@
-"""Use cases: read the event schema of a destination, its samples, and the mapping suggested from them."""
+"""Use cases: read the event schema of a destination and its samples, and suggest a mapping."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Final
+from zoneinfo import available_timezones
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.identity import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.suggestions.from_samples import suggest_from_samples
-from app.domain.suggestions.suggest import Suggestion, SuggestionSettings
+from app.domain.suggestions.suggest import MAX_EVENTS, Suggestion, SuggestionSettings, suggest
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
 from app.store.destinations.schema_samples import StoredSamples
 from app.store.mappings import event_names
+
+_BATCHES: Final = ("events", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +76,36 @@ async def settings_of(
     return SuggestionSettings(
         zone, Profile(destination.identity_profile), {pin.event_type: pin.name for pin in pins}, context.now()
     )
+
+
+async def suggest_mapping(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    events: Sequence[dict[str, Any]] | None,
+    zone: str | None,
+) -> Suggestion:
+    """Suggest a mapping for events, or for the samples of recent events if `events` is None.
+
+    Nothing of the events is stored or logged. Raises Refusal (422) for an unknown time zone.
+    """
+    if zone is not None and zone not in available_timezones():
+        problem = FieldProblem("zone", "not_in_list")
+        raise Refusal(ErrorCode.INVALID, "The zone is no name of the IANA time zone database.", problem)
+    if events is None:
+        return (await read_observed(context, caller, destination_id, zone)).suggestion
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        settings = await settings_of(context, connection, destination, zone)
+    # Hundreds of events take longer than the event loop may be occupied.
+    return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)
+
+
+def _single_events(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a body as `POST /events` reads it: a list under `events` or `rows` is a batch."""
+    for event in events:
+        batch = next((event[name] for name in _BATCHES if type(event.get(name)) is list), None)
+        if batch is None:
+            yield event
+        else:
+            yield from (member for member in batch if type(member) is dict)

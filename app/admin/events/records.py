@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
-from typing_extensions import TypedDict
 
 from app.admin.events.summary import EventSummary
 from app.domain.ids import BatchId
 from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.outcome import OUTCOMES
+from app.domain.outcomes.reasons import WarningView
 from app.store.events.rejections import RejectionRecord
 
 
@@ -23,13 +23,6 @@ class EventLocation:
     mapping_id: str
     batch: BatchId
     place: int
-
-
-class WarningView(TypedDict):
-    """A warning that did not reject the event."""
-
-    code: Annotated[str, Field(examples=["match_key_dropped"])]
-    field: str | None
 
 
 @dataclass(frozen=True, slots=True)

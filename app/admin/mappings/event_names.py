@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -12,7 +14,7 @@ from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
-from app.domain.ids import AdvertiserId
+from app.domain.ids import AdvertiserId, DestinationId, MappingId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem, unintended_name_problem
 from app.store import audit, batches, mappings
@@ -23,18 +25,34 @@ from app.store.mappings.event_names import Pin
 
 
 @dataclass(frozen=True, slots=True)
+class MappingReference:
+    """A mapping, by its ids and its name."""
+
+    id: MappingId
+    destination_id: DestinationId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RenamedEvent:
-    """The result of a rename. `unchanged` mappings read the type from the event and keep the old name.
+    """The result of a rename."""
 
-    `waiting` counts the waiting events of the advertiser's destinations. Those of this type are sent under
-    the previous name, because the content of an accepted event never changes.
-    """
-
+    advertiser_id: str
+    event_type: str
     name: str
     previous_name: str
-    republished: Sequence[StoredMapping]
-    unchanged: Sequence[StoredMapping]
-    waiting: int
+    mappings: Annotated[Sequence[MappingReference], Field(description="Republished with the new name.")]
+    mappings_left: Annotated[
+        Sequence[MappingReference], Field(description="Not changed: they read the event type from the event.")
+    ]
+    # The content of an accepted event never changes.
+    waiting_events: Annotated[
+        int,
+        Field(
+            description="Events of the advertiser that wait. Those of this type are sent under the previous "
+            "name."
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +171,11 @@ async def rename_event(
             )
             for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
                 waiting += await batches.waiting(driver, destination.number)
-    return RenamedEvent(name, before.name, republished, unchanged, waiting)
+    changed, left = (
+        [MappingReference(each.id, each.destination, each.name) for each in found]
+        for found in (republished, unchanged)
+    )
+    return RenamedEvent(advertiser_id, event_type, name, before.name, changed, left, waiting)
 
 
 async def _rename(

@@ -1,7 +1,7 @@
 """Use cases that preview the conversion of an event. They store nothing and send nothing."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,7 +16,14 @@ from app.admin.refusals import ErrorCode
 from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Trace
 from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
 from app.domain.mapping.document import check_publishable, compile_parts
-from app.domain.observed.preview import FieldPreview, preview, preview_fields, rejection_view
+from app.domain.observed.preview import (
+    ConversionPreview,
+    FieldPreview,
+    RejectionPreview,
+    preview,
+    preview_fields,
+    rejection_view,
+)
 from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 
@@ -28,7 +35,7 @@ async def preview_event(
     mapping_id: str,
     content: dict[str, Any],
     document: Document | None = None,
-) -> dict[str, Any]:
+) -> ConversionPreview | RejectionPreview:
     """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
@@ -43,7 +50,7 @@ async def preview_event(
         return rejection_view(event)
     result = preview(*event, ConversionPlan(compiled, rules), now=context.now())
     if event[0].event_id is None and result["ok"]:
-        result["warnings"] = [asdict(ID_DERIVED), *result["warnings"]]
+        result["warnings"].insert(0, {"code": ID_DERIVED.code, "field": ID_DERIVED.field})
     return result
 
 

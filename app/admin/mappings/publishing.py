@@ -7,8 +7,11 @@ it back. A function that takes the context opens its own transaction.
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import zip_longest
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -29,15 +32,16 @@ from app.store.mappings import Document, StoredMapping, Version, event_names
 
 
 @dataclass(frozen=True, slots=True)
-class VersionDetails:
-    """A published version. `current` is true if new events use it.
+class PublishedVersion:
+    """A published version. `current` is true for the version that new events use."""
 
-    `changes` compares it with the previous version.
-    """
-
-    version: Version
+    version: int
     current: bool
-    changes: Sequence[Difference]
+    mapping: Annotated[Document, Field(description="The mapping document. Decimals are exact.")]
+    changes: Annotated[Sequence[Difference], Field(description="The changes from the previous version.")]
+    published_by: str
+    published_at: datetime
+    note: Annotated[str | None, Field(description="Why it was published, as its author wrote it.")]
 
 
 async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
@@ -188,17 +192,21 @@ async def list_versions(
     *,
     limit: int,
     below: int | None = None,
-) -> list[VersionDetails]:
+) -> list[PublishedVersion]:
     """Return up to `limit` versions, newest first. With `below`, return only versions with a lower number."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
     return [
-        VersionDetails(
-            row,
+        PublishedVersion(
+            row.version,
             row.version == mapping.published_version,
+            row.document,
             tuple(differences(older.document, row.document)) if older else (),
+            row.published_by,
+            row.published_at,
+            row.note,
         )
         for row, older in zip_longest(rows[:limit], rows[1 : limit + 1])
     ]

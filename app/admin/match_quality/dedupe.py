@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -61,17 +62,24 @@ async def read_findings(context: AppContext, caller: Caller, destination_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class IdComparison:
-    """How the ids of the tag relate to Amazon's eventIds of accepted events.
+class DifferenceCount:
+    """Why ids of the tag differ from ids that are meant to be the same."""
 
-    `readable` is the number of events whose ids could be read to find the reasons.
-    """
+    kind: IdDifference
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdComparison:
+    """How the ids of the tag relate to Amazon's eventIds of accepted events."""
 
     matched: int
     only_here: int
     only_there: int
-    reasons: Mapping[IdDifference, int]
-    readable: int
+    reasons: Sequence[DifferenceCount]
+    readable: Annotated[
+        int, Field(description="The events whose ids could still be read to find the reasons.")
+    ]
 
 
 async def compare_ids(
@@ -110,7 +118,8 @@ async def compare_ids(
     matched = {each for each, place in found.items() if place is not None}
     only_there = [each for each in given if each not in matched]
     own = await _own_ids(context, destination.number, since, until) if only_there else set()
-    reasons = await context.compute(differences, only_there, own - matched)
+    found_reasons = await context.compute(differences, only_there, own - matched)
+    reasons = [DifferenceCount(kind, count) for kind, count in sorted(found_reasons.items())]
     events = len({place for place in found.values() if place is not None})
     return IdComparison(len(matched), max(0, accepted - events), len(only_there), reasons, len(own))
 

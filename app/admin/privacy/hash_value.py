@@ -1,4 +1,4 @@
-"""Use case: show how a value becomes a match key. Nothing is stored or logged."""
+"""Use cases: show how a value becomes a match key, or how another system hashed it. Nothing is stored."""
 
 from dataclasses import dataclass
 from dataclasses import field as member
@@ -7,10 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from app.admin.inputs import HashRequest
+from app.admin.match_quality.inputs import ExplainHashRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.countries import read_country
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.identity.showing import hash_trait
+from app.domain.match_quality import foreign_hash
+from app.domain.match_quality.foreign_hash import HashExplanation
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}
 
@@ -32,19 +35,28 @@ class HashResult:
 
 def hash_value(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and its match key. Raises Refusal for an unknown country."""
-    country = read_country(body.country)
-    if country is None:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("country", "not_in_list"))
-    rule = RULES[body.field]
-    hashed = hash_trait(Profile(body.identity_profile), rule, body.value, country=country.code)
+    country, rule = _country(body.country), RULES[body.field]
+    hashed = hash_trait(Profile(body.identity_profile), rule, body.value, country=country)
     return HashResult(
         field=body.field,
         type=rule.type,
         identity_profile=body.identity_profile,
-        country=country.code,
+        country=country,
         cleaned=hashed.cleaned or None,
         sent=hashed.match_key,
         hashed=rule.hashed,
         rule=hashed.rule,
         dropped=hashed.dropped,
     )
+
+
+def explain_hash(body: ExplainHashRequest) -> HashExplanation:
+    """Return the rules that reproduce the digest. Raises Refusal (422) for an unknown country."""
+    rule, country = RULES[body.field], _country(body.country)
+    return foreign_hash.explain_hash(rule, body.value, body.hash, country=country)
+
+
+def _country(text: str) -> str:
+    if (country := read_country(text)) is None:
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("country", "not_in_list"))
+    return country.code

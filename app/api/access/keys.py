@@ -6,7 +6,7 @@ from app.admin.access import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.inputs import NewKey
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.paging import PAGE, Cursor, Limit, Page, split_page, time_and_id_of
+from app.api.paging import Page, Paging
 from app.store.access.keys import ApiKey
 
 router = APIRouter(route_class=SecuredRoute, tags=["keys"])
@@ -28,13 +28,10 @@ async def create(body: NewKey, caller: CurrentCaller, context: Context) -> Issue
 
 @router.get("/keys", summary="List keys")
 @requires(Scope.KEYS_ADMIN)
-async def list_all(
-    caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> KeyPage:
+async def list_all(caller: CurrentCaller, context: Context, paging: Paging) -> KeyPage:
     """List keys, oldest first, including revoked keys. Secrets are never listed."""
-    rows = await list_keys(context, caller, limit=limit + 1, after=time_and_id_of(context, cursor))
-    items, next_cursor = split_page(context, rows, limit, lambda key: (key.created_at.isoformat(), key.id))
-    return KeyPage(items=list(items), next_cursor=next_cursor)
+    rows = await list_keys(context, caller, limit=paging.most, after=paging.time_and_id)
+    return paging.page(KeyPage, rows, lambda key: (key.created_at.isoformat(), key.id))
 
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app.admin.access import Scope
 from app.admin.access.sessions import ConsoleSession, end_session, list_sessions
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.paging import PAGE, Cursor, Limit, Page, split_page, time_and_id_of
+from app.api.paging import Page, Paging
 
 router = APIRouter(route_class=SecuredRoute, tags=["sessions"])
 
@@ -16,13 +16,10 @@ class SessionPage(Page[ConsoleSession]):
 
 @router.get("/sessions", summary="List sessions")
 @requires(Scope.KEYS_ADMIN)
-async def list_all(
-    caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> SessionPage:
+async def list_all(caller: CurrentCaller, context: Context, paging: Paging) -> SessionPage:
     """List the console sessions of the organisation, oldest first. Expired sessions are not listed."""
-    rows = await list_sessions(context, caller, limit=limit + 1, after=time_and_id_of(context, cursor))
-    items, next_cursor = split_page(context, rows, limit, lambda row: (row.started_at.isoformat(), row.id))
-    return SessionPage(items=list(items), next_cursor=next_cursor)
+    rows = await list_sessions(context, caller, limit=paging.most, after=paging.time_and_id)
+    return paging.page(SessionPage, rows, lambda row: (row.started_at.isoformat(), row.id))
 
 
 @router.delete("/sessions/{session_id}", summary="End a session")

@@ -14,7 +14,9 @@ from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
     pause_destination,
+    read_status_callback,
     resume_destination,
+    switch_status_callback,
 )
 from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.destinations.settings import (
@@ -27,10 +29,9 @@ from app.admin.destinations.settings import (
 )
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination, RequestBody
-from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, tagged
-from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
+from app.api.paging import Page, Paging
 from app.domain.destination import State
 from app.store.callbacks import CallbackStatus
 from app.store.destinations.destinations import Destination
@@ -65,15 +66,13 @@ async def list_all(
     state: Annotated[
         State | None, Query(description="Archived destinations are listed only with `archived`.")
     ] = None,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    paging: Paging,
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
     found = await list_destinations(
-        context, caller, limit=limit + 1, after=number_of(context, cursor), search=q, state=state
+        context, caller, limit=paging.most, after=paging.number, search=q, state=state
     )
-    items, next_cursor = split_page(context, found, limit, lambda row: (row.number,))
-    return DestinationPage(items=list(items), next_cursor=next_cursor)
+    return paging.page(DestinationPage, found, lambda row: (row.number,))
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")

@@ -1,17 +1,16 @@
 """Request and response models about events: results, lists, histories and statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from app.admin.events.records import WarningView
 from app.admin.events.summary import EventSummary
 from app.api.paging import Page
 from app.domain.event import EventProblem
-from app.domain.outcomes.reasons import JourneyCode
+from app.domain.outcomes.reasons import JourneyCode, WarningView
 from app.store.events.rejections import ALSO, RejectionRecord, RejectionSummary
 
 EXAMPLE_EVENT: dict[str, Any] = {
@@ -70,7 +69,7 @@ class EventResultBody(TypedDict):
     also: NotRequired[Annotated[Sequence[EventProblem], Field(description=ALSO)]]
     warnings: NotRequired[list[WarningView]]
     preview: NotRequired[
-        Annotated[dict[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
+        Annotated[Mapping[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
     ]
 
 

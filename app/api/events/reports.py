@@ -23,7 +23,7 @@ from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, Rej
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
 from app.api.events.pages import event_page, rejection_page
 from app.api.export import EXPORTED, Listed
-from app.api.paging import PAGE, Cursor, Limit, slice_page
+from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
@@ -91,8 +91,7 @@ async def rejection_summary(
     caller: CurrentCaller,
     context: Context,
     wanted: Annotated[RejectionFilter, Query()],
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    paging: Paging,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. The counts include every rejected event.
 
@@ -101,8 +100,7 @@ async def rejection_summary(
     then are exact times.
     """
     rows = await summarize_rejections(context, caller, destination_id, wanted.query())
-    items, next_cursor = slice_page(context, rows, limit, cursor)
-    return RejectionSummaryPage(items=items, next_cursor=next_cursor)
+    return paging.part(RejectionSummaryPage, rows)
 
 
 @router.get(

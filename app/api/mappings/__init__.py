@@ -9,19 +9,18 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from app.admin.access import Scope
-from app.admin.events.records import WarningView
 from app.admin.inputs import PublishRequest, RollbackRequest
 from app.admin.mappings import drafts, publishing
 from app.admin.mappings.drafts import MappingDetails
-from app.admin.mappings.publishing import VersionDetails
+from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import field_problem_of
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.etags import Expected, etag
 from app.api.http.json_response import ExactJsonResponse
-from app.api.http.response_body import ResponseBody
-from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
+from app.api.paging import Page, Paging, split_page
 from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.outcomes.reasons import WarningView
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
@@ -89,41 +88,7 @@ class MappingPage(Page[MappingView]):
     """A page of mappings."""
 
 
-class MappingChange(ResponseBody):
-    """A change of a member between two versions."""
-
-    path: str
-    before: Any
-    after: Any
-
-
-class MappingVersionView(ResponseBody):
-    """A published version. `current` is true for the version that new events use."""
-
-    version: int
-    current: bool
-    mapping: dict[str, Any] = Field(description="The mapping document. Decimals are exact.")
-    changes: list[MappingChange] = Field(description="The changes from the previous version.")
-    published_by: str
-    published_at: datetime
-    note: str | None = Field(description="Why it was published, as its author wrote it.")
-
-    @classmethod
-    def of(cls, details: VersionDetails) -> "MappingVersionView":
-        """Return the view of a version."""
-        version = details.version
-        return cls(
-            version=version.version,
-            current=details.current,
-            mapping=dict(version.document),
-            changes=[MappingChange.model_validate(change) for change in details.changes],
-            published_by=version.published_by,
-            published_at=version.published_at,
-            note=version.note,
-        )
-
-
-class MappingVersionPage(Page[MappingVersionView]):
+class MappingVersionPage(Page[PublishedVersion]):
     """A page of published versions."""
 
 
@@ -166,14 +131,12 @@ async def create(
 
 @router.get(MAPPINGS, summary="List mappings", response_model=MappingPage)
 @requires(Scope.DESTINATIONS_READ)
-async def list_all(
-    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> Response:
+async def list_all(destination_id: str, caller: CurrentCaller, context: Context, paging: Paging) -> Response:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
     found = await drafts.list_mappings(
-        context, caller, destination_id, limit=limit + 1, after=number_of(context, cursor)
+        context, caller, destination_id, limit=paging.most, after=paging.number
     )
-    items, next_cursor = split_page(context, found, limit, lambda details: (details.mapping.number,))
+    items, next_cursor = split_page(context, found, paging.limit, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
@@ -240,24 +203,17 @@ async def publish(
 @router.get(MAPPING + "/versions", summary="List published versions", response_model=MappingVersionPage)
 @requires(Scope.DESTINATIONS_READ)
 async def versions(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    limit: Limit = PAGE,
-    cursor: Cursor = None,
+    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, paging: Paging
 ) -> Response:
     """List versions, newest first.
 
     Each version has its document and its changes from the previous version.
     """
     found = await publishing.list_versions(
-        context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(context, cursor)
+        context, caller, destination_id, mapping_id, limit=paging.most, below=paging.number
     )
-    items, next_cursor = split_page(context, found, limit, lambda details: (details.version.version,))
-    page = MappingVersionPage(items=[MappingVersionView.of(item) for item in items], next_cursor=next_cursor)
-    return ExactJsonResponse(page.model_dump())
+    items, next_cursor = split_page(context, found, paging.limit, lambda each: (each.version,))
+    return ExactJsonResponse({"items": items, "next_cursor": next_cursor})
 
 
 @router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=MappingView)

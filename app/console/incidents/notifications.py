@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
+from app.admin.destinations import read_status_callback, switch_status_callback
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
-from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.access.secured_route import requires
 from app.console import form_view
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router

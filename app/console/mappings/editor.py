@@ -13,12 +13,11 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.destinations.event_schemas import read_event_schema, read_observed
+from app.admin.destinations.event_schemas import read_event_schema, read_observed, suggest_mapping
 from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.mappings.previewing import preview_draft
 from app.admin.mappings.publishing import publish_draft
 from app.admin.mappings.schema import draft_warnings
-from app.admin.mappings.suggestions import suggest_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of

@@ -59,7 +59,7 @@ async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form:
         return await _show(visit, advertiser_id, event_type, to=to, problem=refusal.problem.detail)
     if renamed.name == renamed.previous_name:
         return visit.done("event_name_kept", _NAME)
-    return visit.done("event_renamed", _NAME, len(renamed.republished))
+    return visit.done("event_renamed", _NAME, len(renamed.mappings))
 
 
 async def _show(

@@ -74,20 +74,18 @@ async def _page(
         limit=_PAGE_SIZE + 1,
         below=number_of(visit.context, cursor),
     )
-    content = pages.listed(
-        visit.context, found, lambda details: (details.version.version,), cursor, _PAGE_SIZE
-    )
+    content = pages.listed(visit.context, found, lambda each: (each.version,), cursor, _PAGE_SIZE)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(
         visit.context, visit.caller, destination.id, mapping_id, limit=2, below=chosen + 1
     )
-    shown = [each for each in shown if each.version.version in (chosen, chosen - 1)]
-    if version is not None and (not shown or shown[0].version.version != version):
+    shown = [each for each in shown if each.version in (chosen, chosen - 1)]
+    if version is not None and (not shown or shown[0].version != version):
         raise Refusal(ErrorCode.NOT_FOUND)
-    selected = shown[0].version if shown else None
-    before = shown[1].version.document if len(shown) > 1 else None
-    names = await visit.names(each.version.published_by for each in found)
+    selected = shown[0] if shown else None
+    before = shown[1].mapping if len(shown) > 1 else None
+    names = await visit.names(each.published_by for each in found)
     in_use = mapping.published
     return await show_page(
         visit,
@@ -97,10 +95,10 @@ async def _page(
         **content,
         here=address_of(destination.id, mapping_id),
         mapping=mapping,
-        publishers={each.version.version: person(each.version.published_by, names) for each in found},
+        publishers={each.version: person(each.published_by, names) for each in found},
         selected=selected,
-        says=statement_changes(None, selected.document) if selected else [],
-        changed=statement_changes(before, selected.document) if selected and before else [],
-        rollback=statement_changes(in_use, selected.document) if selected and in_use else [],
+        says=statement_changes(None, selected.mapping) if selected else [],
+        changed=statement_changes(before, selected.mapping) if selected and before else [],
+        rollback=statement_changes(in_use, selected.mapping) if selected and in_use else [],
         refused=problem and (problem.detail or "Someone else changed this mapping. Review it and try again."),
     )

@@ -1,11 +1,13 @@
 """Find the differences between two documents: the path of each member, and its value before and after."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Difference:
     """A member whose value differs. The value of an absent member is None."""
 
     path: str

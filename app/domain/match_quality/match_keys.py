@@ -79,7 +79,7 @@ class WhatIf:
 class MatchQuality:
     """The match keys of the sampled events of a mapping.
 
-    `doubtful` are the keys of which more than half came hashed, by a rule that the mapping does not declare.
+    `doubtful_keys` mostly came hashed, by a rule that the mapping does not declare.
     """
 
     events: int = 0
@@ -87,7 +87,7 @@ class MatchQuality:
     sendable_share: float = 0.0
     score: float = 0.0
     what_if: Sequence[WhatIf] = ()
-    doubtful: Sequence[str] = ()
+    doubtful_keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

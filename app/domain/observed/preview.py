@@ -4,21 +4,62 @@ A draft shows results before it is complete: a field that is missing or rejects 
 results of other fields.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 import msgspec
+from typing_extensions import TypedDict
 
 from app.domain.conversion.convert import ConversionPlan, Step, Trace
 from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
-from app.domain.event import Event, Rejection
+from app.domain.event import Event, EventProblem, Rejection
 from app.domain.identity import DropReason
-from app.domain.outcomes.reasons import WARNINGS
+from app.domain.outcomes.reasons import WARNINGS, JourneyCode, WarningView
 
 
-def preview(event: Event, event_id: str, plan: ConversionPlan, *, now: datetime) -> dict[str, Any]:
+class PreviewStep(TypedDict):
+    """One step of a conversion: the field of the mapping, and its path in the event, null for a constant.
+
+    For a personal value, `result` is only the start of its hash, and `…` for an unhashed id.
+    """
+
+    field: str
+    source: str | None
+    found: bool
+    rule: str
+    result: Any
+
+
+class ConversionPreview(TypedDict):
+    """The preview of an event that would be sent. `amazon_event` is the exact JSON that would be sent."""
+
+    ok: Literal[True]
+    event_id: str
+    amazon_event: dict[str, Any]
+    steps: list[PreviewStep]
+    warnings: list[WarningView]
+
+
+class RejectionPreview(TypedDict):
+    """The preview of an event that would be rejected.
+
+    `also` are the other problems of the event, at most nine, a field once.
+    """
+
+    ok: Literal[False]
+    code: JourneyCode
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+    also: NotRequired[Sequence[EventProblem]]
+
+
+def preview(
+    event: Event, event_id: str, plan: ConversionPlan, *, now: datetime
+) -> ConversionPreview | RejectionPreview:
     """Return the Amazon event that would be sent and each step of the conversion, or the rejection.
 
     The steps contain no personal data: only the start of a hash, and `…` for unhashed ids.
@@ -36,7 +77,7 @@ def preview(event: Event, event_id: str, plan: ConversionPlan, *, now: datetime)
     }
 
 
-def _row(step: Step) -> dict[str, Any]:
+def _row(step: Step) -> PreviewStep:
     return {
         "field": step.field,
         "source": step.source.path if step.source else None,
@@ -46,18 +87,18 @@ def _row(step: Step) -> dict[str, Any]:
     }
 
 
-def rejection_view(rejection: Rejection) -> dict[str, Any]:
+def rejection_view(rejection: Rejection) -> RejectionPreview:
     """Return the preview of a rejected event."""
-    view: dict[str, Any] = {
+    view: RejectionPreview = {
         "ok": False,
-        "code": rejection.code.value,
+        "code": rejection.code,
         "reason": rejection.reason,
         "field": rejection.field,
         "mapping_field": rejection.mapping_field,
         "detail": rejection.detail,
     }
     if rejection.also:
-        view["also"] = [asdict(problem) for problem in rejection.also]
+        view["also"] = rejection.also
     return view
 
 

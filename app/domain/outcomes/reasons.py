@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import TypedDict
+
 
 class JourneyCode(StrEnum):
     """The nine failure codes that the journey's canvas shows at a node."""
@@ -41,3 +43,10 @@ def _reasons(table: str) -> Mapping[str, Reason]:
 INGEST_REASONS: Final = _reasons("ingest")
 REASONS: Final[Mapping[str, Reason]] = {**INGEST_REASONS, **_reasons("delivery")}
 WARNINGS: Final[Mapping[str, str]] = _FILE["warnings"]
+
+
+class WarningView(TypedDict):
+    """A warning that did not reject the event: a key of `WARNINGS`, such as `match_key_dropped`."""
+
+    code: str
+    field: str | None

@@ -29,7 +29,10 @@ MAX_EVENTS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class SuggestedRow:
-    """A field of the suggested mapping. `share` is the part of the events that have a usable value."""
+    """The suggested source of one field, such as `email` or `custom_data.brand`, and why it was chosen.
+
+    `share` is the share of the events for which the source has a usable value.
+    """
 
     field: str
     source: Any = dataclasses.field(repr=False)
@@ -39,7 +42,7 @@ class SuggestedRow:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """What a person has to decide or confirm."""
+    """What a person has to decide or confirm. `reason` is a word, such as `zone_needed`."""
 
     field: str
     reason: str

@@ -4,24 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.destinations.destinations import DESTINATIONS
 from app.store.rows import read_row
 from app.store.statements import execute, read_all, read_one, read_written
-from app.store.tables import columns_of, insert_own, own, table, update_own
+from app.store.tables import INTERNAL, columns_of, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
     """The name of all conversions of an event type for an advertiser, in every region."""
 
-    advertiser_id: str
-    event_type: str
-    name: str
+    advertiser_id: Annotated[str, INTERNAL]
+    event_type: Annotated[str, Field(examples=["ADD_TO_SHOPPING_CART"])]
+    name: Annotated[str, Field(examples=["Added to cart"])]
     pinned_at: datetime
 
 

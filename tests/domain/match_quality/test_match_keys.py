@@ -159,8 +159,8 @@ def test_a_key_that_mostly_came_hashed_is_doubtful_until_its_rule_is_declared(
     group = samples([(event(phone=HASH), 11)], accepted=True, match_keys=("PHONE",))
     clear = samples([(event(phone=PHONE), 10)], accepted=True, match_keys=("PHONE",))
     more = samples([(event(phone=PHONE), 11)], accepted=True, match_keys=("PHONE",))
-    assert quality(group, clear, prehashed=prehashed).doubtful == doubtful
-    assert quality(group, more, prehashed=prehashed).doubtful == []
+    assert quality(group, clear, prehashed=prehashed).doubtful_keys == doubtful
+    assert quality(group, more, prehashed=prehashed).doubtful_keys == []
 
 
 def test_values_that_lose_characters_are_counted_beside() -> None:

@@ -1,0 +1,133 @@
+"""Try a mapping over HTTP: suggest one, preview an event, and test a draft on recent events."""
+
+from collections import Counter
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.destinations.event_schemas import suggest_mapping
+from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
+from app.admin.mappings.backtest import backtest_draft, summary
+from app.admin.mappings.previewing import preview_event
+from app.admin.mappings.schema import DOCUMENT_SCHEMA
+from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.http.json_response import ExactJsonResponse
+from app.api.http.response_body import ResponseBody
+from app.api.mappings import MAPPING, MAPPINGS
+from app.domain.observed.backtest import EventGroup
+from app.domain.observed.preview import ConversionPreview, RejectionPreview
+from app.domain.suggestions.suggest import SuggestedRow, Undecided
+
+router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
+
+
+class SuggestedMapping(ResponseBody):
+    """A suggested mapping. It can be saved as it is."""
+
+    mapping: dict[str, Any] = Field(
+        description="The mapping document; empty without events.",
+        json_schema_extra={"properties": DOCUMENT_SCHEMA["properties"]},
+    )
+    rows: list[SuggestedRow]
+    undecided: list[Undecided]
+
+
+@router.post(MAPPINGS + "/suggest", summary="Suggest a mapping", response_model=SuggestedMapping)
+@requires(Scope.DESTINATIONS_WRITE)
+async def suggest(
+    destination_id: str, caller: CurrentCaller, context: Context, body: SuggestRequest | None = None
+) -> Response:
+    """Suggest a complete mapping from up to 200 events, each as `POST /events` takes it.
+
+    Without `events`, the samples of the destination's recent events are used. `zone` is the time zone of
+    times that name none. Nothing of the body is stored or logged. Without events and samples, `rows` is
+    empty.
+    """
+    request = body or SuggestRequest()
+    found = await suggest_mapping(context, caller, destination_id, request.events, request.zone)
+    return ExactJsonResponse(found)
+
+
+@router.post(MAPPING + "/preview", summary="Preview a conversion")
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def preview(
+    destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, context: Context
+) -> ConversionPreview | RejectionPreview:
+    """Convert one event and show each step. Nothing is stored or sent.
+
+    The status is also 200 if the event would be rejected; `ok` is then false. 422 means that the request or
+    the mapping is invalid.
+    """
+    return await preview_event(context, caller, destination_id, mapping_id, body.event, body.mapping)
+
+
+class EventCount(ResponseBody):
+    """The number of events that the draft would reject, or whose result is unclear, for one reason."""
+
+    reason: str
+    field: str | None = Field(description="The source path in the mapping.")
+    mapping_field: str | None
+    events: int
+
+
+class BacktestResult(ResponseBody):
+    """The effect of a draft on recent events."""
+
+    published_version: int
+    events: int = Field(description="The number of events checked.")
+    lost: dict[str, int] = Field(description="Events that lose a match key, by key.")
+    gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
+    changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
+    newly_rejected: list[EventCount]
+    newly_accepted: int = Field(description="Events that only the draft accepts.")
+    unclear: list[EventCount] = Field(
+        description="Events with a result that depends on texts that are not stored."
+    )
+    repeated_event_ids: int = Field(description="Events that would repeat the event id of an earlier event.")
+    loss: float = Field(
+        description="The largest share of events that lose one match key or would be rejected (0 to 1)."
+    )
+    summary: str
+
+
+@router.post(MAPPING + "/backtest", summary="Test a draft on recent events")
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def run_backtest(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    body: BacktestRequest | None = None,
+) -> BacktestResult:
+    """Compare the draft (or `mapping` in the body) with the published version over the newest events.
+
+    The result counts the events that would certainly lose a match key, gain a match key, or be newly
+    rejected, and lists every field that would be sent with another value. The samples of events hold no
+    texts, so `unclear` counts the events whose result depends on a text. Nothing is stored. 422 if the draft
+    cannot be published, or if no version is published yet.
+    """
+    options = body or BacktestRequest()
+    version, result = await backtest_draft(
+        context, caller, destination_id, mapping_id, document=options.mapping, limit=options.events
+    )
+    return BacktestResult(
+        published_version=version,
+        events=result.events,
+        lost=dict(result.lost.most_common()),
+        gained=dict(result.gained.most_common()),
+        changed=sorted(result.changed),
+        newly_rejected=_counts(result.rejected),
+        newly_accepted=result.newly_accepted,
+        unclear=_counts(result.unclear),
+        repeated_event_ids=result.repeated_event_ids,
+        loss=float(round(result.loss, 4)),
+        summary=summary(result),
+    )
+
+
+def _counts(groups: Counter[EventGroup]) -> list[EventCount]:
+    return [EventCount(**group._asdict(), events=times) for group, times in groups.most_common()]
