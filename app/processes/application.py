@@ -140,12 +140,7 @@ def create_application(context: AppContext) -> Application:
         spans=context.spans,
     )
     app.events_endpoint = EventsEndpoint(
-        context=context,
-        key_ring=app.state.key_ring,
-        organisations=app.state.organisations,
-        admission=app.state.admission,
-        middleware=middleware,
-        monotonic=context.monotonic,
+        context, keys_in_use, organisations_in_use, app.state.admission, middleware, context.monotonic
     )
     app.request_middleware = middleware
     app.openapi = cache(lambda: openapi.describe(app, context.public_url))  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -35,7 +35,6 @@ from app.server.middleware import (
     RequestBodyReader,
     RequestMiddleware,
     admitted_by_head,
-    head_of,
     ids_of,
 )
 from app.server.request_head import KIB, PATH
@@ -53,37 +52,28 @@ class EventsReply(msgspec.Struct, frozen=True):
     body: bytes
 
 
+@dataclass(slots=True)
 class EventsEndpoint:
     """Serves posts of events for one process. `monotonic` is in seconds."""
 
-    def __init__(
-        self,
-        *,
-        context: AppContext,
-        key_ring: KeyRing,
-        organisations: OrganisationCache,
-        admission: AdmissionController,
-        middleware: RequestMiddleware,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._context = context
-        self._key_ring = key_ring
-        self._organisations = organisations
-        self._admission = admission
-        self._large_bodies = asyncio.Lock()
-        self._middleware = middleware
-        self._monotonic = monotonic
+    context: AppContext
+    key_ring: KeyRing
+    organisations: OrganisationCache
+    admission: AdmissionController
+    middleware: RequestMiddleware
+    monotonic: Callable[[], float]
+    _large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a post (ASGI)."""
         reply: EventsReply | None
-        admitted = admitted_by_head(scope, self._admission)
+        head, admitted = admitted_by_head(scope, self.admission)
         if isinstance(admitted, Permit):
             reply = await self._accept(scope, receive, admitted)
         else:
-            request_id, _ = ids_of(head_of(scope).headers)
-            reply = _refused(self._admission.problem(admitted), request_id)
-            self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
+            request_id, _ = ids_of(head.headers)
+            reply = _refused(self.admission.problem(admitted), request_id)
+            self.middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is None:
             return
         if reply.status in _DELAYED_STATUSES:
@@ -101,15 +91,15 @@ class EventsEndpoint:
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
         try:
-            caller = await authorize(self._key_ring, scope["headers"], _SCOPES, known=permit.caller)
+            caller = await authorize(self.key_ring, scope["headers"], _SCOPES, known=permit.caller)
             if scope["query_string"] and isinstance(caller, Caller):
-                caller = await acting_in(self._organisations, scope, caller)
+                caller = await acting_in(self.organisations, scope, caller)
                 query = intake.read_query(scope)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif isinstance(query, Problem):
                 reply = _refused(query, request_id)
-            elif (problem := await self._organisations.admit(caller.organisation)) is not None:
+            elif (problem := await self.organisations.admit(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
                 stored = await self._store(permit, receive, caller, query, trace)
@@ -126,10 +116,10 @@ class EventsEndpoint:
             reply = _refused(problem_of(error), request_id)
         finally:
             status = CLIENT_CLOSED_REQUEST if reply is None else reply.status
-            self._admission.release(permit, status)
+            self.admission.release(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
-            duration_s = self._monotonic() - permit.started_at
-            self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
+            duration_s = self.monotonic() - permit.started_at
+            self.middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
     async def _store(
@@ -139,7 +129,7 @@ class EventsEndpoint:
 
         The body is not read if the headers or full queues already cause a refusal.
         """
-        context, admission = self._context, self._admission
+        context, admission = self.context, self.admission
         media_type = check_media_type(permit.head.headers, "application/json", intake.NDJSON)
         ids, late = caller.destination_ids, context.late
         if late and ids is not None:
@@ -161,7 +151,7 @@ class EventsEndpoint:
             if events is None:
                 raise Refusal.of(admission.refusal(ShedReason.LANE))
             if not query.dry_run:
-                wait_s = self._organisations.limits.charge(caller.organisation, len(events))
+                wait_s = self.organisations.limits.charge(caller.organisation, len(events))
                 if wait_s > 0:
                     raise Refusal.of(too_fast(wait_s))
             request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)

@@ -80,9 +80,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began, status = self._monotonic(), 0
-        head = head_of(scope)
+        head, admitted = admitted_by_head(scope, self._admission)
         request_id, trace = ids_of(head.headers)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope["state"]["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -97,21 +97,14 @@ class RequestMiddleware:
                 ]
             await send(message)
 
-        permit: Permit | None = None
         try:
-            # Admit first: a permit of the connection must be released, also if the target is refused.
-            admitted = admitted_by_head(scope, self._admission)
-            if isinstance(admitted, Permit):
-                permit = admitted
-                problem = unreadable_target(scope)
-            else:
-                problem = self._admission.problem(admitted)
-            if problem is None:
-                assert permit is not None
-                body = RequestBodyReader(receive, permit, self._admission)
-                await self._app(scope, body.receive, send_with_headers)
-            else:
+            if not isinstance(admitted, Permit):
+                await error_response(self._admission.problem(admitted))(scope, receive, send_with_headers)
+            elif (problem := unreadable_target(scope)) is not None:
                 await error_response(problem)(scope, receive, send_with_headers)
+            else:
+                body = RequestBodyReader(receive, admitted, self._admission)
+                await self._app(scope, body.receive, send_with_headers)
         except ClientDisconnect:
             status = status or CLIENT_CLOSED_REQUEST
         except Exception as error:
@@ -119,8 +112,8 @@ class RequestMiddleware:
             if status == 0:
                 await error_response(problem)(scope, receive, send_with_headers)
         finally:
-            if permit is not None:
-                self._admission.release(permit, status)
+            if isinstance(admitted, Permit):
+                self._admission.release(admitted, status)
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             key = getattr(scope["state"].get("caller"), "key", None)
@@ -184,21 +177,18 @@ def ids_of(headers: FirstHeaders) -> tuple[str, RequestTrace]:
     return request_id, RequestTrace(traceparent, request_id=request_id)
 
 
-def head_of(scope: Scope) -> RequestHead:
-    """Return the head of a request, with its target as the client sent it."""
-    path: bytes = scope.get("raw_path") or scope["path"].encode()
-    query: bytes = scope["query_string"]
-    target = path + b"?" + query if query else path
-    return read_head(scope["method"].encode(), target, scope["headers"])
-
-
-def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | ShedReason:
-    """Return the permit of a request.
+def admitted_by_head(scope: Scope, admission: AdmissionController) -> tuple[RequestHead, Permit | ShedReason]:
+    """Return the head of a request, with its target as the client sent it, and its permit.
 
     The connection admitted it by its head, unless an earlier request of the connection was not yet answered.
     """
     permit: Permit | None = scope.setdefault("state", {}).pop(PERMIT, None)
-    return permit or admission.admit(head_of(scope))
+    if permit is not None:
+        return permit.head, permit
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    head = read_head(scope["method"].encode(), path + b"?" + query if query else path, scope["headers"])
+    return head, admission.admit(head)
 
 
 @dataclass(slots=True)

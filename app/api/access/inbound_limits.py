@@ -9,6 +9,8 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -66,14 +68,14 @@ class _Usage:
         self.divided_at = now
 
 
+@dataclass(slots=True)
 class InboundLimits:
     """The limits of the organisations that send events to this process. `monotonic` returns seconds."""
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._process = secrets.token_hex(8)
-        self._usages: dict[OrganisationId, _Usage] = {}
-        self._ended: set[OrganisationId] = set()  # the next exchange deletes their rows
+    monotonic: Callable[[], float]
+    _process: str = field(default_factory=partial(secrets.token_hex, 8))
+    _usages: dict[OrganisationId, _Usage] = field(default_factory=dict)
+    _ended: set[OrganisationId] = field(default_factory=set)  # the next exchange deletes their rows
 
     def wait(self, organisation: OrganisationId, rate: int | None) -> float:
         """Return the seconds until a request is admitted. Return 0 or less to admit it now.
@@ -84,7 +86,7 @@ class InboundLimits:
             if organisation in self._usages:
                 self._end(organisation)
             return 0.0
-        now = self._monotonic()
+        now = self.monotonic()
         usage = self._usages.get(organisation)
         if usage is None:
             usage = self._usages[organisation] = _Usage(rate, now)
@@ -106,7 +108,7 @@ class InboundLimits:
         """
         if (usage := self._usages.get(organisation)) is None:
             return 0.0
-        now = self._monotonic()
+        now = self.monotonic()
         if (wait := usage.limit.wait(now)) > 0:
             usage.refused += 1
             return wait
@@ -121,7 +123,7 @@ class InboundLimits:
 
     async def exchange(self, connection: PipelineConnection) -> None:
         """Store the demand of this process, and compute its shares from the demand of all processes."""
-        now = self._monotonic()
+        now = self.monotonic()
         for id_ in [id_ for id_, usage in self._usages.items() if now - usage.active_at > IDLE_S]:
             self._end(id_)
         for usage in self._usages.values():
@@ -139,7 +141,7 @@ class InboundLimits:
         others: defaultdict[OrganisationId, list[float]] = defaultdict(list)
         for organisation, demand in rows:
             others[organisation].append(demand)
-        now = self._monotonic()
+        now = self.monotonic()
         for id_, usage in usages.items():
             usage.stored = usage.demand
             usage.divide(others[id_], now)

@@ -7,6 +7,7 @@ machine was suspended.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted_offset
@@ -15,21 +16,19 @@ from app.store import PipelineConnection
 MEASURE_EVERY_S = 10.0
 
 
+@dataclass(slots=True)
 class DatabaseClock:
     """The time on the database's clock, shared by all tasks of a process. `wall` gives seconds since 1970."""
 
-    def __init__(
-        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._measured_at = float("-inf")
-        self._drift = 0.0  # wall minus monotonic time, when the offset was measured
-        self.offset = 0.0  # seconds to add to our clock
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    offset: float = 0.0  # seconds to add to our clock
+    _measured_at: float = float("-inf")
+    _drift: float = 0.0  # wall minus monotonic time, when the offset was measured
 
     def now(self) -> datetime:
         """Return the database's time in UTC, computed from the last measured offset."""
-        return datetime.fromtimestamp(self._wall() + self.offset, UTC)
+        return datetime.fromtimestamp(self.wall() + self.offset, UTC)
 
     def differs_from(self, offset: float) -> bool:
         """Return whether this earlier offset differs noticeably from the current offset.
@@ -45,14 +44,14 @@ class DatabaseClock:
 
     async def ensure(self, connection: PipelineConnection) -> None:
         """Measure the offset if it is too old, or if this machine's clock was changed since."""
-        now = self._monotonic()
-        if now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S:
+        now = self.monotonic()
+        if now - self._measured_at > MEASURE_EVERY_S or abs(self.wall() - now - self._drift) > NOTICED_S:
             await self.measure(connection)
 
     async def measure(self, connection: PipelineConnection) -> None:
         """Measure the offset with one query."""
-        before = self._wall()
+        before = self.wall()
         database: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        after, now = self._wall(), self._monotonic()
+        after, now = self.wall(), self.monotonic()
         self.offset = adjusted_offset(self.offset, database=database, before=before, after=max(before, after))
         self._measured_at, self._drift = now, after - now
