@@ -48,7 +48,7 @@ class Cost:
     def __init__(self, world: World, client: httpx.AsyncClient, size: int) -> None:
         self._world, self._client, self._size, self._number = world, client, size, 0
         self.destination = self.mapping = ""
-        self._recorders = (world.intake._sampler, world.intake._repeated)
+        self._recorders = (world.intake.sampler, world.intake.repeated)
 
     async def open(self) -> None:
         self.destination = await self._world.destination(mapping=PURCHASE)
@@ -70,7 +70,7 @@ class Cost:
     async def turn(self, mode: str, posts: int) -> float:
         """Return the CPU time of posts, with what follows the responses."""
         intake = self._world.intake
-        intake._sampler, intake._repeated = (None, None) if mode == BARE else self._recorders
+        intake.sampler, intake.repeated = (None, None) if mode == BARE else self._recorders
         bodies = [self._body() for _ in range(posts)]
         async with self._shadow(SHADOWS.get(mode, 0)):
             return await self.cpu_of(lambda: self._post(bodies))
@@ -111,7 +111,7 @@ async def _measure(url: str, rounds: int, posts: int, size: int) -> None:
     ):
         context = application.state.context
         world = World(resources, FakeAmazon(), context.intake, url)
-        sampler, shadows = context.intake._sampler, context.intake._shadows
+        sampler, shadows = context.intake.sampler, context.intake.shadows
         assert isinstance(sampler, SchemaSampler)
         assert isinstance(shadows, ShadowRunner)
         sampler.monotonic = shadows.monotonic = time.process_time

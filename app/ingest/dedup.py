@@ -8,8 +8,7 @@ from itertools import chain
 
 from app.domain.event import NO_JOURNEY, JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
-from app.ingest.evaluate import Candidate, Evaluated
-from app.ingest.pending_request import DedupResult, PendingRequest
+from app.ingest.pending_request import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import counts, ledger
 from app.store.destinations.cache import NamedType
 from app.store.events.journey_figures import UnstoredEvents
@@ -27,7 +26,7 @@ class Flush:
 
     requests: Sequence[PendingRequest]
     generation: int  # of the ledger
-    evaluated: list[list[Evaluated]] = field(init=False)
+    evaluated: list[list[Evaluated]] = field(default_factory=list)
     results: list[list[DedupResult | None]] = field(default_factory=list)
     # The ledger keys of duplicates whose mapped Amazon eventId was used by an event with another event id.
     mapped_duplicates: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -40,14 +39,12 @@ class Flush:
     # The stored rows of other transactions for the keys of the events.
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.evaluated = [request.evaluated for request in self.requests]
-
     def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
-        for request, evaluated in enumerate(self.evaluated):
-            for event, result in enumerate(evaluated):
+        """Yield the events that the evaluation did not reject."""
+        for number, request in enumerate(self.requests):
+            for event, result in enumerate(request.evaluated):
                 if type(result) is Candidate:
-                    yield (request, event), result
+                    yield (number, event), result
 
 
 def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
@@ -58,6 +55,7 @@ def accept_all(flush: Flush) -> list[tuple[EventIndex, Candidate]] | None:
     """
     if False in [request.is_plain for request in flush.requests]:
         return None
+    flush.evaluated = [request.evaluated for request in flush.requests]
     accepted = [
         ((request, event), each)
         for request, evaluated in enumerate(flush.evaluated)

@@ -1,10 +1,13 @@
-"""Evaluate an event: match it to a published mapping and convert it. Pure."""
+"""Evaluate events: match them to published mappings and convert them."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
-from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
+from app.domain.conversion.convert import ID_DERIVED, Conversion, Work
 from app.domain.destination import State
 from app.domain.event import (
     NO_JOURNEY,
@@ -17,32 +20,96 @@ from app.domain.event import (
     event_key,
     journey_ids,
 )
-from app.domain.ids import DestinationNumber, MappingId
-from app.ingest.destination_cache import CachedDestination, PublishedMapping
+from app.domain.ids import DestinationId, DestinationNumber, MappingId
+from app.ingest.destination_cache import CachedDestination, DestinationCache, PublishedMapping
+from app.ingest.pending_request import Candidate, Evaluated, PendingRequest
+from app.store import PipelineConnection
+from app.store import flush as flush_store
+from app.store.database.clock import DatabaseClock
 from app.store.events.journey_figures import JourneyNode
 
-
-class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """An event that can be stored.
-
-    `keys` holds its ledger keys: the first from its event id, the second from its Amazon eventId if that is
-    mapped.
-    """
-
-    destination: CachedDestination
-    mapping: PublishedMapping
-    conversion: Conversion
-    content: bytes
-    keys: tuple[bytes, ...]
-    warnings: tuple[EventWarning, ...]
-    journey: JourneyIds
-    is_plain: bool  # it has one ledger key, and the name of its type is pinned
-
-    __repr__ = object.__repr__  # holds personal data
-
-
-Evaluated = Candidate | Rejection
+# A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
+# Between two slices the event loop serves other requests.
+SLICE_EVENTS = 50
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Evaluates the events of requests. `pepper` is the key of content digests."""
+
+    destinations: DestinationCache
+    pepper: bytes
+    clock: DatabaseClock
+
+    async def evaluate(self, request: PendingRequest) -> None:
+        """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
+
+        Records in the request what the evaluation depends on: the clock's offset, the destinations and their
+        versions.
+        """
+        now, request.clock_offset = self.clock.now(), self.clock.offset
+        request.versions = {}
+        found: dict[str | None, CachedDestination | None] = {None: None}
+        evaluated: list[Evaluated] = []
+        numbers: list[DestinationNumber | None] = []
+        nodes: set[JourneyNode] = set()
+        is_plain, work = True, Work()
+        for start in range(0, len(request.events), SLICE_EVENTS):
+            if start:
+                await asyncio.sleep(0)
+            for event in request.events[start : start + SLICE_EVENTS]:
+                if (id_ := event.destination_id) not in found:
+                    found[id_] = self._visible(DestinationId(id_ or ""), request)
+                destination = found[id_]
+                each = (
+                    event
+                    if isinstance(event, Rejection)
+                    else evaluate(event, destination, self.pepper, now, work)
+                )
+                evaluated.append(each)
+                if destination is None:
+                    numbers.append(None)
+                    continue
+                numbers.append(destination.number)
+                nodes.add(node_of(destination.number, each.journey))
+                is_plain = is_plain and type(each) is Candidate and each.is_plain
+        request.evaluated, request.destinations = evaluated, numbers
+        request.nodes, request.is_plain = nodes, is_plain
+
+    def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
+        """Return a destination if its sender may use it, else None. Records its version in the request."""
+        access = request.access
+        if not id_ or (access.destinations is not None and id_ not in access.destinations):
+            return None
+        destination = self.destinations.get(id_)
+        request.versions[id_] = None if destination is None else destination.version
+        if destination is None or destination.organisation != access.organisation:
+            return None
+        return destination
+
+    async def refresh(
+        self, connection: PipelineConnection, requests: Sequence[PendingRequest]
+    ) -> flush_store.FlushPreconditions:
+        """Evaluate each request again whose evaluation used an outdated configuration version or clock.
+
+        So a configuration change takes effect in every process as soon as it is acknowledged. Returns the
+        current preconditions.
+        """
+        await self.clock.ensure(connection)
+        used = {id_ for request in requests for id_ in request.versions}
+        current = await flush_store.read_preconditions(connection, used)
+        stale: set[DestinationId] = {
+            id_ for id_ in used if current.versions.get(id_) != self.destinations.version(id_)
+        }
+        if stale:
+            await self.destinations.refresh(connection, stale)
+        for request in requests:
+            if self.clock.differs_from(request.clock_offset) or any(
+                version != self.destinations.version(id_) for id_, version in request.versions.items()
+            ):
+                await self.evaluate(request)
+        return current
 
 
 def evaluate(

@@ -23,8 +23,8 @@ from app.ingest.dedup import (
     unpinned_type,
 )
 from app.ingest.destination_cache import CachedDestination
-from app.ingest.evaluate import Candidate, node_of
-from app.ingest.pending_request import DedupResult, PendingRequest
+from app.ingest.evaluate import node_of
+from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
 from app.store.destinations import cache
@@ -95,24 +95,21 @@ class JourneyNodes:
         }
 
 
+@dataclass(slots=True, repr=False)
 class FlushWriter:
-    """Writes flushes. `pepper` is the key of content digests. `writer` selects the rows of the count tables
-    to which this process adds.
-    """
+    """Writes flushes. `writer` selects the rows of the count tables to which this process adds."""
 
-    def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
-        self.pepper = pepper
-        self._vault = keys
-        self._writer = writer
-        # By the session that reserved them, with the time until which they are used.
-        self._ids: dict[PipelineConnection, tuple[float, list[BatchId]]] = {}
-        self.journeys = JourneyNodes()
-        # For a destination that had a duplicate: how many further flushes check every key separately.
-        self._cautious_flushes: dict[DestinationNumber, int] = {}
+    vault: crypto.Vault
+    writer: int
+    journeys: JourneyNodes = field(default_factory=JourneyNodes)
+    # By the session that reserved them, with the time until which they are used.
+    _ids: dict[PipelineConnection, tuple[float, list[BatchId]]] = field(default_factory=dict)
+    # For a destination that had a duplicate: how many further flushes check every key separately.
+    _cautious_flushes: dict[DestinationNumber, int] = field(default_factory=dict)
 
     def change_count_rows(self) -> None:
         """Add to other rows of the count tables from now on, because another session locked a row."""
-        self._writer = (self._writer + 1) % counts.WRITERS
+        self.writer = (self.writer + 1) % counts.WRITERS
 
     async def write_in_one_round_trip(
         self, connection: asyncpg.Connection, flush: Flush, versions: Mapping[DestinationId, int | None]
@@ -141,7 +138,7 @@ class FlushWriter:
             generation=flush.generation,
             versions=versions,
             nodes_day=self.journeys.day,
-            writer=self._writer,
+            writer=self.writer,
             deltas=deltas,
         )
         return outcome is flush_store.FlushOutcome.STORED
@@ -168,10 +165,10 @@ class FlushWriter:
         flush_counts = count_results(flush)
         sealed = await self._seal_all(flush, claimed)
         if flush_counts.deltas:
-            await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
-        flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
+            await flush_store.append(connection, sealed, writer=self.writer, deltas=flush_counts.deltas)
+        flush.rejected_at = await counts.add_rejections(connection, self.writer, flush_counts.rejected)
         await self._add_unstored(connection, flush_counts.unstored)
-        await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
+        await counts.add_consent_stops(connection, self.writer, flush_counts.stopped)
 
     async def _add_unstored(
         self, connection: PipelineConnection, unstored: Mapping[UnstoredKey, journey_figures.UnstoredEvents]
@@ -326,7 +323,7 @@ class FlushWriter:
             in_order = [node_of(number, candidate.journey) for _, _, candidate in accepted]
         else:
             in_order = list(nodes)  # one number stands for all events
-        data_key, content = crypto.seal_batch(batch.id, packing.pack(bodies), self._vault)
+        data_key, content = crypto.seal_batch(batch.id, packing.pack(bodies), self.vault)
         return batches.NewBatch(
             id=batch.id,
             destination=number,

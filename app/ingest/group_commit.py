@@ -3,22 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 import asyncpg
 
-from app.domain.conversion.convert import Work
-from app.domain.event import Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
-from app.ingest.destination_cache import CachedDestination, DestinationCache
-from app.ingest.evaluate import Candidate, Evaluated, evaluate, node_of
-from app.ingest.flush_session import FlushSession, concerns_transaction
+from app.domain.ids import DestinationId, LaneId, OrganisationId
+from app.ingest.dedup import Flush
+from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
-from app.store import PipelineConnection, lanes
-from app.store.database.clock import DatabaseClock
+from app.store import flush as flush_store
+from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
-from app.store.events.journey_figures import JourneyNode
 from app.telemetry import Telemetry
 
 # The events of one flush, unless a single request has more. A request waits for the flush in progress and for
@@ -27,9 +24,12 @@ MAX_EVENTS = 1_000
 # A flush of this many requests starts without a wait for more. While the database writes it, this process
 # evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
-# A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
-# Between two slices the event loop serves other requests.
-SLICE_EVENTS = 50
+
+# SQLSTATE classes of errors that no single request of a transaction causes: connection lost, rolled back for
+# concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
+_TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
+# Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
+_RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 
 
 class CommitQueue:
@@ -74,6 +74,120 @@ class CommitQueue:
         return group
 
 
+@dataclass(slots=True)
+class FlushSession:
+    """Writes groups of requests on one connection, opened with `connect` at first use."""
+
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    evaluator: Evaluator
+    writer: FlushWriter
+    telemetry: Telemetry
+    _connection: asyncpg.Connection | None = None
+    _may_use_one_round_trip: bool = False
+    _generation: int | None = None  # of the ledger, as of the last flush
+
+    @property
+    def has_connection(self) -> bool:
+        return self._connection is not None
+
+    async def connection(self) -> asyncpg.Connection:
+        """Return the connection; open it if there is none."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = None
+            connection = await self.connect()
+            try:
+                await flush_store.create_function(connection)
+                self._may_use_one_round_trip = True
+            except BaseException as error:
+                if not isinstance(error, asyncpg.PostgresError) or _concerns_transaction(error):
+                    connection.terminate()
+                    raise
+                self._disable_one_round_trip(error)
+            self._connection = connection
+        return self._connection
+
+    def terminate(self) -> None:
+        """Close the connection, because the state of its session is unknown.
+
+        The next flush opens another connection.
+        """
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close()
+
+    async def write(self, requests: Sequence[PendingRequest]) -> Flush:
+        """Write a group in one transaction. Nothing is committed if this raises.
+
+        After an error of `_RETRYABLE_ERRORS` it tries again, up to twice. After a wait for a lock it tries a
+        single request again once; the caller divides a group.
+        """
+        for tries in range(3):
+            try:
+                connection = await self.connection()
+                # Outside the transaction, so that no other flush waits for it.
+                await self.evaluator.clock.ensure(connection)
+                await self.writer.journeys.register(connection, requests)
+                flush = await self._write_in_one_round_trip(connection, requests)
+                return flush or await self._write_in_transaction(connection, requests)
+            except asyncpg.LockNotAvailableError:
+                # Another session may have locked a row of the counts: use other rows.
+                self.writer.change_count_rows()
+                if len(requests) > 1 or tries:
+                    raise
+            except asyncpg.PostgresError as error:
+                if tries == 2 or not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _write_in_transaction(
+        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
+    ) -> Flush:
+        async with flush_store.transaction(connection):
+            current = await self.evaluator.refresh(connection, requests)
+            self._generation = current.generation
+            if not self.writer.journeys.is_complete(requests, current.day):
+                raise asyncpg.SerializationError("The journey nodes are not registered.")
+            flush = Flush(requests, self._generation)
+            await self.writer.write(connection, flush)
+        return flush
+
+    async def _write_in_one_round_trip(
+        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
+    ) -> Flush | None:
+        """Write a group in one round trip, or write nothing and return None."""
+        if self._generation is None or not self._may_use_one_round_trip:
+            return None
+        versions: dict[DestinationId, int | None] = {}
+        for request in requests:
+            if self.evaluator.clock.differs_from(request.clock_offset):
+                return None
+            for id_, version in request.versions.items():
+                # If two requests used two versions of a destination, one of them is outdated.
+                if versions.setdefault(id_, version) != version:
+                    return None
+        flush = Flush(requests, self._generation)
+        try:
+            return flush if await self.writer.write_in_one_round_trip(connection, flush, versions) else None
+        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
+            # The function that the session created is gone, or this server cannot plan it.
+            self._disable_one_round_trip(error)
+            return None
+
+    def _disable_one_round_trip(self, error: BaseException) -> None:
+        """Write in several round trips until the next connection."""
+        self._may_use_one_round_trip = False
+        self.telemetry.failed("flush.single_round_trip_unavailable", error, level=30)
+
+
+def _concerns_transaction(error: asyncpg.PostgresError) -> bool:
+    """Return whether an error concerns the transaction, and not only one of its requests."""
+    return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)
+
+
 class GroupCommit:
     """Collects requests and writes them in groups, each in one transaction (a flush)."""
 
@@ -81,31 +195,22 @@ class GroupCommit:
         self,
         *,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
-        destinations: DestinationCache,
+        evaluator: Evaluator,
         writer: FlushWriter,
         linger_s: float,
-        clock: DatabaseClock,
         notify: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
         database_results: DatabaseResults,
     ) -> None:
-        self._destinations = destinations
-        self._pepper = writer.pepper
+        self._evaluator = evaluator
         self._linger_s = linger_s
-        self._clock = clock
         self._notify = notify
         self._telemetry = telemetry
         self._database_results = database_results
         self._queue = CommitQueue()
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
-        self._session = FlushSession(
-            connect=connect,
-            destinations=destinations,
-            writer=writer,
-            evaluate=self.evaluate,
-            telemetry=telemetry,
-        )
+        self._session = FlushSession(connect, evaluator, writer, telemetry)
         # The gauge reads the number when metrics are scraped: setting it with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._queue.events)
         self._closing = False
@@ -158,63 +263,6 @@ class GroupCommit:
         self._may_flush.set()
         self._has_requests.set()
 
-    async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
-        """Evaluate a request again after a change of configuration or clock; return the ledger generation."""
-        await self._ensure_clock(connection, [request])
-        return (await self._session.reevaluate_stale(connection, [request])).generation
-
-    async def _ensure_clock(self, connection: PipelineConnection, requests: Sequence[PendingRequest]) -> None:
-        await self._clock.ensure(connection)
-        for request in requests:
-            if self._clock.differs_from(request.clock_offset):
-                await self.evaluate(request)
-
-    async def evaluate(self, request: PendingRequest) -> None:
-        """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
-
-        Records in the request what the evaluation depends on: the clock's offset, the destinations and their
-        versions.
-        """
-        now, request.clock_offset = self._clock.now(), self._clock.offset
-        request.versions = {}
-        found: dict[str | None, CachedDestination | None] = {None: None}
-        evaluated: list[Evaluated] = []
-        numbers: list[DestinationNumber | None] = []
-        nodes: set[JourneyNode] = set()
-        is_plain, work = True, Work()
-        for start in range(0, len(request.events), SLICE_EVENTS):
-            if start:
-                await asyncio.sleep(0)
-            for event in request.events[start : start + SLICE_EVENTS]:
-                if (id_ := event.destination_id) not in found:
-                    found[id_] = self._visible(DestinationId(id_ or ""), request)
-                destination = found[id_]
-                each = (
-                    event
-                    if isinstance(event, Rejection)
-                    else evaluate(event, destination, self._pepper, now, work)
-                )
-                evaluated.append(each)
-                if destination is None:
-                    numbers.append(None)
-                    continue
-                numbers.append(destination.number)
-                nodes.add(node_of(destination.number, each.journey))
-                is_plain = is_plain and type(each) is Candidate and each.is_plain
-        request.evaluated, request.destinations = evaluated, numbers
-        request.nodes, request.is_plain = nodes, is_plain
-
-    def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
-        """Return a destination if its sender may use it, else None. Records its version in the request."""
-        access = request.access
-        if not id_ or (access.destinations is not None and id_ not in access.destinations):
-            return None
-        destination = self._destinations.get(id_)
-        request.versions[id_] = None if destination is None else destination.version
-        if destination is None or destination.organisation != access.organisation:
-            return None
-        return destination
-
     async def _flush(self, requests: Sequence[PendingRequest]) -> None:
         """Write a group and answer its requests; never raises."""
         try:
@@ -224,7 +272,7 @@ class GroupCommit:
             self._database_results.succeeded()
         except asyncpg.PostgresError as error:
             is_locked = isinstance(error, asyncpg.LockNotAvailableError)
-            if concerns_transaction(error) or (is_locked and len(requests) == 1):
+            if _concerns_transaction(error) or (is_locked and len(requests) == 1):
                 self._refuse(requests, error)
             elif len(requests) == 1:
                 # A request that cannot be written is a bug; it must not fail other requests.
@@ -244,10 +292,9 @@ class GroupCommit:
             self._refuse(requests, error)
 
     async def _write(self, requests: Sequence[PendingRequest]) -> None:
-        await self._ensure_clock(await self._session.connection(), requests)
         flush = await self._session.write(requests)
         if flush.pinned_names:
-            self._destinations.add_pins(flush.pinned_names)
+            self._evaluator.destinations.add_pins(flush.pinned_names)
         if flush.waiting:
             self._notify(flush.waiting)
         for batch, indexes in flush.stored_batches.items():
@@ -278,18 +325,18 @@ def _refuse_all(requests: Sequence[PendingRequest]) -> None:
             request.response.set_result(NotStored())
 
 
+@dataclass(slots=True)
 class Notifier:
     """Notifies workers of stored events: after the commit, on another connection, once for many flushes.
 
     If a notification is lost, its events wait until the worker polls the lane.
     """
 
-    def __init__(self, *, pool: asyncpg.Pool, interval_s: float, telemetry: Telemetry) -> None:
-        self._pool = pool
-        self._interval_s = interval_s
-        self._telemetry = telemetry
-        self._waiting: dict[LaneId, int] = {}
-        self._has_events = asyncio.Event()
+    pool: asyncpg.Pool
+    interval_s: float
+    telemetry: Telemetry
+    _waiting: dict[LaneId, int] = field(default_factory=dict)
+    _has_events: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, waiting: dict[LaneId, int]) -> None:
         """Add committed events, counted by lane."""
@@ -304,8 +351,8 @@ class Notifier:
             self._has_events.clear()
             waiting, self._waiting = self._waiting, {}
             try:
-                async with self._pool.acquire() as connection:
+                async with self.pool.acquire() as connection:
                     await lanes.notify_waiting(connection, waiting)
             except DRIVER_ERRORS as error:
-                self._telemetry.failed("notify.failed", error, level=30)
-            await asyncio.sleep(self._interval_s)
+                self.telemetry.failed("notify.failed", error, level=30)
+            await asyncio.sleep(self.interval_s)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -14,16 +15,21 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import ConversionPreview, RejectionPreview, preview, rejection_view
 from app.ingest.dedup import Flush, conflict_field
-from app.ingest.destination_cache import DestinationCache
-from app.ingest.evaluate import Candidate, Evaluated
+from app.ingest.evaluate import SLICE_EVENTS, Evaluator
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import SLICE_EVENTS, GroupCommit
-from app.ingest.pending_request import DedupResult, NotStored, PendingRequest, RequestResults
+from app.ingest.group_commit import GroupCommit
+from app.ingest.pending_request import (
+    Candidate,
+    DedupResult,
+    Evaluated,
+    NotStored,
+    PendingRequest,
+    RequestResults,
+)
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
-from app.store.database.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
@@ -42,38 +48,29 @@ class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     preview: ConversionPreview | RejectionPreview | None = None
 
 
+@dataclass
 class Intake:
     """Receives the events of an API process. `receive` returns only while the task of `run` is running."""
 
-    def __init__(
-        self,
-        *,
-        group_commit: GroupCommit,
-        writer: FlushWriter,
-        pool: asyncpg.Pool,
-        clock: DatabaseClock,
-        telemetry: Telemetry,
-        destinations: DestinationCache,
-        sampler: SchemaSampler | None = None,
-        recorder: RejectionRecorder | None = None,
-        repeated: RepeatedIdRecorder | None = None,
-        shadows: ShadowRunner | None = None,
-    ) -> None:
-        self._find = destinations.get
-        self._sampler, self._recorder = sampler, recorder
-        self._repeated, self._shadows = repeated, shadows
-        self._group_commit = group_commit
+    group_commit: GroupCommit
+    evaluator: Evaluator
+    writer: FlushWriter
+    pool: asyncpg.Pool
+    telemetry: Telemetry
+    sampler: SchemaSampler | None = None
+    recorder: RejectionRecorder | None = None
+    repeated: RepeatedIdRecorder | None = None
+    shadows: ShadowRunner | None = None
+
+    def __post_init__(self) -> None:
+        self._find = self.evaluator.destinations.get
         # The task of `run` flushes until `close` was called; queued events are still stored and answered.
-        self.run, self.close = group_commit.run, group_commit.close
+        self.run, self.close = self.group_commit.run, self.group_commit.close
         # Matches and converts the events of a request, with pauses for other requests.
-        self.evaluate = group_commit.evaluate
-        self._writer = writer
-        self._pool = pool
-        self._clock = clock
-        self._telemetry = telemetry
+        self.evaluate = self.evaluator.evaluate
         # Cached, because looking up a series by its label costs more than counting.
         self._received = {
-            status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
+            status: self.telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
 
     async def receive(self, request: PendingRequest) -> list[EventResult] | NotStored:
@@ -88,20 +85,20 @@ class Intake:
     async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
         """Store the events of an evaluated request; the results are those of `receive`."""
         events, trace = request.events, request.trace
-        response = await self._group_commit.store(request)
+        response = await self.group_commit.store(request)
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
         accepted = self._count(results, response)
-        if self._sampler is not None:
-            self._sampler.observe(self._find, events, response)
-        if self._repeated is not None and accepted < len(results):
-            self._repeated.observe(response)
-        if self._shadows is not None and self._shadows.active:
-            self._shadows.observe(self._find, events, response)
-        if self._recorder is not None and response.rejected_at is not None:
+        if self.sampler is not None:
+            self.sampler.observe(self._find, events, response)
+        if self.repeated is not None and accepted < len(results):
+            self.repeated.observe(response)
+        if self.shadows is not None and self.shadows.active:
+            self.shadows.observe(self._find, events, response)
+        if self.recorder is not None and response.rejected_at is not None:
             rejections = [result.rejection for result in results]
-            self._recorder.record(rejections, response.destinations, trace.request_id, response.rejected_at)
+            self.recorder.record(rejections, response.destinations, trace.request_id, response.rejected_at)
         return results
 
     def _count(self, results: Sequence[EventResult], response: RequestResults) -> int:
@@ -117,26 +114,26 @@ class Intake:
             self._received["rejected"].inc(rejected)
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
-                self._telemetry.rejected.labels(reason).inc(number)
+                self.telemetry.rejected.labels(reason).inc(number)
         for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
             if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
                 for match_key, reason in evaluated.conversion.dropped_keys:
-                    self._telemetry.dropped_keys.labels(match_key, reason).inc()
+                    self.telemetry.dropped_keys.labels(match_key, reason).inc()
         return accepted
 
     async def dry_run(self, request: PendingRequest) -> list[EventResult] | NotStored:
         """Return what `store` would return, with a preview of each event, and store nothing."""
         events = request.events
         try:
-            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-                generation = await self._group_commit.evaluate_current(connection, request)
-                flush = Flush([request], generation)
-                await self._writer.read(connection, flush)
+            async with self.pool.acquire() as connection, connection.transaction(readonly=True):
+                current = await self.evaluator.refresh(connection, [request])
+                flush = Flush([request], current.generation)
+                await self.writer.read(connection, flush)
         except DRIVER_ERRORS:
             return NotStored()
         evaluated_events = flush.evaluated[0]
         results = _results(events, RequestResults(evaluated_events, flush.results[0]))
-        now = self._clock.now()
+        now = self.evaluator.clock.now()
         for index, (event, evaluated) in enumerate(zip(events, evaluated_events, strict=True)):
             if index % SLICE_EVENTS == 0:
                 await asyncio.sleep(0)  # other requests of this process go on meanwhile

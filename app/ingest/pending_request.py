@@ -1,4 +1,4 @@
-"""A request that waits for its flush, and its results."""
+"""A request that waits for its flush, its evaluated events, and their results."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,11 +7,34 @@ from enum import StrEnum
 
 import msgspec
 
-from app.domain.event import Event, Rejection
+from app.domain.conversion.convert import Conversion, EventWarning
+from app.domain.event import Event, JourneyIds, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
-from app.ingest.evaluate import Evaluated
+from app.ingest.destination_cache import CachedDestination, PublishedMapping
 from app.store.events.journey_figures import JourneyNode
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """An event that can be stored.
+
+    `keys` holds its ledger keys: the first from its event id, the second from its Amazon eventId if that is
+    mapped.
+    """
+
+    destination: CachedDestination
+    mapping: PublishedMapping
+    conversion: Conversion
+    content: bytes
+    keys: tuple[bytes, ...]
+    warnings: tuple[EventWarning, ...]
+    journey: JourneyIds
+    is_plain: bool  # it has one ledger key, and the name of its type is pinned
+
+    __repr__ = object.__repr__  # holds personal data
+
+
+Evaluated = Candidate | Rejection
 
 
 class DedupResult(StrEnum):

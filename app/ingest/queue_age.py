@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
@@ -14,6 +15,7 @@ from app.telemetry import Telemetry
 CHECK_EVERY_S = 30.0
 
 
+@dataclass(slots=True)
 class QueueAgeMonitor:
     """Checks the oldest event of every queue twice a minute.
 
@@ -21,22 +23,19 @@ class QueueAgeMonitor:
     returns a number in [0, 1): it spreads the checks of several processes.
     """
 
-    def __init__(
-        self, *, pool: asyncpg.Pool, max_age: timedelta, jitter: Callable[[], float], telemetry: Telemetry
-    ) -> None:
-        self._pool = pool
-        self._max_age = max_age
-        self._jitter = jitter
-        self._telemetry = telemetry
-        self.overdue: set[str] = set()
+    pool: asyncpg.Pool
+    max_age: timedelta
+    jitter: Callable[[], float]
+    telemetry: Telemetry
+    overdue: set[str] = field(default_factory=set)
 
     async def check(self) -> None:
         """Check the live queues of all active destinations."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
-        overdue = {id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age)}
+        overdue = {id_ for id_, wait in waits.items() if backlog_too_old(wait, self.max_age)}
         if overdue - self.overdue:
-            self._telemetry.log(
+            self.telemetry.log(
                 "queue_age.overdue", level=30, destinations=sorted(overdue - self.overdue)[:20]
             )
         self.overdue.intersection_update(overdue)
@@ -45,8 +44,8 @@ class QueueAgeMonitor:
     async def run(self) -> None:
         """Check until cancelled. A database error keeps the last result."""
         while True:
-            await asyncio.sleep(CHECK_EVERY_S * (0.5 + self._jitter()))
+            await asyncio.sleep(CHECK_EVERY_S * (0.5 + self.jitter()))
             try:
                 await self.check()
             except DRIVER_ERRORS as error:
-                self._telemetry.failed("queue_age.check_failed", error, level=30)
+                self.telemetry.failed("queue_age.check_failed", error, level=30)

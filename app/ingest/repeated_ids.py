@@ -14,8 +14,7 @@ import asyncpg
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import MappingNumber
-from app.ingest.evaluate import Candidate
-from app.ingest.pending_request import DedupResult, RequestResults
+from app.ingest.pending_request import Candidate, DedupResult, RequestResults
 from app.store import PipelineConnection, ledger
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import repeated_ids

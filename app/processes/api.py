@@ -23,6 +23,7 @@ from app.crypto import secret_digest
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
+from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, Notifier
 from app.ingest.intake import Intake
@@ -210,14 +211,13 @@ def build_ingest(
     notifier = Notifier(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
-    writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
-    destinations = DestinationCache(ages, consent)
+    writer = FlushWriter(resources.vault, resources.writer)
+    evaluator = Evaluator(DestinationCache(ages, consent), resources.pepper, resources.clock)
     group_commit = GroupCommit(
         connect=resources.connect,
-        destinations=destinations,
+        evaluator=evaluator,
         writer=writer,
         linger_s=settings.flush_wait_ms / 1000,
-        clock=resources.clock,
         notify=notifier.add,
         telemetry=resources.telemetry,
         database_results=resources.outcomes,
@@ -225,11 +225,10 @@ def build_ingest(
 
     intake = Intake(
         group_commit=group_commit,
+        evaluator=evaluator,
         writer=writer,
         pool=resources.pool,
-        clock=resources.clock,
         telemetry=resources.telemetry,
-        destinations=destinations,
         sampler=sampler,
         recorder=recorder,
         repeated=repeated,

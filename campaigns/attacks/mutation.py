@@ -108,7 +108,7 @@ PARTS: dict[str, Part] = {
     },
     "event_description": {"app/admin/events/description.py": ("tests/domain/test_event_descriptions.py",)},
     # The rest on a real Postgres that all mutants share, each with a database of its own.
-    "flush": _modules("app/ingest", "dedup flush_writer flush_session", FLUSH_TESTS),
+    "flush": _modules("app/ingest", "dedup flush_writer group_commit", FLUSH_TESTS),
     "event_history": {
         "app/admin/events/history.py": (
             "tests/pipeline/test_history_lookups.py",

@@ -40,20 +40,20 @@ _ANSWERS = """\
 
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
-        "app/ingest/flush_session.py",
-        "            await self._writer.write(connection, flush)\n",
-        "            await self._writer.write(connection, flush)\n"
+        "app/ingest/group_commit.py",
+        "            await self.writer.write(connection, flush)\n",
+        "            await self.writer.write(connection, flush)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
         + "            import asyncio; await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
         "acknowledged_is_stored",
     ),
     "acknowledges before the one call ended": Build(
-        "app/ingest/flush_session.py",
-        "            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) "
+        "app/ingest/group_commit.py",
+        "            return flush if await self.writer.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
         "            import asyncio; writing = asyncio.create_task("
-        "self._writer.write_in_one_round_trip(connection, flush, versions))\n"
+        "self.writer.write_in_one_round_trip(connection, flush, versions))\n"
         "            while not writing.done() and not all(map(all, flush.results)):\n"
         "                await asyncio.sleep(0)\n"
         "            if all(map(all, flush.results)):\n"

@@ -181,7 +181,7 @@ async def test_a_flush_of_the_next_day_registers_its_nodes_again(service: Servic
     world = service.world
     destination = await world.destination()
     await service.post(destination, of_node(1, "n1"))
-    journeys = world.intake._writer.journeys
+    journeys = world.intake.writer.journeys
     assert isinstance(journeys.day, date)
     journeys.day -= timedelta(days=1)
     await world.fetch("UPDATE journey_nodes SET number = 7")

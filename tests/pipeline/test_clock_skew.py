@@ -31,9 +31,9 @@ def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
     dispatcher.delivery.clock = off(by)
 
 
-def set_api_clock(world: World, by: timedelta) -> None:
-    """Set the wall clock of the API off."""
-    world.intake._clock = world.intake._group_commit._clock = off(by)
+def set_api_clock(world: World, clock: DatabaseClock) -> None:
+    """Give the API another clock."""
+    world.intake.evaluator.clock = clock
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_clocks_that_are_off_lose_and_double_nothing(
         return None
 
     world.amazon.script = script
-    set_api_clock(world, api_clock)
+    set_api_clock(world, off(api_clock))
     right, wrong = world.work(), world.work()
     set_worker(wrong, worker_clock)
     # A moment old, as events are: one from the future beyond five minutes would be refused for that.
@@ -87,7 +87,7 @@ async def test_an_api_whose_clock_is_off_takes_an_id_once(world: World, api_cloc
     dst = await world.destination()
     old = {"event": {"timestamp": stamp(ago=timedelta(seconds=30)), "total": 1, "brand": "acme"}}
     assert [one.status for one in await world.post(dst, event(1, **old))] == ["accepted"]
-    set_api_clock(world, api_clock)
+    set_api_clock(world, off(api_clock))
     assert [one.status for one in await world.post(dst, event(1, **old))] == ["duplicate"]
     assert [one.status for one in await world.post(dst, event(2, **old))] == ["accepted"]
 
@@ -101,7 +101,7 @@ async def test_however_far_a_clock_is_off_events_are_judged_by_the_databases(
 ) -> None:
     """By the API what is new and what is old, also in a dry run; by a worker what has expired."""
     dst = await world.destination()
-    set_api_clock(world, by)
+    set_api_clock(world, off(by))
     ages = {"new": 0, "old": 20, "too old": 22, "future": -1}
     events = [
         event(number, event={"timestamp": stamp(ago=timedelta(days=days)), "total": 1, "brand": "acme"})
@@ -124,7 +124,7 @@ async def test_a_clock_that_is_set_or_stood_still_is_noticed_before_anything_is_
     dst = await world.destination()
     off_by = [0.0]
     clock = DatabaseClock(lambda: time.time() + off_by[0])
-    world.intake._clock = world.intake._group_commit._clock = clock
+    set_api_clock(world, clock)
     await world.post(dst, event(1))
     assert not clock.is_off
     off_by[0] = -3600.0

@@ -154,7 +154,7 @@ async def test_the_index_needs_little_more_than_three_bytes_an_id(
 
 async def test_a_session_does_not_use_ids_that_it_reserved_long_ago(world: World) -> None:
     """Such an id would be below those that the worker has indexed."""
-    writer = FlushWriter(keys=world.resources.vault, pepper=b"pepper", writer=1)
+    writer = FlushWriter(world.resources.vault, 1)
     async with world.pool.acquire() as connection:
         first = await writer._next_id(connection)
         assert await writer._next_id(connection) == first + 1

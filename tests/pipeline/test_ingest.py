@@ -12,9 +12,8 @@ from app.domain import batch as packing
 from app.domain.event import Event, read_events
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.trace import RequestTrace
-from app.ingest import group_commit
-from app.ingest.evaluate import Evaluated, evaluate
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
+from app.ingest import evaluate as evaluation
+from app.ingest.pending_request import Evaluated, NotStored, PendingRequest, SenderAccess
 from tests.event_loop import turns
 from tests.pipeline.world import MAPPING, World, event, stamp
 
@@ -175,12 +174,14 @@ async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
     dst = await world.destination()
     await world.post(dst, event(1))
 
+    evaluate = evaluation.evaluate
+
     def evaluate_all_but_three(read: Event, *rest: Any, **more: Any) -> Evaluated:
         if read.event_id == event(3)["event_id"]:
             raise ZeroDivisionError
         return evaluate(read, *rest, **more)
 
-    monkeypatch.setattr(group_commit, "evaluate", evaluate_all_but_three)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate_all_but_three)
     async with asyncio.timeout(30):
         second, third, fourth = await asyncio.gather(
             *(world.post(dst, event(n)) for n in (2, 3, 4)), return_exceptions=True

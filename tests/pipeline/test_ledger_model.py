@@ -87,7 +87,7 @@ async def test_the_first_event_of_a_type_pins_its_name_in_a_single_round_trip_fl
     one = await world.destination(mapping=typed, advertiser="1")
     two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
     await world.post(one, sale("x", "A", kind="CHECKOUT"))
-    cached = world.intake._group_commit._destinations.get(DestinationId(one))
+    cached = world.intake.evaluator.destinations.get(DestinationId(one))
     assert cached is not None
     assert cached.pins == {"CHECKOUT": "One"}
     assert [result(r) for r in await world.post(one, sale("y", "B"))] == ["accepted"]

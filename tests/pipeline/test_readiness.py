@@ -54,7 +54,7 @@ class Watched:
 async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     clock = Clock()
     outcomes = DatabaseResults(clock)
-    world.intake._group_commit._database_results = outcomes
+    world.intake.group_commit._database_results = outcomes
     process = world.receiving if role is API else world.delivering
     assert process is not None
     readiness = Readiness(
@@ -181,8 +181,7 @@ def test_a_flush_hangs_if_it_runs_for_long_or_if_flushes_run_and_none_succeeds()
     with outcomes.flushing():
         for _ in range(3):
             clock.now += 2
-            with outcomes.flushing():
-                outcomes.succeeded()  # of another organisation
+            outcomes.succeeded()  # a claim
         assert outcomes.are_refused
     assert not outcomes.are_refused
     for _ in range(3):

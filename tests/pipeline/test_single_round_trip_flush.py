@@ -13,9 +13,8 @@ import pytest
 from app.crypto import NamedKey, Vault
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.flush_session import FlushSession
 from app.ingest.flush_writer import CAUTIOUS_FLUSHES, FlushWriter
-from app.ingest.group_commit import FLUSH_MIN_REQUESTS
+from app.ingest.group_commit import FLUSH_MIN_REQUESTS, FlushSession
 from app.ingest.pending_request import NotStored
 from app.processes import api
 from app.processes.resources import open_resources
@@ -277,7 +276,7 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
             posting = [
                 asyncio.create_task(pipeline.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
             ]
-            while intake._group_commit._queue.requests < FLUSH_MIN_REQUESTS - 1:
+            while intake.group_commit._queue.requests < FLUSH_MIN_REQUESTS - 1:
                 await asyncio.sleep(0)
             assert not any(one.done() for one in posting)
             await pipeline.post(dst, event(1_000))
@@ -292,9 +291,9 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
 ) -> None:
     """Its callers wait. A group is divided instead."""
     async with make_world(database_url) as world:
-        session = world.intake._group_commit._session
+        session = world.intake.group_commit._session
         register = AsyncMock(side_effect=asyncpg.LockNotAvailableError)
-        monkeypatch.setattr(session._writer, "journeys", SimpleNamespace(register=register))
+        monkeypatch.setattr(session.writer, "journeys", SimpleNamespace(register=register))
         with pytest.raises(asyncpg.LockNotAvailableError):
             await session.write([None] * requests)  # type: ignore[list-item]
         assert register.await_count == tries
@@ -374,9 +373,8 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: Wor
 
     session = FlushSession(
         connect=connect,
-        destinations=None,  # type: ignore[arg-type]
+        evaluator=None,  # type: ignore[arg-type]
         writer=None,  # type: ignore[arg-type]
-        evaluate=None,  # type: ignore[arg-type]
         telemetry=world.resources.telemetry,
     )
     with pytest.raises(OSError, match="broken"):
@@ -387,9 +385,9 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: Wor
 
 def test_the_rows_of_the_counts_change_in_a_circle() -> None:
     """A number beyond the rows would not fit its column after a few locked rows."""
-    writer = FlushWriter(keys=Vault([NamedKey("k1", b"k" * 32)]), pepper=b"p" * 32, writer=7)
+    writer = FlushWriter(Vault([NamedKey("k1", b"k" * 32)]), 7)
     used = []
     for _ in range(2 * WRITERS):
         writer.change_count_rows()
-        used.append(writer._writer)
+        used.append(writer.writer)
     assert used == [(8 + each) % WRITERS for each in range(2 * WRITERS)]

@@ -29,7 +29,7 @@ class DatabaseResults:
         self._monotonic = monotonic
         self._refusals: Refusals = NONE
         self._is_proven = False  # whether a statement or a probe succeeded since the process started
-        self._flushes: dict[object, float] = {}  # the start of each running flush
+        self._flush_began: float | None = None  # the start of the running flush
         self._waiting_since = 0.0  # since when flushes run and none has succeeded
         self._idle_since = float("-inf")
 
@@ -41,14 +41,13 @@ class DatabaseResults:
     @contextmanager
     def flushing(self) -> Iterator[None]:
         """Record a flush as running during the block. Posts wait for it."""
-        flush, now = object(), self._monotonic()
-        if not self._flushes and now - self._idle_since >= LASTING_S:
+        self._flush_began = now = self._monotonic()
+        if now - self._idle_since >= LASTING_S:
             self._waiting_since = now
-        self._flushes[flush] = now
         try:
             yield
         finally:
-            del self._flushes[flush]
+            self._flush_began = None
             self._idle_since = self._monotonic()
 
     def refused(self, error: BaseException) -> None:
@@ -67,9 +66,9 @@ class DatabaseResults:
 
         Return 0.0 without a flush.
         """
-        if not self._flushes:
+        if self._flush_began is None:
             return 0.0
-        return self._monotonic() - min(self._waiting_since, *self._flushes.values())
+        return self._monotonic() - min(self._waiting_since, self._flush_began)
 
     @property
     def want_probe(self) -> bool:
