@@ -12,7 +12,7 @@ For an ordinary event the service calls these functions in this order (checked b
                 app.api.events.intake.results_response                       202, after the commit
     ‖
     claimed     app.delivery.delivery.Delivery.serve                         one request of one lane
-                app.delivery.claim.ClaimStep.claim                           batches, up to 500 events
+                app.delivery.claim.read_batches                              batches, up to 500 events
     paced       app.domain.pacing.pace.Pace.sent                             rate limit, `blocked_until`
     sent        app.amazon.client.EventsClient.send                          after the attempt's commit
     settled     app.domain.outcomes.settle.settle                            a pure decision

@@ -1,17 +1,14 @@
-"""Claim the content of a lane's next request: read and decrypt due events, and end those that cannot be sent.
+"""Read the due events of a queue for a claim, and decrypt them.
 
-A request carries complete batches, or single exceptions for a retry. If the due events of a queue cannot be
-claimed, the lane skips this queue for a while and serves its other queues.
+A request carries complete batches, or single exceptions for a retry.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from app.amazon.wire import MAX_EVENTS
 from app.crypto import Vault, open_batch
-from app.delivery.attempt_log import AttemptLog
-from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.missing_keys import MissingKeys
 from app.delivery.request_content import (
@@ -23,15 +20,10 @@ from app.delivery.request_content import (
     Selection,
     Unreadable,
 )
-from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
 from app.domain import batch as packing
 from app.domain.ids import BatchId
-from app.domain.pacing.order import WorkKind
 from app.domain.privacy.carried_key import carried_key
-from app.store import PipelineConnection, batches, due_work, exceptions
-from app.store.database.damage import is_damage
-from app.store.errors import is_transient
-from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
+from app.store import PipelineConnection, batches, exceptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,125 +36,7 @@ class ClaimRules:
     erased_values: Collection[str]
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
-class ClaimStep:
-    """Claims due events for the lanes of a worker. `now` is wall time; lanes use the clock `monotonic`."""
-
-    vault: Vault
-    erasing: ErasureScanner
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-    telemetry: Telemetry
-    log: AttemptLog
-    writer: CountWriter
-    max_age: timedelta
-
-    async def claim(
-        self, connection: PipelineConnection, lane: Lane, selection: Selection
-    ) -> RequestContent | None:
-        """Return the content of the next request. Return None if there is nothing to send now.
-
-        If the result is None, the time at which the lane wakes up is set. Raises StaleOwner. Raises the
-        driver's exceptions if the database is unreachable.
-        """
-        queue, kind = selection.queue, selection.kind
-        read = _read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else _read_exceptions
-        organisation = lane.lease.organisation
-        if organisation in self.erasing.lacking:
-            self.back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
-            return None
-        rules = ClaimRules(
-            self.vault,
-            self.erasing.missing_keys,
-            self.now() - self.max_age,
-            self.erasing.values.get(organisation, {}),
-        )
-        try:
-            with self.telemetry.claim_seconds.time():
-                claim = await read(connection, lane, selection, rules)
-            await self._write_unsent(connection, lane, queue, claim)
-        except Exception as error:
-            if isinstance(error, StaleOwner) or is_transient(error):
-                raise
-            reason = "damaged_data" if is_damage(error) else "defect"
-            self.telemetry.count_database_error(error)
-            self.back_off(lane, queue, kind, reason, describe_exception(error))
-            return None
-        if claim.content is not None and claim.content.items:
-            return claim.content
-        is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
-        if is_waiting and not claim.postponed:
-            self.back_off(lane, queue, kind, "nothing_claimed")
-        lane.wake(self.monotonic())
-        return None
-
-    def note_damaged(self, lane: Lane, damaged: Sequence[due_work.DestinationQueue], now: float) -> None:
-        """Skip the destinations whose due events cannot be read, and log each once per back-off."""
-        for queue in damaged:
-            if not lane.is_backed_off(queue.number, WorkKind.LIVE, now):
-                self.back_off(lane, queue, WorkKind.LIVE, "damaged_data", "their states cannot be read")
-
-    def back_off(
-        self,
-        lane: Lane,
-        queue: due_work.DestinationQueue,
-        kind: WorkKind,
-        reason: str,
-        error: str | None = None,
-    ) -> None:
-        """Skip a queue for a while because its due events cannot be claimed, and log the reason.
-
-        Without `error`, the first failure in a row is not logged.
-        """
-        now = self.monotonic()
-        backoff = lane.back_off(queue.number, kind, now)
-        lane.wake(now)
-        if error is None and backoff.failures == 1:
-            return  # Probably the events were settled, paused or discarded between the poll and the claim.
-        self.telemetry.claims_failed.labels(reason).inc()
-        self.telemetry.log(
-            "claim.failed",
-            level=40,
-            lane=lane.lease.id,
-            destination=queue.id,
-            kind=kind.value,
-            reason=reason,
-            failures=backoff.failures,
-            retry_in_s=round(backoff.until - now, 3),
-            error=error,
-        )
-
-    async def _write_unsent(
-        self, connection: PipelineConnection, lane: Lane, queue: due_work.DestinationQueue, claim: Claim
-    ) -> None:
-        """Rewrite the batches that contain erased events. Write the end of expired and unreadable events."""
-        for batch, day in claim.erasable:
-            in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
-            await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
-        if claim.postponed:
-            await batches.postpone(connection, lane.lease, claim.postponed)
-            self.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
-        only_too_old = claim.content is not None and not claim.content.items
-        if claim.expired or claim.unreadable or only_too_old:
-            async with connection.transaction():
-                delta = await write_unsent(connection, lane.lease, queue.number, claim, writer=self.writer)
-            self.log.count_final(delta)
-            for unreadable in claim.unreadable:
-                # An SQLSTATE appears only in the log and not as a label, because metrics need few label
-                # values.
-                reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
-                self.telemetry.unreadable_batches.labels(reason).inc()
-                self.telemetry.log(
-                    "batch.unreadable",
-                    level=40,
-                    batch=unreadable.batch,
-                    destination=queue.id,
-                    events=len(unreadable.places),
-                    reason=unreadable.problem,
-                )
-
-
-async def _read_batches(
+async def read_batches(
     connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
 ) -> Claim:
     """Read the due batches that fill one request, and advance the lane's watermark to the first batch."""
@@ -218,7 +92,7 @@ async def _read_batches(
     return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable), tuple(postponed))
 
 
-async def _read_exceptions(
+async def read_exceptions(
     connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
 ) -> Claim:
     """Read the due exceptions that fill one request. Due exceptions are few, so no watermark is needed."""

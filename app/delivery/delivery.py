@@ -1,7 +1,7 @@
 """The second half of the pipeline: claimed → paced → sent → settled. `serve` sends one request of a lane."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,22 +10,25 @@ import asyncpg
 from app.crypto import Vault
 from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
 from app.delivery.attempt_log import AttemptLog
-from app.delivery.claim import ClaimStep
+from app.delivery.claim import ClaimRules, read_batches, read_exceptions
 from app.delivery.environment import Environment, EventsApi
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
-from app.delivery.request_content import RequestInFlight, Selection
-from app.delivery.settlement import CountWriter, write_recovered, write_settlement
+from app.delivery.request_content import Claim, RequestContent, RequestInFlight, Selection
+from app.delivery.settlement import CountWriter, StaleOwner, write_recovered, write_settlement, write_unsent
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
-from app.store import PipelineConnection, attempts, due_work, lanes
+from app.domain.pacing.order import WorkKind
+from app.store import PipelineConnection, attempts, batches, due_work, lanes
 from app.store.counts import CountDelta
 from app.store.database.clock import DatabaseClock
-from app.store.errors import DRIVER_ERRORS
-from app.telemetry import Telemetry
+from app.store.database.damage import is_damage
+from app.store.due_work import DestinationQueue
+from app.store.errors import DRIVER_ERRORS, is_transient
+from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 # An attempt without a result may still be in flight for this time. After this time its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
@@ -57,16 +60,6 @@ class Delivery:
 
     def __post_init__(self) -> None:
         self._log = AttemptLog(self.telemetry)
-        self._claims = ClaimStep(
-            vault=self.vault,
-            erasing=self.erasing,
-            now=self.clock.now,
-            monotonic=self.environment.monotonic,
-            telemetry=self.telemetry,
-            log=self._log,
-            writer=self.writer,
-            max_age=self.max_age,
-        )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane if events are due, write its result, and set when the lane is next.
@@ -81,13 +74,17 @@ class Delivery:
             if request is None:
                 return
             begun_at = monotonic()
-            lane.begin_request(request.content, begun_at)
+            may_send = lane.begin_request(request.content, begun_at, deadline=request.deadline)
         finally:
             lane.end_claim(monotonic())
-        is_settled, sent_at = False, monotonic()
+        is_settled = False
         try:
-            sent = await self._send(lane, request, sent_at)
-            settlement = await self._react(lane, request, sent, sent_at)
+            # If the preparation took too long, another worker may soon treat the attempt as ended.
+            if may_send and request.deadline - begun_at >= self.times.least:
+                sent = await self._send(lane, request, begun_at)
+            else:
+                sent = SentRequest(NotSent(), None, None, 0)
+            settlement = await self._react(lane, request, sent, begun_at)
             delta = await self._write(lane, request, sent, settlement)
             self._log.record_attempt(lane.lease.id, request, sent, settlement)
             if delta is not None:
@@ -103,57 +100,45 @@ class Delivery:
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
         """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
         async with self.pool.acquire() as connection:
-            selection = await self._poll(connection, lane)
-            if selection is None:
+            started_at = self.environment.monotonic()
+            watermarks = lane.watermarks.usable(started_at)
+            poll = await due_work.poll(
+                connection,
+                lane.lease.id,
+                batches_in_flight=list(lane.batches_in_flight),
+                exceptions_in_flight=list(lane.exceptions_in_flight),
+                watermarks=watermarks,
+            )
+            now = self.environment.monotonic()
+            for queue in poll.damaged:
+                # Logged once per back-off.
+                if not lane.is_backed_off(queue.number, WorkKind.LIVE, now):
+                    error = "their states cannot be read"
+                    self._back_off(lane, queue, WorkKind.LIVE, "damaged_data", error)
+            if poll.erasures != lane.erasures:
+                await self.erasing.refresh(connection)
+            selected = lane.select(poll, started_at, now)
+            if selected is None:
                 return None
+            selection = Selection(*selected, watermarks)
             if (access := self.tokens.cached(selection.queue.id)) is not None:
                 return await self._claim(connection, lane, selection, access)
         # A token server may hang: wait for it without a database connection.
-        fetched = await self._fetch_token(lane, selection, release_slot)
-        if fetched is None:
-            return None
-        async with self.pool.acquire() as connection:
-            return await self._claim(connection, lane, selection, fetched)
-
-    async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Read when the events of a lane are due, and select a queue.
-
-        Returns None if nothing is due or the rate limit does not allow a request now.
-        """
-        started_at = self.environment.monotonic()
-        watermarks = lane.watermarks.usable(started_at)
-        poll = await due_work.poll(
-            connection,
-            lane.lease.id,
-            batches_in_flight=list(lane.batches_in_flight),
-            exceptions_in_flight=list(lane.exceptions_in_flight),
-            watermarks=watermarks,
-        )
-        ended_at = self.environment.monotonic()
-        if poll.erasures != lane.erasures:
-            await self.erasing.refresh(connection)
-        lane.polled(poll, started_at, ended_at)
-        now = self.environment.monotonic()
-        if poll.damaged:
-            self._claims.note_damaged(lane, poll.damaged, now)
-        selected = lane.select(poll.queues, now)
-        if selected is None:
-            return None
-        if (ready_at := lane.pace.ready_at(now)) > now:
-            lane.wake(ready_at)
-            return None
-        return Selection(*selected, watermarks)
+        await self._fetch_token(lane, selection.queue, release_slot)
+        return None
 
     async def _fetch_token(
-        self, lane: Lane, selection: Selection, release_slot: Callable[[], None]
-    ) -> Access | None:
-        """Read or refresh the access token of a destination. Return None if the lane must wait."""
+        self, lane: Lane, queue: DestinationQueue, release_slot: Callable[[], None]
+    ) -> None:
+        """Read or refresh the access token of a destination, so that it is cached. Then serve the lane again.
+
+        Without a token, the lane serves other destinations.
+        """
 
         def on_refresh() -> None:
             lane.wait_for_token()
             release_slot()
 
-        queue = selection.queue
         access = await self.tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
         now = self.environment.monotonic()
         match access:
@@ -169,12 +154,7 @@ class Delivery:
                     retry_in_s=retry_in_s,
                 )
                 lane.exclude(queue.number, now + retry_in_s)
-            case Access() if not lane.waits_for_token:
-                return access
-            case Access():
-                pass  # The token is cached now, but the request slot was released: wait for another slot.
         lane.wake(now)
-        return None
 
     async def _claim(
         self, connection: PipelineConnection, lane: Lane, selection: Selection, access: Access
@@ -182,7 +162,7 @@ class Delivery:
         """Claim the content of the next request and commit its attempt as started."""
         queue, kind = selection.queue, selection.kind
         await self.clock.ensure(connection)
-        content = await self._claims.claim(connection, lane, selection)
+        content = await self._claim_content(connection, lane, selection)
         if content is None:
             return None
         # The deadline is computed before the commit of the attempt, because other workers count from the
@@ -208,19 +188,110 @@ class Delivery:
             # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
             # or an erasure was requested.
             self.tokens.forget(queue.id)
-            self._claims.back_off(lane, queue, kind, "not_startable")
+            self._back_off(lane, queue, kind, "not_startable")
             return None
         return RequestInFlight(content, attempt, access, deadline)
 
-    async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
-        """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`.
+    async def _claim_content(
+        self, connection: PipelineConnection, lane: Lane, selection: Selection
+    ) -> RequestContent | None:
+        """Return the content of the next request. Return None if there is nothing to send now.
 
-        Meanwhile a 429 may have arrived, or the breaker opened. If the preparation took too long, another
-        worker may soon treat the attempt as ended.
+        If the result is None, the time at which the lane wakes up is set. Raises StaleOwner. Raises the
+        driver's exceptions if the database is unreachable.
         """
-        left = request.deadline - now
-        if left < self.times.least or not lane.begin_sending(now, deadline=request.deadline):
-            return SentRequest(NotSent(), None, None, 0)
+        queue, kind = selection.queue, selection.kind
+        read = read_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_exceptions
+        organisation = lane.lease.organisation
+        if organisation in self.erasing.lacking:
+            self._back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
+            return None
+        rules = ClaimRules(
+            self.vault,
+            self.erasing.missing_keys,
+            self.clock.now() - self.max_age,
+            self.erasing.values.get(organisation, {}),
+        )
+        try:
+            with self.telemetry.claim_seconds.time():
+                claim = await read(connection, lane, selection, rules)
+            await self._write_unsent(connection, lane, queue, claim)
+        except Exception as error:
+            if isinstance(error, StaleOwner) or is_transient(error):
+                raise
+            reason = "damaged_data" if is_damage(error) else "defect"
+            self.telemetry.count_database_error(error)
+            self._back_off(lane, queue, kind, reason, describe_exception(error))
+            return None
+        if claim.content is not None and claim.content.items:
+            return claim.content
+        is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
+        if is_waiting and not claim.postponed:
+            self._back_off(lane, queue, kind, "nothing_claimed")
+        lane.wake(self.environment.monotonic())
+        return None
+
+    def _back_off(
+        self,
+        lane: Lane,
+        queue: DestinationQueue,
+        kind: WorkKind,
+        reason: str,
+        error: str | None = None,
+    ) -> None:
+        """Skip a queue for a while because its due events cannot be claimed, and log the reason.
+
+        Without `error`, the first failure in a row is not logged.
+        """
+        now = self.environment.monotonic()
+        backoff = lane.back_off(queue.number, kind, now)
+        lane.wake(now)
+        if error is None and backoff.failures == 1:
+            return  # Probably the events were settled, paused or discarded between the poll and the claim.
+        self.telemetry.claims_failed.labels(reason).inc()
+        self.telemetry.log(
+            "claim.failed",
+            level=40,
+            lane=lane.lease.id,
+            destination=queue.id,
+            kind=kind.value,
+            reason=reason,
+            failures=backoff.failures,
+            retry_in_s=round(backoff.until - now, 3),
+            error=error,
+        )
+
+    async def _write_unsent(
+        self, connection: PipelineConnection, lane: Lane, queue: DestinationQueue, claim: Claim
+    ) -> None:
+        """Rewrite the batches that contain erased events. Write the end of expired and unreadable events."""
+        for batch, day in claim.erasable:
+            in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
+            await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
+        if claim.postponed:
+            await batches.postpone(connection, lane.lease, claim.postponed)
+            self.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
+        only_too_old = claim.content is not None and not claim.content.items
+        if claim.expired or claim.unreadable or only_too_old:
+            async with connection.transaction():
+                delta = await write_unsent(connection, lane.lease, queue.number, claim, writer=self.writer)
+            self._log.count_final(delta)
+            for unreadable in claim.unreadable:
+                # An SQLSTATE appears only in the log and not as a label, because metrics need few label
+                # values.
+                reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
+                self.telemetry.unreadable_batches.labels(reason).inc()
+                self.telemetry.log(
+                    "batch.unreadable",
+                    level=40,
+                    batch=unreadable.batch,
+                    destination=queue.id,
+                    events=len(unreadable.places),
+                    reason=unreadable.problem,
+                )
+
+    async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
+        """Send a request within its deadline."""
         if failures := lane.pace.breaker.opened:
             self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=failures)
         return await self.amazon.send(
@@ -228,7 +299,7 @@ class Delivery:
             access_token=request.access.token,
             advertiser_id=lane.lease.advertiser_id,
             conversions=[item.body for item in request.content.items],
-            deadline_s=left,
+            deadline_s=request.deadline - now,
         )
 
     async def _react(
@@ -286,25 +357,26 @@ class Delivery:
                     return None
                 await asyncio.sleep(pause)
 
-    async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""
+    async def recover(self, lane: Lane, overdue: Sequence[attempts.UnsettledAttempt]) -> None:
+        """Settle attempts whose sender has ended. The outcome is unknown, so their events are sent again."""
         sent = SentRequest(TransportError("interrupted"), None, None, None)
-        async with self.pool.acquire() as connection, connection.transaction():
-            delta = await write_recovered(
-                connection,
-                lane.lease,
-                attempt,
-                sent,
-                policy=self.policy,
-                jitter=self.environment.jitter(),
-                writer=self.writer,
+        for attempt in overdue:
+            async with self.pool.acquire() as connection, connection.transaction():
+                delta = await write_recovered(
+                    connection,
+                    lane.lease,
+                    attempt,
+                    sent,
+                    policy=self.policy,
+                    jitter=self.environment.jitter(),
+                    writer=self.writer,
+                )
+            self._log.count_final(delta)
+            self.telemetry.log(
+                "attempt.recovered",
+                attempt=attempt.id,
+                lane=lane.lease.id,
+                events_age_s=attempt.age.total_seconds(),
             )
-        self._log.count_final(delta)
-        self.telemetry.log(
-            "attempt.recovered",
-            attempt=attempt.id,
-            lane=lane.lease.id,
-            events_age_s=attempt.age.total_seconds(),
-        )
-        lane.free(*content_of(attempt))
-        lane.wake(self.environment.monotonic())
+            lane.free(*content_of(attempt))
+            lane.wake(self.environment.monotonic())

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,8 @@ class Dispatcher:
             ):
                 del self._ready[lane]
                 lane.begin_claim(now)
-                task = asyncio.create_task(self._serve(lane))
+                serving = self.delivery.serve(lane, release_slot=self._wake_up.set)
+                task = asyncio.create_task(self._run_for(lane, serving))
                 self._tasks[task] = lane
                 self.telemetry.requests_in_flight.set(len(self._tasks))
                 task.add_done_callback(self._done)
@@ -148,16 +149,11 @@ class Dispatcher:
             regions[lane.lease.region] += lane.in_flight
         return regions.total(), regions, sum([lane.in_flight for lane in serving if lane.may_hang(now)])
 
-    async def _serve(self, lane: Lane) -> None:
-        with self._errors_of(lane):
-            await self.delivery.serve(lane, release_slot=self._wake_up.set)
-            self.outcomes.succeeded()
-
-    @contextmanager
-    def _errors_of(self, lane: Lane) -> Iterator[None]:
-        """Log an error of one lane, so that it stops no other lane. Serve this lane again after a pause."""
+    async def _run_for(self, lane: Lane, work: Awaitable[None]) -> None:
+        """Wait for work of one lane. Its error stops no other lane: this lane is served after a pause."""
         try:
-            yield
+            await work
+            self.outcomes.succeeded()
         except StaleOwner:
             self.leases.lose(lane)
         except DRIVER_ERRORS as error:
@@ -184,9 +180,7 @@ class Dispatcher:
 
     async def _recover(self) -> None:
         for lane, overdue in (await self.leases.overdue()).items():
-            with self._errors_of(lane):
-                for attempt in overdue:
-                    await self.delivery.recover(lane, attempt)
+            await self._run_for(lane, self.delivery.recover(lane, overdue))
             self._wake_up.set()
 
     async def _listen(self) -> None:

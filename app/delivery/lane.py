@@ -1,7 +1,7 @@
 """The state of a lane in the worker that owns it: lease, pace, breaker, due events and requests in flight."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
@@ -160,32 +160,23 @@ class Lane:
         if self.announced_events:
             self.wake(self._merged_at(now))
 
-    def polled(self, poll: LanePoll, started_at: float, ended_at: float) -> None:
-        """Take over what a poll read."""
-        self.watermarks.note_poll(started_at, ended_at)
+    def select(
+        self, poll: LanePoll, started_at: float, now: float
+    ) -> tuple[DestinationQueue, WorkKind, bool] | None:
+        """Return the queue and the kind of request to send next, and whether other events are due too.
+
+        `poll` was read between `started_at` and `now`. The destination that was served longest ago comes
+        first. Returns None if nothing is due, or if the rate limit does not allow a request now. The lane
+        then wakes when this changes, unless the next poll comes first.
+        """
+        self.watermarks.note_poll(started_at, now)
         self.erasures = poll.erasures
         limit = poll.limit or self.pace.limit
         if (limit, poll.rates_elsewhere) != (self.pace.limit, self.pace.rates_elsewhere):
             self.pace = replace(self.pace, limit=limit, rates_elsewhere=poll.rates_elsewhere)
-        if self._backoffs:
-            # Keep the count of failures for a while after a back-off ends, so that the next back-off lasts
-            # longer.
-            self._backoffs = {
-                key: backoff
-                for key, backoff in self._backoffs.items()
-                if backoff.until + (LONGEST_BACKOFF_S if backoff.failures else 0.0) > started_at
-            }
-
-    def select(
-        self, queues: Sequence[DestinationQueue], now: float
-    ) -> tuple[DestinationQueue, WorkKind, bool] | None:
-        """Return the queue and the kind of request to send next, and whether other events are due too.
-
-        The destination that was served longest ago comes first. Returns None if nothing is due, and wakes the
-        lane for events that become due before the next poll.
-        """
         due_in = {
-            queue.number: self._due_in(queue, now) if self._backoffs else queue.due_in for queue in queues
+            queue.number: self._due_in(queue, now) if self._backoffs else queue.due_in
+            for queue in poll.queues
         }
         waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]
         if not waits:
@@ -199,7 +190,10 @@ class Lane:
         if kind is None:
             self.wake(self._fair_queue.replay_at)
             return None
-        ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
+        if (ready_at := self.pace.ready_at(now)) > now:
+            self.wake(ready_at)
+            return None
+        ready = [queue for queue in poll.queues if due_in[queue.number].get(kind, 1.0) <= 0]
         selected = min(ready, key=lambda queue: self._served_at.get(queue.number, -math.inf))
         return selected, kind, len(due) > 1
 
@@ -214,9 +208,13 @@ class Lane:
     # --- Queues that cannot be served
 
     def back_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> Backoff:
-        """Skip a queue because its events cannot be claimed. Each failure in a row doubles the back-off."""
-        previous = self._backoffs.get((number, kind))
-        failures = previous.failures + 1 if previous is not None else 1
+        """Skip a queue because its events cannot be claimed. Each failure in a row doubles the back-off.
+
+        Another failure within LONGEST_BACKOFF_S after the end of a back-off counts as one in a row.
+        """
+        previous, failures = self._backoffs.get((number, kind)), 1
+        if previous is not None and previous.until + LONGEST_BACKOFF_S > now:
+            failures += previous.failures
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
         backoff = self._backoffs[number, kind] = Backoff(now + wait, failures)
         return backoff
@@ -245,8 +243,12 @@ class Lane:
         """Whether no request is in flight or in preparation."""
         return not self._begun_at and not self.claiming
 
-    def begin_request(self, content: RequestContent, now: float) -> None:
-        """Note a request whose attempt is stored. Its events are not claimed again while it is in flight."""
+    def begin_request(self, content: RequestContent, now: float, *, deadline: float) -> bool:
+        """Note a request whose attempt is stored. Its events are not claimed again while it is in flight.
+
+        Returns whether it may be sent. It may not if something paused the lane since its claim, or if the
+        lease ends before `deadline`.
+        """
         queue, kind = content.queue.number, content.kind
         self._begun_at.append(now)
         self._sent_at = now
@@ -256,8 +258,13 @@ class Lane:
         self._unsent.pop((queue, kind), None)
         self._served_at[queue] = now
         self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed.per_second)
+        is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
+        may_send = self.pace.paused_until <= now and not is_second_probe and deadline < self.owned_until
+        if may_send:
+            self.pace = self.pace.sent(now)
         if content.has_more:
             self.wake(self.pace.ready_at(now))
+        return may_send
 
     def hold(self, batches: Iterable[BatchId], exceptions: Iterable[tuple[BatchId, int]]) -> None:
         """Claim these events no more: a former owner may still be sending them."""
@@ -268,14 +275,6 @@ class Lane:
         """Let these events be claimed again."""
         self.batches_in_flight.difference_update(batches)
         self.exceptions_in_flight.difference_update(exceptions)
-
-    def begin_sending(self, now: float, *, deadline: float) -> bool:
-        """Count a request that is sent now. Return False if something paused the lane since its claim."""
-        is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
-        if self.pace.paused_until > now or is_second_probe or deadline >= self.owned_until:
-            return False
-        self.pace = self.pace.sent(now)
-        return True
 
     def replied(self, reply: Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> None:
         """Change the pace after the reply to a request."""

@@ -292,8 +292,7 @@ class Life:
                 await self.ownership.adopt()
                 await self.ownership.renew()
                 for lane, overdue in (await self.ownership.overdue()).items():
-                    for left in overdue:
-                        await self.delivery.recover(lane, left)
+                    await self.delivery.recover(lane, overdue)
             for lane in list(self.ownership.owned.values()):
                 await self.serve(lane)
             self._clock.now += 5
@@ -302,10 +301,9 @@ class Life:
         """Serve a lane once, meeting trouble as the dispatcher does."""
         self._clock.now = max(self._clock.now, lane.pace.ready_at(self._clock.now))
         lane.begin_claim(self._clock.now)
-        released: list[bool] = []
         try:
-            await self.delivery.serve(lane, release_slot=lambda: released.append(True))
-            if released:  # the token server: with a token in hand it asks for its place again
+            await self.delivery.serve(lane)
+            if lane.wake_at == self._clock.now:  # it may only have read a token
                 lane.begin_claim(self._clock.now)
                 await self.delivery.serve(lane)
         except StaleOwner:

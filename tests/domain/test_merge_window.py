@@ -73,7 +73,7 @@ def lane(turns: Turns) -> Lane:
 def send(busy: Lane, now: float) -> None:
     """Let a lane send a request."""
     busy.begin_claim(now)
-    busy.begin_request(CONTENT, now)
+    busy.begin_request(CONTENT, now, deadline=now)
     busy.end_claim(now)
 
 

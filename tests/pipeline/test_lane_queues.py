@@ -6,7 +6,7 @@ from app.delivery.lane import LONGEST_BACKOFF_S, Lane
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import Pace, RateLimit
-from app.store.due_work import DestinationQueue
+from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event
@@ -56,6 +56,10 @@ def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
     assert waits == sorted(waits)
     assert waits[8] > 10
     assert waits[-1] == LONGEST_BACKOFF_S
-    assert owned.select([LIVE], NOW) is None
-    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S - 0.1) is None
-    assert owned.select([LIVE], NOW + LONGEST_BACKOFF_S) == (LIVE, WorkKind.LIVE, False)
+    poll, later = LanePoll(None, 0, (), (LIVE,)), NOW + LONGEST_BACKOFF_S
+    assert owned.select(poll, NOW, NOW) is None
+    assert owned.select(poll, later, later - 0.1) is None
+    assert owned.select(poll, later, later) == (LIVE, WorkKind.LIVE, False)
+    number, long_after = DestinationNumber(1), later + LONGEST_BACKOFF_S
+    assert owned.back_off(number, WorkKind.LIVE, long_after - 0.1).failures == 16
+    assert owned.back_off(number, WorkKind.LIVE, long_after + 2 * LONGEST_BACKOFF_S).failures == 1

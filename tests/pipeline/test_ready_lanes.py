@@ -34,7 +34,7 @@ def lane_of(pace: Pace, alarms: Alarms, number: int = 1) -> Lane:
 
 def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
     """Return a dispatcher with `busy` requests in flight, each of a lane, and `ready` other lanes."""
-    alarms, part = Alarms(), SimpleNamespace()
+    alarms, part = Alarms(), SimpleNamespace(serve=lambda *_, **__: asyncio.Future())
 
     def lane(number: int) -> Lane:
         return lane_of(Pace(RateLimit(10, 10)), alarms, number)
@@ -102,7 +102,7 @@ def test_a_lane_claims_while_its_pace_allows_one_more_request() -> None:
     claims = []
     for _ in range(3):
         claims.append(lane.may_claim())
-        lane.begin_request(CONTENT, NOW)
+        lane.begin_request(CONTENT, NOW, deadline=NOW)
     assert claims == [True, True, False]
 
 
@@ -116,5 +116,5 @@ def test_a_lane_may_hang_after_a_failure_and_beside_a_slow_request() -> None:
     assert [may_hang(), may_hang(True, False), may_hang(False, True)] == [False, False, True]
     assert may_hang(False, is_slow=True)
     beside = lane_of(pace, Alarms())
-    beside.begin_request(CONTENT, NOW)
+    beside.begin_request(CONTENT, NOW, deadline=NOW)
     assert [beside.may_hang(NOW + later) for later in (0.0, SLOW_S)] == [False, True]
