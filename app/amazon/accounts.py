@@ -6,8 +6,9 @@ profile and DSP calls. The older calls need an older header for the client id (c
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.amazon import messages
@@ -122,7 +123,8 @@ async def _query_accounts(
             region,
             "POST",
             QUERY_PATH,
-            headers={**client.headers(access_token), "Content-Type": "application/json"},
+            access_token=access_token,
+            headers={"Content-Type": "application/json"},
             content=json.dumps(body).encode(),
             deadline_s=_DEADLINE_S,
         )
@@ -150,16 +152,23 @@ async def _list_by_profile(
 
     If the advertiser is not found and a profile could not be read, return the failure of that profile.
     """
-    headers = client.headers(access_token, name="Amazon-Advertising-API-ClientId")
-    profiles = _read(await client.call(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
+    get = partial(
+        client.call,
+        region,
+        "GET",
+        access_token=access_token,
+        client_id_header="Amazon-Advertising-API-ClientId",
+        deadline_s=_DEADLINE_S,
+    )
+    profiles = _read(await get(PROFILES_PATH, headers={}))
     if not isinstance(profiles, list):
         return profiles if isinstance(profiles, CannotTell | Unauthorized) else CannotTell("unreadable")
     agencies = list(_agencies(profiles))
     listing = _AccountList(is_complete=len(agencies) <= _MAX_PROFILES)
     failed: _Missing | None = None
     for profile in agencies[:_MAX_PROFILES]:
-        scoped = {**headers, "Amazon-Advertising-API-Scope": profile}
-        missing = await _list_advertisers(client, region, scoped, wanted, listing)
+        scope = {"Amazon-Advertising-API-Scope": profile}
+        missing = await _list_advertisers(partial(get, ADVERTISERS_PATH, headers=scope), wanted, listing)
         if listing.find(wanted):
             return listing
         failed = missing or failed
@@ -167,9 +176,11 @@ async def _list_by_profile(
 
 
 async def _list_advertisers(
-    client: EventsClient, region: Region, headers: dict[str, str], wanted: str, listing: _AccountList
+    get: Callable[..., Awaitable[HttpAnswer | TransportError]], wanted: str, listing: _AccountList
 ) -> _Missing | None:
     """Add the DSP advertisers of one profile to `listing`. If they cannot be read, return the failure.
+
+    `get` requests a page of them.
 
     The first request asks only for the wanted id. If no advertiser matches, the next requests read the
     complete list, because users get its ids as suggestions.
@@ -177,11 +188,7 @@ async def _list_advertisers(
     start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
         params = {"startIndex": str(start), "count": str(_PAGE), **filters}
-        page = _read(
-            await client.call(
-                region, "GET", ADVERTISERS_PATH, headers=headers, params=params, deadline_s=_DEADLINE_S
-            )
-        )
+        page = _read(await get(params=params))
         if isinstance(page, CannotTell | Unauthorized):
             return page
         rows, total = _rows(page)

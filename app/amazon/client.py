@@ -74,26 +74,21 @@ class EventsClient:
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
-        headers = self.headers(access_token) | {
-            "Amazon-Ads-AccountId": advertiser_id,
-            "Content-Type": "application/json",
-        }
         response = await self.call(
-            region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
+            region,
+            "POST",
+            wire.EVENTS_PATH,
+            access_token=access_token,
+            headers={"Amazon-Ads-AccountId": advertiser_id, "Content-Type": "application/json"},
+            content=body,
+            deadline_s=deadline_s,
         )
         duration_ms = round((time.monotonic() - started) * 1000)
         match response:
             case TransportError():
                 return SentRequest(response, None, None, duration_ms)
             case HttpAnswer(status, reply_headers, reply_body):
-                reply = wire.read_reply(
-                    status,
-                    reply_headers,
-                    reply_body,
-                    sent=len(conversions),
-                    conversions=conversions,
-                    now=datetime.now(UTC),
-                )
+                reply = wire.read_reply(status, reply_headers, reply_body, conversions, now=datetime.now(UTC))
                 request_id, details = wire.request_id(reply_headers), None
                 if not isinstance(reply, PerItemReply) or reply.outcomes.count(ACCEPTED) < len(conversions):
                     details = response_details(reply, reply_headers, reply_body, conversions)
@@ -105,7 +100,9 @@ class EventsClient:
         method: str,
         path: str,
         *,
+        access_token: str,
         headers: Mapping[str, str],
+        client_id_header: str = "Amazon-Ads-ClientId",
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
@@ -115,7 +112,14 @@ class EventsClient:
             method,
             _url(self._hosts[region], path),
             params=params,
-            headers={"User-Agent": _USER_AGENT, **headers},
+            # The headers of every call (P1).
+            headers={
+                "User-Agent": _USER_AGENT,
+                "Authorization": f"Bearer {access_token}",
+                client_id_header: self._client_id,
+                "Accept": "application/json",
+                **headers,
+            },
             content=content,
             # The timeout below covers the complete call, so reads need no separate timeout.
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
@@ -135,17 +139,6 @@ class EventsClient:
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return TransportError("cut")  # the connection ended before the response was complete
         return HttpAnswer(response.status_code, response.headers, response.content)
-
-    def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of every call (P1).
-
-        `name` is the name of the client id's header.
-        """
-        return {
-            "Authorization": f"Bearer {access_token}",
-            name: self._client_id,
-            "Accept": "application/json",
-        }
 
     async def close(self) -> None:
         """Close all connections."""

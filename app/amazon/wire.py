@@ -110,21 +110,20 @@ def read_reply(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
+    conversions: Sequence[bytes],
     *,
-    sent: int,
-    conversions: Sequence[bytes] = (),
     now: datetime | None = None,
 ) -> Reply:
-    """Parse the reply to a request with `sent` conversions.
+    """Parse the reply to a request with these conversions.
 
-    The function reads the body of every 2xx (P3). A PerItemReply has exactly `sent` outcomes, in the order of
-    the request. Values in `conversions`, the bytes of the request, are removed from Amazon's messages. If the
-    reply has no Date header, a date in Retry-After is compared with `now`. Headers are looked up by their
-    names in lower case.
+    The function reads the body of every 2xx (P3). A PerItemReply has an outcome for each conversion, in the
+    order of the request. Values of the conversions are removed from Amazon's messages. If the reply has no
+    Date header, a date in Retry-After is compared with `now`. Headers are looked up by their names in lower
+    case.
     """
     match status:
         case _ if 200 <= status <= 299:
-            return _read_outcomes(body, sent, conversions)
+            return _read_outcomes(body, conversions)
         case 400 | 413:
             default = "BAD_REQUEST" if status == 400 else "CONTENT_TOO_LARGE"
             return Divisible(*request_error(body, default, conversions))
@@ -212,13 +211,14 @@ class _IndexEntries:
     refused: bool = False
 
 
-def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
+def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
     """Return an outcome for each conversion.
 
     If the reply does not mention a conversion, its outcome is unknown, never a success. An empty body
     mentions no conversion, and neither does an object without the lists `success` and `error`. Any other body
     is unreadable.
     """
+    sent = len(conversions)
     # The usual reply lists every index once, in order, under `success`. The full parser reads every other
     # reply, even if it accepts every conversion.
     if body.count(b'"index"') == sent and b"\\u00" not in body:
@@ -244,9 +244,7 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
         # Older generations of the API count from one (contract §8.2). In such a reply, each outcome would be
         # assigned to the wrong conversion.
         return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
-    return PerItemReply(
-        tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
-    )
+    return PerItemReply(tuple(map(_outcome, named, conversions)))
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -256,14 +254,14 @@ def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             yield index, row
 
 
-def _outcome(entries: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
+def _outcome(entries: _IndexEntries, conversion: bytes) -> Outcome:
     match entries.accepted, entries.refused:
         case True, True:
             return ItemUnknown("contradictory")
         case True, False:
             return ItemAccepted()
         case False, True:
-            return _refusal(entries.errors, _values(conversion))
+            return _refusal(entries.errors, _values([conversion]))
         case _:
             return ItemUnknown("missing_index")
 

@@ -126,7 +126,7 @@ def read_trait(text: str) -> None:
 def read_207(body: bytes) -> None:
     """Amazon's reply: one outcome for each conversion, and no value of a person in what is kept."""
     for status in (207, 400, 422):
-        reply = read_reply(status, {}, body, sent=2, conversions=CONVERSIONS)
+        reply = read_reply(status, {}, body, CONVERSIONS)
         if isinstance(reply, PerItemReply) and len(reply.outcomes) != 2:
             raise Finding("not one outcome for each conversion")
         _no_person(repr(reply))

@@ -109,6 +109,6 @@ def test_the_copy_itself_is_right() -> None:
 
 def _holds(module: types.ModuleType, row: Row) -> bool:
     try:
-        return module.read_reply(row.status, row.headers, row.bytes(), sent=row.sent) == row.reply
+        return module.read_reply(row.status, row.headers, row.bytes(), [b"{}"] * row.sent) == row.reply
     except Exception:
         return False

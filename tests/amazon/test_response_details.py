@@ -28,7 +28,7 @@ BODY = json.dumps(EVENT).encode()
 def details(status: int, body: bytes, headers: dict[str, str], sent: int) -> ResponseDetails:
     """Return what is stored of a response to a request with this many equal conversions."""
     conversions = [BODY] * sent
-    reply = wire.read_reply(status, headers, body, sent=sent, conversions=conversions)
+    reply = wire.read_reply(status, headers, body, conversions)
     return response_details(reply, headers, body, conversions)
 
 

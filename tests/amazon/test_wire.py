@@ -17,7 +17,7 @@ from app.domain.outcomes.outcome import ItemAccepted, ItemRefused, PerItemReply,
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.rule) for row in ROWS])
 def test_an_answer_means(row: Row) -> None:
     """Each row of the specification holds."""
-    assert wire.read_reply(row.status, row.headers, row.bytes(), sent=row.sent) == row.reply
+    assert wire.read_reply(row.status, row.headers, row.bytes(), [b"{}"] * row.sent) == row.reply
 
 
 def test_the_codes_that_are_retried_are_exactly_three() -> None:
@@ -43,7 +43,7 @@ def test_n_conversions_sent_have_exactly_n_outcomes_whatever_is_answered(
     sent: int, body: bytes, status: int
 ) -> None:
     """A 2xx gives one outcome each, or none at all for an unreadable body; it never raises."""
-    match wire.read_reply(status, {}, body, sent=sent):
+    match wire.read_reply(status, {}, body, [b"{}"] * sent):
         case PerItemReply(outcomes):
             assert len(outcomes) == sent
         case reply:
@@ -53,7 +53,7 @@ def test_n_conversions_sent_have_exactly_n_outcomes_whatever_is_answered(
 @given(body=_BODY, status=st.integers(-1, 1000), wait=st.text(max_size=12))
 def test_no_answer_raises(body: bytes, status: int, wait: str) -> None:
     """Any status, header and body is a value."""
-    wire.read_reply(status, {"retry-after": wait, "date": wait}, body, sent=2)
+    wire.read_reply(status, {"retry-after": wait, "date": wait}, body, [b"{}"] * 2)
 
 
 @given(st.lists(st.sampled_from(["success", "error", "both", "none"]), min_size=1, max_size=20), st.randoms())
@@ -65,7 +65,7 @@ def test_a_conversion_is_delivered_only_by_its_own_index_under_success(named: li
     ]
     luck.shuffle(success)
     reply = wire.read_reply(
-        207, {}, json.dumps({"success": success, "error": error}).encode(), sent=len(named)
+        207, {}, json.dumps({"success": success, "error": error}).encode(), [b"{}"] * len(named)
     )
     assert isinstance(reply, PerItemReply)
     assert [isinstance(one, ItemAccepted) for one in reply.outcomes] == [
@@ -139,7 +139,7 @@ AT_NOON = {"date": "Tue, 24 Nov 2026 12:00:00 GMT"}
 )
 def test_retry_after(headers: dict[str, str], now: datetime | None, seconds: float | None) -> None:
     """The wait is whole, bounded, or not there."""
-    assert wire.read_reply(429, headers, b"", sent=1, now=now) == Throttled(seconds)
+    assert wire.read_reply(429, headers, b"", [b"{}"], now=now) == Throttled(seconds)
 
 
 @pytest.mark.parametrize(
@@ -218,5 +218,5 @@ def test_what_was_sent_does_not_come_back_in_a_refusal() -> None:
         "index": 0,
         "errors": [{"code": "BAD_REQUEST", "message": "customData note: For  jane doe, LO-12 is bad"}],
     }
-    reply = wire.read_reply(207, {}, json.dumps({"error": [error]}).encode(), sent=1, conversions=conversions)
+    reply = wire.read_reply(207, {}, json.dumps({"error": [error]}).encode(), conversions)
     assert reply == PerItemReply((ItemRefused("BAD_REQUEST", "customData note: ***, *** is bad"),))

@@ -71,8 +71,9 @@ def ask(stand_in: StandIn, path: str, body: bytes = b"") -> bytes:
 def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -> None:
     """Each event by its number, once; every outcome an acceptance."""
     stand_in, made = StandIn(1), conversions(7)
-    reply = ask(stand_in, "/na/adsApi/v1/create/events", request_body([one.body for one in made]))
-    assert read_reply(207, {}, reply, sent=7) == PerItemReply((ItemAccepted(),) * 7)
+    bodies = [one.body for one in made]
+    reply = ask(stand_in, "/na/adsApi/v1/create/events", request_body(bodies))
+    assert read_reply(207, {}, reply, bodies) == PerItemReply((ItemAccepted(),) * 7)
     assert ask(stand_in, "/_count") == b"7"
     ((_, numbers),) = json.loads(ask(stand_in, "/_log"))
     assert numbers == list(range(7))
