@@ -224,8 +224,13 @@ AuditKindName = _one_of({action.value.partition(".")[0] for action in AuditActio
 
 
 def _day(value: Any) -> Any:
-    """Return the day (UTC) of a time. Return any other value unchanged, for pydantic to parse."""
-    return _instant(value).date() if isinstance(value, str) and len(value) > len("2026-11-24") else value
+    """Return a day, or the day (UTC) of a time."""
+    if isinstance(value, str) and len(value) > len("2026-11-24"):
+        return _instant(value).date()
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise validation_error("invalid") from None
 
 
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]

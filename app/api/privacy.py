@@ -1,7 +1,6 @@
 """People over HTTP: consent records, match keys of values, and the search and erasure of a person."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -12,7 +11,7 @@ from app.admin.access import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
-from app.admin.privacy.erasure import ErasureReceipt
+from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -118,25 +117,19 @@ class Subject(RequestBody):
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
-class ErasureView(ResponseBody):
-    """An erasure, as it was requested."""
-
-    id: str
-    status: Literal["under_way"]
-    requested_at: datetime
-
-
 @router.post("/subjects/erase", status_code=202, tags=["subjects"], summary="Erase a person")
 @requires(Scope.ERASE)
-async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> ErasureView:
+async def erase(
+    body: Subject, caller: CurrentCaller, context: Context, response: Response
+) -> RequestedErasure:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
-    response.headers["Location"] = f"/subjects/erasures/{id}"
-    return ErasureView(id=id, status="under_way", requested_at=at)
+    requested = await erasure.erase_person(context, caller, body.identifiers())
+    response.headers["Location"] = f"/subjects/erasures/{requested.id}"
+    return requested
 
 
 class WantedSubject(Subject):

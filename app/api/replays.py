@@ -95,7 +95,7 @@ async def list_replays(
     rows = await use_cases.list_replays(
         context, caller, destination_id, limit=paging.most, below=paging.number
     )
-    return paging.page(ReplayPage, rows, lambda row: (row.number,), lambda row: row.progress)
+    return paging.page(ReplayPage, rows, lambda row: (row.number,))
 
 
 @router.get("/destinations/{destination_id}/replays/{replay_id}", summary="Read a replay")

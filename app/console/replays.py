@@ -134,13 +134,13 @@ async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor
     rows = await list_replays(
         visit.context, visit.caller, found.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
     )
-    names = await visit.names(row.progress.requested_by for row in rows)
+    names = await visit.names(row.requested_by for row in rows)
     return await show_page(
         visit,
         found,
         "replays.html",
         **pages.listed(visit.context, rows, lambda row: (row.number,), cursor),
-        people={row.number: person(row.progress.requested_by, names) for row in rows},
+        people={row.number: person(row.requested_by, names) for row in rows},
     )
 
 

@@ -96,14 +96,20 @@ async def check_setup(
 async def _find_advertiser(
     context: AppContext, destination: Destination, sealed: bytes
 ) -> Visible | NotVisible | CannotTell:
-    try:
-        token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
-    except CannotDecrypt:
+    if (token := opened_token(context, destination, sealed)) is None:
         return CannotTell("unreadable")
     answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
     # An expired access token does not mean that the sign-in is invalid. The next delivery refreshes the
     # token.
     return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
+
+
+def opened_token(context: AppContext, destination: Destination, sealed: bytes) -> str | None:
+    """Return the stored access token of a destination, or None if its encryption key was removed."""
+    try:
+        return context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    except CannotDecrypt:
+        return None
 
 
 def _local_clock(context: AppContext) -> float:

@@ -1,23 +1,11 @@
 """The request bodies of match quality, dedupe, reconciliation, shadow and test conversions."""
 
-from datetime import date
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
-from app.admin.inputs import DatasetName, Instant, RequestBody, validation_error
+from app.admin.inputs import NUMBER, DatasetName, Day, Instant, RequestBody
 from app.domain.identity import MATCH_KEYS
-
-
-def _day(value: Any) -> date:
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise validation_error("invalid") from None
-
-
-UtcDay = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
 class ExplainHashRequest(RequestBody):
@@ -32,7 +20,7 @@ class ExplainHashRequest(RequestBody):
 class ExplainGapRequest(RequestBody):
     """The number that Amazon shows for an event name on a UTC day."""
 
-    day: UtcDay
+    day: Day
     event_name: Annotated[str, Field(min_length=1, max_length=256)]
     amazon_count: Annotated[int, Field(ge=0, le=10**12)]
 
@@ -45,14 +33,10 @@ class CompareIdsRequest(RequestBody):
     until: Instant | None = None
 
 
-def _as_float(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) or type(value) is int else value
-
-
 class ShadowRequest(RequestBody):
     """The share of the live events to convert with the draft, and for how long."""
 
-    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), BeforeValidator(_as_float)]
+    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), NUMBER]
     minutes: Annotated[int, Field(ge=1, le=1440)]
 
 

@@ -5,7 +5,6 @@ They touch no lane, count, pin or stored event of the service. Only the audit re
 
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -17,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
+from app.admin.destinations.preflight import opened_token
 from app.admin.match_quality.inputs import TestConversionsRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.amazon.wire import usable_token
-from app.crypto import CannotDecrypt
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import MarkedConversion, marked_conversions
 from app.domain.outcomes.outcome import (
@@ -33,7 +32,7 @@ from app.domain.outcomes.outcome import (
 )
 from app.store import audit
 from app.store.audit import AuditAction, AuditFilter
-from app.store.destinations import sign_ins, token_leases
+from app.store.destinations import sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.mappings import event_names
 
@@ -131,10 +130,7 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
 
 
 def _opened(context: AppContext, destination: Destination, sealed: bytes | None) -> str:
-    token = None
-    if sealed is not None:
-        with suppress(CannotDecrypt):
-            token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    token = None if sealed is None else opened_token(context, destination, sealed)
     if not usable_token(token):
         raise Refusal(ErrorCode.NOT_CONNECTED)
     return token

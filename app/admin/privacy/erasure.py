@@ -37,6 +37,15 @@ STORED_ELSEWHERE = (
 
 
 @dataclass(frozen=True, slots=True)
+class RequestedErasure:
+    """An erasure, as it was requested."""
+
+    id: str
+    status: Literal["under_way"]
+    requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ErasureCounts:
     """The numbers of erased events, by their previous status."""
 
@@ -111,7 +120,7 @@ def values_of(identifiers: Mapping[str, str]) -> frozenset[str]:
 
 async def erase_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str]
-) -> tuple[str, datetime]:
+) -> RequestedErasure:
     """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
     require_unlimited(caller)
     id_, at = await request_erasure(
@@ -125,7 +134,7 @@ async def erase_person(
             id_,
             after={"identifiers": sorted(identifiers)},
         )
-    return id_, at
+    return RequestedErasure(id_, "under_way", at)
 
 
 async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> ErasureReceipt:

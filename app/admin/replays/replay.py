@@ -24,7 +24,7 @@ from app.store import PipelineConnection, audit, batches, counts, due_work, tran
 from app.store.audit import AuditAction
 from app.store.replays import dead_letters, progress, queueing
 from app.store.replays import selection as selections
-from app.store.replays.progress import ReplayProgress, StoredReplay
+from app.store.replays.progress import ReplayProgress
 from app.store.replays.selection import ReplayCount
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
@@ -180,7 +180,7 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
 
 async def list_replays(
     context: AppContext, caller: Caller, destination_id: str, *, limit: int, below: int | None = None
-) -> list[StoredReplay]:
+) -> list[ReplayProgress]:
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
@@ -194,7 +194,7 @@ async def find_replay(
     async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination_id)
         rows = await progress.progress(driver, found.number, limit=1, id=replay_id)
-    return require_found(rows[0].progress if rows else None)
+    return require_found(rows[0] if rows else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,8 +119,8 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
 async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
-    id_, _ = await erase_person(visit.context, visit.caller, {kind: value})
-    return visit.done("erasure_requested", f"{_PAGE}?erasure={id_}")
+    requested = await erase_person(visit.context, visit.caller, {kind: value})
+    return visit.done("erasure_requested", f"{_PAGE}?erasure={requested.id}")
 
 
 def _identifier(form: Form) -> tuple[str, str]:

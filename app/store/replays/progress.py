@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from asyncpg import Record
 from pydantic import ConfigDict, Field
@@ -13,6 +13,7 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.rows import read_row
 from app.store.sql import read_sql
+from app.store.tables import INTERNAL
 
 SQL: Final = read_sql(__file__)
 
@@ -56,13 +57,7 @@ class ReplayProgress(JourneySelection):
     dead: int
     expired: int
     erased: int
-
-
-class StoredReplay(NamedTuple):
-    """A replay with its number, which grows with each replay."""
-
-    number: int
-    progress: ReplayProgress
+    number: Annotated[int, INTERNAL]  # grows with each replay
 
 
 async def progress(
@@ -72,13 +67,13 @@ async def progress(
     limit: int,
     below: int | None = None,
     id: str | None = None,
-) -> list[StoredReplay]:
+) -> list[ReplayProgress]:
     """Return replays of a destination, newest first.
 
     `below` limits them to smaller numbers, and `id` selects a single replay.
     """
     rows = await connection.fetch(SQL["progress"], number, below, id, limit)
-    return [StoredReplay(row["number"], _progress(row)) for row in rows]
+    return [_progress(row) for row in rows]
 
 
 def _progress(row: Record) -> ReplayProgress:
