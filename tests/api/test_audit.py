@@ -19,13 +19,7 @@ async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: ApiW
     for _ in range(2):
         await world.call("POST", f"/destinations/{first['id']}/pause")
         await world.call("POST", f"/destinations/{first['id']}/resume")
-    found, path = [], "/audit?limit=2"
-    while True:
-        answer = (await world.call("GET", path)).json()
-        found += [item["id"] for item in answer["items"]]
-        if answer["next_cursor"] is None:
-            break
-        path = f"/audit?limit=2&cursor={answer['next_cursor']}"
+    found = [item["id"] for item in await world.pages("/audit")]
     assert len(found) == len(set(found)) == 6
     mine = (await world.call("GET", f"/audit?destination_id={second['id']}")).json()["items"]
     assert [item["action"] for item in mine] == ["destination.created"]

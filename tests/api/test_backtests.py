@@ -37,13 +37,7 @@ async def test_an_event_schema_lists_paths_types_and_suggestions(world: ApiWorld
     """Never a value."""
     destination, _ = await ready(world)
     answer = (await world.call("GET", f"{destination}/event-schema")).json()
-    paged, cursor = [], ""
-    while cursor is not None:
-        part = (
-            await world.call("GET", f"{destination}/event-schema?limit=2{cursor and '&cursor=' + cursor}")
-        ).json()
-        paged += part["items"]
-        cursor = part["next_cursor"]
+    paged = await world.pages(f"{destination}/event-schema")
     assert (paged, answer["next_cursor"]) == (answer["items"], None)
     assert len(paged) > 2
     assert answer["events"] == 10
@@ -96,9 +90,7 @@ async def test_a_backtest_compares_everything_that_is_sent(world: ApiWorld) -> N
 
 async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(world: ApiWorld) -> None:
     """422 with what is missing."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path()
     assert (await world.call("POST", f"{path}/backtest")).json()["error"] == "not_publishable"
     answer = await world.call("POST", f"{path}/backtest", {"mapping": {"name": "x"}})
     assert answer.status_code == 422

@@ -2,12 +2,9 @@
 
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
@@ -15,8 +12,8 @@ from app.api.errors import STATUSES, status_of
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.ingest.pending_request import NotStored, PendingRequest
-from app.processes.application import create_application
 from app.telemetry import JsonLines
+from tests.api.test_ways_in import application, within
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake
 
 
@@ -254,16 +251,11 @@ async def test_every_answer_has_safe_headers_and_a_request_id(world: ApiWorld) -
 
 async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: ApiWorld) -> None:
     """Walked over the application itself, so that a new route is covered on the day it is made."""
-    for path, method, _ in routes_of(create_application(world.context.__class__(**_fields(world)))):
+    for path, method, _ in routes_of(world.app):
         url = path.replace("{destination_id}", "dst_00000000000000000000")
         answer = await world.call(method, url.replace("{", "x").replace("}", ""), key="wrong")
         if answer.status_code >= 400 and not path.startswith("/console"):
             assert set(answer.json()) >= {"error", "detail", "fields"}, path
-
-
-def _fields(world: ApiWorld) -> dict[str, Any]:
-    names = world.context.__dataclass_fields__
-    return {name: getattr(world.context, name) for name in names} | {"registry": CollectorRegistry()}
 
 
 class _RefusingIntake(FakeIntake):
@@ -276,11 +268,8 @@ class _RefusingIntake(FakeIntake):
 @pytest.mark.reads_only
 async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: ApiWorld) -> None:
     """`Retry-After` is a header, spread over some seconds; the body has the journey code."""
-    context = replace(world.context, intake=_RefusingIntake(), registry=CollectorRegistry())
-    transport = httpx.ASGITransport(create_application(context))
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        event = {**EVENT, "destination_id": "dst_00000000000000000000"}
-        answer = await client.post("/events", headers={"X-Api-Key": BOOTSTRAP}, json=event)
+    async with within(application(world, _RefusingIntake())) as client:
+        answer = await client.post("/events", json={**EVENT, "destination_id": "dst_00000000000000000000"})
     assert answer.status_code == 503
     spec = SHED_SPECS[ShedReason.COMMITS]
     assert spec.soonest_s <= int(answer.headers["Retry-After"]) <= spec.latest_s

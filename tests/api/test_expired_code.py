@@ -61,5 +61,5 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
 def over(engine: AsyncEngine, sign_in: SignIn) -> ApiWorld:
     """Return a world whose sign-in is Amazon's client itself."""
     world = make_world(engine)
-    world.client._transport.app.state.context = replace(world.context, sign_in=sign_in)  # type: ignore[attr-defined]
+    world.app.state.context = replace(world.context, sign_in=sign_in)
     return world

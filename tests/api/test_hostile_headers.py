@@ -1,14 +1,12 @@
 """Headers, queries and paths that break a parser are the caller's fault on every route: never a 500."""
 
-import dataclasses
 import re
 
-import asyncpg
 import pytest
 
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of
-from tests.api.test_queries import application_of, routes, signed_in
+from tests.api.test_queries import routes, signed_in
 from tests.api.world import BOOTSTRAP, ApiWorld
 
 BRACKET = "http://["
@@ -40,32 +38,27 @@ CREDENTIALS = (
 
 
 @pytest.mark.campaign
-async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld, database_url: str) -> None:
+async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld) -> None:
     """With a key and a session, so that all of a route's reading is reached."""
     await signed_in(world)
-    application = application_of(world)
     tried = 0
-    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.context = dataclasses.replace(world.context, pool=pool)
-        for method, address, route in routes(world):
-            for name, headers in SETS.items():
-                answer = await world.client.request(
-                    method,
-                    re.sub("/x", "/dst_00000000000000000000", address),
-                    content=b"a=b" if method in ("POST", "PATCH") else None,
-                    headers=[
-                        (b"authorization", f"Bearer {BOOTSTRAP}".encode()),
-                        *(
-                            (n.encode(), v if isinstance(v, bytes) else v.encode("latin-1"))
-                            for n, v in headers.items()
-                        ),
-                    ],
-                )
-                fine = answer.status_code < 500 or (
-                    route.path == "/health/ready" and answer.status_code == 503
-                )
-                assert fine, (method, address, name, answer.text[:200])
-                tried += 1
+    for method, address, route in routes(world):
+        for name, headers in SETS.items():
+            answer = await world.client.request(
+                method,
+                re.sub("/x", "/dst_00000000000000000000", address),
+                content=b"a=b" if method in ("POST", "PATCH") else None,
+                headers=[
+                    (b"authorization", f"Bearer {BOOTSTRAP}".encode()),
+                    *(
+                        (n.encode(), v if isinstance(v, bytes) else v.encode("latin-1"))
+                        for n, v in headers.items()
+                    ),
+                ],
+            )
+            fine = answer.status_code < 500 or (route.path == "/health/ready" and answer.status_code == 503)
+            assert fine, (method, address, name, answer.text[:200])
+            tried += 1
     assert tried > 800
 
 
@@ -73,25 +66,22 @@ VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
 
 
 @pytest.mark.campaign
-async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld, database_url: str) -> None:
+async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> None:
     """Each declared parameter with each value, and each value as every id of the path."""
     await signed_in(world)
     made = await world.create_destination()
-    application = application_of(world)
     tried = 0
-    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.context = dataclasses.replace(world.context, pool=pool)
-        for method, address, route in routes(world):
-            if route.path == "/health/ready":
-                continue
-            declared = parameters_of(route.dependant, route.endpoint).names
-            named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
-            targets = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
-            targets += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
-            for one in targets if method == "GET" else targets[:3]:
-                answer = await world.call(method, one)
-                assert answer.status_code < 500, (method, one, answer.text[:200])
-                tried += 1
+    for method, address, route in routes(world):
+        if route.path == "/health/ready":
+            continue
+        declared = parameters_of(route.dependant, route.endpoint).names
+        named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
+        targets = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
+        targets += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
+        for one in targets if method == "GET" else targets[:3]:
+            answer = await world.call(method, one)
+            assert answer.status_code < 500, (method, one, answer.text[:200])
+            tried += 1
     assert tried > 300
 
 

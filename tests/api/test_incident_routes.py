@@ -1,18 +1,12 @@
 """Incidents, alerting, notification settings, dismissal and replays over HTTP."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
-import pytest_asyncio
-from prometheus_client import CollectorRegistry
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.notifications.channels import read_emails, read_webhooks
-from app.processes.application import create_application
-from tests.api.world import ApiWorld, make_world
+from tests.api.world import ApiWorld
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
 MEMBERS = {
@@ -22,16 +16,12 @@ MEMBERS = {
 }  # fmt: skip
 
 
-@pytest_asyncio.fixture
-async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[ApiWorld]:
-    """A world with a pool and two channels."""
-    made = make_world(engine)
+@pytest.fixture
+def world(world: ApiWorld) -> ApiWorld:
+    """A world with two channels."""
     channels = read_webhooks("ops=https://hooks.test/secret") + read_emails("mail=a@example.com")
-    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1) as pool:
-        made.context = replace(made.context, pool=pool, channels=channels, registry=CollectorRegistry())
-        made.client._transport.app = create_application(made.context)  # type: ignore[attr-defined]
-        yield made
-        await made.client.aclose()
+    world.app.state.context = replace(world.context, channels=channels)
+    return world
 
 
 async def opened(
@@ -80,10 +70,7 @@ async def test_acknowledging_needs_no_body(world: ApiWorld) -> None:
 
 async def test_a_limited_key_sees_its_own_incidents_only(world: ApiWorld) -> None:
     """Those of other destinations and of the service do not exist for it."""
-    mine, other = (
-        (await world.create_destination())["id"],
-        (await world.create_destination(name="Other"))["id"],
-    )
+    mine, other = [(await world.create_destination(name=name))["id"] for name in ("Mine", "Other")]
     await opened(world, mine)
     await opened(world, other, incident=INCIDENT.replace("0a", "0b"))
     await opened(world, None, kind="no_worker", incident=INCIDENT.replace("0a", "0c"))

@@ -161,15 +161,3 @@ async def test_deleting_deletes_the_tokens(world: ApiWorld) -> None:
     await world.connect(made)
     await world.call("DELETE", f"/destinations/{made['id']}")
     assert await world.sql("SELECT * FROM sign_ins") == []
-
-
-async def test_a_notice_that_gets_lost_costs_nothing_but_a_moment(world: ApiWorld) -> None:
-    """Workers find out by themselves; the act was committed and is answered."""
-
-    async def lost(*_: object) -> None:
-        raise ConnectionResetError
-
-    made = await world.create_destination()
-    world.delivery_control.wake = lost  # type: ignore[method-assign]
-    answer = await world.call("POST", f"/destinations/{made['id']}/resume")
-    assert answer.status_code == 200

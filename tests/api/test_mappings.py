@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from tests.api.world import EVENT, MAPPING, ApiWorld
 
+RENAME = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
+
 
 async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None:
     """201 with `id`; the draft's own members come back as they were sent."""
@@ -40,29 +42,20 @@ async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        pytest.param({"fields": {"email": "%(email)999999999s"}}, "fields.email.path", id="a format string"),
-        pytest.param({"fields": {"email": "$..*..*..*"}}, "fields.email.path", id="a recursive path"),
-        pytest.param({"fields": {"email": ""}}, "fields.email.path", id="an empty path"),
-        pytest.param(
-            {"fields": {"email": "a." * 5000}}, "fields.email.path", id="a path of 10,000 characters"
+        *(
+            ({"fields": {"email": path}}, "fields.email.path")
+            for path in ("%(email)999999999s", "$..*..*..*", "", "a." * 5000, "${DATABASE_URL}")
         ),
-        pytest.param(
-            {"fields": {"email": "${DATABASE_URL}"}}, "fields.email.path", id="an environment variable"
-        ),
-        pytest.param({"fields": {"email": {"regex": "^(a+)+$"}}}, "fields.email", id="a regular expression"),
-        pytest.param({"fields": {"shoe_size": "user.shoe"}}, "fields.shoe_size", id="no such field"),
-        pytest.param({"event_name": "n" * 5000}, "event_name", id="an event name of 5,000 characters"),
-        pytest.param({"event_name": "50% off"}, "event_name", id="an event name with a taboo character"),
-        pytest.param({"event_type": "BUY"}, "event_type", id="no such event type"),
-        pytest.param({"country_code": "USA"}, "country_code", id="an alpha-3 country"),
-        pytest.param({"action": "delete_all"}, "action", id="no such action"),
-        pytest.param({"email": "user.email"}, "email", id="a field outside of fields"),
-        pytest.param(
-            {"custom_data": [{"name": "a b", "path": "x"}]}, "custom_data[0].name", id="a blank in a name"
-        ),
-        pytest.param({"name": "a\u0007"}, "name", id="a control character in the name"),
-        pytest.param({"name": 5}, "name", id="a number as name"),
-        pytest.param({"consent": {"mode": "maybe"}}, "consent.mode", id="no such consent mode"),
+        ({"fields": {"email": {"regex": "^(a+)+$"}}}, "fields.email"),
+        ({"fields": {"shoe_size": "user.shoe"}}, "fields.shoe_size"),
+        *(({"event_name": name}, "event_name") for name in ("n" * 5000, "50% off")),
+        ({"event_type": "BUY"}, "event_type"),
+        ({"country_code": "USA"}, "country_code"),
+        ({"action": "delete_all"}, "action"),
+        ({"email": "user.email"}, "email"),
+        ({"custom_data": [{"name": "a b", "path": "x"}]}, "custom_data[0].name"),
+        *(({"name": name}, "name") for name in ("a\u0007", 5)),
+        ({"consent": {"mode": "maybe"}}, "consent.mode"),
     ],
 )
 async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str, Any], field: str) -> None:
@@ -86,10 +79,8 @@ async def test_a_mapping_needs_a_name(world: ApiWorld) -> None:
     path = f"/destinations/{made['id']}/mappings"
     for body in ({}, {"name": None}):
         answer = await world.call("POST", path, body)
-        assert (answer.status_code, answer.json()["fields"]) == (
-            422,
-            [{"field": "name", "problem": "missing"}],
-        )
+        assert answer.status_code == 422
+        assert answer.json()["fields"] == [{"field": "name", "problem": "missing"}]
     mapping = await world.create_mapping(made["id"])
     assert (await world.call("PATCH", f"{path}/{mapping['id']}", {"name": None})).status_code == 422
 
@@ -119,9 +110,7 @@ async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld) -> 
 
 async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) -> None:
     """A published version is immutable; the named members are replaced as a whole."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path(published=True)
     answer = await world.call("PATCH", path, {"fields": {"event_timestamp": "t", "phone": "user.phone"}})
     assert answer.json()["fields"] == {"event_timestamp": "t", "phone": "user.phone"}
     assert answer.json()["published_version"] == 1
@@ -134,9 +123,7 @@ async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) 
 
 async def test_a_stale_if_match_is_412(world: ApiWorld) -> None:
     """For PATCH, publish, rollback and DELETE alike."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path, stale = f"/destinations/{made['id']}/mappings/{mapping['id']}", {"If-Match": '"1"'}
+    path, stale = await world.mapping_path(published=True), {"If-Match": '"1"'}
     for method, action, body in (
         ("PATCH", "", {"name": "x"}),
         ("POST", "/publish", None),
@@ -158,9 +145,7 @@ async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_act
 
 async def test_publishing_twice_is_one_act(world: ApiWorld) -> None:
     """The draft equals the published version: same version, no new row, no audit."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
+    answer = await world.call("POST", await world.mapping_path(published=True) + "/publish")
     assert (answer.status_code, answer.json()["published_version"]) == (200, 1)
     assert (await world.actions()).count("mapping.published") == 1
 
@@ -190,10 +175,8 @@ async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: ApiWor
 
 async def test_another_advertiser_or_type_has_names_of_its_own(world: ApiWorld) -> None:
     """A pin belongs to (advertiser, event type)."""
-    first, second = (
-        await world.create_destination(),
-        await world.create_destination(name="Second", advertiser_id="42"),
-    )
+    first = await world.create_destination()
+    second = await world.create_destination(name="Second", advertiser_id="42")
     await world.publish_mapping(first["id"])
     await world.publish_mapping(second["id"], event_name="In the cart")
     await world.publish_mapping(first["id"], event_type="CHECKOUT", event_name="In the cart")
@@ -215,17 +198,14 @@ async def test_publishes_of_different_types_at_once_do_not_wait_for_each_other_f
 
 async def test_a_mapped_type_pins_nothing_when_published(world: ApiWorld) -> None:
     """Its names are pinned as events are stored."""
-    made = await world.create_destination()
-    await world.publish_mapping(made["id"], event_type={"path": "event.kind"})
+    await world.mapping_path(published=True, event_type={"path": "event.kind"})
     assert await world.sql("SELECT * FROM event_names") == []
 
 
 async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: ApiWorld) -> None:
     """A published mapping's name is judged by the advertiser's pins that the destination moves to."""
-    first, second = (
-        await world.create_destination(),
-        await world.create_destination(name="Second", advertiser_id="42"),
-    )
+    first = await world.create_destination()
+    second = await world.create_destination(name="Second", advertiser_id="42")
     await world.publish_mapping(first["id"])
     await world.publish_mapping(second["id"], event_name="In the cart")
     answer = await world.call("PATCH", f"/destinations/{second['id']}", {"advertiser_id": "580123456789"})
@@ -235,14 +215,12 @@ async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: Ap
 
 async def test_rename_changes_the_pin_and_published_mappings_follow(world: ApiWorld) -> None:
     """An explicit, audited act; the mapping has a new version with the new name, and so does its draft."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
-    answer = await world.call("POST", path, {"to": "In the cart"})
+    path = await world.mapping_path(published=True)
+    answer = await world.call("POST", RENAME, {"to": "In the cart"})
     assert answer.status_code == 200
     assert (answer.json()["previous_name"], answer.json()["name"]) == ("Added to cart", "In the cart")
-    assert [one["id"] for one in answer.json()["mappings"]] == [mapping["id"]]
-    after = (await world.call("GET", f"/destinations/{made['id']}/mappings/{mapping['id']}")).json()
+    after = (await world.call("GET", path)).json()
+    assert [one["id"] for one in answer.json()["mappings"]] == [after["id"]]
     assert (after["event_name"], after["published_version"]) == ("In the cart", 2)
     assert after["unpublished_changes"] is False
     pins = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
@@ -256,8 +234,7 @@ async def test_rename_names_the_mappings_that_cannot_follow(world: ApiWorld) -> 
     made = await world.create_destination()
     await world.publish_mapping(made["id"])
     mapped = await world.publish_mapping(made["id"], event_type={"path": "event.kind"})
-    path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
-    answer = (await world.call("POST", path, {"to": "In the cart"})).json()
+    answer = (await world.call("POST", RENAME, {"to": "In the cart"})).json()
     assert [one["id"] for one in answer["mappings_left"]] == [mapped["id"]]
 
 
@@ -267,25 +244,20 @@ async def test_rename_names_the_mappings_that_cannot_follow(world: ApiWorld) -> 
         ("/advertisers/580123456789/event-names/CHECKOUT/rename", {"to": "x"}, 404),
         ("/advertisers/580123456789/event-names/NONE/rename", {"to": "x"}, 404),
         ("/advertisers/abc/event-names/CHECKOUT/rename", {"to": "x"}, 404),
-        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": "50%"}, 422),
-        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": " "}, 422),
-        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {}, 422),
+        *((RENAME, body, 422) for body in ({"to": "50%"}, {"to": " "}, {})),
     ],
 )
 async def test_a_rename_of_nothing_or_to_nothing_is_refused(
     world: ApiWorld, path: str, body: dict[str, str], status: int
 ) -> None:
     """404 where nothing is pinned, 422 for a name that Amazon would refuse."""
-    made = await world.create_destination()
-    await world.publish_mapping(made["id"])
+    await world.mapping_path(published=True)
     assert (await world.call("POST", path, body)).status_code == status
 
 
 async def test_rollback_points_back_and_keeps_every_version(world: ApiWorld) -> None:
     """The draft stays, so that it can be repaired; the next publish is a new version."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path(published=True)
     await world.call("PATCH", path, {"country_code": "DE"})
     assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 2
     answer = await world.call("POST", f"{path}/rollback", {"version": 1})
@@ -298,9 +270,7 @@ async def test_rollback_points_back_and_keeps_every_version(world: ApiWorld) -> 
 
 async def test_a_version_keeps_the_note_of_its_author(world: ApiWorld) -> None:
     """The list of versions shows it; the audit says only that there is one; blanks are none."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path()
     for country, body in (("US", {"note": " The phone moved. "}), ("DE", {"note": " "}), ("FR", None)):
         await world.call("PATCH", path, {"country_code": country})
         assert (await world.call("POST", f"{path}/publish", body)).status_code == 200
@@ -317,9 +287,7 @@ async def test_a_version_keeps_the_note_of_its_author(world: ApiWorld) -> None:
 )
 async def test_a_note_that_is_none_is_refused(world: ApiWorld, body: dict[str, Any], problem: str) -> None:
     """And nothing is published."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path()
     answer = await world.call("POST", f"{path}/publish", body)
     assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, problem)
     assert (await world.call("GET", path)).json()["published_version"] is None
@@ -327,20 +295,15 @@ async def test_a_note_that_is_none_is_refused(world: ApiWorld, body: dict[str, A
 
 async def test_a_rename_leaves_a_note_on_the_versions_that_it_publishes(world: ApiWorld) -> None:
     """So that the list of versions says why there is one more."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
-    await world.call("POST", rename, {"to": "In the cart"})
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/versions"
-    newest = (await world.call("GET", path)).json()["items"][0]
+    path = await world.mapping_path(published=True)
+    await world.call("POST", RENAME, {"to": "In the cart"})
+    newest = (await world.call("GET", f"{path}/versions")).json()["items"][0]
     assert newest["note"] == "Event renamed from “Added to cart” to “In the cart”."
 
 
 async def test_rollback_to_no_version_is_refused(world: ApiWorld) -> None:
     """422 on `version`, for what does not exist and what is no number."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/rollback"
+    path = await world.mapping_path(published=True) + "/rollback"
     for body, problem in (
         ({"version": 9}, "unknown"),
         ({"version": 0}, "out_of_range"),
@@ -349,22 +312,16 @@ async def test_rollback_to_no_version_is_refused(world: ApiWorld) -> None:
         ({}, "missing"),
     ):
         answer = await world.call("POST", path, body)
-        assert (answer.status_code, answer.json()["fields"]) == (
-            422,
-            [{"field": "version", "problem": problem}],
-        )
+        assert answer.status_code == 422
+        assert answer.json()["fields"] == [{"field": "version", "problem": problem}]
 
 
 async def test_rollback_takes_the_pinned_name(world: ApiWorld) -> None:
     """A version from before a rename is published again under the new name; the draft stays."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path(published=True)
     await world.call("PATCH", path, {"country_code": "DE"})
     await world.call("POST", f"{path}/publish")
-    renamed = await world.call(
-        "POST", "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": "In the cart"}
-    )
+    renamed = await world.call("POST", RENAME, {"to": "In the cart"})
     assert renamed.json()["waiting_events"] == 0
     answer = await world.call("POST", f"{path}/rollback", {"version": 1})
     assert (answer.status_code, answer.json()["published_version"]) == (200, 4)
@@ -401,9 +358,7 @@ async def test_a_mapping_is_found_under_its_own_destination_only(world: ApiWorld
 
 async def test_preview_shows_what_would_be_sent(world: ApiWorld) -> None:
     """On a draft destination, with the saved draft; no trait in clear in the answer, nothing stored."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    path = await world.mapping_path() + "/preview"
     answer = await world.call("POST", path, {"event": EVENT})
     assert answer.status_code == 200
     shown = answer.json()
@@ -416,9 +371,7 @@ async def test_preview_shows_what_would_be_sent(world: ApiWorld) -> None:
 
 async def test_preview_takes_an_unsaved_mapping(world: ApiWorld) -> None:
     """`mapping` in the body is used instead of the saved one, and is judged like it."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    path = await world.mapping_path() + "/preview"
     answer = await world.call("POST", path, {"event": EVENT, "mapping": {**MAPPING, "event_name": "Other"}})
     assert answer.json()["amazon_event"]["eventDescription"]["name"] == "Other"
     answer = await world.call("POST", path, {"event": EVENT, "mapping": {**MAPPING, "event_type": "BUY"}})
@@ -428,9 +381,7 @@ async def test_preview_takes_an_unsaved_mapping(world: ApiWorld) -> None:
 
 async def test_preview_answers_200_also_when_ok_is_false(world: ApiWorld) -> None:
     """The event would be refused: code, reason, field and detail say so."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    path = await world.mapping_path() + "/preview"
     answer = await world.call("POST", path, {"event": {**EVENT, "event": {}}})
     assert answer.status_code == 200
     shown = answer.json()
@@ -441,9 +392,7 @@ async def test_preview_answers_200_also_when_ok_is_false(world: ApiWorld) -> Non
 
 async def test_preview_without_an_event_id_shows_the_derived_one(world: ApiWorld) -> None:
     """And warns, as acceptance does."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    path = await world.mapping_path() + "/preview"
     event = {name: value for name, value in EVENT.items() if name != "event_id"}
     shown = (await world.call("POST", path, {"event": event})).json()
     assert ":derived-" in shown["amazon_event"]["eventId"]
@@ -455,9 +404,7 @@ async def test_preview_without_an_event_id_shows_the_derived_one(world: ApiWorld
 )
 async def test_preview_refuses_a_bad_request(world: ApiWorld, body: dict[str, Any]) -> None:
     """422 for a body of another form."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    path = await world.mapping_path() + "/preview"
     assert (await world.call("POST", path, body)).status_code == 422
 
 
@@ -491,12 +438,11 @@ async def while_waiting(
 
 async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(world: ApiWorld) -> None:
     """The destination moves while the publish waits: the name is pinned where it is now."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
+    path = await world.mapping_path()
     answer = await while_waiting(
         world,
         "UPDATE destinations SET advertiser_id = '42', version = version + 1",
-        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+        world.call("POST", f"{path}/publish"),
     )
     assert answer.status_code == 200
     assert [pin.advertiser_id for pin in await world.sql("SELECT * FROM event_names")] == ["42"]
@@ -504,12 +450,11 @@ async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(wo
 
 async def test_a_publish_that_meets_a_delete_is_refused(world: ApiWorld) -> None:
     """409, and nothing is pinned."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"])
+    path = await world.mapping_path()
     answer = await while_waiting(
         world,
         "UPDATE destinations SET archived_at = now(), version = version + 1",
-        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+        world.call("POST", f"{path}/publish"),
     )
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
     assert await world.sql("SELECT * FROM event_names") == []
@@ -517,9 +462,7 @@ async def test_a_publish_that_meets_a_delete_is_refused(world: ApiWorld) -> None
 
 async def test_the_history_says_what_each_version_changed(world: ApiWorld) -> None:
     """Member by member, against the version before; the first has none, on any page."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = await world.mapping_path(published=True)
     await world.call("PATCH", path, {"fields": {**MAPPING["fields"], "phone": "user.phone"}})
     await world.call("POST", f"{path}/publish")
     changed = [{"path": "fields.phone", "before": None, "after": "user.phone"}]

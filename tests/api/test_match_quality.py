@@ -36,11 +36,7 @@ async def test_pages_and_a_mapping_that_reads_the_path(world: ApiWorld) -> None:
     await world.create_mapping(made["id"], name="A draft")
     second = await world.publish_mapping(made["id"], name="Second", prehashed="refuse")
     await saw(world, first["id"], (WITH, 6))
-    path, cursor, found = f"/destinations/{made['id']}/match-quality", "", []
-    while cursor is not None:
-        page = (await world.call("GET", f"{path}?limit=1{cursor and '&cursor=' + cursor}")).json()
-        found += page["items"]
-        cursor = page["next_cursor"]
+    found = await world.pages(f"/destinations/{made['id']}/match-quality", limit=1)
     assert [(each["mapping_id"], each["events"], each["prehashed"]) for each in found] == [
         (first["id"], 6, "unknown"),
         (second["id"], 0, "refuse"),

@@ -150,38 +150,26 @@ async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world
     assert set(plain.json()) == {"error", "detail", "fields"}
 
 
-async def test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes(world: ApiWorld) -> None:
-    """Connected must mean a verified call: the tokens are not kept."""
+@pytest.mark.parametrize(
+    ("who", "setting", "value", "status", "error"),
+    [
+        # Connected must mean a verified call, and the same id in another region does not count.
+        ("advertisers", "visible", set(), 409, "advertiser_not_visible"),
+        ("advertisers", "visible", {("EU", "580123456789")}, 409, "advertiser_not_visible"),
+        ("advertisers", "unavailable", True, 502, "amazon_unavailable"),
+        ("sign_in", "unavailable", True, 502, "amazon_unavailable"),
+        ("sign_in", "unknown", True, 502, "amazon_client_invalid"),  # the operator's fault
+        ("sign_in", "codes", {}, 400, "sign_in_failed"),
+    ],
+)
+async def test_what_amazon_does_not_confirm_changes_nothing(
+    world: ApiWorld, who: str, setting: str, value: object, status: int, error: str
+) -> None:
+    """The tokens are not stored, and the destination stays a draft."""
     made, state = await ready(world)
-    world.advertisers.visible.clear()
+    setattr(getattr(world, who), setting, value)
     answer = await world.back(state=state, code="abc")
-    assert (answer.status_code, answer.json()["error"]) == (409, "advertiser_not_visible")
-    assert await unchanged(world, made)
-
-
-async def test_the_advertiser_must_be_visible_in_the_destinations_region(world: ApiWorld) -> None:
-    """The same id in another region does not count."""
-    made, state = await ready(world)
-    world.advertisers.visible = {("EU", "580123456789")}
-    assert (await world.back(state=state, code="abc")).json()["error"] == "advertiser_not_visible"
-    assert await unchanged(world, made)
-
-
-@pytest.mark.parametrize("who", ["sign_in", "advertisers"])
-async def test_when_amazon_cannot_be_asked_nothing_changes(world: ApiWorld, who: str) -> None:
-    """502 `amazon_unavailable`, to be tried again."""
-    made, state = await ready(world)
-    getattr(world, who).unavailable = True
-    answer = await world.back(state=state, code="abc")
-    assert (answer.status_code, answer.json()["error"]) == (502, "amazon_unavailable")
-    assert await unchanged(world, made)
-
-
-async def test_a_code_that_amazon_declines_is_400(world: ApiWorld) -> None:
-    """`sign_in_failed`; begin again."""
-    made, state = await ready(world)
-    answer = await world.back(state=state, code="another")
-    assert (answer.status_code, answer.json()["error"]) == (400, "sign_in_failed")
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert await unchanged(world, made)
 
 

@@ -1,19 +1,15 @@
 """Organisations: their life, their limits, their usage, and keys that act for one or for all."""
 
 import time
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from app.admin.access import Scope
-from app.processes.application import create_application
-from tests.api.test_ways_in import EVENT_OF
-from tests.api.world import BOOTSTRAP, DESTINATION, ApiWorld, FakeIntake, cache_queries, statements_of
+from tests.api.test_ways_in import EVENT_OF, application, within
+from tests.api.world import DESTINATION, ApiWorld, cache_queries, statements_of
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
@@ -129,16 +125,16 @@ async def test_the_limit_on_destinations_holds(world: ApiWorld) -> None:
     assert (await world.call("POST", "/destinations", DESTINATION, key=key)).status_code == 201
 
 
-async def posting(world: ApiWorld, intake: Any) -> httpx.AsyncClient:
-    world.app = create_application(replace(world.context, intake=intake, registry=CollectorRegistry()))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://x")
+def posting(world: ApiWorld) -> httpx.AsyncClient:
+    world.app = application(world)
+    return within(world.app)
 
 
 async def test_the_limit_on_events_holds(world: ApiWorld) -> None:
     """429 with the time after which the next request is admitted; it is."""
     key = await organisation(world, limits={"events_per_second": 10})
-    async with await posting(world, FakeIntake()) as client:
-        headers = {"Authorization": f"Bearer {key}"}
+    async with posting(world) as client:
+        headers = {"X-Api-Key": key}
         first = await client.post("/events", json=[EVENT_OF] * 30, headers=headers)
         assert first.status_code == 202
         began = time.monotonic()
@@ -147,7 +143,7 @@ async def test_the_limit_on_events_holds(world: ApiWorld) -> None:
         assert time.monotonic() - began > 0.09  # so a sender that repeats at once uses little CPU
         wait = int(second.headers["retry-after"])
         assert wait == 3  # twenty events are owed at ten a second
-        others = await client.post("/events", json=EVENT_OF, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
+        others = await client.post("/events", json=EVENT_OF)
         assert others.status_code == 202
         world.elapsed += wait
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
@@ -171,13 +167,13 @@ async def test_a_suspended_organisation_sends_no_new_events(world: ApiWorld) -> 
     assert "organisation is suspended" in state["detail"]
     new = (await world.call("POST", "/destinations", {**DESTINATION, "name": "New"}, key=key)).json()
     assert new["state"] == "paused"
-    async with await posting(world, FakeIntake()) as client:
-        headers = {"Authorization": f"Bearer {key}"}
+    async with posting(world) as client:
+        headers = {"X-Api-Key": key}
         refused = await client.post("/events", json=EVENT_OF, headers=headers)
         assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
         rehearsed = await client.post("/events?dry_run=true", json=EVENT_OF, headers=headers)
         assert rehearsed.json() == refused.json()
-        own = await client.post("/events", json=EVENT_OF, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
+        own = await client.post("/events", json=EVENT_OF)
         assert own.status_code == 202
         await world.call("POST", "/organisations/acme/resume")
         world.elapsed += 3
@@ -217,15 +213,12 @@ async def test_every_key_reads_the_limits_of_its_own_organisation(world: ApiWorl
         "INSERT INTO counts (destination, day, writer, accepted) "
         "SELECT number, current_date, 32767, 9 FROM destinations"
     )
-    app = world.client._transport.app  # type: ignore[attr-defined]
-    address = world.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
-    async with asyncpg.create_pool(address, min_size=1, max_size=2) as pool:
-        app.state.context = replace(world.context, pool=pool, now=lambda: datetime.now(UTC))
-        for each in (key, weak):
-            own = (await world.call("GET", "/organisations/self", key=each)).json()
-            assert (own["id"], own["limits"]["destinations"], own["destinations"]) == ("acme", 7, 1)
-            assert own["usage"] == {"events": 9, "requests": 0, "bytes": 0}
-        assert (await world.call("GET", "/organisations/self")).json()["id"] == "default"
+    world.now = datetime.now(UTC)
+    for each in (key, weak):
+        own = (await world.call("GET", "/organisations/self", key=each)).json()
+        assert (own["id"], own["limits"]["destinations"], own["destinations"]) == ("acme", 7, 1)
+        assert own["usage"] == {"events": 9, "requests": 0, "bytes": 0}
+    assert (await world.call("GET", "/organisations/self")).json()["id"] == "default"
     assert (await world.call("GET", "/organisations/self", key=None)).status_code == 401
     taken = await world.call("POST", "/organisations", {"id": "self", "name": "Self"})
     assert (taken.status_code, taken.json()["error"]) == (409, "organisation_exists")
@@ -237,8 +230,8 @@ async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_s
 ) -> None:
     """Another process suspends it; this one reads it again in the background, or cannot."""
     key = await organisation(world)
-    async with await posting(world, FakeIntake()) as client:
-        headers = {"Authorization": f"Bearer {key}"}
+    async with posting(world) as client:
+        headers = {"X-Api-Key": key}
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
         await world.sql("UPDATE organisations SET suspended_at = now()")
         if is_refreshed:
@@ -251,8 +244,8 @@ async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_s
 
 async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: ApiWorld) -> None:
     """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
-    headers = {"Authorization": f"Bearer {await organisation(world)}"}
-    async with await posting(world, FakeIntake()) as client:
+    headers = {"X-Api-Key": await organisation(world)}
+    async with posting(world) as client:
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
         executed = statements_of(world)
         for _ in range(3):
@@ -280,17 +273,13 @@ async def test_usage_is_given_for_each_day(world: ApiWorld) -> None:
     await world.sql(
         "INSERT INTO organisation_usage VALUES ('acme', CAST(:day AS date) - 1, 5, 600)", day=today
     )
-    app = world.client._transport.app  # type: ignore[attr-defined]
-    address = world.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
-    async with asyncpg.create_pool(address, min_size=1, max_size=2) as pool:
-        app.state.context = replace(world.context, pool=pool)
-        first = today.fromordinal(today.toordinal() - 1)
-        answer = await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}")
-        wrong = await world.call("GET", f"/organisations/acme/usage?from={today}&to={first}")
-        page = (await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}&limit=1")).json()
-        month = (await world.call("GET", "/organisations/acme/usage")).json()
-        noon = f"{today}T12:00:00Z"
-        timed = (await world.call("GET", f"/organisations/acme/usage?from={noon}&to={noon}")).json()
+    usage, first = "/organisations/acme/usage", today - timedelta(days=1)
+    answer = await world.call("GET", f"{usage}?from={first}&to={today}")
+    wrong = await world.call("GET", f"{usage}?from={today}&to={first}")
+    page = (await world.call("GET", f"{usage}?from={first}&to={today}&limit=1")).json()
+    month = (await world.call("GET", usage)).json()
+    noon = f"{today}T12:00:00Z"
+    timed = (await world.call("GET", f"{usage}?from={noon}&to={noon}")).json()
     assert answer.json() == {
         "items": [
             {"events": 0, "requests": 5, "bytes": 600, "day": str(first)},

@@ -13,7 +13,6 @@ from app.api.access.secured_route import scopes_of
 from app.console.access.sign_in import _PLACE, _Pending
 from app.domain.sign_in import Logout, OidcFailure
 from app.oidc_client import OidcClient
-from tests.api.test_queries import application_of
 from tests.api.world import STREAMS, ApiWorld
 from tests.console.identity_provider import ISSUER, Provider
 
@@ -42,7 +41,7 @@ class NoPeople:
 
 def addresses(world: ApiWorld) -> Iterator[tuple[str, str, str]]:
     """Yield (method, address, form) with each value in each parameter, the others as they should be."""
-    for route in application_of(world).routes:
+    for route in world.app.routes:
         if scopes_of(route.endpoint) or route.path in STREAMS:
             continue
         names = [parameter.alias for parameter in route.dependant.query_params]
@@ -61,7 +60,7 @@ def addresses(world: ApiWorld) -> Iterator[tuple[str, str, str]]:
 def started_sign_in(world: ApiWorld) -> str:
     """Configure the provider; return the cookie of a started sign-in."""
     context = replace(world.context, people=NoPeople())  # type: ignore[arg-type]
-    application_of(world).state.context = context
+    world.app.state.context = context
     pending = _Pending(STATE, "nonce", "verifier" * 8, "/console", False, world.now.timestamp() + 500)
     sealed = context.vault.seal(msgspec.json.encode(pending), place=_PLACE)
     return f"__Host-oidc={base64.urlsafe_b64encode(sealed).decode()}"

@@ -164,9 +164,18 @@ class Client:
         return got
 
     async def ended(self) -> tuple[bytes, float]:
-        """Return all that was answered, and how long after the beginning the socket was closed."""
+        """Return all that was answered, and how long after the beginning the server closed the socket."""
         got = await (self.reading or self._read())
-        return got, time.monotonic() - self.began
+        took = time.monotonic() - self.began
+        self.writer.close()
+        return got, took
+
+
+async def answer_to(server: Running, text: str) -> tuple[bytes, float]:
+    """Send a text on a connection of its own; return what `Client.ended` returns."""
+    client = await Client.of(server)
+    await client.say(text)
+    return await client.ended()
 
 
 def status_of(answer: bytes) -> int:
@@ -254,7 +263,6 @@ async def test_a_slow_client_is_cut_in_the_stated_time(
     healthy = await ask_meanwhile(server, ending)
     answer, took = await ending
     await acting
-    client.writer.close()
     assert within_s <= took <= within_s + SWEEP_S + SLACK_S
     if status is None:
         assert answer == b""
@@ -282,10 +290,7 @@ async def test_a_slow_client_is_cut_in_the_stated_time(
 )
 async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> None:
     """431 in the one shape, then the connection ends; nothing of it reaches the application."""
-    client = await Client.of(server)
-    await client.say(head)
-    answer, _ = await client.ended()
-    client.writer.close()
+    answer, _ = await answer_to(server, head)
     assert status_of(answer) == 431
     assert error_of(answer)["error"] == "head_too_large"
     assert server.closed("head_bytes") == 1
@@ -306,10 +311,7 @@ async def test_bytes_that_are_no_http_get_400_with_a_problem(
     server: Running, head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At once, and once: an application that was asked already does not answer as well."""
-    client = await Client.of(server)
-    await client.say(head)
-    answer, _ = await client.ended()
-    client.writer.close()
+    answer, _ = await answer_to(server, head)
     assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert server.closed("head") == server.closed("body") == 0
@@ -334,31 +336,22 @@ async def test_a_request_that_we_are_slow_at_is_not_the_clients_fault(server: Ru
 
 async def test_an_idle_connection_stays_open_until_its_timeout(server: Running) -> None:
     """Then it ends without a word, as HTTP has it."""
-    client = await Client.of(server)
-    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    answer, took = await client.ended()
-    client.writer.close()
+    answer, took = await answer_to(server, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert status_of(answer) == 200
     assert KEEP_ALIVE_SECONDS <= took <= KEEP_ALIVE_SECONDS + SLACK_S
 
 
 async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None:
     """Two in one packet, the first slow: the second's time begins when its turn comes."""
-    client = await Client.of(server)
     ask = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
-    await client.say(ask.format("/slow") + ask.format("/"))
-    answer, _ = await client.ended()
-    client.writer.close()
+    answer, _ = await answer_to(server, ask.format("/slow") + ask.format("/"))
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
 async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(server: Running) -> None:
     """Three in one packet: a response that takes longer than the idle timeout closes no connection."""
-    client = await Client.of(server)
     ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
-    await client.say(ask.format("/") + ask.format("/slower") + ask.format("/"))
-    answer, _ = await client.ended()
-    client.writer.close()
+    answer, _ = await answer_to(server, ask.format("/") + ask.format("/slower") + ask.format("/"))
     assert answer.count(b"HTTP/1.1 200") == 3
 
 
@@ -371,16 +364,12 @@ async def test_a_head_that_begins_behind_another_request_may_come_in_pieces(serv
         await asyncio.sleep(0.05)
         await client.say(piece)
     answer, _ = await client.ended()
-    client.writer.close()
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
 async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: Running) -> None:
     """A pipelined request gets no deadline while its predecessor is unanswered; later it gets a 408."""
-    client = await Client.of(server)
-    await client.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /mo")
-    answer, took = await client.ended()
-    client.writer.close()
+    answer, took = await answer_to(server, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /mo")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.count(b"HTTP/1.1 408") == 1
     assert SLOW_S["/slow"] + LIMITS.head_s <= took <= SLOW_S["/slow"] + LIMITS.head_s + SLACK_S
@@ -423,7 +412,6 @@ async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_o
     other = await Client.of(server)
     for client in (broken, other):
         await asyncio.wait_for(client.ended(), LIMITS.head_s + 2 * SWEEP_S + SLACK_S)
-        client.writer.close()
     assert server.closed("head") == 1
     assert "connection.defect" in caplog.text
 
@@ -465,13 +453,11 @@ async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
     await until(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
     extra = await Client.of(server)
     answer, _ = await extra.ended()
-    extra.writer.close()
     assert status_of(answer) == 503
     assert b"retry-after" in answer.lower()
     blocked.set()
     for client in busy:
         assert status_of((await client.ended())[0]) == 200
-        client.writer.close()
 
 
 async def test_leaving_ends_every_connection_with_an_answer(blocked: asyncio.Event) -> None:
@@ -504,7 +490,6 @@ async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
             await asyncio.sleep(0.01)
         await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         answer, _ = await client.ended()
-        client.writer.close()
         assert status_of(answer) == 200
         assert b"connection: close" in answer.lower()
 
@@ -575,10 +560,7 @@ async def test_requests_in_one_packet_with_a_shed_post_are_answered_in_order() -
 async def test_a_post_that_expects_100_is_refused_and_the_connection_ends() -> None:
     """With `Expect: 100-continue` the server cannot know whether the body follows."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
-        client = await Client.of(crowded)
-        await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
-        answer, _ = await client.ended()
-        client.writer.close()
+        answer, _ = await answer_to(crowded, POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
         assert status_of(answer) == 503
         assert answer.count(b"HTTP/1.1") == 1
         assert b"connection: close" in answer
@@ -587,10 +569,7 @@ async def test_a_post_that_expects_100_is_refused_and_the_connection_ends() -> N
 
 async def test_a_shed_post_that_drips_its_body_is_cut_all_the_same() -> None:
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
-        client = await Client.of(crowded)
-        await client.say(POST.format(1_500) + "\r\n")
-        answer, took = await client.ended()
-        client.writer.close()
+        answer, took = await answer_to(crowded, POST.format(1_500) + "\r\n")
         assert status_of(answer) == 503
         assert LIMITS.drain_s <= took <= LIMITS.drain_s + SWEEP_S + SLACK_S
 

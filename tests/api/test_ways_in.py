@@ -25,10 +25,18 @@ PLAIN, ASKING = "/events", "/events?dry_run=false"
 JSON = {"Content-Type": "application/json"}
 
 
-def application(world: ApiWorld, registry: CollectorRegistry | None = None) -> Any:
-    return create_application(
-        replace(world.context, intake=FakeIntake(), registry=registry or CollectorRegistry())
-    )
+def application(
+    world: ApiWorld, intake: FakeIntake | None = None, registry: CollectorRegistry | None = None
+) -> Any:
+    """Return an application of the world with an intake that stores nothing."""
+    given = {"intake": intake or FakeIntake(), "registry": registry or CollectorRegistry()}
+    return create_application(replace(world.context, **given))
+
+
+def within(app: Any) -> httpx.AsyncClient:
+    """Return a client that calls an application without a socket, as the bootstrap key."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://x", headers={"X-Api-Key": BOOTSTRAP})
 
 
 @asynccontextmanager
@@ -56,12 +64,11 @@ async def every_way(
     world: ApiWorld, content: bytes, headers: dict[str, str], registry: CollectorRegistry | None = None
 ) -> list[httpx.Response]:
     """Send the same request each way."""
-    app = application(world, registry)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-        within = [await client.post(way, content=content, headers=headers) for way in (PLAIN, ASKING)]
+    app = application(world, registry=registry)
+    async with within(app) as client:
+        answers = [await client.post(way, content=content, headers=headers) for way in (PLAIN, ASKING)]
     async with served(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        return [await client.post(PLAIN, content=content, headers=headers), *within]
+        return [await client.post(PLAIN, content=content, headers=headers), *answers]
 
 
 @pytest.mark.reads_only
@@ -190,8 +197,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: ApiWorld) -> Non
 @pytest.mark.reads_only
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: ApiWorld) -> None:
     """500 in the one shape, with nothing of the event in it."""
-    app = create_application(replace(world.context, intake=BrokenIntake(), registry=CollectorRegistry()))
-    async with served(app) as port:
+    async with served(application(world, BrokenIntake())) as port:
         got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
     assert got.count(b"HTTP/1.1 500") == 2
     assert b'"error":"internal"' in got
@@ -227,9 +233,8 @@ async def test_a_length_is_charged_however_it_is_spelt(world: ApiWorld, length: 
         until = time.monotonic() + 30
         while not app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert (
-            app.state.admission._process.body_bytes == 1000
-        )  # what is declared, as it is less than the reserve
+        # What is declared, as it is less than the reserve.
+        assert app.state.admission._process.body_bytes == 1000
         writer.transport.abort()
         while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
@@ -290,13 +295,9 @@ async def test_a_query_sets_what_events_leave_out(world: ApiWorld) -> None:
             received.append((event.destination_id, event.mapping_id, request.low_priority))
             await super().evaluate(request)
 
-    app = create_application(replace(world.context, intake=RecordingIntake(), registry=CollectorRegistry()))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with within(application(world, RecordingIntake())) as client:
         answer = await client.post(
-            "/events?destination_id=dst_1&mapping_id=map_1&priority=low",
-            content=b'{"x": 1}',
-            headers={**JSON, "X-Api-Key": BOOTSTRAP},
+            "/events?destination_id=dst_1&mapping_id=map_1&priority=low", json={"x": 1}
         )
     assert answer.status_code == 202
     assert received == [("dst_1", "map_1", True)]
@@ -312,9 +313,7 @@ class OutOfMemory(FakeIntake):
 @pytest.mark.reads_only
 async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: ApiWorld) -> None:
     """503 with a time to return: a journey takes 500 for a defect of its event."""
-    app = create_application(replace(world.context, intake=OutOfMemory(), registry=CollectorRegistry()))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-        answer = await client.post(PLAIN, content=EVENT % 1, headers={**JSON, "X-Api-Key": BOOTSTRAP})
+    async with within(application(world, OutOfMemory())) as client:
+        answer = await client.post(PLAIN, json=EVENT_OF)
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
     assert answer.headers["Retry-After"]

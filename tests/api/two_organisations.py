@@ -98,16 +98,8 @@ class Two:
             address += ("&" if "?" in address else "?") + extra
         if path.startswith("/console"):
             token = self.cookies[who]
-            form = {
-                "csrf": csrf_of(token),
-                "q": "",
-                "hours": "1",
-                "event": "{}",
-                "name": "n",
-                "version": "1",
-                "to": "n",
-                "status": "dead",
-            }
+            form = {"csrf": csrf_of(token), "q": "", "hours": "1", "event": "{}", "version": "1"}
+            form |= {"name": "n", "to": "n", "status": "dead"}
             return await self.world.client.request(
                 method,
                 address,
@@ -163,8 +155,7 @@ async def two(request: pytest.FixtureRequest, database_url: str) -> AsyncIterato
         reset=_keep,
     )
     world = make_world(engine)
-    application = world.client._transport.app  # type: ignore[attr-defined]
-    world.context = application.state.context = replace(world.context, pool=pool, channels=channels)
+    world.context = world.app.state.context = replace(world.context, pool=pool, channels=channels)
     await _raise_numbers(database_url)
     yield await _made(world)
     await world.client.aclose()
@@ -253,11 +244,8 @@ async def _made(world: ApiWorld) -> Two:
 
 async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destination: str) -> dict[str, str]:
     """Store what ingest, the monitor and a replay store for a destination, as they do; return the ids."""
-    now, incident, replay = (
-        datetime.now(UTC),
-        f"inc_{'1' * 15}{organisation:a>5}",
-        f"rpl_{'1' * 15}{organisation:a>5}",
-    )
+    now = datetime.now(UTC)
+    incident, replay = [f"{kind}_{'1' * 15}{organisation:a>5}" for kind in ("inc", "rpl")]
     async with pool.acquire() as c:
         number = await c.fetchval("SELECT number FROM destinations WHERE id = $1", destination)
         rejection = Rejection("timestamp_missing", None, None, "", f"rejected by {organisation}")

@@ -179,6 +179,13 @@ class ApiWorld:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
+    async def mapping_path(self, *, published: bool = False, **changes: Any) -> str:
+        """Make a destination with a mapping; return the address of the mapping."""
+        made = await self.create_destination()
+        make = self.publish_mapping if published else self.create_mapping
+        mapping = await make(made["id"], **changes)
+        return f"/destinations/{made['id']}/mappings/{mapping['id']}"
+
     async def publish_mapping(self, destination: str, **changes: Any) -> dict[str, Any]:
         """Make and publish a mapping of a destination and return it."""
         mapping = await self.create_mapping(destination, **changes)
@@ -211,6 +218,19 @@ class ApiWorld:
         return await self.call(
             "GET", "/oauth/amazon/callback", key=None, headers={"Accept": accept}, params=query
         )
+
+    async def pages(self, path: str, *, limit: int = 2) -> list[Any]:
+        """Return the items of all pages of a list."""
+        found: list[Any] = []
+        cursor = ""
+        while cursor is not None:
+            params = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+            page = (await self.call("GET", path, params=params)).json()
+            assert set(page) >= {"items", "next_cursor"}
+            assert len(page["items"]) <= limit
+            found += page["items"]
+            cursor = page["next_cursor"]
+        return found
 
     async def key(self, *scopes: str, **limits: Any) -> str:
         """Make a key and return it."""
