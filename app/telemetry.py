@@ -50,7 +50,7 @@ _log = logging.getLogger("app")
 
 
 class Spans(Protocol):
-    """Records finished work as OpenTelemetry spans (`app.tracing`)."""
+    """Records finished work as OpenTelemetry spans (`app.processes.spans`)."""
 
     def record(
         self,

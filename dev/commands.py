@@ -46,16 +46,12 @@ def example(settings: Settings, asked: argparse.Namespace) -> int:
     """Create the example destination and print the welcome screen, as the last step of `up` does."""
     from dev.banner import welcome
     from dev.environment import DevelopmentKeys
-    from dev.example import ExampleError, ensure_example
+    from dev.example import ensure_example
 
     if settings.production:
         sys.stderr.write("The example needs the sandbox, which does not run in production.\n")
         return 2
-    try:
-        destination = ensure_example(settings, asked.api or settings.local_url(settings.port))
-    except ExampleError as problem:
-        sys.stderr.write(f"The example destination was not created: {problem}.\n")
-        return 1
+    destination = ensure_example(settings, asked.api or settings.local_url(settings.port))
     assert settings.bootstrap_admin_key is not None
     generated = settings.bootstrap_admin_key.get_secret_value() == DevelopmentKeys.of(settings.data_dir).admin
     sys.stdout.write(welcome(settings, destination, show_key=generated, own_sandbox=True))

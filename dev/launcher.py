@@ -15,12 +15,13 @@ from collections import deque
 from types import FrameType
 from typing import Protocol
 
+from app.commands.failure import CommandFailed
 from app.processes.listeners import listen
 from app.settings import Settings
 from dev.banner import welcome
 from dev.child_processes import PER_SECONDS, RESTARTS, Children
 from dev.environment import as_environment, with_keys, with_sandbox, with_url
-from dev.example import Example, ExampleError, ensure_example
+from dev.example import Example, ensure_example
 from dev.postgres.cluster import Cluster, EmbeddedError
 
 READY_SECONDS = 60.0
@@ -137,9 +138,9 @@ def _wait_for(address: str, children: Children) -> None:
 def _example(settings: Settings) -> Example | None:
     try:
         return ensure_example(settings, settings.local_url(settings.port))
-    except ExampleError as problem:
+    except CommandFailed as problem:
         # The service works without the example.
-        say(f"The example destination was not created: {problem}.")
+        say(f"The example destination was not created: {problem}")
         return None
 
 

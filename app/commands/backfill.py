@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
-from app.commands.api.client import read_key
+from app.commands.api.client import add_client_arguments, http_client
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.failure import CommandFailed
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
@@ -43,8 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--destination", help="default for rows without one: dst_…")
     parser.add_argument("--mapping", help="required if the destination has several: map_…")
     parser.add_argument("--format", choices=("csv", "ndjson"), help="default: by the file's extension")
-    parser.add_argument("--api", help="address of the API; default: this machine")
-    parser.add_argument("--key-file", type=Path, help="file with an API key; default: BOOTSTRAP_ADMIN_KEY")
+    add_client_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="validate every row and store nothing")
     parser.add_argument(
         "--restart", action="store_true", help="ignore the checkpoint and start at the first row"
@@ -59,7 +58,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         try:
             source = _open(options, stack)
-            key = read_key(settings, options.key_file)
+            client = stack.enter_context(http_client(settings, options, timeout_s=60))
         except OSError as problem:
             print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
             return 2
@@ -82,14 +81,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                 return 2
             progress = saved
             print(f"Resuming after row {progress.row:,}.", file=sys.stderr)
-        client = stack.enter_context(
-            httpx.Client(
-                base_url=options.api or settings.local_url(settings.port),
-                headers={"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"},
-                timeout=60,
-                trust_env=False,
-            )
-        )
         return _send_all(Sender(client, options), source, progress, checkpoint)
 
 
@@ -164,6 +155,7 @@ class Sender:
 
     def __init__(self, client: httpx.Client, options: argparse.Namespace) -> None:
         self._client = client
+        client.headers["Content-Type"] = "application/x-ndjson"
         self.dry_run: bool = options.dry_run
         self._query = {"priority": "low"}
         if options.destination:

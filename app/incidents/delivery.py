@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, assert_never
 
 import asyncpg
 
@@ -13,17 +13,38 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.settle import RetryPolicy
 from app.store.incidents import notifications
 from app.telemetry import Telemetry
+from app.webhook_client import WebhookClient
+
+if TYPE_CHECKING:
+    from app.mail_client import MailClient
 
 LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a delivery
 FAILED_AFTER: Final = timedelta(hours=24)
 _WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
 
 
-class ChannelClient(Protocol):
-    """Sends messages to the addresses of a channel."""
+@dataclass(eq=False, repr=False)
+class ChannelClients:
+    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
+
+    webhooks: WebhookClient
+    mails: "MailClient | None"
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message. Network errors are returned, not raised."""
+        match channel.type:
+            case "webhook":
+                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
+            case "email":
+                if self.mails is None:
+                    return NotAcknowledged("not_configured")
+                return await self.mails.send(channel, id, body)
+            case _:
+                assert_never(channel.type)
+
+    async def close(self) -> None:
+        """Close the connections of the webhooks."""
+        await self.webhooks.close()
 
 
 @dataclass(eq=False, repr=False)
@@ -34,7 +55,7 @@ class NotificationDelivery:
 
     channel: Channel
     pool: asyncpg.Pool
-    client: ChannelClient
+    client: ChannelClients
     jitter: Callable[[], float]
     telemetry: Telemetry
 

@@ -6,14 +6,9 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, assert_never
 
-from app.domain.callback import Acknowledged, NotAcknowledged
-from app.domain.incidents.conditions import ServiceLimits
-from app.domain.notifications.channels import Channel
-from app.incidents.delivery import NotificationDelivery
+from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
@@ -23,14 +18,11 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 from app.webhook_client import WebhookClient
 
-if TYPE_CHECKING:
-    from app.mail_client import MailClient
-
 _LONGEST_PAUSE_S = 10.0  # a pause is as long as the run before, but not longer than this
 
 
 @asynccontextmanager
-async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = None) -> AsyncIterator[None]:
+async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
     """Run the incident monitor and the delivery of notifications during the block."""
     settings = resources.settings
     monitor = IncidentMonitor(
@@ -42,7 +34,6 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
         monotonic=time.monotonic,
         telemetry=resources.telemetry,
         retention=timedelta(days=settings.incident_retention_days),
-        limits=limits,
     )
     async with AsyncExitStack() as stack:
         clients = channel_clients(settings)
@@ -68,30 +59,6 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
             await asyncio.gather(*jobs, return_exceptions=True)
             with suppress(*DRIVER_ERRORS):
                 await monitor.leave()
-
-
-@dataclass(eq=False, repr=False)
-class ChannelClients:
-    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
-
-    webhooks: WebhookClient
-    mails: "MailClient | None"
-
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message. Network errors are returned, not raised."""
-        match channel.type:
-            case "webhook":
-                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
-            case "email":
-                if self.mails is None:
-                    return NotAcknowledged("not_configured")
-                return await self.mails.send(channel, id, body)
-            case _:
-                assert_never(channel.type)
-
-    async def close(self) -> None:
-        """Close the connections of the webhooks."""
-        await self.webhooks.close()
 
 
 def channel_clients(settings: Settings) -> ChannelClients:

@@ -112,15 +112,8 @@ class PatroniCluster:
             for place in (disk, self.folder / f"{node}-etcd"):
                 place.mkdir()
                 shutil.chown(place, "postgres")
-            self._call(
-                "mount",
-                "-t",
-                "tmpfs",
-                "-o",
-                f"size={DISK},mode=755,uid=postgres,gid=postgres",
-                "tmpfs",
-                str(disk),
-            )
+            options = f"size={DISK},mode=755,uid=postgres,gid=postgres"
+            self._call(*f"mount -t tmpfs -o {options} tmpfs".split(), str(disk))
             self.run(node)
         self.settle(synchronous=True)
         if not self.synchronous:
@@ -129,29 +122,16 @@ class PatroniCluster:
         self.execute(f"CREATE ROLE {DATABASE} LOGIN CREATEROLE REPLICATION PASSWORD '{self.password}'")
         self.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE}")
         if self.behind_proxy:
-            self._spawn(
-                [],
-                ["haproxy", "-db", "-f", str(SHIPPED / "haproxy.cfg")],
-                self._values("proxy") | {"LISTEN": PROXY},
-                "haproxy",
-            )
+            values = self._values("proxy") | {"LISTEN": PROXY}
+            self._spawn([], ["haproxy", "-db", "-f", str(SHIPPED / "haproxy.cfg")], values, "haproxy")
             time.sleep(2)
 
     def run(self, node: str) -> None:
         """Start what does not run on a node: etcd, Patroni, which starts Postgres, and the watch on its disk."""
         environment = node_environment((SHIPPED / "node.env").read_text(), self._values(node))
         environment["YIELD_EVERY_S"] = "20"  # a drill fills the same disk again in the next round but one
-        inside = [
-            "ip",
-            "netns",
-            "exec",
-            node,
-            "setpriv",
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--clear-groups",
-            "--",
-        ]
+        account = "setpriv --reuid=postgres --regid=postgres --clear-groups --"
+        inside = f"ip netns exec {node} {account}".split()
         running = set(self.processes(node).values())
         for program, words in (
             ("etcd", ["etcd", "--log-level=error"]),

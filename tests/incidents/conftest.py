@@ -14,12 +14,11 @@ import pytest_asyncio
 
 from app.domain.incidents.conditions import ServiceLimits
 from app.domain.notifications.channels import Channel, read_webhooks
-from app.incidents.delivery import NotificationDelivery
+from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
 from app.processes.api import build_application
-from app.processes.incident_jobs import ChannelClients
 from app.processes.resources import open_resources
 from app.webhook_client import WebhookClient
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver

@@ -11,9 +11,8 @@ import pytest
 
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
-from app.incidents.delivery import NotificationDelivery
+from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.mail_client import MailClient
-from app.processes.incident_jobs import ChannelClients
 from app.webhook_client import CallbackClient, WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch

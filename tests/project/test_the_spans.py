@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from app.domain.trace import is_sampled
+from app.processes.spans import OtlpSpans
 from app.settings import Settings, SettingsError
-from app.tracing import OtlpSpans
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = TRACEPARENT[:-2] + "00"
@@ -52,7 +52,7 @@ def test_the_caller_decides_what_is_sampled() -> None:
 def test_spans_reach_the_collector_with_their_trace(endpoint: str) -> None:
     """A sampled parent is continued, an unsampled one is not; without one the percentage decides."""
     pytest.importorskip("opentelemetry.sdk", reason="the extra otlp is not installed")
-    spans = OtlpSpans(Settings(otlp_endpoint=endpoint, otlp_sample_percent=0), role="api", version="1.0.0")
+    spans = OtlpSpans(Settings(otlp_endpoint=endpoint, otlp_sample_percent=0), role="api")
     status = {"http.response.status_code": 202, "batches": [7], "request_id": None}
     spans.record("POST /events", duration_s=0.01, attributes=status, parent=TRACEPARENT)
     spans.record("unsampled", duration_s=0.01, attributes={}, parent=UNSAMPLED)
@@ -73,4 +73,4 @@ def test_a_missing_extra_is_one_sentence(endpoint: str, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match="OTLP_ENDPOINT: the extra"):
-        OtlpSpans(Settings(otlp_endpoint=endpoint), role="api", version="1.0.0")
+        OtlpSpans(Settings(otlp_endpoint=endpoint), role="api")

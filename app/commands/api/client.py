@@ -12,17 +12,25 @@ import httpx
 from app.commands.failure import CommandFailed
 from app.settings import Settings
 
-TIMEOUT_S = 30.0
 PAGE = 200
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--api`, `--key-file` and `--json`, the options of every command that calls the API."""
+    """Add `--api` and `--key-file`, the options of every command that calls the API."""
     parser.add_argument("--api", metavar="URL", help="address of the API; default: the one on this machine")
     parser.add_argument(
         "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
     )
-    parser.add_argument("--json", action="store_true", help="print the response as JSON")
+
+
+def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: float) -> httpx.Client:
+    """Return a client with the address and the key of the arguments. Raises CommandFailed without a key."""
+    return httpx.Client(
+        base_url=asked.api or settings.local_url(settings.port),
+        headers={"Authorization": f"Bearer {_read_key(settings, asked.key_file)}"},
+        timeout=timeout_s,
+        trust_env=False,
+    )
 
 
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -36,15 +44,8 @@ class ApiClient:
     """Calls the API with the address and the key of the arguments."""
 
     def __init__(self, settings: Settings, asked: argparse.Namespace) -> None:
-        self._client = httpx.Client(
-            base_url=asked.api or settings.local_url(settings.port),
-            headers={
-                "Authorization": f"Bearer {read_key(settings, asked.key_file)}",
-                "Accept": "application/json",
-            },
-            timeout=TIMEOUT_S,
-            trust_env=False,
-        )
+        self._client = http_client(settings, asked, timeout_s=30)
+        self._client.headers["Accept"] = "application/json"
 
     def call(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
@@ -98,7 +99,7 @@ class ApiClient:
                 return
 
 
-def read_key(settings: Settings, file: Path | None) -> str:
+def _read_key(settings: Settings, file: Path | None) -> str:
     """Return the API key in a file, or BOOTSTRAP_ADMIN_KEY without a file. Raises CommandFailed."""
     if file is not None:
         try:

@@ -168,6 +168,7 @@ def _add(parser: Parser, action: ApiAction) -> None:
         parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
     parser.set_defaults(action=action)
     add_client_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the response as JSON")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> None:

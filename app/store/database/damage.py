@@ -211,19 +211,17 @@ async def check(
     connection: PipelineConnection,
     *,
     first: int = 1,
-    last: int | None = None,
     limit: int = 100,
     opens: Opens | None = None,
 ) -> AsyncIterator[CheckProgress]:
-    """Read every stored batch with an id from `first` to `last`, in steps of `limit` ids.
+    """Read every stored batch with an id of `first` or more, in steps of `limit` ids.
 
     Yields after each step, so that the caller can pause, stop, or resume later after the id
     `CheckProgress.to`. `opens` decrypts a content with its encrypted data key, or returns None.
     Without `opens`, contents are only read. Call it outside a transaction, so that no transaction stays open
     between two steps.
     """
-    if last is None:
-        last = await newest_batch(connection)
+    last = await newest_batch(connection)
     while first <= last:
         to = min(first + limit - 1, last)
         states = await read_range(_reading(connection, SQL["states"]), connection, first, to)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -37,9 +37,9 @@ class Deployment:
     max_connections: int
     superuser: bool
     now: datetime
-    revision: str | None
-    days_ahead: int | None
-    key_ids: frozenset[str] | None
+    revision: str | None = None
+    days_ahead: int | None = None
+    key_ids: frozenset[str] | None = None
     checksums: bool = True
     checksum_failures: int = 0
     # The number of malformed encrypted values by `table.column`; None if a page of the table is damaged.
@@ -76,38 +76,24 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     """Read the facts about the connected database. Changes nothing."""
     row = await connection.fetchrow(SQL["settings"])
     assert row is not None
-    facts = dict(row)
-    revision = ahead = key_ids = last = None
-    damaged: dict[str, int | None] = {}
-    seals: Mapping[str, int] = {}
-    sees_every_row, stored, backup_state = True, 0, BackupState()
+    facts: dict[str, Any] = dict(row)
     if facts.pop("migrated"):
-        revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
-    if revision is not None:
-        ahead = await days_ahead(connection)
-        key_ids, damaged = await _sealed(connection)
-        # A database that lacks some migrations can lack these tables; doctor reports the migrations.
-        if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
-            last = await balance.last(connection)
-        if await connection.fetchval("SELECT to_regclass('last_base_backup') IS NOT NULL"):
-            backup_state = await backups.read(connection)
-        sees_every_row = not await connection.fetchval(SQL["hides_rows"], SETTING, EVERY)
+        facts["revision"] = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
+    if facts.get("revision") is not None:
+        facts["days_ahead"] = await days_ahead(connection)
+        facts["key_ids"], facts["damaged"] = await _sealed(connection)
+        facts["sees_every_row"] = not await connection.fetchval(SQL["hides_rows"], SETTING, EVERY)
         # Row-level security does not hide this number.
-        stored = await connection.fetchval(SQL["stored_batches"])
-        if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
-            seals = await key_usage.seals(connection)
-    return Deployment(
-        **facts,
-        revision=revision,
-        days_ahead=ahead,
-        key_ids=key_ids,
-        damaged=damaged,
-        balance=last,
-        seals=seals,
-        sees_every_row=sees_every_row,
-        stored_batches=stored,
-        backups=backup_state,
-    )
+        facts["stored_batches"] = await connection.fetchval(SQL["stored_batches"])
+        # A database that lacks some migrations can lack these tables; doctor reports the migrations.
+        for table, name, read in (
+            ("balance_checks", "balance", balance.last),
+            ("last_base_backup", "backups", backups.read),
+            ("encryption_keys", "seals", key_usage.seals),
+        ):
+            if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                facts[name] = await read(connection)
+    return Deployment(**facts)
 
 
 async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
