@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
@@ -147,6 +148,14 @@ def empty_database_url(office: Office, database_names: Iterator[str]) -> Iterato
     """The address of a database without any table, for tests of the migrations themselves."""
     with office.database(next(database_names), template=None) as address:
         yield address
+
+
+@pytest_asyncio.fixture
+async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the owner of the tables."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    yield connection
+    await connection.close()
 
 
 @pytest_asyncio.fixture

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -26,13 +25,9 @@ from app.commands.api.commands import (
     TailWindow,
     tail_events,
 )
-from app.processes.api import build_application
-from app.processes.resources import open_resources
-from tests.api.test_ways_in import served
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.served import ADMIN, served_world
+from tests.pipeline.world import World, event
 
-ADMIN = "bootstrap-key-of-thirty-two-letters"
 Outcome = tuple[int, str, str]
 Command = Callable[..., Coroutine[Any, Any, Outcome]]
 
@@ -40,13 +35,7 @@ Command = Callable[..., Coroutine[Any, Any, Outcome]]
 @pytest_asyncio.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     """A service with its API on a port; `world.port` is its."""
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="worker", pool_size=10) as resources,
-        build_application(resources) as application,
-        served(application) as port,
-    ):
-        made = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+    async with served_world(database_url) as (made, port):
         made.port = port  # type: ignore[attr-defined]
         yield made
 
@@ -97,12 +86,10 @@ async def test_events_are_listed_with_their_history(world: World, command: Comma
 
 async def test_sessions_are_listed_and_ended(world: World, command: Command) -> None:
     """With the person or the key; an unknown session is the API's own sentence."""
-    connection = await asyncpg.connect(world.url.replace("+asyncpg", ""))
-    await connection.execute(
+    await world.fetch(
         "INSERT INTO console_sessions (digest, subject, display_name, role, roles) "
         "VALUES (sha256('c'), 'ada', 'Ada', 'admin', '{admin,viewer}')"
     )
-    await connection.close()
     code, out, _ = await command("sessions", "list")
     assert (code, "Ada" in out, "admin, viewer" in out) == (0, True, True)
     _, out, _ = await command("sessions", "list", "--json")

@@ -213,37 +213,27 @@ def test_a_clock_that_differs_is_a_warning(seconds: int) -> None:
     assert found(replace(HEALTHY, lag=timedelta(seconds=seconds))) == {"clock": Grade.WARNING}
 
 
-async def test_the_facts_are_read_from_a_real_database(database_url: str) -> None:
+async def test_the_facts_are_read_from_a_real_database(owner: asyncpg.Connection) -> None:
     """Revision, partitions and the keys that stored values are sealed under."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        assert (await read_deployment(connection)).key_ids == frozenset()
-        await connection.execute(
-            "INSERT INTO secrets VALUES ('pepper', $1)", bytes((5,)) + b"other" + bytes(40)
-        )
-        async with connection.transaction():
-            await create_ahead(connection)
-        facts = await read_deployment(connection)
-    finally:
-        await connection.close()
+    assert (await read_deployment(owner)).key_ids == frozenset()
+    await owner.execute("INSERT INTO secrets VALUES ('pepper', $1)", bytes((5,)) + b"other" + bytes(40))
+    async with owner.transaction():
+        await create_ahead(owner)
+    facts = await read_deployment(owner)
     assert facts.revision == schema_revision.required()
     assert facts.days_ahead == 7
     assert facts.key_ids == {"other"}
     assert facts.fsync == "off"
 
 
-async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(database_url: str) -> None:
+async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(owner: asyncpg.Connection) -> None:
     """A key that comes later counts from the oldest batch that is still stored."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        await key_usage.note(connection, "first")
-        await connection.execute("SELECT setval('batch_ids', 5000)")
-        await key_usage.note(connection, "first")
-        await key_usage.note(connection, "second")
-        await connection.execute("SELECT setval('batch_ids', 5007)")
-        facts = await read_deployment(connection)
-    finally:
-        await connection.close()
+    await key_usage.note(owner, "first")
+    await owner.execute("SELECT setval('batch_ids', 5000)")
+    await key_usage.note(owner, "first")
+    await key_usage.note(owner, "second")
+    await owner.execute("SELECT setval('batch_ids', 5007)")
+    facts = await read_deployment(owner)
     assert facts.seals == {"first": 5006, "second": 7}
 
 
@@ -258,29 +248,21 @@ async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00" * 60, b"\x05\xff\xfe\x00ab" + bytes(40), b"\x04k1"])
-async def test_a_row_without_a_key_name_is_a_damaged_row(database_url: str, value: bytes) -> None:
+async def test_a_row_without_a_key_name_is_a_damaged_row(owner: asyncpg.Connection, value: bytes) -> None:
     """Not a key of a blank or garbled name that ENCRYPTION_KEYS lack."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        await connection.execute("INSERT INTO secrets VALUES ('damaged', $1)", value)
-        await connection.execute("INSERT INTO secrets VALUES ('sound', $1)", b"\x03new" + bytes(40))
-        facts = await read_deployment(connection)
-    finally:
-        await connection.close()
+    await owner.execute("INSERT INTO secrets VALUES ('damaged', $1)", value)
+    await owner.execute("INSERT INTO secrets VALUES ('sound', $1)", b"\x03new" + bytes(40))
+    facts = await read_deployment(owner)
     assert facts.key_ids == {"new"}
     assert facts.damaged == {"secrets.sealed": 1}
     grades = found(replace(HEALTHY, database=replace(HEALTHY.database, damaged=facts.damaged)))
     assert grades == {"damaged rows": Grade.FAILURE}
 
 
-async def test_the_last_balance_check_is_read(database_url: str) -> None:
+async def test_the_last_balance_check_is_read(owner: asyncpg.Connection) -> None:
     """As the hourly check or the command left it."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        assert (await read_deployment(connection)).balance is None
-        await finish(connection, imbalance=0, batches=7, mismatches=[])
-        last = (await read_deployment(connection)).balance
-    finally:
-        await connection.close()
+    assert (await read_deployment(owner)).balance is None
+    await finish(owner, imbalance=0, batches=7, mismatches=[])
+    last = (await read_deployment(owner)).balance
     assert last is not None
     assert (last.imbalance, last.batches, last.mismatches) == (0, 7, [])

@@ -26,13 +26,11 @@ def run(
 
 
 async def test_commands_act_for_the_organisation_in_the_option(
-    run: object, database_url: str, tmp_path: Path
+    run: object, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """What they create in one, the others do not see."""
     assert callable(run)
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    await connection.execute("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')")
-    await connection.close()
+    await owner.execute("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')")
     configuration, acting = tmp_path / "file.yaml", ("--organisation", "acme")
     configuration.write_text(file(acme()))
     assert (await run("keys", "create", "of acme", "replay", *acting))[0] == 0

@@ -23,10 +23,6 @@ def settings_of(url: str, *keys: NamedKey) -> Settings:
     return made
 
 
-def dsn(url: str) -> str:
-    return url.replace("+asyncpg", "")
-
-
 async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], batches: int) -> None:
     """Put a sealed value into every column that takes one."""
     destination = "dst_0123456789abcdefghij"
@@ -79,63 +75,55 @@ async def opens(connection: asyncpg.Connection, vault: Vault) -> int:
     return number
 
 
-async def test_everything_is_sealed_anew_and_the_old_key_can_go(database_url: str) -> None:
+async def test_everything_is_sealed_anew_and_the_old_key_can_go(
+    database_url: str, owner: asyncpg.Connection
+) -> None:
     """Stopped after the second batch and run again: nothing is lost, nothing is done twice."""
-    connection = await asyncpg.connect(dsn(database_url))
-    try:
-        # The first opening makes the pepper, sealed under the old key.
-        async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
-            pass
-        await furnish(connection, Vault([OLD]).seal, 1_200)
-        settings = settings_of(database_url, NEW, OLD)
-        async with open_resources(settings, role="test", pool_size=1) as resources:
-            async for progress in rotate(resources):
-                if progress.column.table == "batch_states" and progress.done:
-                    break
-            done = 0
-            async for progress in rotate(resources):
-                done += progress.of if not progress.done else 0
-            assert done == 700
-        assert (await read_deployment(connection)).key_ids == {"new"}
-        assert await opens(connection, Vault([NEW])) == 1_205
-    finally:
-        await connection.close()
+    # The first opening makes the pepper, sealed under the old key.
+    async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
+        pass
+    await furnish(owner, Vault([OLD]).seal, 1_200)
+    settings = settings_of(database_url, NEW, OLD)
+    async with open_resources(settings, role="test", pool_size=1) as resources:
+        async for progress in rotate(resources):
+            if progress.column.table == "batch_states" and progress.done:
+                break
+        done = 0
+        async for progress in rotate(resources):
+            done += progress.of if not progress.done else 0
+        assert done == 700
+    assert (await read_deployment(owner)).key_ids == {"new"}
+    assert await opens(owner, Vault([NEW])) == 1_205
 
 
-async def test_what_does_not_open_is_left_and_named(database_url: str) -> None:
+async def test_what_does_not_open_is_left_and_named(database_url: str, owner: asyncpg.Connection) -> None:
     """A key that was removed too early: everything else is sealed anew all the same."""
-    connection = await asyncpg.connect(dsn(database_url))
-    try:
-        await furnish(connection, Vault([OLD]).seal, 3)
-        stray = Vault([LOST]).seal(b"d" * 32, place="batch:2")
-        await connection.execute("UPDATE batch_states SET data_key = $1 WHERE batch = 2", stray)
-        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
-            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
-        assert lost == {"batch_states under lost"}
-        assert (await read_deployment(connection)).key_ids == {"new", "lost"}
-        kept = await connection.fetchval("SELECT data_key FROM batch_states WHERE batch = 2")
-        assert kept == stray
-    finally:
-        await connection.close()
+    await furnish(owner, Vault([OLD]).seal, 3)
+    stray = Vault([LOST]).seal(b"d" * 32, place="batch:2")
+    await owner.execute("UPDATE batch_states SET data_key = $1 WHERE batch = 2", stray)
+    async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+        lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
+    assert lost == {"batch_states under lost"}
+    assert (await read_deployment(owner)).key_ids == {"new", "lost"}
+    kept = await owner.fetchval("SELECT data_key FROM batch_states WHERE batch = 2")
+    assert kept == stray
 
 
-async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url: str) -> None:
+async def test_damaged_values_are_named_and_the_others_sealed_anew(
+    database_url: str, owner: asyncpg.Connection
+) -> None:
     """A value that names no key, an empty one, and a row that cannot be written."""
-    connection = await asyncpg.connect(dsn(database_url))
-    try:
-        await furnish(connection, Vault([OLD]).seal, 6)
-        await connection.execute("UPDATE batch_states SET data_key = '\\x03ff' WHERE batch = 2")
-        await connection.execute("UPDATE batch_states SET data_key = '' WHERE batch = 3")
-        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
-            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
-        assert lost == {"batch_states under a damaged name"}
-        facts = await read_deployment(connection)
-        assert (facts.key_ids, facts.damaged) == ({"new"}, {"batch_states.data_key": 2})
-    finally:
-        await connection.close()
+    await furnish(owner, Vault([OLD]).seal, 6)
+    await owner.execute("UPDATE batch_states SET data_key = '\\x03ff' WHERE batch = 2")
+    await owner.execute("UPDATE batch_states SET data_key = '' WHERE batch = 3")
+    async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+        lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
+    assert lost == {"batch_states under a damaged name"}
+    facts = await read_deployment(owner)
+    assert (facts.key_ids, facts.damaged) == ({"new"}, {"batch_states.data_key": 2})
 
 
-async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
+async def test_no_sealed_column_is_forgotten(owner: asyncpg.Connection) -> None:
     """Every bytea of the schema is either in the table of sealed columns, or known to be no such thing."""
     plain = {
         ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
@@ -148,15 +136,11 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         ("id_digests", "digests"),
         ("notifications", "body"),  # codes and counts
     }  # fmt: skip
-    connection = await asyncpg.connect(dsn(database_url))
-    try:
-        rows = await connection.fetch(
-            "SELECT table_name AS t, column_name AS c FROM information_schema.columns c "
-            "JOIN pg_class k ON k.relname = c.table_name AND NOT k.relispartition "
-            "WHERE table_schema = 'public' AND data_type = 'bytea'"
-        )
-    finally:
-        await connection.close()
+    rows = await owner.fetch(
+        "SELECT table_name AS t, column_name AS c FROM information_schema.columns c "
+        "JOIN pg_class k ON k.relname = c.table_name AND NOT k.relispartition "
+        "WHERE table_schema = 'public' AND data_type = 'bytea'"
+    )
     sealed = {(one.table, one.column) for one in sealed_values.COLUMNS}
     assert {(row["t"], row["c"]) for row in rows} == sealed | plain
 

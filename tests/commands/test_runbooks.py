@@ -11,14 +11,10 @@ import asyncpg
 import pytest
 
 from app import cli
-from app.processes.api import build_application
-from app.processes.resources import open_resources
-from tests.api.test_ways_in import served
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.served import ADMIN, served_world
+from tests.pipeline.world import event, settings_of
 
 RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
-ADMIN = "bootstrap-key-of-thirty-two-letters"
 # They report what is wrong by their exit code: here no process listens on a monitoring port.
 REPORTS = ("health", "doctor")
 CHANGES = ("pause", "resume", "acknowledge", "publish", "rollback", "apply", "erase")
@@ -49,13 +45,8 @@ async def test_every_command_runs_as_written(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Each line once, in one service with an accepted event."""
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="worker", pool_size=10) as resources,
-        build_application(resources) as application,
-        served(application) as port,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+    settings = settings_of(database_url)
+    async with served_world(database_url) as (world, port):
         destination = await world.destination()
         await world.post(destination, event(1))
         known = {
@@ -84,12 +75,10 @@ async def test_every_command_runs_as_written(
             assert code == 0 or (words[1] in REPORTS and code == 1), (line, code, output_and_errors)
 
 
-async def test_every_statement_runs_as_written(database_url: str) -> None:
+async def test_every_statement_runs_as_written(owner: asyncpg.Connection) -> None:
     """On the service's own schema, in a transaction that cannot change anything."""
     statements = set(blocks("sql"))
     assert len(statements) >= 5
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", "", 1))
-    async with connection.transaction(readonly=True):
+    async with owner.transaction(readonly=True):
         for statement in statements:
-            await connection.fetch(statement)
-    await connection.close()
+            await owner.fetch(statement)

@@ -13,15 +13,11 @@ import pytest
 
 from app.domain.callback import FinalState, render
 from app.domain.compression import expand
-from app.processes.api import build_application
-from app.processes.resources import open_resources
 from app.telemetry import JsonLines, TextLines
-from tests.api.test_ways_in import served
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.served import ADMIN, served_world
+from tests.pipeline.world import event
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring.md"
-ADMIN = "bootstrap-key-of-thirty-two-letters"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
@@ -48,14 +44,8 @@ async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pyte
     caplog.set_level(logging.INFO)
     lines = Lines()
     logging.getLogger().addHandler(lines)
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
     try:
-        async with (
-            open_resources(settings, role="worker", pool_size=10) as resources,
-            build_application(resources) as application,
-            served(application) as port,
-        ):
-            world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+        async with served_world(database_url) as (world, port):
             destination = await world.destination()
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 response = await client.post(

@@ -55,14 +55,10 @@ def test_a_statement_without_a_limit_is_found() -> None:
         "SELECT nextval(pg_get_serial_sequence('audit', 'id'))",
     ],
 )
-async def test_a_test_that_only_reads_changes_nothing(database_url: str, change: str) -> None:
+async def test_a_test_that_only_reads_changes_nothing(owner: asyncpg.Connection, change: str) -> None:
     """A test with the mark `reads_only` that changes something fails: no other test meets its rows."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            await connection.execute(change)
-    finally:
-        await connection.close()
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await owner.execute(change)
 
 
 @pytest.mark.reads_only

@@ -16,15 +16,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 import app
-from app.processes.api import build_application
-from app.processes.resources import open_resources
 from app.server.admission import MEMORY_SAMPLE_INTERVAL_S
-from tests.api.test_ways_in import served
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.served import ADMIN, served_world
+from tests.pipeline.world import event
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY = "bootstrap-key-of-thirty-two-letters"
 STATION = re.compile(r"^    (?:\w+)? +(app(?:\.\w+)+)", re.MULTILINE)
 # The packages that an event visits from `match_mapping` on. `domain`, `store` and `crypto` serve all of them;
 # `server` has callbacks of its own on the event loop.
@@ -113,7 +109,7 @@ async def post(port: int, destination: str, number: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         b"POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (KEY.encode(), len(body), body)
+        b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (ADMIN.encode(), len(body), body)
     )
     assert (await reader.read()).startswith(b"HTTP/1.1 202 ")
     writer.close()
@@ -124,15 +120,9 @@ async def profile_events(database_url: str, *, at_least: int, at_most: int) -> t
 
     A first event fills the caches.
     """
-    settings = settings_of(database_url, bootstrap_admin_key=KEY)
     profiles: list[Calls] = []
     idle = Calls()
-    async with (
-        open_resources(settings, role="worker", pool_size=10) as resources,
-        build_application(resources) as application,
-        served(application) as port,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+    async with served_world(database_url) as (world, port):
         destination = await world.destination()
         world.work()
         await post(port, destination, 0)

@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS, _parser
-from app.processes.api import build_application
-from app.processes.resources import open_resources
-from tests.api.test_ways_in import served
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, settings_of
+from tests.pipeline.served import ADMIN, served_world
 
 ROOT = Path(__file__).resolve().parents[2]
-ADMIN = "bootstrap-key-of-thirty-two-letters"
 NAMES = {command.name for command in COMMANDS}
 
 
@@ -49,13 +44,7 @@ def shell_blocks(page: str) -> list[str]:
 @pytest.mark.process
 async def test_the_blocks_of_the_readme_and_the_journey_node_run(database_url: str) -> None:
     """Send an event; create a key, send another, read its history: as written, against a running API."""
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="worker", pool_size=10) as resources,
-        build_application(resources) as application,
-        served(application) as port,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+    async with served_world(database_url) as (world, port):
         known = {
             "PATH": "/usr/bin:/bin", "API": f"http://127.0.0.1:{port}", "ADMIN_KEY": ADMIN, "KEY": ADMIN,
             "DESTINATION": await world.destination(), "NOW": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",

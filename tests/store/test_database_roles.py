@@ -86,14 +86,6 @@ API_FORBIDDEN = (
 
 
 @pytest_asyncio.fixture
-async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of the owner of the tables."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
 async def sessions(
     database_url: str, owner: asyncpg.Connection
 ) -> AsyncIterator[dict[str, asyncpg.Connection]]:

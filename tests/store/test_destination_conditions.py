@@ -27,16 +27,12 @@ def condition_of(true: set[Fact]) -> Condition:
     return Condition.HEALTHY if Fact.RECENT_EVENT in true else Condition.IDLE
 
 
-async def test_the_sql_decides_as_the_rules_for_all_facts(database_url: str) -> None:
+async def test_the_sql_decides_as_the_rules_for_all_facts(owner: asyncpg.Connection) -> None:
     """All 512 combinations; a fact that is unknown (null) counts as false."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     tables = ", ".join(f"(VALUES (true), (NULL)) AS {fact} (yes)" for fact in FACTS)
     names = ", ".join(f"{fact}.yes AS {fact}" for fact in FACTS)
     condition = condition_sql({Fact.ANYTHING: "true"} | {fact: f"{fact}.yes" for fact in FACTS})
-    try:
-        rows = await connection.fetch(f"SELECT {condition} AS condition, {names} FROM {tables}")
-    finally:
-        await connection.close()
+    rows = await owner.fetch(f"SELECT {condition} AS condition, {names} FROM {tables}")
     assert len(rows) == 2 ** len(FACTS)
     for row in rows:
         true = {fact for fact in FACTS if row[fact.value]}

@@ -1,26 +1,16 @@
 """Migrations beside other sessions: a lock that is not free is waited for in short attempts."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.domain.ids import BatchId
 from app.store import ledger
 from app.store.database import balance, migrate, partitions, privileges, schema_revision
 from tests.databases import ROLES, WAITING_LOCKS
 from tests.pipeline.world import eventually
-
-
-@pytest_asyncio.fixture
-async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of the owner of the tables."""
-    connection = await asyncpg.connect(plain(database_url))
-    yield connection
-    await connection.close()
 
 
 def plain(url: str) -> str:

@@ -39,14 +39,10 @@ def names_in(module: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(STORE).as_posix())
-async def test_postgres_accepts_each_statement(database_url: str, file: Path) -> None:
+async def test_postgres_accepts_each_statement(owner: asyncpg.Connection, file: Path) -> None:
     """On the schema of the migrations, with the types of its parameters."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        for statement in read_sql(str(module_of(file))).values():
-            await connection.prepare(statement)
-    finally:
-        await connection.close()
+    for statement in read_sql(str(module_of(file))).values():
+        await owner.prepare(statement)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(STORE).as_posix())

@@ -138,16 +138,12 @@ SEVERAL = {
 }
 
 
-async def test_every_statement_names_the_organisation(database_url: str) -> None:
+async def test_every_statement_names_the_organisation(owner: asyncpg.Connection) -> None:
     """Or is listed with the reason why it serves all of them."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        rows = await connection.fetch(
-            "SELECT table_name FROM information_schema.columns "
-            "WHERE table_schema = 'public' AND column_name = 'organisation_id'"
-        )
-    finally:
-        await connection.close()
+    rows = await owner.fetch(
+        "SELECT table_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND column_name = 'organisation_id'"
+    )
     owned = re.compile(rf"\b(?:FROM|JOIN|INTO|UPDATE)\s+({'|'.join(row['table_name'] for row in rows)})\b")
     unscoped = Counter(
         place
