@@ -344,11 +344,6 @@ def test_a_misconfiguration_is_named_with_its_remedy(
     assert KEY not in lines[0]
 
 
-def test_there_are_thirty_cases() -> None:
-    """No two with one name."""
-    assert len({case.name for case in CASES}) == len(CASES) > 30
-
-
 @pytest.mark.parametrize(
     ("days", "words"),
     [(-1, ["expired"]), (1, ["unable to get local issuer"])],

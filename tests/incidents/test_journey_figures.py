@@ -19,12 +19,12 @@ from app.store.events import journey_figures
 from app.store.events.journey_figures import MOST_NODES
 from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import of_node, refuse_odd
-from tests.pipeline.amazon import Request
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.test_replaying import OPERATOR
 from tests.pipeline.world import World, event
 
 NODES = ("n1", "n2", None)
+TOTALS = ("accepted", "duplicates", "rejected", "retrying", "delivered", "dead", "expired", "erased")
 
 
 async def figures(world: World, destination: str, **wanted: str) -> dict[str, int]:
@@ -43,18 +43,10 @@ async def exact(world: World, destination: str) -> None:
     for node in NODES:
         if node is not None:
             await figures(world, destination, node_id=node)
-    found = await world.fetch(
-        "SELECT sum(accepted) AS accepted, sum(duplicates) AS duplicates, sum(rejected) AS rejected, "
-        "sum(retrying) AS retrying, sum(delivered) AS delivered, sum(dead) AS dead, sum(expired) AS expired, "
-        "sum(erased) AS erased FROM {} WHERE destination = $1".format("journey_figures"),
-        await world.number(destination),
-    )
-    counted = await world.fetch(
-        "SELECT sum(accepted) AS accepted, sum(duplicates) AS duplicates, sum(rejected) AS rejected, "
-        "sum(retrying) AS retrying, sum(delivered) AS delivered, sum(dead) AS dead, sum(expired) AS expired, "
-        "sum(erased) AS erased FROM counts WHERE destination = $1",
-        await world.number(destination),
-    )
+    number = await world.number(destination)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in TOTALS)
+    found = await world.fetch(f"SELECT {sums} FROM journey_figures WHERE destination = $1", number)
+    counted = await world.fetch(f"SELECT {sums} FROM counts WHERE destination = $1", number)
     assert dict(found[0]) == dict(counted[0])
 
 
@@ -98,11 +90,7 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
     await service.post(destination, mixed(0), {"event_id": "no", "journey": {"id": "j1", "node_id": "n1"}})
     await exact(world, destination)
     failures = iter([httpx.Response(500), httpx.Response(500)])
-
-    def fail_twice(request: Request) -> httpx.Response:
-        return next(failures, None) or refuse_odd(request)
-
-    world.amazon.script = fail_twice
+    world.amazon.script = lambda request: next(failures, None) or refuse_odd(request)
     world.work()
     await world.until(destination, delivered=6, dead=6)
     await world.stop_workers()

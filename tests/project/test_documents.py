@@ -57,14 +57,6 @@ def test_the_default_in_the_example_is_the_default_in_the_code(name: str) -> Non
         assert shown[1] == str(field.default)
 
 
-def test_no_setting_is_without_effect() -> None:
-    """Some module reads it."""
-    readers = [path.read_text() for path in (ROOT / "app").rglob("*.py") if path.name != "settings.py"]
-    read = set(re.findall(r"\.(\w+)", "\n".join(readers)))
-    read |= set(re.findall(r"\b(?:self|settings)\.(\w+)", (ROOT / "app" / "settings.py").read_text()))
-    assert [name for name in SETTINGS if name.lower() not in read] == []
-
-
 def test_the_image_takes_no_setting_that_does_not_exist() -> None:
     """A misspelt variable in the compose file would be ignored."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -39,22 +39,33 @@ def digest(number: int) -> bytes:
     return number.to_bytes(16, "little")
 
 
-def batch(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewBatch:
+def batch(number: int) -> batches.NewBatch:
     return batches.NewBatch(
         id=BatchId(number),
         destination=DestinationNumber(1),
         content=b"c",
         shapes=b"s",
-        events=events,
+        events=2,
         size=10,
-        first_event=event_at,
-        last_event=event_at,
+        first_event=NOW,
+        last_event=NOW,
         data_key=b"k",
     )
 
 
 async def age_ledger(c: asyncpg.Connection) -> None:
     await c.execute("UPDATE ledger_generations SET began_at = began_at - interval '11 days'")
+
+
+async def add_days(c: asyncpg.Connection, *days: date) -> None:
+    """Add the partitions of some passed days, which belong to one partition of states."""
+    first = days[0] - timedelta(days=(days[0] - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
+    spans = [(table, day, 1) for day in days for table in ("batches", "attempts")]
+    for table, start, length in [*spans, ("batch_states", first, partitions.SPAN_DAYS)]:
+        await c.execute(
+            f"CREATE TABLE IF NOT EXISTS {table}_p{start:%Y%m%d} PARTITION OF {table} "
+            f"FOR VALUES FROM ('{start}') TO ('{start + timedelta(days=length)}')"
+        )
 
 
 async def drop_old(c: asyncpg.Connection, *, keep_days: int) -> list[date]:
@@ -102,25 +113,23 @@ async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
 
 
 async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
-    c: asyncpg.Connection, database_url: str
+    c: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     """No transaction reads one generation and writes into another."""
     await age_ledger(c)
-    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
 
     async def rotate() -> int | None:
-        async with other.transaction():
-            return await partitions.rotate_ledger(other)
+        async with owner.transaction():
+            return await partitions.rotate_ledger(owner)
 
     async with flush.transaction(c):
         rotating = asyncio.create_task(rotate())
         waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
         async with asyncio.timeout(30):
-            while not await c.fetchval(waits, other.get_server_pid()):
+            while not await c.fetchval(waits, owner.get_server_pid()):
                 assert not rotating.done()
         assert (await flush.read_preconditions(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 30) == 2
-    await other.close()
 
 
 async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> None:
@@ -142,16 +151,7 @@ async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> N
 async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncpg.Connection) -> None:
     """Batches, states, exceptions, attempts, duplicates and replays of the day go together."""
     day = datetime.now(UTC).date() - timedelta(days=40)
-    for table in ("batches", "attempts"):
-        await c.execute(
-            f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
-            f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-        )
-    first = day - timedelta(days=(day - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
-    await c.execute(
-        f"CREATE TABLE batch_states_p{first:%Y%m%d} PARTITION OF batch_states "
-        f"FOR VALUES FROM ('{first}') TO ('{first + timedelta(days=partitions.SPAN_DAYS)}')"
-    )
+    await add_days(c, day)
     await flush.append(c, [batch(1)])
     await c.execute("UPDATE batches SET day = $1", day)
     await c.execute("UPDATE batch_states SET day = $1", day)
@@ -196,15 +196,7 @@ async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg
     """The shapes stay, also for batches of other days; a day that is open or has a key keeps its content."""
     today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     day, younger = today - timedelta(days=2), today - timedelta(days=1)
-    for each in (day, younger):
-        for table in ("batches", "attempts"):
-            await c.execute(
-                f"CREATE TABLE IF NOT EXISTS {table}_p{each:%Y%m%d} PARTITION OF {table} "
-                f"FOR VALUES FROM ('{each}') TO ('{each + timedelta(days=1)}')"
-            )
-    first = day - timedelta(days=(day - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
-    await c.execute("SELECT attach_partition('batch_states', $1, $2, '')", f"batch_states_p{first:%Y%m%d}",
-        f"FOR VALUES FROM ('{first}') TO ('{first + timedelta(days=partitions.SPAN_DAYS)}')")  # fmt: skip
+    await add_days(c, day, younger)
     await flush.append(c, [batch(1), batch(2), batch(3), batch(4)])
     for table, column in (("batches", "id"), ("batch_states", "batch")):
         await c.execute(f"UPDATE {table} SET day = $1 WHERE {column} IN (1, 2)", day)
@@ -419,7 +411,7 @@ _PAGES_READ = """
 
 
 async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_something(
-    c: asyncpg.Connection, database_url: str
+    c: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     """Settled batches that no vacuum may remove are walked over once, not at every claim."""
     number, queue = DestinationNumber(1), 0
@@ -433,9 +425,8 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
         "SELECT day, batch, destination, 'c', 's' FROM batch_states"
     )
     await c.execute("ANALYZE batch_states, batches")
-    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    async with other.transaction(isolation="repeatable_read"):
-        await other.fetchval("SELECT count(*) FROM batch_states")
+    async with owner.transaction(isolation="repeatable_read"):
+        await owner.fetchval("SELECT count(*) FROM batch_states")
         await c.execute(
             "UPDATE batch_states SET disposition = 'sent', settled_at = now() WHERE batch <= 40000"
         )
@@ -454,7 +445,6 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
         few_pages, same = await claim(due[0].due_at)
         assert [one.id for one in same] == [one.id for one in due]
         assert few_pages < all_pages / 10, (few_pages, all_pages)
-    await other.close()
 
 
 async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
@@ -482,9 +472,8 @@ async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Conne
         await batches.close(c, [BatchId(1)], "sent", None)
 
 
-async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
+async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, owner: asyncpg.Connection) -> None:
     """Two connections that move the same rows in opposite order neither wait in a circle nor lose one."""
-    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     there = {DestinationNumber(n): counts.IngestCounts(accepted=1) for n in (1, 2, 3)}
     back = {DestinationNumber(n): counts.CountDelta(accepted=1, retrying=-1) for n in (3, 2, 1)}
 
@@ -495,11 +484,10 @@ async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url
 
     await asyncio.gather(
         ten_times(c, lambda: flush.append(c, [], writer=1, deltas=there)),
-        ten_times(other, lambda: counts.add(other, 1, back)),
+        ten_times(owner, lambda: counts.add(owner, 1, back)),
     )
     rows = await c.fetch("SELECT sum(accepted) AS a, sum(retrying) AS r FROM counts GROUP BY destination")
     assert [(row["a"], row["r"]) for row in rows] == [(20, -10)] * 3
-    await other.close()
 
 
 @pytest.mark.parametrize(
@@ -539,14 +527,12 @@ async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connec
 
 
 async def test_a_flush_whose_lock_fails_leaves_no_transaction_open(
-    c: asyncpg.Connection, database_url: str
+    c: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     """Or every flush after it would fail on the same connection."""
-    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    await holder.execute(f"SELECT pg_advisory_lock({partitions.FLUSH_LOCK})")
+    await owner.execute(f"SELECT pg_advisory_lock({partitions.FLUSH_LOCK})")
     await c.execute("SET lock_timeout = '10ms'")
     with pytest.raises(asyncpg.LockNotAvailableError):
         async with flush.transaction(c):
             pass
-    await holder.close()
     assert not c.is_in_transaction()
