@@ -6,7 +6,7 @@ A sender that posts every few seconds then does not wait for a database query be
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from heapq import nlargest
 from typing import Final, Generic, Protocol, TypeVar
@@ -33,16 +33,14 @@ class _Entry(Generic[Row]):
     used_at: float
 
 
+@dataclass
 class RecentRows(Generic[Id, Row]):
     """Caches rows for a few seconds. `read` reads rows from the database and returns them by their ids."""
 
-    def __init__(
-        self, read: Callable[[Sequence[Id]], Awaitable[Mapping[Id, Row]]], *, monotonic: Callable[[], float]
-    ) -> None:
-        self._read = read
-        self._monotonic = monotonic
-        self._entries: dict[Id, _Entry[Row]] = {}
-        self._queries: dict[Id, asyncio.Task[Row | None]] = {}
+    read: Callable[[Sequence[Id]], Awaitable[Mapping[Id, Row]]]
+    monotonic: Callable[[], float]
+    _entries: dict[Id, _Entry[Row]] = field(default_factory=dict)
+    _queries: dict[Id, asyncio.Task[Row | None]] = field(default_factory=dict)
 
     async def find(self, id_: Id) -> Row | None:
         """Return a row, or None if it does not exist. Waits for the database if the row is not cached."""
@@ -60,14 +58,14 @@ class RecentRows(Generic[Id, Row]):
         """Return the last row that was read, and whether it is current: an older one must be read again."""
         if (entry := self._entries.get(id_)) is None:
             return None, False
-        entry.used_at = now = self._monotonic()
+        entry.used_at = now = self.monotonic()
         return entry.row, now < entry.until
 
     async def _find(self, id_: Id) -> Row | None:
         # Take the time before the query, because the database may read the row long before the result
         # arrives.
-        now = self._monotonic()
-        row = (await self._read([id_])).get(id_)
+        now = self.monotonic()
+        row = (await self.read([id_])).get(id_)
         if self._queries.get(id_) is asyncio.current_task():  # else a row was forgotten meanwhile
             if len(self._entries) >= _MAX_CACHED:
                 self._entries.clear()
@@ -94,14 +92,14 @@ class RecentRows(Generic[Id, Row]):
 
     async def refresh(self) -> None:
         """Read recently used rows again. Drop deleted rows and rows that no request used recently."""
-        now = self._monotonic()
+        now = self.monotonic()
         self._entries = {
             id_: entry for id_, entry in self._entries.items() if now - entry.used_at < IDLE_SECONDS
         }
         recent = nlargest(MAX_REFRESHED, self._entries.items(), key=lambda item: item[1].used_at)
         if not recent:
             return
-        rows = await self._read([id_ for id_, _ in recent])
+        rows = await self.read([id_ for id_, _ in recent])
         for id_, entry in recent:
             # Do not update an entry that was dropped or replaced during the query.
             if (row := rows.get(id_)) is not None:

@@ -188,32 +188,23 @@ def _concerns_transaction(error: asyncpg.PostgresError) -> bool:
     return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)
 
 
+@dataclass(slots=True)
 class GroupCommit:
     """Collects requests and writes them in groups, each in one transaction (a flush)."""
 
-    def __init__(
-        self,
-        *,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        evaluator: Evaluator,
-        writer: FlushWriter,
-        linger_s: float,
-        notify: Callable[[dict[LaneId, int]], None],
-        telemetry: Telemetry,
-        database_results: DatabaseResults,
-    ) -> None:
-        self._evaluator = evaluator
-        self._linger_s = linger_s
-        self._notify = notify
-        self._telemetry = telemetry
-        self._database_results = database_results
-        self._queue = CommitQueue()
-        self._has_requests = asyncio.Event()
-        self._may_flush = asyncio.Event()
-        self._session = FlushSession(connect, evaluator, writer, telemetry)
+    session: FlushSession
+    linger_s: float
+    notify: Callable[[dict[LaneId, int]], None]
+    telemetry: Telemetry
+    database_results: DatabaseResults
+    queue: CommitQueue = field(default_factory=CommitQueue)
+    _has_requests: asyncio.Event = field(default_factory=asyncio.Event)
+    _may_flush: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: bool = False
+
+    def __post_init__(self) -> None:
         # The gauge reads the number when metrics are scraped: setting it with every request costs more.
-        telemetry.waiting_posts.set_function(lambda: self._queue.events)
-        self._closing = False
+        self.telemetry.waiting_posts.set_function(lambda: self.queue.events)
 
     async def store(self, request: PendingRequest) -> RequestResults | NotStored:
         """Store the events of an evaluated request; return their results after the commit.
@@ -222,7 +213,7 @@ class GroupCommit:
         """
         if self._closing:
             return NotStored()
-        self._queue.add(request)
+        self.queue.add(request)
         self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
@@ -231,31 +222,31 @@ class GroupCommit:
     async def run(self) -> None:
         """Write groups until `close` was called and the queue is empty."""
         several = False  # whether the last flush had several requests
-        while not (self._closing and not self._queue.requests):
+        while not (self._closing and not self.queue.requests):
             await self._has_requests.wait()
             if several:
                 # Their senders are likely to post again at once, and can share a flush.
                 await self._linger()
-            requests = self._queue.take(MAX_EVENTS)
-            if not self._queue.requests and not self._closing:
+            requests = self.queue.take(MAX_EVENTS)
+            if not self.queue.requests and not self._closing:
                 self._has_requests.clear()
             several = len(requests) > 1
             if requests:
                 await self._flush(requests)
             requests = []  # frees their memory while waiting
-        await self._session.close()
+        await self.session.close()
 
     async def _linger(self) -> None:
         """Wait until the queue is large enough for a flush, but no longer than FLUSH_WAIT_MS."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
-        timer = asyncio.get_running_loop().call_later(self._linger_s, self._may_flush.set)
+        timer = asyncio.get_running_loop().call_later(self.linger_s, self._may_flush.set)
         await self._may_flush.wait()
         timer.cancel()
 
     def _is_large_enough(self) -> bool:
-        return self._closing or self._queue.requests >= FLUSH_MIN_REQUESTS or self._queue.events >= MAX_EVENTS
+        return self._closing or self.queue.requests >= FLUSH_MIN_REQUESTS or self.queue.events >= MAX_EVENTS
 
     def close(self) -> None:
         """Accept no more requests; `run` ends when all queued requests are answered."""
@@ -266,25 +257,25 @@ class GroupCommit:
     async def _flush(self, requests: Sequence[PendingRequest]) -> None:
         """Write a group and answer its requests; never raises."""
         try:
-            with self._telemetry.flush_seconds.time(), self._database_results.flushing():
+            with self.telemetry.flush_seconds.time(), self.database_results.flushing():
                 await self._write(requests)
-            self._telemetry.flushes.labels("stored").inc()
-            self._database_results.succeeded()
+            self.telemetry.flushes.labels("stored").inc()
+            self.database_results.succeeded()
         except asyncpg.PostgresError as error:
             is_locked = isinstance(error, asyncpg.LockNotAvailableError)
             if _concerns_transaction(error) or (is_locked and len(requests) == 1):
                 self._refuse(requests, error)
             elif len(requests) == 1:
                 # A request that cannot be written is a bug; it must not fail other requests.
-                self._telemetry.failed("flush.request_failed", error, level=40)
-                self._database_results.refused(error)
-                self._telemetry.flushes.labels("failed").inc()
+                self.telemetry.failed("flush.request_failed", error, level=40)
+                self.database_results.refused(error)
+                self.telemetry.flushes.labels("failed").inc()
                 _refuse_all(requests)
             else:
                 # One request cannot be written, or another session has locked a row that it needs. Rows of
                 # counts belong to a database session, so a new one has others.
                 if is_locked:
-                    self._session.terminate()
+                    self.session.terminate()
                 middle = len(requests) // 2
                 await self._flush(requests[:middle])
                 await self._flush(requests[middle:])
@@ -292,11 +283,11 @@ class GroupCommit:
             self._refuse(requests, error)
 
     async def _write(self, requests: Sequence[PendingRequest]) -> None:
-        flush = await self._session.write(requests)
+        flush = await self.session.write(requests)
         if flush.pinned_names:
-            self._evaluator.destinations.add_pins(flush.pinned_names)
+            self.session.evaluator.destinations.add_pins(flush.pinned_names)
         if flush.waiting:
-            self._notify(flush.waiting)
+            self.notify(flush.waiting)
         for batch, indexes in flush.stored_batches.items():
             for index in indexes:
                 requests[index].trace.batches.append(batch)
@@ -306,16 +297,16 @@ class GroupCommit:
                 request.response.set_result(found)
 
     def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
-        self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
-        self._database_results.refused(error)
-        self._telemetry.flushes.labels("refused").inc()
+        self.telemetry.failed("flush.refused", error, level=30, posts=len(requests))
+        self.database_results.refused(error)
+        self.telemetry.flushes.labels("refused").inc()
         _refuse_all(requests)
-        if self._session.has_connection:
+        if self.session.has_connection:
             # The state of the database session is unknown, so the next flush opens another connection.
-            self._session.terminate()
+            self.session.terminate()
         else:
             # No connection can be opened: queued requests get the same answer without waiting.
-            while refused := self._queue.take(MAX_EVENTS):
+            while refused := self.queue.take(MAX_EVENTS):
                 _refuse_all(refused)
 
 

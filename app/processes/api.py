@@ -25,7 +25,7 @@ from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit, Notifier
+from app.ingest.group_commit import FlushSession, GroupCommit, Notifier
 from app.ingest.intake import Intake
 from app.ingest.queue_age import QueueAgeMonitor
 from app.ingest.rejection_recorder import RejectionRecorder
@@ -213,14 +213,9 @@ def build_ingest(
     )
     writer = FlushWriter(resources.vault, resources.writer)
     evaluator = Evaluator(DestinationCache(ages, consent), resources.pepper, resources.clock)
+    session = FlushSession(resources.connect, evaluator, writer, resources.telemetry)
     group_commit = GroupCommit(
-        connect=resources.connect,
-        evaluator=evaluator,
-        writer=writer,
-        linger_s=settings.flush_wait_ms / 1000,
-        notify=notifier.add,
-        telemetry=resources.telemetry,
-        database_results=resources.outcomes,
+        session, settings.flush_wait_ms / 1000, notifier.add, resources.telemetry, resources.outcomes
     )
 
     intake = Intake(

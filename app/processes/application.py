@@ -36,8 +36,7 @@ from app.console.router import router as console_router
 from app.health import MetricsText
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
-from app.server.head_requests import HeadRequests
-from app.server.middleware import RequestMiddleware
+from app.server.middleware import HeadRequests, RequestMiddleware
 from app.server.request_head import PATH
 from app.store.organisations.scope import EVERY
 from app.telemetry import VERSION

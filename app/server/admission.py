@@ -6,7 +6,7 @@ from its head until the response.
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +95,7 @@ class Permit(msgspec.Struct, eq=False):
     released: bool = False
 
 
+@dataclass(eq=False)
 class AdmissionController:
     """Admits or sheds the requests of one process.
 
@@ -102,28 +103,21 @@ class AdmissionController:
     is in seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        bounds: Limits,
-        registry: CollectorRegistry,
-        known_caller: Callable[[RawHeaders], tuple[Caller | None, bool]],
-        monotonic: Callable[[], float],
-        jitter: Callable[[], float],
-        flush_age_s: Callable[[], float],
-        resident_bytes: Callable[[], int],
-    ) -> None:
-        self._limits = bounds
-        self._known_caller = known_caller
-        self._monotonic = monotonic
-        self._jitter = jitter
-        self._flush_age_s = flush_age_s
-        self._read_resident_bytes = resident_bytes
-        self._resident_bytes, self._resident_until = 0, float("-inf")
-        self._adaptive_limit = AdaptiveLimit()
-        self._posts = 0
-        self._process = Usage()
-        self._senders: dict[str | None, SenderUsage] = {}
+    bounds: Limits
+    registry: InitVar[CollectorRegistry]
+    known_caller: Callable[[RawHeaders], tuple[Caller | None, bool]]
+    monotonic: Callable[[], float]
+    jitter: Callable[[], float]
+    flush_age_s: Callable[[], float]
+    resident_bytes: Callable[[], int]
+    _resident: int = 0  # bytes, as of the last sample
+    _resident_until: float = float("-inf")
+    _adaptive_limit: AdaptiveLimit = field(default_factory=AdaptiveLimit)
+    _posts: int = 0
+    _process: Usage = field(default_factory=Usage)
+    _senders: dict[str | None, SenderUsage] = field(default_factory=dict)
+
+    def __post_init__(self, registry: CollectorRegistry) -> None:
         shed = Counter(
             "amazon_conversions_requests_shed",
             "Requests shed by admission control",
@@ -149,10 +143,10 @@ class AdmissionController:
 
     def admit(self, head: RequestHead) -> Permit | ShedReason:
         """Admit a request by its head and return its permit, or count and return the reason to shed it."""
-        now = self._monotonic()
+        now = self.monotonic()
         demand = demand_of(head)
         # An overloaded process cannot keep keys current. Their senders have their own shares nevertheless.
-        caller, is_current = self._known_caller(head.raw)
+        caller, is_current = self.known_caller(head.raw)
         organisation, key = (None, None) if caller is None else (caller.organisation, caller.key)
         sender = self._senders.get(organisation) or SenderUsage(Usage(), {})
         usage = sender.keys.get(key) or Usage()
@@ -160,10 +154,10 @@ class AdmissionController:
             len(sender.keys) + (key not in sender.keys)
         )
         if now >= self._resident_until:
-            self._resident_bytes = self._read_resident_bytes()
+            self._resident = self.resident_bytes()
             self._resident_until = now + MEMORY_SAMPLE_INTERVAL_S
-        load = Load(self._process, sender.usage, usage, sharers, self._flush_age_s(), self._resident_bytes)
-        reason = shed_reason(demand, load, self._adaptive_limit, self._limits)
+        load = Load(self._process, sender.usage, usage, sharers, self.flush_age_s(), self._resident)
+        reason = shed_reason(demand, load, self._adaptive_limit, self.bounds)
         if reason is not None:
             self._shed[reason].inc()
             return reason
@@ -192,7 +186,7 @@ class AdmissionController:
 
     def retry_after(self, reason: ShedReason) -> int:
         """Return the seconds for the header `Retry-After`, with jitter."""
-        return retry_after(reason, self._jitter())
+        return retry_after(reason, self.jitter())
 
     def record_received(self, permit: Permit, size: int) -> None:
         """Charge body bytes when the connection has received them."""
@@ -209,12 +203,12 @@ class AdmissionController:
             self._charge(permit, extra)
         if complete:
             # The complete body is in memory: a refusal would save nothing.
-            permit.read_at = self._monotonic()
+            permit.read_at = self.monotonic()
             for level in permit.levels:
                 level.arriving -= 1
             return None
         process, _, key = permit.levels
-        limit = self._limits.body_bytes + (0 if permit.is_events else _ADMIN_RESERVE_BYTES)
+        limit = self.bounds.body_bytes + (0 if permit.is_events else _ADMIN_RESERVE_BYTES)
         sharers = len(self._senders) * len(self._senders[permit.organisation].keys)
         if process.body_bytes > limit and key.body_bytes > limit / sharers:
             return self.refusal(ShedReason.BODIES if sharers == 1 else ShedReason.SHARE)
@@ -242,9 +236,9 @@ class AdmissionController:
         """
         parsed_size = parsed_size_of(body)
         self._charge(permit, parsed_size // MEMORY_PER_COST)
-        self._resident_bytes = self._read_resident_bytes()
-        exceeds = self._resident_bytes + parsed_size > self._limits.resident_bytes
-        if exceeds and self._posts > 1 and self._process.cost > self._limits.retained_cost:
+        self._resident = self.resident_bytes()
+        exceeds = self._resident + parsed_size > self.bounds.resident_bytes
+        if exceeds and self._posts > 1 and self._process.cost > self.bounds.retained_cost:
             return self.refusal(ShedReason.MEMORY)
         return None
 
@@ -255,14 +249,14 @@ class AdmissionController:
         permit.released = True
         # The duration of other responses says nothing about the time to process events.
         if permit.is_events and permit.read_at is not None and status in _COMPLETED_STATUSES:
-            now = self._monotonic()
+            now = self.monotonic()
             self._adaptive_limit = self._adaptive_limit.answered(
                 cost=permit.cost,
                 began=permit.started_at,
                 took_s=now - permit.read_at,
                 in_progress=self._process.cost,
                 now=now,
-                target_latency_s=self._limits.target_latency_s,
+                target_latency_s=self.bounds.target_latency_s,
             )
         self._posts -= permit.is_events
         for level in permit.levels:

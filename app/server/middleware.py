@@ -7,7 +7,7 @@ import logging
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
@@ -43,22 +43,17 @@ CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the client disc
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
+@dataclass(eq=False)
 class RequestMiddleware:
     """Wraps the framework's application. `monotonic` is in seconds."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        registry: CollectorRegistry,
-        monotonic: Callable[[], float],
-        admission: AdmissionController,
-        spans: Spans | None = None,
-    ) -> None:
-        self._app = app
-        self._spans = spans
-        self._admission = admission
-        self._monotonic = monotonic
+    app: ASGIApp
+    registry: InitVar[CollectorRegistry]
+    monotonic: Callable[[], float]
+    admission: AdmissionController
+    spans: Spans | None = None
+
+    def __post_init__(self, registry: CollectorRegistry) -> None:
         # The label `route` is the path template, which has few values and no personal data.
         self._request_count = Counter(
             "amazon_conversions_http_requests",
@@ -77,10 +72,10 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        began, status = self._monotonic(), 0
-        head, admitted = admitted_by_head(scope, self._admission)
+        began, status = self.monotonic(), 0
+        head, admitted = admitted_by_head(scope, self.admission)
         request_id, trace = ids_of(head.headers)
         scope["state"]["request_id"] = request_id
 
@@ -99,12 +94,12 @@ class RequestMiddleware:
 
         try:
             if not isinstance(admitted, Permit):
-                await error_response(self._admission.problem(admitted))(scope, receive, send_with_headers)
+                await error_response(self.admission.problem(admitted))(scope, receive, send_with_headers)
             elif (problem := unreadable_target(scope)) is not None:
                 await error_response(problem)(scope, receive, send_with_headers)
             else:
-                body = RequestBodyReader(receive, admitted, self._admission)
-                await self._app(scope, body.receive, send_with_headers)
+                body = RequestBodyReader(receive, admitted, self.admission)
+                await self.app(scope, body.receive, send_with_headers)
         except ClientDisconnect:
             status = status or CLIENT_CLOSED_REQUEST
         except Exception as error:
@@ -113,11 +108,11 @@ class RequestMiddleware:
                 await error_response(problem)(scope, receive, send_with_headers)
         finally:
             if isinstance(admitted, Permit):
-                self._admission.release(admitted, status)
+                self.admission.release(admitted, status)
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             key = getattr(scope["state"].get("caller"), "key", None)
-            self.record(method, route, status, self._monotonic() - began, request_id, key, trace)
+            self.record(method, route, status, self.monotonic() - began, request_id, key, trace)
 
     def record(
         self,
@@ -140,8 +135,8 @@ class RequestMiddleware:
             self._series[method, route, status] = series
         series[0].inc()
         series[1].observe(duration_s)
-        if self._spans is not None:
-            self._spans.record(
+        if self.spans is not None:
+            self.spans.record(
                 f"{method} {route}",
                 duration_s=duration_s,
                 attributes={
@@ -189,6 +184,36 @@ def admitted_by_head(scope: Scope, admission: AdmissionController) -> tuple[Requ
     query: bytes = scope["query_string"]
     head = read_head(scope["method"].encode(), path + b"?" + query if query else path, scope["headers"])
     return head, admission.admit(head)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRequests:
+    """An ASGI application that serves HEAD requests with the GET routes of `app`, without the bodies.
+
+    Their status and headers are the same (RFC 9110 §9.3.2).
+    """
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
+            await send({"type": "http.response.body", "body": b""})
+            if message.get("more_body", False):
+                raise ClientDisconnect  # ends a streamed response
+
+        get_scope = {**scope, "method": "GET"}
+        try:
+            await self.app(get_scope, receive, send_without_body)
+        finally:
+            if "route" in get_scope:
+                scope["route"] = get_scope["route"]  # for the metrics
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class Watched:
 async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     clock = Clock()
     outcomes = DatabaseResults(clock)
-    world.intake.group_commit._database_results = outcomes
+    world.intake.group_commit.database_results = outcomes
     process = world.receiving if role is API else world.delivering
     assert process is not None
     readiness = Readiness(

@@ -276,7 +276,7 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
             posting = [
                 asyncio.create_task(pipeline.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
             ]
-            while intake.group_commit._queue.requests < FLUSH_MIN_REQUESTS - 1:
+            while intake.group_commit.queue.requests < FLUSH_MIN_REQUESTS - 1:
                 await asyncio.sleep(0)
             assert not any(one.done() for one in posting)
             await pipeline.post(dst, event(1_000))
@@ -291,7 +291,7 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
 ) -> None:
     """Its callers wait. A group is divided instead."""
     async with make_world(database_url) as world:
-        session = world.intake.group_commit._session
+        session = world.intake.group_commit.session
         register = AsyncMock(side_effect=asyncpg.LockNotAvailableError)
         monkeypatch.setattr(session.writer, "journeys", SimpleNamespace(register=register))
         with pytest.raises(asyncpg.LockNotAvailableError):
