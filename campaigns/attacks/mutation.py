@@ -54,7 +54,6 @@ IDENTITY_TESTS = (
     "tests/domain/identity/test_bounds.py",
     "tests/domain/identity/test_places.py",
     "tests/domain/identity/test_plain_names.py",
-    "tests/domain/identity/test_showing.py",
     "tests/domain/identity/test_laws.py",
 )
 FLUSH_TESTS = (
@@ -96,8 +95,7 @@ PARTS: dict[str, Part] = {
     "identity": {
         **_modules(
             "app/domain/identity",
-            "__init__ keys emails identifiers placeholders letters addresses address_words states profiles "
-            "showing",
+            "__init__ keys identifiers placeholders letters addresses address_words states profiles",
             IDENTITY_TESTS,
         ),
         **_modules(

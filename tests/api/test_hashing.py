@@ -5,6 +5,8 @@ import logging
 
 import pytest
 
+from app.admin.inputs import HashRequest
+from app.admin.privacy.hash_value import hash_value
 from tests.api.world import ApiWorld
 
 
@@ -34,16 +36,27 @@ async def test_the_cleaned_form_and_what_is_sent(
 ) -> None:
     """As the pipeline would make it."""
     answer = (await world.call("POST", "/identity/hash", body)).json()
-    assert answer["cleaned"] == cleaned
+    assert (answer["cleaned"], answer["rule"]) == (cleaned, f"amazon.{body['field']}")
     assert answer["sent"] == (hashlib.sha256(cleaned.encode()).hexdigest() if sent == "hash" else cleaned)
+
+
+@pytest.mark.reads_only
+async def test_a_digest_has_no_normalised_form(world: ApiWorld) -> None:
+    digest = hashlib.sha256(b"ada@example.com").hexdigest()
+    answer = (await world.call("POST", "/identity/hash", {"field": "email", "value": digest.upper()})).json()
+    assert (answer["cleaned"], answer["sent"], answer["rule"]) == (None, digest, "already_hashed")
+
+
+def test_no_value_is_in_a_repr() -> None:
+    assert "ada@" not in repr(hash_value(HashRequest(field="email", value="ada@example.com")))
 
 
 @pytest.mark.reads_only
 async def test_a_value_that_makes_no_key_says_why(world: ApiWorld) -> None:
     """A word, and nothing else."""
-    answer = (await world.call("POST", "/identity/hash", {"field": "phone", "value": "000000"})).json()
+    answer = (await world.call("POST", "/identity/hash", {"field": "phone", "value": "null"})).json()
     assert (answer["sent"], answer["cleaned"]) == (None, None)
-    assert answer["dropped"]
+    assert answer["dropped"] == "placeholder"
 
 
 @pytest.mark.reads_only

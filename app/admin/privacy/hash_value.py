@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from dataclasses import field as member
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -10,8 +11,7 @@ from app.admin.inputs import HashRequest
 from app.admin.match_quality.inputs import ExplainHashRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.countries import read_country
-from app.domain.identity import MATCH_KEYS, Profile
-from app.domain.identity.showing import hash_trait
+from app.domain.identity import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile, clean, match_key
 from app.domain.match_quality import foreign_hash
 from app.domain.match_quality.foreign_hash import HashExplanation
 
@@ -35,19 +35,21 @@ class HashResult:
 
 def hash_value(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and its match key. Raises Refusal for an unknown country."""
-    country, rule = _country(body.country), RULES[body.field]
-    hashed = hash_trait(Profile(body.identity_profile), rule, body.value, country=country)
-    return HashResult(
+    country, rule, profile = _country(body.country), RULES[body.field], Profile(body.identity_profile)
+    result = partial(
+        HashResult,
         field=body.field,
         type=rule.type,
         identity_profile=body.identity_profile,
         country=country,
-        cleaned=hashed.cleaned or None,
-        sent=hashed.match_key,
         hashed=rule.hashed,
-        rule=hashed.rule,
-        dropped=hashed.dropped,
     )
+    key = match_key(profile, rule, body.value, country=country)
+    if isinstance(key, DroppedKey):
+        return result(cleaned=None, sent=None, rule=None, dropped=key.why.value)
+    # The text behind a digest is unknown.
+    cleaned = None if key.rule == ALREADY_HASHED else clean(profile, rule, body.value, country=country)
+    return result(cleaned=cleaned, sent=key.value, rule=key.rule, dropped=None)
 
 
 def explain_hash(body: ExplainHashRequest) -> HashExplanation:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.identity.addresses import amazon_address, template_address
-from app.domain.identity.emails import amazon_email
 from app.domain.identity.identifiers import amazon_ip_address, amazon_maid, maid, match_id, raw
 from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
 from app.domain.identity.letters import keep, keep_composed
@@ -48,6 +47,34 @@ def _unless_placeholder_or_digest(rule: Clean) -> Clean:
 def _unless_placeholder(rule: Clean) -> Clean:
     """Drop placeholders before the rule is applied. An id that looks like a digest is not dropped."""
     return lambda text, country: is_placeholder(text) or rule(text, country)
+
+
+# Source: RFC 5321, 4.5.3.1.3. It allows 256 octets with the two brackets around the address.
+_LONGEST_ADDRESS: Final = 254
+
+_email_characters = keep_composed("a-z0-9.@-")
+
+# One `@`, with at least one letter or digit on each side.
+_ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*")
+
+
+def amazon_email(text: str, country: str) -> str | DroppedKey:
+    """Convert an address to lower case and keep only `a-z 0-9 . @ -`; drop the trait if no address remains.
+
+    Letters with accents and of other scripts are removed, as Amazon's schema requires. Source: P8, P9.
+    """
+    plain = text.strip().lower()
+    # Fast path: most addresses are already normalised, and a placeholder does not match.
+    if len(plain) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(plain):
+        return plain
+    if dropped := is_placeholder_or_digest(text):
+        return dropped
+    address = _email_characters(text)
+    if not address:
+        return DroppedKey(DropReason.EMPTY)
+    if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
+        return DroppedKey(DropReason.NOT_AN_EMAIL)
+    return address
 
 
 _alnum_composed = keep_composed("a-z0-9")
