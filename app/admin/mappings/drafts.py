@@ -18,9 +18,10 @@ from app.admin.mappings.schema import draft_warnings, name_problem, refusal_of_d
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
-from app.domain.mapping.document import ACTION, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.document import ACTION, check_draft, check_publishable
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.lint import LintWarning
+from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.event_schema import SchemaMismatch, merge_samples
 from app.domain.observed.fingerprints import match_key_paths
 from app.store import audit

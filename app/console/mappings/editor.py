@@ -36,9 +36,10 @@ from app.console.mappings.view import event_ids, paths, pretty_json, preview, wa
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
 from app.domain.mapping.presets import EVENT_NAMES, PRESETS
+from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events

@@ -15,8 +15,9 @@ from app.console.mappings.source_inputs import (
     to_inputs,
 )
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
-from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS, MappingProblem
+from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS, Field, Group
+from app.domain.mapping.sources import MappingProblem
 from app.store.mappings import Document
 
 _MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has

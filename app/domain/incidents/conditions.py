@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from app.domain.incidents.causes import (
     ACCESS,
@@ -27,7 +27,6 @@ from app.domain.incidents.thresholds import (
     ExpiryThreshold,
     FailingThreshold,
     RejectionsThreshold,
-    Threshold,
     VolumeThreshold,
 )
 
@@ -119,22 +118,15 @@ class Finding:
     reason: str | None = None
 
 
-def _sign_in_lost(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
+def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
+    """Return why access is lost, if the reason is one of this kind."""
     reason = facts.sign_in_reason
-    if reason is None or reason in FORBIDDEN_REASONS:
+    if reason is None or (reason in FORBIDDEN_REASONS) is not (kind is Kind.AMAZON_FORBIDDEN):
         return None
-    return _waiting(Kind.SIGN_IN_LOST, SIGN_IN[reason].headline, facts, reason)
+    return _waiting(kind, SIGN_IN[reason].headline, facts, reason)
 
 
-def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
-    reason = facts.sign_in_reason
-    if reason is None or reason not in FORBIDDEN_REASONS:
-        return None
-    return _waiting(Kind.AMAZON_FORBIDDEN, SIGN_IN[reason].headline, facts, reason)
-
-
-def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
-    assert isinstance(limit, FailingThreshold)
+def _failing(facts: DestinationFacts, limit: FailingThreshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
             return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
@@ -152,8 +144,7 @@ def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findin
     return None
 
 
-def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
-    assert isinstance(limit, AgeThreshold)
+def _throttled(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> Finding | None:
     is_throttled = (facts.blocked or facts.last_outcome == "throttled") and not facts.is_paused
     if not is_throttled or facts.oldest_live_at is None:
         return None
@@ -163,8 +154,7 @@ def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Find
     return _waiting(Kind.THROTTLED, text, facts)
 
 
-def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
-    assert isinstance(limit, AgeThreshold)
+def _backlog(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> Finding | None:
     oldest = facts.oldest_waiting_at
     if facts.is_paused or oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
         return None
@@ -172,8 +162,7 @@ def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findin
     return _waiting(Kind.BACKLOG, text, facts)
 
 
-def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
-    assert isinstance(limit, ExpiryThreshold)
+def _expiring(facts: DestinationFacts, limit: ExpiryThreshold, now: datetime) -> Finding | None:
     expiry, since = facts.first_expiry_at, facts.expiring_since
     if expiry is None or since is None or now - since < EXPIRY_GRACE:
         return None
@@ -189,16 +178,14 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
     )
 
 
-def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
-    assert isinstance(limit, EventsThreshold)
+def _dead_letters(facts: DestinationFacts, limit: EventsThreshold, _now: datetime) -> Finding | None:
     if facts.dead_open < limit.min_events:
         return None
     text = f"{_events(facts.dead_open)} failed permanently."
     return Finding(Kind.DEAD_LETTERS, text, facts.dead_open, facts.oldest_dead_at)
 
 
-def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
-    assert isinstance(limit, RejectionsThreshold)
+def _rejections(facts: DestinationFacts, limit: RejectionsThreshold, now: datetime) -> Finding | None:
     if facts.received_at is None or facts.rejected < limit.share * facts.received or not facts.rejected:
         return None
     text = f"{facts.rejected} of {_events(facts.received)} were rejected on receipt."
@@ -211,8 +198,7 @@ def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Fin
     return finding if is_recent and facts.received >= limit.min_events else None
 
 
-def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
-    assert isinstance(limit, VolumeThreshold)
+def _volume_drop(facts: DestinationFacts, limit: VolumeThreshold, _now: datetime) -> Finding | None:
     if facts.days_of_volume < MIN_DAYS_OF_VOLUME or len(facts.same_hours) < MIN_DAYS_OF_VOLUME:
         return None
     usual = median(facts.same_hours)
@@ -222,26 +208,16 @@ def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> F
     return Finding(Kind.VOLUME_DROP, text)
 
 
-def _value_suspect(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
-    found = facts.suspect
-    if found is None:
-        return None
-    reason = f"{found.rule} {found.mapping}"
-    return Finding(Kind.VALUE_SUSPECT, found.sentence, found.suspects, reason=reason)
+def _mapping_problem(kind: Kind, found: SuspectAmounts | SchemaDrift | None) -> Finding | None:
+    return Finding(kind, found.sentence, found.events, reason=found.reason) if found else None
 
 
-def _schema_drift(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
-    found = facts.drift
-    if found is None:
-        return None
-    return Finding(Kind.SCHEMA_DRIFT, found.sentence, found.events, reason=f"{found.path} {found.mapping}")
-
-
-Condition = Callable[[DestinationFacts, Threshold, datetime], Finding | None]
+# The second argument is the threshold of the kind, of the type that `DEFAULTS` has.
+Condition = Callable[[DestinationFacts, Any, datetime], Finding | None]
 
 CONDITIONS: Final[Mapping[Kind, Condition]] = {
-    Kind.SIGN_IN_LOST: _sign_in_lost,
-    Kind.AMAZON_FORBIDDEN: _amazon_forbidden,
+    Kind.SIGN_IN_LOST: lambda facts, *_: _access(Kind.SIGN_IN_LOST, facts),
+    Kind.AMAZON_FORBIDDEN: lambda facts, *_: _access(Kind.AMAZON_FORBIDDEN, facts),
     Kind.FAILING: _failing,
     Kind.THROTTLED: _throttled,
     Kind.BACKLOG: _backlog,
@@ -249,8 +225,8 @@ CONDITIONS: Final[Mapping[Kind, Condition]] = {
     Kind.DEAD_LETTERS: _dead_letters,
     Kind.REJECTIONS: _rejections,
     Kind.VOLUME_DROP: _volume_drop,
-    Kind.VALUE_SUSPECT: _value_suspect,
-    Kind.SCHEMA_DRIFT: _schema_drift,
+    Kind.VALUE_SUSPECT: lambda facts, *_: _mapping_problem(Kind.VALUE_SUSPECT, facts.suspect),
+    Kind.SCHEMA_DRIFT: lambda facts, *_: _mapping_problem(Kind.SCHEMA_DRIFT, facts.drift),
 }
 
 
@@ -297,13 +273,7 @@ def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explain
 def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
     """Yield the current problems of the service."""
     if facts.without_worker_for >= limits.without_worker:
-        yield Finding(
-            Kind.NO_WORKER,
-            "Events wait and no worker delivers them.",
-            facts.waiting_events,
-            facts.oldest_waiting_at,
-            facts.earliest_expiry_at,
-        )
+        yield _waiting(Kind.NO_WORKER, "Events wait and no worker delivers them.", facts)
     if facts.slow_commits_for >= limits.slow_commits:
         yield Finding(Kind.DATABASE_SLOW, "Commits to the database take more than a second.")
 
@@ -342,7 +312,9 @@ def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> 
     return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not accept messages: {', '.join(names)}.")
 
 
-def _waiting(kind: Kind, text: str, facts: DestinationFacts, reason: str | None = None) -> Finding:
+def _waiting(
+    kind: Kind, text: str, facts: DestinationFacts | ServiceFacts, reason: str | None = None
+) -> Finding:
     return Finding(
         kind, text, facts.waiting_events, facts.oldest_waiting_at, facts.earliest_expiry_at, reason
     )

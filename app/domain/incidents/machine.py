@@ -82,18 +82,19 @@ class Incident:
 
 
 def open_incident(finding: Finding, destination: str | None, now: datetime, *, silent: bool) -> Incident:
-    return Incident(
-        kind=finding.kind,
-        destination=destination,
-        severity=KINDS[finding.kind].severity,
-        state=IncidentState.OPEN,
-        opened_at=now,
+    kind, state = finding.kind, IncidentState.OPEN
+    opened = Incident(kind, destination, KINDS[kind].severity, state, now, now, "", is_silent=silent)
+    return _with_finding(opened, finding, now)
+
+
+def _with_finding(incident: Incident, finding: Finding, now: datetime) -> Incident:
+    return replace(
+        incident,
         last_seen_at=now,
         summary=finding.summary,
         affected_events=finding.affected_events,
         oldest_event_at=finding.oldest_event_at,
         expires_at=finding.expires_at,
-        is_silent=silent,
         reason=finding.reason,
     )
 
@@ -128,15 +129,7 @@ def advance(
 def _update(
     incident: Incident, finding: Finding, now: datetime, *, silent: bool
 ) -> tuple[Incident | None, Transition]:
-    updated = replace(
-        incident,
-        last_seen_at=now,
-        summary=finding.summary,
-        affected_events=finding.affected_events,
-        oldest_event_at=finding.oldest_event_at,
-        expires_at=finding.expires_at,
-        reason=finding.reason,
-    )
+    updated = _with_finding(incident, finding, now)
     if incident.is_open:
         return updated, Transition.UPDATED
     assert incident.resolved_at is not None

@@ -23,14 +23,18 @@ class SuspectAmounts:
     mapping: int
     rule: str
     path: str | None
-    suspects: int
+    events: int
     purchases: int
+
+    @property
+    def reason(self) -> str:
+        return f"{self.rule} {self.mapping}"
 
     @property
     def sentence(self) -> str:
         field = "currency" if self.rule == "currency" else "value"
         where = f"{field} ({self.path})" if self.path and _PLAIN_PATH.fullmatch(self.path) else field
-        return f"{self.suspects} of the last {self.purchases} purchases {_RULES[self.rule]}. Field: {where}."
+        return f"{self.events} of the last {self.purchases} purchases {_RULES[self.rule]}. Field: {where}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class SchemaDrift:
     successor: str | None
     events: int
     is_text: bool | None = None
+
+    @property
+    def reason(self) -> str:
+        return f"{self.path} {self.mapping}"
 
     @property
     def sentence(self) -> str:

@@ -42,17 +42,6 @@ CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 }
 
 
-__all__ = [
-    "CustomField",
-    "Mapping",
-    "MappingProblem",
-    "check_draft",
-    "check_publishable",
-    "compile_mapping",
-    "compile_parts",
-    "holds_literal_time",
-]
-
 ACTION: Final = "send_events"  # "Send Events to Amazon", the only action (R9)
 MAX_NAME_LENGTH: Final = 100
 MAX_CUSTOM_FIELDS: Final = 13  # P10

@@ -11,11 +11,10 @@ from typing import Any, Final
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import is_number, plain, read_number
-from app.domain.mapping.number_steps import TOO_LONG, read_amount
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
-from app.domain.mapping.steps import Maker, Step, text_of, unreadable
+from app.domain.mapping.steps import TOO_MANY_DIGITS, Maker, Step, read_amount, text_of, unreadable
 
 MAX_SUM_NAMES: Final = 3
 MAX_WHERE_VALUES: Final = 50
@@ -172,7 +171,7 @@ def _product(
             return number
         operand = numbers.operand(number)
         if operand is None:
-            return TOO_LONG
+            return TOO_MANY_DIGITS
         product = operand if product is None else numbers.multiply(product, operand)
     return product
 

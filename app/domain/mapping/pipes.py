@@ -15,10 +15,9 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import as_integer, plain
-from app.domain.mapping import list_steps, number_steps, time_steps
+from app.domain.conversion.numbers import as_integer, is_number, plain
+from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
-from app.domain.mapping.number_steps import calculation
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import (
     ALWAYS,
@@ -27,16 +26,20 @@ from app.domain.mapping.steps import (
     MAX_PIPED_TEXT,
     NUMBER,
     TIME,
+    TOO_MANY_DIGITS,
+    Maker,
     Pipe,
     Step,
     StepProblem,
     on_number,
     on_text,
+    read_amount,
     text_of,
     unreadable,
 )
 
 MAX_PIPE_STEPS: Final = 16
+_MAX_DIGITS: Final = 12  # of the argument of a calculation, before and after the point
 WHERE: Final = "where"
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
@@ -140,6 +143,54 @@ def _sha256_lower(text: str) -> str:
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
+def _to_number(arguments: list[Any]) -> Step | str:
+    decimal = arguments[0] if arguments else None
+    if len(arguments) > 1 or (arguments and decimal not in numbers.DECIMAL_SIGNS):
+        return 'takes the decimal sign "," or "."'
+
+    def step(value: Any, reading: Reading) -> Any:
+        return read_amount(value, decimal)
+
+    return step
+
+
+def _calculation(name: str, calculate: Callable[[Decimal, Decimal], Decimal]) -> Maker:
+    """Return the `make` of a function that calculates with its argument, exact to 12 decimals."""
+
+    def compile_step(arguments: list[Any]) -> Step | str:
+        argument = plain(arguments[0]) if len(arguments) == 1 else None
+        if not is_number(argument) or not _has_few_digits(argument):
+            return f"takes a number with at most {_MAX_DIGITS} digits before and after the point"
+        if name == "divide" and argument == 0:
+            return "takes a number other than 0"
+        constant = Decimal(argument)
+
+        def shape(number: int | Decimal) -> Any:
+            operand = numbers.operand(number)
+            return TOO_MANY_DIGITS if operand is None else numbers.result(calculate(operand, constant))
+
+        return on_number(name, shape)
+
+    return compile_step
+
+
+def _has_few_digits(number: int | Decimal) -> bool:
+    exact = Decimal(number)
+    return abs(exact) < 10**_MAX_DIGITS and numbers.result(exact) == exact
+
+
+def _round(arguments: list[Any]) -> Step | str:
+    places = arguments[0] if arguments else 0
+    if len(arguments) > 1 or type(places) is not int or not 0 <= places <= 6:
+        return "takes the number of decimals, 0 to 6"
+    return on_number("round", lambda number: numbers.rounded(number, places))
+
+
+def _absolute(number: int | Decimal) -> int | Decimal:
+    # `abs` would round a Decimal to 28 digits.
+    return abs(number) if type(number) is int else Decimal(number).copy_abs()
+
+
 def _bare(name: str, step: Step, cost: int = 1, shows: frozenset[str] = frozenset()) -> Pipe:
     """Return the row of a pipe function without arguments."""
     return Pipe(name, lambda given: "takes no argument" if given else step, cost, shows)
@@ -160,12 +211,12 @@ _ROWS: Final = (
     Pipe("substring", _substring),
     Pipe("replace", _replace),
     Pipe("map", _map),
-    Pipe("to_number", number_steps.to_number_step, 2, NUMBER),
-    Pipe("round", number_steps.round_step, 1, AMOUNT),
-    _bare("abs", on_number("abs", number_steps.absolute), 1, AMOUNT),
-    Pipe("multiply", calculation("multiply", numbers.multiply), 3, AMOUNT),
-    Pipe("divide", calculation("divide", numbers.divide), 3, AMOUNT),
-    Pipe("add", calculation("add", numbers.add), 3),
+    Pipe("to_number", _to_number, 2, NUMBER),
+    Pipe("round", _round, 1, AMOUNT),
+    _bare("abs", on_number("abs", _absolute), 1, AMOUNT),
+    Pipe("multiply", _calculation("multiply", numbers.multiply), 3, AMOUNT),
+    Pipe("divide", _calculation("divide", numbers.divide), 3, AMOUNT),
+    Pipe("add", _calculation("add", numbers.add), 3),
     _bare("to_string", lambda value, _: text_of(value), 1, ALWAYS),
     _bare("to_bool", _to_bool),
     Pipe("time", time_steps.time_step, 5, TIME),

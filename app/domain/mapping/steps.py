@@ -1,4 +1,4 @@
-"""What all pipe functions share: the type of a step, its failures, and the types of values that it takes."""
+"""What pipe functions share: the type of a step, its failures, and the types of values that it takes."""
 
 import json
 import tomllib
@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain.conversion.failures import SourceFailed, wrong_type
+from app.domain.conversion import numbers
+from app.domain.conversion.failures import SourceFailed, characters, wrong_type
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping.reading import Reading
 
@@ -100,3 +101,18 @@ def text_of(value: Any) -> Any:
             return number_text(value)
         case _:
             return wrong_type(value, "a text, number or boolean is expected")
+
+
+TOO_MANY_DIGITS: Final = unreadable("has too many digits to calculate with")
+
+
+def read_amount(value: Any, decimal: str | None) -> Any:
+    """Return a number, or the number in a text; `decimal` is its decimal sign as in `to_number`."""
+    if is_number(value):
+        return value
+    if type(value) is not str:
+        value = characters(value, "number")
+        if type(value) is not str:
+            return wrong_type(value, "a number or a text with a number is expected")
+    number = numbers.read_number(value.strip(), decimal)
+    return unreadable("is not a number in the expected form") if number is None else number

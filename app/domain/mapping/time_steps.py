@@ -12,9 +12,8 @@ from app.domain.conversion import timestamps
 from app.domain.conversion.failures import SourceFailed, characters, wrong_type
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.conversion.timestamps import EventTime
-from app.domain.mapping.number_steps import read_amount
 from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import Step, StepProblem, on_text, unreadable
+from app.domain.mapping.steps import Step, StepProblem, on_text, read_amount, unreadable
 
 MAX_FORMATS: Final = 8
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number, read_number
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
-from app.domain.suggestions.names import word_list, word_set, words_of
+from app.domain.suggestions.names import WORDS, word_list, words_of
 from app.domain.suggestions.observations import ObservedPath, Written
 
 # Signs that decide: one or two digits after the last sign, or both signs.
@@ -28,14 +28,7 @@ _WORDED: Final = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
 _OTHER: Final = {",": ".", ".": ","}
 _MAX_WORDS: Final = 3
 _LONGEST_SIGN: Final = 4
-GROSS: Final = word_set("gross")
-NET: Final = word_set("net")
-_MONEY: Final = word_set("money")
-_POINT_COUNTRIES: Final = word_set("point_countries")
 _USUAL: Final = word_list("usual_currencies")
-_SMALLEST: Final = word_set("smallest_units")
-_HUNDREDTHS: Final = word_set("hundredths")
-_MILLIONTHS: Final = word_set("millionths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ def notation_of(values: Iterable[Any], countries: Iterable[str], divisor: int = 
         return Notation(sign, mixed, certain=not mixed and not doubtful, doubtful=doubtful, divisor=divisor)
     if not either:
         return Notation(".", divisor=divisor)  # no sign at all, or only spaces between thousands
-    by_country = [country in _POINT_COUNTRIES for country in countries if country]
+    by_country = [country in WORDS["point_countries"] for country in countries if country]
     sign = "." if not by_country or sum(by_country) * 2 >= len(by_country) else ","
     return Notation(sign, certain=False, doubtful=sign in either, divisor=divisor)
 
@@ -118,7 +111,7 @@ def by_currency(
     is_needed = not whole.certain or whole.mixed or whole.divisor == 100
     if len(values) < 2 or not is_needed or not CURRENCIES.issuperset(map(str.upper, values)):
         return whole, {}
-    smallest = whole.divisor == 100 and bool(_SMALLEST & set(words_of(names[-1])))
+    smallest = whole.divisor == 100 and bool(WORDS["smallest_units"] & set(words_of(names[-1])))
     found: dict[Notation, list[str]] = {}
     for code, amounts in sorted(values.items(), key=lambda row: -len(row[1])):
         notation = notation_of(amounts, (code[:2].upper(),), whole.divisor)  # JP of JPY
@@ -132,7 +125,7 @@ def by_currency(
         return next(iter(found)), {}
     for code in (code if "".join(values).isupper() else code.lower() for code in _USUAL):
         divisor = 1 if smallest and code.upper() in WITHOUT_DECIMALS else whole.divisor
-        sign = whole.decimal and ("." if code[:2].upper() in _POINT_COUNTRIES else ",")
+        sign = whole.decimal and ("." if code[:2].upper() in WORDS["point_countries"] else ",")
         for notation, codes in found.items():
             if code not in values and (notation.decimal, notation.divisor) == (sign, divisor):
                 codes.append(code)
@@ -174,13 +167,13 @@ def words_beside(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _means_money(word: str) -> bool:
     signs = any(unicodedata.category(char) == "Sc" for char in word)
-    return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in _MONEY
+    return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in WORDS["money"]
 
 
 def divisor_of(names: Sequence[str]) -> int:
     """Return by how much an amount must be divided, as its name says: `price_cents`, `amountMicros`."""
     words = set(words_of(names[-1])) if names else set()
-    return 100 if words & _HUNDREDTHS else 1_000_000 if words & _MILLIONTHS else 1
+    return 100 if words & WORDS["hundredths"] else 1_000_000 if words & WORDS["millionths"] else 1
 
 
 def read_amount(value: Any, sign: str | None = None) -> Decimal | None:

@@ -5,17 +5,14 @@ from typing import Any, Final
 
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.observed.value_kinds import is_tcf
-from app.domain.suggestions.names import joined, key_by_word, rank, word_list, word_set
+from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
 
-_CONSENT: Final = word_set("consent")
 _USER_DATA: Final = word_list("user_data")
 _AD_STORAGE: Final = word_list("ad_storage")
-_OTHER_PURPOSE: Final = word_set("other_purpose")
-_ABOUT_CONSENT: Final = word_set("about_consent")
 _DIGITS_OF_IDS: Final = 6
 _CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted")  # of all names, joined
 _ANSWERS: Final = key_by_word("answers")
@@ -62,8 +59,8 @@ def _is_gpp(text: str) -> bool:
 
 def _is_about_consent(each: ObservedPath) -> bool:
     name = "".join(map(joined, each.names))
-    about = each.words & _CONSENT or any(part in name for part in _CONSENT_PARTS)
-    return bool(about and not each.words & _OTHER_PURPOSE and each.found)
+    about = each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
+    return bool(about and not each.words & WORDS["other_purpose"] and each.found)
 
 
 def _is_answer(each: ObservedPath) -> bool:
@@ -73,7 +70,7 @@ def _is_answer(each: ObservedPath) -> bool:
 def _may_be_consent(each: ObservedPath) -> bool:
     """Return whether a path is named like consent, and its values are no times, ids or versions of texts."""
     digits = max((sum(map(str.isdigit, str(value))) for value in each.found), default=0)
-    return _is_about_consent(each) and not each.words & _ABOUT_CONSENT and digits < _DIGITS_OF_IDS
+    return _is_about_consent(each) and not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
 
 
 def _word(value: Any) -> str | None:

@@ -12,10 +12,10 @@ from typing import Final
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.suggestions.names import (
     SHAPE_ROWS,
+    WORDS,
     joined,
     key_by_word,
     word_list,
-    word_set,
     words_in,
     words_of,
 )
@@ -68,9 +68,7 @@ def spellings(name: str) -> tuple[str, ...]:
     )
 
 
-_UNDONE: Final = word_set("undone")
 _NAME_PATHS: Final = word_list("name_paths")
-_NAME_ENDS: Final = word_set("name_ends")
 _LONGEST_NAME: Final = 80
 _MOST_NAMES: Final = 100  # in the table of a mapping
 
@@ -91,7 +89,7 @@ def find_event_type(
     types = Counter(event_type_of(name) or "" for name in names)
     known = [event_type for event_type, _ in types.most_common() if event_type]
     if named is None or not known:
-        undone = bool(_UNDONE & words_in(names))
+        undone = bool(WORDS["undone"] & words_in(names))
         finding = _by_shape(found, shape, is_order=is_order and not undone)
         return finding, finding.source
     reason = f"By the event's name at {named.path}."
@@ -121,7 +119,7 @@ def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
     rows = []
     for place, each in enumerate(found.values):
         ends = joined(each.names[-1])
-        if each.path not in _NAME_PATHS and ends not in _NAME_ENDS:
+        if each.path not in _NAME_PATHS and ends not in WORDS["name_ends"]:
             continue
         if each.in_list or not all(
             type(value) is str and len(value) <= _LONGEST_NAME and "@" not in value for value in each.found
@@ -139,10 +137,6 @@ def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
 
 _PLATFORMS: Final = key_by_word("event_sources")
 _USUAL_PLATFORMS: Final = word_list("usual_platforms")
-_PLATFORM_NAMES: Final = word_set("platform_names")
-_PLATFORM_PARENTS: Final = word_set("platform_parents")
-_OFFLINE: Final = word_set("offline")
-_WEB: Final = word_set("web")
 
 
 def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFinding:
@@ -159,9 +153,9 @@ def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFi
         source = each.piped("trim", "lower", ["map", {**rows, "*": most}])
         return FieldFinding({**source, "default": most}, reason)
     names = {joined(name) for each in found.values for name in each.names}
-    if names & _WEB:
+    if names & WORDS["web"]:
         return FieldFinding("WEBSITE", "The events have members of a browser.")
-    if names & _OFFLINE:
+    if names & WORDS["offline"]:
         return FieldFinding("OFFLINE", "The events have members of a shop's till.")
     if shape and shape.event_source:
         return FieldFinding(shape.event_source, f"Where a {shape.name} usually happens.")
@@ -172,5 +166,6 @@ def _names_platform(each: ObservedPath) -> bool:
     name = joined(each.names[-1])
     is_part = name in ("type", "name") and len(each.names) > 1
     return not each.in_list and (
-        name in _PLATFORM_NAMES or (is_part and bool(_PLATFORM_PARENTS & set(words_of(each.names[-2]))))
+        name in WORDS["platform_names"]
+        or (is_part and bool(WORDS["platform_parents"] & set(words_of(each.names[-2]))))
     )

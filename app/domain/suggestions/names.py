@@ -34,12 +34,12 @@ def word_list(name: str) -> tuple[str, ...]:
     return _split(_FILE["words"][name])
 
 
-def word_set(name: str) -> frozenset[str]:
-    return frozenset(word_list(name))
-
-
 def _split(words: str | list[str]) -> tuple[str, ...]:
     return tuple(words.split() if isinstance(words, str) else words)
+
+
+WORDS: Final = {name: frozenset(_split(words)) for name, words in _FILE["words"].items()}
+"""The lists of words whose order means nothing."""
 
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -83,8 +83,8 @@ def joined(name: str) -> str:
 
 # For each field its names, the best first.
 SYNONYMS: Final = {field: tuple(map(joined, names)) for field, names in table("synonyms").items()}
-GENERIC: Final = word_set("generic")
-_WRAPPERS: Final = word_set("wrappers")
+GENERIC: Final = WORDS["generic"]
+_WRAPPERS: Final = WORDS["wrappers"]
 
 
 @lru_cache(maxsize=16384)

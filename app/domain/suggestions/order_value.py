@@ -7,12 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import is_number
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.amounts import (
-    GROSS,
-    NET,
     Notation,
     as_amounts,
     by_currency,
@@ -21,14 +18,12 @@ from app.domain.suggestions.amounts import (
     notation_of,
     words_beside,
 )
-from app.domain.suggestions.names import joined, key_by_word, rank, word_list, word_set, words_in
+from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.products import NO_PRICE, Products, is_amount, is_count, share, with_tax
+from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
 from app.domain.suggestions.trial import Trial
 
-_NO_TOTAL: Final = word_set("no_total")
-_TAX: Final = word_set("tax")
-_OTHER_CURRENCY: Final = word_set("other_currency") | {code.lower() for code in CURRENCIES}
+_OTHER_CURRENCY: Final = WORDS["other_currency"] | {code.lower() for code in CURRENCIES}
 _SIGNS: Final = key_by_word("currency_signs")
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _ENOUGH: Final = 10  # whole amounts, to wonder about them
@@ -109,7 +104,7 @@ def find_value(
         chosen = replace(chosen, sources=sources)
     choose = trial.all_of if chosen.is_guarded else trial.first_of
     source = choose("value", chosen.sources)
-    finding = FieldFinding(omit_unreadable(source, trial), reason, undecided) if source else None
+    finding = FieldFinding(trial.without_unreadable(source), reason, undecided) if source else None
     return finding, amount
 
 
@@ -117,25 +112,19 @@ def _joined(sources: Sequence[Written]) -> Written:
     return sources[0] if len(sources) == 1 else {"first_of": list(sources)}
 
 
-def omit_unreadable(source: Written, trial: Trial) -> Written:
-    """Let the event pass without the field, if some of the given events have a value that cannot be read."""
-    failed = any(isinstance(value, SourceFailed) for value in trial.values(source))
-    return {**source, "on_error": "omit"} if failed else source
-
-
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
     """Return the paths that may hold the order's total, the most probable first."""
     ranked = []
     for place, each in enumerate(_amounts(found)):
         score, words = rank("value", each.names), each.words
-        names_tax = bool(words & (GROSS | NET))  # `total_tax` is a tax, `total_incl_tax` is none
-        if each.in_list or words & (_NO_TOTAL - _TAX if names_tax else _NO_TOTAL):
+        tax = with_tax(each.names)  # `total_tax` is a tax, `total_incl_tax` is none
+        if each.in_list or words & (WORDS["no_total"] - WORDS["tax"] if tax else WORDS["no_total"]):
             continue
         if rank("units_sold", each.names) >= score or share(each.found, is_amount) < 0.5:
             continue
         if any(type(value) is bool for value in each.found):
             continue
-        score += with_tax(each.names) + _in_currency(each) - 40 * bool(words & _OTHER_CURRENCY)
+        score += tax + _in_currency(each) - 40 * bool(words & _OTHER_CURRENCY)
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
     return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
 
@@ -281,7 +270,7 @@ def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
         if rank("price", each.names) > 25
         and not each.in_list
         and share(each.found, is_amount) >= 0.5
-        and not each.words & (NO_PRICE | {"tax", "shipping"})
+        and not each.words & (WORDS["no_price"] | {"tax", "shipping"})
     ]
 
 
@@ -311,7 +300,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             choose = trial.all_of if reading.is_guarded else trial.first_of
             if source := choose("value", reading.sources):
                 reason = f"Named {each.label}; {reading.notation.words}."
-                return FieldFinding(omit_unreadable(source, trial), reason)
+                return FieldFinding(trial.without_unreadable(source), reason)
             continue
         if above in found.objects and "pipe" not in each.source:
             reason = f"{each.label} times {pieces.names[-1]}"
@@ -327,7 +316,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
                 return FieldFinding(source, f"{reason}; {notation.words}.", ("total_missing",))
             continue
         if source := trial.first_of("value", sources):
-            return FieldFinding(omit_unreadable(source, trial), f"{reason}; {notation.words}.")
+            return FieldFinding(trial.without_unreadable(source), f"{reason}; {notation.words}.")
     return None
 
 

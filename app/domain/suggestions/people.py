@@ -11,23 +11,14 @@ from app.domain.identity.phone_plans import PLANS
 from app.domain.identity.phones import calling_code
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
-from app.domain.suggestions.names import SYNONYMS, key_by_word, rank, word_set, words_in
+from app.domain.suggestions.names import SYNONYMS, WORDS, key_by_word, rank, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
 
 _USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
 _ENOUGH: Final = 3  # events with one equal value: it does not belong to a person
-_PERSON: Final = word_set("person")
-_BILLING: Final = word_set("billing")
-_SHIPPING: Final = word_set("shipping")
-_OTHERS: Final = word_set("others")
-_SECOND: Final = word_set("second")
-_FULL_NAME: Final = word_set("full_name")
-_CODE_NAMES: Final = word_set("calling_code")
-_WITH_CODE: Final = word_set("with_calling_code")
 _PHONE: Final = frozenset(SYNONYMS["phone"])
 _AREA_CODE: Final = re.compile(r"\(?[0-9]{1,5}\)?", re.ASCII)
-_AREA_NAMES: Final = word_set("area_code")
 _MANY: Final = 8  # numbers, of which some would not begin with a calling code that is none
 _LONG: Final = 11  # digits: more than a national number has in most countries
 _WEAK: Final = 25  # a rank of a name that only resembles a usual one
@@ -113,7 +104,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             not score
             or not fits
             or (score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3))
-            or (field in _OWN and words & _OTHERS)
+            or (field in _OWN and words & WORDS["others"])
         ):
             continue
         if (
@@ -124,7 +115,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             and field in ("email", "phone", "maid", "match_id")
         ):
             continue
-        if words & _SECOND or each.names[-1][-1:] in ("2", "3"):
+        if words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
             score -= 40
         rows.append((score < _USUAL, role, -score, len(each.names), place, each))
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
@@ -142,12 +133,13 @@ def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]
     for each in found.values:
         if "pipe" not in each.source:
             siblings.setdefault(each.names[:-1], []).append(each)
-            if each.words & _WITH_CODE and _all_fit(each, _INTERNATIONAL_DIGITS):
+            if each.words & WORDS["with_calling_code"] and _all_fit(each, _INTERNATIONAL_DIGITS):
                 phones.append(_template(f"+{{{each.path}}}", each.names, each))
     for names, beside in siblings.items():
-        areas = [each for each in beside if _is_part(each, _AREA_NAMES, _AREA_CODE)]
-        codes = [each for each in beside if each not in areas and _is_part(each, _CODE_NAMES, _CALLING_CODE)]
-        others = [each for each in beside if each not in codes and each not in areas]
+        areas = [each for each in beside if _is_part(each, "area_code", _AREA_CODE)]
+        rest = [each for each in beside if each not in areas]
+        codes = [each for each in rest if _is_part(each, "calling_code", _CALLING_CODE)]
+        others = [each for each in rest if each not in codes]
         numbers = [each for each in others if rank("phone", each.names)]
         numbered = [
             each for each in numbers if _all_fit(each, _NUMBERED_PART) and each.names[-1][-1].isdigit()
@@ -184,9 +176,9 @@ def _all_fit(each: ObservedPath, form: re.Pattern[str]) -> bool:
     return all(form.fullmatch((text_of(value) or "").strip()) for value in each.found)
 
 
-def _is_part(each: ObservedPath, words: frozenset[str], form: re.Pattern[str]) -> bool:
+def _is_part(each: ObservedPath, words: str, form: re.Pattern[str]) -> bool:
     """Return whether a path has a part of the phone number beside it: by its names and its values."""
-    own = words & words_in(each.names[-1:])
+    own = WORDS[words] & words_in(each.names[-1:])
     return bool(own) and (_is_of_phone(each) or len(own) > 1) and bool(each.found) and _all_fit(each, form)
 
 
@@ -239,11 +231,11 @@ def _with_code_of_country(country: ObservedPath, number: ObservedPath) -> Observ
 def _role(names: Sequence[str]) -> int:
     """Return whose path it is: 0 for the customer's, 1 if it is not said, 2 for billing, 3 for shipping."""
     words = words_in(names)
-    if words & _BILLING:
+    if words & WORDS["billing"]:
         return 2
-    if words & _SHIPPING:
+    if words & WORDS["shipping"]:
         return 3
-    return 0 if _PERSON & words_in(names[:-1]) else 1
+    return 0 if WORDS["person"] & words_in(names[:-1]) else 1
 
 
 def sources_of(field: str, found: ObservedPaths, fitting: Sequence[ObservedPath]) -> list[Written]:
@@ -289,9 +281,9 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
     part = "first" if field == "first_name" else "last"
     sources = []
     for each in found.values:
-        above, own = words_in(each.names[:-1]), words_in(each.names[-1:])
-        is_name = own <= _FULL_NAME
-        if not is_name or each.in_list or (own == {"name"} and not above & (_PERSON | _BILLING | _SHIPPING)):
+        own = words_in(each.names[-1:])
+        is_unclear = own == {"name"} and _role(each.names) == 1
+        if not own <= WORDS["full_name"] or each.in_list or is_unclear:
             continue
         texts = [text for text in each.texts if _is_name(text)]
         if texts and sum(len(text.split()) >= 2 for text in texts) * 2 > len(texts):
@@ -302,13 +294,12 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
 # --- Country ---------------------------------------------------------------------------------------
 
 _COUNTRY_WORDS: Final = key_by_word("countries")
-_NO_COUNTRY: Final = word_set("no_country")
 
 
 def _looks_like_countries(each: ObservedPath, texts: Sequence[str]) -> int:
     """Return a low rank for a path of two-letter country codes whose name says nothing."""
     codes = all(len(text) == 2 and text.upper() in COUNTRIES for text in texts)
-    return 5 if codes and len(set(texts)) > 1 and not _NO_COUNTRY & words_in(each.names[-1:]) else 0
+    return 5 if codes and len(set(texts)) > 1 and not WORDS["no_country"] & words_in(each.names[-1:]) else 0
 
 
 def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
@@ -329,7 +320,7 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
                 continue
             source = each.piped("trim", ["map", dict(_COUNTRY_WORDS)])
             score -= 5
-        penalty = 30 * bool(each.words & _OTHERS) + 20 * (each.in_list)
+        penalty = 30 * bool(each.words & WORDS["others"]) + 20 * (each.in_list)
         rows.append((-(score - penalty), _role(each.names), len(each.names), place, source, each))
     rows.sort(key=lambda row: row[:4])
     best = trial.first_of("country_code", [row[4] for row in rows])

@@ -1,17 +1,28 @@
-"""Find the list of the products of an order, and which members are the price and the number of pieces."""
+"""Find the products of an order: their list, price and quantity, the units sold, and their custom data."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from app.domain.conversion.numbers import is_number
+from app.domain.conversion.values import MAX_CUSTOM_LENGTH
 from app.domain.mapping.paths import IMPASSABLE, parse_path, walk
-from app.domain.suggestions.amounts import GROSS, NET, notation_of, read_amount
-from app.domain.suggestions.names import joined, plain, rank, word_set, words_in
-from app.domain.suggestions.observations import ObservedPaths, ProductList, step
+from app.domain.mapping.pipes import MAX_PIPE_STEPS
+from app.domain.mapping.sources import MAX_MEMBERS
+from app.domain.suggestions.amounts import as_amounts, notation_of, read_amount
+from app.domain.suggestions.names import WORDS, joined, plain, rank, table, words_in
+from app.domain.suggestions.observations import (
+    FieldFinding,
+    ObservedPath,
+    ObservedPaths,
+    ProductList,
+    Written,
+    step,
+)
+from app.domain.suggestions.trial import Trial
 
-NO_PRICE: Final = word_set("no_price")
-_NO_COUNT: Final = word_set("no_count")
 _USUAL: Final = 45  # the rank of a usual name
 _MAX_COUNT: Final = 99
 _MEMBER_DEPTH: Final = 3
@@ -22,6 +33,11 @@ _SAMPLE: Final = 20  # events
 _MAX_COLUMNS: Final = 8
 _MAX_COUNTS: Final = 3
 _MAX_TOTALS: Final = 12
+_WITH_ZEROS: Final = re.compile(r"\d+([.,])0+")  # a quantity as tills write it: `2,000`
+_MOST_ABSENT: Final = MAX_MEMBERS - 2
+_CUSTOM_DATA: Final = {name: frozenset(words) for name, words in table("custom_data").items()}
+_CUT: Final = ["substring", 0, MAX_CUSTOM_LENGTH]
+_JOIN: Final = ["unique", ["join", ", "], _CUT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +94,15 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
         return first if ranked.get(first, 0) > 0 else ""
 
     quantity = best("units_sold", frozenset({"stock", "available"}), is_count)
-    line_total = best("line_total", NO_PRICE, is_amount, quantity)
-    price = best("price", NO_PRICE, is_amount, quantity)
+    line_total = best("line_total", WORDS["no_price"], is_amount, quantity)
+    price = best("price", WORDS["no_price"], is_amount, quantity)
     if (price or line_total) and not quantity:
         quantity = next((path for path in paths if _looks_like_counts(paths[path], columns[path])), "")
     if price and price == line_total:
         own = paths[price]
         unit = rank("price", own) >= rank("line_total", own)
         price, line_total = (price, "") if unit else ("", line_total)
-    if price and line_total and words_in(paths[price]) & NO_PRICE:
+    if price and line_total and words_in(paths[price]) & WORDS["no_price"]:
         price = ""  # such as a list price
     if price and line_total and quantity and rank("price", paths[price]) >= 95:
         agree = _multiplies(columns[price], columns[quantity], columns[line_total])
@@ -104,7 +120,8 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
         incomplete_price=None in columns.get(price or line_total, ()),
         incomplete_quantity=None in columns.get(quantity, ()),
         unread_quantity=any(
-            rank("units_sold", names) > _USUAL and not words_in(names) & _NO_COUNT for names in paths.values()
+            rank("units_sold", names) > _USUAL and not words_in(names) & WORDS["no_count"]
+            for names in paths.values()
         ),
     )
 
@@ -120,7 +137,7 @@ def _proven_by_sums(
     The second one, the number of pieces, is empty if the first ones alone add up.
     """
     small = [path for path, values in columns.items() if share(values, _is_small_count) == 1]
-    counts = [path for path in small if joined(paths[path][-1]) not in _NO_COUNT]
+    counts = [path for path in small if joined(paths[path][-1]) not in WORDS["no_count"]]
     amounts = [path for path in columns if path not in small and share(columns[path], is_amount) == 1]
     totals = [
         _read_all(other.values[:_SAMPLE])
@@ -159,7 +176,7 @@ def _looks_like_counts(names: Sequence[str], values: Sequence[Any]) -> bool:
     """Return whether values of a name that says nothing are small numbers, as quantities are."""
     present = [value for value in values if value is not None]
     small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in present)
-    return small and len(present) * 2 > len(values) and not words_in(names) & _NO_COUNT
+    return small and len(present) * 2 > len(values) and not words_in(names) & WORDS["no_count"]
 
 
 def _collect(
@@ -186,7 +203,7 @@ def _value(member: Any, path: str) -> Any:
 def with_tax(names: Sequence[str]) -> int:
     """Return by how much an amount is preferred, because its name says that tax is in it, or is not."""
     words = words_in(names)
-    return 15 * bool(words & GROSS) - 30 * bool(words & NET)
+    return 15 * bool(words & WORDS["gross"]) - 30 * bool(words & WORDS["net"])
 
 
 def share(values: Sequence[Any], fits: Any) -> float:
@@ -216,3 +233,120 @@ def _multiplies(prices: Sequence[Any], quantities: Sequence[Any], totals: Sequen
         if price is not None and quantity is not None and total is not None
     ]
     return bool(rows) and sum(abs(a - b) <= _CENT for a, b in rows) * 2 > len(rows)
+
+
+# --- Units ----------------------------------------------------------------------------------------
+
+
+def find_units(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
+    """Return the source of the number of units sold."""
+    sources: list[Written] = []
+    own = _own_number(found)
+    reason = f"Named {own[1]}." if own else ""
+    undecided: tuple[str, ...] = ()
+    if products and products.quantity:
+        column = products.column(products.quantity)
+        signs = {_sign_of(value) for value in column if type(value) is str}
+        if any(signs) and len(signs) > 1:
+            return FieldFinding(None, "", ("decimal_sign",))
+        options = [{"decimal": sign} for sign in signs if sign]
+        reason = "The sum of the products' quantities."
+        sources.append({"path": products.source.path, "pipe": [["sum", products.quantity, *options]]})
+        if products.incomplete_quantity:
+            undecided = ("quantity_missing_in_some_products",)
+            if own is None and all(read_amount(value) != 1 for value in column):
+                source = trial.all_of("units_sold", [*sources, *_with_ones_left_out(products)])
+                words = f"{reason[:-1]}; one that is left out is 1."
+                return FieldFinding(source, words, ("missing_quantity_is_one",))
+    elif products and products.unread_quantity:
+        undecided = ("quantity_not_readable",)
+    elif products:
+        reason = "The number of products: they have no quantity."
+        sources.append({"path": products.source.path, "pipe": ["count"]})
+    if own and not (sources and all(trial.usable("units_sold", sources[0]))):
+        sources.append(own[0])
+    source = trial.first_of("units_sold", sources)
+    return FieldFinding(source and trial.without_unreadable(source), reason, undecided)
+
+
+def _own_number(found: ObservedPaths) -> tuple[Written, str] | None:
+    """Return the source of a number of units beside the products, and its name."""
+    for given in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
+        each = as_amounts(given)
+        if rank("units_sold", each.names) <= 25 or share(each.found, is_count) <= 0.5:
+            continue
+        if max(rank("value", each.names[:-1]), rank("price", each.names[:-1])) > 45:
+            continue  # the whole units of an amount of money
+        if each.path.endswith("[0]") and "pipe" not in each.source:
+            return {"path": each.path.removesuffix("[0]"), "pipe": ["sum"]}, each.label
+        if not each.in_list:
+            return each.piped("to_number") if each.texts else each.source, each.label
+    return None
+
+
+def _sign_of(quantity: str) -> str | None:
+    match = _WITH_ZEROS.fullmatch(quantity)
+    return match[1] if match else None
+
+
+def _with_ones_left_out(products: Products) -> list[Written]:
+    """Return sources of the units where some products have no quantity: for each number of these, one.
+
+    The last one is for orders in which no product has a quantity.
+    """
+    path, quantity = products.source.path, products.source.member(products.quantity)
+    template = f"[[{{{path} | count}}-{{{quantity} | count}}]]{{{quantity} | sum}}"
+    sources: list[Written] = []
+    for absent in range(1, _MOST_ABSENT + 1):
+        add = ["to_number", ["add", absent]]
+        counts = range(1, MAX_PIPE_STEPS - len(add) + 1)
+        cut = [["replace", f"[[{absent + count}-{count}]]", ""] for count in counts]
+        sources.append({"template": template, "pipe": [*cut, *add]})
+    few = {str(count): str(count) for count in range(1, _MOST_ABSENT + 2)}
+    return [*sources, {"path": path, "pipe": ["count", "to_string", ["map", few], "to_number"]}]
+
+
+# --- Custom data ----------------------------------------------------------------------------------
+
+
+def find_custom_data(found: ObservedPaths, products: Products | None, trial: Trial) -> dict[str, Written]:
+    """Return the sources of custom data by name, if they have a usable value in some event."""
+    best = {
+        name: trial.first_of(f"custom_data.{name}", _of_products(products, words) + _of_event(found, words))
+        for name, words in _CUSTOM_DATA.items()
+    }
+    return {name: source for name, source in best.items() if source is not None}
+
+
+def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Written]:
+    if products is None:
+        return []
+    for path, names in products.paths.items():
+        if joined(names[-1]) not in synonyms or (len(names) > 1 and names[-1] in WORDS["of_products_only"]):
+            continue
+        values = products.column(path)
+        whole = products.source.member(path)
+        sources: list[Written] = []
+        if any(type(value) is list for value in values) and whole.count("[*]") < 2:
+            sources.append({"path": f"{whole}[*]", "pipe": _JOIN})
+        if any(type(value) is str or is_number(value) for value in values):
+            sources.append({"path": whole, "pipe": _JOIN})
+        if sources:
+            return sources
+    return []
+
+
+def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
+    return [
+        _cut(each)
+        for each in found.values
+        if not each.in_list
+        and joined(each.names[-1]) in synonyms - WORDS["of_products_only"]
+        and each.found
+        and all(type(value) is str or is_number(value) for value in each.found)
+    ][:2]
+
+
+def _cut(each: ObservedPath) -> Written:
+    longest = max(len(str(value)) for value in each.found)
+    return each.piped("to_string", _CUT) if longest > MAX_CUSTOM_LENGTH // 2 else each.source

@@ -13,14 +13,12 @@ from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.presets import EVENT_NAMES
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
-from app.domain.suggestions.custom import find_custom_data
 from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
-from app.domain.suggestions.order_units import find_units
 from app.domain.suggestions.order_value import find_currency, find_value, is_order
 from app.domain.suggestions.people import PERSONAL_FIELDS, find_country, find_person, text_of
-from app.domain.suggestions.products import find_products
+from app.domain.suggestions.products import find_custom_data, find_products, find_units
 from app.domain.suggestions.times import find_time
 from app.domain.suggestions.trial import Trial
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from app.domain.suggestions.names import rank, table, word_set, words_in, words_of
+from app.domain.suggestions.names import WORDS, rank, table, words_in, words_of
 from app.domain.suggestions.observations import ObservedPath
 from app.domain.suggestions.time_forms import ISO, ZONE, form_of
 
-_UTC: Final = word_set("utc")
 # A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
 _WORDED: Final = re.compile(
     r"(?P<before>[^0-9]*)(?:(?P<certain>\d{13}|\d{10}"
@@ -45,7 +44,6 @@ _ZONE_NAMES: Final = {name: offset for offset, names in table("zones").items() f
 _ZONES_OF_A_COUNTRY: Final = 4  # such as EST and EDT, CST and CDT
 _SIGNED: Final = re.compile(r"[+-]\d")
 _HALVES: Final = {"a.m.": "AM", "p.m.": "PM", "a. m.": "AM", "p. m.": "PM"}
-_HALF_WORDS: Final = word_set("halves_of_the_day")
 _ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
 _DIGITS: Final = re.compile(r"\d+")
 _MAX_KINDS: Final = 4
@@ -98,7 +96,7 @@ def _without_days(each: ObservedPath) -> ObservedPath:
     """Return a path with steps that cut the name of a day off, and what stands in brackets at the end."""
     texts = [text for text in each.texts if form_of(text) is None]
     found = [match for text in texts if (match := _DAY_NAME.match(text))]
-    names = [match.end() for match in found if match[1].lower() not in _ANY_MONTH | _HALF_WORDS]
+    names = [match.end() for match in found if match[1].lower() not in _ANY_MONTH | WORDS["day_halves"]]
     if len(names) < len(each.texts) or len(set(names)) != 1:
         return each
     start, ends = names[0], {match.start() for text in texts if (match := _BRACKETS.search(text))}
@@ -144,12 +142,13 @@ def _words_of_time(text: str) -> dict[str, str]:
     match = _WORDED.fullmatch(text)
     after = match["after"] or "" if match else ""
     name = after.strip(" ()[]")
-    if match is None or not (match["certain"] or name.lower() in _UTC or not _ZONE_NAME.fullmatch(name)):
+    is_utc_name = name.lower() in WORDS["utc"]
+    if match is None or not (match["certain"] or is_utc_name or not _ZONE_NAME.fullmatch(name)):
         return {}
     if not match["certain"] and any(map(_changes_time, (match["before"], match["gap"] or "", after))):
         return {}
     signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
-    utc = name.lower() in _UTC and ISO.fullmatch(text[match.end("before") : match.start("after")])
+    utc = is_utc_name and ISO.fullmatch(text[match.end("before") : match.start("after")])
     return {
         match["before"]: "",
         after: "Z" if utc else "",
@@ -161,7 +160,7 @@ def _words_of_time(text: str) -> dict[str, str]:
 
 def _changes_time(words: str) -> bool:
     """Return whether words beside a time are an offset, or say which half of the day it is."""
-    return _SIGNED.search(words) is not None or _HALF_WORDS.intersection(words_of(words)) != set()
+    return _SIGNED.search(words) is not None or WORDS["day_halves"].intersection(words_of(words)) != set()
 
 
 def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
@@ -202,4 +201,4 @@ def _months_of(texts: Sequence[str]) -> list[tuple[str, ...]]:
 def is_utc(each: ObservedPath) -> bool:
     """Return whether the path or a word beside the times says that they are in UTC: `created_at_gmt`."""
     cut = [step[1] for step in each.source.get("pipe", ()) if step[0] == "replace"]
-    return bool(_UTC & (each.words | words_in(cut)))
+    return bool(WORDS["utc"] & (each.words | words_in(cut)))

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.mapping.sources import MAX_MEMBERS
-from app.domain.suggestions.names import rank, word_set
+from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.time_forms import FRACTION, LOCAL_ISO, OFF, OFFSET, SERIAL, SWAP, UNITS, form_of
 from app.domain.suggestions.time_texts import is_month_doubtful, is_utc, parts_of, readable
@@ -23,8 +23,6 @@ _MAX_PATHS: Final = 4
 _PAST: Final = timedelta(days=400)
 _FEW: Final = 3
 _FUTURE: Final = timedelta(days=2)
-_LATER: Final = word_set("later")
-_NEVER: Final = word_set("never")
 
 _DATE: Final = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})", re.ASCII)
 _CLOCK: Final = re.compile(
@@ -180,7 +178,7 @@ def _score(each: ObservedPath, now: datetime) -> int:
     values = each.found
     forms = [form for value in values if (form := form_of(value))]
     named = rank("event_timestamp", each.names)
-    if not values or len(forms) * 2 < len(values) or each.words & _NEVER:
+    if not values or len(forms) * 2 < len(values) or each.words & WORDS["never"]:
         return 0
     recent = sum(_is_recent(value, now) for value in values)
     if not named and any(form.startswith(("epoch", SERIAL)) for form in forms):
@@ -190,7 +188,7 @@ def _score(each: ObservedPath, now: datetime) -> int:
     score = 20 + named + 30 * len(forms) // len(each.values)
     if recent * 2 < len(values):
         score -= 100
-    if each.words & _LATER:
+    if each.words & WORDS["later"]:
         score -= 50
     return max(score, 1)
 

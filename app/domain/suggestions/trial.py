@@ -73,6 +73,11 @@ class Trial:
         source = {"first_of": list(sources[:MAX_MEMBERS])} if len(sources) > 1 else sources[0]
         return {**source, "on_error": "omit"} if any(self.usable(name, source)) else None
 
+    def without_unreadable(self, source: Written) -> Written:
+        """Let an event pass without the field, if some of the given events have an unreadable value."""
+        failed = any(isinstance(value, SourceFailed) for value in self.values(source))
+        return {**source, "on_error": "omit"} if failed else source
+
     def first_of(self, name: str, sources: Sequence[Written]) -> Written | None:
         """Return one source for a field: the first candidate, and those that help where it has no value.
 
