@@ -82,7 +82,7 @@ class Lane:
     _begun_at: list[float] = field(default_factory=list)
     # Which queue is next.
     _fair_queue: FairQueue = field(default_factory=FairQueue)
-    _served_at: dict[DestinationNumber, float] = field(default_factory=dict)
+    _last_served: dict[WorkKind, DestinationNumber] = field(default_factory=dict)
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
@@ -165,9 +165,9 @@ class Lane:
     ) -> tuple[DestinationQueue, WorkKind, bool] | None:
         """Return the queue and the kind of request to send next, and whether other events are due too.
 
-        `poll` was read between `started_at` and `now`. The destination that was served longest ago comes
-        first. Returns None if nothing is due, or if the rate limit does not allow a request now. The lane
-        then wakes when this changes, unless the next poll comes first.
+        `poll` was read between `started_at` and `now`. Destinations with the same kind of work take turns, in
+        the order of their numbers. Returns None if nothing is due, or if the rate limit does not allow a
+        request now. The lane then wakes when this changes, unless the next poll comes first.
         """
         self.watermarks.note_poll(started_at, now)
         self.erasures = poll.erasures
@@ -194,8 +194,8 @@ class Lane:
             self.wake(ready_at)
             return None
         ready = [queue for queue in poll.queues if due_in[queue.number].get(kind, 1.0) <= 0]
-        selected = min(ready, key=lambda queue: self._served_at.get(queue.number, -math.inf))
-        return selected, kind, len(due) > 1
+        next_ones = [queue for queue in ready if queue.number > self._last_served.get(kind, 0)]
+        return (next_ones or ready)[0], kind, len(due) > 1
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""
@@ -256,7 +256,7 @@ class Lane:
         self.exceptions_in_flight.update(content.exceptions)
         self._backoffs.pop((queue, kind), None)
         self._unsent.pop((queue, kind), None)
-        self._served_at[queue] = now
+        self._last_served[kind] = queue
         self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed.per_second)
         is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
         may_send = self.pace.paused_until <= now and not is_second_probe and deadline < self.owned_until

@@ -1,8 +1,12 @@
 """Which queue a lane serves next: retries amid live events, and queues that cannot be claimed."""
 
+from collections import Counter
+from dataclasses import replace
+
 import httpx
 
 from app.delivery.lane import LONGEST_BACKOFF_S, Lane
+from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import Pace, RateLimit
@@ -63,3 +67,19 @@ def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
     number, long_after = DestinationNumber(1), later + LONGEST_BACKOFF_S
     assert owned.back_off(number, WorkKind.LIVE, long_after - 0.1).failures == 16
     assert owned.back_off(number, WorkKind.LIVE, long_after + 2 * LONGEST_BACKOFF_S).failures == 1
+
+
+def test_destinations_take_turns_also_beside_the_retries_of_one() -> None:
+    owned, served = lane(), Counter[tuple[int, WorkKind]]()
+    both = {WorkKind.LIVE: -1.0, WorkKind.RETRY: -1.0}
+    queues = [replace(LIVE, number=DestinationNumber(number)) for number in range(1, 7)]
+    poll = LanePoll(None, 0, (), (replace(queues[0], due_in=both), *queues[1:]))
+    for now in range(100, 148):
+        selected = owned.select(poll, now, now)
+        assert selected is not None
+        queue, kind, _ = selected
+        served[queue.number, kind] += 1
+        content = RequestContent(queue, (), (), (), (), None, has_more=False, kind=kind)
+        owned.begin_request(content, now, deadline=now)
+    assert [served[number, WorkKind.LIVE] for number in range(1, 7)] == [6] * 6
+    assert served[1, WorkKind.RETRY] == 12
