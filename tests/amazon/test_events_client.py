@@ -3,17 +3,11 @@
 import asyncio
 import json
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, content_of
 
 from app.amazon.client import EventsClient
@@ -30,6 +24,7 @@ from app.domain.outcomes.outcome import (
     Throttled,
     TransportError,
 )
+from tests.commands.tls import Certificates
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
@@ -128,13 +123,6 @@ async def drip_headers(_: Heard, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
 
 
-async def stream_without_end(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b"10000\r\n" + b" " * 65_536 + b"\r\n")
-        await writer.drain()
-
-
 async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
     import gzip
 
@@ -156,7 +144,6 @@ async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
         pytest.param(never_answer, TransportError("timeout"), id="no answer at all"),
         pytest.param(drip, TransportError("timeout"), id="a body byte by byte, each byte in time"),
         pytest.param(drip_headers, TransportError("timeout"), id="headers byte by byte"),
-        pytest.param(stream_without_end, TransportError("too_long"), id="a body without end"),
         pytest.param(
             send_gzip, ServerError("amazon_unreadable"), id="a compressed body that was not requested"
         ),
@@ -192,36 +179,11 @@ async def test_an_unknown_host_is_lost_before_anything_was_sent() -> None:
         assert (await send(client)).reply == TransportError("connect")
 
 
-def expired_certificate(folder: Path) -> ssl.SSLContext:
-    key, name = (
-        ec.generate_private_key(ec.SECP256R1()),
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]),
-    )
-    long_ago = datetime.now(UTC) - timedelta(days=30)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(long_ago)
-        .not_valid_after(long_ago + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "both.pem").write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "both.pem")
-    return context
-
-
 async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
     listen: Listen, tmp_path: Path
 ) -> None:
     """Verification has no switch."""
-    server = await listen(respond_accepted, expired_certificate(tmp_path))
+    server = await listen(respond_accepted, Certificates.create(tmp_path, days=-1).server)
     async with EventsClient("client-1", server.url) as client:
         assert (await send(client)).reply == TransportError("connect")
     assert server.heard == []

@@ -100,9 +100,7 @@ def certificates(tmp_path: Path) -> Certificates:
 @asynccontextmanager
 async def remote(certificates: Certificates) -> AsyncIterator[Listener]:
     """A server behind TLS, which only the proxy reaches, as 192.0.2.1."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificates.certificate, certificates.key)
-    async with listening(answer, tls) as listener:
+    async with listening(answer, certificates.server) as listener:
         yield listener
 
 
@@ -217,10 +215,8 @@ async def test_a_real_proxy_forwards_events(tmp_path: Path) -> None:
             probe.connect(("192.0.2.1", 9))  # sends nothing
             address = probe.getsockname()[0]
         certificates = Certificates.create(tmp_path / "ca", address=address)
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificates.certificate, certificates.key)
         listener = Listener(answer)
-        server = await asyncio.start_server(listener.serve, address, 0, ssl=tls)
+        server = await asyncio.start_server(listener.serve, address, 0, ssl=certificates.server)
         base = f"https://{address}:{server.sockets[0].getsockname()[1]}"
         client = EventsClient("client", base, outbound=Outbound(url, ca_file=certificates.authority))
         for _ in range(3):

@@ -4,21 +4,17 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, content_of
 
 from app.amazon.transport import ConnectionPool
 from app.amazon.wire import MAX_BYTES
 from app.bounded_transport import BodyTooLong
+from app.outbound import Outbound
+from tests.commands.tls import Certificates
 
 BODY = b'{"success":[]}'
 
@@ -248,8 +244,9 @@ async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
 
 
 async def test_a_certificate_is_verified_and_its_connection_reused(listen: Listen, tmp_path: Path) -> None:
-    server_tls, client_tls = trusted(tmp_path)
-    server = await listen(answer_well, server_tls)
+    certificates = Certificates.create(tmp_path)
+    server = await listen(answer_well, certificates.server)
+    client_tls = Outbound(ca_file=certificates.authority).tls()
     async with ConnectionPool(client_tls, connections=2, limit=1000) as over:
         for _ in range(2):
             assert (await ask(over, server.url))[0] == 207
@@ -257,28 +254,3 @@ async def test_a_certificate_is_verified_and_its_connection_reused(listen: Liste
         with pytest.raises(httpx.ConnectError):
             await ask(over, server.url)
     assert len(server.heard) == 2
-
-
-def trusted(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the TLS settings of a server on 127.0.0.1 and of a client that trusts its certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "server.pem").write_bytes(private + certificate)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(folder / "server.pem")
-    return server, ssl.create_default_context(cadata=certificate.decode())

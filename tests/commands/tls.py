@@ -61,6 +61,13 @@ class Certificates:
         made.key.chmod(0o600)
         return made
 
+    @property
+    def server(self) -> ssl.SSLContext:
+        """The TLS settings of a server."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
     def parameters(self, mode: str = "verify-full") -> str:
         """Return the parameters of a database URL that trusts this authority alone."""
         return f"sslmode={mode}&sslrootcert={self.authority}"
@@ -85,8 +92,7 @@ class TlsFront:
     """Ends TLS in front of a Postgres. `over_tls` and `refused` count its connections."""
 
     def __init__(self, certificates: Certificates, port: int) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificates.certificate, certificates.key)
+        self._context = certificates.server
         self._context.set_alpn_protocols(["postgresql"])
         self._behind = port
         self.port = self.over_tls = self.refused = 0

@@ -20,7 +20,7 @@ from tests.pipeline.processes import ADMIN
 
 # Rows by their prefix or id, and where they are held.
 ELSEWHERE = {
-    "HI-FA": "replies of Amazon: tests/amazon/test_events_client.py, test_wire.py, test_broken_replies.py",
+    "HI-FA": "replies of Amazon: tests/amazon/test_events_client.py, test_wire.py",
     "HI-FL": "replies of the token server: tests/amazon/test_sign_in.py",
     "HI-DB": "the database: tests/crashes, tests/pipeline/test_damaged_data.py, test_readiness.py",
     "HI-CF": "start: tests/commands/test_settings.py, test_doctor.py; tests/project/test_containers.py",
