@@ -8,11 +8,11 @@ token until it expires. No transaction is open during a call of the token server
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import asyncpg
 
-from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
+from app.amazon.tokens import InvalidClient, Revoked, SignIn, Tokens, Unavailable
 from app.amazon.wire import usable_token
 from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
@@ -62,14 +62,6 @@ class TokenUnavailable:
     retry_in_s: float
 
 
-class Refresher(Protocol):
-    """The refresh call of Amazon's token server."""
-
-    async def refresh(
-        self, region: Region, refresh_token: str
-    ) -> Tokens | Revoked | InvalidClient | Unavailable: ...
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class _CachedToken:
     access: Access
@@ -84,7 +76,7 @@ class AccessTokens:
 
     pool: asyncpg.Pool
     vault: Vault
-    amazon: Refresher
+    amazon: SignIn
     owner: str
     monotonic: Callable[[], float]
     telemetry: Telemetry
@@ -93,17 +85,8 @@ class AccessTokens:
     # The 404s in a row of each destination. Each worker process counts on its own.
     _missing: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
-    async def access(
-        self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None] = lambda: None
-    ) -> Access | SignInLost | TokenUnavailable:
-        """Return a token that is valid long enough for a request, or the reason why no token is available.
-
-        `on_refresh` is called before a call of the token server, because that call may be slow.
-        """
-        return self.cached(destination) or await self._from_row(destination, region, on_refresh)
-
     def cached(self, destination: DestinationId) -> Access | None:
-        """Return the cached token. Return None if a token must be read or refreshed first."""
+        """Return the cached token, which is valid long enough for a request. Return None without one."""
         cached = self._cache.get(destination)
         if cached is None or self.monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
@@ -171,9 +154,13 @@ class AccessTokens:
                 connection, destination, access.generation, reason, probe_in=probe_in
             )
 
-    async def _from_row(
-        self, destination: DestinationId, region: Region, on_refresh: Callable[[], None]
+    async def fetch(
+        self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None]
     ) -> Access | SignInLost | TokenUnavailable:
+        """Read or refresh a token and cache it. Return it, or the reason why no token is available.
+
+        `on_refresh` is called before a call of the token server, because that call may be slow.
+        """
         async with self.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:

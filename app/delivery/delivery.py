@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import asyncpg
 
+from app.amazon.client import EventsClient
 from app.crypto import Vault
 from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
 from app.delivery.attempt_log import AttemptLog
 from app.delivery.claim import ClaimRules, read_batches, read_exceptions
-from app.delivery.environment import Environment, EventsApi
+from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
@@ -44,7 +45,7 @@ class Delivery:
     """Sends the requests of lanes. No transaction is open and no row is locked during a network call."""
 
     pool: asyncpg.Pool
-    amazon: EventsApi
+    amazon: EventsClient
     tokens: AccessTokens
     vault: Vault
     erasing: ErasureScanner
@@ -139,7 +140,7 @@ class Delivery:
             lane.wait_for_token()
             release_slot()
 
-        access = await self.tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
+        access = await self.tokens.fetch(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
         now = self.environment.monotonic()
         match access:
             case SignInLost(reason):

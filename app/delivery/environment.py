@@ -1,4 +1,4 @@
-"""The external dependencies of delivery, which tests replace: Amazon's events call, clock, random numbers."""
+"""The clock and the random numbers of delivery, which tests replace."""
 
 import asyncio
 import random
@@ -6,24 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-from app.domain.destination import Region
-from app.domain.outcomes.outcome import SentRequest
-
-
-class EventsApi(Protocol):
-    """Amazon's events call (`app.amazon.client`)."""
-
-    async def send(
-        self,
-        region: Region,
-        *,
-        access_token: str,
-        advertiser_id: str,
-        conversions: list[bytes],
-        deadline_s: float = ...,
-    ) -> SentRequest: ...
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
