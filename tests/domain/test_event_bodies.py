@@ -1,6 +1,5 @@
 """Events are taken out of every body a caller may send, and each knows where it goes."""
 
-import json
 from decimal import Decimal
 from typing import Any
 
@@ -303,12 +302,6 @@ def test_the_amazon_event_id_is_the_published_formula() -> None:
     scope = hashlib.sha256(b"dst_1\nmap_1\nLEAD").hexdigest()[:16]
     assert amazon_event_id("dst_1", "map_1", "LEAD", "ord:1/é") == f"{scope}:ord:1/é"
     assert amazon_event_id("dst_1", "map_1", "SEARCH", "ord:1/é") != f"{scope}:ord:1/é"
-
-
-def test_read_lines_takes_what_the_parser_takes() -> None:
-    """A line is judged by the one strict parser."""
-    lines = b"\n".join(json.dumps({"event_id": str(i), "n": i}).encode() for i in range(50))
-    assert len(read_lines(lines, default_destination="d", default_mapping=None)) == 50  # type: ignore[arg-type]
 
 
 def test_damaged_shapes_are_none_whatever_is_damaged() -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, DroppedKey, MatchKey, MatchKeyRule, Profile, clean, match_key
-from app.domain.identity.letters import composed
 from app.domain.identity.profiles import PROFILES
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
@@ -154,12 +153,6 @@ def test_no_text_makes_a_rule_slow(unit: str) -> None:
     # Linear growth is eightfold, quadratic 64-fold. Longer than any trait may be, so that growth shows;
     # processor time and the best of several runs, so that a busy machine does not.
     assert seconds(8 * LONGEST) < 24 * seconds(LONGEST)
-
-
-def test_marks_piled_over_a_letter_are_cut_before_they_are_sorted() -> None:
-    """Thousands of marks over one letter would take the square of their number; thirty are kept."""
-    assert len(composed("a" + "\u0323\u0301" * 500)) <= 31
-    assert composed("e\u0301" * 40) == "é" * 40
 
 
 def test_half_a_surrogate_pair_is_hashed_as_a_question_mark() -> None:

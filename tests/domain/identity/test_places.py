@@ -12,7 +12,7 @@ from app.domain.identity.states import BY_COUNTRY, amazon_state
     ("text", "expected"),
     [
         pytest.param("US", Country("US"), id="a code"),
-        pytest.param("us", Country("US"), id="lower case is raised"),
+        pytest.param("de", Country("DE"), id="lower case is raised, also of a language"),
         pytest.param(" de ", Country("DE"), id="spaces around are taken off"),
         pytest.param("en-US", Country("US"), id="a language tag gives its region"),
         pytest.param("fr-CA", Country("CA"), id="not its language"),
@@ -36,12 +36,6 @@ from app.domain.identity.states import BY_COUNTRY, amazon_state
 def test_reading_a_country(text: str, expected: Country | None) -> None:
     """A country is one of Amazon's codes or nothing; the need for consent hangs on it."""
     assert read_country(text) == expected
-
-
-def test_a_language_is_not_a_country() -> None:
-    """`en` alone names no place; `de` alone is read as the country, as any two letters are."""
-    assert read_country("en") is None
-    assert read_country("de") == Country("DE")
 
 
 def test_consent_is_needed_in_the_eea_the_united_kingdom_and_switzerland() -> None:
