@@ -1,11 +1,11 @@
 """People over HTTP: consent records, match keys of values, and the search and erasure of a person."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 
 from app.admin.access import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
@@ -18,6 +18,7 @@ from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, r
 from app.api.export import EXPORTED, Listed
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, cursor_of, event_place_of, record_id_of
+from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.store.counts import ConsentStops
 
 router = APIRouter(route_class=SecuredRoute)
@@ -81,25 +82,20 @@ async def show_hash(body: HashRequest) -> HashResult:
     return hash_value(body)
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=1024)]
-Digest = Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$")]
+Identifier = Omittable[Annotated[str, Field(min_length=1, max_length=1024)]]
+Digest = Omittable[Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$")]]
 
 
-class Subject(RequestBody):
+_IDENTIFIERS: Final[dict[str, Any]] = {
+    **dict.fromkeys(IDENTIFYING_FIELDS, (Identifier, None)),
+    HASH: (Digest, None),
+}
+
+
+class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS)):  # type: ignore[misc]
     """The identifiers of a person, named as in a mapping. `hash` is the SHA-256 (hex) of any identifier."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    email: Omittable[Identifier] = None
-    phone: Omittable[Identifier] = None
-    maid: Omittable[Identifier] = None
-    ramp_id: Omittable[Identifier] = None
-    match_id: Omittable[Identifier] = None
-    real_id: Omittable[Identifier] = None
-    merkle_id: Omittable[Identifier] = None
-    kantar_id: Omittable[Identifier] = None
-    fip: Omittable[Identifier] = None
-    hash: Omittable[Digest] = None
 
     @model_validator(mode="after")
     def _has_identifier(self) -> "Subject":
@@ -114,7 +110,7 @@ class Subject(RequestBody):
 
     def identifiers(self) -> dict[str, str]:
         """Return the identifiers in the body."""
-        return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
+        return {name: value for name in erasure.IDENTIFIERS if (value := getattr(self, name))}
 
 
 @router.post("/subjects/erase", status_code=202, tags=["subjects"], summary="Erase a person")
@@ -136,10 +132,6 @@ class WantedSubject(Subject):
     """The identifiers of the person to search for. `cursor` continues an earlier search."""
 
     cursor: str | None = None
-
-    def identifiers(self) -> dict[str, str]:
-        """Return the identifiers in the body."""
-        return {name: value for name, value in super().identifiers().items() if name != "cursor"}
 
 
 class StoredEventsView(ResponseBody):

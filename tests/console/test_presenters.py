@@ -10,7 +10,7 @@ import pytest
 
 from app.admin.destinations.overview import DiagnosisFacts, MatchKeySample, RecentOutcomes
 from app.admin.destinations.stats import Breaker, DestinationStats
-from app.admin.events.records import EventAttempt, EventHistory
+from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import condensed, line

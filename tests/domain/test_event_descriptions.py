@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
-from app.admin.events.records import (
+from app.admin.events.summary import (
     EventAttempt,
     EventHistory,
     EventLocation,

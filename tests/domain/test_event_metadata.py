@@ -5,8 +5,7 @@ from dataclasses import fields
 import msgspec
 import pytest
 
-from app.admin.events.records import EventHistory
-from app.admin.events.summary import EventSummary
+from app.admin.events.summary import EventHistory, EventSummary
 from app.api.events.filters import JOURNEY_LABELS, MixedFilter, RecordFilter, SearchFilter
 from app.api.replays import ReplayRequest
 from app.domain.batch import EventMetadata

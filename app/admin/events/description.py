@@ -5,8 +5,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.admin.events.records import EventAttempt, EventHistory, EventLocation, FirstEvent, OmittedMatchKey
-from app.admin.events.summary import accepted_summary, rejected_summary
+from app.admin.events.summary import (
+    EventAttempt,
+    EventHistory,
+    EventLocation,
+    FirstEvent,
+    OmittedMatchKey,
+    accepted_summary,
+    rejected_summary,
+)
 from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS
 from app.domain.outcomes.event_history import (

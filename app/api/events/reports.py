@@ -16,8 +16,7 @@ from app.admin.destinations.stats import (
 )
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
-from app.admin.events.records import EventHistory
-from app.admin.events.summary import REJECTED, EventSummary
+from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage

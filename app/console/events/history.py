@@ -7,8 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.events.history import read_event_history
-from app.admin.events.records import EventHistory
-from app.admin.events.summary import REJECTED
+from app.admin.events.summary import REJECTED, EventHistory
 from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires

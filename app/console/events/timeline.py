@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from types import MappingProxyType
 
-from app.admin.events.records import EventAttempt, EventHistory
+from app.admin.events.summary import EventAttempt, EventHistory
 from app.console.wording import STATUSES, amazon_message, event_type_label, match_key_label, number, person
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.event_history import EventReplay
