@@ -116,15 +116,24 @@ async def prepared(service: Service) -> tuple[Ids, Ids]:
         numbers = range(part * 1_000, (part + 1) * 1_000)
         await service.post(many, *(event(number, journey=journey(number)) for number in numbers))
         await service.post(many, *({**bad, "event_id": f"b{n}", "journey": journey(n)} for n in numbers))
+    await service.world.fetch(
+        """
+        WITH numbers AS (
+          SELECT n, lpad(n::text, 20, '0') AS id FROM generate_series(1001, 1200) AS n
+        ), shops AS (
+          INSERT INTO destinations (organisation_id, id, lane, name, advertiser_id, region, currency,
+            requests_per_second, burst)
+          SELECT organisation_id, 'dst_' || numbers.id, lane, 'Shop ' || n, advertiser_id, region, currency,
+            requests_per_second, burst FROM destinations d, numbers WHERE d.id = $1)
+        INSERT INTO mappings (organisation_id, id, destination, name, draft)
+        SELECT organisation_id, 'map_' || numbers.id, destination, 'Mapping ' || n, draft
+        FROM mappings, numbers WHERE destination = $1
+        """,
+        many,
+    )
     for number in range(200):
-        shop = {"name": f"Shop {number}", "advertiser_id": f"58{number:010d}", "region": "EU"}
-        for path, body in (
-            ("/destinations", {**shop, "currency": "EUR"}),
-            ("/keys", {"name": f"key {number}", "scopes": ["events:write"]}),
-            (f"/destinations/{many}/mappings", {**MAPPING, "name": f"Mapping {number}"}),
-        ):
-            answer = await service.send(path, **body)
-            assert answer.status_code == 201, answer.text
+        answer = await service.send("/keys", name=f"key {number}", scopes=["events:write"])
+        assert answer.status_code == 201, answer.text
     ids = {
         "advertiser_id": "1001",
         "event_type": "ADD_TO_SHOPPING_CART",
@@ -224,7 +233,7 @@ def computations(ids: Ids) -> Iterator[Call]:
 
 
 async def test_no_request_occupies_the_event_loop(service: Service) -> None:
-    """The first call of a route computes what later calls find in a cache, so each is called twice."""
+    """A call above the limit is repeated: the first one computes what later ones find in a cache."""
     wide, many = await prepared(service)
     client = service.client
     assert (await client.post("/console/sign-in", content=f"key={KEY}", headers=FORM)).status_code == 303
@@ -250,11 +259,11 @@ async def test_no_request_occupies_the_event_loop(service: Service) -> None:
             return round(loop_time.take() * 1_000)
 
         for call in calls:
-            first, *later = [await longest_ms(*call) for _ in range(2)]
-            while min(later) > MOST_MS and len(later) < REPEATS:
-                later.append(await longest_ms(*call))
-            if first > MOST_MS_OF_A_FIRST_CALL or min(later) > MOST_MS:
-                too_long[f"{call[0]} {call[1]}"] = [first, *later]
+            times = [await longest_ms(*call)]
+            while min(times) > MOST_MS and len(times) <= REPEATS:
+                times.append(await longest_ms(*call))
+            if times[0] > MOST_MS_OF_A_FIRST_CALL or min(times) > MOST_MS:
+                too_long[f"{call[0]} {call[1]}"] = times
     assert too_long == {}
     assert len(calls) > 150
 
