@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.domain.orders import JSON, Order, Truth
@@ -27,15 +26,14 @@ def totals_by_type(order: Order) -> tuple[JSON, Truth]:
         ("tax", Decimal(2)),
         ("grand_total", total),
     )
-    event = {
+    return {
         "event": "order_submitted",
         "submitted_at": iso(order),
         "totals": [{"type": kind, "amount": f"{amount:.2f}"} for kind, amount in amounts],
         "currency": order.currency,
         "products": [{"id": sku, "quantity": q} for sku, _, _, q in order.lines],
         "customer": person(order),
-    }
-    return event, order.truth(value=total)
+    }, order.truth(value=total)
 
 
 def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
@@ -44,7 +42,7 @@ def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"currency_code": order.currency, "value": f"{amount:.2f}"}
 
-    event = {
+    return {
         "id": "5O190127TN364715T",
         "status": "COMPLETED",
         "create_time": iso(order),
@@ -64,15 +62,14 @@ def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
             "phone": {"phone_type": "MOBILE", "phone_number": {"national_number": order.phone}},
             "address": {"country_code": order.country},
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def summary_of_prices(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"value": f"{amount:.2f}", "currency": order.currency}
 
-    event = {
+    return {
         "orderId": f"27-{order.number}",
         "creationDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "lastModifiedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
@@ -96,8 +93,7 @@ def summary_of_prices(order: Order) -> tuple[JSON, Truth]:
             for sku, group, p, q in order.lines
         ],
         "totalFeeBasisAmount": money(order.total),
-    }
-    return event, order.truth(value=order.total + Decimal("4.90"))
+    }, order.truth(value=order.total + Decimal("4.90"))
 
 
 def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
@@ -107,7 +103,7 @@ def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"amount": int(amount * divisor), "divisor": divisor, "currency_code": order.currency}
 
-    event = {
+    return {
         "receipt_id": order.number,
         "buyer_email": order.email,
         "buyer_phone": order.phone,
@@ -120,14 +116,13 @@ def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
             {"transaction_id": n, "quantity": q, "price": money(p)}
             for n, (_, _, p, q) in enumerate(order.lines)
         ],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def nested_items(order: Order) -> tuple[JSON, Truth]:
     """Write the area code apart from the number, and products below the name of their item."""
     area, number = (order.phone or " ").split(" ")
-    event = {
+    return {
         "id": 20000000 + order.number,
         "status": "paid",
         "date_created": order.at.astimezone(ZoneInfo("America/Sao_Paulo")).isoformat(),
@@ -149,14 +144,13 @@ def nested_items(order: Order) -> tuple[JSON, Truth]:
             "phone": {"area_code": area.strip("()"), "number": number},
             "country": order.country,
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def price_in_two_currencies(order: Order) -> tuple[JSON, Truth]:
     """Write the price of a subscription in dollars, too, and attributes with the times of their change."""
     price = Decimal("7.99")
-    event = {
+    return {
         "api_version": "1.0",
         "event": {
             "type": "PURCHASE",
@@ -173,13 +167,12 @@ def price_in_two_currencies(order: Order) -> tuple[JSON, Truth]:
                 "$phoneNumber": {"value": order.phone, "updated_at_ms": ms(order) - 86_400_000},
             },
         },
-    }
-    return event, replace(order.truth(value=price), units=None)
+    }, replace(order.truth(value=price), units=None)
 
 
 def several_payments(order: Order) -> tuple[JSON, Truth]:
     """Write what was paid with a voucher and with a card, and the order's amount without a usual name."""
-    event = {
+    return {
         "eventName": "PURCHASE",
         "eventDateTime": iso(order),
         "basketValue": float(order.total),
@@ -192,8 +185,7 @@ def several_payments(order: Order) -> tuple[JSON, Truth]:
             {"ean": sku, "amountOfPieces": q, "singlePrice": float(p)} for sku, _, p, q in order.lines
         ],
         "account": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def invoice_lines(order: Order) -> tuple[JSON, Truth]:
@@ -208,7 +200,7 @@ def invoice_lines(order: Order) -> tuple[JSON, Truth]:
         }
         for _, group, p, q in order.lines
     ]
-    event = {
+    return {
         "type": "invoice.paid",
         "created": ms(order) // 1000,
         "data": {
@@ -224,8 +216,7 @@ def invoice_lines(order: Order) -> tuple[JSON, Truth]:
                 "period_end": ms(order) // 1000 + 2_592_000,
             }
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -234,7 +225,7 @@ def invoice_lines(order: Order) -> tuple[JSON, Truth]:
 def german_till(order: Order) -> tuple[JSON, Truth]:
     """Write quantities with three decimals, and what each line costs."""
     local = order.at.astimezone(BERLIN)
-    event = {
+    return {
         "Beleg": {
             "BelegNr": order.number,
             "Datum": local.strftime("%Y-%m-%d"),
@@ -255,12 +246,11 @@ def german_till(order: Order) -> tuple[JSON, Truth]:
             for sku, group, p, q in order.lines
         ],
         "Kundenkarte": {"EMail": order.email, "Handy": order.phone, "Land": order.country},
-    }
-    return event, replace(order.truth(), currency="USD")
+    }, replace(order.truth(), currency="USD")
 
 
 def quantities_with_decimals(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "type": "sales_order",
         "createdDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
         "currencyIsoCode": order.currency,
@@ -268,8 +258,7 @@ def quantities_with_decimals(order: Order) -> tuple[JSON, Truth]:
             {"product": sku, "quantity": f"{q}.0000", "unitPrice": f"{p:.4f}"} for sku, _, p, q in order.lines
         ],
         "contact": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
@@ -288,7 +277,7 @@ def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
 
 
 def prefixed_columns(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "oxid": f"{order.number:032x}",
         "oxorderdate": order.at.strftime("%Y-%m-%d %H:%M:%S"),
         "oxtotalordersum": float(order.total),
@@ -303,12 +292,11 @@ def prefixed_columns(order: Order) -> tuple[JSON, Truth]:
         "oxorderarticles": [
             {"oxartnum": sku, "oxamount": q, "oxbprice": float(p)} for sku, _, p, q in order.lines
         ],
-    }
-    return event, replace(order.truth(), phone=None)
+    }, replace(order.truth(), phone=None)
 
 
 def custom_columns(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "attributes": {"type": "Order__c", "url": "/services/data/v1/sobjects/Order__c/1"},
         "CreatedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
         "SystemModstamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
@@ -318,8 +306,7 @@ def custom_columns(order: Order) -> tuple[JSON, Truth]:
         "Customer_Email__c": order.email,
         "Customer_Phone__c": order.phone,
         "Billing_Country_Code__c": order.country,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def french_receipt(order: Order) -> tuple[JSON, Truth]:
@@ -351,7 +338,7 @@ def mexican_shop(order: Order) -> tuple[JSON, Truth]:
     """Write the half of the day with points, and the sign of dollars for pesos, whose code stands beside."""
     local = order.at.astimezone(MEXICO)
     half = "a.m." if local.hour < 12 else "p.m."
-    event = {
+    return {
         "evento": "compra_realizada",
         "fecha": f"{local:%d/%m/%Y} {int(local.strftime('%I'))}:{local:%M:%S} {half}",
         "importe_total": f"$ {order.total:,.2f}",
@@ -362,21 +349,19 @@ def mexican_shop(order: Order) -> tuple[JSON, Truth]:
             "telefono_celular": order.phone,
             "pais": order.country,
         },
-    }
-    return event, replace(order.truth(), currency="MXN")
+    }, replace(order.truth(), currency="MXN")
 
 
 def positions_beside_a_total(order: Order) -> tuple[JSON, Truth]:
     """Write lines whose amounts say nothing of the pieces, and a total that proves what they are."""
     rows = [{"pos": n, "nr": sku, "n": q, "e": comma(p)} for n, (sku, _, p, q) in enumerate(order.lines, 1)]
-    event = {
+    return {
         "vorgang": "bestellung",
         "zeit": iso(order),
         "zahlung": {"art": "paypal", "summe_brutto": comma(order.total), "waehrung": order.currency},
         "liste": rows,
         "besteller": {"mail": order.email, "mobil": order.phone, "land": order.country},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Forms ----------------------------------------------------------------------------------------
@@ -386,14 +371,13 @@ def fields_with_lists(order: Order) -> tuple[JSON, Truth]:
     """Write each answer of a form as a list of one value."""
     answers = {"email": order.email, "phone_number": order.phone, "country": order.country}
     answers |= {"first_name": order.first, "budget": "5000"}
-    event = {
+    return {
         "leadgen_id": "1",
         "form_id": "2",
         "event": "lead",
         "created_time": order.at.strftime("%Y-%m-%dT%H:%M:%S+0000"),
         "field_data": [{"name": name, "values": [value]} for name, value in answers.items() if value],
-    }
-    return event, replace(order.truth(), value=None, units=None, currency=None)
+    }, replace(order.truth(), value=None, units=None, currency=None)
 
 
 def typed_answers(order: Order) -> tuple[JSON, Truth]:
@@ -403,7 +387,7 @@ def typed_answers(order: Order) -> tuple[JSON, Truth]:
     answers += (
         [{"type": "phone_number", "phone_number": order.phone, "field": {"id": "q3"}}] if order.phone else []
     )
-    event = {
+    return {
         "event_type": "form_submitted",
         "form_response": {
             "submitted_at": iso(order),
@@ -411,13 +395,12 @@ def typed_answers(order: Order) -> tuple[JSON, Truth]:
             "hidden": {"country": order.country.lower()},
             "answers": answers,
         },
-    }
-    return event, replace(order.truth(), value=None, units=None, currency=None)
+    }, replace(order.truth(), value=None, units=None, currency=None)
 
 
 def appointment(order: Order) -> tuple[JSON, Truth]:
     """Write a booking whose date is later than its purchase, and guests, who are no pieces."""
-    event = {
+    return {
         "eventName": "booking_completed",
         "bookingDate": iso(order),
         "checkIn": "2027-02-03T14:00:00Z",
@@ -429,16 +412,14 @@ def appointment(order: Order) -> tuple[JSON, Truth]:
         "totalPrice": float(order.total),
         "currency": order.currency,
         "guest": person(order),
-    }
-    return event, replace(order.truth(), units=None)
+    }, replace(order.truth(), units=None)
 
 
 def own_and_shop_phone(order: Order) -> tuple[JSON, Truth]:
     """Write the shop's address and phone number first."""
-    event: dict[str, Any] = {
+    return {
         "event": "Order Completed",
         "shop": {"name": "Acme", "email": "info@acme.example", "phone": "+49 30 1234567", "country": "DE"},
         "sold": {"at": iso(order), "sum": float(order.total), "cur": order.currency, "pcs": order.units},
         "who": {"mail": order.email, "tel": order.phone, "land": order.country},
-    }
-    return event, order.truth()
+    }, order.truth()

@@ -25,7 +25,7 @@ def parameters_with_types(order: Order) -> tuple[JSON, Truth]:
     users = [row("plan", string_value="basic"), row("country", string_value=order.country.lower())]
     users += [row("email", string_value=order.email)] if order.email else []
     users += [row("phone_number", string_value=order.phone)] if order.phone else []
-    event = {
+    return {
         "event_date": order.at.strftime("%Y%m%d"),
         "event_timestamp": ms(order) * 1000,
         "event_name": "purchase",
@@ -38,8 +38,7 @@ def parameters_with_types(order: Order) -> tuple[JSON, Truth]:
         "user_properties": users,
         "device": {"category": "mobile", "advertising_id": order.maid, "language": "de-de"},
         "items": lines(order, "item_id", "price", "quantity"),
-    }
-    return event, order.truth(maid=True)
+    }, order.truth(maid=True)
 
 
 def rows_of_names(order: Order) -> tuple[JSON, Truth]:
@@ -53,12 +52,11 @@ def rows_of_names(order: Order) -> tuple[JSON, Truth]:
         "customer_phone": order.phone,
         "country": order.country,
     }
-    event = {
+    return {
         "eventName": "order_placed",
         "attributes": [{"name": name, "value": value} for name, value in values.items() if value is not None],
         "items": [{"sku": sku, "qty": q, "unit_price": f"{p:.2f}"} for sku, _, p, q in order.lines],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def names_of_types(order: Order) -> tuple[JSON, Truth]:
@@ -67,7 +65,7 @@ def names_of_types(order: Order) -> tuple[JSON, Truth]:
         {"M": {"sku": {"S": sku}, "price": {"N": str(p)}, "quantity": {"N": str(q)}}}
         for sku, _, p, q in order.lines
     ]
-    event = {
+    return {
         "eventName": {"S": "purchase"},
         "createdAt": {"S": iso(order)},
         "currency": {"S": order.currency},
@@ -76,8 +74,7 @@ def names_of_types(order: Order) -> tuple[JSON, Truth]:
         "email": {"S": order.email} if order.email else {"NULL": True},
         "phone": {"S": order.phone} if order.phone else {"NULL": True},
         "country": {"S": order.country},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def extended_json(order: Order) -> tuple[JSON, Truth]:
@@ -85,7 +82,7 @@ def extended_json(order: Order) -> tuple[JSON, Truth]:
         {"sku": sku, "price": {"$numberDecimal": str(p)}, "qty": {"$numberInt": str(q)}}
         for sku, _, p, q in order.lines
     ]
-    event = {
+    return {
         "_id": {"$oid": "6565f0c0c0c0c0c0c0c0c0c0"},
         "type": "order_placed",
         "createdAt": {"$date": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
@@ -93,13 +90,12 @@ def extended_json(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         "lines": rows,
         "customer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def lists_everywhere(order: Order) -> tuple[JSON, Truth]:
     """Write XML as some parsers do: each element is a list, and attributes stand below `$`."""
-    event = {
+    return {
         "order": {
             "$": {"id": f"O{order.number}", "currency": order.currency},
             "created": [iso(order)],
@@ -112,8 +108,7 @@ def lists_everywhere(order: Order) -> tuple[JSON, Truth]:
                 for sku, _, p, q in order.lines
             ],
         }
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def one_or_many(order: Order) -> tuple[JSON, Truth]:
@@ -122,15 +117,14 @@ def one_or_many(order: Order) -> tuple[JSON, Truth]:
         {"@sku": sku, "Price": {"#text": f"{p:.2f}", "@currency": order.currency}, "Qty": str(q)}
         for sku, _, p, q in order.lines
     ]
-    event = {
+    return {
         "Order": {
             "@id": f"O{order.number}",
             "Date": order.at.isoformat(),
             "Lines": {"Line": rows[0] if len(rows) == 1 else rows},
             "Buyer": {"Email": order.email, "Phone": order.phone, "CountryCode": order.country},
         }
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def edges_and_nodes(order: Order) -> tuple[JSON, Truth]:
@@ -149,7 +143,7 @@ def edges_and_nodes(order: Order) -> tuple[JSON, Truth]:
         {"node": {"sku": sku, "quantity": q, "originalUnitPriceSet": money(p)}}
         for sku, _, p, q in order.lines
     ]
-    event = {
+    return {
         "topic": "orders/create",
         "createdAt": iso(order),
         "presentmentCurrencyCode": "USD",
@@ -158,13 +152,12 @@ def edges_and_nodes(order: Order) -> tuple[JSON, Truth]:
         "phone": order.phone,
         "billingAddress": {"countryCodeV2": order.country, "firstName": order.first},
         "lineItems": {"edges": nodes},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def change_of_a_row(order: Order) -> tuple[JSON, Truth]:
     """Write a change of a row of a database, with the time of the change in two places."""
-    event = {
+    return {
         "before": None,
         "after": {
             "id": order.number,
@@ -179,12 +172,11 @@ def change_of_a_row(order: Order) -> tuple[JSON, Truth]:
         "source": {"connector": "postgresql", "ts_ms": ms(order) + 900, "table": "orders"},
         "op": "c",
         "ts_ms": ms(order) + 1500,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def envelope_of_a_queue(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "version": "0",
         "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
         "detail-type": "Order Placed",
@@ -201,13 +193,12 @@ def envelope_of_a_queue(order: Order) -> tuple[JSON, Truth]:
             "customer-phone": order.phone,
             "customer-country": order.country,
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
     """Write the person in a list of contexts, which say what they are by a schema."""
-    event = {
+    return {
         "schema": "iglu:com.acme/purchase/jsonschema/1-0-0",
         "dvce_created_tstamp": iso(order),
         "data": {
@@ -220,12 +211,11 @@ def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
             {"schema": "iglu:com.acme/page/jsonschema/1-0-0", "data": {"url": "https://shop.example"}},
             {"schema": "iglu:com.acme/user/jsonschema/1-0-0", "data": person(order)},
         ],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "data": {
             "type": "orders",
             "id": f"{order.number}",
@@ -239,8 +229,7 @@ def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
                 "country-code": order.country,
             },
         }
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def properties_with_their_own_times(order: Order) -> tuple[JSON, Truth]:
@@ -249,7 +238,7 @@ def properties_with_their_own_times(order: Order) -> tuple[JSON, Truth]:
     def set_at(value: Any, hours: int = 0) -> JSON:
         return {"value": value, "timestamp": ms(order) + hours * 3_600_000, "source": "API"}
 
-    event = {
+    return {
         "eventType": "purchase",
         "occurredAt": ms(order),
         "properties": {
@@ -260,12 +249,11 @@ def properties_with_their_own_times(order: Order) -> tuple[JSON, Truth]:
             "phone": set_at(order.phone, -4),
             "country": set_at(order.country, -5),
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def dotted_names(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event.name": "purchase",
         "event.time": iso(order),
         "order.total.amount": float(order.total),
@@ -274,8 +262,7 @@ def dotted_names(order: Order) -> tuple[JSON, Truth]:
         "user.contact.email": order.email,
         "user.contact.phone": order.phone,
         "user.country": order.country,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Amounts --------------------------------------------------------------------------------------
@@ -305,7 +292,7 @@ def swiss_shop(order: Order) -> tuple[JSON, Truth]:
 
 
 def italian_table(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "N. ordine": f"{order.number}/2026",
         "Data ordine": order.at.astimezone(ROME).strftime("%d/%m/%Y"),
         "Ora ordine": order.at.astimezone(ROME).strftime("%H.%M.%S"),
@@ -317,15 +304,14 @@ def italian_table(order: Order) -> tuple[JSON, Truth]:
         "Indirizzo e-mail": order.email,
         "Cellulare": order.phone,
         "Paese": order.country,
-    }
-    return event, replace(order.truth(), currency="EUR")
+    }, replace(order.truth(), currency="EUR")
 
 
 def polish_shop(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> str:
         return f"{amount:,.2f} zł".replace(",", "\xa0").replace(".", ",")
 
-    event = {
+    return {
         "zdarzenie": "zakup",
         "data_zamowienia": order.at.isoformat(),
         "waluta": "PLN",
@@ -334,13 +320,12 @@ def polish_shop(order: Order) -> tuple[JSON, Truth]:
             for _, group, p, q in order.lines
         ],
         "klient": {"adres_email": order.email, "telefon": order.phone, "kraj": order.country},
-    }
-    return event, replace(order.truth(), currency="PLN")
+    }, replace(order.truth(), currency="PLN")
 
 
 def brazilian_shop(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(SAO_PAULO)
-    event = {
+    return {
         "tipo": "pedido_aprovado",
         "dataCriacao": local.strftime("%d/%m/%Y às %H:%M:%S"),
         "valorTotal": f"{order.total:,.2f}".translate(str.maketrans(",.", ".,")),
@@ -357,19 +342,17 @@ def brazilian_shop(order: Order) -> tuple[JSON, Truth]:
             "celular": order.phone,
             "pais": order.country,
         },
-    }
-    return event, replace(order.truth(), currency="BRL")
+    }, replace(order.truth(), currency="BRL")
 
 
 def amounts_with_codes(order: Order) -> tuple[JSON, Truth]:
     """Write the currency of each event only in front of its amount."""
-    event = {
+    return {
         "event": "Order Completed",
         "timestamp": iso(order),
         "order": {"total": f"{order.currency} {order.total:,.2f}", "units": order.units},
         "customer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def prices_with_currencies(order: Order) -> tuple[JSON, Truth]:
@@ -393,7 +376,7 @@ def gross_lines(order: Order) -> tuple[JSON, Truth]:
         }
         for sku, _, p, q in order.lines
     ]
-    event = {
+    return {
         "event": "order_created",
         "created": iso(order),
         "currency": order.currency,
@@ -401,14 +384,13 @@ def gross_lines(order: Order) -> tuple[JSON, Truth]:
         "shipping_total": 4.9,
         "order_rows": rows,
         "buyer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def discounts_and_freight(order: Order) -> tuple[JSON, Truth]:
     """Write a total that is not the sum of the products: freight is added, and a discount taken off."""
     total = order.total + Decimal("7.45")
-    event = {
+    return {
         "name": "checkout_completed",
         "data": {
             "checkout": {
@@ -435,8 +417,7 @@ def discounts_and_freight(order: Order) -> tuple[JSON, Truth]:
         },
         "timestamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "clientId": "c-1",
-    }
-    return event, order.truth(value=total)
+    }, order.truth(value=total)
 
 
 def units_and_nanos(order: Order) -> tuple[JSON, Truth]:
@@ -444,14 +425,13 @@ def units_and_nanos(order: Order) -> tuple[JSON, Truth]:
     total = order.total if order.number % 4 else Decimal(int(order.total))
     nanos = int(total % 1 * 10**9)
     money = {"currencyCode": order.currency, "units": str(int(total))} | ({"nanos": nanos} if nanos else {})
-    event = {
+    return {
         "event": "purchase",
         "time": iso(order),
         "orderTotal": money,
         "quantity": order.units,
         "customer": person(order),
-    }
-    return event, order.truth(value=total)
+    }, order.truth(value=total)
 
 
 def pieces_on_some_lines(order: Order) -> tuple[JSON, Truth]:
@@ -465,7 +445,7 @@ def pieces_on_some_lines(order: Order) -> tuple[JSON, Truth]:
 def many_pieces(order: Order) -> tuple[JSON, Truth]:
     """Write one product in the event itself, sold in dozens."""
     (sku, _, price, quantity), *_ = order.lines
-    event = {
+    return {
         "event": "purchase",
         "time": iso(order),
         "sku": sku,
@@ -473,21 +453,19 @@ def many_pieces(order: Order) -> tuple[JSON, Truth]:
         "quantity": quantity * 12,
         "currency": order.currency,
         **person(order),
-    }
-    return event, replace(order.truth(), value=price * quantity * 12, units=quantity * 12)
+    }, replace(order.truth(), value=price * quantity * 12, units=quantity * 12)
 
 
 def amounts_with_scale(order: Order) -> tuple[JSON, Truth]:
     """Write amounts as whole numbers with the number of their decimals."""
     money = {"value": cents(order.total), "scale": 2, "currency": order.currency}
-    event = {
+    return {
         "event": "purchase",
         "time": iso(order),
         "amount": money,
         "units": order.units,
         "customer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Times ----------------------------------------------------------------------------------------
@@ -498,28 +476,26 @@ def times_of_a_browser(order: Order) -> tuple[JSON, Truth]:
         ((ZURICH, "Central European Standard Time"), (SYDNEY, "Australian Eastern Daylight Time"))
     )
     local = order.at.astimezone(zone)
-    event = {
+    return {
         "event": "purchase",
         "clientTime": local.strftime(f"%a %b %d %Y %H:%M:%S GMT%z ({name})"),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def times_of_c(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZURICH)
-    event = {
+    return {
         "event": "purchase",
         "timestamp": f"{local:%a %b} {local.day:2} {local:%H:%M:%S %Y}",
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def short_years(order: Order) -> tuple[JSON, Truth]:
@@ -557,7 +533,7 @@ def short_years_in_two_columns(order: Order) -> tuple[JSON, Truth]:
 def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
     """Write local times, and the name of their zone beside them."""
     zone = order.random.choice(("Europe/Berlin", "America/New_York", "Asia/Tokyo"))
-    event = {
+    return {
         "event": "purchase",
         "local_time": order.at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"),
         "timezone": zone,
@@ -565,15 +541,14 @@ def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
     zone = order.random.choice((ZURICH, SYDNEY, SAO_PAULO))
     local = order.at.astimezone(zone)
     offset = local.strftime("%z")
-    event = {
+    return {
         "event": "purchase",
         "occurred": {
             "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
@@ -583,14 +558,13 @@ def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
     zone = order.random.choice(("Europe/Zurich", "Europe/London", "America/Sao_Paulo"))
     at = order.at.astimezone(ZoneInfo(zone))
-    event = {
+    return {
         "eventType": "OrderPlaced",
         "occurredOn": f"{at.isoformat(timespec='seconds')}[{zone}]",
         "order": {
@@ -599,45 +573,41 @@ def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
             "items": lines(order, "sku", "price", "quantity"),
         },
         "customer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def names_of_zones(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZoneInfo("America/New_York"))
-    event = {
+    return {
         "event": "purchase",
         "time": local.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def times_of_a_log(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "purchase",
         "time": order.at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def compact_times(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "purchase",
         "time": order.at.strftime("%Y%m%dT%H%M%SZ"),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def german_months(order: Order) -> tuple[JSON, Truth]:
@@ -660,7 +630,7 @@ def german_months(order: Order) -> tuple[JSON, Truth]:
 
 def typed_contacts(order: Order) -> tuple[JSON, Truth]:
     phones = [{"type": "home", "number": None}, {"type": "mobile", "number": order.phone}]
-    event = {
+    return {
         "event": "Purchase",
         "at": iso(order),
         "total": {"gross": float(order.total), "net": 1.0, "currency": order.currency},
@@ -670,20 +640,18 @@ def typed_contacts(order: Order) -> tuple[JSON, Truth]:
             "phones": phones,
             "addresses": [{"type": "billing", "countryCode": order.country, "postalCode": "10115"}],
         },
-    }
-    return event, order.truth(second=True)
+    }, order.truth(second=True)
 
 
 def phone_as_number(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event_type": "purchase",
         "event_ts": ms(order) // 1000,
         "amount": float(order.total),
         "currency": order.currency,
         "qty": order.units,
         "customer": person(order, phone=order.phone and int(order.digits)),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
@@ -707,7 +675,7 @@ def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
 
 def text_of_products(order: Order) -> tuple[JSON, Truth]:
     """Write the products as a text of JSON, which no path enters."""
-    event = {
+    return {
         "event": "purchase",
         "time": iso(order),
         "properties": {
@@ -717,5 +685,4 @@ def text_of_products(order: Order) -> tuple[JSON, Truth]:
             "products": json.dumps(lines(order, "sku", "price", "quantity")),
         },
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()

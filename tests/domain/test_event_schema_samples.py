@@ -38,31 +38,15 @@ from app.domain.observed.schema_sample import (
 )
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.observed.value_kinds import ValueKind, kind_of
+from tests.domain import conversions
 from tests.domain.conversions import convert
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
-DOCUMENT: dict[str, Any] = {
-    "name": "Cart",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": "event.timestamp",
-        "email": "user.email",
-        "phone": "user.phone",
-        "value": "event.properties.total",
-    },
-    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
-}
-EVENT: dict[str, Any] = {
-    "event_id": "ord-1",
-    "destination_id": "dst_1",
-    "event": {"timestamp": "2026-11-24T10:00:00Z", "properties": {"brand": "acme", "total": Decimal("9.90")}},
-    "user": {"email": "ada@example.com", "phone": "+1 202 555 0173", "country": "US"},
-}
+DOCUMENT = conversions.document(value="event.properties.total")
+EVENT = conversions.event(
+    event__properties__total=Decimal("9.90"), user__phone="+1 202 555 0173", user__country="US"
+)
 
 
 def mapping(**changes: Any) -> Mapping:

@@ -40,23 +40,11 @@ def test_match_keys_come_in_the_published_order() -> None:
     """Whatever the order in the document."""
     every = {name: f"user.{name}" for name in reversed(FIELDS)}
     mapping = compiled(document({"fields": every}))
-    assert [rule.field for rule, _ in mapping.match_keys] == [
-        "email",
-        "phone",
-        "first_name",
-        "last_name",
-        "address",
-        "city",
-        "state",
-        "postal",
-        "maid",
-        "ramp_id",
-        "match_id",
-        "real_id",
-        "merkle_id",
-        "kantar_id",
-        "fip",
-    ]
+    published = (
+        "email phone first_name last_name address city state postal maid ramp_id match_id real_id merkle_id "
+        "kantar_id fip"
+    )
+    assert " ".join(rule.field for rule, _ in mapping.match_keys) == published
     assert mapping.by_field.keys() >= set(FIELDS)
 
 
@@ -220,7 +208,6 @@ def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[
 def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
     """A source is a constant, or a path with a pipe and a default."""
     made = document(phone=source)
-    assert expected == ("fields.phone", "unknown_member") or expected in found(made)
     assert found(made) == [expected]
 
 
@@ -242,15 +229,6 @@ def test_constants_that_no_event_could_use(name: str, const: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("time", ["2026-11-25T14:15:19Z", "today"])
-def test_the_timestamp_comes_from_the_event(time: str) -> None:
-    """A constant or a default would give every event without a time the same one (R4)."""
-    assert found(document(event_timestamp={"const": time})) == [("fields.event_timestamp", "not_allowed")]
-    assert found(document(event_timestamp={"path": "a", "default": time})) == [
-        ("fields.event_timestamp.default", "not_allowed")
-    ]
-
-
 @pytest.mark.parametrize(
     ("written", "name"),
     [
@@ -267,33 +245,20 @@ def test_an_event_name_is_trimmed_and_composed(written: str, name: str) -> None:
     assert with_clean_event_name({"event_name": {"const": written}})["event_name"] == {"const": name}
 
 
-@pytest.mark.parametrize(
-    "character", ["\u200b", "\u202e", "\u2066", "\ufeff", "\u00ad", "\u2028", "\u3164", "\ufe0f", "\ud800"]
-)
-def test_an_event_name_has_no_invisible_character(character: str) -> None:
-    """Nor one that changes the direction of its letters."""
-    for written in (f"a{character}b", f"ab{character}"):
-        assert found({**DOCUMENT, "event_name": written}) == [("event_name", "event_name_invalid")]
-
-
-def test_a_hashed_trait_may_stand_in_custom_data() -> None:
-    """With sha256_lower it leaves no more than a hash."""
-    row = {"name": "buyer", "path": "user.email", "pipe": ["sha256_lower"]}
-    assert found(document({"custom_data": [row]})) == []
-
-
 @pytest.mark.parametrize("name", ["__proto__", "productId", "brand", "attr1", "x" * 256])
 def test_custom_names_are_only_letters_digits_and_underscores(name: str) -> None:
     """No such name means anything special here."""
     assert found(document({"custom_data": [{"name": name, "path": "x"}]})) == []
 
 
-@pytest.mark.parametrize("character", list("!@#$%^&*|+=(){}[]<>?\\/~;\n\0\x85"))
+@pytest.mark.parametrize(
+    "character",
+    [*"!@#$%^&*|+=(){}[]<>?\\/~;\n\0\x85", *"\u200b\u202e\u2066\ufeff\u00ad\u2028\u3164\ufe0f\ud800"],
+)
 def test_characters_no_event_name_may_hold(character: str) -> None:
-    """Amazon's tag template refuses them, and so do we."""
-    assert found({**DOCUMENT, "event_name": f"event{character}name"}) == [
-        ("event_name", "event_name_invalid")
-    ]
+    """Amazon's tag template refuses the signs, and the others are invisible or turn letters round."""
+    for written in (f"a{character}b", f"ab{character}"):
+        assert found({**DOCUMENT, "event_name": written}) == [("event_name", "event_name_invalid")]
 
 
 @pytest.mark.parametrize("name", ["Lead_TestDrive", "Added to cart", "Größe: 5, 'neu' - \"x\".", "x" * 256])

@@ -123,7 +123,7 @@ def test_a_json_number_stays_itself(step: Any) -> None:
 def test_bare_to_number_stays_strict() -> None:
     for text in ("1,5", "1 000", "1e3", "$5", "٣", "1'000", "5 €"):
         assert piped(text, "to_number") == "transform_failed"
-    assert piped(" +7.50 ", "to_number") == Decimal("7.50")
+    assert (piped(" +7.50 ", "to_number"), piped("-7", "to_number")) == (Decimal("7.50"), -7)
 
 
 @given(st.decimals(0, 10**12, places=2), st.sampled_from([".", " ", "'", "’", "\u202f"]), st.booleans())

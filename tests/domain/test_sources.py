@@ -249,6 +249,7 @@ TIME = "2026-11-28T14:15:19Z"
     ("source", "place"),
     [
         pytest.param({"const": TIME}, "", id="a constant"),
+        pytest.param({"const": "today"}, "", id="a constant that is no time"),
         pytest.param({"path": "t", "default": TIME}, ".default", id="a default"),
         pytest.param({"path": "t", "pipe": [["map", {"a": TIME}]]}, ".pipe[0]", id="a target of map"),
         pytest.param(
@@ -310,6 +311,7 @@ def test_literal_times_are_refused_at_any_depth(source: Any, place: str | None) 
 @pytest.mark.parametrize(
     ("row", "clear"),
     [
+        pytest.param({"path": "user.email", "pipe": ["sha256_lower"]}, False, id="a path that is hashed"),
         pytest.param({"template": "{user.email}"}, True, id="a template"),
         pytest.param({"template": "x{user.email | sha256_lower}"}, False, id="a placeholder that is hashed"),
         pytest.param(

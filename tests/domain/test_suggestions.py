@@ -18,19 +18,16 @@ from hypothesis import strategies as st
 from app.domain import strict_json
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.values import check_time, key_check
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.document import check_draft, check_publishable
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.sources import Source, compile_source, unchecked
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.event_kinds import event_type_of, recognise
-from app.domain.suggestions.from_samples import suggest_from_samples
 from app.domain.suggestions.observations import observe
-from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
+from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest, suggest_from_samples
+from tests.domain.readings import read
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "suggestions.md"
@@ -188,11 +185,9 @@ def test_words_for_utc_do_not_change_local_times() -> None:
     """`UTC` becomes the sign of ISO 8601, and is not cut off."""
     times = ("2026-11-24 10:00:00 UTC", "2026-11-24 11:00:00", "20261124T100000Z")
     source = suggested(orders(30, time=lambda n: times[n % 3]), zone="Europe/Berlin").mapping["fields"]
-    compiled = compile_source(source["event_timestamp"], "", bare="path")
-    assert isinstance(compiled, Source)
     for text in times:
-        read = compiled.read({"time": text}, Reading(), check_time)
-        assert read.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
+        found = read(source["event_timestamp"], {"time": text}, check=check_time)
+        assert found.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 def test_times_with_offsets_have_their_order_of_day_and_month() -> None:
@@ -313,11 +308,9 @@ def test_amounts_that_nothing_explains_have_no_value_or_no_wrong_one(other: str)
     assert ("value" in suggestion.mapping["fields"]) is (other == "19.99")
 
 
-def values_of(suggestion: Suggestion, event: dict[str, Any]) -> Any:
+def value_of(suggestion: Suggestion, event: dict[str, Any]) -> Any:
     """Return the value of an event, read as the mapping reads it."""
-    source = compile_source(suggestion.mapping["fields"]["value"], "", bare="path")
-    assert isinstance(source, Source)
-    return source.read(event, Reading(), unchecked)
+    return read(suggestion.mapping["fields"]["value"], event)
 
 
 def test_the_currency_decides_how_the_prices_of_products_are_read() -> None:
@@ -328,9 +321,9 @@ def test_the_currency_decides_how_the_prices_of_products_are_read() -> None:
         return {"currency": currency, "items": [{"price": price, "quantity": 2}]}
 
     suggestion = suggested(orders(order=order))
-    assert values_of(suggestion, {"order": order(3)}) == 2006
-    assert values_of(suggestion, {"order": order(4)}) == 9
-    assert values_of(suggestion, {"order": order(4) | {"currency": "XCD"}}) is None
+    assert value_of(suggestion, {"order": order(3)}) == 2006
+    assert value_of(suggestion, {"order": order(4)}) == 9
+    assert value_of(suggestion, {"order": order(4) | {"currency": "XCD"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -349,13 +342,12 @@ def test_a_phone_number_of_a_country_without_a_step_is_dropped() -> None:
     suggestion = suggested(
         orders(phone=lambda n: {"country": "PL" if n % 2 else "SE", "number": f"605 551 2{n:02}"})
     )
-    source = compile_source(suggestion.mapping["fields"]["phone"], "", bare="path")
-    assert isinstance(source, Source)
+    source = suggestion.mapping["fields"]["phone"]
     check = key_check(Profile.AMAZON, next(rule for rule in MATCH_KEYS if rule.field == "phone"), "DE")
     for country, digits in (("PL", "48605551200"), ("LU", None)):
-        key = source.read({"phone": {"country": country, "number": "605 551 200"}}, Reading(), check)
+        key = read(source, {"phone": {"country": country, "number": "605 551 200"}}, check=check)
         assert (key.value if digits else None) == (digits and hashlib.sha256(digits.encode()).hexdigest())
-        assert isinstance(key, SourceFailed) is (digits is None)
+        assert (key == "match_key_invalid") is (digits is None)
 
 
 def test_a_code_beside_a_phone_number_is_not_always_a_calling_code() -> None:
@@ -388,11 +380,8 @@ def test_each_address_of_a_list_is_tried() -> None:
 def test_a_price_is_no_total_of_several_pieces() -> None:
     """In the event itself, a source for each usual quantity multiplies them. More pieces give no value."""
     suggestion = suggested(orders(price=lambda n: n + 0.5, quantity=lambda n: n % 3 + 1, currency="EUR"))
-    source = compile_source(suggestion.mapping["fields"]["value"], "", bare="path")
-    assert isinstance(source, Source)
-    values = [source.read({"price": 2, "quantity": pieces}, Reading(), unchecked) for pieces in (1, 3, 8)]
-    assert values == [2, 6, 16]
-    assert isinstance(source.read({"price": 2, "quantity": 9}, Reading(), unchecked), SourceFailed)
+    values = [value_of(suggestion, {"price": 2, "quantity": pieces}) for pieces in (1, 3, 8, 9)]
+    assert values == [2, 6, 16, "transform_failed"]
     assert ("value", "total_missing") in undecided(suggestion)
     single = suggested(orders(price=lambda n: n + 0.5, quantity=1, currency="EUR"))
     assert single.mapping["fields"]["value"] == {"path": "price"}
@@ -514,9 +503,7 @@ def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     rows = {row.field: row for row in suggestion.rows}
     assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 1
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
-    source = compile_source(rows["consent.user_data"].source, "", bare="path")
-    assert isinstance(source, Source)
-    words = [source.read({"marketing_consent": answer}, Reading(), unchecked) for answer in (yes, no)]
+    words = [read(rows["consent.user_data"].source, {"marketing_consent": answer}) for answer in (yes, no)]
     assert [CONSENT_WORDS[word.lower()] for word in words] == ["GRANTED", "DENIED"]
 
 

@@ -11,7 +11,7 @@ from tests.domain.orders import JSON, Order, Truth
 def upper_case_table(order: Order) -> tuple[JSON, Truth]:
     """Write abbreviations, as the columns of a warehouse have them, and date and clock apart."""
     local = order.at.astimezone(ZoneInfo("Europe/Berlin"))
-    event = {
+    return {
         "ORD_NO": f"A{order.number}",
         "ORDER_DT": local.strftime("%d.%m.%Y"),
         "ORDER_TM": local.strftime("%H:%M:%S"),
@@ -24,13 +24,12 @@ def upper_case_table(order: Order) -> tuple[JSON, Truth]:
         "CURR_CD": order.currency,
         "ITEM_QTY": str(order.units),
         "DEVICE_AD_ID": "",
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def times_in_utc(order: Order) -> tuple[JSON, Truth]:
     """Write times without a zone twice: local ones, and ones whose name says that they are in UTC."""
-    event = {
+    return {
         "date_created": (order.at + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S"),
         "date_created_gmt": order.at.strftime("%Y-%m-%dT%H:%M:%S"),
         "date_modified_gmt": (order.at + timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M:%S"),
@@ -47,28 +46,26 @@ def times_in_utc(order: Order) -> tuple[JSON, Truth]:
             {"id": place, "name": group, "quantity": quantity, "total": f"{price * quantity:.2f}", "sku": sku}
             for place, (sku, group, price, quantity) in enumerate(order.lines)
         ],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def times_between_words(order: Order) -> tuple[JSON, Truth]:
     """Write epochs as some serialisers of JSON do, and amounts with an unusual word for money."""
-    event = {
+    return {
         "EventName": "OrderPlaced",
         "OrderDate": f"/Date({int(order.at.timestamp()) * 1000})/",
         "OrderTotal": f"{order.total:,.2f} Fr",
         "CurrencyCode": order.currency,
         "Customer": {"Email": order.email, "Phone": order.phone, "CountryCode": order.country},
         "OrderItems": [{"Sku": sku, "Quantity": quantity} for sku, _, _, quantity in order.lines],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def days_of_excel(order: Order) -> tuple[JSON, Truth]:
     """Write local times as days since 1900, as Excel stores them."""
     local = order.at.astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=UTC)
     days = (local - datetime(1899, 12, 30, tzinfo=UTC)) / timedelta(days=1)
-    event = {
+    return {
         "Order Date": round(days, 9),
         "E-mail": order.email,
         "Phone #": order.phone,
@@ -76,8 +73,7 @@ def days_of_excel(order: Order) -> tuple[JSON, Truth]:
         "Order Total": float(order.total),
         "Currency": order.currency,
         "Qty": order.units,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def typed_identities(order: Order) -> tuple[JSON, Truth]:
@@ -87,7 +83,7 @@ def typed_identities(order: Order) -> tuple[JSON, Truth]:
         identities.append({"identity_type": "email", "identity": order.email})
     if order.phone:
         identities.append({"identity_type": "mobile_number", "identity": order.phone})
-    event = {
+    return {
         "user_identities": order.random.sample(identities, len(identities)),
         "device_info": {"ios_advertising_id": order.maid, "locale_country": order.country},
         "event_type": "commerce.Purchase",
@@ -104,8 +100,7 @@ def typed_identities(order: Order) -> tuple[JSON, Truth]:
                 ],
             },
         },
-    }
-    return event, order.truth(maid=True)
+    }, order.truth(maid=True)
 
 
 def times_with_words(order: Order) -> tuple[JSON, Truth]:
@@ -132,7 +127,7 @@ def times_with_words(order: Order) -> tuple[JSON, Truth]:
 
 def compact_columns(order: Order) -> tuple[JSON, Truth]:
     """Write date and clock as digits in two columns."""
-    event = {
+    return {
         "SALE_DATE": order.at.strftime("%Y%m%d"),
         "SALE_TIME": order.at.strftime("%H%M%S"),
         "STORE_NO": "0012",
@@ -142,8 +137,7 @@ def compact_columns(order: Order) -> tuple[JSON, Truth]:
         "EMAIL": order.email,
         "PHONE": order.phone,
         "COUNTRY": order.country,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def calling_codes(order: Order) -> tuple[JSON, Truth]:
@@ -152,7 +146,7 @@ def calling_codes(order: Order) -> tuple[JSON, Truth]:
     if order.phone:
         code = next(code for code in CALLING_CODES if order.digits.startswith(code))
         phone = {"country_code": f"+{code}", "number": order.digits.removeprefix(code)}
-    event = {
+    return {
         "action": "purchase",
         "ts": order.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "cart": {
@@ -163,8 +157,7 @@ def calling_codes(order: Order) -> tuple[JSON, Truth]:
             ],
         },
         "customer": {"email": order.email, "phone": phone, "country": "US"},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 CALLING_CODES = ("49", "43", "33", "34", "44", "48", "46", "81", "55", "1")
@@ -173,7 +166,7 @@ CALLING_CODES = ("49", "43", "33", "34", "44", "48", "46", "81", "55", "1")
 def japanese_shop(order: Order) -> tuple[JSON, Truth]:
     """Write names in Japanese, and amounts with the word for yen."""
     local = order.at.astimezone(ZoneInfo("Asia/Tokyo"))
-    event = {
+    return {
         "イベント": "購入",
         "注文番号": f"J-{order.number}",
         "注文日時": local.strftime("%Y/%m/%d %H:%M:%S"),
@@ -181,8 +174,7 @@ def japanese_shop(order: Order) -> tuple[JSON, Truth]:
         "通貨": "JPY",
         "お客様": {"メールアドレス": order.email, "電話番号": order.phone, "国": "JP"},
         "商品": [{"商品コード": sku, "数量": quantity} for sku, _, _, quantity in order.lines],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def named_products(order: Order) -> tuple[JSON, Truth]:
@@ -215,7 +207,7 @@ def named_products(order: Order) -> tuple[JSON, Truth]:
 
 def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:
     """Write a list whose names say nothing. Its amounts add up to the total of the order."""
-    event = {
+    return {
         "kind": "order",
         "x9": int(order.at.timestamp()),
         "geld": order.currency,
@@ -229,13 +221,12 @@ def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:
         },
         "all": float(order.total),
         "z": [{"a": sku, "b": float(price), "c": quantity} for sku, _, price, quantity in order.lines],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def line_price_called_price(order: Order) -> tuple[JSON, Truth]:
     """Write the amount of a line as `price`. Its product with the quantity is not the total."""
-    event = {
+    return {
         "creation_date": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "currency": order.currency,
         "order_no": f"{order.number:08}",
@@ -253,5 +244,4 @@ def line_price_called_price(order: Order) -> tuple[JSON, Truth]:
             {"product_id": sku, "quantity": quantity, "price": float(price * quantity), "tax": 0.1}
             for sku, _, price, quantity in order.lines
         ],
-    }
-    return event, order.truth()
+    }, order.truth()

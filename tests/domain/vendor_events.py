@@ -47,15 +47,14 @@ def elsewhere(order: Order) -> tuple[str, str | None, str | None]:
 
 def phone_with_its_country(order: Order) -> tuple[JSON, Truth]:
     country, number, digits = elsewhere(order)
-    event = {
+    return {
         "action": "purchase",
         "ts": iso(order),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         "customer": person(order, phone={"country": country, "national_number": number}),
-    }
-    return event, replace(order.truth(), phone=digits)
+    }, replace(order.truth(), phone=digits)
 
 
 def phone_in_three_members(order: Order) -> tuple[JSON, Truth]:
@@ -63,7 +62,7 @@ def phone_in_three_members(order: Order) -> tuple[JSON, Truth]:
     if order.phone:
         code, area = order.digits[:2], order.digits[2:5]
         number = order.digits[5:]
-    event = {
+    return {
         "event": "purchase",
         "time": ms(order),
         "total": f"{order.total:.2f}",
@@ -74,13 +73,12 @@ def phone_in_three_members(order: Order) -> tuple[JSON, Truth]:
             "country": order.country,
             "phone": {"countryCode": code, "areaCode": area, "number": number},
         },
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def phone_in_numbered_parts(order: Order) -> tuple[JSON, Truth]:
     parts = order.phone.split("-") if order.phone else ["", "", ""]
-    event = {
+    return {
         "orderDatetime": order.at.astimezone(TOKYO).strftime("%Y-%m-%dT%H:%M:%S+0900"),
         "totalPrice": int(order.total),
         "currency": "JPY",
@@ -92,26 +90,24 @@ def phone_in_numbered_parts(order: Order) -> tuple[JSON, Truth]:
             "countryCode": "JP",
         },
         "itemList": lines(order, "itemNumber", "price", "units"),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def phone_with_extension(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "Order Completed",
         "timestamp": iso(order),
         "revenue": float(order.total),
         "currency": "USD",
         "units": order.units,
         "user": person(order, phone=order.phone and f"{order.phone} ext. {order.number % 90 + 10}"),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def full_width(order: Order) -> tuple[JSON, Truth]:
     wide = {ord(char): ord(char) + 0xFEE0 for char in "0123456789,-/:"}
     local = order.at.astimezone(TOKYO).strftime("%Y/%m/%d %H:%M:%S")
-    event = {
+    return {
         "イベント": "購入",
         "日時": local.translate(wide),
         "合計": f"{int(order.total):,}円".translate(wide),
@@ -120,8 +116,7 @@ def full_width(order: Order) -> tuple[JSON, Truth]:
         "メール": order.email,
         "電話": order.phone and order.phone.translate(wide),
         "国": "JP",
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Amounts --------------------------------------------------------------------------------------
@@ -146,7 +141,7 @@ def price_of_a_row(order: Order) -> tuple[JSON, Truth]:
 
 def price_of_an_object(order: Order) -> tuple[JSON, Truth]:
     (sku, _, price, quantity), *_ = order.lines
-    event = {
+    return {
         "purchase": {
             "product_id": sku,
             "currency": order.currency,
@@ -155,8 +150,7 @@ def price_of_an_object(order: Order) -> tuple[JSON, Truth]:
             "time": iso(order),
         },
         "attributes": person(order),
-    }
-    return event, replace(order.truth(), value=price * quantity, units=quantity)
+    }, replace(order.truth(), value=price * quantity, units=quantity)
 
 
 def notation_of_the_country(order: Order) -> tuple[JSON, Truth]:
@@ -165,7 +159,7 @@ def notation_of_the_country(order: Order) -> tuple[JSON, Truth]:
         total = f"{order.total:,}" if order.currency == "JPY" else f"{order.total:,.2f}"
     else:
         total = f"{order.total:,.2f}".translate(str.maketrans(",.", ".,")) + " €" * (order.currency == "EUR")
-    event = {
+    return {
         "event_name": "purchase",
         "event_time": ms(order),
         "order": {
@@ -174,12 +168,11 @@ def notation_of_the_country(order: Order) -> tuple[JSON, Truth]:
             "items": [{"sku": sku, "qty": q} for sku, _, _, q in order.lines],
         },
         "customer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def currency_in_the_amount(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "evento": "compra",
         "pedido": {
             "data": iso(order),
@@ -187,8 +180,7 @@ def currency_in_the_amount(order: Order) -> tuple[JSON, Truth]:
             "itens": [{"produto": sku, "quantidade": q} for sku, _, _, q in order.lines],
         },
         "cliente": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def pieces_left_out(order: Order) -> tuple[JSON, Truth]:
@@ -204,7 +196,7 @@ def pieces_left_out(order: Order) -> tuple[JSON, Truth]:
 def minor_units(order: Order) -> tuple[JSON, Truth]:
     """Write amounts in the smallest unit of the currency. Yen have none."""
     places = 1 if order.currency == "JPY" else 100
-    event = {
+    return {
         "event_name": "order_paid",
         "paid_at": order.at.isoformat(),
         "amount_minor": int(order.total * places),
@@ -214,8 +206,7 @@ def minor_units(order: Order) -> tuple[JSON, Truth]:
             for sku, _, price, q in order.lines
         ],
         "buyer": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def cents_without_a_name(order: Order) -> tuple[JSON, Truth]:
@@ -238,33 +229,31 @@ def cents_without_a_name(order: Order) -> tuple[JSON, Truth]:
 def indian_groups(order: Order) -> tuple[JSON, Truth]:
     total = order.total + Decimal(123_400)
     whole, _, decimals = f"{total:.2f}".partition(".")
-    event = {
+    return {
         "event": "order_placed",
         "order_date": order.at.astimezone(DELHI).strftime("%d-%m-%Y %H:%M:%S"),
         "amount": f"Rs. {whole[0]},{whole[1:3]},{whole[3:]}.{decimals}/-",
         "currency": "INR",
         "quantity": order.units,
         "customer": {"email_id": order.email, "mobile_no": order.phone, "country": "GB"},
-    }
-    return event, replace(order.truth(value=total), currency="INR")
+    }, replace(order.truth(value=total), currency="INR")
 
 
 def arabic_digits(order: Order) -> tuple[JSON, Truth]:
     digits = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
-    event = {
+    return {
         "الحدث": "شراء",
         "الوقت": iso(order),
         "المجموع": f"{order.total:,.2f} ر.س".translate(digits),
         "العملة": "SAR",
         "الكمية": order.units,
         "العميل": {"البريد": order.email, "الهاتف": order.phone, "الدولة": order.country},
-    }
-    return event, replace(order.truth(), currency="SAR")
+    }, replace(order.truth(), currency="SAR")
 
 
 def two_currencies(order: Order) -> tuple[JSON, Truth]:
     """Write each amount in the shop's currency, too."""
-    event = {
+    return {
         "base_currency_code": "USD",
         "base_grand_total": round(float(order.total) * 1.07, 4),
         "base_subtotal": round(float(order.total) * 1.07, 4),
@@ -279,13 +268,12 @@ def two_currencies(order: Order) -> tuple[JSON, Truth]:
             for sku, _, p, q in order.lines
         ],
         "billing_address": {"country_id": order.country, "telephone": order.phone, "firstname": order.first},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def reporting_currency(order: Order) -> tuple[JSON, Truth]:
     """Write the revenue of an app in a second currency, and an id of the vendor that is no advertising id."""
-    event = {
+    return {
         "event_token": "purchase",
         "created_at": ms(order) // 1000,
         "revenue_usd": round(float(order.total) * 1.1, 2),
@@ -297,13 +285,12 @@ def reporting_currency(order: Order) -> tuple[JSON, Truth]:
         "idfv": "7B5E6F70-1111-4222-8333-944444444444",
         "os_name": "android",
         **person(order, country=order.country.lower()),
-    }
-    return event, order.truth(maid=True)
+    }, order.truth(maid=True)
 
 
 def net_and_gross(order: Order) -> tuple[JSON, Truth]:
     net = (order.total / Decimal("1.19")).quantize(Decimal("0.01"))
-    event = {
+    return {
         "type": "order.created",
         "amountNet": float(net),
         "amountTotal": float(order.total),
@@ -317,14 +304,13 @@ def net_and_gross(order: Order) -> tuple[JSON, Truth]:
             {"label": g, "quantity": q, "unitPrice": float(p), "totalPrice": float(p * q)}
             for _, g, p, q in order.lines
         ],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def tax_included(order: Order) -> tuple[JSON, Truth]:
     """Write numbers of currencies, and amounts with and without tax."""
     net = (order.total * Decimal("0.8")).quantize(Decimal("0.01"))
-    event = {
+    return {
         "event": "order_validated",
         "date_add": order.at.strftime("%Y-%m-%d %H:%M:%S"),
         "id_currency": "1",
@@ -337,8 +323,7 @@ def tax_included(order: Order) -> tuple[JSON, Truth]:
             {"product_reference": sku, "product_quantity": str(q), "unit_price_tax_incl": f"{p:.6f}"}
             for sku, _, p, q in order.lines
         ],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def gifts_and_discounts(order: Order) -> tuple[JSON, Truth]:
@@ -371,7 +356,7 @@ def bundles(order: Order) -> tuple[JSON, Truth]:
 
 
 def nanoseconds(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event_name": "purchase",
         "time_unix_nano": str(ms(order) * 1_000_000),
         "attributes": {
@@ -380,51 +365,47 @@ def nanoseconds(order: Order) -> tuple[JSON, Truth]:
             "quantity": order.units,
         },
         "user": person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def names_of_months(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(MADRID)
-    event = {
+    return {
         "Event": "Order Placed",
         "Purchase Date": local.strftime("%d-%b-%Y %H:%M:%S").upper(),
         "Total": f"{order.total:.2f}",
         "Currency": order.currency,
         "Qty": order.units,
         **person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def american_months(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZoneInfo("America/New_York"))
-    event = {
+    return {
         "event": "purchase",
         "date": f"{local:%B} {local.day}, {local.year} {int(local.strftime('%I'))}:{local:%M:%S %p}",
         "revenue": float(order.total),
         "currency": order.currency,
         "quantity": order.units,
         **person(order),
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def japanese_times(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(TOKYO)
-    event = {
+    return {
         "イベント名": "購入",
         "注文日時": f"{local:%Y}年{local:%m}月{local:%d}日 {local:%H}時{local:%M}分{local:%S}秒",
         "合計金額": f"¥{int(order.total):,}",
         "通貨": "JPY",
         "数量": order.units,
         "顧客": {"メールアドレス": order.email, "電話番号": order.phone, "国": "JP"},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def columns_of_sap(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "VBELN": f"{order.number:010}",
         "ERDAT": order.at.strftime("%Y%m%d"),
         "ERZET": order.at.strftime("%H%M%S"),
@@ -435,15 +416,14 @@ def columns_of_sap(order: Order) -> tuple[JSON, Truth]:
         "TEL_NUMBER": order.phone,
         "NAME_FIRST": order.first,
         "ITEMS": [{"MATNR": sku, "KWMENG": q, "NETPR": f"{price:.2f}"} for sku, _, price, q in order.lines],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def sap_commerce(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"currencyIso": order.currency, "formattedValue": f"{amount} X", "value": float(amount)}
 
-    event = {
+    return {
         "type": "orderPlaced",
         "created": order.at.strftime("%Y-%m-%dT%H:%M:%S+0000"),
         "code": f"{order.number:08}",
@@ -456,15 +436,14 @@ def sap_commerce(order: Order) -> tuple[JSON, Truth]:
         ],
         "user": {"uid": order.email, "name": f"{order.first} {order.last}"},
         "paymentAddress": {"country": {"isocode": order.country}, "cellphone": order.phone},
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 # --- Other tools ----------------------------------------------------------------------------------
 
 
 def dollar_names(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "metric": {"name": "Placed Order"},
         "customer_properties": {
             "$email": order.email,
@@ -482,13 +461,12 @@ def dollar_names(order: Order) -> tuple[JSON, Truth]:
             ],
         },
         "time": ms(order) // 1000,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def columns_of_lists(order: Order) -> tuple[JSON, Truth]:
     """Write products as a list for each attribute."""
-    event = {
+    return {
         "tealium_event": "purchase",
         "timestamp_epoch": ms(order) // 1000,
         "order_total": f"{order.total:.2f}",
@@ -499,12 +477,11 @@ def columns_of_lists(order: Order) -> tuple[JSON, Truth]:
         "customer_email": order.email,
         "customer_phone": order.phone,
         "customer_country": order.country,
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def app_events(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event_name": "af_purchase",
         "event_time": order.at.strftime("%Y-%m-%d %H:%M:%S.000"),
         "event_value": {
@@ -516,14 +493,13 @@ def app_events(order: Order) -> tuple[JSON, Truth]:
         "customer_user_id": order.email,
         "country_code": order.country,
         "platform": "ios",
-    }
-    return event, replace(order.truth(maid=True), phone=None)
+    }, replace(order.truth(maid=True), phone=None)
 
 
 def text_of_json(order: Order) -> tuple[JSON, Truth]:
     """Write the value of the event as a text of JSON, which no path enters, beside the revenue."""
     inner = {"af_revenue": 1, "af_currency": "CHF"}
-    event = {
+    return {
         "event_name": "af_purchase",
         "event_time": iso(order),
         "event_value": json.dumps(inner),
@@ -533,24 +509,22 @@ def text_of_json(order: Order) -> tuple[JSON, Truth]:
         "quantity": order.units,
         "advertising_id": order.maid,
         **person(order, country=order.country),
-    }
-    return event, order.truth(maid=True)
+    }, order.truth(maid=True)
 
 
 def content_items(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "name": "PURCHASE",
         "timestamp": ms(order),
         "event_data": {"revenue": float(order.total), "currency": order.currency, "transaction_id": "t1"},
         "user_data": {"aaid": order.maid, "idfv": "0", "country": order.country, "os": "Android"},
         "content_items": [{"$sku": sku, "$price": float(p), "$quantity": q} for sku, _, p, q in order.lines],
         "custom_data": {"email": order.email, "phone": order.phone},
-    }
-    return event, order.truth(maid=True)
+    }, order.truth(maid=True)
 
 
 def collector(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "transaction",
         "collector_tstamp": (order.at + timedelta(minutes=9)).strftime("%Y-%m-%d %H:%M:%S.000"),
         "derived_tstamp": order.at.strftime("%Y-%m-%d %H:%M:%S.000"),
@@ -561,13 +535,12 @@ def collector(order: Order) -> tuple[JSON, Truth]:
         "geo_country": order.country,
         "user_ipaddress": "8.8.8.8",
         "contexts_user_1": [{"email": order.email, "phone_number": order.phone}],
-    }
-    return event, order.truth()
+    }, order.truth()
 
 
 def booking(order: Order) -> tuple[JSON, Truth]:
     """Write a booking. Legs and travellers are no pieces, and a birthday is no time of an event."""
-    event = {
+    return {
         "eventType": "BookingConfirmed",
         "bookedAt": order.at.isoformat(),
         "pnr": "X7Y8Z9",
@@ -576,22 +549,20 @@ def booking(order: Order) -> tuple[JSON, Truth]:
         "passengers": [{"type": "ADT", "firstName": order.first, "dateOfBirth": "1970-02-03T00:00:00Z"}],
         "segments": [{"from": "TXL", "to": "CDG", "flightNumber": 12, "seats": 2}],
         "contact": person(order),
-    }
-    return event, replace(order.truth(), units=None)
+    }, replace(order.truth(), units=None)
 
 
 def addresses_with_names(order: Order) -> tuple[JSON, Truth]:
     """Write addresses as in letters, a digital time as Go prints it, and a word behind the pieces."""
     email = order.email and f"{order.first} <{order.email.strip()}>"
-    event = {
+    return {
         "event": "purchase",
         "time": order.at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC"),
         "total": float(order.total),
         "currency": order.currency,
         "quantity": f"{order.units} pcs",
         **person(order, email=email, phone=f"tel:+{order.digits}"),
-    }
-    return event, replace(order.truth(), phone=order.digits)
+    }, replace(order.truth(), phone=order.digits)
 
 
 def links_to_addresses(order: Order) -> tuple[JSON, Truth]:
@@ -628,13 +599,12 @@ def list_of_one(order: Order) -> tuple[JSON, Truth]:
 def money_in_two_members(order: Order) -> tuple[JSON, Truth]:
     """Write an amount in two members, which nothing adds. Its units are no pieces."""
     nanos = int(order.total % 1 * 10**9)
-    event = {
+    return {
         "event": "purchase",
         "time": iso(order),
         "price": {"currencyCode": order.currency, "units": str(int(order.total)), "nanos": nanos},
         **person(order),
-    }
-    return event, replace(order.truth(), units=None)
+    }, replace(order.truth(), units=None)
 
 
 def digests(order: Order) -> tuple[JSON, Truth]:
@@ -644,38 +614,35 @@ def digests(order: Order) -> tuple[JSON, Truth]:
         [hashlib.sha256(text.encode()).hexdigest().upper()] if text else []
         for text in (truth.email, truth.phone)
     )
-    event = {
+    return {
         "event_name": "Purchase",
         "event_time": ms(order) // 1000,
         "user_data": {"em": email, "ph": phone, "country": [order.country.lower()]},
         "custom_data": {"value": float(order.total), "currency": order.currency, "num_items": order.units},
         "madid": order.maid,
-    }
-    return event, truth
+    }, truth
 
 
 # --- No purchases ---------------------------------------------------------------------------------
 
 
 def leads(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "lead_submitted",
         "submitted_at": iso(order),
         "form": {"id": 12, "steps": 3, "budget": "5000", "employees": 120},
         "lead": person(order, company="Acme", age=41),
-    }
-    return event, replace(order.truth(), value=None, units=None, currency=None)
+    }, replace(order.truth(), value=None, units=None, currency=None)
 
 
 def subscriptions(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "subscription_started",
         "started_at": iso(order),
         "current_period_end": "2027-01-01T00:00:00Z",
         "plan": {"id": "p1", "name": "Plus", "interval": "month", "amount": 9.99, "currency": order.currency},
         "subscriber": person(order),
-    }
-    return event, replace(order.truth(value=Decimal("9.99")), units=None, currency=None)
+    }, replace(order.truth(value=Decimal("9.99")), units=None, currency=None)
 
 
 def installs(order: Order) -> tuple[JSON, Truth]:
@@ -693,10 +660,9 @@ def installs(order: Order) -> tuple[JSON, Truth]:
 
 
 def refunds(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event": "Order Refunded",
         "timestamp": iso(order),
         "properties": {"order_id": "o1", "total": -float(order.total), "currency": order.currency},
         "user": person(order),
-    }
-    return event, replace(order.truth(value=-order.total), units=None, currency=None)
+    }, replace(order.truth(value=-order.total), units=None, currency=None)

@@ -16,8 +16,13 @@ from app.domain.identity import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
-from app.domain.suggestions.from_samples import suggest_from_samples
-from app.domain.suggestions.suggest import MAX_EVENTS, Suggestion, SuggestionSettings, suggest
+from app.domain.suggestions.suggest import (
+    MAX_EVENTS,
+    Suggestion,
+    SuggestionSettings,
+    suggest,
+    suggest_from_samples,
+)
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
 from app.store.destinations.schema_samples import StoredSamples

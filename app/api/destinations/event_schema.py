@@ -8,7 +8,7 @@ from app.admin.destinations.event_schemas import ObservedEvents, read_observed
 from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Paging, cursor_of
-from app.domain.suggestions.from_samples import fields_by_path, paths_by_field
+from app.domain.suggestions.suggest import fields_by_path, paths_by_field
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 

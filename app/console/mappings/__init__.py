@@ -20,7 +20,7 @@ from app.console.destinations.page import PAGE, show_page
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
 from app.domain.mapping.fields import FIELDS
-from app.domain.suggestions.from_samples import fields_by_path
+from app.domain.suggestions.suggest import fields_by_path
 from app.store.destinations.destinations import Destination
 
 router = page_router()

@@ -43,8 +43,7 @@ from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events
-from app.domain.suggestions.from_samples import fields_by_path
-from app.domain.suggestions.suggest import Suggestion
+from app.domain.suggestions.suggest import Suggestion, fields_by_path
 from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, event_names
 

@@ -34,8 +34,7 @@ def escaped(name: str) -> str:
 
 def incident_text(type: str, incident: Mapping[str, Any]) -> str:
     """Return a line about an incident for a chat. `type` is a `MessageType` other than DIGEST."""
-    subject = _subject_of(incident)
-    text = f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}. {incident['summary']}"
+    text = f"{_head(type, incident, _subject_of(incident))}. {incident['summary']}"
     if incident["consequences"]:
         text += f" Consequences: {', '.join(incident['consequences'])}."
     if type != MessageType.RESOLVED:
@@ -91,14 +90,17 @@ def _group_line(group: Sequence[Mapping[str, Any]]) -> str:
     """Return a line about incidents with the same kind and remedy, with the first as example."""
     example = group[0]
     subject = _subject_of(example)
-    text = f"[{example['severity']}] {example['kind']} {_VERBS[example['type']]}: "
-    text += f"{len(group)} incidents, such as {subject}. " if len(group) > 1 else f"{subject}. "
-    text += example["summary"]
+    subject = f"{len(group)} incidents, such as {subject}" if len(group) > 1 else subject
+    text = f"{_head(example['type'], example, subject)}. {example['summary']}"
     return text if example["type"] == MessageType.RESOLVED else f"{text} {example['remedy']}"
 
 
 def _not_listed(number: int) -> str:
     return f"{number} {'incident is' if number == 1 else 'incidents are'} not listed."
+
+
+def _head(type: str, incident: Mapping[str, Any], subject: str) -> str:
+    return f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}"
 
 
 def _subject_of(incident: Mapping[str, Any]) -> str:
@@ -127,16 +129,14 @@ def _subject(content: Mapping[str, Any]) -> str:
     if content["type"] == MessageType.DIGEST:
         kinds = ", ".join(dict.fromkeys(group["kind"] for group in data["groups"]))
         return f"[{data['groups'][0]['severity']}] {data['count']} incidents changed: {kinds}"
-    name = data["destination_name"] or "the service"
-    return f"[{data['severity']}] {data['kind']} {_VERBS[content['type']]}: {name}"
+    return _head(content["type"], data, data["destination_name"] or "the service")
 
 
 def _lines(content: Mapping[str, Any]) -> list[str]:
     data = content["data"]
     if content["type"] == MessageType.DIGEST:
         lines = [
-            f"[{item['severity']}] {item['kind']} {_VERBS[item['type']]}: "
-            f"{item['destination_name'] or 'the service'}. {item['summary']}"
+            f"{_head(item['type'], item, item['destination_name'] or 'the service')}. {item['summary']}"
             for item in data["items"]
         ]
         rest = [_not_listed(data["not_listed"])] if data["not_listed"] else []

@@ -71,11 +71,6 @@ class ObservedPath:
         return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
     @property
-    def is_path(self) -> bool:
-        """Whether the source is a path without a pipe."""
-        return self.source.keys() == {"path"}
-
-    @property
     def is_named_member(self) -> bool:
         """Whether the source looks for a member of a list by its name."""
         return "where" in (step[0] for step in self.source.get("pipe", ()))
@@ -145,11 +140,6 @@ class ProductList:
     path: str
     names: tuple[str, ...]
     members: tuple[Sequence[Mapping[str, Any]], ...] = field(repr=False)
-
-    @property
-    def all_members(self) -> list[Mapping[str, Any]]:
-        """The members of all events."""
-        return [member for event in self.members for member in event]
 
     @property
     def each(self) -> str:

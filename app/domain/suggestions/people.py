@@ -200,10 +200,12 @@ def _with_plus(each: ObservedPath, countries: Sequence[str]) -> ObservedPath:
         for value, country in zip(each.values, countries, strict=True)
         if value is not None
     ]
-    international = len(rows) >= _MANY and all(
+    if each.source.keys() != {"path"} or len(rows) < _MANY:
+        return each
+    international = all(
         len(text) >= _LONG and text.isdecimal() and text.startswith(code) for text, code in rows
     )
-    return _template(f"+{{{each.path}}}", each.names, each) if international and each.is_path else each
+    return _template(f"+{{{each.path}}}", each.names, each) if international else each
 
 
 def _is_country_of_phone(each: ObservedPath) -> bool:

@@ -75,7 +75,7 @@ def find_products(found: ObservedPaths) -> Products | None:
 
 
 def _products_of(each: ProductList, found: ObservedPaths) -> Products:
-    members = each.all_members
+    members = [member for event in each.members for member in event]
     paths: dict[str, tuple[str, ...]] = {}
     for member in members[:200]:
         _collect(member, "", (), paths)

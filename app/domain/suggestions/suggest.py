@@ -1,8 +1,11 @@
-"""Suggest a complete mapping from events: the source of each field, why, and for how many events it works."""
+"""Suggest a complete mapping from events: the source of each field, why, and for how many events it works.
+
+Samples of events have paths and kinds of values, but no values: these are invented.
+"""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,10 +13,13 @@ from typing import Any, Final
 from app.domain.conversion.countries import read_country
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.identity import MATCH_KEYS, Profile
-from app.domain.mapping.document import ACTION
+from app.domain.mapping.document import ACTION, compile_parts
 from app.domain.mapping.presets import EVENT_NAMES
+from app.domain.observed.schema_sample import Fingerprint, SchemaSample
+from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
-from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise
+from app.domain.suggestions.event_kinds import EVENT_NAMES as KNOWN_NAMES
+from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise, spellings
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
 from app.domain.suggestions.order_value import find_currency, find_value, is_order
@@ -23,6 +29,7 @@ from app.domain.suggestions.times import find_time
 from app.domain.suggestions.trial import Trial
 
 MAX_EVENTS: Final = 200
+MAX_SAMPLES: Final = 50  # of different events, the most frequent ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +199,44 @@ class _Suggesting:
 def _code(value: Any) -> str:
     country = read_country(value) if type(value) is str else None
     return country.code if country else ""
+
+
+# --- Samples of events -----------------------------------------------------------------------------
+
+
+def suggest_from_samples(
+    samples: Sequence[tuple[SchemaSample, int]], settings: SuggestionSettings, fingerprint: Fingerprint
+) -> Suggestion:
+    """Suggest a mapping from samples, each with its number of events.
+
+    `fingerprint` is that of the samples, with which the usual names of events are found in them.
+    """
+    common = sorted(samples, key=lambda counted: -counted[1])[:MAX_SAMPLES]
+    names = {fingerprint(text): text for name in KNOWN_NAMES for text in spellings(name)} if common else {}
+    events = [_event(sample, names, settings.now) for sample, _ in common]
+    times = [number for _, number in common]
+    return suggest(events, settings, times)
+
+
+def _event(sample: SchemaSample, names: Mapping[bytes, str], now: datetime) -> dict[str, Any]:
+    """Return an event with invented values, but for the names of events."""
+    known = (entry._replace(word=names.get(entry.word)) for entry in sample if isinstance(entry.word, bytes))
+    words = {entry.path: entry for entry in known if entry.word}
+    return synthetic_event(tuple(words.get(entry.path, entry) for entry in sample), now)
+
+
+def paths_by_field(suggestion: Suggestion) -> dict[str, list[str]]:
+    """Return the paths that the suggested source of each field reads, the first one first."""
+    return _grouped(compile_parts(suggestion.mapping).paths)
+
+
+def fields_by_path(suggestion: Suggestion) -> dict[str, list[str]]:
+    """Return the fields whose suggested source reads each path."""
+    return _grouped((path, field) for field, path in compile_parts(suggestion.mapping).paths)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found

@@ -3,47 +3,21 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.results import Rules
-from app.domain.destination import Region
-from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_draft, compile_mapping
 from app.domain.match_quality.match_keys import FORMULA, WEIGHTS, MatchQuality, added, match_quality
 from app.domain.match_quality.recent_events import LOSES_CHARACTERS
 from app.domain.observed.schema_sample import SampleGroup, take_sample
+from tests.domain import conversions
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-DOCUMENT: dict[str, Any] = {
-    "name": "Cart",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-    },
-    "consent": {"mode": "granted"},
-}
-RULES = Rules(
-    destination_id="dst_1",
-    mapping_id="map_1",
-    mapping_version=1,
-    region=Region.NA,
-    profile=Profile.AMAZON,
-    currency="USD",
-    dataset_name=None,
-    pins={},
-    max_age=timedelta(days=21),
-    warn_age=timedelta(days=7),
-    consent_settings=ConsentSettings(),
-)
+DOCUMENT = conversions.document({"custom_data": None}, phone={"path": "user.phone"})
+RULES = Rules(**conversions.RULES)
 
 
 def event(**user: Any) -> dict[str, Any]:
