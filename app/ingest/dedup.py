@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
-from app.domain.event import NO_JOURNEY, JourneyIds, Rejection
+from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.ingest.evaluate import node_of
 from app.ingest.pending_request import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import counts, ledger
 from app.store.destinations.cache import NamedType
-from app.store.events.journey_figures import UnstoredEvents
+from app.store.events.journey_figures import JourneyNode
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -144,9 +145,6 @@ def mapped_duplicates(
     return [(key, row.batch, row.place) for key, row in rows]
 
 
-UnstoredKey = tuple[DestinationNumber, JourneyIds]
-
-
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
     """What a flush adds to the counts."""
@@ -154,7 +152,8 @@ class FlushCounts:
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
-    unstored: dict[UnstoredKey, UnstoredEvents]
+    # Events that are in no batch, by their node: rejected events, and duplicates (True).
+    unstored: Counter[tuple[JourneyNode, bool]]
 
 
 _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
@@ -170,7 +169,7 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 
 def count_results(flush: Flush) -> FlushCounts:
     """Count the results by destination, and the rejections and duplicates by cause and journey node too."""
-    flush_counts = FlushCounts({}, Counter(), Counter(), {})
+    flush_counts = FlushCounts({}, Counter(), Counter(), Counter())
     # A loop over pairs of destination and result is faster than a loop over events.
     numbers_of = [request.destinations for request in flush.requests]
     destinations = chain.from_iterable(numbers_of)
@@ -194,7 +193,7 @@ def count_results(flush: Flush) -> FlushCounts:
             if type(rejection) is Rejection:
                 mapping, field = rejection.mapping or 0, rejection.field or ""
                 flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
-                _count(flush_counts.unstored, number, rejection.journey, rejected=1)
+                flush_counts.unstored[node_of(number, rejection.journey), False] += 1
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
             elif result in _CONFLICTS:
@@ -202,21 +201,8 @@ def count_results(flush: Flush) -> FlushCounts:
                 field = conflict_field(rejection, result) or ""
                 key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), field)
                 flush_counts.rejected[key] += 1
-                _count(flush_counts.unstored, number, rejection.journey, rejected=1)
+                flush_counts.unstored[node_of(number, rejection.journey), False] += 1
             elif result is DedupResult.DUPLICATE:
                 assert isinstance(rejection, Candidate)
-                _count(flush_counts.unstored, number, rejection.journey, duplicates=1)
+                flush_counts.unstored[node_of(number, rejection.journey), True] += 1
     return flush_counts
-
-
-def _count(
-    unstored: dict[UnstoredKey, UnstoredEvents],
-    number: DestinationNumber,
-    journey: JourneyIds | None,
-    *,
-    rejected: int = 0,
-    duplicates: int = 0,
-) -> None:
-    key = number, journey or NO_JOURNEY
-    before = unstored.get(key, UnstoredEvents(0, 0))
-    unstored[key] = UnstoredEvents(before.rejected + rejected, before.duplicates + duplicates)

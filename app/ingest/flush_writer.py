@@ -15,7 +15,6 @@ from app.domain.trace import RequestTrace
 from app.ingest.dedup import (
     EventIndex,
     Flush,
-    UnstoredKey,
     accept_all,
     count_results,
     decide,
@@ -171,17 +170,15 @@ class FlushWriter:
         await counts.add_consent_stops(connection, self.writer, flush_counts.stopped)
 
     async def _add_unstored(
-        self, connection: PipelineConnection, unstored: Mapping[UnstoredKey, journey_figures.UnstoredEvents]
+        self, connection: PipelineConnection, unstored: Mapping[tuple[journey_figures.JourneyNode, bool], int]
     ) -> None:
         """Add rejected events and duplicates to the figures of their journey nodes."""
-        figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
-        for (destination, journey), events in unstored.items():
-            key = destination, self.journeys.numbers.get(node_of(destination, journey), journey_figures.OTHER)
-            rejected, duplicates = figures.get(key, (0, 0))
-            figures[key] = journey_figures.UnstoredEvents(
-                rejected + events.rejected, duplicates + events.duplicates
-            )
-        await journey_figures.add(connection, figures)
+        figures: dict[tuple[DestinationNumber, int], list[int]] = {}
+        for (node, is_duplicate), events in unstored.items():
+            number = self.journeys.numbers.get(node, journey_figures.OTHER)
+            figures.setdefault((node[0], number), [0, 0])[is_duplicate] += events
+        added = {key: journey_figures.UnstoredEvents(*each) for key, each in figures.items()}
+        await journey_figures.add(connection, added)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
         """Set the results that `write` would set, for a dry run."""
