@@ -15,6 +15,7 @@ import pytest
 from app.commands.postgres_programs import has_tls
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.commands.tls import Certificates, TlsFront, tls_front
+from tests.databases import running
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world
@@ -101,6 +102,7 @@ async def test_a_connection_that_is_refused_ends_every_command_with_a_sentence(
     url, _ = behind_tls
     parameters = parameters or Certificates.create(tmp_path / "wrong").parameters()
     product = Product(f"{url}?{parameters}", tmp_path / "log.txt")
+    product.listener.close()  # `serve` opens the port
     password = url.partition("@")[0].rpartition(":")[2]
     try:
         for command in commands:
@@ -124,9 +126,8 @@ class TestBackups:
         # Older versions, run for root by another account, look at the folders above.
         folder = Path(tempfile.mkdtemp(prefix="conversions-tls-"))
         folder.chmod(0o755)
-        made = Cluster(folder, TLS_BUILD, settings=THROWAWAY)
-        made.start()
-        made.stop()
+        with running(Cluster(folder, TLS_BUILD, settings=THROWAWAY)):
+            pass
         owner = (folder / "postgres").stat()
         for file in (certificates.certificate, certificates.key):
             copy = Path(shutil.copy(file, folder / "postgres"))
@@ -137,10 +138,8 @@ class TestBackups:
             "hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication all 127.0.0.1/32 scram-sha-256\n"
         )
         with_tls = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-        running = Cluster(folder, TLS_BUILD, settings={**THROWAWAY, **with_tls})
-        running.start()
-        yield running
-        running.stop()
+        with running(Cluster(folder, TLS_BUILD, settings={**THROWAWAY, **with_tls})) as cluster:
+            yield cluster
         shutil.rmtree(folder, ignore_errors=True)
 
     def backup(

@@ -188,6 +188,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(product: Product
 def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: Path) -> None:
     """It has nothing to finish, so it does not take the signal over before its monitoring port is open."""
     product = Product(database_url, tmp_path / "log")
+    product.listener.close()  # `serve` opens the port
     try:
         for command in ("work", "serve"):
             port = free_port()
