@@ -104,6 +104,16 @@ class ThrowawayCluster:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def running(cluster: Cluster) -> Iterator[Cluster]:
+    """Start a cluster, and stop it at the end."""
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 def _memory() -> Path | None:
     """Return a folder in memory if there is room, else None. On a disk a copy costs ten times as much."""
     has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM

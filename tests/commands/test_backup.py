@@ -18,6 +18,7 @@ from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.databases import running
 from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
@@ -78,32 +79,26 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
     for words, numbers in (((), [1, 2, 3]), (("--to", moment.isoformat()), [1, 2])):
         done = command(folder, "restore", str(saved), "--replace", *words)
         assert done.returncode == 0, done.stderr
-        restored = Cluster(folder, settings=THROWAWAY)
-        restored.start()
-        assert await execute(restored) == numbers
-        restored.stop()
+        with running(Cluster(folder, settings=THROWAWAY)) as restored:
+            assert await execute(restored) == numbers
     assert len(list(folder.glob("postgres.replaced-*"))) == 2
 
 
 async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Path, tmp_path: Path) -> None:
     """The data directory and the notes beside it are gone."""
-    cluster = Cluster(folder, settings=THROWAWAY)
-    cluster.start()
-    await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
     saved = tmp_path / "saved"
-    done = command(folder, "backup", str(saved))
-    assert done.returncode == 0, done.stderr
-    cluster.stop()
+    with running(Cluster(folder, settings=THROWAWAY)) as cluster:
+        await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
+        done = command(folder, "backup", str(saved))
+        assert done.returncode == 0, done.stderr
     shutil.rmtree(folder)
     late = command(folder, "restore", str(saved), "--to", "2099-01-01T00:00:00Z")
     assert (late.returncode, "no WAL" in late.stderr) == (1, True)
     early = command(folder, "restore", str(saved), "--to", "2020-01-01T00:00:00Z")
     assert (early.returncode, "oldest base backup" in early.stderr) == (1, True)
     assert command(folder, "restore", str(saved)).returncode == 0
-    restored = Cluster(folder, settings=THROWAWAY)
-    restored.start()
-    assert await execute(restored) == [1]
-    restored.stop()
+    with running(Cluster(folder, settings=THROWAWAY)) as restored:
+        assert await execute(restored) == [1]
 
 
 async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> None:
@@ -210,29 +205,22 @@ def test_each_version_is_backed_up_by_its_own_programs(tmp_path: Path, version: 
         folder = Path(name)
         folder.chmod(0o755)
         binaries = None if version == "embedded" else _INSTALLED / version / "bin"
-        cluster = Cluster(folder, binaries, settings=THROWAWAY)
-        cluster.start()
-        try:
+        with running(Cluster(folder, binaries, settings=THROWAWAY)):
             done = command(folder, "backup", str(tmp_path / "saved"))
-        finally:
-            cluster.stop()
     assert (done.returncode, "verified" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("earlier_slot", [False, True])
 async def test_only_a_verified_backup_leaves_a_slot(folder: Path, tmp_path: Path, earlier_slot: bool) -> None:
     """A slot that no backup needs retains WAL until the disk is full; an earlier start's is needed."""
-    cluster = Cluster(folder, settings={**THROWAWAY, "max_wal_senders": "1"})  # a base backup needs two
-    cluster.start()
-    try:
+    settings = {**THROWAWAY, "max_wal_senders": "1"}  # a base backup needs two
+    with running(Cluster(folder, settings=settings)) as cluster:
         connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
         if earlier_slot:
             await connection.execute(f"SELECT pg_create_physical_replication_slot('{SLOT}')")
         done = await asyncio.to_thread(command, folder, "backup", str(tmp_path / "saved"), "--follow")
         slots = await connection.fetch("SELECT slot_name FROM pg_replication_slots")
         await connection.close()
-    finally:
-        cluster.stop()
     assert (done.returncode, "max_wal_senders" in done.stderr) == (1, True), done.stderr
     assert [row["slot_name"] for row in slots] == ([SLOT] if earlier_slot else [])
 

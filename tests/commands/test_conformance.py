@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,9 +72,11 @@ def sandbox(tmp_path: Path) -> ASGIApp:
     return create_sandbox(state_dir=tmp_path)
 
 
-def evaluated(url: str, region: str = "na", **more: Any) -> list[Line]:
+def evaluated(
+    url: str, region: str = "na", client: tuple[str, str] = ("sandbox-client", "sandbox-client")
+) -> list[Line]:
     with httpx.Client(timeout=20, trust_env=False) as http:
-        return list(lines(Caller(http, url, region, "sandbox-client", "sandbox-client", **more)))
+        return list(lines(Caller(http, url, region, *client)))
 
 
 def failed(found: list[Line]) -> set[str]:
@@ -102,7 +105,7 @@ def test_every_case_has_a_name_of_its_own_and_a_source() -> None:
 async def test_a_stand_in_that_takes_everything_gets_a_report() -> None:
     """The second stand-in of these tests is no judge of events: it passes in what it answers well."""
     async with OtherAmazon().listening() as url:
-        found = await asyncio.to_thread(_of_other, url)
+        found = await asyncio.to_thread(evaluated, url, "eu", ("a-client", "secret"))
     assert {line.case.id for line in found if line.word == "pass"} >= {
         "sign-in",
         "oauth-code",
@@ -114,11 +117,6 @@ async def test_a_stand_in_that_takes_everything_gets_a_report() -> None:
     }
     assert failed(found) >= {"oauth-grant", "seg-207-partial", "oas-limit-501", "oas-001", "oas-keys-16"}
     assert next(line for line in found if line.case.id == "accounts").word == "differs"
-
-
-def _of_other(url: str) -> list[Line]:
-    with httpx.Client(timeout=20, trust_env=False) as http:
-        return list(lines(Caller(http, url, "eu", "a-client", "secret")))
 
 
 def _events(scope: Scope, status: int, body: bytes) -> Any:
@@ -194,9 +192,7 @@ def test_without_a_sign_in_nothing_else_is_claimed() -> None:
     assert {line.word for line in found[1:]} == {"not run"}
 
 
-def _asked(url: str, *, strict: bool = False) -> Any:
-    from argparse import Namespace
-
+def _asked(url: str, *, strict: bool = False) -> Namespace:
     return Namespace(
         url=url,
         region=["na"],

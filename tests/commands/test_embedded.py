@@ -15,6 +15,7 @@ import pytest
 
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
+from tests.databases import running
 
 pytestmark = pytest.mark.process
 
@@ -72,32 +73,22 @@ async def execute(url: str, statement: str) -> object:
 
 async def test_what_was_written_is_there_after_a_clean_stop(folder: Path) -> None:
     """A second start finds the first one's tables, at the same address."""
-    first = throwaway(folder)
-    first.start()
-    await execute(first.url, "CREATE TABLE kept AS SELECT 7 AS seven")
-    address = first.url
-    first.stop()
-    second = throwaway(folder)
-    second.start()
-    try:
+    with running(throwaway(folder)) as first:
+        await execute(first.url, "CREATE TABLE kept AS SELECT 7 AS seven")
+        address = first.url
+    with running(throwaway(folder)) as second:
         assert second.url == address
         assert await execute(second.url, "SELECT seven FROM kept") == 7
-    finally:
-        second.stop()
 
 
 async def test_a_postmaster_that_outlived_its_launcher_is_adopted(folder: Path) -> None:
     """The server of a killed launcher is taken over, not started a second time."""
     killed_launcher(folder)
     survivor = PidFile.of(folder / "postgres")
-    cluster = throwaway(folder)
-    cluster.start()
-    try:
+    with running(throwaway(folder)) as cluster:
         assert cluster.adopted
         assert PidFile.of(folder / "postgres") == survivor
         assert await execute(cluster.url, "SELECT 1") == 1
-    finally:
-        cluster.stop()
     assert survivor is not None
     assert not is_of_cluster(survivor.pid, folder / "postgres")
 
@@ -108,13 +99,9 @@ async def test_a_start_after_kill_9_of_everything_succeeds(folder: Path) -> None
     found = PidFile.of(folder / "postgres")
     assert found is not None
     os.kill(found.pid, signal.SIGKILL)
-    cluster = throwaway(folder)
-    cluster.start()
-    try:
+    with running(throwaway(folder)) as cluster:
         assert not cluster.adopted
         assert await execute(cluster.url, "SELECT 1") == 1
-    finally:
-        cluster.stop()
 
 
 @pytest.mark.parametrize(
@@ -177,36 +164,20 @@ def test_backends_that_do_not_notice_are_ended(folder: Path) -> None:
 
 def test_two_launchers_of_one_folder_are_distinguished(folder: Path) -> None:
     """The second says who is in its way, and the first goes on."""
-    first = throwaway(folder)
-    first.start()
-    try:
+    with running(throwaway(folder)) as first:
         with pytest.raises(EmbeddedError, match=r"Another \./run uses"):
             throwaway(folder, patience=0).start()
         assert first.alive()
         assert throwaway(folder).url_if_running() == first.url
-    finally:
-        first.stop()
 
 
 async def test_a_port_in_use_is_replaced_by_another(folder: Path) -> None:
     """Somebody else's listener on the kept port does not keep the database from starting."""
-    import socket
-
-    cluster = throwaway(folder)
-    cluster.start()
-    port = int(cluster.url.rpartition(":")[2].partition("/")[0])
-    cluster.stop()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        cluster = throwaway(folder)
-        cluster.start()
-        try:
-            assert f":{port}/" not in cluster.url
-            assert await execute(cluster.url, "SELECT 1") == 1
-        finally:
-            cluster.stop()
+    with running(throwaway(folder)) as cluster:
+        port = int(cluster.url.rpartition(":")[2].partition("/")[0])
+    with socket.create_server(("127.0.0.1", port)), running(throwaway(folder)) as cluster:
+        assert f":{port}/" not in cluster.url
+        assert await execute(cluster.url, "SELECT 1") == 1
 
 
 def test_a_folder_of_somebody_elses_files_is_refused(folder: Path) -> None:
@@ -220,9 +191,7 @@ def test_a_folder_of_somebody_elses_files_is_refused(folder: Path) -> None:
 
 async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durable(folder: Path) -> None:
     """The default settings are the durable ones; the password is in a file of mode 0600."""
-    cluster = Cluster(folder, lock_timeout=0)
-    cluster.start()
-    try:
+    with running(Cluster(folder, lock_timeout=0)) as cluster:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             assert await execute(cluster.url, f"SHOW {name}") == "on"
         assert (folder / "postgres.json").stat().st_mode & 0o777 == 0o600
@@ -230,8 +199,6 @@ async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durabl
         wrong = cluster.url.replace(":" + cluster.url.split(":")[2].partition("@")[0] + "@", ":wrong@")
         with pytest.raises(asyncpg.InvalidPasswordError):
             await execute(wrong, "SELECT 1")
-    finally:
-        cluster.stop()
 
 
 def test_a_free_port_is_none_that_an_outgoing_connection_gets() -> None:

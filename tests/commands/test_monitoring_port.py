@@ -48,10 +48,7 @@ def ports_of(pid: int) -> set[int]:
 @pytest.mark.parametrize("command", ["serve", "work"])
 def test_each_process_shows_its_health_and_its_numbers(product: Product, command: str) -> None:
     """API and worker alike; nothing else is there."""
-    port = free_port()
-    more = ("--socket", str(product.listener.fileno())) if command == "serve" else ()
-    product.start(command, command, *more, "--metrics-port", str(port))
-    address = f"http://127.0.0.1:{port}"
+    address = product.watched(command)
     product.ready(f"{address}/health/live")
     ready = httpx.get(f"{address}/health/ready", timeout=30)
     assert ready.status_code == 503  # the tests' database is not durable, and readiness reports this
@@ -119,13 +116,12 @@ def test_the_api_reports_a_wrong_host_in_one_sentence(product: Product) -> None:
 
 def test_asked_to_stop_a_watched_worker_ends_and_takes_its_port_along(product: Product) -> None:
     """The signal is the worker's; a watcher that keeps its connection does not hold it up."""
-    port = free_port()
-    product.start("worker", "work", "--metrics-port", str(port))
-    product.ready(f"http://127.0.0.1:{port}/health/live")
+    address = product.watched("work")
+    product.ready(f"{address}/health/live")
     with httpx.Client(timeout=30) as watcher:
-        watcher.get(f"http://127.0.0.1:{port}/metrics")
-        child = product.children.pop("worker")
+        watcher.get(f"{address}/metrics")
+        child = product.children.pop("work")
         child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=30)
+        httpx.get(f"{address}/health/live", timeout=30)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, read_settings, secret_settings
-from tests.commands.test_settings import KEY, NO_FILE
+from app.settings import SettingsError, read_settings, secret_settings
+from tests.commands.test_settings import KEY, NO_FILE, bare
 
 SECRETS = {
     "database_url": "postgresql+asyncpg://app:hunter2@db/conversions",
@@ -14,13 +14,7 @@ SECRETS = {
     "amazon_client_secret": "amazon-secret",
 }
 
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without any setting."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+__all__ = ["bare"]  # its fixture
 
 
 def test_the_secret_settings_are_found_by_their_type() -> None:

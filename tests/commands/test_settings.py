@@ -25,6 +25,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without any setting."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
 
 
 def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tuple[str, ...]:

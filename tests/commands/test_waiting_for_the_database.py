@@ -41,15 +41,13 @@ def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
 @pytest.mark.parametrize("command", ["serve", "work"])
 def test_a_process_waits_for_the_migration(product: Product, empty_database_url: str, command: str) -> None:
     """One sentence instead of a traceback; and no restart is needed."""
-    port = free_port()
-    more = ("--socket", str(product.listener.fileno())) if command == "serve" else ()
-    product.start(command, command, *more, "--metrics-port", str(port))
+    address = product.watched(command)
     until(lambda: product.log.exists() and lines(product, "database.waiting"))
     [waiting] = lines(product, "database.waiting")
     assert waiting["reason"].endswith(f"needs {schema_revision.required()}: run migrate")
     assert waiting["level"] == "warning"
     upgrade(empty_database_url)
-    product.ready(f"http://127.0.0.1:{port}/health/live")
+    product.ready(f"{address}/health/live")
     log = product.log.read_text()
     assert "Traceback" not in log
     assert "Started server process" not in log
@@ -61,8 +59,7 @@ def test_a_process_says_what_it_waits_for(product: Product, command: str) -> Non
     parts = urlsplit(product.database_url)
     port = free_port()
     product.database_url = product.database_url.replace(str(parts.port), str(port))
-    more = ("--socket", str(product.listener.fileno())) if command == "serve" else ()
-    product.start(command, command, *more)
+    product.watched(command)
     until(lambda: product.log.exists() and lines(product, "database.waiting"))
     [started], [waiting] = lines(product, "process.started"), lines(product, "database.waiting")
     place = {
@@ -86,16 +83,14 @@ def test_a_process_starts_past_a_silent_server(database_url: str, tmp_path: Path
     """A frozen node that is first in the URL: pool, own connections and engine all reach the second one."""
     parts = urlsplit(database_url)
     account, _, primary = parts.netloc.rpartition("@")
-    port = free_port()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen:
         hosts = f"127.0.0.1:{frozen.getsockname()[1]},{primary}"
         url = f"{parts.scheme}://{account}@{hosts}{parts.path}?target_session_attrs=read-write"
         running = Product(url, tmp_path / "log.txt")
         try:
-            more = ("--socket", str(running.listener.fileno())) if command == "serve" else ()
-            running.start(command, command, *more, "--metrics-port", str(port))
-            running.ready(f"http://127.0.0.1:{port}/health/live")
-            reasons = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=30).json()["reasons"]
+            address = running.watched(command)
+            running.ready(f"{address}/health/live")
+            reasons = httpx.get(f"{address}/health/ready", timeout=30).json()["reasons"]
             assert set(reasons) == {"fsync_off", "full_page_writes_off"}  # of the tests' database
             assert lines(running, "database.waiting") == []
         finally:

@@ -1,5 +1,6 @@
 """Configuration files as tests write them."""
 
+import functools
 import json
 from typing import Any
 
@@ -34,18 +35,14 @@ def wanted(text: str) -> list[DesiredState]:
     return found
 
 
-async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
+async def apply(engine: AsyncEngine, text: str, *, prune: bool = False, dry_run: bool = False) -> AppliedPlan:
     """Apply a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune))
+    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune), dry_run=dry_run)
     assert isinstance(done, AppliedPlan), done
     return done
 
 
-async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
-    """Plan a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune), dry_run=True)
-    assert isinstance(done, AppliedPlan), done
-    return done
+plan = functools.partial(apply, dry_run=True)
 
 
 async def refused(engine: AsyncEngine, text: str) -> InvalidFile:

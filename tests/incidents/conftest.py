@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -83,18 +83,24 @@ class Watch:
         await self.monitor.run()
         await self.delivery.run()
 
-    def add(self, *channels: Channel) -> None:
-        """Configure more channels, as the operator does."""
-        self.monitor._channels += [(each.organisation, each.key) for each in channels]
+    def add(self, channel: Channel) -> NotificationDelivery:
+        """Configure one more channel, as the operator does; return what delivers its messages."""
+        self.monitor._channels.append((channel.organisation, channel.key))
+        return replace(self.delivery, channel=channel)
+
+    def add_webhook(self, name: str, receiver: WebhookReceiver) -> NotificationDelivery:
+        """Add a channel to a receiver."""
+        (channel,) = read_webhooks(f"{name}={receiver.url}", f"{name}={SECRET}")
+        return self.add(channel)
 
     async def incidents(self) -> dict[str, dict[str, Any]]:
         """Return the newest incident of each kind."""
         rows = await self.world.fetch("SELECT * FROM incidents ORDER BY number")
         return {row["kind"]: dict(row) for row in rows}
 
-    async def until_open(self, kind: str, *, seconds: float = 15) -> dict[str, Any]:
+    async def until_open(self, kind: str) -> dict[str, Any]:
         """Tick until a kind is open; fail after the time that the interface allows."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + 15
         while True:
             await self.tick()
             found = (await self.incidents()).get(kind)

@@ -9,7 +9,6 @@ from app.domain.incidents.kinds import Kind
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import webhook_receiver
 from tests.incidents.test_incident_kinds import set_alerting
-from tests.incidents.test_organisations_apart import add_channel
 from tests.pipeline.world import event
 
 BREAK = "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1"
@@ -112,7 +111,7 @@ async def test_a_process_without_channels_plans_the_messages_of_the_others(watch
 
 async def test_a_channel_of_a_new_organisation_is_known_at_once(watch: Watch) -> None:
     async with webhook_receiver() as receiver:
-        delivery = add_channel(watch, receiver, "ops@acme")
+        delivery = watch.add_webhook("ops@acme", receiver)
         await watch.tick()
         destination = await watch.world.destination(organisation="acme")
         await watch.world.fetch(BREAK, destination)
@@ -130,7 +129,7 @@ async def test_each_organisation_with_affected_events_learns_of_a_problem_of_the
     await watch.world.post(theirs, event(1), organisation="acme")
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
     async with webhook_receiver() as acme, webhook_receiver() as quiet:
-        deliveries = [add_channel(watch, acme, "ops@acme"), add_channel(watch, quiet, "ops@quiet")]
+        deliveries = [watch.add_webhook("ops@acme", acme), watch.add_webhook("ops@quiet", quiet)]
         await watch.tick()
         await watch.let_pass(10)
         await watch.until_open("no_worker")

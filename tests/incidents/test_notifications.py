@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
-from app.incidents.delivery import ChannelClients, NotificationDelivery
+from app.incidents.delivery import ChannelClients
 from app.mail_client import MailClient
 from app.webhook_client import CallbackClient, WebhookClient
 from dev.postgres.postmaster import free_port
@@ -42,6 +42,10 @@ BODY = json.dumps(
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def mail_channel() -> Channel:
+    return read_emails("ops=a@example.com|b@example.com")[0]
 
 
 @pytest.mark.parametrize(
@@ -85,15 +89,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
     for noisy in ("httpx", "httpcore"):
         caplog.set_level(logging.WARNING, logger=noisy)  # as `configure_logging` does
     async with webhook_receiver("hang") as hanging:
-        (other,) = read_webhooks(f"slow={hanging.url}", f"slow={SECRET}")
-        watch.add(other)
-        delivery = NotificationDelivery(
-            other,
-            pool=watch.world.resources.pool,
-            client=watch.clients,
-            jitter=lambda: 0.01,
-            telemetry=watch.world.resources.telemetry,
-        )
+        delivery = watch.add_webhook("slow", hanging)
         await watch.world.destination()
         await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
         await watch.monitor.run()
@@ -122,7 +118,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
 
 async def test_a_webhook_and_a_mail_channel_of_one_name_both_get_the_message(watch: Watch) -> None:
     """A destination that selects the name selects both."""
-    watch.add(*read_emails("ops=a@example.com|b@example.com"))
+    watch.add(mail_channel())
     destination = await watch.world.destination()
     await watch.world.fetch(
         "INSERT INTO destination_alerting (organisation_id, destination, channels) "
@@ -150,13 +146,7 @@ async def test_a_message_is_dropped_after_a_day(watch: Watch) -> None:
         "UPDATE notifications SET created_at = now() - interval '25 hours', due_at = now()"
     )
     await watch.delivery.run()
-    assert (await watch.world.fetch("SELECT count(*) FROM notifications WHERE finished_at IS NULL"))[0][
-        0
-    ] == 0
-
-
-def mail_channel() -> Channel:
-    return read_emails("ops=a@example.com|b@example.com")[0]
+    assert await watch.world.fetch("SELECT FROM notifications WHERE finished_at IS NULL") == []
 
 
 async def test_mail_arrives_at_a_real_smtp_server() -> None:
@@ -173,9 +163,8 @@ async def test_mail_arrives_at_a_real_smtp_server() -> None:
     controller = controllers.Controller(Sink(), hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        client = MailClient(
-            read_mail_server(f"smtp://127.0.0.1:{port}"), "ops@ours.test", now=now, require_tls=False
-        )
+        server = read_mail_server(f"smtp://127.0.0.1:{port}")
+        client = MailClient(server, "ops@ours.test", now=now, require_tls=False)
         clients = ChannelClients(WebhookClient(now=now), client)
         assert await clients.send(mail_channel(), "msg_1", BODY) == Acknowledged()
         (message,) = kept
@@ -184,9 +173,7 @@ async def test_mail_arrives_at_a_real_smtp_server() -> None:
         assert "failing opened" in message["Subject"]
         assert b"10 of 10 requests" in message.get_payload(decode=True)
         await clients.close()
-        strict = MailClient(
-            read_mail_server(f"smtp://127.0.0.1:{port}"), "ops@ours.test", now=now, require_tls=True
-        )
+        strict = MailClient(server, "ops@ours.test", now=now, require_tls=True)
         assert await strict.send(mail_channel(), "msg_2", BODY) == NotAcknowledged("tls_not_offered")
     finally:
         controller.stop()

@@ -2,24 +2,12 @@
 
 from datetime import timedelta
 
-from app.domain.notifications.channels import read_webhooks
-from app.incidents.delivery import NotificationDelivery
 from app.incidents.observation import Observer
 from app.store.destinations import outcome_history
 from tests.incidents.conftest import Service, Watch
-from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
+from tests.incidents.receivers import webhook_receiver
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event, eventually
-
-
-def add_channel(watch: Watch, receiver: WebhookReceiver, name: str) -> NotificationDelivery:
-    """Configure one more channel, as the operator does; return what delivers its messages."""
-    channels = read_webhooks(f"{name}={receiver.url}", f"{name}={SECRET}")
-    watch.add(*channels)
-    pool, telemetry = watch.delivery.pool, watch.delivery.telemetry
-    return NotificationDelivery(
-        channels[0], pool=pool, client=watch.clients, jitter=lambda: 0.5, telemetry=telemetry
-    )
 
 
 async def test_a_message_goes_to_the_organisation_of_its_destination_only(watch: Watch) -> None:
@@ -28,7 +16,7 @@ async def test_a_message_goes_to_the_organisation_of_its_destination_only(watch:
     theirs = await watch.world.destination(organisation="acme")
     await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
     async with webhook_receiver() as receiver:
-        delivery = add_channel(watch, receiver, "ops@acme")
+        delivery = watch.add_webhook("ops@acme", receiver)
         await watch.until_open("sign_in_lost")
         await delivery.run()
         for taken, destination in ((watch.receiver, mine), (receiver, theirs)):
@@ -83,11 +71,6 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
         await outcome_history.record(connection, {})
     finally:
         await connection.close()
-    for table in (
-        "rejection_records",
-        "intake_steps",
-        "intake_totals",
-        "outcome_history",
-    ):
+    for table in ("rejection_records", "intake_steps", "intake_totals", "outcome_history"):
         rows = await service.world.fetch(f"SELECT DISTINCT organisation_id FROM {table}")
         assert [row["organisation_id"] for row in rows] == ["acme"], table

@@ -1,6 +1,5 @@
 """Reconciliation over a seeded world: every figure exact, and each gap explained."""
 
-import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -96,7 +95,6 @@ async def test_each_figure_is_exact(service: Service) -> None:
     ):
         assert part in gap["sentence"], gap["sentence"]
     assert gap["stable_at"] == f"{TODAY + timedelta(days=6)}T00:00:00Z"
-    await asyncio.sleep(0)
 
 
 async def test_the_count_ends_within_a_batch_of_its_time(

@@ -87,11 +87,17 @@ class Product:
         else:
             self.children[name] = fork_server.start(arguments, complete, output.fileno(), inherited)
 
-    def serve(self, name: str) -> None:
-        self.start(name, "serve", "--socket", str(self.listener.fileno()))
+    def serve(self, name: str, *more: str) -> None:
+        self.start(name, "serve", "--socket", str(self.listener.fileno()), *more)
 
-    def work(self, name: str) -> None:
-        self.start(name, "work")
+    def work(self, name: str, *more: str) -> None:
+        self.start(name, "work", *more)
+
+    def watched(self, command: str) -> str:
+        """Start `serve` or `work` with a monitoring port; return the address of the port."""
+        port = free_port()
+        (self.serve if command == "serve" else self.work)(command, "--metrics-port", str(port))
+        return f"http://127.0.0.1:{port}"
 
     def kill(self, name: str) -> None:
         self.children[name].send_signal(signal.SIGKILL)

@@ -17,6 +17,7 @@ import pytest
 
 from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.databases import running
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world
 
@@ -29,14 +30,10 @@ PAGE = 8192
 def own_cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="conversions-damaged-"))
     folder.chmod(0o755)
-    cluster = Cluster(folder, settings=THROWAWAY)
-    try:
-        cluster.start()
+    with running(Cluster(folder, settings=THROWAWAY)) as cluster:
         upgrade(cluster.url)
         yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def ask(cluster: Cluster, statement: str) -> object:

@@ -19,7 +19,7 @@ import pytest
 from app.ingest.pending_request import NotStored
 from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.databases import WAITING_LOCKS
+from tests.databases import WAITING_LOCKS, running
 from tests.pipeline.world import World, event, eventually, make_world
 
 pytestmark = pytest.mark.process
@@ -33,14 +33,10 @@ def own_cluster() -> Iterator[Cluster]:
     """A server of the test's own: no other test must crash with it."""
     folder = Path(tempfile.mkdtemp(prefix="conversions-crash-"))
     folder.chmod(0o755)
-    cluster = Cluster(folder, settings=LATE)
-    try:
-        cluster.start()
+    with running(Cluster(folder, settings=LATE)) as cluster:
         upgrade(cluster.url)
         yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def kill_a_backend(url: str) -> None:
