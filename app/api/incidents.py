@@ -102,8 +102,8 @@ async def read_notifications(
     destination_id: str, caller: CurrentCaller, context: Context
 ) -> NotificationPreference:
     """Return the notification settings of a destination."""
-    found = await use_cases.read_preference(context, caller, destination_id)
-    return NotificationPreference.of(found)
+    found = await use_cases.read_alerting(context, caller, destination_id)
+    return NotificationPreference.of(found.preference)
 
 
 @router.put("/destinations/{destination_id}/notifications", summary="Change notification settings")

@@ -122,14 +122,9 @@ async def set_status_callback(
     else:
         is_new = await callbacks.disable(driver, destination.number)
     if is_new:
-        await audit.record(
-            connection,
-            by,
-            AuditAction.DESTINATION_CALLBACK_CHANGED,
-            destination.id,
-            before={"status_callback": not enabled},
-            after={"status_callback": enabled},
-        )
+        old, new = ({"status_callback": each} for each in (not enabled, enabled))
+        action = AuditAction.DESTINATION_CALLBACK_CHANGED
+        await audit.record(connection, by, action, destination.id, before=old, after=new)
 
 
 async def read_status_callback(context: AppContext, caller: Caller, destination_id: str) -> CallbackStatus:
@@ -247,11 +242,5 @@ async def _record(
     after: Destination,
     **details: Any,
 ) -> None:
-    await audit.record(
-        connection,
-        by,
-        action,
-        after.id,
-        before=None if before is None else audit_view(before),
-        after={**audit_view(after), **details},
-    )
+    old, new = None if before is None else audit_view(before), {**audit_view(after), **details}
+    await audit.record(connection, by, action, after.id, before=old, after=new)

@@ -172,12 +172,7 @@ async def _store_connection(
         )
         await amazon_accounts.save(connection, before.id, name=account.name, currency=account.currency)
         after = await destinations.set_sign_in(connection, before.id, "valid")
-        await audit.record(
-            connection,
-            connected_by,
-            AuditAction.DESTINATION_CONNECTED,
-            after.id,
-            before=audit_view(before),
-            after={**audit_view(after), "amazon_account": account.name},
-        )
+        old, new = audit_view(before), {**audit_view(after), "amazon_account": account.name}
+        action = AuditAction.DESTINATION_CONNECTED
+        await audit.record(connection, connected_by, action, after.id, before=old, after=new)
     return after

@@ -125,16 +125,13 @@ async def _facts(connection: PipelineConnection, number: DestinationNumber, now:
 
 
 async def _recent(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> RecentOutcomes:
-    minutes = await outcome_history.buckets(
-        connection, [number], width=timedelta(minutes=1), since=now - _HOUR
-    )
-    quarters = await outcome_history.buckets(
-        connection, [number], width=timedelta(minutes=15), since=now - _DAY
-    )
+    minute, quarter = timedelta(minutes=1), timedelta(minutes=15)
+    hour = await outcome_history.buckets(connection, [number], width=minute, since=now - _HOUR)
+    day = await outcome_history.buckets(connection, [number], width=quarter, since=now - _DAY)
     return RecentOutcomes(
-        accepted_in_hour=sum(bucket.accepted for bucket in minutes[number]),
-        rejected_in_hour=sum(bucket.rejected for bucket in minutes[number]),
-        expired_in_day=sum(bucket.expired for bucket in quarters[number]),
+        accepted_in_hour=sum(bucket.accepted for bucket in hour[number]),
+        rejected_in_hour=sum(bucket.rejected for bucket in hour[number]),
+        expired_in_day=sum(bucket.expired for bucket in day[number]),
     )
 
 

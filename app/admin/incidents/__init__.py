@@ -15,7 +15,7 @@ from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_future
 from app.domain.incidents import thresholds
-from app.domain.incidents.thresholds import MUTED_UNTIL, Alerting
+from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.notifications.channels import ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
 from app.store import PipelineConnection, audit, incidents, transactions
@@ -26,6 +26,7 @@ from app.store.destinations.figures import RequestRow
 from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
+from app.store.incidents.alerting import AlertingRow
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:
@@ -165,29 +166,17 @@ async def change_alerting(
         now = await transactions.started_at(driver)
         require_future(f"alerting.{MUTED_UNTIL}", thresholds.read(after).muted_until, now)
     await stored_alerting.write_alerting(driver, destination.id, after)
-    await audit.record(
-        connection,
-        by,
-        AuditAction.DESTINATION_ALERTING_CHANGED,
-        destination.id,
-        before={"alerting": before},
-        after={"alerting": after},
-    )
+    old, new = ({"alerting": each} for each in (before, after))
+    action = AuditAction.DESTINATION_ALERTING_CHANGED
+    await audit.record(connection, by, action, destination.id, before=old, after=new)
     return True
 
 
-async def read_preference(context: AppContext, caller: Caller, destination: str) -> Preference:
-    """Return the notification settings of a destination."""
+async def read_alerting(context: AppContext, caller: Caller, destination: str) -> AlertingRow:
+    """Return the thresholds that are set for a destination, and its notification settings."""
     async with context.transaction() as (connection, driver):
         found = await find_visible(connection, caller, destination)
-        return (await stored_alerting.read(driver, found.id)).preference
-
-
-async def read_alerting(context: AppContext, caller: Caller, destination: str) -> Alerting:
-    """Return the thresholds of a destination, defaults included."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination)
-        return thresholds.read((await stored_alerting.read(driver, found.id)).alerting)
+        return await stored_alerting.read(driver, found.id)
 
 
 async def set_preference(
@@ -219,14 +208,9 @@ async def change_preference(
     if before == preference:
         return
     await stored_alerting.write_preference(driver, destination.id, preference)
-    await audit.record(
-        connection,
-        by,
-        AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
-        destination.id,
-        before=NotificationPreference.of(before).model_dump(),
-        after=NotificationPreference.of(preference).model_dump(),
-    )
+    old, new = (NotificationPreference.of(each).model_dump() for each in (before, preference))
+    action = AuditAction.DESTINATION_NOTIFICATIONS_CHANGED
+    await audit.record(connection, by, action, destination.id, before=old, after=new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,14 +161,10 @@ async def rename_event(
             connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
         )
         if before.name != name:
-            await audit.record(
-                connection,
-                caller.actor,
-                AuditAction.EVENT_NAME_RENAMED,
-                f"{advertiser_id}/{event_type}",
-                before={"name": before.name},
-                after={"name": name, "mappings": [mapping.id for mapping in republished]},
-            )
+            old = {"name": before.name}
+            new = {"name": name, "mappings": [mapping.id for mapping in republished]}
+            action, subject = AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}"
+            await audit.record(connection, caller.actor, action, subject, before=old, after=new)
             for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
                 waiting += await batches.waiting(driver, destination.number)
     changed, left = (

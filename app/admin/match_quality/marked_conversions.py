@@ -88,14 +88,8 @@ async def send_test_conversions(
         sealed = await sign_ins.access_token(connection, destination.id)
         token = _opened(context, destination, sealed)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}
-        await audit.record(
-            connection,
-            caller.actor,
-            AuditAction.TEST_CONVERSIONS_SENT,
-            destination.id,
-            destination=destination.id,
-            after=after,
-        )
+        action = AuditAction.TEST_CONVERSIONS_SENT
+        await audit.record(connection, caller.actor, action, destination.id, after=after)
     sent = marked_conversions(
         [secrets.token_hex(8) for _ in range(body.count)],
         region=destination.region,

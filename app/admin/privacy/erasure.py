@@ -127,13 +127,8 @@ async def erase_person(
         context.pool, context.vault, identifiers, by=caller.actor, monotonic=context.monotonic
     )
     async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            caller.actor,
-            AuditAction.SUBJECT_ERASURE_REQUESTED,
-            id_,
-            after={"identifiers": sorted(identifiers)},
-        )
+        action, after = AuditAction.SUBJECT_ERASURE_REQUESTED, {"identifiers": sorted(identifiers)}
+        await audit.record(connection, caller.actor, action, id_, after=after)
     return RequestedErasure(id_, "under_way", at)
 
 

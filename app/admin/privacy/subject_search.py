@@ -61,13 +61,8 @@ async def find_person(
     values = await asyncio.to_thread(values_of, identifiers)
     id_ = new_id("sub_")
     async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            caller.actor,
-            AuditAction.SUBJECT_SEARCHED,
-            id_,
-            after={"identifiers": sorted(identifiers)},
-        )
+        action, kinds = AuditAction.SUBJECT_SEARCHED, {"identifiers": sorted(identifiers)}
+        await audit.record(connection, caller.actor, action, id_, after=kinds)
     found = await search(context.pool, context.vault, values, after=after, monotonic=context.monotonic)
     return id_, found
 

@@ -109,13 +109,9 @@ async def replay_steps(
         queued = found.ready
         if replay_id is not None:
             replay = await queueing.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
-            await audit.record(
-                connection,
-                caller.actor,
-                AuditAction.EVENTS_REPLAYED,
-                destination.id,
-                after={"replay_id": replay_id, **wanted.document, "matched": found.matched},
-            )
+            after = {"replay_id": replay_id, **wanted.document, "matched": found.matched}
+            action = AuditAction.EVENTS_REPLAYED
+            await audit.record(connection, caller.actor, action, destination.id, after=after)
             queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
         requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
@@ -219,11 +215,7 @@ async def dismiss_dead_letters(
         events = await selected(driver, found, wanted)
         matched = await dead_letters.dismiss(driver, events.selection, by=caller.actor, dry_run=dry_run)
         if matched and not dry_run:
-            await audit.record(
-                connection,
-                caller.actor,
-                AuditAction.DEAD_LETTERS_DISMISSED,
-                found.id,
-                after={**wanted.document, "dismissed": matched},
-            )
+            after = {**wanted.document, "dismissed": matched}
+            action = AuditAction.DEAD_LETTERS_DISMISSED
+            await audit.record(connection, caller.actor, action, found.id, after=after)
     return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)

@@ -20,6 +20,7 @@ from app.api.access.secured_route import requires
 from app.console import form_view
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page
+from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
 from app.domain.notifications.policy import Preference
@@ -113,8 +114,8 @@ async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) 
 async def _show(
     visit: Visit, found: Destination, *, problem: str | None = None, typed: dict[str, str] | None = None
 ) -> Response:
-    alerting = await use_cases.read_alerting(visit.context, visit.caller, found.id)
-    preference = await use_cases.read_preference(visit.context, visit.caller, found.id)
+    stored = await use_cases.read_alerting(visit.context, visit.caller, found.id)
+    alerting, preference = thresholds.read(stored.alerting), stored.preference
     muted_until = alerting.muted_until
     return await show_page(
         visit,
