@@ -79,10 +79,6 @@ class Item(msgspec.Struct, frozen=True, gc=False):
         return self.source.batch, self.place
 
     @property
-    def tries(self) -> int:
-        return self.source.tries
-
-    @property
     def failing(self) -> bool:
         return self.source.failing
 

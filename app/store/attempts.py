@@ -17,7 +17,7 @@ from app.domain.outcomes.outcome import SentRequest
 from app.store import PipelineConnection
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease
-from app.store.rows import read_row
+from app.store.rows import fetch_rows, fetch_scalar, read_row
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -170,8 +170,7 @@ async def write_delivered(
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
     """Return the attempts of a lane that have no result yet, with their age on the database's clock."""
-    rows = await connection.fetch(SQL["unsettled"], lane)
-    return [read_row(UnsettledAttempt, row) for row in rows]
+    return await fetch_rows(connection, UnsettledAttempt, SQL["unsettled"], lane)
 
 
 async def overdue(
@@ -186,5 +185,4 @@ async def any_in_flight(
     connection: PipelineConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
     """Return whether a destination has an unsettled attempt that started less than `younger_than` ago."""
-    found: bool = await connection.fetchval(SQL["any_in_flight"], destination, younger_than)
-    return found
+    return await fetch_scalar(connection, bool, SQL["any_in_flight"], destination, younger_than)

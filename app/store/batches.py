@@ -16,6 +16,7 @@ from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
 from app.store.database import damage
 from app.store.lanes import LaneLease
+from app.store.rows import fetch_rows, fetch_scalar
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -175,8 +176,7 @@ class OpenState:
 
 async def still_open(connection: PipelineConnection, batches: Sequence[BatchId]) -> list[OpenState]:
     """Return those of these batches that have no final state."""
-    rows = await connection.fetch(SQL["still_open"], list(batches))
-    return [OpenState(BatchId(row["batch"]), row["events"], row["tries"]) for row in rows]
+    return await fetch_rows(connection, OpenState, SQL["still_open"], list(batches))
 
 
 async def lock_unchanged(
@@ -224,7 +224,9 @@ async def waiting(
 ) -> int:
     """Return the number of events of a destination without a final state, in one queue or in all."""
     in_queue = "" if queue is None else f"AND queue = {queue}"
-    number: int = await connection.fetchval(
+    return await fetch_scalar(
+        connection,
+        int,
         f"""
         SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
                 WHERE destination = $1 AND settled_at IS NULL {in_queue})::bigint
@@ -232,7 +234,6 @@ async def waiting(
         """,
         destination,
     )
-    return number
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:

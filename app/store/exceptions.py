@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import fetch_rows
 from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
@@ -100,7 +100,9 @@ async def due(
     Either all belong to one send group, or none belongs to a group. A send group is half of a request that
     Amazon refused.
     """
-    rows = await connection.fetch(
+    return await fetch_rows(
+        connection,
+        DueException,
         SQL["due"],
         destination,
         [batch for batch, _ in in_flight],
@@ -108,7 +110,6 @@ async def due(
         max_events,
         queue,
     )
-    return [read_row(DueException, row) for row in rows]
 
 
 async def lock_retrying(

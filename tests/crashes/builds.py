@@ -79,7 +79,7 @@ BROKEN: Mapping[str, Build] = {
     "renders a retry anew": Build(
         "app/delivery/delivery.py",
         "conversions=[item.body for item in request.content.items],",
-        'conversions=[item.body if not item.tries else b" " + item.body[:1] + b" " + item.body[1:] '
+        'conversions=[item.body if not item.source.tries else b" " + item.body[:1] + b" " + item.body[1:] '
         "for item in request.content.items],",
         "test_what_is_sent_again_is_sent_in_the_same_bytes",
         "one_wording_each",
