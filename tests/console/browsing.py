@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.pipeline.processes import ADMIN, Product
 
@@ -72,3 +74,27 @@ class Site:
             f"{one['id']} at {one['nodes'][0]['target']}: {one['nodes'][0]['failureSummary'][:200]}"
             for one in found["violations"]
         ]
+
+
+@contextmanager
+def window(
+    browser: Browser,
+    product: Product,
+    size: tuple[int, int] = (1280, 900),
+    *,
+    signed_in: bool = True,
+    **settings: Any,
+) -> Iterator[Site]:
+    """A visitor's window of this size. The settings are those of the browser's context."""
+    width, height = size
+    made = browser.new_context(
+        viewport={"width": width, "height": height}, timezone_id="Europe/Berlin", locale="en-GB", **settings
+    )
+    made.set_default_timeout(PATIENCE_MS)
+    try:
+        site = Site(product, made.new_page())
+        if signed_in:
+            site.sign_in()
+        yield site
+    finally:
+        made.close()

@@ -58,13 +58,8 @@ def browser(product: Product) -> Iterator["Browser"]:
 @pytest.fixture
 def site(product: Product, browser: "Browser") -> Iterator["Site"]:
     """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
-    from tests.console.browsing import PATIENCE_MS, Site
+    from tests.console.browsing import window
 
-    window = browser.new_context(
-        viewport={"width": 1280, "height": 900}, timezone_id="Europe/Berlin", locale="en-GB"
-    )
-    window.set_default_timeout(PATIENCE_MS)
-    made = Site(product, window.new_page())
-    yield made
-    window.close()
+    with window(browser, product, signed_in=False) as made:
+        yield made
     assert made.complaints == []

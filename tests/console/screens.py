@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
+from tests.console.browsing import ARGUMENTS, CHROMIUM, Site, window
 from tests.console.showcase import Cast, furnish, opened
 from tests.console.test_marketer import shop
 from tests.pipeline.processes import Product
@@ -28,6 +28,7 @@ from tests.pipeline.processes import Product
 SCREENS = Path(__file__).resolve().parents[2] / "docs" / "screens"
 LARGEST = 60_000  # bytes: they are for a README, and for every clone
 DESK, PHONE = (1280, 800), (390, 844)
+CALM: Any = {"reduced_motion": "reduce"}
 
 
 @contextmanager
@@ -51,26 +52,6 @@ def instance() -> Iterator[tuple[Product, str]]:
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def window(
-    browser: Browser, product: Product, size: tuple[int, int], scheme: Any, *, signed_in: bool = True
-) -> Iterator[Site]:
-    """A visitor's window of this size, light or dark."""
-    made = browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme=scheme,
-        timezone_id="Europe/Berlin",
-        locale="en-GB",
-        reduced_motion="reduce",
-    )
-    made.set_default_timeout(PATIENCE_MS)
-    site = Site(product, made.new_page())
-    if signed_in:
-        site.sign_in()
-    yield site
-    made.close()
 
 
 def settled(page: Page) -> None:
@@ -98,7 +79,7 @@ def _creating(site: Site, cast: Cast) -> None:
 
 
 def _signing_in(site: Site, cast: Cast) -> None:
-    site.open(f"/console/destinations/{cast.japan}")
+    site.open(f"/console/destinations/{cast.draft}")
     site.page.get_by_role("button", name="Connect Amazon Conversions API").click()
     expect(site.page.get_by_role("button", name="Allow")).to_be_visible()
 
@@ -156,7 +137,7 @@ def make_pictures(browser: Browser, product: Product, cast: Cast) -> None:
     """Write docs/screens anew."""
     SCREENS.mkdir(parents=True, exist_ok=True)
     for name, action, size, scheme in PICTURES:
-        with window(browser, product, size, scheme) as site:
+        with window(browser, product, size, color_scheme=scheme, **CALM) as site:
             action(site, cast)
             settled(site.page)
             photograph(site, SCREENS / f"{name}.webp")
@@ -168,10 +149,10 @@ def capture_all(browser: Browser, product: Product, cast: Cast, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     sandbox = {"sandbox": "/", "sandbox-events": "/events-manager", "sandbox-faults": "/faults"}
     for where, size, scheme in (("desk", DESK, "light"), ("phone", PHONE, "dark")):
-        with window(browser, product, size, scheme, signed_in=False) as site:
+        with window(browser, product, size, signed_in=False, color_scheme=scheme, **CALM) as site:
             site.open("/console/sign-in")
             site.page.screenshot(path=folder / f"{where}-sign-in.png", full_page=True)
-        with window(browser, product, size, scheme) as site:
+        with window(browser, product, size, color_scheme=scheme, **CALM) as site:
             for name, path in cast.pages.items():
                 site.open(path)
                 settled(site.page)

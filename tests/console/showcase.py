@@ -4,7 +4,8 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,6 +58,15 @@ class Showcase:
         self.ask("POST", f"/destinations/{destination}/mappings/{made}/publish")
         return made
 
+    def shop(
+        self, name: str, advertiser: str, region: str = "NA", currency: str = "USD", document: Any = MAPPING
+    ) -> str:
+        """Make a destination that sends: connected, with a published mapping."""
+        made = self.destination(name, advertiser, region, currency)
+        self.connect(made)
+        self.publish(made, document)
+        return made
+
     def events(self, destination: str, number: int) -> list[dict[str, Any]]:
         """Return events of a shop's visitors; not every visitor left everything."""
         made = []
@@ -102,6 +112,10 @@ class Showcase:
         body = {"advertiser_id": advertiser, "fault": fault}
         assert httpx.post(f"{self.product.amazon}/_sandbox/faults", json=body, timeout=30).status_code == 201
 
+    def heal(self) -> None:
+        """Let Amazon behave again."""
+        assert httpx.delete(f"{self.product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+
     def drain(self, destination: str) -> None:
         """Wait until nothing of a destination is on its way."""
         self.until(lambda: self._counts(destination)["queued"] == 0)
@@ -127,106 +141,100 @@ def opened(product: Product, seed: int = 7) -> Showcase:
 
 
 @dataclass(frozen=True)
-class Cast:
-    """The ids of what stands in the showcase."""
+class Stage:
+    """The ids of a destination that sends, of what is stored for it, and of a draft."""
 
     shop: str
     mapping: str
-    europe: str
-    outlet: str
-    japan: str
+    draft: str
     event: str
-    dead: str
     rejected: str
     replay: str
     request: str
+    advertiser: str
 
     @property
     def pages(self) -> dict[str, str]:
-        """Every page that can be opened by its address."""
-        here = f"/console/destinations/{self.shop}"
+        """Every page of the router that can be opened by its address."""
+        here, draft = f"/console/destinations/{self.shop}", f"/console/destinations/{self.draft}"
+        mapping = f"{here}/mappings/{self.mapping}"
         return {
             "destinations": "/console",
+            "found": "/console/find?q=acme",
+            "new-destination": "/console/destinations/new",
+            "destination": here,
+            "destination-draft": draft,
+            "mappings": f"{here}/mappings",
+            "mapping-new": f"{here}/mappings/new",
+            "mapping": mapping,
+            **{name: f"{mapping}/{name}" for name in ("publish", "versions", "copy")},
+            "events-dead": f"{here}/events?status=dead",
+            "event": f"{here}/event?id={quote(self.event)}",
+            "event-rejected": f"{here}/event?id={quote(self.rejected)}",
+            **{name: f"{here}/{name}" for name in ("activate", "events", "errors", "rejections", "requests")},
+            **{name: f"{here}/{name}" for name in ("journeys", "replays", "preflight", "match-quality")},
+            **{name: f"{here}/{name}" for name in ("event-schema", "consent")},
+            "request": f"{here}/requests/{self.request}",
+            "replay": f"{here}/replay?status=dead",
+            "replay-job": f"{here}/replays/{self.replay}",
+            "tail": "/console/tail",
+            "tail-destination": f"/console/tail?destination={self.shop}&status=dead",
+            "preflight-draft": f"{draft}/preflight",
+            "event-schema-none": f"{draft}/event-schema",
+            "settings-of-destination": f"{here}/settings",
+            "search": "/console/events?status=delivered",
+            "search-execution": "/console/events?q=run-7",
+            "notifications-of-destination": f"{here}/notifications",
+            "event-name": f"/console/event-names/{self.advertiser}/ADD_TO_SHOPPING_CART",
+            **{name: f"/console/{name}" for name in ("incidents", "components", "event-names", "audit")},
+            **{name: f"/console/{name}" for name in ("system", "hash-tester", "notifications", "privacy")},
+            **{name: f"/console/{name}" for name in ("keys", "sessions", "organisations", "settings")},
+            "signed-out": "/console/signed-out",
+        }
+
+
+@dataclass(frozen=True)
+class Cast(Stage):
+    """The ids of what stands in the showcase."""
+
+    europe: str
+    outlet: str
+    dead: str
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """Every page, most of them also with other content."""
+        here, draft = f"/console/destinations/{self.shop}", f"/console/destinations/{self.draft}"
+        return {
+            **super().pages,
             "destinations-none": "/console?q=nothing-like-it",
             "destinations-failed": "/console?sort=failed&range=30d",
             "destinations-delivered": "/console?sort=delivered&range=7d",
             "destinations-delivered-day": "/console?sort=delivered&range=24h",
             "destinations-backlog": "/console?sort=backlog&page=60&range=1h",
             "destinations-attention": "/console?health=needs_attention&range=7d&sort=delivered",
-            "found": "/console/find?q=acme",
             "found-nothing-yet": "/console/find",
-            "new-destination": "/console/destinations/new",
-            "destination": here,
             "destination-month": f"{here}?range=30d",
             "destination-parked": f"/console/destinations/{self.europe}",
             "destination-paused": f"/console/destinations/{self.outlet}",
-            "destination-draft": f"/console/destinations/{self.japan}",
-            "mappings": f"{here}/mappings",
-            "mappings-none": f"/console/destinations/{self.japan}/mappings",
-            "mapping-new": f"{here}/mappings/new",
-            "mapping": f"{here}/mappings/{self.mapping}",
-            "publish": f"{here}/mappings/{self.mapping}/publish",
-            "versions": f"{here}/mappings/{self.mapping}/versions",
-            "mapping-copy": f"{here}/mappings/{self.mapping}/copy",
-            "activate": f"{here}/activate",
-            "events": f"{here}/events",
-            "events-dead": f"{here}/events?status=dead",
             **{f"events-{one}": f"{here}/events?status={one}" for one in ("queued", "retrying", "expired")},
             "events-reason": f"{here}/events?reason=nothing_like_it",
             "events-execution": f"{here}/events?execution_id=nothing-like-it",
-            "events-none": f"/console/destinations/{self.japan}/events",
-            "event": f"{here}/event?id={quote(self.event)}",
             "event-dead": f"{here}/event?id={quote(self.dead)}",
             "event-missing": f"{here}/event?id=nothing-like-it",
-            "event-rejected": f"{here}/event?id={quote(self.rejected)}",
-            "errors": f"{here}/errors",
-            "errors-none": f"/console/destinations/{self.japan}/errors",
-            "rejections": f"{here}/rejections",
             "rejections-filtered": f"{here}/rejections?journey_id=nothing-like-it",
             "events-rejected": f"{here}/events?status=rejected",
-            "requests": f"{here}/requests",
             "requests-failed": f"{here}/requests?failed=true&range=30d",
-            "request": f"{here}/requests/{self.request}",
-            "requests-none": f"/console/destinations/{self.japan}/requests",
-            "journeys": f"{here}/journeys",
             "journeys-month": f"{here}/journeys?range=30d",
-            "replay": f"{here}/replay?status=dead",
             "replay-event": f"{here}/replay?status=dead&event={quote(self.dead)}",
-            "replays": f"{here}/replays",
-            "replay-job": f"{here}/replays/{self.replay}",
-            "tail": "/console/tail",
-            "tail-destination": f"/console/tail?destination={self.shop}&status=dead",
-            "preflight": f"{here}/preflight",
-            "preflight-draft": f"/console/destinations/{self.japan}/preflight",
-            "match-quality": f"{here}/match-quality",
-            "match-quality-none": f"/console/destinations/{self.japan}/match-quality",
-            "event-schema": f"{here}/event-schema",
-            "event-schema-none": f"/console/destinations/{self.japan}/event-schema",
-            "consent": f"{here}/consent",
-            "consent-none": f"/console/destinations/{self.japan}/consent",
-            "settings-of-destination": f"{here}/settings",
-            "search": "/console/events",
-            "search-execution": "/console/events?q=run-7",
+            **{f"{one}-none": f"{draft}/{one}" for one in ("mappings", "events", "errors", "requests")},
+            **{f"{one}-none": f"{draft}/{one}" for one in ("match-quality", "consent")},
+            "search-all": "/console/events",
             "search-rejected": "/console/events?status=rejected",
             "search-rejected-none": "/console/events?status=rejected&reason=nothing_like_it",
             "search-none": "/console/events?q=nothing-like-it",
-            "notifications-of-destination": f"{here}/notifications",
-            "incidents": "/console/incidents",
-            "components": "/console/components",
-            "event-names": "/console/event-names",
-            "event-name": "/console/event-names/580123456789/ADD_TO_SHOPPING_CART",
             "event-names-none": "/console/event-names?q=nothing-like-it",
-            "notifications": "/console/notifications",
-            "system": "/console/system",
-            "hash-tester": "/console/hash-tester",
-            "privacy": "/console/privacy",
-            "organisations": "/console/organisations",
-            "keys": "/console/keys",
-            "sessions": "/console/sessions",
-            "audit": "/console/audit",
             "audit-filtered": "/console/audit?kind=mapping",
-            "settings": "/console/settings",
-            "signed-out": "/console/signed-out",
             "nowhere": "/console/nowhere",
         }
 
@@ -262,17 +270,13 @@ def furnish(product: Product, dsn: str, *, posts: int = 45) -> Cast:
     ):
         case.ask("POST", "/keys", {"name": name, "scopes": key})
 
-    outlet = case.destination("Acme Outlet", "580123450001", "NA", "USD")
-    case.connect(outlet)
-    case.publish(outlet)
+    outlet = case.shop("Acme Outlet", "580123450001")
     case.send(case.events(outlet, 120))
     case.drain(outlet)
     case.ask("POST", f"/destinations/{outlet}/pause")
     case.send(case.events(outlet, 63))
 
-    europe = case.destination("Acme Shop Europe", "580987654321", "EU", "EUR")
-    case.connect(europe)
-    case.publish(europe)
+    europe = case.shop("Acme Shop Europe", "580987654321", "EU", "EUR")
     case.send(case.events(europe, 300))
     case.drain(europe)
     case.fault("580987654321", kind="revoked")
@@ -284,17 +288,42 @@ def furnish(product: Product, dsn: str, *, posts: int = 45) -> Cast:
     case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", draft)
     asyncio.run(spread(dsn, case.luck))
     request = newest_request(case.product, shop, "?failed=true&range=30d")
-    rejected, delivered = bad[0]["event_id"], last[20]["event_id"]
     return Cast(
-        shop, mapping, europe, outlet, japan, delivered, dead[0]["event_id"], rejected, replay, request
+        shop,
+        mapping,
+        japan,
+        event=last[20]["event_id"],
+        rejected=bad[0]["event_id"],
+        replay=replay,
+        request=request,
+        advertiser="580123456789",
+        europe=europe,
+        outlet=outlet,
+        dead=dead[0]["event_id"],
     )
+
+
+@contextmanager
+def visiting(product: Product) -> Iterator[httpx.Client]:
+    """A visitor who is signed in, and reads pages as a browser gets them."""
+    headers = {"Accept": "text/html", "Origin": product.api}
+    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
+        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
+        yield client
+
+
+@asynccontextmanager
+async def signed_in(product: Product, key: str = ADMIN) -> AsyncIterator[httpx.AsyncClient]:
+    """The same in an event loop."""
+    headers = {"Accept": "text/html", "Accept-Encoding": "gzip", "Origin": product.api}
+    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=60) as client:
+        assert (await client.post("/console/sign-in", data={"key": key})).status_code == 303
+        yield client
 
 
 def newest_request(product: Product, destination: str, query: str = "") -> str:
     """Return the id of the first request in a destination's list."""
-    headers = {"Accept": "text/html", "Origin": product.api}
-    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as pages:
-        pages.post("/console/sign-in", data={"key": ADMIN})
+    with visiting(product) as pages:
         listed = pages.get(f"/console/destinations/{destination}/requests{query}").text
     return re.findall(r"/requests/(att_[\w-]+)", listed)[0]
 

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 from playwright.sync_api import Locator, expect, sync_playwright
 
-from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
-from tests.console.screens import DESK, PHONE, instance, window
+from tests.console.browsing import ARGUMENTS, CHROMIUM, Site, window
+from tests.console.screens import CALM, DESK, PHONE, instance
 from tests.console.showcase import Showcase, opened
 
 READ_AFTER_S = (10, 25, 60)
@@ -117,9 +117,7 @@ def walk(case: Showcase, desk: Site, phone: Site) -> None:
     patients = {}
     for number, fault in enumerate(FAULTS):
         advertiser, name = str(590_000_000_000 + number), f"Shop with {fault}"
-        destination = case.destination(name, advertiser, "NA", "USD")
-        case.connect(destination)
-        case.publish(destination)
+        destination = case.shop(name, advertiser)
         patients[fault] = Patient(case, destination, advertiser, name)
         patients[fault].send(3)
         case.drain(destination)
@@ -149,8 +147,8 @@ def main() -> None:
     with instance() as (product, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         with (
-            window(browser, product, DESK, "light") as desk,
-            window(browser, product, PHONE, "dark") as phone,
+            window(browser, product, DESK, color_scheme="light", **CALM) as desk,
+            window(browser, product, PHONE, color_scheme="dark", **CALM) as phone,
         ):
             walk(opened(product), desk, phone)
         browser.close()

@@ -16,19 +16,15 @@ from app.console.assets import ASSETS, compressed
 from app.domain.admission import ShedReason
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.server.admission import shed_problem
-from tests.console.browsing import Site
-from tests.console.showcase import Showcase, opened
+from tests.console.browsing import Site, window
+from tests.console.showcase import opened
 from tests.pipeline.processes import ADMIN, Product
 
 
 @pytest.fixture(scope="module")
 def destination(product: Product) -> str:
     """A destination that accepts events."""
-    case: Showcase = opened(product)
-    made = case.destination("Acme US", "1000000001", "NA", "USD")
-    case.connect(made)
-    case.publish(made, EXAMPLE_MAPPING)
-    return made
+    return opened(product).shop("Acme US", "1000000001", document=EXAMPLE_MAPPING)
 
 
 @pytest.fixture
@@ -143,16 +139,14 @@ def test_the_reference_fits_and_complains_of_nothing(
     browser: Browser, product: Product, width: int, scheme: Any
 ) -> None:
     """Open or closed, at a desk and on a phone, no request elsewhere, no breach of the policy."""
-    window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    site = Site(product, window.new_page())
-    site.open("/docs")
-    for name in ("POST /events", "GET /destinations", "POST /keys"):
-        one = operation(site, name)
-        for details in one.locator("details").all():
-            details.evaluate("one => { one.open = true; }")
-    too_wide = site.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    found = site.check_accessible()
-    window.close()
+    with window(browser, product, (width, 900), signed_in=False, color_scheme=scheme) as site:
+        site.open("/docs")
+        for name in ("POST /events", "GET /destinations", "POST /keys"):
+            one = operation(site, name)
+            for details in one.locator("details").all():
+                details.evaluate("one => { one.open = true; }")
+        too_wide = site.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        found = site.check_accessible()
     assert not too_wide
     assert site.complaints == []
     assert found == []
@@ -177,10 +171,8 @@ def test_an_operation_is_found_by_its_words(site: Site) -> None:
 
 def test_without_javascript_the_operations_are_listed(browser: Browser, product: Product) -> None:
     """With a link to the description, and the table of reasons."""
-    window = browser.new_context(java_script_enabled=False)
-    page = window.new_page()
-    page.goto(product.api + "/docs")
-    expect(page.get_by_text("POST /events", exact=True)).to_be_visible()
-    expect(page.get_by_role("link", name="openapi.json", exact=True)).to_be_visible()
-    expect(page.locator("#reason-timestamp_missing")).to_be_visible()
-    window.close()
+    with window(browser, product, signed_in=False, java_script_enabled=False) as site:
+        site.open("/docs")
+        expect(site.page.get_by_text("POST /events", exact=True)).to_be_visible()
+        expect(site.page.get_by_role("link", name="openapi.json", exact=True)).to_be_visible()
+        expect(site.page.locator("#reason-timestamp_missing")).to_be_visible()

@@ -16,8 +16,8 @@ from urllib.parse import urldefrag, urlencode, urljoin, urlsplit
 import httpx
 import pytest
 
-from tests.console.showcase import MAPPING, Showcase, opened
-from tests.pipeline.processes import ADMIN, Product
+from tests.console.showcase import MAPPING, Showcase, opened, signed_in
+from tests.pipeline.processes import Product
 
 # Pages that rightly answer with 404: an event that does not exist, asked for by a filled field.
 # The tests' Postgres runs without fsync, which readiness says.
@@ -105,9 +105,7 @@ async def seeded(product: Product) -> Showcase:
         case.send([*bad, *case.events(shop, 1)])
         case.ask("POST", "/keys", {"name": "journey engine", "scopes": ["events:write"]})
         case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", {**MAPPING, "name": "Cart, again"})
-        outlet = case.destination("Acme Outlet", "580123450001", "EU", "EUR")
-        case.connect(outlet)
-        case.publish(outlet, {**MAPPING, "name": "Outlet"})
+        outlet = case.shop("Acme Outlet", "580123450001", "EU", "EUR", {**MAPPING, "name": "Outlet"})
         case.ask("POST", f"/destinations/{outlet}/pause")
         case.send(case.events(outlet, 3))
         case.destination("Acme Draft", "580555000111", "FE", "JPY")
@@ -158,9 +156,7 @@ async def crawled(client: httpx.AsyncClient, home: str) -> tuple[set[str], list[
 async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> None:
     """Signed in as an admin, over an instance with a life behind it."""
     await seeded(product)
-    headers = {"Accept": "text/html", "Origin": product.api}
-    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
-        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+    async with signed_in(product) as client:
         kinds, wrong = await crawled(client, "/console")
     assert wrong == []
     for met in (
@@ -187,9 +183,7 @@ async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> No
 @pytest.mark.parametrize("typed", [{}, {"HX-Request": "true"}], ids=["without JavaScript", "with htmx"])
 async def test_the_search_works_with_any_health(product: Product, typed: dict[str, str]) -> None:
     """The empty field of the form's other half is no error."""
-    headers = {"Accept": "text/html", "Origin": product.api}
-    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
-        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+    async with signed_in(product) as client:
         for query in ("q=&health=", "q=acme&health=", "q=&health=paused", "q=acme&health=healthy&range=1h"):
             answer = await client.get(f"/console?{query}", headers=typed)
             assert answer.status_code == 200, query

@@ -2,11 +2,10 @@
 
 import re
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console.browsing import Site
+from tests.console.browsing import Site, window
 from tests.console.showcase import opened
 from tests.pipeline.processes import Product
 from tests.pipeline.world import event
@@ -16,9 +15,7 @@ from tests.pipeline.world import event
 def shop(product: Product) -> str:
     """A destination with events, a refused one and a rejected one."""
     case = opened(product)
-    made = case.destination("Acme EU", "1000000001", "NA", "USD")
-    case.connect(made)
-    case.publish(made)
+    made = case.shop("Acme EU", "1000000001")
     bad = event(9, destination_id=made)
     del bad["event"]["timestamp"]
     case.send([*case.events(made, 3), bad])
@@ -26,17 +23,9 @@ def shop(product: Product) -> str:
     case.fault("1000000001", kind="partial", indexes=[0], code="BAD_REQUEST")
     case.send(case.events(made, 2))
     case.drain(made)
-    assert httpx.delete(f"{product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+    case.heal()
     case.ask("POST", "/keys", {"name": "journey engine", "scopes": ["events:write"]})
     return made
-
-
-def test_the_mapping_page_names_no_side(site: Site, shop: str) -> None:
-    """On a phone the Amazon field stands above the event field, so "left" and "right" would be wrong."""
-    site.sign_in()
-    site.open(f"/console/destinations/{shop}/mappings/new")
-    words = site.page.locator("main").inner_text().lower()
-    assert not re.search(r"\b(left|right):", words)
 
 
 @pytest.mark.parametrize(
@@ -55,20 +44,17 @@ def test_the_mapping_page_names_no_side(site: Site, shop: str) -> None:
 )
 def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: str, page: str) -> None:
     """Each cell has the label of its column, and nothing is cut off at the right."""
-    window = browser.new_context(viewport={"width": 390, "height": 844})
-    site = Site(product, window.new_page())
-    site.sign_in()
-    site.open(page if page.startswith("/") else f"/console/destinations/{shop}/{page}")
-    table = site.page.locator("main .scroll > table").first
-    if table.count():
-        expect(table).to_have_attribute("data-cards", "")
-        assert site.page.locator("td[data-label]").count() > 0
-        for cell in table.locator("tbody tr:first-child > *").all():
-            place = cell.bounding_box()
-            assert place is None or place["x"] + place["width"] <= 390, cell.inner_text()
-    else:
-        assert page == "/console/incidents"
-    window.close()
+    with window(browser, product, (390, 844)) as site:
+        site.open(page if page.startswith("/") else f"/console/destinations/{shop}/{page}")
+        table = site.page.locator("main .scroll > table").first
+        if table.count():
+            expect(table).to_have_attribute("data-cards", "")
+            assert site.page.locator("td[data-label]").count() > 0
+            for cell in table.locator("tbody tr:first-child > *").all():
+                place = cell.bounding_box()
+                assert place is None or place["x"] + place["width"] <= 390, cell.inner_text()
+        else:
+            assert page == "/console/incidents"
 
 
 def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.console.showcase import signed_in
 from tests.console.test_seeded_faults import connected, read
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import MAPPING, event
@@ -72,12 +73,10 @@ class Desk:
 
 @pytest_asyncio.fixture
 async def desk(product: Product) -> AsyncIterator[Desk]:
-    headers = {"Accept": "text/html", "Origin": product.api}
     async with (
-        httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as pages,
+        signed_in(product) as pages,
         httpx.AsyncClient(base_url=product.api, headers=BEARER, timeout=20) as api,
     ):
-        assert (await pages.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
         yield Desk(product, pages, api)
 
 

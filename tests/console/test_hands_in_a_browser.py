@@ -1,25 +1,20 @@
 """Hands at a browser: double clicks, the keyboard, a page left open, a phone's width, copying."""
 
-import time
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console.browsing import Site
+from tests.console.browsing import Site, window
+from tests.console.showcase import opened
 from tests.console.test_pages_in_a_browser import Seeded, seeded
-from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import event
 
 __all__ = ["seeded"]  # a fixture
 
 
 def api(site: Site, method: str, path: str, body: Any = None) -> Any:
-    headers = {"Authorization": f"Bearer {ADMIN}"}
-    answer = httpx.request(method, site.product.api + path, json=body, headers=headers, timeout=20)
-    assert answer.status_code < 300, answer.text
-    return answer.json()
+    return opened(site.product).ask(method, path, body)
 
 
 def test_a_double_click_makes_one_thing(site: Site, seeded: Seeded) -> None:
@@ -46,7 +41,7 @@ def test_a_double_click_makes_one_thing(site: Site, seeded: Seeded) -> None:
 def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, seeded: Seeded) -> None:
     """What was opened stays open, what had the focus keeps it, and the page does not stand still for it."""
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{seeded.destination}"
+    page, here = site.page, f"/console/destinations/{seeded.shop}"
     site.open(here)
     expect(page.locator("#live")).to_have_text("Live")
     summary = page.locator("#why-rejected > summary")
@@ -55,7 +50,7 @@ def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, seeded
     expect(page.locator("#why-rejected")).to_have_attribute("open", "")
     accepted = page.locator(".station", has_text="Accepted").locator("b")
     before = int(accepted.inner_text())
-    api(site, "POST", "/events", event(500, destination_id=seeded.destination))
+    api(site, "POST", "/events", event(500, destination_id=seeded.shop))
     expect(accepted).to_have_text(str(before + 1))
     expect(page.locator("#why-rejected")).to_have_attribute("open", "")
     expect(page.locator("#why-rejected > summary")).to_be_focused()
@@ -92,7 +87,7 @@ def test_updates_leave_nothing_behind(site: Site, seeded: Seeded) -> None:
     page = site.page
     page.add_init_script(_STREAM)
     site.sign_in()
-    site.open(f"/console/destinations/{seeded.destination}")
+    site.open(f"/console/destinations/{seeded.shop}")
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("document.querySelector('.chart canvas').drawn = true")
     browser = page.context.new_cdp_session(page)
@@ -122,7 +117,7 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seede
         "**/live?*",
         lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
     )
-    site.open(f"/console/destinations/{seeded.destination}")
+    site.open(f"/console/destinations/{seeded.shop}")
     expect(page.locator("#live")).to_have_text("Reconnecting…")
     expect(page.locator("#live")).to_have_text("Live")
     site.complaints[:] = [one for one in site.complaints if "502" not in one]
@@ -165,7 +160,7 @@ def test_updates_wait_while_text_is_selected(site: Site, seeded: Seeded) -> None
     before = int(accepted.inner_text())
     site.page.evaluate("getSelection().selectAllChildren(document.querySelector('#road'))")
     came = site.page.evaluate("window.news")
-    api(site, "POST", "/events", event(700, destination_id=seeded.destination))
+    api(site, "POST", "/events", event(700, destination_id=seeded.shop))
     site.page.wait_for_function("(came) => window.news > came", arg=came)
     assert accepted.inner_text() == str(before)
     site.page.evaluate("getSelection().removeAllRanges()")
@@ -175,10 +170,10 @@ def test_updates_wait_while_text_is_selected(site: Site, seeded: Seeded) -> None
 def test_an_events_page_follows_the_event_to_its_end(site: Site, seeded: Seeded) -> None:
     """Held while the destination is paused; delivered, on the same page, once it is resumed."""
     site.sign_in()
-    here = f"/destinations/{seeded.destination}"
+    here = f"/destinations/{seeded.shop}"
     api(site, "POST", f"{here}/pause")
     try:
-        api(site, "POST", "/events", event(600, destination_id=seeded.destination))
+        api(site, "POST", "/events", event(600, destination_id=seeded.shop))
         site.open(f"/console{here}/event?id=ord-600")
         expect(site.page.locator("h2 .pill").first).to_have_text("On hold (paused)")
     finally:
@@ -190,15 +185,12 @@ def test_an_events_page_follows_the_event_to_its_end(site: Site, seeded: Seeded)
 @pytest.mark.parametrize("page", ["destination", "activate"])
 def test_every_tab_is_in_sight_on_a_phone(browser: Browser, seeded: Seeded, page: str) -> None:
     """A tab that is only found by sliding the row aside is not found."""
-    window = browser.new_context(viewport={"width": 390, "height": 844})
-    site = Site(seeded.product, window.new_page())
-    site.sign_in()
-    site.open(seeded.pages[page])
-    for row in (".tabs a", ".top nav a"):
-        right = site.page.locator(row).last.bounding_box()
-        assert right is not None
-        assert right["x"] + right["width"] <= 390, row
-    window.close()
+    with window(browser, seeded.product, (390, 844)) as site:
+        site.open(seeded.pages[page])
+        for row in (".tabs a", ".top nav a"):
+            right = site.page.locator(row).last.bounding_box()
+            assert right is not None
+            assert right["x"] + right["width"] <= 390, row
 
 
 def test_copying_works_where_browsers_offer_no_clipboard(site: Site, seeded: Seeded) -> None:
@@ -212,35 +204,32 @@ def test_copying_works_where_browsers_offer_no_clipboard(site: Site, seeded: See
     button = site.page.locator("[data-copy=dst]")
     button.click()
     expect(button).to_have_text("Copied")
-    assert site.page.evaluate("window.taken.trim()") == seeded.destination
+    assert site.page.evaluate("window.taken.trim()") == seeded.shop
 
 
 def test_without_scripts_everything_can_still_be_done(browser: Browser, seeded: Seeded) -> None:
     """What a script would open stands on the page: a row of custom data, consent's sources, the questions."""
-    window = browser.new_context(java_script_enabled=False)
-    site = Site(seeded.product, window.new_page())
-    site.sign_in()
-    page, here = site.page, f"/console/destinations/{seeded.destination}"
-    site.open(f"{here}/mappings/new")
-    page.get_by_label("Mapping name").fill("By hand")
-    page.get_by_label("Custom data: name on Amazon").last.fill("maker")
-    page.get_by_label("Custom data: event field").last.fill("event.properties.brand")
-    page.locator("input[name=consent][value=amazon]").check()
-    page.get_by_label("User data: event field").fill("consent.user_data")
-    page.get_by_role("button", name="Update results").click()
-    expect(page.locator("#unsaved")).to_have_text("Unsaved changes")
-    expect(page.locator('[id="r-fields.email"]')).to_contain_text("sha256:")
-    page.get_by_role("group", name="Email", exact=True).get_by_role("button", name="More").click()
-    email = page.get_by_role("group", name="Email", exact=True)
-    email.get_by_label("Otherwise use").fill("contact.mail | trim")
-    page.get_by_role("button", name="Save draft").click()
-    expect(page.get_by_label("Custom data: name on Amazon").nth(1)).to_have_value("maker")
-    expect(email.get_by_label("Otherwise use")).to_have_value("contact.mail | trim")
-    expect(page.get_by_label("User data: event field")).to_have_value("consent.user_data")
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.get_by_role("heading", name="Mappings")).to_be_visible()
-    expect(page.get_by_role("link", name="By hand")).to_have_count(0)
-    window.close()
+    with window(browser, seeded.product, java_script_enabled=False) as site:
+        page, here = site.page, f"/console/destinations/{seeded.shop}"
+        site.open(f"{here}/mappings/new")
+        page.get_by_label("Mapping name").fill("By hand")
+        page.get_by_label("Custom data: name on Amazon").last.fill("maker")
+        page.get_by_label("Custom data: event field").last.fill("event.properties.brand")
+        page.locator("input[name=consent][value=amazon]").check()
+        page.get_by_label("User data: event field").fill("consent.user_data")
+        page.get_by_role("button", name="Update results").click()
+        expect(page.locator("#unsaved")).to_have_text("Unsaved changes")
+        expect(page.locator('[id="r-fields.email"]')).to_contain_text("sha256:")
+        page.get_by_role("group", name="Email", exact=True).get_by_role("button", name="More").click()
+        email = page.get_by_role("group", name="Email", exact=True)
+        email.get_by_label("Otherwise use").fill("contact.mail | trim")
+        page.get_by_role("button", name="Save draft").click()
+        expect(page.get_by_label("Custom data: name on Amazon").nth(1)).to_have_value("maker")
+        expect(email.get_by_label("Otherwise use")).to_have_value("contact.mail | trim")
+        expect(page.get_by_label("User data: event field")).to_have_value("consent.user_data")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.get_by_role("heading", name="Mappings")).to_be_visible()
+        expect(page.get_by_role("link", name="By hand")).to_have_count(0)
 
 
 def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, seeded: Seeded) -> None:
@@ -271,7 +260,7 @@ def test_the_help_of_a_list_follows_what_is_chosen(site: Site, seeded: Seeded) -
 def test_limits_are_reported_while_typing(site: Site, seeded: Seeded) -> None:
     """Beside the help of each field that has one."""
     site.sign_in()
-    site.open(seeded.pages["new destination"])
+    site.open(seeded.pages["new-destination"])
     site.page.get_by_label("Destination Name").fill("Acme")
     expect(site.page.locator("#h-name")).to_contain_text("4 of 200")
 
@@ -325,13 +314,13 @@ def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, seeded: S
     """A paused page keeps its rows; resumed it shows what came meanwhile; signed out it asks to sign in."""
     site.sign_in()
     page = site.page
-    site.open(f"/console/tail?destination={seeded.destination}")
+    site.open(f"/console/tail?destination={seeded.shop}")
     expect(page.locator("#live")).to_have_text("Live")
-    api(site, "POST", "/events", event(801, destination_id=seeded.destination))
+    api(site, "POST", "/events", event(801, destination_id=seeded.shop))
     expect(page.get_by_role("link", name="ord-801")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#live")).to_have_text("Paused")
-    api(site, "POST", "/events", event(802, destination_id=seeded.destination))
+    api(site, "POST", "/events", event(802, destination_id=seeded.shop))
     expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("link", name="ord-802")).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
@@ -344,23 +333,18 @@ def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, seeded: S
 
 def test_one_checkbox_selects_all_rows(site: Site, seeded: Seeded) -> None:
     """And shows when only some are; the next page counts those that were chosen."""
-    advertiser = api(site, "GET", f"/destinations/{seeded.destination}")["advertiser_id"]
-    fault = {"kind": "partial", "indexes": [0, 1], "code": "BAD_REQUEST"}
-    set_fault = httpx.post(
-        f"{site.product.amazon}/_sandbox/faults", json={"advertiser_id": advertiser, "fault": fault}
-    )
-    assert set_fault.status_code == 201
-    events = [event(number, destination_id=seeded.destination) for number in (811, 812)]
+    advertiser = api(site, "GET", f"/destinations/{seeded.shop}")["advertiser_id"]
+    case = opened(site.product)
+    case.fault(advertiser, kind="partial", indexes=[0, 1], code="BAD_REQUEST")
+    events = [event(number, destination_id=seeded.shop) for number in (811, 812)]
     api(site, "POST", "/events", {"events": events})
     site.sign_in()
-    page, here = site.page, f"/console/destinations/{seeded.destination}/events?status=dead"
+    page, here = site.page, f"/console/destinations/{seeded.shop}/events?status=dead"
     boxes = page.locator("input[name=event]")
     site.open(here)
-    until = time.monotonic() + 60
-    while boxes.count() != 2:
-        assert time.monotonic() < until
-        page.wait_for_timeout(200)
-        site.open(here)
+    case.drain(seeded.shop)
+    site.open(here)
+    expect(boxes).to_have_count(2)
     assert site.check_accessible() == []
     every = page.get_by_label("Select all on this page")
     every.check()
@@ -371,4 +355,4 @@ def test_one_checkbox_selects_all_rows(site: Site, seeded: Seeded) -> None:
     expect(page.get_by_role("button", name="Replay 1")).to_be_visible()
     expect(page.get_by_role("button", name="Dismiss 1")).to_be_visible()
     assert site.check_accessible() == []
-    assert httpx.delete(f"{site.product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+    case.heal()

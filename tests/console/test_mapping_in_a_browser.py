@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Browser, expect
 
-from tests.console.browsing import Site
+from tests.console.browsing import Site, window
 from tests.console.test_pages_in_a_browser import Seeded, seeded
 
 __all__ = ["seeded"]  # a fixture
@@ -117,7 +117,7 @@ def test_unsaved_changes_are_marked_and_survive_leaving(site: Site, seeded: Seed
 
 def test_enter_in_a_field_sends_nothing(site: Site, seeded: Seeded) -> None:
     """A mapping is saved and published by its buttons only."""
-    opened(site, seeded, "new mapping")
+    opened(site, seeded, "mapping-new")
     posts: list[str] = []
     site.page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
     with site.page.expect_response("**/preview"):  # which follows later than a form that is sent
@@ -131,24 +131,22 @@ def test_the_preview_stands_beside_the_fields_and_opens_over_them_on_a_phone(
 ) -> None:
     """At 1280 both are in sight; at 390 one button opens it from wherever one is, and one closes it."""
     for width, beside in ((1280, True), (390, False)):
-        window = browser.new_context(viewport={"width": width, "height": 844}, color_scheme="dark")
-        site = Site(seeded.product, window.new_page())
-        opened(site, seeded)
-        page = site.page
-        fields, preview = page.locator("#fields").bounding_box(), page.locator("#preview").bounding_box()
-        assert fields is not None
-        opener = page.get_by_role("link", name="Preview", exact=True)
-        if beside:
-            assert preview is not None
-            assert preview["x"] > fields["x"] + 300
-            expect(opener).to_be_hidden()
-        else:
-            assert preview is None
-            assert page.evaluate("document.documentElement.scrollHeight") < 3_700
-            page.get_by_label("Email: event field").scroll_into_view_if_needed()
-            opener.click()
-            expect(page.locator("#preview")).to_be_in_viewport()
-            assert site.check_accessible() == []
-            page.get_by_role("link", name="Close preview").click()
-            expect(page.get_by_role("link", name="Close preview")).to_be_hidden()
-        window.close()
+        with window(browser, seeded.product, (width, 844), color_scheme="dark") as site:
+            site.open(seeded.pages["mapping"])
+            page = site.page
+            fields, preview = page.locator("#fields").bounding_box(), page.locator("#preview").bounding_box()
+            assert fields is not None
+            opener = page.get_by_role("link", name="Preview", exact=True)
+            if beside:
+                assert preview is not None
+                assert preview["x"] > fields["x"] + 300
+                expect(opener).to_be_hidden()
+            else:
+                assert preview is None
+                assert page.evaluate("document.documentElement.scrollHeight") < 3_700
+                page.get_by_label("Email: event field").scroll_into_view_if_needed()
+                opener.click()
+                expect(page.locator("#preview")).to_be_in_viewport()
+                assert site.check_accessible() == []
+                page.get_by_role("link", name="Close preview").click()
+                expect(page.get_by_role("link", name="Close preview")).to_be_hidden()

@@ -29,9 +29,7 @@ def shop(case: Showcase, name: str, advertiser: str) -> None:
 
     Half of the phone numbers are under another name, and those that are mapped came hashed with `+`.
     """
-    destination = case.destination(name, advertiser, "NA", "USD")
-    case.connect(destination)
-    case.publish(destination, SHOP)
+    destination = case.shop(name, advertiser, document=SHOP)
     events = case.events(destination, ACCEPTED + 22)
     for number, each in enumerate(events):
         user = each["user"]

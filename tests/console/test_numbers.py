@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.console.browsing import Site
@@ -78,13 +77,7 @@ class Shop:
 def shop(product: Product) -> Shop:
     """Delivered, refused, rejected, repeated and waiting events, more than a page of a list has."""
     case = opened(product)
-    made = []
-    for name, advertiser in (("Busy", "1000000001"), ("Paused", "1000000002")):
-        destination = case.destination(name, advertiser, "NA", "USD")
-        case.connect(destination)
-        case.publish(destination)
-        made.append(destination)
-    busy, paused = made
+    busy, paused = case.shop("Busy", "1000000001"), case.shop("Paused", "1000000002")
     case.send(case.events(busy, 64))
     case.drain(busy)
     refuse(case, busy)
@@ -117,7 +110,7 @@ def refuse(case: Showcase, destination: str) -> None:
         f"/destinations/{destination}/dead-letters/dismiss",
         {"event_ids": failed[:1], "dry_run": False},
     )
-    assert httpx.delete(f"{case.product.amazon}/_sandbox/faults", timeout=30).status_code < 300
+    case.heal()
 
 
 def listed(site: Site, address: str) -> int:

@@ -1,15 +1,11 @@
 """Every page stays light and quick with much stored; `python -m tests.console.weight` tells of a million."""
 
 import asyncio
-import re
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from typing import Any
 
-from tests.console.showcase import Cast, furnish
-from tests.console.test_pages_in_a_browser import NO_PAGE
-from tests.console.test_sessions import ROUTES
+from tests.console.showcase import furnish
 from tests.console.weight import MOST_BYTES, MOST_MS, Weighed, fill, make_room, weigh
 from tests.pipeline.processes import Product
 
@@ -19,18 +15,6 @@ EVENTS, DESTINATIONS = 40_000, 1_000
 def run(action: Coroutine[Any, Any, Any]) -> Any:
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, action).result()
-
-
-def test_every_page_of_the_router_is_weighed() -> None:
-    """A new one must be among those of the showcase."""
-    opened = [path.split("?")[0] for path in Cast(*(["x"] * len(fields(Cast)))).pages.values()]
-    missing = [
-        path
-        for path, method, _ in ROUTES
-        if method == "GET" and not NO_PAGE.fullmatch(path)
-        if not any(re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), address) for address in opened)
-    ]
-    assert missing == []
 
 
 def test_every_page_is_light_and_quick(product: Product) -> None:

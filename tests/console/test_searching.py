@@ -1,88 +1,46 @@
 """The search: an event by its own id or by the journey execution that sent it, and how far back it looked."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
-import httpx
-import pytest_asyncio
 from playwright.sync_api import Route, expect
 
 from tests.console.browsing import Site
-from tests.console.showcase import opened
-from tests.console.test_seeded_faults import connected, read
-from tests.pipeline.processes import ADMIN, Product
+from tests.console.showcase import opened, signed_in
+from tests.console.test_event_pages import Desk, desk
+from tests.console.test_seeded_faults import read
 from tests.pipeline.world import event
 
-BEARER = {"Authorization": f"Bearer {ADMIN}"}
+__all__ = ["desk"]
 
 
-@pytest_asyncio.fixture
-async def visitor(product: Product) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody signed in, who reads pages as a browser gets them."""
-    headers = {"Accept": "text/html", "Origin": product.api}
-    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
-        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
-        yield client
-
-
-async def post(product: Product, *events: Any, key: str = ADMIN) -> None:
-    async with httpx.AsyncClient(base_url=product.api, timeout=20) as client:
-        answer = await client.post(
-            "/events", json={"events": events}, headers={"Authorization": f"Bearer {key}"}
-        )
-        assert answer.status_code == 202, answer.text
-
-
-async def test_events_are_found_by_the_execution_that_sent_them(
-    product: Product, visitor: httpx.AsyncClient
-) -> None:
+async def test_events_are_found_by_the_execution_that_sent_them(desk: Desk) -> None:
     """All of it, over destinations, none of another's; each leads to its own page, which leads back."""
-    first = await asyncio.to_thread(connected, product, "7100000001")
-    second = await asyncio.to_thread(connected, product, "7100000002")
+    first, second = await desk.destination(), await desk.destination()
     run = {"id": "j1", "node_id": "n7", "execution_id": "run-7/ä"}
-    await post(
-        product,
-        event(1, destination_id=first, journey=run),
-        event(2, destination_id=first, journey={**run, "execution_id": "run-7/ä2"}),
-        event(3, destination_id=second, journey=run),
-        event(4, destination_id=second),
-    )
-    page = await visitor.get("/console/events", params={"q": "run-7/ä"})
+    await desk.post(first, event(1, journey=run), event(2, journey={**run, "execution_id": "run-7/ä2"}))
+    await desk.post(second, event(3, journey=run), event(4))
+    page = await desk.pages.get("/console/events", params={"q": "run-7/ä"})
     assert page.status_code == 200
     text = read(page)
     assert "ord-1" in text
     assert "ord-3" in text
     assert "ord-2" not in text
     assert "ord-4" not in text
-    story = await visitor.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
+    story = await desk.pages.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
     assert "q=run-7/%C3%A4" in story.text
 
-    listed = await visitor.get(f"/console/destinations/{first}/events", params={"execution_id": "run-7/ä"})
+    listed = await desk.pages.get(f"/console/destinations/{first}/events", params={"execution_id": "run-7/ä"})
     assert "ord-1" in listed.text
     assert "ord-2" not in listed.text
 
 
-async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Product) -> None:
+async def test_a_key_limited_to_destinations_finds_nothing_of_others(desk: Desk) -> None:
     """Neither by event id nor by execution id."""
-    mine = await asyncio.to_thread(connected, product, "7100000003")
-    other = await asyncio.to_thread(connected, product, "7100000004")
-    run = {"execution_id": "shared-run"}
-    await post(
-        product,
-        event(31, destination_id=mine, journey=run),
-        event(32, destination_id=other, journey=run),
-    )
-    async with httpx.AsyncClient(base_url=product.api, timeout=20) as admin:
-        body = {
-            "name": "limited",
-            "scopes": ["destinations:read", "events:read"],
-            "destination_ids": [mine],
-        }
-        key = (await admin.post("/keys", json=body, headers=BEARER)).json()["key"]
-    headers = {"Accept": "text/html", "Origin": product.api}
-    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
-        assert (await client.post("/console/sign-in", data={"key": key})).status_code == 303
+    mine, other = await desk.destination(), await desk.destination()
+    await desk.post(mine, event(31, journey={"execution_id": "shared-run"}))
+    await desk.post(other, event(32, journey={"execution_id": "shared-run"}))
+    scopes = ["destinations:read", "events:read"]
+    body = {"name": "limited", "scopes": scopes, "destination_ids": [mine]}
+    key = (await desk.api.post("/keys", json=body)).json()["key"]
+    async with signed_in(desk.product, key) as client:
         text = read(await client.get("/console/events", params={"q": "shared-run"}))
         assert "ord-31" in text
         assert "ord-32" not in text
@@ -92,9 +50,7 @@ async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Pr
 def test_a_search_without_an_index_continues_until_it_finds_something(site: Site) -> None:
     """It shows how much it has searched, and ends when it is stopped."""
     case = opened(site.product)
-    shop = case.destination("Searched", "1000000001", "NA", "USD")
-    case.connect(shop)
-    case.publish(shop)
+    shop = case.shop("Searched", "1000000001")
     case.send(case.events(shop, 1))
     site.sign_in()
     asked = []

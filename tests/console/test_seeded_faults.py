@@ -5,11 +5,11 @@ import re
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
+from tests.console.showcase import opened, visiting
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import MAPPING, event
 
@@ -18,25 +18,13 @@ BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
 @pytest.fixture(scope="module")
 def visitor(product: Product) -> Iterator[httpx.Client]:
-    """Somebody signed in, who reads pages as a browser gets them."""
-    headers = {"Accept": "text/html", "Origin": product.api}
-    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
-        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
+    with visiting(product) as client:
         yield client
 
 
 def connected(product: Product, advertiser: str) -> str:
-    """Make, connect and publish a destination as an operator does, and return its id."""
-    with httpx.Client(base_url=product.api, headers=BEARER, timeout=20) as client:
-        body = {"name": f"Acme {advertiser}", "advertiser_id": advertiser, "region": "NA", "currency": "USD"}
-        id_ = str(client.post("/destinations", json=body).json()["id"])
-        parts = urlsplit(client.post(f"/destinations/{id_}/connect").json()["authorize_url"])
-        form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": advertiser}
-        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form, timeout=30)
-        client.get(allowed.headers["location"], headers={"Accept": "application/json"})
-        mapping = client.post(f"/destinations/{id_}/mappings", json=MAPPING).json()["id"]
-        assert client.post(f"/destinations/{id_}/mappings/{mapping}/publish").status_code == 200
-        return id_
+    """Make a destination that sends, and return its id."""
+    return opened(product).shop(f"Acme {advertiser}", advertiser, document=MAPPING)
 
 
 def send(product: Product, destination: str, **changes: Any) -> None:
@@ -49,7 +37,7 @@ def read(answer: httpx.Response) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
 
 
-FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
+FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "429": (
         {"kind": "429"},
         "Amazon is rate-limiting requests (HTTP 429).",
@@ -105,9 +93,7 @@ def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, num
     destination = connected(product, advertiser)
     if name == "hidden rate limit":
         send(product, destination, event_id="first")
-    body = {"advertiser_id": advertiser, "fault": fault}
-    answer = httpx.post(f"{product.amazon}/_sandbox/faults", json=body, timeout=30)
-    assert answer.status_code == 201, answer.text
+    opened(product).fault(advertiser, **fault)
     for index in range(3):
         send(product, destination, event_id=f"ord-{index}")
         time.sleep(0.3)  # requests apart, so that a rate limit has something to count

@@ -26,7 +26,7 @@ from app.domain.batch import EventMetadata, pack
 from app.store.destinations import outcome_history
 from app.store.incidents import facts
 from tests.console.screens import instance
-from tests.console.showcase import Cast, furnish
+from tests.console.showcase import Cast, furnish, signed_in
 from tests.pipeline.processes import ADMIN, Product
 
 MOST_BYTES, MOST_MS = 100_000, 200.0
@@ -245,10 +245,8 @@ async def _fill_history(connection: asyncpg.Connection, *, every: int) -> None:
 
 async def weigh(product: Product, dsn: str, cast: Cast, *, times: int = _TIMES) -> list[Weighed]:
     """Open every page as a browser would, at least `times` times, and return what each costs."""
-    headers = {"Accept": "text/html", "Accept-Encoding": "gzip", "Origin": product.api}
     meter = CpuMeter(product.children["api"].pid, await asyncpg.connect(dsn))
-    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=60) as client:
-        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+    async with signed_in(product) as client:
         answer = await client.get("/incidents", headers={"Authorization": f"Bearer {ADMIN}"})
         pages = cast.pages | {"incident": f"/console/incidents/{answer.json()['items'][0]['id']}"}
         weighed = [await _weigh(client, meter, name, path, times) for name, path in pages.items()]
