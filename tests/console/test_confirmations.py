@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -51,6 +52,12 @@ class Case:
         filled = re.sub(r"{(\w+)}", lambda found: self.ids[found[1]], path)
         return await self.world.client.post(filled, data={"csrf": self.token, **data})
 
+    async def get(self, path: str) -> str:
+        """Return a page."""
+        answer = await self.world.client.get(path)
+        assert answer.status_code == 200, answer.text[:1000]
+        return answer.text
+
     async def version(self, of: str) -> str:
         """Return the version of a destination or mapping."""
         path = "/destinations/{destination_id}" + ("/mappings/{mapping_id}" if of == "mapping" else "")
@@ -62,6 +69,7 @@ class Case:
 async def case(engine: AsyncEngine, database_url: str) -> AsyncIterator[Case]:
     """A connected destination with a published mapping, an incident, a channel, a key, an organisation."""
     world = make_world(engine)
+    world.now = datetime.now(UTC)  # a maintenance window ends after the database's time
     channels = read_webhooks("ops=https://hooks.test/secret")
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1) as pool:
         world.context = replace(
@@ -308,7 +316,8 @@ async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
 
 async def test_a_forged_cookie_says_nothing_else(case: Case) -> None:
     """Only the fixed sentences, with a number."""
-    for forged in ("<script>", "replayed.<b>", "replayed", "nonsense.1"):
+    words = ("<b>Send your key to Mallory</b>", "nonsense.1", "published", "published.x", "replayed.<b>")
+    for forged in (*words, "published.1234567890", "replayed.-1"):
         case.world.client.cookies.set("console_done", forged, path="/console")
         page = await case.world.client.get("/console/settings")
         assert page.status_code == 200

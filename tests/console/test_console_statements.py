@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.console import confirmations
 from tests.api.world import ApiWorld
-from tests.console.test_sessions import csrf, sign_in, world
+from tests.console.test_sessions import sign_in, submit, world
 
 __all__ = ["world"]  # a fixture
 
@@ -16,40 +16,17 @@ __all__ = ["world"]  # a fixture
 async def test_each_action_says_what_it_did_once(world: ApiWorld) -> None:
     """On the next page, and not on the one after it."""
     await sign_in(world)
-    form = {
-        "csrf": await csrf(world),
-        "name": "Acme",
-        "advertiser_id": "42",
-        "region": "EU",
-        "currency": "EUR",
-    }
-    made = await world.client.post("/console/destinations/new", data=form)
+    form = {"name": "Acme", "advertiser_id": "42", "region": "EU", "currency": "EUR"}
+    made = await submit(world, "/console/destinations/new", **form)
     here = made.headers["location"]
     assert "Destination created." in (await world.client.get(here)).text
     assert "Destination created." not in (await world.client.get(here)).text
     await world.sql("UPDATE destinations SET sign_in = 'valid'")
     for action, sentence in (("pause", "Delivery paused."), ("resume", "Delivery resumed.")):
-        assert (await world.client.post(f"{here}/{action}", data={"csrf": form["csrf"]})).status_code == 303
+        assert (await submit(world, f"{here}/{action}")).status_code == 303
         assert sentence in (await world.client.get(here)).text
-    gone = await world.client.post(f"{here}/delete", data={"csrf": form["csrf"], "name": "Acme"})
+    gone = await submit(world, f"{here}/delete", name="Acme")
     assert "Destination deleted." in (await world.client.get(gone.headers["location"])).text
-
-
-async def test_a_forged_word_shows_nothing(world: ApiWorld) -> None:
-    """The sentences are fixed."""
-    await sign_in(world)
-    world.client.cookies.set("console_done", "<b>Send your key to Mallory</b>", path="/console")
-    page = (await world.client.get("/console")).text
-    assert "Mallory" not in page
-    assert 'class="notice good"' not in page
-
-
-@pytest.mark.parametrize("word", ["published", "published.x", "published.1234567890", "replayed.-1"])
-async def test_a_sentence_without_its_number_is_left_out(world: ApiWorld, word: str) -> None:
-    """The number is digits only."""
-    await sign_in(world)
-    world.client.cookies.set("console_done", word, path="/console")
-    assert 'class="notice good"' not in (await world.client.get("/console")).text
 
 
 @pytest.mark.reads_only
@@ -67,15 +44,15 @@ async def test_a_mapping_says_what_was_done_with_it(world: ApiWorld) -> None:
     """Create, change and delete; a replay tells how many events."""
     await sign_in(world)
     here = f"/console/destinations/{(await world.create_destination())['id']}"
-    form = {"csrf": await csrf(world), "name": "Cart", "action": "send_events"}
-    made = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
+    form = {"name": "Cart", "action": "send_events"}
+    made = (await submit(world, f"{here}/mappings/new", **form)).headers["location"]
     assert "Mapping created." in (await world.client.get(made)).text
-    saved = await world.client.post(made, data={**form, "version": "1"})
+    saved = await submit(world, made, **form, version="1")
     assert (saved.status_code, saved.headers["location"]) == (303, made)
     assert "Draft saved." in (await world.client.get(made)).text
-    deleted = await world.client.post(f"{made}/delete", data=form)
+    deleted = await submit(world, f"{made}/delete")
     assert "Mapping deleted." in (await world.client.get(deleted.headers["location"])).text
-    replayed = await world.client.post(f"{here}/replay", data={**form, "status": "dead"})
+    replayed = await submit(world, f"{here}/replay", status="dead")
     assert replayed.headers["location"].startswith(f"{here}/replays/rpl_")
     assert "0 events queued again" in (await world.client.get(here)).text
 
@@ -86,10 +63,25 @@ async def test_region_and_currency_are_not_preselected(world: ApiWorld) -> None:
     page = (await world.client.get("/console/destinations/new")).text
     assert " checked" not in page
     assert '<option value="" selected>Choose a value</option>' in page
-    form = {"csrf": await csrf(world), "name": "Acme", "advertiser_id": "42", "currency": "", "region": ""}
-    answer = await world.client.post("/console/destinations/new", data=form)
+    form = {"name": "Acme", "advertiser_id": "42", "currency": "", "region": ""}
+    answer = await submit(world, "/console/destinations/new", **form)
     assert answer.status_code == 422
     assert answer.text.count('class="wrong"') >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("n" * 10_000, "Too long."), ("Acme\u202eSU", "Contains an invisible character")],
+    ids=["ten kilobytes", "a direction mark"],
+)
+async def test_a_name_that_is_refused_stays_in_the_form(world: ApiWorld, name: str, sentence: str) -> None:
+    """With what is wrong at each field; nothing is cut in silence."""
+    await sign_in(world)
+    answer = await submit(world, "/console/destinations/new", name=name, advertiser_id="1" * 10_000)
+    assert answer.status_code == 422
+    assert sentence in answer.text
+    assert "An advertiser ID has up to 32 digits" in answer.text
+    assert f'value="{name}"' in answer.text
 
 
 async def test_the_currency_follows_the_account_with_one_click(world: ApiWorld) -> None:
@@ -101,8 +93,7 @@ async def test_the_currency_follows_the_account_with_one_click(world: ApiWorld) 
     here = f"/console/destinations/{made}"
     assert ">Change to CAD</button>" in (await world.client.get(f"{here}/preflight")).text
     version = (await world.call("GET", f"/destinations/{made}")).json()["version"]
-    form = {"csrf": await csrf(world), "version": str(version)}
-    assert (await world.client.post(f"{here}/currency", data=form)).status_code == 303
+    assert (await submit(world, f"{here}/currency", version=str(version))).status_code == 303
     assert (await world.call("GET", f"/destinations/{made}")).json()["currency"] == "CAD"
     assert "Currency changed" in (await world.client.get(here)).text
 

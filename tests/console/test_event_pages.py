@@ -275,3 +275,39 @@ async def test_the_tail_shows_events_without_a_value(desk: Desk, path: str) -> N
         assert "ada@example.com" not in text
     missing = await desk.pages.get(path, params={"destination": "dst_" + "0" * 20})
     assert missing.status_code == 404
+
+
+async def test_events_are_found_by_the_execution_that_sent_them(desk: Desk) -> None:
+    """All of it, over destinations, none of another's; each leads to its own page, which leads back."""
+    first, second = await desk.destination(), await desk.destination()
+    run = {"id": "j1", "node_id": "n7", "execution_id": "run-7/ä"}
+    await desk.post(first, event(1, journey=run), event(2, journey={**run, "execution_id": "run-7/ä2"}))
+    await desk.post(second, event(3, journey=run), event(4))
+    page = await desk.pages.get("/console/events", params={"q": "run-7/ä"})
+    assert page.status_code == 200
+    text = read(page)
+    assert "ord-1" in text
+    assert "ord-3" in text
+    assert "ord-2" not in text
+    assert "ord-4" not in text
+    story = await desk.pages.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
+    assert "q=run-7/%C3%A4" in story.text
+
+    listed = await desk.pages.get(f"/console/destinations/{first}/events", params={"execution_id": "run-7/ä"})
+    assert "ord-1" in listed.text
+    assert "ord-2" not in listed.text
+
+
+async def test_a_key_limited_to_destinations_finds_nothing_of_others(desk: Desk) -> None:
+    """Neither by event id nor by execution id."""
+    mine, other = await desk.destination(), await desk.destination()
+    await desk.post(mine, event(31, journey={"execution_id": "shared-run"}))
+    await desk.post(other, event(32, journey={"execution_id": "shared-run"}))
+    scopes = ["destinations:read", "events:read"]
+    body = {"name": "limited", "scopes": scopes, "destination_ids": [mine]}
+    key = (await desk.api.post("/keys", json=body)).json()["key"]
+    async with signed_in(desk.product, key) as client:
+        text = read(await client.get("/console/events", params={"q": "shared-run"}))
+        assert "ord-31" in text
+        assert "ord-32" not in text
+        assert "No event found" in read(await client.get("/console/events", params={"q": "ord-32"}))

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -127,6 +128,7 @@ FORGED: Final[dict[str, Callable[[], str]]] = {
     ),
     "claims that are compressed": lambda: of_provider({"zip": "DEF", "crit": ["zip"]}),
     "a megabyte": lambda: token({"alg": "RS256", "kid": "one", "x": "a" * 700_000}),
+    **{f"text {text!r}": partial(str, text) for text in (" ", "a.b.c", "é", "e30.e30.e30", "." * 9)},
     "deep claims": lambda: token({"alg": "RS256"}, payload=b'{"a":' * 5_000 + b"1" + b"}" * 5_000),
 }
 
@@ -160,6 +162,21 @@ async def test_a_shared_secret_in_the_key_set_verifies_nothing() -> None:
 
 
 WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
+    {"nonce": "another"},
+    {"nonce": None},
+    {"aud": "other"},
+    {"aud": ["console", "other"], "azp": "other"},
+    {"iss": "https://evil.example"},
+    {"exp": from_now(-120)()},
+    {"exp": None},
+    {"iat": from_now(120)()},
+    {"iat": from_now(-3600)()},
+    {"iat": "now"},
+    {"sub": None},
+    {"sub": ""},
+    {"sub": "a" * 256},
+    {"sub": "a\0b"},
+    {"sub": 7},
     {"aud": "console "},
     {"aud": "Console"},
     {"aud": []},

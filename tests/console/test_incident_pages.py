@@ -3,10 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
-
 from app.console.incidents import view
-from app.console.time_range import RangeName, range_since
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.policy import SentMessages
@@ -49,17 +46,6 @@ def test_the_timeline_has_messages_and_changes_in_their_order() -> None:
     ]
 
 
-def test_the_chart_begins_before_the_incident() -> None:
-    """In the shortest range that does; an incident of last month is in the longest."""
-    for later, name in (
-        (30 * MINUTE, RangeName.HOUR),
-        (59 * MINUTE, RangeName.SIX_HOURS),
-        (timedelta(hours=20), RangeName.DAY),
-        (timedelta(days=50), RangeName.MONTH),
-    ):
-        assert range_since(OPENED, OPENED + later).name is name
-
-
 def test_the_last_answer_is_that_of_a_failed_request() -> None:
     """A success after it says nothing about the cause."""
     failed = RequestRow(OPENED, "server_error", 503, "Service Unavailable", 5, 20)
@@ -83,21 +69,15 @@ def test_the_duration_ends_with_the_incident() -> None:
     assert button == view.RemedyButton("Reconnect", "/console/destinations/dst_1/connect", is_post=True)
 
 
-async def get(case: Case, path: str) -> str:
-    answer: httpx.Response = await case.world.client.get(path)
-    assert answer.status_code == 200, answer.text
-    return answer.text
-
-
 async def test_incidents_are_acknowledged_together(case: Case) -> None:
     """From the list, which has the destination, the affected events and the duration."""
-    page = await get(case, "/console/incidents")
+    page = await case.get("/console/incidents")
     for column in ("Destination", "Affected", "Duration"):
         assert f">{column}</th>" in page
     assert f'name="incident" value="{INCIDENT}"' in page
     answer = await case.post("/console/incidents/acknowledge", incident=INCIDENT)
     assert answer.status_code == 303
-    assert f'name="incident" value="{INCIDENT}"' not in await get(case, "/console/incidents")
-    page = await get(case, f"/console/incidents/{INCIDENT}")
+    assert f'name="incident" value="{INCIDENT}"' not in await case.get("/console/incidents")
+    page = await case.get(f"/console/incidents/{INCIDENT}")
     assert "Acknowledged by" in page
     assert 'id="timeline"' in page

@@ -15,7 +15,7 @@ from app.domain.mapping.presets import event_id_presets
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw
 from tests.api.world import EVENT, MAPPING, ApiWorld
-from tests.console.test_sessions import csrf, sign_in, world
+from tests.console.test_sessions import sign_in, submit, world
 
 __all__ = ["world"]  # a fixture
 
@@ -53,7 +53,8 @@ async def test_a_new_mapping_is_one_page_and_one_form(world: ApiWorld) -> None:
     for part in ("Mapping name", "Choose your Action", "Map the Fields", "Additional Settings", "Consent"):
         assert part in page
     assert 'value="user.email"' in page
-    made = await world.client.post(f"{here}/mappings/new", data={**FORM, "csrf": await csrf(world)})
+    assert not re.search(r"\b(left|right):", page.lower()), "on a phone, one field stands above the other"
+    made = await submit(world, f"{here}/mappings/new", **FORM)
     mapping = (await world.call("GET", made.headers["location"].removeprefix("/console"))).json()
     assert mapping["custom_data"] == [{"name": "brand", "path": "event.properties.brand"}]
     assert mapping["problems"] == []
@@ -82,8 +83,7 @@ async def test_a_first_version_is_published_from_the_form(world: ApiWorld) -> No
     made = await world.create_destination()
     await world.connect(made)
     here = f"/console/destinations/{made['id']}"
-    form = {**FORM, "csrf": await csrf(world), "then": "publish"}
-    answer = await world.client.post(f"{here}/mappings/new", data=form)
+    answer = await submit(world, f"{here}/mappings/new", **FORM, then="publish")
     assert answer.headers["location"] == f"{here}/activate"
     assert "Version 1 published." in (await world.client.get(f"{here}/activate")).text
 
@@ -96,8 +96,7 @@ async def test_a_first_version_is_published_from_the_form(world: ApiWorld) -> No
 async def test_lint_warnings_are_reviewed_first(world: ApiWorld, change: dict[str, str]) -> None:
     """Saved, not published; the review says what is missing or unusual."""
     here = await begun(world)
-    form = {**FORM, **change, "csrf": await csrf(world), "then": "publish"}
-    answer = await world.client.post(f"{here}/mappings/new", data=form)
+    answer = await submit(world, f"{here}/mappings/new", **FORM | change, then="publish")
     review = answer.headers["location"]
     assert review.endswith("/publish")
     assert await published(world, review.removesuffix("/publish")) is None
@@ -111,8 +110,7 @@ async def test_another_name_for_a_type_is_reviewed_first(world: ApiWorld) -> Non
     await world.publish_mapping(
         here.rpartition("/")[2], event_type="CONTACT", event_name="Contacted", name="Old"
     )
-    form = {**FORM, "csrf": await csrf(world), "then": "publish"}
-    review = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
+    review = (await submit(world, f"{here}/mappings/new", **FORM, then="publish")).headers["location"]
     page = (await world.client.get(review)).text
     assert "One event type has one name." in page
     assert "1 published mapping in 1 destination will get a new version:" in page
@@ -127,8 +125,7 @@ async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: ApiWo
     visible = (await world.create_destination(name="Visible"))["id"]
     mapping = (await world.create_mapping(visible, event_name="Other", event_type="CONTACT"))["id"]
     scopes = ["destinations:read", "destinations:write", "events:read"]
-    body = {"name": "k", "scopes": scopes, "destination_ids": [visible]}
-    await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
+    await sign_in(world, await world.key(*scopes, destination_ids=[visible]))
     page = (await world.client.get(f"/console/destinations/{visible}/mappings/{mapping}/publish")).text
     assert "1 destination that you cannot see" in page
     assert "Hidden" not in page
@@ -138,17 +135,10 @@ async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: ApiWo
 async def test_an_incomplete_draft_shows_what_is_mapped(world: ApiWorld) -> None:
     """Values that are not personal, hashes, and why a row is empty; beside what is missing."""
     here = await begun(world)
-    form = {
-        "csrf": await csrf(world),
-        "sample": json.dumps({"user": {"email": "ada@example.com"}, "b": "acme"}),
-        "fields.email.path": "user.email",
-        "fields.phone.path": "user.phone",
-        "custom.7.name": "brand",
-        "custom.7.path": "b",
-    }
-    answer = await world.client.post(
-        f"{here}/mappings/new/preview", data=form, headers={"HX-Request": "true"}
-    )
+    form = {"fields.email.path": "user.email", "fields.phone.path": "user.phone"}
+    form |= {"custom.7.name": "brand", "custom.7.path": "b"}
+    sample = json.dumps({"user": {"email": "ada@example.com"}, "b": "acme"})
+    answer = await submit(world, f"{here}/mappings/new/preview", **form, sample=sample)
     page = html.unescape(answer.text)
     assert "Incomplete" in page
     assert "Consent" in page
@@ -162,8 +152,7 @@ async def test_an_incomplete_draft_shows_what_is_mapped(world: ApiWorld) -> None
 async def test_a_sample_that_is_no_event_is_named(world: ApiWorld, sample: str) -> None:
     """The rest of the page stays as it is."""
     here = await begun(world)
-    form = {"csrf": await csrf(world), "sample": sample}
-    answer = await world.client.post(f"{here}/mappings/new/preview", data=form)
+    answer = await submit(world, f"{here}/mappings/new/preview", sample=sample)
     assert answer.status_code == 200
     assert "notice bad" in answer.text
 
@@ -174,13 +163,12 @@ async def test_results_come_without_saving_and_without_a_script(world: ApiWorld)
     await sign_in(world)
     before = (await world.call("GET", mapping)).json()
     actions = await world.actions()
-    form = {**FORM, "csrf": await csrf(world), "name": "Typed"}
     for address, then in (
         (f"/console{mapping}", "sample-recent-1"),
         (f"/console{mapping}", "preview"),
         (f"/console{destination}/mappings/new", "sample-example"),
     ):
-        answer = await world.client.post(address, data={**form, "then": then})
+        answer = await submit(world, address, **FORM | {"name": "Typed", "then": then})
         assert answer.status_code == 200
         assert 'value="Typed"' in answer.text
         assert "Unsaved changes" in answer.text
@@ -204,14 +192,14 @@ async def test_a_pasted_event_fills_the_form(world: ApiWorld) -> None:
     """With the reason of each row and what is not decided; nothing is stored."""
     here = await begun(world)
     actions = await world.actions()
-    form = {"csrf": await csrf(world), "name": "", "then": "suggest", "sample": json.dumps(ORDER)}
-    page = html.unescape((await world.client.post(f"{here}/mappings/new", data=form)).text)
+    form = {"name": "", "then": "suggest", "sample": json.dumps(ORDER)}
+    page = html.unescape((await submit(world, f"{here}/mappings/new", **form)).text)
     assert 'name="fields.email.path" value="contact_email"' in page
     assert 'name="fields.value.sum" value="price, quantity"' in page
     assert "Suggested. Named contact_email, and its values fit." in page
     assert "Event Timestamp</a>: The times name no time zone." in page
     assert "Consent</a>: The events carry no consent." in page
-    again = await world.client.post(f"{here}/mappings/new", data={**form, "zone": "Europe/Berlin"})
+    again = await submit(world, f"{here}/mappings/new", **form, zone="Europe/Berlin")
     page = html.unescape(again.text)
     assert 'name="fields.event_timestamp.zone" value="Europe/Berlin"' in page
     assert "The times name no time zone." not in page
@@ -232,8 +220,8 @@ async def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(
 ) -> None:
     """With the order number of the sample event and the mapping's event name; each has a line about it."""
     here = await begun(world)
-    form = {**FORM, "csrf": await csrf(world), "sample": json.dumps(sample), "then": f"event-id-{number}"}
-    page = html.unescape((await world.client.post(f"{here}/mappings/new", data=form)).text)
+    form = {**FORM, "sample": json.dumps(sample), "then": f"event-id-{number}"}
+    page = html.unescape((await submit(world, f"{here}/mappings/new", **form)).text)
     assert f'name="fields.event_id.path" value="{text}"' in page
     assert 'name="fields.email.path" value="user.email"' in page
     for preset in event_id_presets():
@@ -253,9 +241,7 @@ async def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(
 async def test_what_fills_nothing_says_why(world: ApiWorld, form: dict[str, str], sentence: str) -> None:
     """And the form stays as it is."""
     here = await begun(world)
-    answer = await world.client.post(
-        f"{here}/mappings/new", data={**FORM, "csrf": await csrf(world), "name": "Typed", **form}
-    )
+    answer = await submit(world, f"{here}/mappings/new", **FORM | {"name": "Typed", **form})
     assert sentence in html.unescape(answer.text)
     assert 'value="Typed"' in answer.text
     assert 'name="fields.email.path" value="user.email"' in answer.text
@@ -265,8 +251,8 @@ async def test_recent_events_fill_the_form_of_a_saved_mapping(world: ApiWorld) -
     """As the API suggests them."""
     _, mapping = await ready(world)
     await sign_in(world)
-    form = {**FORM, "csrf": await csrf(world), "name": "Mine", "then": "suggest-recent"}
-    page = html.unescape((await world.client.post(f"/console{mapping}", data=form)).text)
+    form = FORM | {"name": "Mine", "then": "suggest-recent"}
+    page = html.unescape((await submit(world, f"/console{mapping}", **form)).text)
     assert 'name="fields.phone.path" value="user.phone"' in page
     assert "Suggested. Named user.phone, and its values fit. Usable in 60 % of the events." in page
     assert 'value="Mine"' in page
@@ -281,14 +267,12 @@ async def test_the_complete_mapping_is_edited_as_json(world: ApiWorld) -> None:
         "value": {"path": "items", "pipe": [["sum", "price", {"missing": "skip"}]]},
     }
     document = {"name": "Whole", "action": "send_events", "fields": fields}
-    token = await csrf(world)
-    form = {"csrf": token, "then": "json", "json": json.dumps(document)}
-    page = (await world.client.post(f"{here}/mappings/new", data=form)).text
+    page = (await submit(world, f"{here}/mappings/new", then="json", json=json.dumps(document))).text
     shown = html.unescape(page.split('aria-describedby="h-json">')[1].split("</textarea>")[0])
     assert json.loads(shown) == document
     inputs = dict(re.findall(r'<input name="([\w.]+)" value="([^"]*)"', page))
     sent = {name: html.unescape(value) for name, value in inputs.items()}
-    made = await world.client.post(f"{here}/mappings/new", data={**sent, "csrf": token, "name": "Whole"})
+    made = await submit(world, f"{here}/mappings/new", **sent | {"name": "Whole"})
     mapping = (await world.call("GET", made.headers["location"].removeprefix("/console"))).json()
     assert mapping["fields"] == fields
 
@@ -345,8 +329,8 @@ async def test_a_problem_of_a_name_stands_at_the_name(world: ApiWorld) -> None:
     """A new mapping without a name is not created; what was typed stays."""
     here = await begun(world)
     for name in ("", "\u202e"):
-        form = {**FORM, "name": name, "csrf": await csrf(world), "event_name": "Typed here"}
-        answer = await world.client.post(f"{here}/mappings/new", data=form)
+        form = FORM | {"name": name, "event_name": "Typed here"}
+        answer = await submit(world, f"{here}/mappings/new", **form)
         assert answer.status_code == 422
         assert 'value="Typed here"' in answer.text
         assert 'id="p-name"' in answer.text
@@ -361,8 +345,8 @@ async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: Ap
     await world.call("PATCH", path, {"country_code": "DE"})
     page = f"/console{path}"
     version = (await world.call("GET", path)).json()["version"]
-    form = {"csrf": await csrf(world), "version": str(version), "note": "We moved to <b>Germany</b>."}
-    answer = await world.client.post(f"{page}/publish", data=form)
+    note = "We moved to <b>Germany</b>."
+    answer = await submit(world, f"{page}/publish", version=str(version), note=note)
     assert answer.headers["location"] == f"{page}/publish"
     now = (await world.client.get(f"{page}/versions")).text
     assert "We moved to &lt;b&gt;Germany&lt;/b&gt;." in now
@@ -381,8 +365,7 @@ async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: A
     made = (await world.create_destination())["id"]
     mapping = (await world.create_mapping(made))["id"]
     page = f"/console/destinations/{made}/mappings/{mapping}"
-    form = {"csrf": await csrf(world), "version": "1", "note": "n" * 1001}
-    answer = await world.client.post(f"{page}/publish", data=form)
+    answer = await submit(world, f"{page}/publish", version="1", note="n" * 1001)
     assert answer.status_code == 422
     assert "n" * 1001 in answer.text
     assert await published(world, page) is None
@@ -391,39 +374,30 @@ async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: A
 async def test_a_mapping_is_copied_within_and_between_destinations(world: ApiWorld) -> None:
     """As a draft under another name; the original stays as it is."""
     await sign_in(world)
-    first, second = (
-        (await world.create_destination(name="First"))["id"],
-        (await world.create_destination(name="Second"))["id"],
-    )
+    first, second = [(await world.create_destination(name=name))["id"] for name in ("First", "Second")]
     mapping = (await world.publish_mapping(first))["id"]
     page = f"/console/destinations/{first}/mappings/{mapping}/copy"
     assert 'value="Copy of Cart"' in (await world.client.get(page)).text
     assert "Second" in (await world.client.get(f"{page}?q=sec")).text
     assert "No other destination matches." in (await world.client.get(f"{page}?q=nothing-like-it")).text
     for to in (first, second):
-        form = {"csrf": await csrf(world), "name": "Again", "to": to}
-        answer = await world.client.post(page, data=form)
+        answer = await submit(world, page, name="Again", to=to)
         copied = (await world.call("GET", answer.headers["location"].removeprefix("/console"))).json()
         assert (copied["destination_id"], copied["name"], copied["published_version"]) == (to, "Again", None)
         assert copied["fields"] == MAPPING["fields"]
         assert "Mapping copied" in (await world.client.get(answer.headers["location"])).text
-    refused = await world.client.post(page, data={"csrf": await csrf(world), "name": "", "to": second})
-    assert refused.status_code == 422
+    assert (await submit(world, page, name="", to=second)).status_code == 422
 
 
 async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWorld) -> None:
     """A destination that a limited key cannot see is neither offered nor taken."""
-    first, second = (
-        (await world.create_destination(name="First"))["id"],
-        (await world.create_destination(name="Second"))["id"],
-    )
+    first, second = [(await world.create_destination(name=name))["id"] for name in ("First", "Second")]
     mapping = (await world.create_mapping(first))["id"]
     scopes = ["destinations:read", "destinations:write", "events:read"]
-    body = {"name": "k", "scopes": scopes, "destination_ids": [first]}
-    await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
+    await sign_in(world, await world.key(*scopes, destination_ids=[first]))
     page = f"/console/destinations/{first}/mappings/{mapping}/copy"
     assert "Second" not in (await world.client.get(f"{page}?q=Sec")).text
-    answer = await world.client.post(page, data={"csrf": await csrf(world), "name": "x", "to": second})
+    answer = await submit(world, page, name="x", to=second)
     assert answer.status_code == 404
     assert (await world.call("GET", f"/destinations/{second}/mappings")).json()["items"] == []
 
@@ -431,7 +405,7 @@ async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWor
 async def test_the_key_for_journeys_is_created_in_place(world: ApiWorld) -> None:
     """Shown once, limited to sending and to this destination."""
     here = await begun(world, name="Acme")
-    answer = await world.client.post(f"{here}/journey-key", data={"csrf": await csrf(world)})
+    answer = await submit(world, f"{here}/journey-key")
     assert re.search(r'id="secret">ack_[0-9A-Za-z]{43}<', answer.text)
     assert 'id="secret"' not in (await world.client.get(f"{here}/activate")).text
     (key,) = [
@@ -443,12 +417,6 @@ async def test_the_key_for_journeys_is_created_in_place(world: ApiWorld) -> None
 async def test_creating_can_lead_directly_to_the_sign_in(world: ApiWorld) -> None:
     """R7 and R8 on one button."""
     await sign_in(world)
-    form = {
-        "csrf": await csrf(world),
-        "name": "Acme",
-        "advertiser_id": "42",
-        "region": "EU",
-        "currency": "EUR",
-    }
-    onward = await world.client.post("/console/destinations/new", data={**form, "then": "connect"})
+    form = {"name": "Acme", "advertiser_id": "42", "region": "EU", "currency": "EUR"}
+    onward = await submit(world, "/console/destinations/new", **form, then="connect")
     assert not onward.headers["location"].startswith("/console")

@@ -18,12 +18,6 @@ __all__ = ["case"]  # a fixture
 PERSON = "ada.lovelace@example.com"
 
 
-async def text_of(case: Case, path: str) -> str:
-    answer = await case.world.client.get(path)
-    assert answer.status_code == 200, answer.text[:1000]
-    return answer.text
-
-
 @pytest.mark.parametrize(
     ("query", "shown", "hidden"),
     [
@@ -39,8 +33,8 @@ async def text_of(case: Case, path: str) -> str:
 )
 async def test_the_audit_is_filtered(case: Case, query: str, shown: str, hidden: str) -> None:
     """By actor, kind, action and day; a day that cannot be read is named."""
-    rows = (await text_of(case, f"/console/audit?{query}")).split("</form>", 4)[-1]
-    page = await text_of(case, f"/console/audit?{query}")
+    rows = (await case.get(f"/console/audit?{query}")).split("</form>", 4)[-1]
+    page = await case.get(f"/console/audit?{query}")
     assert shown in (page if "Write days" in shown else rows)
     assert hidden not in rows
 
@@ -48,7 +42,7 @@ async def test_the_audit_is_filtered(case: Case, query: str, shown: str, hidden:
 async def test_the_audit_is_filtered_by_target_and_exported(case: Case) -> None:
     """The export has the filtered rows and every column."""
     key = case.ids["key_id"]
-    page = await text_of(case, f"/console/audit?target={key}")
+    page = await case.get(f"/console/audit?target={key}")
     assert f'href="/console/keys#{key}"' in page
     assert "Chain verified: these 1 entries" in page
     exported = await case.world.client.get(f"/console/audit/export?file=csv&target={key}")
@@ -61,7 +55,7 @@ async def test_the_audit_is_filtered_by_target_and_exported(case: Case) -> None:
 
 async def test_the_audit_is_written_in_words(case: Case) -> None:
     """No JSON: scopes as a list, yes and no."""
-    page = await text_of(case, "/console/audit?kind=key")
+    page = await case.get("/console/audit?kind=key")
     assert "events:read" in page
     assert "[&#34;events:read" not in page
     assert ">null<" not in page
@@ -70,7 +64,7 @@ async def test_the_audit_is_written_in_words(case: Case) -> None:
 async def test_an_altered_entry_is_marked(case: Case, engine: AsyncEngine) -> None:
     """Its hash does not match; the whole chain names it."""
     await tamper_with(engine, "UPDATE audit SET actor = 'key_2' WHERE action = 'key.created'")
-    page = await text_of(case, "/console/audit")
+    page = await case.get("/console/audit")
     assert "1 of these entries were altered" in page
     checked = await case.post("/console/audit/verify")
     assert "The chain breaks at audit row" in checked.text
@@ -94,15 +88,15 @@ async def test_the_complete_chain_is_verified_on_request(case: Case) -> None:
 
 async def test_a_rename_shows_what_it_touches_before_it_is_done(case: Case) -> None:
     """The mapping by name, and how many get a new version."""
-    page = await text_of(case, "/console/event-names")
+    page = await case.get("/console/event-names")
     assert "Added to cart" in page
     address = f"/console/event-names/{case.ids['advertiser_id']}/ADD_TO_SHOPPING_CART"
     assert address in page
-    page = await text_of(case, address)
+    page = await case.get(address)
     assert "1 published mapping will get a new version" in page
     assert f"/mappings/{case.ids['mapping_id']}" in page
     answer = await case.post("/console/event-names/{advertiser_id}/{event_type}", to="Cart")
-    assert "1 mapping republished" in await text_of(case, answer.headers["location"])
+    assert "1 mapping republished" in await case.get(answer.headers["location"])
     refused = await case.post("/console/event-names/{advertiser_id}/{event_type}", to=" ")
     assert refused.status_code == 422
     assert 'aria-invalid="true"' in refused.text
@@ -113,7 +107,7 @@ async def test_a_key_reads_only_names_of_advertisers_that_it_may_read(case: Case
     other = await case.world.create_destination(name="Other", advertiser_id="42")
     limited = await case.world.key("destinations:read", "events:read", destination_ids=[other["id"]])
     await sign_in(case.world, limited)
-    assert "No names are pinned yet" in await text_of(case, "/console/event-names")
+    assert "No names are pinned yet" in await case.get("/console/event-names")
     address = f"/console/event-names/{case.ids['advertiser_id']}/ADD_TO_SHOPPING_CART"
     assert (await case.world.client.get(address)).status_code == 404
     assert (await case.world.client.get("/console/system")).status_code == 403
@@ -153,7 +147,7 @@ async def test_a_search_for_a_person_does_not_repeat_the_person(case: Case) -> N
 async def test_an_erasure_is_listed_with_its_receipt(case: Case) -> None:
     """And the receipt is a file with a signature."""
     answer = await case.post("/console/privacy/erase", kind="email", value=PERSON)
-    page = await text_of(case, answer.headers["location"])
+    page = await case.get(answer.headers["location"])
     assert "In progress" in page
     assert PERSON not in page
     id_ = re.search(r"era_[0-9a-z]+", page)
@@ -175,7 +169,7 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
     assert alerting["backlog"] == {"enabled": True, "minutes": 30}
     assert alerting["failing"]["share"] == 0.8
     assert alerting["volume_drop"]["enabled"] is False
-    page = await text_of(case, f"/console{address}/notifications")
+    page = await case.get(f"/console{address}/notifications")
     assert re.search(r'name="failing.share" value="80"', page)
     refused = await case.post(D + "/notifications/thresholds", **{"failing.share": "800"})
     assert refused.status_code == 422
@@ -199,18 +193,18 @@ async def test_messages_maintenance_and_callbacks(case: Case) -> None:
     assert (await case.world.call("GET", address)).json()["alerting"]["muted_until"] is None
     await case.post(D + "/notifications/callback", enabled="yes")
     assert (await case.world.call("GET", address + "/status-callback")).json()["enabled"] is True
-    page = await text_of(case, "/console/notifications")
+    page = await case.get("/console/notifications")
     assert "Not used yet" in page
     assert "hooks.test" not in page
 
 
 async def test_the_system_page_says_that_no_worker_runs(case: Case) -> None:
     """First what is wrong, then the facts; the platform reads it too."""
-    page = await text_of(case, "/console/system")
+    page = await case.get("/console/system")
     assert "No worker is running." in page
     assert "Key test encrypts new values." in page
     await sign_in(case.world, await case.world.key(Scope.ORGANISATIONS_ADMIN))
-    assert "No worker is running." in await text_of(case, "/console/system")
+    assert "No worker is running." in await case.get("/console/system")
 
 
 async def test_only_the_platform_sees_totals_of_the_installation(case: Case) -> None:
@@ -222,10 +216,10 @@ async def test_only_the_platform_sees_totals_of_the_installation(case: Case) -> 
         "Encryption keys",
         "Event balance",
     )
-    page = await text_of(case, "/console/system")
+    page = await case.get("/console/system")
     assert [total for total in totals if total not in page] == []
     await sign_in(case.world, await case.world.key(*ROLES[PersonRole.ADMIN]))
-    page = await text_of(case, "/console/system")
+    page = await case.get("/console/system")
     assert [total for total in totals if total in page] == []
     assert "No worker is running." in page
 
@@ -233,7 +227,7 @@ async def test_only_the_platform_sees_totals_of_the_installation(case: Case) -> 
 async def test_the_navigation_names_who_may_open_the_rest(case: Case) -> None:
     """A viewer does not learn that organisations exist."""
     await sign_in(case.world, await case.world.key("destinations:read", "events:read"))
-    page = await text_of(case, "/console/settings")
+    page = await case.get("/console/settings")
     menu = page.split("<summary>More</summary>")[1].split("</details>")[0]
     assert re.search(r"Keys <span>needs the role admin</span>", menu)
     assert 'href="/console/keys"' not in menu

@@ -127,15 +127,8 @@ def test_totals_count_the_range_and_the_composition_what_is_the_case_now() -> No
     """What happened in a range is not what the events are now: they may have been replayed since."""
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
     totals = present.totals([hour_ago, replace(hour_ago, at=NOW, rejected=0)])
-    assert totals == {
-        "received": 10,
-        "accepted": 6,
-        "rejected": 4,
-        "duplicates": 0,
-        "delivered": 4,
-        "dead": 0,
-        "expired": 0,
-    }
+    happened = {"received": 10, "accepted": 6, "rejected": 4, "delivered": 4}
+    assert totals == {**happened, "duplicates": 0, "dead": 0, "expired": 0}
     counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
     assert present.composition(counts) == "12 accepted = 2 queued + 9 delivered + 1 failed"
     assert present.composition(ZERO) == "0 accepted"
@@ -217,140 +210,46 @@ REJECTED: dict[str, Any] = {
 EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
 
 
-@pytest.mark.parametrize(
-    ("destination", "stats", "requests", "headline", "remedy", "action"),
-    [
-        ({"state": "draft", "sign_in": "none"}, {}, [], "Not connected", "click Allow", "connect"),
-        (
-            {"state": "needs_reconnect", "sign_in_reason": "revoked"},
-            WAITING,
-            [],
-            "access was revoked",
-            "5 events are waiting for the sign-in (none lost)",
-            "connect",
-        ),
-        (
-            {"state": "needs_reconnect", "sign_in_reason": "forbidden"},
-            {},
-            [],
-            "(403)",
-            "Give that user access",
-            "connect",
-        ),
-        (
-            {"state": "needs_reconnect", "sign_in_reason": "unauthorized"},
-            {},
-            [],
-            "(401)",
-            "get new tokens",
-            "connect",
-        ),
-        ({"state": "paused"}, WAITING, [], "paused", "Resume to continue. 5 events are on hold", "resume"),
-        (
-            {"state": "paused"},
-            {**WAITING, "waiting": 1},
-            [],
-            "paused",
-            "continue. 1 event is on hold",
-            "resume",
-        ),
-        (
-            {"state": "needs_reconnect", "sign_in_reason": "revoked"},
-            {**WAITING, "earliest_expiry_at": NOW + timedelta(days=3, hours=2)},
-            [],
-            "access was revoked",
-            "(none lost). The oldest expires in 3 days 2 h.",
-            "connect",
-        ),
-        ({}, {**WAITING, "waiting": 1}, [], "1 event is being delivered", "No action needed", None),
-        (
-            {"state": "connected", "published_mappings": 0},
-            {},
-            [],
-            "no mapping is published",
-            "Publish",
-            "mapping",
-        ),
-        (
-            {},
-            {**WAITING, "lane_owned": False, "oldest_waiting_seconds": 60.0},
-            [],
-            "No delivery worker is running",
-            "Start a worker",
-            None,
-        ),
-        (
-            {},
-            WAITING,
-            [request("throttled", 429)],
-            "rate-limiting requests (HTTP 429)",
-            "No action needed",
-            None,
-        ),
-        (
-            {},
-            WAITING,
-            [request("broken", 503), request("broken", 503, 9)],
-            "server errors. Latest status: 503. The last 2 requests failed.",
-            "No action needed",
-            "retry",
-        ),
-        (
-            {},
-            WAITING,
-            [request("broken", 207)],
-            "unreadable responses. The last request failed.",
-            "No action needed",
-            "retry",
-        ),
-        ({}, WAITING, [request("lost")], "time out", "outbound network access", "retry"),
-        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", "retry"),
-        ({}, {}, [], "No events received yet", "journey", "activate"),
-        (
-            {},
-            {"counts": replace(ZERO, accepted=3, delivered=3)},
-            [request("answered", 207)],
-            "Healthy.",
-            "No action needed",
-            None,
-        ),
-    ],
-    ids=[
-        "draft",
-        "revoked",
-        "forbidden",
-        "unauthorized",
-        "paused",
-        "paused with one",
-        "parked, with the clock",
-        "one on the way",
-        "no mapping",
-        "no worker",
-        "429",
-        "5xx",
-        "unreadable",
-        "no answer",
-        "404",
-        "nothing yet",
-        "well",
-    ],
-)
-def test_the_diagnosis_names_cause_and_remedy(
-    destination: dict[str, Any],
-    stats: dict[str, Any],
-    requests: list[RequestRow],
-    headline: str,
-    remedy: str,
-    action: str | None,
-) -> None:
+def signed_out(reason: str) -> dict[str, Any]:
+    return {"state": "needs_reconnect", "sign_in_reason": reason}
+
+
+ONE = {**WAITING, "waiting": 1}
+EXPIRING = {**WAITING, "earliest_expiry_at": NOW + timedelta(days=3, hours=2)}
+NO_WORKER = {**WAITING, "lane_owned": False, "oldest_waiting_seconds": 60.0}
+WELL = {"counts": replace(ZERO, accepted=3, delivered=3)}
+UNMAPPED = {"state": "connected", "published_mappings": 0}
+FAILING = [request("broken", 503), request("broken", 503, 9)]
+OUTAGE = "server errors. Latest status: 503. The last 2 requests failed."
+UNREADABLE = "unreadable responses. The last request failed."
+# What is known of a destination, its lane and its requests; the diagnosis: headline, remedy and button.
+DIAGNOSES: dict[str, tuple[dict[str, Any], dict[str, Any], list[RequestRow], str, str, str | None]] = {
+    "draft": ({"state": "draft", "sign_in": "none"}, {}, [], "Not connected", "click Allow", "connect"),
+    "revoked": (signed_out("revoked"), WAITING, [], "revoked", "for the sign-in (none lost)", "connect"),
+    "forbidden": (signed_out("forbidden"), {}, [], "(403)", "Give that user access", "connect"),
+    "unauthorized": (signed_out("unauthorized"), {}, [], "(401)", "get new tokens", "connect"),
+    "paused": ({"state": "paused"}, WAITING, [], "paused", "continue. 5 events are on hold", "resume"),
+    "one on hold": ({"state": "paused"}, ONE, [], "paused", "continue. 1 event is on hold", "resume"),
+    "expiring": (signed_out("revoked"), EXPIRING, [], "revoked", "expires in 3 days 2 h.", "connect"),
+    "one on the way": ({}, ONE, [], "1 event is being delivered", "No action needed", None),
+    "no mapping": (UNMAPPED, {}, [], "no mapping is published", "Publish", "mapping"),
+    "no worker": ({}, NO_WORKER, [], "No delivery worker is running", "Start a worker", None),
+    "429": ({}, WAITING, [request("throttled", 429)], "(HTTP 429)", "No action needed", None),
+    "5xx": ({}, WAITING, FAILING, OUTAGE, "No action needed", "retry"),
+    "unreadable": ({}, WAITING, [request("broken", 207)], UNREADABLE, "No action needed", "retry"),
+    "no answer": ({}, WAITING, [request("lost")], "time out", "outbound network access", "retry"),
+    "404": ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", "retry"),
+    "nothing yet": ({}, {}, [], "No events received yet", "journey", "activate"),
+    "well": ({}, WELL, [request("answered", 207)], "Healthy.", "No action needed", None),
+}
+
+
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_the_diagnosis_names_cause_and_remedy(name: str) -> None:
     """One sentence each, and the button that belongs to it."""
-    found = diagnose(
-        given(
-            requests,
-            destination=replace(DESTINATION, **destination),
-            stats=replace(STATS, **stats),
-        )
-    )
+    destination, stats, requests, headline, remedy, action = DIAGNOSES[name]
+    known = {"destination": replace(DESTINATION, **destination), "stats": replace(STATS, **stats)}
+    found = diagnose(given(requests, **known))
     assert headline in found.headline
     assert remedy in found.remedy
     assert found.action == action
@@ -574,15 +473,9 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         attempts=[refused, unclear],
     )
     entries = timeline(dead, "Cart", {"key_1": "Support desk"})
-    assert [one.headline for one in entries] == [
-        "Occurred",
-        "Accepted and stored",
-        "Converted",
-        "Sent to Amazon",
-        "Replayed",
-        "Sent to Amazon",
-        "Failed",
-    ]
+    sent = "Sent to Amazon"
+    steps = ["Occurred", "Accepted and stored", "Converted", sent, "Replayed", sent, "Failed"]
+    assert [one.headline for one in entries] == steps
     assert "as Lead, with Email and Phone Number" in entries[2].detail
     assert "HTTP 207, 12 ms, with 2 more." in entries[3].detail
     assert entries[3].request_id == "r-1"

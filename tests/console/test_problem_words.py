@@ -3,7 +3,6 @@
 import pytest
 
 from app.console.mappings.problem_view import label, problem_views
-from app.console.mappings.statements import statement_changes
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING
 
@@ -56,9 +55,3 @@ def test_what_is_wrong_keeps_its_own_sentence() -> None:
     (one,) = problem_views((each.path, each.sentence) for each in wrong)
     assert one.label == "Custom Data Fields, row 1"
     assert one.sentence == "A custom name has 1 to 256 letters, digits and underscores."
-
-
-def test_what_publishing_changes_is_called_the_same() -> None:
-    """The diff's rows too."""
-    after = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
-    assert [one.label for one in statement_changes(MAPPING, after)] == ["Phone Number"]

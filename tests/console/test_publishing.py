@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.test_backtests import PHONE, ready
 from tests.api.world import ApiWorld
-from tests.console.test_sessions import csrf, sign_in, world
+from tests.console.test_sessions import sign_in, submit, world
 
 __all__ = ["world"]  # a fixture
 
@@ -19,12 +19,12 @@ async def test_a_draft_that_loses_match_keys_is_published_only_by_name(world: Ap
     await sign_in(world)
     page = f"/console{mapping}/publish"
     assert "Type the name of the mapping" in (await world.client.get(page)).text
-    form = {"csrf": await csrf(world), "version": str(draft["version"]), "name": name}
-    refused = await world.client.post(page, data=form)
+    version = str(draft["version"])
+    refused = await submit(world, page, version=version, name=name)
     assert refused.status_code == 422
     assert "Type the exact name of the mapping to publish it. Nothing was published." in refused.text
     assert (await world.call("GET", mapping)).json()["published_version"] == 1
-    published = await world.client.post(page, data={**form, "name": draft["name"]})
+    published = await submit(world, page, version=version, name=draft["name"])
     assert published.status_code == 303
     assert "Version 2 published." in (await world.client.get(published.headers["location"])).text
 
@@ -36,15 +36,12 @@ async def test_a_harmless_draft_needs_no_name_and_a_rollback_says_what_it_did(wo
     await sign_in(world)
     page = f"/console{mapping}/publish"
     assert "Type the name of the mapping" not in (await world.client.get(page)).text
-    form = {"csrf": await csrf(world), "version": str(draft["version"])}
-    published = await world.client.post(page, data=form)
+    published = await submit(world, page, version=str(draft["version"]))
     text = (await world.client.get(published.headers["location"])).text
     assert "Version 2 published." in text
     assert f'href="/console{destination}/events">Events</a>' in text
     version = (await world.call("GET", mapping)).json()["version"]
-    rolled_back = await world.client.post(
-        f"/console{mapping}/rollback", data={**form, "version": str(version), "to": "1"}
-    )
+    rolled_back = await submit(world, f"/console{mapping}/rollback", version=str(version), to="1")
     assert rolled_back.headers["location"] == f"/console{mapping}/versions"
     assert "Rolled back to version 1." in (await world.client.get(rolled_back.headers["location"])).text
 
@@ -54,7 +51,6 @@ async def test_a_stale_page_publishes_nothing(world: ApiWorld) -> None:
     _, mapping = await ready(world)
     draft = (await world.call("PATCH", mapping, {"name": "Renamed"})).json()
     await sign_in(world)
-    form = {"csrf": await csrf(world), "version": str(draft["version"] - 1)}
-    answer = await world.client.post(f"/console{mapping}/publish", data=form)
+    answer = await submit(world, f"/console{mapping}/publish", version=str(draft["version"] - 1))
     assert answer.status_code == 412
     assert "Someone else changed this mapping" in answer.text

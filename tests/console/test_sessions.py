@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.access.roles import ROLES, PersonRole, role_of
+from app.admin.access.roles import role_of
 from app.api.access.secured_route import scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.console.access.sessions import safe_next
@@ -49,6 +49,11 @@ async def csrf(world: ApiWorld) -> str:
     found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
     assert found is not None
     return found[1]
+
+
+async def submit(world: ApiWorld, path: str, **fields: str) -> httpx.Response:
+    """Send a form of the console."""
+    return await world.client.post(path, data={"csrf": await csrf(world), **fields})
 
 
 async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: ApiWorld) -> None:
@@ -155,16 +160,6 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: ApiWor
             url = re.sub(r"[{}]", "", path)
             answer = await world.client.post(url, data=data, headers={"Origin": origin})
             assert answer.status_code == 403, (path, data, origin)
-    assert await world.actions() == before
-
-
-async def test_a_viewer_changes_nothing(world: ApiWorld) -> None:
-    """Whatever form is sent, with a good token."""
-    await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
-    before, token = await world.actions(), await csrf(world)
-    for path in (path for path, _, scopes in WRITES if scopes == (Scope.DESTINATIONS_WRITE,)):
-        answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": token})
-        assert answer.status_code == 403, path
     assert await world.actions() == before
 
 

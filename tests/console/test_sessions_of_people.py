@@ -118,6 +118,8 @@ async def test_each_refused_sign_in_is_in_the_audit(
         setattr(signing.provider, name, value)
     answer = await signing.world.client.get(CALLBACK, params={"state": state, "code": "c"})
     assert answer.status_code in (403, 503), answer.text
+    if reason in ("no_role", "no_organisation"):
+        assert f"You have {reason.replace('_', ' ')} here" in answer.text
     ((actor, after),) = await signing.audit("sign_in_refused")
     actor_of = "Ada (oidc:ada)" if reason.startswith("no_") else "unknown"
     assert (actor, after) == (actor_of, {"reason": reason})
@@ -206,6 +208,24 @@ async def test_a_cancelled_renewal_ends_the_old_session_and_an_outage_does_not(s
     state = await signing.start()
     await signing.world.client.get(CALLBACK, params={"state": state, "error": "access_denied"})
     assert not await signing.is_signed_in()
+
+
+async def test_an_unavailable_provider_has_a_page(signing: Signing) -> None:
+    signing.provider.away = True
+    answer = await signing.world.client.get("/console/oidc/start")
+    assert answer.status_code == 503
+    assert "The sign-in service does not respond" in answer.text
+
+
+async def test_a_person_is_not_called_a_key(signing: Signing) -> None:
+    """Nor asked to stop using the bootstrap key. Where keys do not sign in, none is asked for."""
+    client, state = signing.world.client, signing.world.app.state
+    await signing.sign_in(auth_time=from_now(0))
+    assert "bootstrap key" not in (await client.get("/console/keys")).text
+    assert "<dt>Person</dt>" in (await client.get("/console/settings")).text
+    state.context = replace(state.context, key_sign_in=False)
+    assert 'name="key"' not in (await signing.browser().get("/console/sign-in")).text
+    assert (await client.post("/console/sign-in", data={"key": BOOTSTRAP})).status_code == 403
 
 
 async def test_fewer_roles_end_the_sessions_with_more(signing: Signing) -> None:

@@ -175,21 +175,6 @@ def test_a_person_signs_in_acts_and_signs_out(product: tuple[Product, Provider],
     assert page.locator("input[name=login]").is_visible()
 
 
-@pytest.mark.parametrize(
-    ("account", "title"),
-    [("nobody", "You have no role here"), ("stranger", "You have no organisation here")],
-)
-def test_a_person_without_role_or_organisation_gets_a_reason(
-    product: tuple[Product, Provider], page: Page, account: str, title: str
-) -> None:
-    """With a page of its own and no session."""
-    made, _ = product
-    sign_in(page, made, account)
-    page.wait_for_url("**/console/oidc/callback**")
-    assert page.get_by_role("heading").inner_text() == title
-    assert page.locator(".top .name").count() == 0
-
-
 def test_a_viewer_of_another_organisation_learns_the_needed_role(
     product: tuple[Product, Provider], page: Page
 ) -> None:
@@ -227,43 +212,3 @@ def test_keys_need_a_fresh_sign_in(product: tuple[Product, Provider], page: Page
     page.wait_for_load_state()
     rows = run("SELECT name FROM api_keys WHERE name LIKE '%time' OR name LIKE 'too%'", made.database_url)
     assert [row["name"] for row in rows] == ["in time"]
-
-
-def test_a_person_is_not_called_a_key(product: tuple[Product, Provider], page: Page) -> None:
-    """Nor asked to stop using the bootstrap key; the organisation is in the head of every page."""
-    made, _ = product
-    sign_in(page, made, "ada")
-    page.wait_for_url("**/console/keys")
-    assert "bootstrap key" not in page.locator("main").inner_text()
-    page.goto(made.api + "/console/settings")
-    assert page.locator("dl.facts").last.locator("dt").first.inner_text() == "Person"
-    assert page.locator(".top > details summary").first.inner_text().strip() != ""
-
-
-def test_a_session_that_ends_while_editing_is_reported(product: tuple[Product, Provider], page: Page) -> None:
-    """The change was not applied, and the sign-in returns to the page."""
-    made, _ = product
-    sign_in(page, made, "ada")
-    page.wait_for_url("**/console/keys")
-    run("DELETE FROM console_sessions", made.database_url)
-    page.locator("input[name=name]").fill("lost")
-    page.get_by_role("button", name="Create key").click()
-    page.wait_for_url("**/console/sign-in**")
-    assert "Your last change was not applied" in page.locator("main").inner_text()
-    assert page.get_by_label("Key", exact=True).count() == 0  # keys do not open this console
-
-
-def test_an_unavailable_provider_is_reported(product: tuple[Product, Provider], page: Page) -> None:
-    """With a page instead of the browser's own, seconds after the provider was last reached."""
-    made, provider = product
-    provider.stop()
-    try:
-        until = time.monotonic() + 60
-        while httpx.get(made.api + "/console/oidc/start").status_code != 503:
-            assert time.monotonic() < until, "the service does not notice that the provider is away"
-            time.sleep(0.2)
-        page.goto(made.api + "/console/sign-in")
-        page.get_by_role("link", name=SIGN_IN).click()
-        assert page.get_by_role("heading").inner_text() == "The sign-in service does not respond"
-    finally:
-        provider.start()

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from app.console.mappings.publish import backtest_view
-from app.console.mappings.statements import statement_changes
 from app.console.pages import timed
 from app.domain.observed.backtest import Backtest, EventGroup
 
@@ -103,13 +102,3 @@ def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
         "Amazon answered &lt;b&gt;no&lt;/b&gt; at "
         '<time datetime="2026-11-24T10:00:02Z" data-seconds>2026-11-24 10:00:02 UTC</time>.'
     )
-
-
-def test_what_is_published_first_differs_in_its_members_only() -> None:
-    """There is no row for the nothing that was before."""
-    assert [
-        one.place for one in statement_changes(None, {"consent": {"mode": "granted"}, "name": "Cart"})
-    ] == [
-        "name",
-        "consent",
-    ]
