@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 Row = TypeVar("Row")
 
 _KIND: Final = "cur"
-PAGE, MOST = 50, 200  # default and maximum number of items
+PAGE_SIZE, MOST = 50, 200  # default and maximum number of items
 Limit = Annotated[int, DIGITS, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
 
@@ -132,7 +132,7 @@ class ListQuery:
     """The query parameters of a list. Use it as `Paging`."""
 
     context: Context
-    limit: Limit = PAGE
+    limit: Limit = PAGE_SIZE
     cursor: Cursor = None
 
     @property

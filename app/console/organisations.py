@@ -10,8 +10,7 @@ from app.admin.access import Scope
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, time_and_id_of
+from app.api.paging import PAGE_SIZE, Cursor, time_and_id_of
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
@@ -46,7 +45,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
     """Change the name and the limits of an organisation. An empty field means no limit."""
-    limits = {name: _number(form.text(name)) for name in ("destinations", "events_per_second")}
+    limits = {name: form.number(name) for name in ("destinations", "events_per_second")}
     try:
         body = OrganisationChange.model_validate({"name": form.text("name"), "limits": limits})
     except ValidationError as error:
@@ -80,11 +79,6 @@ async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
     await organisations.set_suspended(visit.context, visit.caller, id, suspended=False)
     return visit.done("organisation_resumed", _ADDRESS)
-
-
-def _number(text: str) -> int | str | None:
-    # Any other text stays a text, and the model then refuses it.
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
 
 
 async def _page(

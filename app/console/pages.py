@@ -137,7 +137,7 @@ def listed(
     rows: Sequence[Item],
     place: Callable[[Item], tuple[object, ...]],
     cursor: str | None,
-    size: int = paging.PAGE,
+    size: int = paging.PAGE_SIZE,
 ) -> dict[str, Any]:
     """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
     items, next_cursor = paging.split_page(context, rows, size, place)

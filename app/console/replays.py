@@ -17,8 +17,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.access.secured_route import requires
 from app.api.events.filters import Id
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of
+from app.api.paging import PAGE_SIZE, Cursor, number_of
 from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, content_of, show_page

@@ -95,10 +95,9 @@ def _workers(state: SystemState) -> SystemCheck:
     count = state.database.workers
     if count == 0:
         sentence = f"No worker is running. {_waiting(state)} wait. Start one with ./run work."
-        return SystemCheck("Workers", False, sentence)
-    return SystemCheck(
-        "Workers", True, f"{number(count)} worker{'' if count == 1 else 's'} running. {_waiting(state)} wait."
-    )
+    else:
+        sentence = f"{number(count)} worker{'' if count == 1 else 's'} running. {_waiting(state)} wait."
+    return SystemCheck("Workers", count > 0, sentence)
 
 
 def _waiting(state: SystemState) -> str:
@@ -107,21 +106,12 @@ def _waiting(state: SystemState) -> str:
 
 
 def _durability(state: SystemState) -> SystemCheck:
-    if state.database.fsync and state.database.synchronous_commit:
+    settings = {"fsync": state.database.fsync, "synchronous_commit": state.database.synchronous_commit}
+    off = " and ".join(name for name, is_on in settings.items() if not is_on)
+    if not off:
         return SystemCheck("Durability", True, "Commits reach the disk before a 202 is returned.")
-    names = [
-        name
-        for name, is_on in (
-            ("fsync", state.database.fsync),
-            ("synchronous_commit", state.database.synchronous_commit),
-        )
-        if not is_on
-    ]
-    return SystemCheck(
-        "Durability",
-        False,
-        f"Off: {' and '.join(names)}. A power failure can lose accepted events. Set to on in Postgres.",
-    )
+    sentence = f"Off: {off}. A power failure can lose accepted events. Set to on in Postgres."
+    return SystemCheck("Durability", False, sentence)
 
 
 def _clock(state: SystemState) -> SystemCheck:
@@ -150,12 +140,10 @@ def _balance(state: SystemState) -> SystemCheck:
         sentence = f"{events(last.imbalance)} do not add up. Run ./run balance for the list. Checked"
         return SystemCheck("Event balance", False, sentence, last.finished_at)
     if is_balance_old(last.finished_at, state.database.now):
-        return SystemCheck(
-            "Event balance", False, "Check that a worker is running. Last checked", last.finished_at
-        )
-    return SystemCheck(
-        "Event balance", True, f"No mismatches in {number(last.batches)} batches. Checked", last.finished_at
-    )
+        sentence = "Check that a worker is running. Last checked"
+        return SystemCheck("Event balance", False, sentence, last.finished_at)
+    sentence = f"No mismatches in {number(last.batches)} batches. Checked"
+    return SystemCheck("Event balance", True, sentence, last.finished_at)
 
 
 def _keys(state: SystemState) -> SystemCheck:

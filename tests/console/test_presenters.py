@@ -493,13 +493,13 @@ def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
         erased_at=AT + timedelta(days=1),
         attempts_complete=False,
     )
-    entries = timeline(both, "Cart")
+    entries = timeline(both, "Cart", {})
     assert [(one.headline, one.at and one.at.day) for one in entries[3:]] == [
         ("Older attempts", None),
         ("Delivered", 24),
         ("Erased", 25),
     ]
-    (last,) = timeline(replace(both, erased_at=None, attempts_complete=True), "Cart")[3:]
+    (last,) = timeline(replace(both, erased_at=None, attempts_complete=True), "Cart", {})[3:]
     assert (last.headline, last.at and last.at.day) == ("Delivered", 24)
 
 

@@ -11,8 +11,7 @@ from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
 from app.api.access.secured_route import requires
-from app.api.paging import MOST, Cursor, time_and_id_of
-from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import MOST, PAGE_SIZE, Cursor, time_and_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 from app.console.form_view import FORM_ERRORS, FormError, problems_of
@@ -20,14 +19,10 @@ from app.store.access.keys import ApiKey
 
 router = page_router()
 
+_OF_JOURNEY = frozenset({Scope.EVENTS_WRITE})
 # The purposes of a key, from least to most permissions.
 PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
-    (
-        "journey",
-        "Journey",
-        "Only sends events. For a Send to Destinations node.",
-        frozenset({Scope.EVENTS_WRITE}),
-    ),
+    ("journey", "Journey", "Only sends events. For a Send to Destinations node.", _OF_JOURNEY),
     ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
     ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
     ("editor", "Editor", "Operator, plus create, connect, map, pause and delete.", ROLES[PersonRole.EDITOR]),

@@ -6,6 +6,7 @@ cannot be built. Errors become error pages.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -126,6 +127,14 @@ class PageForm(FormData):
         """Return a field without surrounding blanks and with LF line ends; empty if absent."""
         value = self.get(name)
         return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
+
+    def number(self, name: str) -> float | str | None:
+        """Return a field as a number; None if empty. Another text stays a text, which the models refuse."""
+        text = self.text(name)
+        for read in (int, float):
+            with suppress(ValueError):
+                return read(text)
+        return text or None
 
     @property
     def version(self) -> frozenset[int] | None:

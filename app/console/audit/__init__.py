@@ -13,8 +13,7 @@ from app.admin.audit import changed_entries, list_audit, number_of_entry, verify
 from app.api.access.secured_route import requires
 from app.api.audit_models import audit_page
 from app.api.export import ExportFormat, export
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, record_id_of
+from app.api.paging import PAGE_SIZE, Cursor, record_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Visit, page_router
 from app.console.audit import view

@@ -68,17 +68,13 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
     details = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
     published = [each.mapping for each in details if each.mapping.published_version]
     mapping_id = published[0].id if len(published) > 1 else None
+    url, example = f"{visit.context.public_url}/events", example_event(visit.context.now())
     return await show_page(
         visit,
         found,
         "activate.html",
-        url=f"{visit.context.public_url}/events",
-        forms=body_forms(
-            f"{visit.context.public_url}/events",
-            found.id,
-            mapping_id,
-            {**example_event(visit.context.now()), "journey": JOURNEY},
-        ),
+        url=url,
+        forms=body_forms(url, found.id, mapping_id, {**example, "journey": JOURNEY}),
         mappings=published,
         keys=await _keys(visit, found),
         secret=secret,
@@ -86,7 +82,7 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
         may_send=visit.caller.may(Scope.EVENTS_WRITE) and visit.context.development,
         was_published=bool(sample),
         **await arrivals(visit, found),
-        sample=sample or json.dumps(example_event(visit.context.now()), indent=2),
+        sample=sample or json.dumps(example, indent=2),
     )
 
 
@@ -108,7 +104,7 @@ async def arrivals(visit: Visit, found: Destination) -> dict[str, Any]:
             history = await read_event_history(
                 context, caller, found.id, accepted.event_id, accepted.mapping_id
             )
-            story = timeline(history, names.get(history.mapping_id or ""))
+            story = timeline(history, names.get(history.mapping_id or ""), names)
     return {"newest": accepted, "story": story, "rejected": await newest(rejected=True)}
 
 
@@ -152,15 +148,20 @@ async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Re
 
 @dataclass(frozen=True, slots=True)
 class BodyForm:
-    """A request format: its address, its media type, an example body and a curl command."""
+    """A request format: its address, an example body and its media type."""
 
     id: str
-    label: str
-    help: str
     address: str
-    media_type: str
     body: str
-    command: str
+    media_type: str = "application/json"
+
+    @property
+    def command(self) -> str:
+        """A curl command that sends the body."""
+        return (
+            f'curl -sS {shlex.quote(self.address)} -H "Authorization: Bearer $KEY" '
+            f"-H 'Content-Type: {self.media_type}' --data-binary {shlex.quote(self.body)}"
+        )
 
 
 def body_forms(
@@ -171,45 +172,15 @@ def body_forms(
     complete = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
     second = {**complete, "event_id": f"{event['event_id']}-2"}
     bare = {name: value for name, value in event.items() if name not in ("event_id", "journey")}
-    json_type = "application/json"
+    listed = {**ids, "events": [event, {**event, "event_id": second["event_id"]}]}
+    lines = "\n".join(json.dumps(item, separators=(",", ":")) for item in (complete, second))
     return (
-        _form("one", "One event", "One event per request. Recommended.", url, json_type, _pretty(complete)),
-        _form(
-            "array", "Array", "Up to 5,000 events per request.", url, json_type, _pretty([complete, second])
-        ),
-        _form(
-            "events",
-            "List under “events”",
-            "Ids next to the list apply to all of its events. “rows” works like “events”.",
-            url,
-            json_type,
-            _pretty({**ids, "events": [event, {**event, "event_id": second["event_id"]}]}),
-        ),
-        _form(
-            "ndjson",
-            "NDJSON",
-            "One event per line. An invalid line is rejected on its own.",
-            url,
-            "application/x-ndjson",
-            "\n".join(json.dumps(item, separators=(",", ":")) for item in (complete, second)),
-        ),
-        _form(
-            "webhook",
-            "Plain webhook",
-            "Ids are in the URL, fields in the body. The event id is derived from the content.",
-            f"{url}?{urlencode(ids)}",
-            json_type,
-            _pretty(bare),
-        ),
+        BodyForm("one", url, _pretty(complete)),
+        BodyForm("array", url, _pretty([complete, second])),
+        BodyForm("events", url, _pretty(listed)),
+        BodyForm("ndjson", url, lines, "application/x-ndjson"),
+        BodyForm("webhook", f"{url}?{urlencode(ids)}", _pretty(bare)),
     )
-
-
-def _form(id_: str, label: str, help_: str, address: str, media_type: str, body: str) -> BodyForm:
-    command = (
-        f'curl -sS {shlex.quote(address)} -H "Authorization: Bearer $KEY" '
-        f"-H 'Content-Type: {media_type}' --data-binary {shlex.quote(body)}"
-    )
-    return BodyForm(id_, label, help_, address, media_type, body, command)
 
 
 def _pretty(value: Any) -> str:

@@ -110,6 +110,8 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         previous=chosen.previous,
     )
     stats, given = overview.stats, DiagnosisInput(found, overview.stats, overview.facts, now)
+    # Rejected events do not show in Events manager.
+    first_answer = overview.first_answer if stats.counts.delivered else None
     return {
         "now": now,
         "stats": stats,
@@ -125,11 +127,8 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         "coverage": present.coverage(overview.samples),
         "sampled": sum(len(sample.shapes) for sample in overview.samples),
         "sampled_days": [sample.day for sample in overview.samples if sample.shapes],
-        # Rejected events do not show in Events manager.
-        "viewing": present.events_manager_hint(
-            overview.first_answer if stats.counts.delivered else None, now
-        ),
-        "first_answer": overview.first_answer if stats.counts.delivered else None,
+        "viewing": present.events_manager_hint(first_answer, now),
+        "first_answer": first_answer,
         "about": overview.facts.about,
     }
 

@@ -8,11 +8,10 @@ from app.admin.access import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
 from app.api.access.secured_route import requires
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, bad_cursor, cursor_of, time_and_id_of
+from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, cursor_of, time_and_id_of
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
 from app.console.destinations.page import PAGE, show_page
-from app.console.events.timeline import OUTCOME_LABELS, OUTCOMES
+from app.console.events.timeline import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.store.attempts import RESPONSE_DAYS
 
@@ -55,8 +54,7 @@ async def page(
         failed=failed,
         range=chosen,
         parameters=[("range", chosen.name), *([("failed", "true")] if failed else [])],
-        outcomes=OUTCOMES,
-        labels=OUTCOME_LABELS,
+        outcome_label=outcome_label,
     )
 
 
@@ -70,8 +68,7 @@ async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_i
         found,
         "request.html",
         details=details,
-        outcome=OUTCOMES.get(details.row.outcome, ("quiet", "")),
-        label=OUTCOME_LABELS.get(details.row.outcome, details.row.outcome),
+        outcome=outcome_label(details.row.outcome),
         response_days=RESPONSE_DAYS,
     )
 

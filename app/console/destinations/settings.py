@@ -1,7 +1,6 @@
 """The form of a destination: to create it (R7), and to change its settings."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -73,15 +72,8 @@ async def advertiser_hint(advertiser_id: str = "") -> Response:
 def body_of(form: Form) -> dict[str, object]:
     """Return the form as the API's request body, without blank fields."""
     body = {name: form.text(name) for name in TEXTS if form.text(name)}
-    rate = {name: _number(form.text(name)) for name in RATE if form.text(name)}
+    rate = {name: form.number(name) for name in RATE if form.text(name)}
     return {**body, **({"rate_limit": rate} if rate else {})}
-
-
-def _number(text: str) -> float | int | str:
-    for read in (int, float):
-        with suppress(ValueError):
-            return read(text)
-    return text  # the model refuses a string
 
 
 def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:

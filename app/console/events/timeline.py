@@ -4,10 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from types import MappingProxyType
 
 from app.admin.events.summary import EventAttempt, EventHistory
-from app.console.wording import STATUSES, amazon_message, event_type_label, match_key_label, number, person
+from app.console.wording import (
+    STATUSES,
+    Label,
+    amazon_message,
+    event_type_label,
+    match_key_label,
+    number,
+    person,
+)
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
@@ -29,35 +36,51 @@ class HistoryEntry:
     kind: tuple[object, ...] = ()  # equal for similar entries
 
 
-# The tone and the sentence for each outcome of an attempt.
-OUTCOMES: Mapping[str, tuple[str, str]] = {
-    "answered": ("good", "Amazon processed the request and answered for each event."),
-    "throttled": ("warn", "Amazon is rate-limiting requests (429). This does not count as a failed attempt."),
-    "unauthorized": ("warn", "Amazon rejected the access token. A new token is requested automatically."),
-    "forbidden": ("bad", "The signed-in Amazon user may not send events for this advertiser."),
-    "divisible": ("warn", "Amazon rejected the complete request. It is split to isolate the invalid event."),
-    "broken": ("warn", "Amazon returned an error or an unreadable response. The same request is retried."),
-    "lost": ("warn", "No complete response arrived. The same request is retried; Amazon counts it once."),
-    "missing": (
+# What each outcome of an attempt means.
+OUTCOMES: Mapping[str, Label] = {
+    "answered": Label("Answered", "good", "Amazon processed the request and answered for each event."),
+    "throttled": Label(
+        "Rate limited",
+        "warn",
+        "Amazon is rate-limiting requests (429). This does not count as a failed attempt.",
+    ),
+    "unauthorized": Label(
+        "Token rejected", "warn", "Amazon rejected the access token. A new token is requested automatically."
+    ),
+    "forbidden": Label(
+        "Access denied", "bad", "The signed-in Amazon user may not send events for this advertiser."
+    ),
+    "divisible": Label(
+        "Rejected, then split",
+        "warn",
+        "Amazon rejected the complete request. It is split to isolate the invalid event.",
+    ),
+    "broken": Label(
+        "Server error",
+        "warn",
+        "Amazon returned an error or an unreadable response. The same request is retried.",
+    ),
+    "lost": Label(
+        "No response",
+        "warn",
+        "No complete response arrived. The same request is retried; Amazon counts it once.",
+    ),
+    "missing": Label(
+        "Not found",
         "warn",
         "Amazon returned 404: it does not know this address or account. The request is retried.",
     ),
-    "unexpected": ("bad", "Amazon returned a response that its API does not define."),
-    "under_way": ("quiet", "In progress: no response yet."),
+    "unexpected": Label(
+        "Unexpected response", "bad", "Amazon returned a response that its API does not define."
+    ),
+    "under_way": Label("In progress", "quiet", "In progress: no response yet."),
 }
 
-OUTCOME_LABELS: Mapping[str, str] = {
-    "answered": "Answered",
-    "throttled": "Rate limited",
-    "unauthorized": "Token rejected",
-    "forbidden": "Access denied",
-    "divisible": "Rejected, then split",
-    "broken": "Server error",
-    "lost": "No response",
-    "missing": "Not found",
-    "unexpected": "Unexpected response",
-    "under_way": "In progress",
-}
+
+def outcome_label(outcome: str) -> Label:
+    """Return the label of an outcome; its name if this release does not know it."""
+    return OUTCOMES.get(outcome) or Label(outcome.replace("_", " "), "quiet", "")
+
 
 # Tone and sentence for Amazon's answer about this event, if Amazon did not accept the event.
 _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
@@ -70,9 +93,7 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def timeline(
-    history: EventHistory, mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
-) -> list[HistoryEntry]:
+def timeline(history: EventHistory, mapping_name: str | None, names: Mapping[str, str]) -> list[HistoryEntry]:
     """Return the steps of an event history, oldest first.
 
     `names` maps key ids to the names of the keys.
@@ -165,7 +186,8 @@ def match_keys(wire: Sequence[str]) -> str:
 
 
 def _attempt(attempt: EventAttempt) -> HistoryEntry:
-    tone, sentence = OUTCOMES.get(attempt.outcome, ("quiet", ""))
+    outcome = outcome_label(attempt.outcome)
+    tone, sentence = outcome.tone, outcome.meaning
     parts = [sentence]
     others = attempt.events_in_request - 1
     facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]

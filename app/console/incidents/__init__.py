@@ -10,8 +10,7 @@ from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, record_id_of
+from app.api.paging import PAGE_SIZE, Cursor, record_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, page_router
 from app.console.destinations.chart_view import charts

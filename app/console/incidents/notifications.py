@@ -79,7 +79,7 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
 async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open. An empty field restores the default."""
     try:
-        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form.texts)})
+        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
         return await _show(visit, found, problem=" ".join(problems.values()), typed=form.texts)
@@ -138,29 +138,19 @@ async def _show(
     )
 
 
-def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | str | None]]:
+def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:
     """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
     body: dict[str, dict[str, float | str | None]] = {}
     for kind, default in DEFAULTS.items():
         members: dict[str, float | str | None] = {
-            "enabled": None if f"{kind.value}.enabled" in typed else False
+            "enabled": None if f"{kind.value}.enabled" in form else False
         }
         for member in fields(default):
             if member.name == "enabled":
                 continue
-            given = _number(typed.get(f"{kind.value}.{member.name}", "").strip())
-            if member.name == "share" and isinstance(given, float):
+            given = form.number(f"{kind.value}.{member.name}")
+            if member.name == "share" and isinstance(given, float | int):
                 given = round(given / 100, 6)
             members[member.name] = None if given == getattr(default, member.name) else given
         body[kind.value] = members
     return body
-
-
-def _number(text: str) -> float | str | None:
-    # A text that is not a number stays a string, and the model refuses it.
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -12,8 +12,7 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, number_of
+from app.api.paging import PAGE_SIZE, Cursor, number_of
 from app.console import form_view, pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations.page import PAGE, show_page

@@ -10,8 +10,7 @@ from app.admin.mappings.event_names import list_pinned_names, preview_rename, re
 from app.admin.refusals import Refusal
 from app.api.access.secured_route import requires
 from app.api.errors import status_of
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, bad_cursor, place_of
+from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, place_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
 

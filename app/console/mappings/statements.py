@@ -11,7 +11,7 @@ from app.admin import catalog
 from app.console.mappings.form import canonical
 from app.console.mappings.source_inputs import ON_ERROR
 from app.console.mappings.text import write_pipe, write_value
-from app.console.mappings.view import Change
+from app.console.mappings.view import Change, changes_of
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.fields import FIELDS
 from app.store.mappings import Document
@@ -27,12 +27,8 @@ def statement_changes(before: Document | None, after: Document) -> list[Change]:
 
     Without `before`, each member of `after` is a difference: the content of the mapping.
     """
-    old, new = _statements(before) if before else {}, _statements(after)
-    return [
-        Change(place, old.get(place), new.get(place))
-        for place in _order([*old, *new])
-        if old.get(place) != new.get(place)
-    ]
+    found = changes_of(_statements(before) if before else {}, _statements(after))
+    return sorted(found, key=lambda change: _rank(change.place))
 
 
 def _statements(document: Document) -> dict[str, str]:
@@ -81,13 +77,9 @@ _RANKS = {
 }
 
 
-def _order(places: Iterable[str]) -> list[str]:
-    """Return the places in the order of the form. Custom data keeps the order of the document."""
-    unique = dict.fromkeys(places)
-    return sorted(
-        unique,
-        key=lambda place: _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999),
-    )
+def _rank(place: str) -> int:
+    """Return the rank of a place in the form. Custom data keeps the order of the document."""
+    return _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999)
 
 
 def _words(place: str, source: Any) -> str:

@@ -31,28 +31,11 @@ MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
-    "event.properties.brand",
-    "event.properties.category",
-    "event.properties.currency",
-    "event.properties.quantity",
-    "event.properties.sku",
-    "event.properties.total",
-    "user.email",
-    "user.phone",
-    "user.maid",
-    "user.first_name",
-    "user.last_name",
-    "user.city",
-    "user.state",
-    "user.postal",
-    "user.country",
-    "consent.ad_storage",
-    "consent.user_data",
-    "consent.tcf",
-    "consent.gpp",
-    "journey.id",
-    "journey.node_id",
-    "journey.execution_id",
+    *(f"event.properties.{name}" for name in ("brand", "category", "currency", "quantity", "sku", "total")),
+    *(f"user.{name}" for name in ("email", "phone", "maid", "first_name", "last_name")),
+    *(f"user.{name}" for name in ("city", "state", "postal", "country")),
+    *(f"consent.{name}" for name in ("ad_storage", "user_data", "tcf", "gpp")),
+    *(f"journey.{name}" for name in ("id", "node_id", "execution_id")),
 )
 
 
@@ -76,7 +59,11 @@ class Change:
 def changes(before: Document | None, after: Document) -> list[Change]:
     """Return every difference between two documents, in document order."""
     old = dict(_leaves(canonical(before), "")) if before else {}
-    new = dict(_leaves(canonical(after), ""))
+    return changes_of(old, dict(_leaves(canonical(after), "")))
+
+
+def changes_of(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    """Return every difference between two contents, each by place, in their order."""
     return [
         Change(place, old.get(place), new.get(place))
         for place in dict.fromkeys([*old, *new])
