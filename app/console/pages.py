@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
+from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.refusals import Problem, error_body
 from app.api import paging
@@ -32,6 +33,7 @@ TEMPLATES = Environment(
 # JSON in attributes: as short as can be.
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 TEMPLATES.globals |= {
+    "Scope": Scope,
     "asset": assets.address,
     "journey_labels": JOURNEY_LABELS,
     "statuses": wording.EVENT_STATUSES,

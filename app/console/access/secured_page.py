@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
-from starlette.datastructures import FormData
+from starlette.datastructures import URL, FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -153,11 +153,17 @@ def _to_sign_in(request: Request) -> Response:
     if request.method != "GET":
         # The form is lost. After the sign-in, return to the page that sent the form, if the browser names
         # that page.
-        page = address_parts(request.headers.get("referer", ""))
-        back = page.path + (f"?{page.query}" if page.query else "")
-        return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(sessions.safe_next(back))}", 303)
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", 303)
+        return RedirectResponse(f"{SIGN_IN}?unsent=1&next={_page_of_form(request)}", 303)
+    return RedirectResponse(f"{SIGN_IN}?next={quote(_address(request.url))}", 303)
+
+
+def _page_of_form(request: Request) -> str:
+    """Return the address of the page that sent the form, quoted; that of the home page if it is unknown."""
+    return quote(sessions.safe_next(_address(address_parts(request.headers.get("referer", "")))))
+
+
+def _address(url: URL | SplitResult) -> str:
+    return url.path + (f"?{url.query}" if url.query else "")
 
 
 def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]) -> bool:
@@ -171,9 +177,7 @@ def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]
 
 def _sign_in_afresh(request: Request) -> Response:
     """Ask the person to sign in again. The form is not stored, and the page says so."""
-    page = address_parts(request.headers.get("referer", ""))
-    onward = quote(sessions.safe_next(page.path + (f"?{page.query}" if page.query else "")))
-    return pages.show(request, "sign_in_afresh.html", status=403, onward=onward)
+    return pages.show(request, "sign_in_afresh.html", status=403, onward=_page_of_form(request))
 
 
 def _ask_again(request: Request) -> Response:
@@ -185,11 +189,8 @@ def _ask_again(request: Request) -> Response:
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
     form: PageForm = request.state.form
-    fields = [
-        (name, value) for name, value in form.multi_items() if name != "csrf" and isinstance(value, str)
-    ]
-    action = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
+    fields = [pair for pair in form.multi_items() if pair[0] != "csrf" and isinstance(pair[1], str)]
+    return pages.show(request, "once_more.html", status=403, action=_address(request.url), fields=fields)
 
 
 async def _read_form(context: AppContext, request: Request, *, is_foreign: bool) -> None:

@@ -215,13 +215,14 @@ def comes_from_here(context: AppContext, request: Request) -> bool:
     if len(origins) != 1 or origins == ["null"]:
         return False
     (origin,) = origins
-    if origin == _origin(context.public_url):
+    if origin == origin_of(context.public_url):
         return True
     # In development, the browser may use another host name than the name in PUBLIC_URL.
     return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 
-def _origin(url: str) -> str:
+def origin_of(url: str) -> str:
+    """Return the origin of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -78,8 +78,6 @@ async def _page(visit: Visit, found: Destination, secret: str | None, *, sample:
         mappings=published,
         keys=await _keys(visit, found),
         secret=secret,
-        may_make_keys=visit.caller.may(Scope.KEYS_ADMIN),
-        may_send=visit.caller.may(Scope.EVENTS_WRITE) and visit.context.development,
         was_published=bool(sample),
         **await arrivals(visit, found),
         sample=sample or json.dumps(example, indent=2),

@@ -5,7 +5,6 @@ It shows setup steps at first, then the diagnosis, counts and charts, updated li
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
@@ -29,6 +28,7 @@ from app.admin.mappings.drafts import list_mappings
 from app.admin.operations_home import read_condition
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
+from app.console.access import sessions
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
@@ -142,8 +142,7 @@ async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
     """Return the origin of Amazon's sign-in page. The connect button redirects to this page."""
-    parts = urlsplit(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
-    return f"{parts.scheme}://{parts.netloc}"
+    return sessions.origin_of(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
 
 
 @router.post(PAGE + "/connect")

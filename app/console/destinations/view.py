@@ -8,9 +8,8 @@ from app.admin.destinations.overview import MatchKeySample
 from app.admin.destinations.stats import DestinationStats
 from app.console.destinations.chart_view import line
 from app.console.destinations.diagnosis_view import DiagnosisInput
-from app.console.wording import STATUSES, age, number, share, state_key
+from app.console.wording import STATUSES, age, match_key_label, number, share, state_key
 from app.domain.identity import MATCH_KEYS
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.status import EventCounts
 from app.store.destinations.outcome_history import OutcomeBucket
@@ -175,32 +174,19 @@ class Coverage:
     trend: str
 
 
-_WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
-
-
 def coverage(samples: Sequence[MatchKeySample]) -> list[Coverage]:
     """Return the coverage of each match key. `samples` are by day, oldest first."""
-    days = [
-        [{_WIRE.get(key, key) for key in shape.match_keys} for shape in sample.shapes]
-        for sample in samples
-        if sample.shapes
-    ]
-    total = sum(len(day) for day in days)
-    rows = []
-    for name in MATCH_KEY_FIELDS:
-        count = sum(name in keys for day in days for keys in day)
+    days = [[shape.match_keys for shape in sample.shapes] for sample in samples if sample.shapes]
+    total, rows = sum(map(len, days)), []
+    for key in (rule.type.value for rule in MATCH_KEYS):
+        count = sum(key in keys for day in days for keys in day)
         if not count:
             continue
-        trend = [round(100 * sum(name in keys for keys in day) / len(day)) for day in days]
-        rows.append(
-            Coverage(
-                FIELDS[name].label,
-                share(count, total),
-                round(100 * count / total),
-                line(trend) if len(trend) > 1 else "",
-                "by day: " + ", ".join(f"{percent} %" for percent in trend),
-            )
-        )
+        trend = [round(100 * sum(key in keys for keys in day) / len(day)) for day in days]
+        spark = line(trend) if len(trend) > 1 else ""
+        words = "by day: " + ", ".join(f"{percent} %" for percent in trend)
+        label, percent = match_key_label(key), round(100 * count / total)
+        rows.append(Coverage(label, share(count, total), percent, spark, words))
     return sorted(rows, key=lambda row: -row.percent)
 
 

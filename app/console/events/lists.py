@@ -107,7 +107,6 @@ async def search(
         searched=chosen.part_since(result.back_to),
         asked=bool(text or destination or not query.is_empty),
         exact=result.is_exact,
-        may_replay=visit.caller.may(Scope.REPLAY),
     )
 
 

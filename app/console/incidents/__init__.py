@@ -39,13 +39,11 @@ async def list_page(
         visit.context, visit.caller, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
     )
     content = pages.listed(visit.context, found, lambda row: (row.number,), cursor)
-    may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
     return visit.show(
         "incidents.html",
         **content,
         now=visit.context.now(),
         present=view.present,
-        may_change=may_change,
         state=state,
         destination=destination,
         name=(await visit.names([destination])).get(destination, destination),
@@ -64,21 +62,18 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     history = await use_cases.read_incident_history(
         visit.context, visit.caller, found, since=chosen.since, bucket=chosen.bucket
     )
-    may_change = visit.caller.may(Scope.DESTINATIONS_WRITE)
     return visit.show(
         "incident.html",
         view=view.present(
             found,
             now,
-            may_write=may_change,
+            may_write=visit.caller.may(Scope.DESTINATIONS_WRITE),
             may_replay=visit.caller.may(Scope.REPLAY),
             suspended=history.suspended,
         ),
         timeline=view.timeline(found, history.messages, names.get(by or "", by)),
         last_answer=view.last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
-        may_read_events=visit.caller.may(Scope.EVENTS_READ),
-        may_change=may_change,
         states=view.STATES,
         hours=view.MUTE_HOURS,
     )

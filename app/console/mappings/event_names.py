@@ -71,5 +71,4 @@ async def _show(
         impact=impact,
         to=to,
         problem=problem,
-        may_change=visit.caller.may(Scope.DESTINATIONS_WRITE),
     )

@@ -4,7 +4,6 @@ A typed value is only in the body of its form. The page carries the state of a s
 """
 
 import re
-from collections import Counter
 from typing import Annotated, Final
 
 import msgspec
@@ -99,19 +98,14 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
     _, result = await find_person(
         visit.context, visit.caller, {so_far.kind: so_far.value}, after=so_far.cursor
     )
-    counts = Counter(so_far.events)
     for (destination, status), events in result.events.items():
-        counts[f"{destination} {status}"] += events
-    found = _Found(
-        so_far.kind,
-        so_far.value,
-        result.cursor or 0,
-        dict(counts),
-        so_far.batches + result.batches,
-        so_far.unreadable + result.unreadable,
-    )
-    more = sessions.sealed(visit.context, _PLACE, found) if result.cursor is not None else None
-    return await _show(visit, found=found, more=more)
+        place = f"{destination} {status}"
+        so_far.events[place] = so_far.events.get(place, 0) + events
+    so_far.cursor = result.cursor or 0
+    so_far.batches += result.batches
+    so_far.unreadable += result.unreadable
+    more = sessions.sealed(visit.context, _PLACE, so_far) if result.cursor is not None else None
+    return await _show(visit, found=so_far, more=more)
 
 
 @router.post(_PAGE + "/erase")
