@@ -87,9 +87,8 @@ def window(
 ) -> Iterator[Site]:
     """A visitor's window of this size. The settings are those of the browser's context."""
     width, height = size
-    made = browser.new_context(
-        viewport={"width": width, "height": height}, timezone_id="Europe/Berlin", locale="en-GB", **settings
-    )
+    usual = {"timezone_id": "Europe/Berlin", "locale": "en-GB"}
+    made = browser.new_context(viewport={"width": width, "height": height}, **{**usual, **settings})
     made.set_default_timeout(PATIENCE_MS)
     try:
         site = Site(product, made.new_page())

@@ -131,7 +131,7 @@ def test_the_preview_stands_beside_the_fields_and_opens_over_them_on_a_phone(
 ) -> None:
     """At 1280 both are in sight; at 390 one button opens it from wherever one is, and one closes it."""
     for width, beside in ((1280, True), (390, False)):
-        with window(browser, seeded.product, (width, 844), color_scheme="dark") as site:
+        with window(browser, seeded.product, (width, 844), color_scheme="dark", timezone_id="UTC") as site:
             site.open(seeded.pages["mapping"])
             page = site.page
             fields, preview = page.locator("#fields").bounding_box(), page.locator("#preview").bounding_box()
