@@ -162,6 +162,17 @@ class Office:
             self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def own_cluster(**settings: str) -> Iterator[Cluster]:
+    """Run a migrated server of the test's own, which no other test loses when it is stopped or damaged."""
+    folder = Path(tempfile.mkdtemp(prefix="conversions-own-"))
+    folder.chmod(0o755)
+    with running(Cluster(folder, settings={**THROWAWAY, **settings})) as cluster:
+        upgrade(cluster.url)
+        yield cluster
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def share_types() -> None:
     """Let connections to copies of the template share what asyncpg reads about types.
 

@@ -24,7 +24,10 @@ class FaultyModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._name:
             return None
-        spec = importlib.machinery.ModuleSpec(fullname, self, is_package=self._package)
+        spec = importlib.machinery.ModuleSpec(
+            fullname, self, origin=str(self._path), is_package=self._package
+        )
+        spec.has_location = True
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations.append(str(self._path.parent))
         return spec

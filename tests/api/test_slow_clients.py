@@ -494,24 +494,6 @@ async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
         assert b"connection: close" in answer.lower()
 
 
-async def test_a_request_behind_the_last_response_is_discarded_without_a_reset(
-    blocked: asyncio.Event,
-) -> None:
-    """A client that pipelines while we leave can send all before it reads its response."""
-    async with running(shutdown_delay_s=60) as leaving:
-        client = await Client.of(leaving)
-        await client.say("GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: len(leaving.server.server_state.tasks) == 1)
-        leaving.server.should_exit = True
-        await until(lambda: leaving.server._shutdown_state.begun)
-        await asyncio.wait_for(client.say(POST.format(8_000_000) + "\r\n" + "x" * 8_000_000), SLACK_S)
-        leaving.server._skip_delay.set()
-        blocked.set()
-        answer, _ = await client.ended()
-    assert status_of(answer) == 200
-    assert answer.count(b"HTTP/1.1") == 1
-
-
 POST = "POST /events HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Length: {}\r\n"
 
 

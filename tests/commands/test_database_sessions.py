@@ -29,13 +29,13 @@ WANTED = {
 }
 
 
-async def test_no_default_of_the_database_reaches_a_session(
-    database_url: str, owner: asyncpg.Connection
-) -> None:
+async def test_no_default_of_the_database_reaches_a_session(database_url: str) -> None:
     """A flush that looked before it held its lock would find keys free that are not."""
     database = database_url.rpartition("/")[2]
+    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     for name, value in HOSTILE.items():
         await owner.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'")
+    await owner.close()
     async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
         async with resources.pool.acquire() as pooled, resources.engine_of(EVERY).connect() as engine:
@@ -76,15 +76,18 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
 @pytest.mark.parametrize("number", ["1", "$1"])
 @pytest.mark.parametrize("method", ["execute", "fetch", "fetchrow", "fetchval"])
 async def test_every_way_to_run_a_statement_notices_silence(
-    database_url: str, owner: asyncpg.Connection, method: str, number: str
+    database_url: str, method: str, number: str
 ) -> None:
     """With and without arguments, which the driver runs in different ways."""
+    dsn = database_url.replace("+asyncpg", "")
+    owner = await asyncpg.connect(dsn)
     await owner.execute("SELECT pg_advisory_lock(1)")
-    connection = await Servers().connect(database_url.replace("+asyncpg", ""), timeout=5, command_timeout=0.2)
+    connection = await Servers().connect(dsn, timeout=5, command_timeout=0.2)
     with pytest.raises(TimeoutError):
         arguments = [1] if number == "$1" else []
         await getattr(connection, method)(f"SELECT pg_advisory_lock({number})", *arguments)
     assert connection.is_closed()
+    await owner.close()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:

@@ -30,6 +30,11 @@ class Request:
     hashes: tuple[str, ...]
     taken: tuple[bool, ...]
 
+    @property
+    def accepted(self) -> list[str]:
+        """Return the events that the stand-in took."""
+        return [event for event, taken in zip(self.ids, self.taken, strict=True) if taken]
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

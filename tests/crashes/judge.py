@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from tests.crashes.evidence import FINAL, STATES, Evidence, Objection, Request
+from tests.crashes.evidence import FINAL, STATES, Evidence, Objection
 
 REQUEST_DEADLINE_S = 25.0  # the client's timeout (app/amazon/client.py), whatever the stand-in still does
 
@@ -56,7 +56,7 @@ def one_state_each(seen: Evidence) -> Iterator[str]:
 
 def delivered_was_accepted(seen: Evidence) -> Iterator[str]:
     """Nothing is called delivered that the stand-in did not accept."""
-    taken = {event for request in seen.requests for event in _accepted(request)}
+    taken = {event for request in seen.requests for event in request.accepted}
     yield from _some("delivered, never accepted", _in_state(seen, "delivered") - taken)
 
 
@@ -101,7 +101,7 @@ def acceptance_ends_it(seen: Evidence) -> Iterator[str]:
     done: dict[str, float] = {}
     for request in seen.requests:
         if request.clear and (moment := settled.get(request.number)) is not None:
-            for event in _accepted(request):
+            for event in request.accepted:
                 done[event] = min(moment, done.get(event, moment))
     for request in seen.requests:
         again = {
@@ -214,10 +214,6 @@ RULES: tuple[Rule, ...] = (
     a_fresh_event_flows,
     back_to_baseline,
 )
-
-
-def _accepted(request: Request) -> Iterator[str]:
-    return (event for event, taken in zip(request.ids, request.taken, strict=True) if taken)
 
 
 def _in_state(seen: Evidence, state: str) -> set[str]:

@@ -6,63 +6,41 @@ past between two steps, so that nothing sleeps.
 """
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.access_tokens import AccessTokens
-from app.delivery.delivery import SETTLED_WITHIN, Delivery
 from app.delivery.environment import Environment
-from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
-from app.delivery.lane_leases import LaneLeases
-from app.delivery.settlement import CountWriter, StaleOwner
+from app.delivery.settlement import StaleOwner
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.event import read_events
-from app.domain.ids import DEFAULT_ORGANISATION
-from app.domain.outcomes.settle import RetryPolicy
-from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import Intake
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
-from app.processes import api
+from app.ingest.pending_request import NotStored
+from app.processes import api, worker
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
-from app.store.destinations.token_leases import refresh_place
 from app.store.errors import DRIVER_ERRORS
 from tests.crashes import stored
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence
 from tests.crashes.fuse import Died, Fuse, FusedTransport, wire_with
+from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
 
-KEY = base64.b64encode(bytes(range(32))).decode()
 AMAZON = "http://amazon.test"
-MAPPING: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": "US",
+SOURCES: dict[str, Any] = {
+    **MAPPING,
     "fields": {"event_timestamp": {"path": "at"}, "email": {"path": "email"}},
     "custom_data": [],
-    "consent": {"mode": "granted"},
 }
-
-
-class Secret:
-    def get_secret_value(self) -> str:
-        return "secret"
 
 
 def event(name: str) -> dict[str, Any]:
@@ -109,42 +87,14 @@ class Rehearsal:
     evidence: Evidence = field(default_factory=Evidence)
     refused_by: str = ""
 
-    async def destination(self, *, rate: float = 1_000, burst: int = 1_000) -> str:
+    async def destination(self) -> str:
         """Make a connected destination with a published mapping, whose access token has run out."""
         number = 1 + await self.office.fetchval("SELECT count(*) FROM destinations")
-        dst, map_id, document = f"dst_{number:020d}", f"map_{number:020d}", json.dumps(MAPPING)
         async with self.office.transaction():
-            lane = await self.office.fetchval(
-                "INSERT INTO lanes (region, advertiser_id) VALUES ('NA', $1) RETURNING id", str(number)
+            dst = await create_destination(
+                self.office, self.resources.vault, number, pace=(1_000, 1_000), mapping=SOURCES
             )
-            await self.office.execute(
-                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
-                "requests_per_second, burst, sign_in, published_mappings) "
-                "VALUES ($1, $2, 'Acme', $3, 'NA', 'USD', $4, $5, 'valid', 1)",
-                dst,
-                lane,
-                str(number),
-                rate,
-                burst,
-            )
-            await self.office.execute(
-                "INSERT INTO sign_ins (destination, refresh_token, connected_by) VALUES ($1, $2, 'test')",
-                dst,
-                self.resources.vault.seal(b"Atzr|0", place=refresh_place(dst)),
-            )
-            await self.office.execute(
-                "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, 'Cart', $3)",
-                map_id,
-                dst,
-                document,
-            )
-            await self.office.execute(
-                "INSERT INTO mapping_versions (mapping, version, document, published_by) "
-                "VALUES ($1, 1, $2, 'test')",
-                map_id,
-                document,
-            )
-            await self.office.execute("UPDATE mappings SET published_version = 1 WHERE id = $1", map_id)
+            await self.office.execute("UPDATE sign_ins SET access_until = now() WHERE destination = $1", dst)
         self.destinations.append(dst)
         return dst
 
@@ -218,51 +168,15 @@ class Life:
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)
         self._sign_in = SignIn("client", Secret(), "http://x/cb", AMAZON, transport)
-        tokens = AccessTokens(
-            pool=resources.pool,
-            vault=resources.vault,
-            amazon=self._sign_in,
-            owner=resources.name,
-            monotonic=clock,
-            telemetry=resources.telemetry,
-        )
-        self.delivery = Delivery(
-            pool=resources.pool,
-            amazon=self._client,
-            tokens=tokens,
-            vault=resources.vault,
-            erasing=ErasureScanner(
-                pool=resources.pool,
-                vault=resources.vault,
-                writer=CountWriter(resources.writer),
-                telemetry=resources.telemetry,
-                settled_within=SETTLED_WITHIN,
-                worker=resources.name,
-            ),
-            environment=Environment(monotonic=clock, jitter=lambda: 0.5),
-            clock=resources.clock,
-            telemetry=resources.telemetry,
-            worker=resources.name,
-            writer=CountWriter(resources.writer),
-            max_age=timedelta(days=21),
-            policy=RetryPolicy(),
-        )
-        self.ownership = LaneLeases(
-            connect=resources.connect,
-            owner=resources.name,
-            monotonic=clock,
-            telemetry=resources.telemetry,
-        )
+        environment = Environment(monotonic=clock, jitter=lambda: 0.5)
+        dispatcher = worker.build_dispatcher(resources, self._client, self._sign_in, environment=environment)
+        self.delivery, self.ownership = dispatcher.delivery, dispatcher.leases
 
     async def post(self, destination: str, *names: str) -> bool:
         """Post events as one batch, and record the response. Return False without a response."""
         seen = self._stage.evidence
         seen.offered.update(names)
-        read = read_events(
-            [event(name) for name in names], default_destination=destination, default_mapping=None
-        )
-        assert isinstance(read, list)
-        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
+        request = request_of([event(name) for name in names], destination)
         answering = asyncio.create_task(self._intake.receive(request))
         await asyncio.wait({answering, self._flushing}, return_when=asyncio.FIRST_COMPLETED)
         # An answer that was given before the end is on its way, and counts.

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.match_quality.dedupe import FindingKind, IdDifference, differences
 from tests.incidents.conftest import Service
+from tests.pipeline.rows import publish
 from tests.pipeline.world import MAPPING, event, eventually
 
 OWN_ID: dict[str, Any] = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "event.id"}}}
@@ -104,7 +105,7 @@ async def test_one_id_under_two_types_and_under_two_mappings(service: Service) -
     world = service.world
     other = await world.destination(mapping=OWN_ID)
     async with world.resources.pool.acquire() as connection:
-        await world.publish(connection, other, "map_00000000000000000077", OWN_ID, version=1)
+        await publish(connection, other, "map_00000000000000000077", OWN_ID, version=1)
     first, second = f"map_{other[4:]}", "map_00000000000000000077"
     await service.post(other, *({**with_id(n, f"b{n}"), "mapping_id": first} for n in range(20)))
     await service.post(other, *({**with_id(100 + n, f"b{n}"), "mapping_id": second} for n in range(5)))

@@ -29,6 +29,29 @@ class Request:
 
 
 @dataclass
+class Hanging:
+    """A script that answers when it is released."""
+
+    answer: Answer | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, request: Request) -> Any:
+        self.entered.set()
+        await self.release.wait()
+        return self.answer
+
+
+def items(*codes: str | None, message: str = "no") -> httpx.Response:
+    """Return a 207 that refuses the events with a code and accepts the others."""
+    error = [
+        {"index": n, "errors": [{"code": code, "message": message}]} for n, code in enumerate(codes) if code
+    ]
+    success = [{"index": n, "event": None} for n, code in enumerate(codes) if not code]
+    return httpx.Response(207, json={"success": success, "error": error})
+
+
+@dataclass
 class FakeAmazon:
     """Takes everything unless `script` answers otherwise; `script` may raise httpx errors."""
 

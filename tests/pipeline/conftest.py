@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from tests.api.description import check_responses
+from tests.pipeline.service import Service, serving
 from tests.pipeline.world import World, make_world
 
 
@@ -11,4 +13,12 @@ from tests.pipeline.world import World, make_world
 async def world(database_url: str) -> AsyncIterator[World]:
     """Both halves of the pipeline on the test's own database, each with its role's rights; no worker yet."""
     async with make_world(database_url, with_roles=True) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def service(database_url: str) -> AsyncIterator[Service]:
+    """The pipeline behind its API; each response is compared with its description."""
+    async with serving(database_url) as made:
+        made.client.event_hooks = {"response": [check_responses(made.application)]}
         yield made

@@ -29,13 +29,9 @@ class FreezableWorker:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
             maintenance = self.world.work(times=self._times).maintenance
-
-            async def maintained() -> bool:
-                return all(job.due_at > 0 for job in maintenance._jobs)
-
             # Frozen while it creates partitions, it would hold the lock of every flush for as long as its
             # transaction may be idle.
-            await eventually(maintained)
+            await eventually(lambda: all(job.due_at > 0 for job in maintenance._jobs))
             self._ready.set()
             await self._ending.wait()
 

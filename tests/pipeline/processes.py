@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import httpx
 from dev.postgres.postmaster import free_port
 from tests.personal_markers import markers_in
 from tests.pipeline import fork_server
-from tests.pipeline.world import KEY, MAPPING
+from tests.pipeline.rows import KEY, MAPPING
+from tests.pipeline.world import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = "an-admin-key-for-tests-0123456789abcdef"
@@ -137,13 +139,32 @@ class Operator:
 
     product: Product
     client: httpx.AsyncClient
+    key: str = ADMIN
 
     async def call(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
         answer = await self.client.request(
-            method, self.product.api + path, json=body, headers={"Authorization": f"Bearer {ADMIN}"}
+            method, self.product.api + path, json=body, headers={"Authorization": f"Bearer {self.key}"}
         )
         assert answer.status_code == status, (method, path, answer.status_code, answer.text)
         return answer.json() if answer.content else None
+
+    async def advertisers(self, *ids: str, region: str = "NA", **more: Any) -> None:
+        """Let the sandbox know these advertisers, so that a sign-in finds them."""
+        named = [{"advertiser_id": one, "region": region, "name": f"Acme {one}", **more} for one in ids]
+        place = f"{self.product.amazon}/_sandbox/advertisers"
+        answer = await self.client.post(place, json={"advertisers": named})
+        assert answer.is_success, answer.text
+
+    async def accepted(self) -> list[dict[str, Any]]:
+        """Return everything that the sandbox accepted."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": "1000"}
+        while True:
+            page = (await self.client.get(f"{self.product.amazon}/_sandbox/events", params=query)).json()
+            items += page["items"]
+            if not page["next_cursor"]:
+                return items
+            query["cursor"] = page["next_cursor"]
 
     async def destination(self, advertiser: str, *, region: str = "NA", rate: float = 100) -> str:
         """Create, connect by clicking Allow, map and publish."""
@@ -183,7 +204,7 @@ class Operator:
         back = await self.client.get(answer.headers["location"], headers={"Accept": "application/json"})
         assert back.json()["status"] == "connected", back.text
 
-    async def post(self, events: list[dict[str, Any]], *, key: str = ADMIN) -> list[dict[str, Any]]:
+    async def post(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Post a batch, again and again until it is stored."""
         body = json.dumps({"events": events})
         while True:
@@ -191,7 +212,7 @@ class Operator:
                 answer = await self.client.post(
                     self.product.api + "/events",
                     content=body,
-                    headers={"X-Api-Key": key, "Content-Type": "application/json"},
+                    headers={"X-Api-Key": self.key, "Content-Type": "application/json"},
                 )
             except httpx.HTTPError:
                 await asyncio.sleep(0.2)
@@ -202,9 +223,38 @@ class Operator:
             assert answer.status_code in (429, 503), (answer.status_code, answer.text)
             await asyncio.sleep(0.2)
 
+    async def until_delivered(self, destination: str, number: int, *, seconds: float = 60) -> None:
+        """Wait until so many events of a destination are delivered."""
+
+        async def are_delivered() -> bool:
+            return (await self.counts(destination))["delivered"] == number
+
+        await eventually(are_delivered, seconds=seconds)
+
     async def counts(self, destination: str) -> dict[str, int]:
         counts: dict[str, int] = (await self.call("GET", f"/destinations/{destination}/stats"))["counts"]
         statuses = [n for name, n in counts.items() if name not in ("accepted", "duplicates", "rejected")]
         assert counts["accepted"] == sum(statuses)
         assert min(counts.values()) >= 0
         return counts
+
+
+@asynccontextmanager
+async def running_product(
+    product: Product, *, apis: Sequence[str] = ("api",), workers: Sequence[str] = (), **environment: str
+) -> AsyncIterator[Operator]:
+    """Run these processes, and the sandbox if it is their Amazon, during the block; yield an operator."""
+    try:
+        addresses = [product.api + "/health/live"]
+        if product.amazon.endswith(f":{product.amazon_port}"):
+            product.start("sandbox", "sandbox", **environment)
+            addresses.append(product.amazon + "/_sandbox/health")
+        for name in apis:
+            product.start(name, "serve", "--socket", str(product.listener.fileno()), **environment)
+        for name in workers:
+            product.start(name, "work", **environment)
+        await asyncio.to_thread(product.ready, *addresses)
+        async with httpx.AsyncClient(timeout=60) as client:
+            yield Operator(product, client)
+    finally:
+        await asyncio.to_thread(product.close)

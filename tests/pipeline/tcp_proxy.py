@@ -44,6 +44,10 @@ class Proxy:
         self.cuts: list[Cut] = []
         self.cuts_made = 0
 
+    def address(self, direct: str) -> str:
+        """Return the address by which a client of the target comes through here."""
+        return direct.replace(f":{self._target}/", f":{self.port}/")
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]

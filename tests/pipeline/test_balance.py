@@ -12,7 +12,8 @@ import pytest
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
 from app.delivery.database_gauges import DatabaseGauges
-from tests.pipeline.amazon import Request
+from tests.crashes.rehearsal import Clock
+from tests.pipeline.amazon import Request, items
 from tests.pipeline.world import World, event, eventually
 
 EVENTS = 40
@@ -34,16 +35,8 @@ async def found(world: World) -> dict[str, int]:
 
 def mixed(request: Request) -> httpx.Response:
     """Amazon accepts some, refuses some for good, and puts some off."""
-    errors = []
-    for at, one in enumerate(request.events):
-        number = int(one["eventId"].rpartition("-")[2])
-        if number % 10 == 3:
-            errors.append({"index": at, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]})
-        if number % 10 == 4:
-            errors.append({"index": at, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]})
-    failed = {one["index"] for one in errors}
-    accepted = [{"index": at} for at in range(len(request.events)) if at not in failed]
-    return httpx.Response(207, json={"success": accepted, "error": errors})
+    codes = {3: "FIELD_VALUE_IS_INVALID", 4: "INTERNAL_ERROR"}
+    return items(*(codes.get(int(one["eventId"][-1])) for one in request.events))
 
 
 async def lived(world: World) -> str:
@@ -212,13 +205,6 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
     assert await listed() == {"held": 15, "parked": 2}
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: World) -> None:
     """In moments between which others have their turn; the result is kept, and is the metric."""
     dst = await lived(world)
@@ -256,8 +242,4 @@ async def test_a_worker_checks_by_itself(world: World) -> None:
     name = "amazon_conversions_event_count_imbalance"
     assert value(name) != value(name)
     world.work()
-
-    async def checked() -> bool:
-        return bool(value(name) == 0)
-
-    await eventually(checked)
+    await eventually(lambda: value(name) == 0)

@@ -3,23 +3,20 @@
 Each test writes what the service writes while the clock is ahead.
 """
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
-import pytest_asyncio
 
-from app.admin.privacy.erasure import values_of
-from app.admin.privacy.subject_search import search
 from app.delivery.maintenance import FUTURE_TIMES
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store.incidents import facts
 from app.store.lanes import LANE_LOCKS
 from tests.pipeline.test_callback_delivery import Receiver, engine_of, received, receiver, tell
 from tests.pipeline.test_erasing import EMAIL, erase, finished, retried_alone
+from tests.pipeline.test_finding_subjects import search
 from tests.pipeline.test_missing_endpoint import GONE, fail_until_parked
-from tests.pipeline.world import World, event, eventually, make_world
+from tests.pipeline.world import World, event, eventually
 
 __all__ = ["receiver"]
 AHEAD: Final = "now() + interval '2 hours'"
@@ -37,13 +34,6 @@ HARMLESS: Final = {
     ("sign_ins", "access_until"): "Amazon answers 401, and the token is refreshed",
     ("sign_ins", "refresh_until"): "`acquire` takes a lease that is too long",
 }
-
-
-@pytest_asyncio.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    """Workers with the rights of their role only: they must be able to correct each time."""
-    async with make_world(database_url, with_roles=True) as made:
-        yield made
 
 
 async def test_every_time_that_may_be_in_the_future_is_corrected_or_harmless(world: World) -> None:
@@ -149,22 +139,11 @@ async def test_an_erasure_finds_what_was_accepted_ahead(world: World) -> None:
     await world.until(dst, delivered=1)
     await world.stop_workers()
     await world.fetch(f"UPDATE batch_states SET accepted_at = {AHEAD}, settled_at = {AHEAD}")
-    assert await events_of_person(world) == 1
+    assert (await search(world, email=EMAIL)).events.total() == 1
     id = await erase(world)  # noqa: A001
     world.work()
     assert (await finished(world, id)).delivered == 1
-    assert await events_of_person(world) == 0
-
-
-async def events_of_person(world: World) -> int:
-    result = await search(
-        world.pool,
-        world.resources.vault,
-        values_of({"email": EMAIL}),
-        after=0,
-        monotonic=lambda: 0.0,
-    )
-    return sum(result.events.values())
+    assert (await search(world, email=EMAIL)).events.total() == 0
 
 
 async def test_that_no_worker_runs_is_noticed(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.delivery.dispatcher import LONGEST_REST_S
 from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
-from tests.pipeline.amazon import Request
+from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 
 
@@ -93,15 +93,8 @@ async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_
     """207 is read index by index."""
     dst = await world.destination()
     await world.post(dst, *(event(number) for number in range(5)))
-
-    def refuse_third(request: Request) -> httpx.Response:
-        answer = world.amazon.take(request, but=[2]).json()
-        answer["error"] = [
-            {"index": 2, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "eventTime is not valid"}]}
-        ]
-        return httpx.Response(207, json=answer)
-
-    world.amazon.script = refuse_third
+    words = {"message": "eventTime is not valid"}
+    world.amazon.script = once(items(None, None, "FIELD_VALUE_IS_INVALID", None, None, **words))
     world.work()
     await world.until(dst, delivered=4, dead=1)
     (row,) = await world.fetch("SELECT * FROM exceptions")
@@ -113,8 +106,7 @@ async def test_an_item_that_amazon_wants_again_travels_alone(world: World) -> No
     """CONFLICT, INTERNAL_ERROR and TOO_MANY_REQUESTS are retried for that item only."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "try later"}]}
-    world.amazon.script = once(httpx.Response(207, json={"success": [{"index": 1}], "error": [failed]}))
+    world.amazon.script = once(items("INTERNAL_ERROR", None))
     world.work()
     await world.until(dst, delivered=2, seconds=30)
     assert [len(r.events) for r in world.amazon.requests] == [2, 1]
@@ -216,17 +208,6 @@ async def test_what_is_due_has_left_when_the_clock_was_advanced(world: World) ->
     assert len(world.amazon.requests) == 2
 
 
-async def test_a_403_parks_at_once(world: World) -> None:
-    """With reason forbidden; the event waits."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    world.amazon.script = lambda r: httpx.Response(403)
-    world.work()
-    await world.until(dst, parked=1)
-    assert (await world.fetch("SELECT sign_in_reason FROM destinations"))[0][0] == "forbidden"
-    assert len(world.amazon.requests) == 1
-
-
 async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world: World) -> None:
     """invalid_grant means reconnect; nothing else does."""
     dst = await world.destination()
@@ -267,13 +248,10 @@ async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
         asked.append(form)
         return httpx.Response(503)
 
-    async def asked_again() -> bool:
-        return len(asked) > 1
-
     world.amazon.token_answer = away
     await world.post(dst, event(1))
     world.work()
-    await eventually(asked_again)
+    await eventually(lambda: len(asked) > 1)
     assert (await world.counts(dst))["queued"] == 1
     world.amazon.token_answer = None
     await world.until(dst, delivered=1, seconds=30)
@@ -300,17 +278,11 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     """A request that was started is waited for; the rest is held, and resumes."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    entered, release = asyncio.Event(), asyncio.Event()
-
-    async def hang(request: Request) -> None:
-        entered.set()
-        await release.wait()
-
-    world.amazon.script = hang
+    world.amazon.script = hanging = Hanging()
     world.stop_clock()
     world.work()
     await world.advance(1)
-    assert entered.is_set()
+    assert hanging.entered.is_set()
     await world.fetch("UPDATE destinations SET paused = true, version = version + 1 WHERE id = $1", dst)
     looks: list[float] = []
 
@@ -321,12 +293,9 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     pausing = asyncio.create_task(world.holding(monotonic=clock).quiesce(await world.number(dst)))
     await world.post(dst, event(2))
 
-    async def looked() -> bool:
-        return len(looks) > 4
-
-    await eventually(looked)
+    await eventually(lambda: len(looks) > 4)
     assert not pausing.done()
-    release.set()
+    hanging.release.set()
     await asyncio.wait_for(pausing, 20)
     await world.advance(60)
     counts = await world.counts(dst)
@@ -334,39 +303,6 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     await world.fetch("UPDATE destinations SET paused = false, version = version + 1 WHERE id = $1", dst)
     await world.advance(2)
     assert (await world.counts(dst))["delivered"] == 2
-
-
-async def test_two_destinations_of_one_advertiser_share_its_lane_and_its_lowest_limit(world: World) -> None:
-    """Both are served in turn; one lane, one owner."""
-    first = await world.destination(advertiser="5", rate=1000)
-    second = await world.destination(advertiser="5", rate=20, burst=1)
-    world.work()
-    for number in range(5):
-        await world.post(first, event(number))
-        await world.post(second, event(number))
-    await world.until(first, delivered=5)
-    await world.until(second, delivered=5)
-    assert (await world.fetch("SELECT count(*) FROM lanes"))[0][0] == 1
-
-
-async def test_a_batch_that_commits_late_is_not_skipped(world: World) -> None:
-    """There is no forward-only cursor: a transaction held open for long is found when it commits."""
-    dst = await world.destination()
-    world.work()
-    await world.post(dst, event(1))
-    await world.until(dst, delivered=1)
-    # Take a stored batch out of sight, as an uncommitted one would be, and let later ones pass it.
-    await world.fetch("UPDATE destinations SET paused = true, version = version + 1")
-    await world.post(dst, event(2))
-    async with world.resources.pool.acquire() as c:
-        hidden = await c.fetchrow("DELETE FROM batch_states WHERE settled_at IS NULL RETURNING *")
-        await c.execute("UPDATE destinations SET paused = false, version = version + 1")
-        await world.post(dst, event(3))
-        await eventually(lambda: _value(len(world.amazon.times) == 2))
-        names = ", ".join(hidden.keys())
-        slots = ", ".join(f"${n}" for n in range(1, len(hidden) + 1))
-        await c.execute(f"INSERT INTO batch_states ({names}) VALUES ({slots})", *hidden.values())
-    await world.until(dst, delivered=3)
 
 
 async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: World) -> None:
@@ -386,34 +322,17 @@ async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: Worl
     assert all(":ord-3" in eid for r in world.amazon.requests for eid in r.ids)
 
 
-async def test_a_batch_that_cannot_be_opened_harms_nobody_else(world: World) -> None:
-    """It is dead with reason unreadable; the next one is delivered."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
-    await world.fetch("UPDATE batches SET content = '\\x00'")
-    await world.post(dst, event(3))
-    world.work()
-    await world.until(dst, dead=2, delivered=1)
-    assert {r["reason"] for r in await world.fetch("SELECT reason FROM exceptions")} == {"unreadable"}
-
-
 async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_its_deadline(
     world: World,
 ) -> None:
     """A crashed worker's request may still be under way: its batches wait, then go again, byte for byte."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    entered = asyncio.Event()
-
-    async def hang(request: Request) -> None:
-        entered.set()
-        await asyncio.Event().wait()
-
-    world.amazon.script = hang
+    world.amazon.script = hanging = Hanging()
     clock = world.stop_clock()
     world.work()
     await world.advance(1)
-    assert entered.is_set()
+    assert hanging.entered.is_set()
     dispatcher, task = world.workers.pop()
     await _crash(world, dispatcher, task)
     world.amazon.script = None
@@ -432,49 +351,6 @@ async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_it
     assert world.amazon.requests[0].events == world.amazon.requests[1].events
 
 
-async def test_a_stale_owner_changes_nothing(world: World) -> None:
-    """An answer that arrives after the lane was taken over is thrown away."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    entered, release = asyncio.Event(), asyncio.Event()
-
-    async def hang(request: Request) -> None:
-        entered.set()
-        await release.wait()
-
-    world.amazon.script = hang
-    world.stop_clock()
-    world.work()
-    await world.advance(1)
-    assert entered.is_set()
-    await world.fetch(
-        "UPDATE lanes SET fence = fence + 1, owner = 'somebody', leased_until = now() + interval '60 s'"
-    )
-    release.set()
-    await world.advance(30)
-    counts = await world.counts(dst)
-    assert (counts["delivered"], counts["queued"]) == (0, 1)
-    assert (await world.fetch("SELECT settled_at FROM attempts"))[0][0] is None
-
-
-async def test_lanes_are_shared_between_workers(world: World, database_url: str) -> None:
-    """Two workers own about half of the busy lanes each, and every event is delivered once."""
-    made = [await world.destination(rate=50, burst=1) for _ in range(8)]
-    async with make_world(database_url, world.amazon) as other:
-        other.clock = world.stop_clock()
-        world.work()
-        other.work()
-        for turn in range(30):
-            for dst in made:
-                await world.post(dst, event(turn))
-            await world.advance(0.2)
-        await world.advance(2)
-        assert [(await world.counts(dst))["delivered"] for dst in made] == [30] * 8
-        owners = await world.fetch("SELECT owner, count(*) AS n FROM lanes GROUP BY owner")
-        assert sorted(row["n"] for row in owners if row["owner"]) == [4, 4]
-    assert set(world.amazon.times.values()) == {1}
-
-
 async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -> None:
     """End a worker as SIGKILL would: its session dies, nothing is settled or given back."""
     await world.fetch(
@@ -484,10 +360,6 @@ async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -
     for running in (*dispatcher._tasks, task):  # type: ignore[attr-defined]
         running.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def _value(value: object) -> object:
-    return value
 
 
 async def test_a_lane_that_was_lost_and_leased_again_can_move_to_another_worker(
@@ -516,18 +388,11 @@ async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
     """`blocked_until` is written even if another worker owns the lane by then."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    entered, release = asyncio.Event(), asyncio.Event()
-
-    async def throttle(request: Request) -> httpx.Response:
-        entered.set()
-        await release.wait()
-        return httpx.Response(429, headers={"Retry-After": "600"})
-
-    world.amazon.script = throttle
+    world.amazon.script = hanging = Hanging(httpx.Response(429, headers={"Retry-After": "600"}))
     world.work()
-    await entered.wait()
+    await hanging.entered.wait()
     await world.fetch("UPDATE lanes SET fence = fence + 1, leased_until = now() + interval '1 hour'")
-    release.set()
+    hanging.release.set()
     await eventually(
         lambda: world.fetch("SELECT 1 FROM lanes WHERE blocked_until > now() + interval '500 s'")
     )

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +17,11 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-import pytest_asyncio
-from fastapi import FastAPI
 
-from app.processes import api
-from app.processes.resources import open_resources
 from app.store.database import migrate
 from dev.postgres.cluster import Cluster, EmbeddedError
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import World, event, eventually, settings_of
+from tests.pipeline.service import serving
+from tests.pipeline.world import event, eventually
 
 SIZE = "192m"
 
@@ -46,9 +41,12 @@ def missing() -> str | None:
 
 
 LACKING = missing()
-pytestmark = pytest.mark.skipif(
-    LACKING is not None and not os.environ.get("CI"), reason=f"a full disk needs {LACKING}"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        LACKING is not None and not os.environ.get("CI"), reason=f"a full disk needs {LACKING}"
+    ),
+]
 
 
 @dataclass
@@ -117,30 +115,11 @@ class Caller:
         return answer.status_code
 
 
-@pytest_asyncio.fixture
-async def pipeline(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
-    """A pipeline on the small disk, and the application before it."""
-    settings = settings_of(disk.cluster.url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=10) as resources,
-        api.build_application(resources) as application,
-    ):
-        made = World(resources, FakeAmazon(), application.state.context.intake, disk.cluster.url)
-        try:
-            yield made, application
-        finally:
-            await asyncio.wait_for(made.stop_workers(), 40)
-
-
-async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(
-    disk: SmallDisk, pipeline: tuple[World, FastAPI]
-) -> None:
+async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(disk: SmallDisk) -> None:
     """Tables that cannot grow, then a log that cannot; a fresh event flows at the end."""
-    world, application = pipeline
-    destination = await world.destination()
-    transport = httpx.ASGITransport(app=application)
-    headers = {"X-Api-Key": ADMIN}
-    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+    async with serving(disk.cluster.url) as service:
+        world, client = service.world, service.client
+        destination = await world.destination()
         caller = Caller(client, destination)
         world.work()
         assert [await caller.post() for _ in range(5)] == [202] * 5
@@ -171,16 +150,16 @@ async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(
 
         await eventually(flows, seconds=60, every=0.2)
 
-        async def all_there() -> bool:
+        def are_all_there() -> bool:
             return caller.acknowledged <= {one.partition(":")[2] for one in world.amazon.times}
 
-        await eventually(all_there, seconds=60, every=0.1)
+        await eventually(are_all_there, seconds=60, every=0.1)
 
         async def ready_again() -> bool:
             return (await client.get("/health/ready")).status_code == 200
 
         await eventually(ready_again, seconds=60, every=0.2)
-    counts = await world.counts(destination)
+        counts = await world.counts(destination)
     assert counts["accepted"] >= len(caller.acknowledged)
     assert all(len(payloads) == 1 for payloads in world.amazon.accepted.values())
     assert len(caller.acknowledged) > 100

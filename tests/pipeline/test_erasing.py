@@ -4,7 +4,6 @@ import asyncio
 import base64
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,22 +12,24 @@ from app.admin.privacy import erasure
 from app.crypto import open_batch
 from app.delivery import settlement
 from app.delivery.request_content import Claim, Unreadable
-from app.domain.ids import BatchId
+from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import batches
 from app.store.lanes import LaneLease
+from app.store.organisations.scope import scoped_pool
 from app.store.privacy import erasures
-from tests.pipeline.amazon import Request
+from tests.pipeline.amazon import Hanging, items
+from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
-from tests.pipeline.world import MAPPING, World, event, eventually
+from tests.pipeline.world import World, event, eventually
 
 EMAIL = "person3@example.com"
 
 
-async def erase(world: World, **values: str) -> str:
+async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
     id, _ = await erasure.request_erasure(  # noqa: A001
-        world.pool,
+        scoped_pool(world.resources.pool, organisation),
         world.resources.vault,
         values or {"email": EMAIL},
         by="key_test",
@@ -125,8 +126,7 @@ async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World) 
 async def retried_alone(world: World) -> str:
     """Let one event fail alone and wait for its retry, with no worker running; return its destination."""
     dst = await world.destination()
-    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-    world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
+    world.amazon.script = lambda _: items("INTERNAL_ERROR")
     await world.post(dst, event(3))
     world.work()
     await world.until(dst, retrying=1)
@@ -203,21 +203,15 @@ async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) ->
     """After it nothing carries the person; what was under way counts as delivered."""
     dst = await world.destination()
     await world.post(dst, event(3))
-    entered, release = asyncio.Event(), asyncio.Event()
-
-    async def hang(request: Request) -> None:
-        entered.set()
-        await release.wait()
-
-    world.amazon.script = hang
+    world.amazon.script = hanging = Hanging()
     world.work()
-    await entered.wait()
+    await hanging.entered.wait()
     asking = asyncio.create_task(erase(world))
     await eventually(lambda: world.fetch("SELECT 1 FROM erasures"))
     for _ in range(10):
         await world.fetch("SELECT 1")  # time enough to answer, if it did not wait
     assert not asking.done()
-    release.set()
+    hanging.release.set()
     done = await finished(world, await asyncio.wait_for(asking, 10))
     assert done.delivered == 1
     assert (await world.counts(dst))["delivered"] == 1
@@ -230,16 +224,16 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     requested = asyncio.Event()
     dispatcher = world.work()
     delivery = dispatcher.delivery
-    access = delivery.tokens.access
+    claim = delivery._claim_content
 
-    async def late(*args: Any, **options: Any) -> Any:
-        """Erase after the lane's number was read and before the attempt is started."""
-        if not requested.is_set():
+    async def claim_then_erase(*arguments: Any) -> Any:
+        content = await claim(*arguments)
+        if content is not None and not requested.is_set():
             requested.set()
             await erase(world)
-        return await access(*args, **options)
+        return content
 
-    delivery.tokens.access = late  # type: ignore[method-assign]
+    delivery._claim_content = claim_then_erase  # type: ignore[method-assign]
     await world.until(dst, delivered=1, erased=1)
     assert sent_ids(world) == {"ord-4"}
 

@@ -18,34 +18,29 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.processes import api
-from app.processes.resources import open_resources
 from app.store.database.privileges import TABLES
 from tests.databases import SESSIONS_HERE, WAITING_LOCKS
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import World, event, eventually, settings_of
+from tests.pipeline.service import Service, serving
+from tests.pipeline.world import World, event, eventually
 
 BOUND_S = 5.0
 
 
 @dataclass
-class LockedService:
-    """An API with a worker, and a foreign session."""
+class Locked:
+    """A service with a worker, and a foreign session."""
 
-    world: World
-    client: httpx.AsyncClient
+    service: Service
     foreign: asyncpg.Connection
     key: str
     numbers: int = 0
 
-    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
-        return await self.client.request(method, path, json=body, params=query)
+    @property
+    def world(self) -> World:
+        return self.service.world
 
-    async def create(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        answer = await self.ask(method, path, body, **query)
-        assert answer.status_code < 300, answer.text
-        return answer.json()
+    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        return await self.service.client.request(method, path, json=body, params=query)
 
     async def post(self, dst: str) -> float:
         """Post an event until it is on disk, as the journey engine does; return how long that took."""
@@ -53,7 +48,7 @@ class LockedService:
         body, headers = event(self.numbers), {"X-Api-Key": self.key}
         began = time.monotonic()
         while True:
-            answer = await self.client.post(
+            answer = await self.service.client.post(
                 "/events", json=body, params={"destination_id": dst}, headers=headers
             )
             if answer.status_code == 202:
@@ -72,22 +67,11 @@ class LockedService:
 
 
 @pytest_asyncio.fixture
-async def service(database_url: str) -> AsyncIterator[LockedService]:
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=10) as resources,
-        api.build_application(resources) as application,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
-        transport = httpx.ASGITransport(app=application)
-        foreign = await asyncpg.connect(resources.dsn)
-        headers = {"X-Api-Key": ADMIN}
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            made = LockedService(world, client, foreign, "")
-            key = await made.create("POST", "/keys", {"name": "Journey", "scopes": ["events:write"]})
-            made.key = key["key"]
-            yield made
-        await world.stop_workers()
+async def locked(database_url: str) -> AsyncIterator[Locked]:
+    async with serving(database_url) as service:
+        foreign = await asyncpg.connect(service.world.resources.dsn)
+        key = await service.do("/keys", {"name": "Journey", "scopes": ["events:write"]})
+        yield Locked(service, foreign, key["key"])
         foreign.terminate()
 
 
@@ -114,86 +98,84 @@ async def make_partitions_due(world: World) -> None:
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
-async def test_a_foreign_lock_stops_neither_intake_nor_another_call(
-    service: LockedService, table: str
-) -> None:
-    world = service.world
-    first, second = await world.destination(), await world.destination()
+async def test_a_foreign_lock_stops_neither_intake_nor_another_call(locked: Locked, table: str) -> None:
+    world = locked.world
+    first, second, leaving = [await world.destination() for _ in range(3)]
     dispatcher = world.work()
     for dst in (first, second):
-        await service.post(dst)
+        await locked.post(dst)
         await world.until(dst, delivered=1)
-    await service.create("POST", "/subjects/erase", {"email": "someone@example.com"})
+    await locked.service.do("/subjects/erase", {"email": "someone@example.com"})
     await make_partitions_due(world)
     maintenance = dispatcher.maintenance
     for job in maintenance._jobs:
         job.due_at = float("-inf")
-    async with read_and_locked(service.foreign, table), asyncio.timeout(30):
-        posting = asyncio.gather(*[service.post(dst) for _ in range(3) for dst in (first, second)])
+    async with read_and_locked(locked.foreign, table), asyncio.timeout(30):
+        posting = asyncio.gather(*[locked.post(dst) for _ in range(3) for dst in (first, second)])
         calls = asyncio.gather(
-            service.call("POST", "/subjects/erase", {"email": "person1@example.com"}),
-            service.call("POST", f"/destinations/{first}/pause"),
-            service.call("POST", f"/destinations/{second}/disconnect"),
-            service.call("POST", f"/destinations/{second}/replay", {"status": "dead", "dry_run": False}),
-            service.call("GET", f"/destinations/{first}/stats"),
-            service.call("GET", "/incidents"),
-            service.call("GET", "/health/ready"),
+            locked.call("POST", "/subjects/erase", {"email": "person1@example.com"}),
+            locked.call("POST", f"/destinations/{first}/pause"),
+            locked.call("POST", f"/destinations/{leaving}/disconnect"),
+            locked.call("POST", f"/destinations/{second}/replay", {"status": "dead", "dry_run": False}),
+            locked.call("GET", f"/destinations/{first}/stats"),
+            locked.call("GET", "/incidents"),
+            locked.call("GET", "/health/ready"),
         )
         began = time.monotonic()
         await maintenance.run()
         assert time.monotonic() - began < 2 * BOUND_S
         assert max(await posting) < BOUND_S
         await calls
-        await service.call("DELETE", f"/destinations/{second}", discard="true")
+        await locked.call("DELETE", f"/destinations/{leaving}", discard="true")
         # While calls were refused as well as after them.
-        assert max(await asyncio.gather(*[service.post(first) for _ in range(3)])) < BOUND_S
+        assert max(await asyncio.gather(*[locked.post(first) for _ in range(3)])) < BOUND_S
     newest = datetime.now(UTC).date() + timedelta(days=7)
     assert (await world.fetch("SELECT to_regclass($1)", f"batches_p{newest:%Y%m%d}"))[0][0]
 
 
-async def test_a_frozen_flush_delays_an_erasure_and_no_post(service: LockedService) -> None:
+async def test_a_frozen_flush_delays_an_erasure_and_no_post(locked: Locked) -> None:
     """The erasure is refused within seconds; the posts behind it wait for a second at most."""
-    dst = await service.world.destination()
-    await service.post(dst)
-    await service.foreign.execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7301)")
-    erasing = asyncio.create_task(service.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
+    dst = await locked.world.destination()
+    await locked.post(dst)
+    await locked.foreign.execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7301)")
+    erasing = asyncio.create_task(locked.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
     for _ in range(5):
-        assert await service.post(dst) < BOUND_S
+        assert await locked.post(dst) < BOUND_S
     answer = await erasing
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
-    await service.foreign.execute("ROLLBACK")
-    assert (await service.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
+    await locked.foreign.execute("ROLLBACK")
+    assert (await locked.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
 
 
-async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: LockedService) -> None:
-    dst = await service.world.destination()
-    await service.post(dst)
-    await service.foreign.execute("BEGIN; SELECT 1 FROM lanes FOR UPDATE")
-    erasing = asyncio.create_task(service.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
-    await eventually(lambda: service.world.fetch(WAITING_LOCKS))
-    assert await service.post(dst) < 0.9
+async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(locked: Locked) -> None:
+    dst = await locked.world.destination()
+    await locked.post(dst)
+    await locked.foreign.execute("BEGIN; SELECT 1 FROM lanes FOR UPDATE")
+    erasing = asyncio.create_task(locked.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
+    await eventually(lambda: locked.world.fetch(WAITING_LOCKS))
+    assert await locked.post(dst) < 0.9
     assert (await erasing).status_code == 503
-    await service.foreign.execute("ROLLBACK")
+    await locked.foreign.execute("ROLLBACK")
 
 
-async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(service: LockedService) -> None:
+async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(locked: Locked) -> None:
     """The posts would wait for as long as it waits: the flush lock comes last."""
-    dst, other = await service.world.destination(), await service.world.destination()
-    await service.post(other)
-    await service.foreign.execute("BEGIN")
-    await service.foreign.fetch("SELECT 1 FROM destinations WHERE id = $1 FOR UPDATE", dst)
+    dst, other = await locked.world.destination(), await locked.world.destination()
+    await locked.post(other)
+    await locked.foreign.execute("BEGIN")
+    await locked.foreign.fetch("SELECT 1 FROM destinations WHERE id = $1 FOR UPDATE", dst)
     calls = [
-        asyncio.create_task(service.ask("DELETE", f"/destinations/{dst}")),
-        asyncio.create_task(service.ask("POST", f"/destinations/{dst}/disconnect")),
+        asyncio.create_task(locked.ask("DELETE", f"/destinations/{dst}")),
+        asyncio.create_task(locked.ask("POST", f"/destinations/{dst}/disconnect")),
     ]
-    await eventually(lambda: service.world.fetch(WAITING_LOCKS))
-    assert not await service.world.fetch(
+    await eventually(lambda: locked.world.fetch(WAITING_LOCKS))
+    assert not await locked.world.fetch(
         f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7301 AND {SESSIONS_HERE}"
     )
     assert [(await call).status_code for call in calls] == [503, 503]
-    await service.foreign.execute("ROLLBACK")
-    assert (await service.ask("DELETE", f"/destinations/{dst}")).status_code == 200
+    await locked.foreign.execute("ROLLBACK")
+    assert (await locked.ask("DELETE", f"/destinations/{dst}")).status_code == 200
 
 
 async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(world: World) -> None:
@@ -221,37 +203,37 @@ async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(wo
     assert failing.due_at <= now
 
 
-async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: LockedService) -> None:
-    dst = await service.world.destination(organisation="org_other")
-    await service.world.destination()
+async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(locked: Locked) -> None:
+    dst = await locked.world.destination(organisation="org_other")
+    await locked.world.destination()
     lane = "(SELECT lane FROM destinations WHERE id = $1)"
-    await service.foreign.execute("BEGIN")
-    await service.foreign.fetch(f"SELECT 1 FROM lanes WHERE id = {lane} FOR UPDATE", dst)
-    assert (await service.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
-    await service.foreign.execute("ROLLBACK")
+    await locked.foreign.execute("BEGIN")
+    await locked.foreign.fetch(f"SELECT 1 FROM lanes WHERE id = {lane} FOR UPDATE", dst)
+    assert (await locked.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
+    await locked.foreign.execute("ROLLBACK")
 
 
-async def test_a_key_that_another_flush_holds_refuses_its_event_only(service: LockedService) -> None:
+async def test_a_key_that_another_flush_holds_refuses_its_event_only(locked: Locked) -> None:
     """A frozen process has not committed the event; the other events of its flush are stored."""
-    world = service.world
+    world = locked.world
     dst = await world.destination()
-    await service.post(dst)
+    await locked.post(dst)
     (row,) = await world.fetch("DELETE FROM ledger RETURNING *")
-    await service.foreign.execute("BEGIN")
-    await service.foreign.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
+    await locked.foreign.execute("BEGIN")
+    await locked.foreign.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
     blocked = asyncio.create_task(world.try_post(dst, event(1)))
     others = [asyncio.create_task(world.post(dst, event(100 + n))) for n in range(3)]
     results = await asyncio.gather(*others)
     assert [[one.status for one in found] for found in results] == [["accepted"]] * 3
     assert not isinstance(await blocked, list)
-    await service.foreign.execute("ROLLBACK")
+    await locked.foreign.execute("ROLLBACK")
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 
-async def test_every_session_has_a_lock_timeout(service: LockedService) -> None:
-    context_pool = service.world.resources.pool
+async def test_every_session_has_a_lock_timeout(locked: Locked) -> None:
+    context_pool = locked.world.resources.pool
     async with context_pool.acquire() as connection:
         assert await connection.fetchval("SHOW lock_timeout") == "2s"
-    own = await service.world.resources.connect()
+    own = await locked.world.resources.connect()
     assert await own.fetchval("SHOW lock_timeout") == "2s"
     await own.close()

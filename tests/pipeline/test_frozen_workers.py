@@ -55,7 +55,7 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
         assert took < QUICK.lease + 4, took
         frozen.thaw()
         # It finds its session closed, lets go of its lanes, and takes part again.
-        await eventually(lambda: _value(frozen.lanes <= LANES // 2))
+        await eventually(lambda: frozen.lanes <= LANES // 2)
         for dst in made:
             await world.post(dst, event(posted + 3))
         for dst in made:
@@ -107,14 +107,19 @@ async def test_the_locked_row_of_one_lane_delays_no_other_lane(world: World) -> 
     assert set(world.amazon.times.values()) == {1}
 
 
+async def pending_erasure(world: World) -> bytes:
+    """Store an event, and an erasure that has to look for it; return what is sealed in it."""
+    await world.post(await world.destination(), event(1))
+    id_ = "era_" + "1" * 20
+    sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
+    async with world.pool.acquire() as c, c.transaction():
+        await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
+    return sealed
+
+
 async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(world: World) -> None:
     """When the lease of the scan has ended; before, the other worker leaves it alone."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    id_ = "era_" + "1" * 20
-    async with world.pool.acquire() as c, c.transaction():
-        sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
-        await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
+    await pending_erasure(world)
     await world.fetch(
         "INSERT INTO job_leases VALUES ('erasures', 'frozen', now() + $1 * interval '1 second')",
         TIMES.silent_after - 1,  # a lease that lasts longer than a new one is over: the clock went back
@@ -132,12 +137,7 @@ async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(wor
 
 async def test_a_scan_that_lost_its_lease_writes_no_progress(world: World) -> None:
     """Another worker goes on with it; the erasure is finished once."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    id_ = "era_" + "1" * 20
-    async with world.pool.acquire() as c, c.transaction():
-        sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
-        await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
+    sealed = await pending_erasure(world)
     erasing = world.work().erasing
     await world.stop_workers()
     await world.fetch("DELETE FROM job_leases")
@@ -192,7 +192,3 @@ async def test_a_backend_that_cannot_be_ended_does_not_count(world: World) -> No
     finally:
         os.kill(holder.get_server_pid(), signal.SIGCONT)
         holder.terminate()
-
-
-async def _value(value: object) -> object:
-    return value

@@ -5,35 +5,34 @@ from typing import Any
 import httpx
 
 from tests.pipeline.processes import ADMIN
-from tests.pipeline.test_event_histories import BY_ORDER, HistoryReader, service
-from tests.pipeline.world import MAPPING, event
-
-__all__ = ["service"]  # a fixture
+from tests.pipeline.rows import BY_ORDER, MAPPING, publish
+from tests.pipeline.service import Service
+from tests.pipeline.world import event
 
 JOURNEY = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
 
 
 async def find(
-    service: HistoryReader, dst: str, event_id: str, *, key: str = ADMIN, **query: str
+    service: Service, dst: str, event_id: str, *, key: str = ADMIN, **query: str
 ) -> httpx.Response:
     return await service.client.get(
         f"/events/{event_id}", params={"destination_id": dst, **query}, headers={"X-Api-Key": key}
     )
 
 
-async def post(service: HistoryReader, *events: dict[str, Any]) -> None:
+async def post(service: Service, *events: dict[str, Any]) -> None:
     answer = await service.client.post(
         "/events", json={"events": list(events)}, headers={"X-Api-Key": ADMIN, "X-Request-Id": "req-1"}
     )
     assert answer.status_code in (202, 207, 422), answer.text
 
 
-async def test_an_id_under_two_mappings_needs_the_mapping(service: HistoryReader) -> None:
+async def test_an_id_under_two_mappings_needs_the_mapping(service: Service) -> None:
     """The refusal names both, in order; with one of them its own event is shown."""
     world = service.world
     dst = await world.destination()
     async with world.resources.pool.acquire() as connection:
-        await world.publish(connection, dst, f"map_{99:020d}", {**MAPPING, "name": "Second"}, version=1)
+        await publish(connection, dst, f"map_{99:020d}", {**MAPPING, "name": "Second"}, version=1)
     maps = [f"map_{number:020d}" for number in (1, 99)]
     for mapping in maps:
         await post(service, {**event(1), "destination_id": dst, "mapping_id": mapping})
@@ -46,7 +45,7 @@ async def test_an_id_under_two_mappings_needs_the_mapping(service: HistoryReader
     assert (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code == 404
 
 
-async def test_an_unknown_id_is_not_found(service: HistoryReader) -> None:
+async def test_an_unknown_id_is_not_found(service: Service) -> None:
     dst = await service.world.destination()
     answer = await find(service, dst, "nothing")
     assert answer.status_code == 404
@@ -54,7 +53,7 @@ async def test_an_unknown_id_is_not_found(service: HistoryReader) -> None:
     assert (await find(service, "dst_" + "9" * 20, "nothing")).status_code == 404
 
 
-async def test_rejections_are_listed_beside_the_accepted_event(service: HistoryReader) -> None:
+async def test_rejections_are_listed_beside_the_accepted_event(service: Service) -> None:
     """Newest first, at most 50 of one id, each with what its record holds."""
     dst = await service.world.destination()
     rejected = {"event_id": "ord-1", "destination_id": dst, "journey": JOURNEY}
@@ -87,7 +86,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: HistoryR
     assert other == 404
 
 
-async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: HistoryReader) -> None:
+async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service) -> None:
     """The ledger keeps its id longer than its batch; so do records of duplicates."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
@@ -105,17 +104,7 @@ async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: H
     )
 
 
-async def test_a_batch_without_its_state_is_reported_as_damaged(service: HistoryReader) -> None:
-    world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    await world.fetch("DELETE FROM batch_states")
-    answer = await find(service, dst, "ord-1")
-    assert answer.status_code == 404
-    assert "its delivery state is missing" in answer.json()["detail"]
-
-
-async def test_damaged_metadata_leaves_id_mapping_and_status(service: HistoryReader) -> None:
+async def test_damaged_metadata_leaves_id_mapping_and_status(service: Service) -> None:
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1))
@@ -125,7 +114,7 @@ async def test_damaged_metadata_leaves_id_mapping_and_status(service: HistoryRea
     assert (found["event_time"], found["match_keys"]) == (None, [])
 
 
-async def test_each_event_of_a_batch_has_its_own_history(service: HistoryReader) -> None:
+async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> None:
     """By its place: the metadata of another event of the batch is not its own."""
     dst = await service.world.destination()
     await service.world.post(dst, event(1), {**event(2), "journey": JOURNEY}, event(3))
@@ -134,7 +123,7 @@ async def test_each_event_of_a_batch_has_its_own_history(service: HistoryReader)
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
 
 
-async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: HistoryReader) -> None:
+async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
     """An id that was given on two days, to one destination: the event's own id decides."""
     world = service.world
     dst = await world.destination()

@@ -1,16 +1,12 @@
 """Bodies made to fill memory: the API stays within its bound, and answers others all the while."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import httpx
-import pytest_asyncio
 
 from app.api.events.intake import MOST_CONTAINERS, MOST_VALUES
 from app.domain.admission import MIB, Limits
 from app.server.admission import parsed_size_of
-from tests.pipeline.processes import ADMIN, Operator, Product
+from tests.pipeline.processes import ADMIN, Product, running_product
 from tests.pipeline.world import stamp
 
 # The body that is parsed, and the texts of those that wait for their turn or their refusal.
@@ -23,40 +19,28 @@ PADDINGS = {
 }
 
 
-@pytest_asyncio.fixture
-async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
-    """One API process and the sandbox."""
-    made = Product(database_url, tmp_path / "everything.log", forks=False)
-    try:
-        made.start("sandbox", "sandbox", LOG_LEVEL="warning")
-        made.start("api", "serve", "--socket", str(made.listener.fileno()), LOG_LEVEL="warning")
-        await asyncio.to_thread(made.ready, made.api + "/health/live", made.amazon + "/_sandbox/health")
-        yield made
-    finally:
-        await asyncio.to_thread(made.close)
-
-
 def highest_mib(pid: int) -> int:
     """Return the most memory that a process ever held, in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
 
 
-async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
+async def test_bodies_made_to_fill_memory_do_not(database_url: str, tmp_path: Path) -> None:
     """Eight at once of each shape, twice: some are stored, the others shed; 300 MiB at most.
 
     More values, or lists and objects, than five thousand events have any use for are not even read: 413.
     """
     headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
-    pid = product.children["api"].pid
-    async with httpx.AsyncClient(timeout=60) as client:
+    product = Product(database_url, tmp_path / "everything.log", forks=False)
+    async with running_product(product, LOG_LEVEL="warning") as operator:
+        client, pid = operator.client, product.children["api"].pid
         for one, times in (("[]", 1_500_000), ("1.5", 1_200_000)):
             body = f'{{"destination_id": "d", "x": [{",".join([one] * times)}]}}'
             answer = await client.post(product.api + "/events", content=body, headers=headers)
             assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
         assert highest_mib(pid) < 180
 
-        destination = await Operator(product, client).destination("5800000002")
+        destination = await operator.destination("5800000002")
         before = highest_mib(pid)
 
         async def hostile(name: str, padding: str) -> int:
@@ -79,8 +63,8 @@ async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
             assert 202 in statuses
         assert (await client.get(product.api + "/health/live")).status_code == 200
         harmless = {"destination_id": destination, "event_id": "ok", "event": {"timestamp": stamp()}}
-        (result,) = await Operator(product, client).post([{**harmless, "user": {"email": "b@example.com"}}])
+        (result,) = await operator.post([{**harmless, "user": {"email": "b@example.com"}}])
         assert result["status"] == "accepted"
-    print(f"before: {before} MiB, highest: {highest_mib(pid)} MiB")
-    assert highest_mib(pid) - before <= MOST_MIB
-    assert highest_mib(pid) <= 300
+        print(f"before: {before} MiB, highest: {highest_mib(pid)} MiB")
+        assert highest_mib(pid) - before <= MOST_MIB
+        assert highest_mib(pid) <= 300

@@ -12,10 +12,8 @@ from app.ingest.flush_writer import FlushWriter
 from app.store.database.damage import newest_batch
 from app.store.events import id_digests
 from app.telemetry import Telemetry
-from tests.pipeline.test_event_histories import HistoryReader, service
+from tests.pipeline.service import Service
 from tests.pipeline.world import World, event
-
-__all__ = ["service"]  # a fixture
 
 
 def maintenance_of(world: World) -> Maintenance:
@@ -43,7 +41,7 @@ def with_ids(number: int) -> dict[str, Any]:
     return event(number, journey=ids)
 
 
-async def search(service: HistoryReader, **query: str) -> list[str]:
+async def search(service: Service, **query: str) -> list[str]:
     """Return the ids of the events on all pages. On a busy machine a page can end early."""
     found, page = [], await service.ask("/event-search", **query)
     while True:
@@ -70,7 +68,7 @@ async def batches_read(world: World, id_: str) -> list[int]:
 
 
 @pytest.fixture
-async def indexed(service: HistoryReader) -> tuple[HistoryReader, Maintenance]:
+async def indexed(service: Service) -> tuple[Service, Maintenance]:
     """A service with twelve indexed batches of 150 events, and one that is not indexed yet."""
     world = service.world
     dst = await world.destination()
@@ -83,7 +81,7 @@ async def indexed(service: HistoryReader) -> tuple[HistoryReader, Maintenance]:
 
 
 @pytest.mark.parametrize("name", ["j", "n", "x"])
-async def test_every_id_is_found(indexed: tuple[HistoryReader, Maintenance], name: str) -> None:
+async def test_every_id_is_found(indexed: tuple[Service, Maintenance], name: str) -> None:
     """In the oldest batch, in the newest indexed one, and in the one that is not indexed."""
     reader, _ = indexed
     for number in (3, 1_799, 9_999):
@@ -92,7 +90,7 @@ async def test_every_id_is_found(indexed: tuple[HistoryReader, Maintenance], nam
 
 
 async def test_a_search_without_a_match_reads_nearly_nothing(
-    indexed: tuple[HistoryReader, Maintenance],
+    indexed: tuple[Service, Maintenance],
 ) -> None:
     reader, _ = indexed
     assert await search(reader, q="nothing-like-it") == []
@@ -101,7 +99,7 @@ async def test_a_search_without_a_match_reads_nearly_nothing(
 
 
 async def test_a_batch_that_cannot_be_read_is_not_left_out(
-    indexed: tuple[HistoryReader, Maintenance],
+    indexed: tuple[Service, Maintenance],
 ) -> None:
     reader, maintenance = indexed
     world = reader.world
@@ -113,7 +111,7 @@ async def test_a_batch_that_cannot_be_read_is_not_left_out(
 
 
 async def test_batches_are_indexed_once_by_one_worker(
-    indexed: tuple[HistoryReader, Maintenance],
+    indexed: tuple[Service, Maintenance],
 ) -> None:
     reader, maintenance = indexed
     world = reader.world
@@ -145,7 +143,7 @@ async def test_the_newest_batches_wait_for_the_next_run(world: World) -> None:
 
 
 async def test_the_index_needs_little_more_than_three_bytes_an_id(
-    indexed: tuple[HistoryReader, Maintenance],
+    indexed: tuple[Service, Maintenance],
 ) -> None:
     """Each of the 1,800 events has four ids of its own."""
     [row] = await indexed[0].world.fetch("SELECT sum(pg_column_size(d)) AS bytes FROM id_digests d")

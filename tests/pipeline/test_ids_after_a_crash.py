@@ -6,37 +6,26 @@ another that reserves after it, would store two batches under one id.
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from app.ingest.pending_request import NotStored
-from app.store.database.migrate import upgrade
-from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.databases import WAITING_LOCKS, running
+from dev.postgres.cluster import Cluster
+from tests.databases import WAITING_LOCKS, own_cluster
 from tests.pipeline.world import World, event, eventually, make_world
 
 pytestmark = pytest.mark.process
 
-# The background writer of the log would put the reservation on disk within a fifth of a second.
-LATE = {**THROWAWAY, "wal_writer_delay": "10s", "autovacuum": "off"}
-
 
 @pytest.fixture
-def own_cluster() -> Iterator[Cluster]:
-    """A server of the test's own: no other test must crash with it."""
-    folder = Path(tempfile.mkdtemp(prefix="conversions-crash-"))
-    folder.chmod(0o755)
-    with running(Cluster(folder, settings=LATE)) as cluster:
-        upgrade(cluster.url)
+def fragile() -> Iterator[Cluster]:
+    """A server whose log's background writer would else put the reservation on disk within 200 ms."""
+    with own_cluster(wal_writer_delay="10s", autovacuum="off") as cluster:
         yield cluster
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def kill_a_backend(url: str) -> None:
@@ -58,9 +47,9 @@ async def ids_of(world: World) -> list[int]:
     return [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
 
 
-async def test_ids_reserved_before_a_crash_are_not_used_after_it(own_cluster: Cluster) -> None:
+async def test_ids_reserved_before_a_crash_are_not_used_after_it(fragile: Cluster) -> None:
     """Postgres crashes while a flush holds its reservation uncommitted; then two processes store."""
-    url = own_cluster.url
+    url = fragile.url
     async with make_world(url) as survivor:
         dst = await survivor.destination()
         blocker = await asyncpg.connect(url.replace("+asyncpg", ""))
@@ -83,9 +72,9 @@ async def test_ids_reserved_before_a_crash_are_not_used_after_it(own_cluster: Cl
         blocker.terminate()
 
 
-async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster) -> None:
+async def test_ids_of_one_session_are_not_used_by_the_next(fragile: Cluster) -> None:
     """A standby that takes over may not know what the lost primary had reserved, committed or not."""
-    async with make_world(own_cluster.url) as survivor:
+    async with make_world(fragile.url) as survivor:
         dst = await survivor.destination()
         await survivor.post(dst, event(0))
         # As after a failover: the sequence is behind, and every session of the old server has ended.
@@ -94,7 +83,7 @@ async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster)
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'conversions-own' AND datname = current_database()"
         )
-        async with make_world(own_cluster.url) as other:
+        async with make_world(fragile.url) as other:
             for number in range(1, 4):
                 await other.post(dst, event(number))
         await survivor.try_post(dst, event(4))  # by which it may find its connection gone

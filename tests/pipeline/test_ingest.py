@@ -9,13 +9,12 @@ import asyncpg
 import pytest
 
 from app.domain import batch as packing
-from app.domain.event import Event, read_events
-from app.domain.ids import DEFAULT_ORGANISATION
-from app.domain.trace import RequestTrace
+from app.domain.event import Event
 from app.ingest import evaluate as evaluation
-from app.ingest.pending_request import Evaluated, NotStored, PendingRequest, SenderAccess
+from app.ingest.pending_request import Evaluated, NotStored
 from tests.event_loop import turns
-from tests.pipeline.world import MAPPING, World, event, stamp
+from tests.pipeline.rows import MAPPING, publish
+from tests.pipeline.world import World, event, stamp
 
 OTHER = "map_other000000000000000"
 
@@ -46,17 +45,6 @@ async def test_an_id_with_the_same_content_is_a_duplicate_and_stored_once(world:
     assert (counts["accepted"], counts["duplicates"]) == (1, 2)
 
 
-async def test_an_id_with_other_content_is_a_conflict(world: World) -> None:
-    """In one batch, and across posts; the first one stands."""
-    dst = await world.destination()
-    other = event(1, user={"email": "somebody@example.com"})
-    for results in (await world.post(dst, event(1), other), await world.post(dst, event(1), other)):
-        assert results[1].status == "rejected"
-        assert results[1].rejection is not None
-        assert results[1].rejection.reason == "event_id_conflict"
-    assert (await world.counts(dst))["accepted"] == 1
-
-
 async def test_a_derived_id_comes_from_the_content(world: World) -> None:
     """The same event without an id is a duplicate of itself, and says that its id was derived."""
     dst = await world.destination()
@@ -76,39 +64,12 @@ async def test_fifty_posts_of_one_id_at_once_store_it_once(world: World) -> None
     assert sorted(statuses) == ["accepted"] + ["duplicate"] * 49
 
 
-async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, database_url: str) -> None:
-    """Two processes insert a hundred ids against each other; every id is accepted once."""
-    from tests.pipeline.world import make_world
-
-    dst = await world.destination()
-    events = [event(number) for number in range(100)]
-    async with make_world(database_url) as other:
-        for turn in range(5):
-            named = [{**e, "event_id": f"{e['event_id']}-{turn}"} for e in events]
-            ours, theirs = await asyncio.gather(world.post(dst, *named), other.post(dst, *reversed(named)))
-            won = [r.event_id for r in (*ours, *theirs) if r.status == "accepted"]
-            assert sorted(won) == sorted(e["event_id"] for e in named)
-
-
-async def test_a_mapped_amazon_id_is_unique_for_an_advertiser(world: World) -> None:
-    """Two events that name one Amazon id: Amazon would count one and drop the other unseen."""
-    mapped = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
-    dst = await world.destination(mapping=mapped)
-    (first,) = await world.post(dst, event(1, order="A-1"))
-    (second,) = await world.post(dst, event(2, order="A-1"))
-    (third,) = await world.post(dst, event(2, order="A-2"))
-    assert (first.status, second.status, third.status) == ("accepted", "rejected", "accepted")
-    assert second.rejection is not None
-    assert second.rejection.reason == "event_id_conflict"
-
-
 async def test_a_publish_holds_from_its_answer_on(world: World) -> None:
     """The next event is converted by the new version, and both keep theirs."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    async with world.resources.pool.acquire() as c, c.transaction():
-        later = {**MAPPING, "custom_data": []}
-        await world.publish(c, dst, f"map_{1:020d}", later, version=2)
+    later = {**MAPPING, "custom_data": []}
+    await publish(world.resources.pool, dst, f"map_{1:020d}", later, version=2)
     await world.post(dst, event(2))
     world.work()
     await world.until(dst, delivered=2)
@@ -159,13 +120,9 @@ async def test_a_paused_or_parked_destination_takes_events_and_keeps_them(world:
 async def test_a_key_limited_to_another_destination_finds_none(world: World) -> None:
     """It learns nothing of what it may not see."""
     dst = await world.destination()
-    read = read_events([event(1)], default_destination=dst, default_mapping=None)
-    assert isinstance(read, list)
-    access = SenderAccess(DEFAULT_ORGANISATION, frozenset())
-    results = await world.intake.receive(PendingRequest(read, access, RequestTrace()))
-    assert not isinstance(results, NotStored)
-    assert results[0].rejection is not None
-    assert results[0].rejection.reason == "destination_unknown"
+    (result,) = await world.post(dst, event(1), destinations=frozenset())
+    assert result.rejection is not None
+    assert result.rejection.reason == "destination_unknown"
 
 
 async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
@@ -233,12 +190,7 @@ async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: W
     """With a preview that shows exactly what would be sent, and hashes in place of traits."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    read = read_events([event(1), event(2), event(1, user={})], default_destination=dst, default_mapping=None)
-    assert isinstance(read, list)
-    request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
-    await world.intake.evaluate(request)
-    results = await world.intake.dry_run(request)
-    assert not isinstance(results, NotStored)
+    results = await world.rehearse(dst, event(1), event(2), event(1, user={}))
     assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
     assert results[1].preview is not None
     assert results[1].preview["amazon_event"]["eventId"].endswith(":ord-2")
@@ -270,58 +222,18 @@ async def test_the_first_name_of_a_type_read_from_events_is_pinned_as_they_are_s
     assert "Added to cart" in refused.rejection.detail
 
 
-async def test_a_name_pinned_as_events_are_stored_holds_for_every_mapping(world: World) -> None:
-    """R12, where two mappings read their type from the event: none leaves under a second name."""
-    typed = {**MAPPING, "event_type": {"path": "event.type"}}
-    dst = await world.destination(mapping={**typed, "event_name": "One"})
-    async with world.resources.pool.acquire() as c, c.transaction():
-        await world.publish(c, dst, OTHER, {**typed, "name": "Other", "event_name": "Two"}, version=1)
-
-    def search(number: int, mapping: str) -> dict[str, Any]:
-        return event(number, mapping_id=mapping, event={"type": "SEARCH", "timestamp": stamp()})
-
-    first, other = f"map_{1:020d}", OTHER
-    rounds = [
-        await world.post(dst, search(1, first), search(2, other)),
-        await world.post(dst, search(3, other), search(4, first)),
-        await world.post(dst, search(5, other)),
-    ]
-    outcomes = [(r.event_id, r.status, r.rejection and r.rejection.reason) for one in rounds for r in one]
-    wrong = "event_name_conflict"
-    assert outcomes == [
-        ("ord-1", "accepted", None),
-        ("ord-2", "rejected", wrong),
-        ("ord-3", "rejected", wrong),
-        ("ord-4", "accepted", None),
-        ("ord-5", "rejected", wrong),
-    ]
-
-
 async def test_an_evaluation_uses_the_names_that_another_process_pinned(world: World) -> None:
     """The same answer as the real call's, and nothing is pinned by it."""
     typed = {**MAPPING, "event_type": {"path": "event.type"}, "event_name": "One"}
     dst = await world.destination(mapping=typed)
-    read = read_events(
-        [event(1, event={"type": "SEARCH", "timestamp": stamp()})],
-        default_destination=dst,
-        default_mapping=None,
-    )
-    assert isinstance(read, list)
-
-    async def rehearsed() -> str:
-        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
-        await world.intake.evaluate(request)
-        results = await world.intake.dry_run(request)
-        assert isinstance(results, list)
-        return results[0].status
-
-    assert await rehearsed() == "accepted"
+    search = event(1, event={"type": "SEARCH", "timestamp": stamp()})
+    assert [each.status for each in await world.rehearse(dst, search)] == ["accepted"]
     assert await world.fetch("SELECT 1 FROM event_names") == []
     # As another process would as it stores an event: the destination's version stays as it was.
     await world.fetch(
         "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1001', 'SEARCH', 'Two')"
     )
-    assert await rehearsed() == "rejected"
+    assert [each.status for each in await world.rehearse(dst, search)] == ["rejected"]
 
 
 async def test_the_events_after_too_much_work_are_rejected(world: World) -> None:
@@ -344,19 +256,10 @@ async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world:
     """Also one that was evaluated before a change, beside one that was evaluated after it."""
     dst = await world.destination()
     await world.post(dst, event(1))
-
-    async def evaluated(number: int) -> PendingRequest:
-        read = read_events([event(number)], default_destination=dst, default_mapping=None)
-        assert isinstance(read, list)
-        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
-        await world.intake.evaluate(request)
-        return request
-
-    early = await evaluated(2)
-    async with world.resources.pool.acquire() as c, c.transaction():
-        await world.publish(c, dst, f"map_{1:020d}", MAPPING, version=2)
+    early = await world.evaluated(dst, event(2))
+    await publish(world.resources.pool, dst, f"map_{1:020d}", MAPPING, version=2)
     await world.post(dst, event(3))  # by which the process learns of the change
-    late = await evaluated(4)
+    late = await world.evaluated(dst, event(4))
     for results in await asyncio.gather(world.intake.store(early), world.intake.store(late)):
         assert not isinstance(results, NotStored)
         assert [result.status for result in results] == ["accepted"]

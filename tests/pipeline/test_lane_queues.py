@@ -12,7 +12,7 @@ from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import Pace, RateLimit
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
-from tests.pipeline.amazon import Request
+from tests.pipeline.amazon import Request, items
 from tests.pipeline.world import World, event
 
 NOW = 100.0
@@ -31,9 +31,7 @@ async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> Non
     def fail_one(request: Request) -> httpx.Response | None:
         if request.number != 3:
             return None
-        failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-        accepted = [{"index": index} for index in range(1, len(request.events))]
-        return httpx.Response(207, json={"success": accepted, "error": [failed]})
+        return items("INTERNAL_ERROR", *[None] * (len(request.events) - 1))
 
     world.amazon.script = fail_one
     dst = await world.destination()

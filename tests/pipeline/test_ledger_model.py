@@ -19,14 +19,14 @@ from app.domain.ids import DestinationId
 from app.ingest.intake import EventResult
 from tests.crashes.stored import places
 from tests.databases import WAITING_LOCKS
-from tests.pipeline.world import MAPPING, World, event, eventually, make_world
+from tests.pipeline.rows import BY_ORDER, MAPPING, publish
+from tests.pipeline.world import World, event, eventually, make_world
 
-MAPPED_ID = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 TYPES = ["SEARCH", "CHECKOUT", "LEAD"]
 
 
 def mapping_with_types(name: str) -> dict[str, Any]:
-    return {**MAPPED_ID, "event_type": {"path": "event.kind"}, "event_name": name}
+    return {**BY_ORDER, "event_type": {"path": "event.kind"}, "event_name": name}
 
 
 def sale(
@@ -46,7 +46,7 @@ def result(stored: EventResult) -> str:
 
 async def test_a_conflict_in_the_same_flush_rejects_no_other_event(world: World) -> None:
     """An event that is not stored takes no Amazon event id from its neighbour."""
-    dst = await world.destination(mapping=MAPPED_ID)
+    dst = await world.destination(mapping=BY_ORDER)
     assert [result(r) for r in await world.post(dst, sale("x", "A"))] == ["accepted"]
     both = await world.post(dst, sale("x", "B", total=11), sale("y", "B"))
     assert [result(r) for r in both] == ["event_id_conflict event_id", "accepted"]
@@ -58,8 +58,8 @@ async def test_a_conflict_in_the_same_flush_rejects_no_other_event(world: World)
 async def test_a_follower_is_compared_with_its_own_key_too(world: World) -> None:
     """Its Amazon event id is the one of a new event with its content, its own id that of an older one."""
     first, other = (
-        await world.destination(mapping=MAPPED_ID, advertiser="1"),
-        await world.destination(mapping=MAPPED_ID, advertiser="1"),
+        await world.destination(mapping=BY_ORDER, advertiser="1"),
+        await world.destination(mapping=BY_ORDER, advertiser="1"),
     )
     await world.post(first, sale("c", "A"))
     results = await world.post(first, sale("a", "B", total=11, destination=other), sale("c", "B", total=11))
@@ -67,8 +67,8 @@ async def test_a_follower_is_compared_with_its_own_key_too(world: World) -> None
 
 
 async def test_an_event_that_is_not_stored_pins_no_name(world: World) -> None:
-    one = await world.destination(mapping=MAPPED_ID, advertiser="1")
-    await world.publish(world.resources.pool, one, f"map_{1:020d}", mapping_with_types("One"), version=2)
+    one = await world.destination(mapping=BY_ORDER, advertiser="1")
+    await publish(world.resources.pool, one, f"map_{1:020d}", mapping_with_types("One"), version=2)
     two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
     await world.post(one, sale("x", "A", kind="CHECKOUT"))
     results = await world.post(
@@ -127,7 +127,7 @@ async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World) -> No
 
 async def test_a_single_round_trip_flush_claims_the_mapped_id_too(world: World) -> None:
     """A flush of new events in one round trip would claim the first key of each only."""
-    dst = await world.destination(mapping=MAPPED_ID)
+    dst = await world.destination(mapping=BY_ORDER)
     await world.post(dst, sale("x", "A"))
     assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["accepted"]
     assert [result(r) for r in await world.post(dst, sale("z", "B", total=11))] == ["event_id_conflict order"]
@@ -172,7 +172,7 @@ class Model:
 async def made_model(world: World, advertiser: str) -> Model:
     """Make the destinations of an advertiser: plain, with mapped ids, and three names of the same types."""
     plain = await world.destination(advertiser=advertiser)
-    mapped = await world.destination(advertiser=advertiser, mapping=MAPPED_ID)
+    mapped = await world.destination(advertiser=advertiser, mapping=BY_ORDER)
     one = await world.destination(advertiser=advertiser, mapping=mapping_with_types("One"))
     two = await world.destination(advertiser=advertiser, mapping=mapping_with_types("Two"))
     typed = {**mapping_with_types("Three"), "fields": MAPPING["fields"]}

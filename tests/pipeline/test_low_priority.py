@@ -1,20 +1,11 @@
 """What `priority=low` promises: the same pipeline and the same ledger, behind everything live."""
 
-from app.domain.event import read_events
-from app.domain.ids import DEFAULT_ORGANISATION
-from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
 from tests.pipeline.world import World, event
 
 
 async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
-    read = read_events([event(n) for n in numbers], default_destination=dst, default_mapping=None)
-    assert isinstance(read, list)
-    access = SenderAccess(DEFAULT_ORGANISATION)
-    results = await world.intake.receive(PendingRequest(read, access, RequestTrace(), low_priority=True))
-    assert not isinstance(results, NotStored)
-    return results
+    return await world.post(dst, *(event(n) for n in numbers), low_priority=True)
 
 
 async def test_what_is_live_leaves_first_however_much_was_filled_in_before(world: World) -> None:

@@ -84,8 +84,5 @@ async def test_a_lane_whose_request_was_delivered_is_not_polled_again(merging: W
 async def announced(world: World, events: int) -> None:
     """Wait until the worker was notified of that many events since its lane's last request."""
     ((dispatcher, _),) = world.workers
-
-    async def is_announced() -> bool:
-        return [lane.announced_events for lane in dispatcher.leases.owned.values()] == [events]
-
-    await eventually(is_announced)
+    owned = dispatcher.leases.owned
+    await eventually(lambda: [lane.announced_events for lane in owned.values()] == [events])

@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 
-import httpx
 import pytest
 
 from app.admin.privacy import erasure
@@ -17,6 +15,7 @@ from app.ingest.destination_cache import AgeLimits
 from app.processes import api
 from app.store.encryption import key_usage
 from app.store.privacy import erasures
+from tests.pipeline.amazon import items
 from tests.pipeline.test_damaged_data import sample
 from tests.pipeline.test_erasing import EMAIL, erase, finished, sent_ids
 from tests.pipeline.world import World, event, eventually
@@ -46,10 +45,7 @@ async def with_new_key(world: World) -> AsyncIterator[None]:
 
 
 async def postponed(world: World, number: int = 1) -> None:
-    async def are_counted() -> bool:
-        return sample(world, UNREADABLE, reason="unknown_key") >= number
-
-    await eventually(are_counted)
+    await eventually(lambda: sample(world, UNREADABLE, reason="unknown_key") >= number)
 
 
 async def stop(world: World, dispatcher: Dispatcher) -> None:
@@ -93,9 +89,7 @@ async def test_a_retry_waits_too(world: World) -> None:
     """A rotation encrypts the data key of an event that is being retried."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-    sent = {"index": 1, "conversionId": "c"}
-    world.amazon.script = lambda _: httpx.Response(207, json={"success": [sent], "error": [failed]})
+    world.amazon.script = lambda _: items("INTERNAL_ERROR", None)
     world.work()
     await world.until(dst, delivered=1, retrying=1)
     await world.stop_workers()
@@ -129,10 +123,6 @@ async def test_a_key_that_no_process_used_is_damage(world: World) -> None:
     await world.until(dst, dead=1)
 
 
-async def is_logged(caplog: pytest.LogCaptureFixture, name: str) -> bool:
-    return name in {each.getMessage() for each in caplog.records}
-
-
 async def test_an_erasure_waits_for_a_process_with_the_key(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -143,7 +133,7 @@ async def test_an_erasure_waits_for_a_process_with_the_key(
         await world.post(dst, event(2), event(3))
     await postponed(world)
     id = await erase(world)  # noqa: A001
-    await eventually(partial(is_logged, caplog, "erasure.postponed"))
+    await eventually(lambda: "erasure.postponed" in {each.getMessage() for each in caplog.records})
     async with world.pool.acquire() as c:
         found = await erasures.find(c, id)
     assert found is not None

@@ -7,7 +7,8 @@ connection left, or starts, or is stopped; that says nothing at all; or that let
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,60 +17,49 @@ import pytest
 import pytest_asyncio
 
 from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.tcp_proxy import Proxy
 
 OPEN, SILENT, SLOW = "open", "silent", "slow"
 WITHIN_S = 2.0
 HANDSHAKE_S = 3.0  # of the mode SLOW
 
 
-@dataclass
-class StalledPostgres:
+class UnwillingPostgres(Proxy):
     """Answers new connections by `mode`: OPEN, SILENT, SLOW, or a SQLSTATE."""
 
-    target: tuple[str, int]
-    mode: str = OPEN
-    writers: set[asyncio.StreamWriter] = field(default_factory=set)
-
-    async def start(self) -> int:
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return int(self.server.sockets[0].getsockname()[1])
-
-    def cut(self) -> None:
-        for writer in self.writers:
-            writer.transport.abort()
-        self.writers.clear()
+    mode = OPEN
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.add(writer)
         if self.mode == SLOW:
             await asyncio.sleep(HANDSHAKE_S)
         if self.mode in (OPEN, SLOW):
-            theirs, ours = await asyncio.open_connection(*self.target)
-            self.writers.add(ours)
-            await asyncio.gather(_pass(reader, ours), _pass(theirs, writer))
-        elif self.mode != SILENT:
-            while b"user" not in (received := await reader.read(1024)):
-                if not received:
-                    return
-                writer.write(b"N")  # no TLS
-            fields = b"SFATAL\0VFATAL\0C" + self.mode.encode() + b"\0Mno\0\0"
-            writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
-            writer.close()
+            await super()._accept(reader, writer)
+            return
+        self._open.add(writer)
+        if self.mode == SILENT:
+            return
+        while b"user" not in (received := await reader.read(1024)):
+            if not received:
+                return
+            writer.write(b"N")  # no TLS
+        fields = b"SFATAL\0VFATAL\0C" + self.mode.encode() + b"\0Mno\0\0"
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        writer.close()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while some := await reader.read(65_536):
-            writer.write(some)
-    except OSError:
-        pass
-    writer.close()
+@asynccontextmanager
+async def unwilling(url: str) -> AsyncIterator[tuple[UnwillingPostgres, str]]:
+    """Put a proxy before the server of a database; yield it, and the address through it."""
+    proxy = UnwillingPostgres(urlsplit(url).port or 0)
+    await proxy.start()
+    yield proxy, proxy.address(url) + "?sslmode=disable"
+    await proxy.close()
 
 
 @dataclass
 class Api:
     product: Product
-    postgres: StalledPostgres
+    postgres: UnwillingPostgres
     client: httpx.AsyncClient
 
     async def post(self) -> tuple[int, float]:
@@ -99,17 +89,10 @@ class Api:
 
 @pytest_asyncio.fixture
 async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    parts = urlsplit(database_url)
-    postgres = StalledPostgres((parts.hostname or "", parts.port or 0))
-    port = await postgres.start()
-    product = Product(
-        database_url.replace(f":{parts.port}/", f":{port}/") + "?sslmode=disable", tmp_path / "log.txt"
-    )
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with unwilling(database_url) as (postgres, address), httpx.AsyncClient(timeout=20) as client:
+        product = Product(address, tmp_path / "log.txt")
         yield Api(product, postgres, client)
-    await asyncio.to_thread(product.close)
-    postgres.cut()
-    postgres.server.close()
+        await asyncio.to_thread(product.close)
 
 
 @pytest.mark.parametrize("mode", ["53300", SILENT])
@@ -118,7 +101,7 @@ async def test_an_api_that_starts_without_a_connection_answers_at_once_and_serve
 ) -> None:
     """Callers used to hang behind its open listener until they gave up."""
     api.postgres.mode = mode
-    api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
+    api.product.serve("api")
     await api.until(503)
     for _ in range(3):
         status, took = await api.post()
@@ -133,9 +116,9 @@ async def test_an_api_that_starts_without_a_connection_answers_at_once_and_serve
 async def test_an_api_serves_although_a_handshake_takes_three_seconds(api: Api) -> None:
     """At its start, and after it lost its connections. Callers get 503 within two seconds until then."""
     api.postgres.mode = SLOW
-    api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
+    api.product.serve("api")
     await api.until(422)
-    api.postgres.cut()
+    api.postgres.reset()
     answers = await asyncio.gather(*(api.post() for _ in range(5)))
     assert max(took for status, took in answers if status == 503) < WITHIN_S
     await api.until(422)
@@ -143,11 +126,11 @@ async def test_an_api_serves_although_a_handshake_takes_three_seconds(api: Api) 
 
 async def test_an_api_that_loses_its_connections_answers_within_two_seconds(api: Api) -> None:
     """Whether the server refuses new ones, with whatever it says, or is silent; then it goes on."""
-    api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
+    api.product.serve("api")
     await api.until(422)
     for mode in ("53300", "57P03", "57P01", SILENT):
         api.postgres.mode = mode
-        api.postgres.cut()
+        api.postgres.reset()
         answers = await asyncio.gather(*(api.post() for _ in range(5)))
         # The last ones find that no row in a cache is current.
         answers += [await api.post() for _ in range(4)]

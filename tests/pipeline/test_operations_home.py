@@ -12,10 +12,8 @@ from app.domain.incidents.destination_condition import Condition
 from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery, Sort
 from app.store.organisations.scope import scoped_pool
-from tests.pipeline.test_event_histories import HistoryReader, service
+from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually
-
-__all__ = ["service"]  # a fixture
 
 DAY = timedelta(days=1)
 
@@ -80,10 +78,10 @@ async def fleet(world: World) -> dict[str, str]:
     return ids
 
 
-async def test_each_destination_has_one_condition(service: HistoryReader) -> None:
+async def test_each_destination_has_one_condition(world: World) -> None:
     """Recovering: the incident is open, but the monitor does not find its condition any more."""
-    await fleet(service.world)
-    assert await conditions(service.world) == {
+    await fleet(world)
+    assert await conditions(world) == {
         "critical": Condition.NEEDS_ATTENTION,
         "broken": Condition.NEEDS_ATTENTION,
         "warning": Condition.NEEDS_ATTENTION,
@@ -110,13 +108,12 @@ async def test_each_destination_has_one_condition(service: HistoryReader) -> Non
     ],
 )
 async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens(
-    service: HistoryReader, age: float, delivered: int, failed: int, name: str, expected: Condition
+    world: World, age: float, delivered: int, failed: int, name: str, expected: Condition
 ) -> None:
     """Throttling and time-outs take minutes to become an incident; the home page shows them at once.
 
     The recording may be of the minute before, in which events were still delivered: the requests tell.
     """
-    world = service.world
     ids = await fleet(world)
     await oldest_waits(world, ids[name], age)
     await request(world, ids[name], began=30, settled=30, delivered=5)
@@ -141,10 +138,9 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
     ],
 )
 async def test_a_request_without_an_answer_stalls_before_its_time_out(
-    service: HistoryReader, age: float, unanswered: float, delivered_ago: float, expected: Condition
+    world: World, age: float, unanswered: float, delivered_ago: float, expected: Condition
 ) -> None:
     """A healthy destination may answer slowly: it delivers in between."""
-    world = service.world
     id_ = (await fleet(world))["long resolved"]
     await oldest_waits(world, id_, age)
     await request(world, id_, began=40, settled=delivered_ago, delivered=5)
@@ -188,7 +184,7 @@ async def request(
     )
 
 
-async def test_a_destination_that_was_reconnected_recovers_at_once(service: HistoryReader) -> None:
+async def test_a_destination_that_was_reconnected_recovers_at_once(service: Service) -> None:
     """The monitor needs some seconds to notice; the destination's own page already says so."""
     world = service.world
     ids = await fleet(world)
@@ -196,15 +192,14 @@ async def test_a_destination_that_was_reconnected_recovers_at_once(service: Hist
     await incident(world, ids["broken"], "sign_in_lost", "critical")
     found = await conditions(world)
     assert (found["idle"], found["broken"]) == (Condition.RECOVERING, Condition.NEEDS_ATTENTION)
-    page = await service._console("/console")
+    page = await service.console()
     incidents = page[page.index('class="incidents"') : page.index("Your destinations")]
     assert f'action="/console/destinations/{ids["broken"]}/connect"' in incidents
     assert f'action="/console/destinations/{ids["idle"]}/connect"' not in incidents
 
 
-async def test_the_worst_come_first_and_filters_apply(service: HistoryReader) -> None:
+async def test_the_worst_come_first_and_filters_apply(world: World) -> None:
     """The counts of the strip stay those of all destinations."""
-    world = service.world
     await fleet(world)
     names = [item.name for item in (await listing(world)).items]
     assert set(names[:2]) == {"critical", "broken"}
@@ -218,8 +213,7 @@ async def test_the_worst_come_first_and_filters_apply(service: HistoryReader) ->
     assert [item.name for item in (await listing(world, search="RIT")).items] == ["critical"]
 
 
-async def test_a_destination_sorts_by_what_the_range_delivered(service: HistoryReader) -> None:
-    world = service.world
+async def test_a_destination_sorts_by_what_the_range_delivered(world: World) -> None:
     ids = await fleet(world)
     await world.fetch(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, delivered, dead) "
@@ -250,8 +244,7 @@ def test_the_widest_buckets_cover_a_range_once(name: RangeName) -> None:
         assert rows <= 32
 
 
-async def test_an_organisation_sees_its_own_destinations_only(service: HistoryReader) -> None:
-    world = service.world
+async def test_an_organisation_sees_its_own_destinations_only(world: World) -> None:
     await fleet(world)
     foreign = await listing(world, organisation="acme")
     assert (foreign.items, sum(foreign.conditions.values())) == ((), 0)
@@ -261,12 +254,12 @@ async def test_an_organisation_sees_its_own_destinations_only(service: HistoryRe
     assert sum(limited.conditions.values()) == 1
 
 
-async def test_the_page_has_the_strip_and_one_button_per_incident(service: HistoryReader) -> None:
+async def test_the_page_has_the_strip_and_one_button_per_incident(service: Service) -> None:
     """A click on it is a form with its token, or a link; the search works as a plain form."""
     world = service.world
     ids = await fleet(world)
     await incident(world, ids["broken"], "sign_in_lost", "critical")
-    page = await service._console("/console")
+    page = await service.console()
     assert re.search(r"<b>3</b> need attention", page)
     assert re.search(r"<b>1</b> recovering", page)
     incidents = page[page.index('class="incidents"') : page.index("Your destinations")]
@@ -275,16 +268,16 @@ async def test_the_page_has_the_strip_and_one_button_per_incident(service: Histo
     assert f'action="/console/destinations/{ids["broken"]}/connect"' in incidents
     assert ">Acknowledge</button>" in incidents
     assert "Incidents are not up to date" not in page
-    found = await service._console("/console", q="Amazon Conversions API", health="", sort="", range="")
+    found = await service.console(q="Amazon Conversions API", health="", sort="", range="")
     assert 'href="/console/destinations/new"' in found[found.index('id="catalogue"') :]
     assert "No matches" in found
-    filtered = await service._console("/console", health="recovering", range="7d", sort="name")
+    filtered = await service.console(health="recovering", range="7d", sort="name")
     assert re.findall(r"<bdi>(\w+)</bdi></a><br>", filtered) == ["fading"]
 
 
 @pytest.mark.parametrize("name", ["1h", "6h", "24h", "7d", "30d"])
 async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
-    service: HistoryReader, name: str
+    service: Service, name: str
 ) -> None:
     """The monitor records every 15 seconds; a reader adds the rest."""
     world = service.world
@@ -295,7 +288,7 @@ async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
     await world.post(dst, event(3))
 
     async def three() -> bool:
-        page = await service._console(f"/console/destinations/{dst}", range=name)
+        page = await service.console(f"/destinations/{dst}", range=name)
         accepted = re.search(r"<b>([\d,]+)</b><span>Accepted", page)
         assert accepted is not None
         return accepted[1] == "3"
@@ -303,10 +296,10 @@ async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
     await eventually(three)
 
 
-async def test_acknowledging_on_the_home_page_returns_to_it(service: HistoryReader) -> None:
+async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) -> None:
     world = service.world
     ids = await fleet(world)
-    page = await service._console("/console")
+    page = await service.console()
     token = re.search(r'name="csrf" value="([^"]+)"', page)
     chosen = re.search(r'name="incident" value="([^"]+)"', page)
     assert token is not None

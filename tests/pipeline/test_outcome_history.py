@@ -5,10 +5,7 @@ from datetime import UTC, datetime, timedelta
 from app.domain.ids import DestinationNumber
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.outcome_history import RETENTION, OutcomeBucket
-from tests.pipeline.test_event_histories import HistoryReader, service
 from tests.pipeline.world import World, event
-
-__all__ = ["service"]  # a fixture
 
 
 async def count(world: World, number: int, **changes: int) -> None:
@@ -40,9 +37,8 @@ async def total(world: World, number: DestinationNumber, width: timedelta) -> Ou
     return OutcomeBucket(number, since, **sums, oldest_waiting_seconds=max(ages, default=None))
 
 
-async def test_each_change_is_counted_once_in_every_width(service: HistoryReader) -> None:
+async def test_each_change_is_counted_once_in_every_width(world: World) -> None:
     """Recorded twice or not yet recorded, the sum is the same."""
-    world = service.world
     number = await world.number(await world.destination())
     await count(world, number, accepted=10, delivered=4, rejected=3)
     await record(world)
@@ -53,9 +49,8 @@ async def test_each_change_is_counted_once_in_every_width(service: HistoryReader
         assert (found.accepted, found.delivered, found.rejected) == (10, 9, 3), width
 
 
-async def test_a_replay_takes_no_failure_back(service: HistoryReader) -> None:
+async def test_a_replay_takes_no_failure_back(world: World) -> None:
     """What failed has failed in its bucket; afterwards it fails again or is delivered."""
-    world = service.world
     number = await world.number(await world.destination())
     await count(world, number, accepted=10, dead=10)
     await record(world)
@@ -67,9 +62,8 @@ async def test_a_replay_takes_no_failure_back(service: HistoryReader) -> None:
     assert (found.dead, found.delivered) == (12, 8)
 
 
-async def test_requests_and_waiting_events_are_recorded(service: HistoryReader) -> None:
+async def test_requests_and_waiting_events_are_recorded(world: World) -> None:
     """A request counts once; the newest seconds are left to the next recording."""
-    world = service.world
     number = await world.number(await world.destination())
     await world.fetch(
         "INSERT INTO commit_probes (id, at, outcomes_recorded_at) "
@@ -91,9 +85,8 @@ async def test_requests_and_waiting_events_are_recorded(service: HistoryReader) 
     assert found.oldest_waiting_seconds == 42.0
 
 
-async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service: HistoryReader) -> None:
+async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(world: World) -> None:
     """Not from those before the range."""
-    world = service.world
     destination = await world.destination()
     number = await world.number(destination)
     await world.post(destination, event(1), event(2))
@@ -108,8 +101,7 @@ async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service
     assert later == []
 
 
-async def test_old_buckets_are_deleted(service: HistoryReader) -> None:
-    world = service.world
+async def test_old_buckets_are_deleted(world: World) -> None:
     number = await world.number(await world.destination())
     await world.fetch(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at) "

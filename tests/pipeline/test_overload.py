@@ -5,33 +5,17 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest_asyncio
 
 from tests.pipeline.flood import EVENTS
-from tests.pipeline.processes import ADMIN, ROOT, Operator, Product
+from tests.pipeline.processes import ADMIN, ROOT, Product, running_product
 from tests.pipeline.world import eventually
 
 ROUNDS, SECONDS = 2, 2.0
-
-
-@pytest_asyncio.fixture
-async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
-    """One API process, a worker and the sandbox."""
-    made = Product(database_url, tmp_path / "everything.log")
-    try:
-        made.start("sandbox", "sandbox", LOG_LEVEL="warning")
-        made.start("api", "serve", "--socket", str(made.listener.fileno()), LOG_LEVEL="warning")
-        made.start("worker", "work", LOG_LEVEL="warning")
-        await asyncio.to_thread(made.ready, made.api + "/health/live", made.amazon + "/_sandbox/health")
-        yield made
-    finally:
-        await asyncio.to_thread(made.close)
 
 
 async def flood(
@@ -76,14 +60,17 @@ class Meter:
         return float(stored[1]) if stored else 0.0, ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def test_goodput_at_ten_times_the_capacity_is_that_of_the_peak(product: Product) -> None:
+async def test_goodput_at_ten_times_the_capacity_is_that_of_the_peak(
+    database_url: str, tmp_path: Path
+) -> None:
     """Rounds of both, by turns. Wanted are nine tenths (docs/performance.md).
 
     Where cores are shared the wall clock tells as much of the other work as of this, so it is asked only
     that nothing breaks down. What an event costs the API, refusing included, is held to more.
     """
-    async with httpx.AsyncClient(timeout=30) as client:
-        destination = await Operator(product, client).destination("5800000001")
+    product = Product(database_url, tmp_path / "everything.log")
+    async with running_product(product, workers=["worker"], LOG_LEVEL="warning") as operator:
+        client, destination = operator.client, await operator.destination("5800000001")
         meter = Meter(product, client)
         seen: dict[str, list[dict[str, Any]]] = {"peak": [], "flood": []}
         cost: dict[str, list[float]] = {"peak": [], "flood": []}  # events a CPU second, by round

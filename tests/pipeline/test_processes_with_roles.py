@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -16,7 +15,7 @@ from app.api.privacy import SubjectSearchView
 from app.store.database import privileges
 from dev.postgres.postmaster import free_port
 from tests.databases import ROLES, acting_as
-from tests.pipeline.processes import Operator, Product
+from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.world import event, eventually
 
 
@@ -39,34 +38,19 @@ async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]
             "ENCRYPTION_KEYS": _random_key("k1"),
         },
     )
-    try:
-        product.start("sandbox", "sandbox")
-        product.serve("api")
-        product.work("worker")
-        product.ready(product.api + "/health/live", product.amazon + "/_sandbox/health")
-        async with httpx.AsyncClient(timeout=30) as client:
-            yield Operator(product, client)
-    finally:
-        await asyncio.to_thread(product.close)
+    async with running_product(product, workers=["worker"]) as made:
+        yield made
 
 
 async def test_everything_works_with_least_privileges(operator: Operator) -> None:
     """Set up, send, deliver, find, erase, replay, archive; then the commands of the owner."""
     advertiser = "5000000000"
-    await operator.client.post(
-        f"{operator.product.amazon}/_sandbox/advertisers",
-        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
-    )
+    await operator.advertisers(advertiser)
     dst = await operator.destination(advertiser)
     events = [event(n, destination_id=dst) for n in range(5)]
     await operator.call("POST", "/events", events, status=202)
     await operator.call("POST", "/events", events[:1], status=202)  # a duplicate
-
-    async def settled(name: str, number: int) -> bool:
-        stats = await operator.call("GET", f"/destinations/{dst}/stats")
-        return bool(stats["counts"][name] == number)
-
-    await eventually(lambda: settled("delivered", 5), seconds=60)
+    await operator.until_delivered(dst, 5)
     person = {"email": "person3@example.com"}
     found = await operator.call("POST", "/subjects/find", person)
     assert set(found) == set(SubjectSearchView.model_fields)
@@ -123,10 +107,7 @@ async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_p
     owner = Product(product.more["MIGRATION_DATABASE_URL"], tmp_path / "log", amazon=product.amazon)
     owner.more |= {"PUBLIC_URL": product.api, "ENCRYPTION_KEYS": product.more["ENCRYPTION_KEYS"]}
     advertiser = "5000000001"
-    await operator.client.post(
-        f"{product.amazon}/_sandbox/advertisers",
-        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
-    )
+    await operator.advertisers(advertiser)
     dst = await operator.destination(advertiser)
     await operator.call("POST", f"/destinations/{dst}/pause")
     await operator.call("POST", "/events", [event(n, destination_id=dst) for n in range(5)], status=202)
@@ -160,10 +141,7 @@ async def test_a_command_that_its_role_may_not_run_names_the_place_where_it_may(
 ) -> None:
     """A worker's container has only the URL of workers."""
     advertiser = "5000000002"
-    await operator.client.post(
-        f"{operator.product.amazon}/_sandbox/advertisers",
-        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
-    )
+    await operator.advertisers(advertiser)
     dst = await operator.destination(advertiser)
     file = tmp_path / "configuration.yaml"
     file.write_text(operator.product.run("export").stdout)

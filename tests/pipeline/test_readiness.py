@@ -17,16 +17,9 @@ from app.health import API, WORKER, Readiness
 from app.ingest.pending_request import NotStored
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
+from tests.crashes.rehearsal import Clock
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually
-
-
-@dataclass
-class Clock:
-    now: float = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -16,11 +16,9 @@ from app.admin.replays.replay import ReplayResult, replay_steps
 from app.domain.event_query import EventQuery
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.domain.outcomes.status import Status
-from app.processes import api
-from app.processes.resources import open_resources
-from tests.pipeline.amazon import FakeAmazon, Request
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import World, event, eventually, settings_of
+from tests.pipeline.amazon import Request, items
+from tests.pipeline.service import Service
+from tests.pipeline.world import World, event, eventually
 
 MAX_AGE = timedelta(days=21)
 
@@ -54,11 +52,7 @@ async def ask(world: World, dst: str, **of: Any) -> ReplayResult:
 
 
 def refuse(request: Request) -> httpx.Response:
-    errors = [
-        {"index": n, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]}
-        for n in range(len(request.events))
-    ]
-    return httpx.Response(207, json={"success": [], "error": errors})
+    return items(*["FIELD_VALUE_IS_INVALID"] * len(request.events))
 
 
 async def dead(world: World, number: int, **more: Any) -> str:
@@ -226,49 +220,34 @@ async def test_a_refused_replay_is_dead_again_and_counted_once(world: World) -> 
     """The count of retrying events returns to zero."""
     dst = await dead(world, 2)
     await ask(world, dst)
-    await eventually(lambda: _sent_ids(len(world.amazon.requests) >= 2))
+    await eventually(lambda: len(world.amazon.requests) >= 2)
     await world.until(dst, dead=2, retrying=0)
 
 
-async def _sent_ids(value: bool) -> bool:
-    return value
-
-
-async def test_one_call_replays_all_that_match_however_many(database_url: str) -> None:
+async def test_one_call_replays_all_that_match_however_many(service: Service) -> None:
     """More than one transaction takes; a dry run counts the same."""
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=4) as resources,
-        api.build_application(resources) as application,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
-        dst = await world.destination()
-        events = 250 * 500
-        await world.fetch(
-            "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
-            "data_key, disposition, reason, settled_at) "
-            "SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
-            "'discarded', 'discarded', now() FROM generate_series(1, 250) AS n",
-            await world.number(dst),
-        )
-        await world.fetch(
-            "INSERT INTO counts (destination, day, writer, accepted, dead) "
-            "VALUES ($1, current_date, 32767, $2, $2)",
-            await world.number(dst),
-            events,
-        )
-        transport = httpx.ASGITransport(app=application)
-        headers = {"X-Api-Key": ADMIN}
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            for dry_run in (True, False):
-                answer = await client.post(
-                    f"/destinations/{dst}/replay", json={"status": "dead", "dry_run": dry_run}
-                )
-                assert answer.status_code == 200, answer.text
-                numbers = {name: answer.json()[name] for name in ("matched", "replayed", "remaining")}
-                assert numbers == {"matched": events, "replayed": events, "remaining": 0}
-        counts = await world.counts(dst)
-        assert (counts["dead"], counts["queued"]) == (0, events)
+    world = service.world
+    dst = await world.destination()
+    events = 250 * 500
+    await world.fetch(
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+        "data_key, disposition, reason, settled_at) "
+        "SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
+        "'discarded', 'discarded', now() FROM generate_series(1, 250) AS n",
+        await world.number(dst),
+    )
+    await world.fetch(
+        "INSERT INTO counts (destination, day, writer, accepted, dead) "
+        "VALUES ($1, current_date, 32767, $2, $2)",
+        await world.number(dst),
+        events,
+    )
+    for dry_run in (True, False):
+        answer = await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": dry_run})
+        numbers = {name: answer[name] for name in ("matched", "replayed", "remaining")}
+        assert numbers == {"matched": events, "replayed": events, "remaining": 0}
+    counts = await world.counts(dst)
+    assert (counts["dead"], counts["queued"]) == (0, events)
 
 
 async def test_a_replay_of_several_transactions_has_one_id_and_one_audit_row(world: World) -> None:
@@ -293,31 +272,21 @@ async def test_a_replay_of_several_transactions_has_one_id_and_one_audit_row(wor
 
 
 async def test_a_replay_over_http_of_several_transactions_has_one_id(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record, the audit and the history of each event name the id of the response."""
     monkeypatch.setitem(replay_steps.__kwdefaults__, "most", 2)
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=4) as resources,
-        api.build_application(resources) as application,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
-        dst = await dead(world, 5)
-        await world.stop_workers()
-        transport = httpx.ASGITransport(app=application)
-        headers = {"X-Api-Key": ADMIN}
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            ids = [f"ord-{number}" for number in range(5)]
-            body = {"dry_run": False, "event_ids": ids}
-            answer = (await client.post(f"/destinations/{dst}/replay", json=body)).json()
-            assert (answer["matched"], answer["replayed"], answer["remaining"]) == (5, 5, 0)
-            (record,) = (await client.get(f"/destinations/{dst}/replays")).json()["items"]
-            (row,) = (await client.get("/audit", params={"action": "events.replayed"})).json()["items"]
-            assert record["replay_id"] == row["after"]["replay_id"] == answer["replay_id"]
-            assert record["replayed"] == row["after"]["matched"] == 5
-            digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-            assert record["event_ids"] == row["after"]["event_ids"] == {"count": 5, "sha256": digest}
-            for id_ in ids:
-                history = (await client.get(f"/events/{id_}", params={"destination_id": dst})).json()
-                assert [one["replay_id"] for one in history["replays"]] == [answer["replay_id"]]
+    dst = await dead(service.world, 5)
+    await service.world.stop_workers()
+    ids = [f"ord-{number}" for number in range(5)]
+    answer = await service.do(f"/destinations/{dst}/replay", {"dry_run": False, "event_ids": ids})
+    assert (answer["matched"], answer["replayed"], answer["remaining"]) == (5, 5, 0)
+    (record,) = (await service.ask(f"/destinations/{dst}/replays"))["items"]
+    (row,) = (await service.ask("/audit", action="events.replayed"))["items"]
+    assert record["replay_id"] == row["after"]["replay_id"] == answer["replay_id"]
+    assert record["replayed"] == row["after"]["matched"] == 5
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    assert record["event_ids"] == row["after"]["event_ids"] == {"count": 5, "sha256": digest}
+    for id_ in ids:
+        replays = (await service.history(dst, id_))["replays"]
+        assert [one["replay_id"] for one in replays] == [answer["replay_id"]]

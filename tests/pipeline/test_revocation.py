@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from tests.pipeline.processes import Operator, Product
-from tests.pipeline.test_processes import sandbox_events
+from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.world import event, eventually
 
-BODY, CLIENTS = 100, 4
+pytestmark = pytest.mark.long
+
+EVENTS, BODY, CLIENTS = 10_000, 100, 4
 ADVERTISER = "5000000042"
 
 
@@ -20,30 +20,17 @@ ADVERTISER = "5000000042"
 async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """Somebody with the admin key; an API process, two workers and the sandbox run."""
     product = Product(database_url, tmp_path / "everything.log")
-    try:
-        product.start("sandbox", "sandbox")
-        product.serve("api")
-        product.work("worker-1")
-        product.work("worker-2")
-        await asyncio.to_thread(
-            product.ready, product.api + "/health/live", product.amazon + "/_sandbox/health"
-        )
-        async with httpx.AsyncClient(timeout=30) as client:
-            yield Operator(product, client)
-    finally:
-        await asyncio.to_thread(product.close)
+    async with running_product(product, workers=["worker-1", "worker-2"]) as made:
+        yield made
 
 
-@pytest.mark.parametrize("events", [3_000, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_all_events_outlive_a_revoked_sign_in(operator: Operator, events: int) -> None:
+async def test_all_events_outlive_a_revoked_sign_in(operator: Operator) -> None:
     """Revoked after a third was posted; the rest is accepted and waits; Allow lets all of it go, once."""
-    sandbox = f"{operator.product.amazon}/_sandbox"
-    accounts = [{"advertiser_id": ADVERTISER, "region": "NA", "name": "Acme"}]
-    await operator.client.post(f"{sandbox}/advertisers", json={"advertisers": accounts})
+    await operator.advertisers(ADVERTISER)
     destination = await operator.destination(ADVERTISER, rate=20)
     bodies = [
         [event(number, destination_id=destination) for number in range(start, start + BODY)]
-        for start in range(0, events, BODY)
+        for start in range(0, EVENTS, BODY)
     ]
     total = len(bodies)
 
@@ -53,35 +40,27 @@ async def test_all_events_outlive_a_revoked_sign_in(operator: Operator, events: 
                 assert result["status"] == "accepted", result
 
     async def revoke() -> None:
-        async def a_third_was_posted() -> bool:
-            return len(bodies) < 2 * total / 3
-
-        await eventually(a_third_was_posted, seconds=60)
-        answer = await operator.client.post(
-            f"{sandbox}/faults", json={"advertiser_id": ADVERTISER, "faults": [{"kind": "revoked"}]}
-        )
+        await eventually(lambda: len(bodies) < 2 * total / 3, seconds=60)
+        fault = {"advertiser_id": ADVERTISER, "faults": [{"kind": "revoked"}]}
+        answer = await operator.client.post(f"{operator.product.amazon}/_sandbox/faults", json=fault)
         assert answer.is_success, answer.text
 
     await asyncio.gather(revoke(), *(client() for _ in range(CLIENTS)))
 
     async def all_parked() -> dict[str, int] | None:
         counts = await operator.counts(destination)
-        return counts if counts["delivered"] + counts["parked"] == events else None
+        return counts if counts["delivered"] + counts["parked"] == EVENTS else None
 
     counts = await eventually(all_parked, seconds=60)
     assert counts["parked"] > 0
     state = await operator.call("GET", f"/destinations/{destination}")
     assert state["state"] == "needs_reconnect"
-    assert len(await sandbox_events(operator)) == counts["delivered"]
+    assert len(await operator.accepted()) == counts["delivered"]
 
     again = await operator.call("POST", f"/destinations/{destination}/connect")
     await operator.allow(again["authorize_url"])
 
-    async def all_delivered() -> bool:
-        counts = await operator.counts(destination)
-        return counts["delivered"] == events
-
-    await eventually(all_delivered, seconds=90, every=0.3)
-    sent = await sandbox_events(operator)
-    assert {one["event_id"].split(":", 1)[1] for one in sent} == {f"ord-{n}" for n in range(events)}
+    await operator.until_delivered(destination, EVENTS, seconds=90)
+    sent = await operator.accepted()
+    assert {one["event_id"].split(":", 1)[1] for one in sent} == {f"ord-{n}" for n in range(EVENTS)}
     assert {one["times"] for one in sent} == {1}

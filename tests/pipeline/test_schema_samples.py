@@ -20,9 +20,10 @@ from app.ingest.destination_cache import AgeLimits
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
+from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
-from tests.pipeline.world import BEGAN, MAPPING, World, event
+from tests.pipeline.world import BEGAN, World, event
 
 OPTIONAL: dict[str, Any] = {
     **MAPPING,

@@ -1,6 +1,5 @@
 """Two organisations with the same advertiser and region: what one sets or does restrains no other."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.privacy import erasure
 from app.domain.ids import LaneId, OrganisationId
 from app.domain.pacing.pace import BreakerState, PaceSummary
 from app.store import due_work, lanes
 from app.store.events import figures as event_figures
 from app.store.lanes import LaneLease
-from app.store.organisations.scope import ScopedPool, scoped_pool
+from app.store.organisations.scope import scoped_pool
 from tests.pipeline.amazon import Request
+from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event, stamp
 
 OURS, THEIRS = OrganisationId("beta"), OrganisationId("acme")
@@ -64,13 +63,7 @@ class Foreign:
         await self._records(PaceSummary(0.1, BreakerState.CLOSED, 0.0))
 
     async def erases_a_person(self) -> None:
-        await erasure.request_erasure(
-            ScopedPool(self.world.resources.pool, THEIRS),  # type: ignore[arg-type]
-            self.world.resources.vault,
-            {"email": "person1@example.com"},
-            by="test",
-            monotonic=asyncio.get_running_loop().time,
-        )
+        await erase(self.world, organisation=THEIRS, email="person1@example.com")
 
     async def _records(self, summary: PaceSummary) -> None:
         lease = LaneLease(self.lane, self.fence, THEIRS, "NA", "", 0.0)

@@ -17,8 +17,7 @@ import pytest_asyncio
 
 from dev.postgres.postmaster import free_port
 from tests.pipeline.amazon import Request
-from tests.pipeline.processes import ADMIN, Operator, Product
-from tests.pipeline.test_processes import sandbox_events
+from tests.pipeline.processes import ADMIN, Operator, Product, running_product
 from tests.pipeline.world import World, event, eventually
 
 
@@ -105,40 +104,32 @@ class Balancer:
 
 
 @pytest_asyncio.fixture
-async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
+async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """Two API processes, each on a port of its own, two workers and the sandbox."""
-    made = Product(database_url, tmp_path / "everything.log")
-    try:
-        made.listener.close()  # here each listens for itself
-        made.ports = {"api-1": made.api_port, "api-2": free_port()}
-        made.start("sandbox", "sandbox")
-        for name, port in made.ports.items():
-            made.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
-        made.work("worker-1")
-        made.work("worker-2")
-        addresses = [f"http://127.0.0.1:{port}/health/live" for port in made.ports.values()]
-        made.ready(*addresses, made.amazon + "/_sandbox/health")
+    product = Product(database_url, tmp_path / "everything.log")
+    product.listener.close()  # here each listens for itself
+    product.ports = {"api-1": product.api_port, "api-2": free_port()}
+    for name, port in product.ports.items():
+        product.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
+    async with running_product(product, apis=(), workers=("worker-1", "worker-2")) as made:
         yield made
-    finally:
-        await asyncio.to_thread(made.close)
 
 
-async def test_a_rolling_restart_of_everything_fails_no_request(product: Product) -> None:
+async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operator) -> None:
     """An API and a worker, then the others, under load, with a client that never sends anything again.
 
     Every post is answered 202, every event arrives once, and nothing has to be recovered.
     """
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with httpx.AsyncClient(timeout=30, limits=limits) as client:
-        operator = Operator(product, client)
+        product = operator.product
         ids = [str(7_000_000_000 + number) for number in range(4)]
-        named = [{"advertiser_id": one, "region": "NA", "name": one} for one in ids]
-        await client.post(f"{product.amazon}/_sandbox/advertisers", json={"advertisers": named})
+        await operator.advertisers(*ids)
         destinations = [await operator.destination(one) for one in ids]
         apis = {name: f"http://127.0.0.1:{port}" for name, port in product.ports.items()}
         balancer = Balancer(apis, client)
         watching = asyncio.create_task(balancer.watch())
-        await eventually(lambda: _are(balancer, 2))
+        await eventually(lambda: len(balancer.good) == 2)
 
         answers: list[asyncio.Task[str]] = []
         done = asyncio.Event()
@@ -161,7 +152,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(product: Product
                 assert await asyncio.to_thread(product.children[name].wait, 40) == 0, name
             product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="1")
             product.work(pair[1])
-            await eventually(lambda: _are(balancer, 2), seconds=30)
+            await eventually(lambda: len(balancer.good) == 2, seconds=30)
         done.set()
         await loading
         statuses = Counter(await asyncio.gather(*answers))
@@ -174,7 +165,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(product: Product
             return sum(c["delivered"] for c in counts) == len(answers)
 
         await eventually(all_there, seconds=60, every=0.2)
-        arrived = await sandbox_events(operator)
+        arrived = await operator.accepted()
     assert {item["times"] for item in arrived} == {1}
     assert {item["event_id"].split(":", 1)[1] for item in arrived} == {
         f"ord-{number}" for number in range(len(answers))
@@ -206,7 +197,3 @@ def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: 
 def _catches_sigterm(status: str) -> bool:
     [mask] = re.findall(r"(?m)^SigCgt:\s+([0-9a-f]+)$", status)
     return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
-
-
-async def _are(balancer: Balancer, number: int) -> bool:
-    return len(balancer.good) == number

@@ -5,13 +5,14 @@ from collections import Counter
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.admin.privacy import erasure
 from app.domain.ids import OrganisationId
 from app.ingest.pending_request import NotStored
 from app.store.organisations import organisations, usage
-from app.store.organisations.scope import EVERY, ScopedPool, prepare_engine, scoped_engine
+from app.store.organisations.scope import EVERY, prepare_engine, scoped_engine
 from tests.event_loop import turns
-from tests.pipeline.world import MAPPING, World, event
+from tests.pipeline.rows import BY_ORDER
+from tests.pipeline.test_erasing import erase
+from tests.pipeline.world import World, event
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
 NOWHERE = "dst_" + "9" * 20
@@ -42,11 +43,7 @@ async def test_a_foreign_destination_is_one_that_does_not_exist(world: World) ->
 
 async def test_names_and_duplicates_are_of_an_organisation(world: World) -> None:
     """On one advertiser: a pinned name binds no other, and a mapped eventId is no foreign duplicate."""
-    by_event = {
-        **MAPPING,
-        "event_type": {"path": "kind"},
-        "fields": {**MAPPING["fields"], "event_id": {"path": "order"}},
-    }
+    by_event = {**BY_ORDER, "event_type": {"path": "kind"}}
     one = await world.destination(
         advertiser="7", organisation=ACME, mapping={**by_event, "event_name": "One"}
     )
@@ -66,13 +63,7 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
     await world.post(mine, event(3), organisation=ACME)
     await world.post(theirs, event(3), organisation=BETA)
-    await erasure.request_erasure(
-        ScopedPool(world.resources.pool, ACME),  # type: ignore[arg-type]
-        world.resources.vault,
-        {"email": "person3@example.com"},
-        by="test",
-        monotonic=asyncio.get_running_loop().time,
-    )
+    await erase(world, organisation=ACME)
     world.work()
     await world.until(mine, organisation=ACME, erased=1)
     await world.until(theirs, organisation=BETA, delivered=1)

@@ -1,9 +1,8 @@
 """Both halves of the pipeline in one process, on a real database, with Amazon behind the transport."""
 
 import asyncio
-import base64
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -20,52 +19,26 @@ from app.delivery.dispatcher import Dispatcher
 from app.delivery.environment import ENVIRONMENT
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
-from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, OrganisationId
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
-from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import EventResult, Intake
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
+from app.ingest.pending_request import NotStored, PendingRequest
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.events import batches as event_batches
 from app.store.events import figures as event_figures
 from app.store.organisations.scope import scoped_pool
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.manual_clock import ManualClock
-
-KEY = base64.b64encode(bytes(range(32))).decode()
-
-MAPPING: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": "US",
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "value": {"path": "event.total"},
-    },
-    "custom_data": [{"name": "brand", "path": "event.brand"}],
-    "consent": {"mode": "granted"},
-}
-
+from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
 
 QUICK_RETRIES = RetryPolicy(first_wait=0.05, longest_wait=0.2)
-
-
-class Secret:
-    def get_secret_value(self) -> str:
-        return "secret"
 
 
 def settings_of(database_url: str, **more: Any) -> Settings:
@@ -107,93 +80,38 @@ class World:
     ) -> str:
         """Make a connected destination with one published mapping."""
         self.made += 1
-        number = self.made
-        dst, map_id = f"dst_{number:020d}", f"map_{number:020d}"
-        advertiser = advertiser or str(1000 + number)
-        seal = self.resources.vault.seal
         async with self.resources.pool.acquire() as c, c.transaction():
-            await c.execute(
-                "INSERT INTO organisations (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", organisation
+            return await create_destination(
+                c,
+                self.resources.vault,
+                self.made,
+                advertiser=advertiser,
+                pace=(rate, burst),
+                mapping=mapping,
+                region=region,
+                organisation=organisation,
             )
-            lane = await c.fetchval(
-                "INSERT INTO lanes (region, advertiser_id, organisation_id) VALUES ($2, $1, $3) "
-                "ON CONFLICT (region, advertiser_id, organisation_id) DO UPDATE SET region = excluded.region "
-                "RETURNING id",
-                advertiser,
-                region,
-                organisation,
-            )
-            await c.execute(
-                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
-                "requests_per_second, burst, "
-                "sign_in, published_mappings, organisation_id) "
-                "VALUES ($1, $2, 'Acme', $3, $6, 'USD', $4, $5, 'valid', 1, $7)",
-                dst,
-                lane,
-                advertiser,
-                rate,
-                burst,
-                region,
-                organisation,
-            )
-            await c.execute(
-                "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, "
-                "issued_at, lifetime_s, "
-                "connected_by, organisation_id) "
-                "VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test', $4)",
-                dst,
-                seal(b"Atzr|0", place=refresh_place(dst)),
-                seal(b"Atza|0", place=access_place(dst)),
-                organisation,
-            )
-            await self.publish(c, dst, map_id, mapping, version=1)
-        return dst
 
-    async def publish(self, c: Any, dst: str, map_id: str, mapping: dict[str, Any], *, version: int) -> None:
-        document = json.dumps(mapping)
-        await c.execute(
-            "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
-            "SELECT organisation_id, $1, $2, $3, $4::jsonb FROM destinations WHERE id = $2 "
-            "ON CONFLICT DO NOTHING",
-            map_id,
-            dst,
-            mapping["name"],
-            document,
-        )
-        await c.execute(
-            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by) "
-            "SELECT organisation_id, $1, $2, $3::jsonb, 'test' FROM destinations WHERE id = $4",
-            map_id,
-            version,
-            document,
-            dst,
-        )
-        await c.execute("UPDATE mappings SET published_version = $2 WHERE id = $1", map_id, version)
-        await c.execute("UPDATE destinations SET version = version + 1 WHERE id = $1", dst)
-
-    async def post(
-        self, destination: str, *events: dict[str, Any], organisation: str = DEFAULT_ORGANISATION
-    ) -> list[EventResult]:
+    async def post(self, destination: str, *events: dict[str, Any], **of: Any) -> list[EventResult]:
         """Post these events as one batch; fails the test when they could not be stored."""
-        results = await self.try_post(destination, *events, organisation=organisation)
+        results = await self.try_post(destination, *events, **of)
         assert not isinstance(results, NotStored), results
         return results
 
     async def try_post(
-        self, destination: str, *events: dict[str, Any], organisation: str = DEFAULT_ORGANISATION
+        self, destination: str, *events: dict[str, Any], **of: Any
     ) -> list[EventResult] | NotStored:
-        read = read_events(list(events), default_destination=destination, default_mapping=None)
-        assert isinstance(read, list), read
-        access = SenderAccess(OrganisationId(organisation))
-        return await self.intake.receive(PendingRequest(read, access, RequestTrace()))
+        return await self.intake.receive(request_of(events, destination, **of))
+
+    async def evaluated(self, destination: str, *events: dict[str, Any]) -> PendingRequest:
+        """Return a request with the results of its evaluation; nothing is stored."""
+        request = request_of(events, destination)
+        await self.intake.evaluate(request)
+        return request
 
     async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
-        read = read_events(list(events), default_destination=destination, default_mapping=None)
-        assert isinstance(read, list), read
-        request = PendingRequest(read, SenderAccess(DEFAULT_ORGANISATION), RequestTrace())
-        await self.intake.evaluate(request)
-        results = await self.intake.dry_run(request)
+        results = await self.intake.dry_run(await self.evaluated(destination, *events))
         assert not isinstance(results, NotStored), results
         return results
 
@@ -343,11 +261,13 @@ def stamp(*, ago: timedelta = timedelta(0)) -> str:
 BEGAN = stamp()
 
 
-async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, every: float = 0.03) -> Any:
-    """Return the first truthy answer; fail with the last one when time is up."""
+async def eventually(ask: Callable[[], Any], *, seconds: float = 20, every: float = 0.03) -> Any:
+    """Return the first truthy answer, awaited if need be; fail with the last one when time is up."""
     until = asyncio.get_running_loop().time() + seconds
     while True:
-        answer = await ask()
+        answer = ask()
+        if inspect.isawaitable(answer):
+            answer = await answer
         if answer:
             return answer
         if asyncio.get_running_loop().time() > until:

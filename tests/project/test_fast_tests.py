@@ -45,7 +45,7 @@ def test_a_test_with_the_mark_starts_one() -> None:
     [
         ("campaigns/chaos/test_campaign.py", True),
         ("tests/edge/test_requests.py", True),
-        ("tests/pipeline/test_processes.py", True),
+        ("tests/pipeline/test_shutdown.py", True),
         ("tests/console/test_pages_in_a_browser.py", True),
         ("tests/pipeline/test_ingest.py", False),
         ("tests/api/test_matrix.py", False),

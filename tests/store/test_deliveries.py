@@ -93,13 +93,13 @@ async def test_a_batch_closed_by_another_transaction_rolls_everything_back(c: as
     assert await written(c) == ((None,) * 4, [(2, "expired", [])], [])
 
 
-async def test_a_new_owner_waits_for_what_is_being_written(
-    c: asyncpg.Connection, owner: asyncpg.Connection
-) -> None:
+async def test_a_new_owner_waits_for_what_is_being_written(c: asyncpg.Connection, database_url: str) -> None:
     """Taking over changes the fence: before, and nothing is written; after, and everything is."""
+    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     async with c.transaction():
         assert await settle(c)
-        await owner.execute("SET lock_timeout = '50ms'")
+        await other.execute("SET lock_timeout = '50ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await owner.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
-    await owner.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+            await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+    await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+    await other.close()

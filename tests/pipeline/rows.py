@@ -1,0 +1,114 @@
+"""The rows of a destination that takes and sends events, and the values in them that most tests share."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from app.crypto import Vault
+from app.domain.event import read_events
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, OrganisationId
+from app.domain.trace import RequestTrace
+from app.ingest.pending_request import PendingRequest, SenderAccess
+from app.store.destinations.token_leases import access_place, refresh_place
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+MAPPING: dict[str, Any] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": "US",
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "value": {"path": "event.total"},
+    },
+    "custom_data": [{"name": "brand", "path": "event.brand"}],
+    "consent": {"mode": "granted"},
+}
+
+
+BY_ORDER = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
+"""Reads the Amazon event id from the event."""
+
+
+class Secret:
+    def get_secret_value(self) -> str:
+        return "secret"
+
+
+async def create_destination(
+    c: Any,
+    vault: Vault,
+    number: int,
+    *,
+    advertiser: str | None = None,
+    pace: tuple[float, int] = (500, 50),
+    mapping: dict[str, Any] = MAPPING,
+    region: str = "NA",
+    organisation: str = DEFAULT_ORGANISATION,
+) -> str:
+    """Make a connected destination with one published mapping; return its id."""
+    dst, map_id = f"dst_{number:020d}", f"map_{number:020d}"
+    advertiser = advertiser or str(1000 + number)
+    await c.execute(
+        "INSERT INTO organisations (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", organisation
+    )
+    lane = await c.fetchval(
+        "INSERT INTO lanes (region, advertiser_id, organisation_id) VALUES ($1, $2, $3) "
+        "ON CONFLICT (region, advertiser_id, organisation_id) DO UPDATE SET region = excluded.region "
+        "RETURNING id",
+        *(region, advertiser, organisation),
+    )
+    await c.execute(
+        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, requests_per_second, "
+        "burst, sign_in, published_mappings, organisation_id) "
+        "VALUES ($1, $2, 'Acme', $3, $4, 'USD', $5, $6, 'valid', 1, $7)",
+        *(dst, lane, advertiser, region, *pace, organisation),
+    )
+    refresh = vault.seal(b"Atzr|0", place=refresh_place(dst))
+    access = vault.seal(b"Atza|0", place=access_place(dst))
+    await c.execute(
+        "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, issued_at, "
+        "lifetime_s, connected_by, organisation_id) "
+        "VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test', $4)",
+        *(dst, refresh, access, organisation),
+    )
+    await publish(c, dst, map_id, mapping, version=1)
+    return dst
+
+
+async def publish(c: Any, dst: str, map_id: str, mapping: dict[str, Any], *, version: int) -> None:
+    """Publish a version of a mapping, which is created if there is none."""
+    document = json.dumps(mapping)
+    await c.execute(
+        "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
+        "SELECT organisation_id, $1, $2, $3, $4::jsonb FROM destinations WHERE id = $2 "
+        "ON CONFLICT DO NOTHING",
+        *(map_id, dst, mapping["name"], document),
+    )
+    await c.execute(
+        "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by) "
+        "SELECT organisation_id, $1, $2, $3::jsonb, 'test' FROM destinations WHERE id = $4",
+        *(map_id, version, document, dst),
+    )
+    await c.execute("UPDATE mappings SET published_version = $2 WHERE id = $1", map_id, version)
+    await c.execute("UPDATE destinations SET version = version + 1 WHERE id = $1", dst)
+
+
+def request_of(
+    events: Sequence[dict[str, Any]],
+    destination: str,
+    *,
+    organisation: str = DEFAULT_ORGANISATION,
+    destinations: frozenset[DestinationId] | None = None,
+    low_priority: bool = False,
+) -> PendingRequest:
+    """Return a request with these events, of a sender that may send to all destinations or to some."""
+    read = read_events(list(events), default_destination=destination, default_mapping=None)
+    assert isinstance(read, list), read
+    access = SenderAccess(OrganisationId(organisation), destinations)
+    return PendingRequest(read, access, RequestTrace(), low_priority=low_priority)
