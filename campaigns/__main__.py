@@ -1,6 +1,6 @@
 """`./run campaign NAME …`: run one campaign. Arguments after the name go to the campaign."""
 
-import runpy
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -39,8 +39,8 @@ def main(words: Sequence[str]) -> int:
         print("campaigns:", *sorted([*CAMPAIGNS, LONG_TESTS]), sep="\n  ")
         return 2 if name else 0
     sys.argv = [f"./run campaign {name}", *rest]
-    runpy.run_module(CAMPAIGNS[name], run_name="__main__")
-    return 0
+    code: int = importlib.import_module(CAMPAIGNS[name]).main()
+    return code
 
 
 if __name__ == "__main__":

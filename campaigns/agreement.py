@@ -8,7 +8,6 @@ from one seed. Then every event is compared. The long form is a command:
 import argparse
 import asyncio
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,16 +17,15 @@ from typing import Any
 
 import httpx
 
-from app.processes import api
-from app.processes.resources import open_resources
 from app.store.destinations import outcome_history
+from campaigns.running import say, throwaway_database
 from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import MAPPING, World, event, settings_of
+from tests.pipeline.rows import BY_ORDER, MAPPING
+from tests.pipeline.service import serving
+from tests.pipeline.world import World, event
 
 DESTINATIONS = 6
-WITH_MAPPED_ID = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 FINAL = ("delivered", "dead", "expired", "erased")
 REFUSED, FAILED = "FIELD_VALUE_IS_INVALID", "INTERNAL_ERROR"
 GAVE_UP = "gave_up"  # what a retried answer comes to at the last of twelve tries
@@ -182,7 +180,7 @@ class Driver:
 
     async def run(self, events: int) -> None:
         for number in range(DESTINATIONS):
-            mapping = WITH_MAPPED_ID if number % 2 else MAPPING
+            mapping = BY_ORDER if number % 2 else MAPPING
             dst = await self.world.destination(advertiser=str(7_000 + number), mapping=mapping)
             self.destinations.append(dst)
             self.posted[dst] = []
@@ -407,42 +405,23 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
     """Run a service through its bad days and return what agreed and what did not."""
     luck = random.Random(seed)
     amazon = UnreliableAmazon(random.Random(seed + 1))
-    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=10) as resources,
-        api.build_application(resources) as application,
-    ):
-        world = World(resources, amazon.fake, application.state.context.intake, database_url)
+    async with serving(database_url, amazon.fake) as service:
+        world = service.world
         world.amazon.script = amazon.answer
-        transport = httpx.ASGITransport(app=application)
-        headers = {"X-Api-Key": ADMIN}
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            driver = Driver(world, client, amazon, luck)
-            world.work()
-            try:
-                await driver.run(events)
-            finally:
-                await world.stop_workers()
-            return await Judge(driver).judge()
+        driver = Driver(world, service.client, amazon, luck)
+        world.work()
+        await driver.run(events)
+        await world.stop_workers()
+        return await Judge(driver).judge()
 
 
-def _run() -> int:
-    from tests.databases import TEMPLATE, ThrowawayCluster
-
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    cluster = ThrowawayCluster()
-    try:
+    with throwaway_database() as url:
         began = time.monotonic()
-        report = asyncio.run(compare(cluster.address(TEMPLATE), events=options.events, seed=options.seed))
-        print(f"seed {options.seed}, {time.monotonic() - began:.0f} s")
-        print("\n".join(report.lines()))
-    finally:
-        cluster.close()
+        report = asyncio.run(compare(url, events=options.events, seed=options.seed))
+    say(f"seed {options.seed}, {time.monotonic() - began:.0f} s", *report.lines(), sep="\n")
     return 1 if report.disagreements else 0
-
-
-if __name__ == "__main__":
-    sys.exit(_run())

@@ -103,7 +103,3 @@ def _judge(owner: tuple[int, str], other: tuple[int, str]) -> str:
     lines = [line for line in other[1].strip().splitlines() if line not in owner[1].splitlines()]
     sentence = (lines or ["no output"])[0].strip().replace("|", "\\|")[:200]
     return f"refused: {sentence}" if other[0] and other[1].strip() else f"differs: {sentence}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +31,11 @@ from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import sent_facts
 from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
-from app.processes import api
-from app.processes.resources import open_resources
+from campaigns.running import say, throwaway_database
 from tests.domain.realistic_events import FAMILIES, events_of
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import MAPPING, World, eventually, settings_of
+from tests.pipeline.rows import MAPPING
+from tests.pipeline.service import serving
+from tests.pipeline.world import World, eventually
 
 JSON = dict[str, Any]
 GIVEN: Final = 40  # events from which a mapping is suggested
@@ -355,32 +353,19 @@ def _wrong_verdict(found: Backtest, was: Conversion | None, becomes: Conversion 
 async def _convert_all(
     url: str, families: dict[str, list[Sale]], zones: dict[str, str], report: Report
 ) -> None:
-    amazon = FakeAmazon()
-    settings = settings_of(url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=10) as resources,
-        api.build_application(resources) as application,
-    ):
-        world = World(resources, amazon, application.state.context.intake, url)
-        headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            world.work()
-            try:
-                for name, sales in families.items():
-                    family = name.partition(":")[2]
-                    shop = Shop(world, client, report, name)
-                    await shop.open(sales, zones.get(family))
-                    await shop.send(sales)
-                    judge_backtest(name, shop.document, sales, report, datetime.now(UTC))
-                    report.counts["families"] += 1
-            finally:
-                await world.stop_workers()
+    async with serving(url) as service:
+        service.client.headers["Content-Type"] = "application/json"
+        service.world.work()
+        for name, sales in families.items():
+            family = name.partition(":")[2]
+            shop = Shop(service.world, service.client, report, name)
+            await shop.open(sales, zones.get(family))
+            await shop.send(sales)
+            judge_backtest(name, shop.document, sales, report, datetime.now(UTC))
+            report.counts["families"] += 1
 
 
 def main() -> int:
-    from tests.databases import TEMPLATE, ThrowawayCluster
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4])
     parser.add_argument("--count", type=int, default=60, help="events of a family")
@@ -394,14 +379,7 @@ def main() -> int:
         families |= {f"{path.stem}:{name}": sales for name, sales in sales_of_file(path).items()}
     zones = {name: row.zone for name, row in FAMILIES.items() if row.zone}
     zones |= dict(pair.split("=", 1) for pair in options.zone)
-    cluster = ThrowawayCluster()
-    try:
-        asyncio.run(_convert_all(cluster.address(TEMPLATE), families, zones, report))
-    finally:
-        cluster.close()
-    print("\n".join(report.lines()))
+    with throwaway_database() as url:
+        asyncio.run(_convert_all(url, families, zones, report))
+    say(*report.lines(), sep="\n")
     return 1 if report.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ second of CPU time here, as on a process that uses one core, so that other work 
 import argparse
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,11 +19,11 @@ import httpx
 
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
-from app.processes import api, gc_tuning
-from app.processes.resources import open_resources
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import MAPPING, World, event, settings_of
+from app.processes import gc_tuning
+from campaigns.running import throwaway_database
+from tests.pipeline.rows import MAPPING
+from tests.pipeline.service import serving
+from tests.pipeline.world import World, event
 
 BARE: Final = "without match quality"
 PLAIN: Final = "with match quality"
@@ -104,59 +103,43 @@ def _ratio(spent: dict[str, list[float]], mode: str, beside: str) -> str:
 
 
 async def _measure(url: str, rounds: int, posts: int, size: int) -> None:
-    settings = settings_of(url, bootstrap_admin_key=ADMIN)
-    async with (
-        open_resources(settings, role="test", pool_size=10) as resources,
-        api.build_application(resources) as application,
-    ):
-        context = application.state.context
-        world = World(resources, FakeAmazon(), context.intake, url)
-        sampler, shadows = context.intake.sampler, context.intake.shadows
+    async with serving(url) as service:
+        world, client = service.world, service.client
+        client.headers["Content-Type"] = "application/json"
+        sampler, shadows = world.intake.sampler, world.intake.shadows
         assert isinstance(sampler, SchemaSampler)
         assert isinstance(shadows, ShadowRunner)
         sampler.monotonic = shadows.monotonic = time.process_time
-        headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
-            cost = Cost(world, client, size)
-            await cost.open()
-            await cost.turn(PLAIN, max(20, 1_500 // size))  # compiled, its first thousand events sampled
-            gc_tuning.freeze_and_relax()  # as the process does
-            modes = (BARE, PLAIN, *SHADOWS)
-            spent: dict[str, list[float]] = {mode: [] for mode in modes}
-            for turn in range(rounds):
-                for mode in modes[:: 1 if turn % 2 else -1]:
-                    spent[mode].append(await cost.turn(mode, posts))
-            events = posts * size
-            each = median(spent[BARE]) / events * 1e6
-            print(f"{rounds} rounds of {posts:,} posts of {size}; {each:.1f} µs an event {BARE}")
-            print(_ratio(spent, PLAIN, BARE))
-            for mode in SHADOWS:
-                print(_ratio(spent, mode, PLAIN))
-            counts = (await client.get(f"{cost.path}/shadow")).json()
-            print("last shadow:", {name: counts[name] for name in ("events", "same", "different", "skipped")})
-            quality = f"/destinations/{cost.destination}/match-quality"
-            times = [await cost.cpu_of(lambda: client.get(quality)) for _ in range(5)]
-            found = (await client.get(quality)).json()["items"][0]
-            cpu = f"{median(times) * 1e3:.0f} ms of CPU"
-            print(f"match quality with what-if of {found['events']:,} samples: {cpu}")
+        cost = Cost(world, client, size)
+        await cost.open()
+        await cost.turn(PLAIN, max(20, 1_500 // size))  # compiled, its first thousand events sampled
+        gc_tuning.freeze_and_relax()  # as the process does
+        modes = (BARE, PLAIN, *SHADOWS)
+        spent: dict[str, list[float]] = {mode: [] for mode in modes}
+        for turn in range(rounds):
+            for mode in modes[:: 1 if turn % 2 else -1]:
+                spent[mode].append(await cost.turn(mode, posts))
+        events = posts * size
+        each = median(spent[BARE]) / events * 1e6
+        print(f"{rounds} rounds of {posts:,} posts of {size}; {each:.1f} µs an event {BARE}")
+        print(_ratio(spent, PLAIN, BARE))
+        for mode in SHADOWS:
+            print(_ratio(spent, mode, PLAIN))
+        counts = (await client.get(f"{cost.path}/shadow")).json()
+        print("last shadow:", {name: counts[name] for name in ("events", "same", "different", "skipped")})
+        quality = f"/destinations/{cost.destination}/match-quality"
+        times = [await cost.cpu_of(lambda: client.get(quality)) for _ in range(5)]
+        found = (await client.get(quality)).json()["items"][0]
+        cpu = f"{median(times) * 1e3:.0f} ms of CPU"
+        print(f"match quality with what-if of {found['events']:,} samples: {cpu}")
 
 
 def main() -> int:
-    from tests.databases import TEMPLATE, ThrowawayCluster
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--posts", type=int, default=200, help="in each turn")
     parser.add_argument("--size", type=int, default=100, help="events in a post")
     options = parser.parse_args()
-    cluster = ThrowawayCluster()
-    try:
-        asyncio.run(_measure(cluster.address(TEMPLATE), options.rounds, options.posts, options.size))
-    finally:
-        cluster.close()
+    with throwaway_database() as url:
+        asyncio.run(_measure(url, options.rounds, options.posts, options.size))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

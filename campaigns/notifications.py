@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import secrets
-import sys
 import tempfile
 import threading
 import time
@@ -72,11 +71,11 @@ def run(mode: str, minutes: float, folder: Path) -> int:
     return int(len(messages) > MOST[mode] or counts["dead"] > 0)
 
 
-if __name__ == "__main__":
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=sorted(MOST))
     parser.add_argument("--minutes", type=float, required=True)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name:
         Path(name).chmod(0o755)
-        sys.exit(run(chosen.mode, chosen.minutes, Path(name)))
+        return run(chosen.mode, chosen.minutes, Path(name))

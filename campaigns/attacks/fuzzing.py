@@ -7,7 +7,6 @@ returns a value or a declared refusal. It does not raise, does not take long, an
 import argparse
 import ast
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +166,7 @@ def fuzz(name: str, examples: int, seed: int) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign fuzzing", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=100_000, help="for each reader")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -180,7 +179,3 @@ def main() -> int:
         print("\n".join(f"    {finding}" for finding in findings[:20]), end="\n" if findings else "")
         good = good and not findings
     return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

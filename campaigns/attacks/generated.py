@@ -84,7 +84,7 @@ def attack(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign generated", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=50, help="per operation and phase")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
@@ -108,7 +108,3 @@ def main() -> int:
     tracebacks = log.count("Traceback")
     print(f"tracebacks in the service's log: {tracebacks}")
     return done.returncode or int(tracebacks > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

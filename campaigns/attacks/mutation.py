@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from campaigns.attacks.mutants import Mutant, mutants
+from campaigns.running import commit
 from tests.faulty_module import ROOT, FaultyModule
 
 REQUIRED = 0.90
@@ -229,7 +230,7 @@ def measure(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign mutation", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
     parser.add_argument("--module", action="append", default=[], help="only modules whose path holds this")
     parser.add_argument("--every", type=int, default=1, help="only each Nth mutant, where all take too long")
@@ -239,10 +240,7 @@ def main() -> int:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
     gc.freeze()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    print(f"commit {commit.stdout.strip()}", flush=True)
+    print(f"commit {commit()}", flush=True)
     good = True
     for part in options.parts or PARTS:
         with cluster() if part in WITH_DATABASE else contextlib.nullcontext() as address:
@@ -256,7 +254,3 @@ def main() -> int:
                 took_s = time.monotonic() - begun
                 print(f"{part} {name}: {killed} of {total} killed, {share:.0%}, {took_s:.0f} s", flush=True)
     return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from itertools import cycle
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -113,17 +114,21 @@ class Sender:
             connection.close()
 
 
-def everywhere(service: EdgeService, target: Target) -> Iterator[Answer]:
-    """Send each form of the two values in every place; yield what came back."""
+def everywhere(service: EdgeService, target: Target, *, is_long: bool) -> Iterator[Answer]:
+    """Send each form of the two values in every place; yield what came back.
+
+    The short form sends in each place of a body both values, and the other spellings by turns; it fills each
+    text of a form alone with one of both values.
+    """
     sender = Sender(service.port, target)
     description = json.loads(service.text("/openapi.json"))
     for text in FORMS:
         yield from _events(sender, text)
         yield from _headers(sender, text)
-        yield from _bodies(sender, text, description)
+    yield from _bodies(sender, description, is_long=is_long)
     for text in (EMAIL, PHONE):
         yield from _paths(sender, text, description)
-    yield from _console(sender)
+    yield from _console(sender, is_long=is_long)
 
 
 def every_value(target: Target) -> tuple[dict[str, Any], list[str]]:
@@ -213,14 +218,19 @@ def _with_real_ids(sender: Sender, path: str) -> str:
     return _PARAMETER.sub(lambda name: ids.get(name[1], "unknown"), path)
 
 
-def _bodies(sender: Sender, text: str, description: dict[str, Any]) -> Iterator[Answer]:
+def _bodies(sender: Sender, description: dict[str, Any], *, is_long: bool) -> Iterator[Answer]:
     """Every text of every example body replaced, one by one; and as a member name."""
+    turns = cycle(FORMS)
     for (method, path), example in BODY_EXAMPLES.items():
         if path.startswith(_ABOUT_PEOPLE):
             continue
         assert path in description["paths"], path
-        for body in (*_replaced(example, text), {**example, text: text}):
-            yield sender.send(method, _with_real_ids(sender, path), json.dumps(body).encode())
+        bodies = [[*_replaced(example, text), {**example, text: text}] for text in FORMS]
+        for place in zip(*bodies, strict=True):
+            chosen = FORMS if is_long else {EMAIL, PHONE, next(turns)}
+            for text, body in zip(FORMS, place, strict=True):
+                if text in chosen:
+                    yield sender.send(method, _with_real_ids(sender, path), json.dumps(body).encode())
 
 
 def _replaced(value: Any, text: str) -> Iterator[Any]:
@@ -267,7 +277,7 @@ class _Forms(HTMLParser):
             self.forms[-1][2][-1] = (name, has.get("value", ""), free)
 
 
-def _console(sender: Sender) -> Iterator[Answer]:
+def _console(sender: Sender, *, is_long: bool) -> Iterator[Answer]:
     """Sign in, then every form of every page with each free text filled."""
     for text in FORMS:
         yield sender.open("/console/sign-in", [("key", text)])
@@ -291,13 +301,17 @@ def _console(sender: Sender) -> Iterator[Answer]:
             if shape in filled or "sign-out" in action or "delete" in action:
                 continue
             filled.add(shape)
-            yield from _fill(sender, action or path, method, fields)
+            yield from _fill(sender, action or path, method, fields, is_long=is_long)
 
 
-def _fill(sender: Sender, action: str, method: str, fields: list[tuple[str, str, bool]]) -> Iterator[Answer]:
+def _fill(
+    sender: Sender, action: str, method: str, fields: list[tuple[str, str, bool]], *, is_long: bool
+) -> Iterator[Answer]:
     """Submit a form with each free text filled alone, and in the other spellings with all of them."""
     free = {name for name, _, is_free in fields if is_free}
     fillings = [(text, {name}) for text in (EMAIL, PHONE) for name in sorted(free)]
+    if not is_long:
+        fillings = [(text, {name}) for text, name in zip(cycle((EMAIL, PHONE)), sorted(free))]
     fillings += [(text, free) for text in FORMS if free]
     for text, chosen in fillings:
         values = [(name, text if name in chosen else value) for name, value, _ in fields]

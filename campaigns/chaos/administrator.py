@@ -9,17 +9,12 @@ from typing import Any
 import httpx
 
 from tests.crashes.evidence import Sample
+from tests.pipeline import rows
 
 MAPPING: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": "US",
+    **rows.MAPPING,
     "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
     "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
 }
 # Destinations of which Amazon gets an `eventId` from the event.
 WITH_MAPPED_ID: dict[str, Any] = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}

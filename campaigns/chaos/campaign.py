@@ -8,8 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,7 +16,8 @@ from pathlib import Path
 
 from campaigns.chaos.scene import Report, play
 from campaigns.chaos.schedule import Schedule, draw
-from campaigns.chaos.stage import ROOT, Installation
+from campaigns.chaos.stage import Installation
+from campaigns.running import commit, keep_logs, say, seeds
 from tests.crashes.evidence import Objection
 
 REGRESSIONS = Path(__file__).with_name("regressions")
@@ -61,9 +60,7 @@ def keep(schedule: Schedule, folder: Path = REGRESSIONS) -> Path:
     return path
 
 
-async def run(
-    seeds: Sequence[int], events: int, *, shrinks: bool, say: Callable[[str], None]
-) -> list[Report]:
+async def run(seeds: Sequence[int], events: int, *, shrinks: bool) -> list[Report]:
     """Play every seed; a stage on which a promise was broken is not used again."""
     reports: list[Report] = []
     waiting = list(seeds)
@@ -75,8 +72,8 @@ async def run(
                 reports.append(report)
                 say(report.line())
                 if report.objections:
-                    tell(report, say)
-                    _keep_logs(stage, schedule.seed)
+                    tell(report)
+                    keep_logs(stage.folder, f"chaos-seed-{schedule.seed}")
                     break
         if shrinks and reports[-1].objections:
             smallest = await shrink(reports[-1].schedule, _fails)
@@ -98,20 +95,11 @@ async def _fails(schedule: Schedule) -> bool:
         return bool((await played(stage, schedule)).objections)
 
 
-def tell(report: Report, say: Callable[[str], None]) -> None:
+def tell(report: Report) -> None:
     for objection in report.objections:
         say(f"  {objection}")
     for step in report.schedule.steps:
         say(f"    {step}")
-
-
-def _keep_logs(stage: Installation, seed: int) -> None:
-    """Store the logs of the processes and the requests of the stand-in for the analysis."""
-    into = Path(tempfile.gettempdir()) / f"chaos-seed-{seed}"
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir()
-    for found in [*stage.folder.glob("*.log"), *stage.folder.glob("*.jsonl")]:
-        shutil.copy(found, into)
 
 
 def total(reports: Sequence[Report], seconds: float) -> str:
@@ -126,39 +114,26 @@ def total(reports: Sequence[Report], seconds: float) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign chaos", description=__doc__)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
     parser.add_argument("--events", type=int, default=1_500)
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
     parser.add_argument("--no-shrink", action="store_true")
-    options = parser.parse_args(arguments)
-    first, _, last = options.seeds.partition("-")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    options = parser.parse_args()
 
     began = time.monotonic()
     if options.replay is not None:
-        reports = [asyncio.run(_replayed(Schedule.read(options.replay), say))]
+        reports = [asyncio.run(_replayed(Schedule.read(options.replay)))]
     else:
-        seeds = range(int(first), int(last or first) + 1)
-        reports = asyncio.run(run(seeds, options.events, shrinks=not options.no_shrink, say=say))
-    say(f"{'commit ' + commit + ': ' if commit else ''}{total(reports, time.monotonic() - began)}")
+        reports = asyncio.run(run(seeds(options.seeds), options.events, shrinks=not options.no_shrink))
+    say(f"commit {commit()}: {total(reports, time.monotonic() - began)}")
     return 1 if any(report.objections for report in reports) else 0
 
 
-async def _replayed(schedule: Schedule, say: Callable[[str], None]) -> Report:
+async def _replayed(schedule: Schedule) -> Report:
     async with staged() as stage:
         report = await played(stage, schedule)
     say(report.line())
-    tell(report, say)
+    tell(report)
     return report
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,10 +7,9 @@ events must be taken again within half a minute, and flow again after it jumped 
 
 import argparse
 import asyncio
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +18,7 @@ import httpx
 from campaigns.chaos.administrator import Administrator, Destination
 from campaigns.chaos.campaign import staged
 from campaigns.chaos.stage import Installation
+from campaigns.running import say
 from dev.postgres import cluster
 from tests.crashes import stored
 from tests.pipeline import clocks
@@ -55,6 +55,8 @@ async def one_process(stage: Installation, name: str, offset: str) -> Outcome:
         destination = await _destination(stage, operator)
         taken = await _post(stage, destination, f"{name}{offset}", timedelta(), outcome)
         await _delivered(stage, destination, taken, outcome)
+        if name.startswith("api"):
+            await _reported(stage, outcome)
     finally:
         await operator.close()
     outcome.seconds = time.monotonic() - began
@@ -91,8 +93,19 @@ async def move_host_clock(stage: Installation, offset: str) -> list[Outcome]:
     return outcomes
 
 
+async def _reported(stage: Installation, outcome: Outcome) -> None:
+    """Ask the APIs, one of which has the wrong clock, until one reports it."""
+    until = time.monotonic() + TAKEN_AGAIN_S
+    while time.monotonic() < until:
+        async with httpx.AsyncClient(base_url=stage.api, timeout=5, trust_env=False) as api:
+            if "clock_off" in (await api.get("/health/ready")).json().get("reasons", ()):
+                return
+        await asyncio.sleep(0.2)
+    outcome.problems.append("no API reports that its clock is wrong")
+
+
 async def _destination(stage: Installation, operator: Administrator) -> Destination:
-    known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
+    known = await stage.destinations()
     return await operator.create(f"Clock {known}", str(3_000_000 + known))
 
 
@@ -160,43 +173,35 @@ async def _delivered(
     outcome.problems.append(f"accepted, then {dict(Counter(states.values()))}")
 
 
-async def run(say: Callable[[str], None], offsets: Sequence[str]) -> int:
+async def run(offsets: Sequence[str]) -> int:
     """Try every offset on an API and a worker, and the largest on the whole host; 1 when a promise broke."""
     outcomes = []
     async with staged() as stage:
         for offset in offsets:  # none with --only-host
             for name in ("api-0", "worker-0"):
                 outcomes.append(await one_process(stage, name, offset))
-                _tell(outcomes[-1], say)
+                _tell(outcomes[-1])
     async with staged() as stage:
         for outcome in await move_host_clock(stage, "+40d"):
             outcomes.append(outcome)
-            _tell(outcome, say)
+            _tell(outcome)
     broken = [outcome.what for outcome in outcomes if outcome.problems]
     say(f"{len(outcomes)} wrong clocks; broken: {broken or 'none'}")
     return 1 if broken else 0
 
 
-def _tell(outcome: Outcome, say: Callable[[str], None]) -> None:
+def _tell(outcome: Outcome) -> None:
     say(outcome.line())
     for problem in sorted(set(outcome.problems))[:4]:
         say(f"  {problem}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="./run campaign clock-faults", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only-host", action="store_true", help="only the jump of the whole host")
     parser.add_argument("--offsets", default=",".join(OFFSETS), help="separated by commas")
-    options = parser.parse_args(arguments)
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    options = parser.parse_args()
 
     offsets = [] if options.only_host else options.offsets.removeprefix("=").split(",")
-    return asyncio.run(run(say, offsets))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return asyncio.run(run(offsets))

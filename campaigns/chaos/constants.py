@@ -1,24 +1,22 @@
 """Constants of the product that a campaign draws per seed, and how a child process gets them.
 
-The product has no hook for this. A child is started as `python -m campaigns.chaos.tuned ROLE`, which installs
-an import hook: the one line of a module that assigns a constant is replaced before the module is compiled, so
-that every importer and every default argument sees the drawn value. A line that is gone fails loudly.
+The product has no hook for this. A child is started as `python -m campaigns.chaos.constants COMMAND …`, the
+product's own command line: the one line of a module that assigns a constant is replaced before the module is
+compiled, so that every importer and every default argument sees the drawn value. A line that is gone fails.
 """
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import ast
 import json
+import os
 import random
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faulty_module import ROOT, FaultyModule
+
 VARIABLE = "CHAOS_CONSTANTS"
 
 Number = int | float
@@ -95,52 +93,21 @@ def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
     return values, {name: str(luck.choice(choices)) for name, choices in SETTINGS.items()}
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules whose constants are replaced; all others are left to Python."""
-
-    def __init__(self, values: Mapping[str, Number]) -> None:
-        self._wanted: dict[str, list[tuple[Constant, Number]]] = {}
-        for name, value in values.items():
-            constant = CONSTANTS[name]
-            self._wanted.setdefault(constant.module, []).append((constant, value))
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        del path, target
-        if fullname not in self._wanted:
-            return None
-        return importlib.util.spec_from_loader(fullname, _Loader(fullname, self._wanted[fullname]))
+def install() -> None:
+    """Replace the constants of the environment in every module that is imported from now on."""
+    sources: dict[Path, str] = {}
+    for name, value in json.loads(os.environ.get(VARIABLE) or "{}").items():
+        constant = CONSTANTS[name]
+        if constant.module in sys.modules:
+            raise RuntimeError(f"{constant.module} was imported before its constants were replaced")
+        path = ROOT / constant.file
+        sources[path] = constant.replaced(sources.get(path) or path.read_text(), value)
+    for path, source in sources.items():
+        sys.meta_path.insert(0, FaultyModule(path, ast.parse(source)))
 
 
-class _Loader(importlib.abc.InspectLoader):
-    def __init__(self, name: str, replacements: Sequence[tuple[Constant, Number]]) -> None:
-        self._name = name
-        self._replacements = replacements
+if __name__ == "__main__":
+    install()
+    from app.cli import main
 
-    def get_source(self, fullname: str) -> str:
-        del fullname
-        text = (ROOT / self._replacements[0][0].file).read_text()
-        for constant, value in self._replacements:
-            text = constant.replaced(text, value)
-        return text
-
-    def is_package(self, fullname: str) -> bool:
-        del fullname
-        return False
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__file__ = str(ROOT / self._replacements[0][0].file)
-        exec(compile(self.get_source(self._name), module.__file__, "exec"), module.__dict__)
-
-
-def install(values: Mapping[str, Number]) -> None:
-    """Replace these constants in every module that is imported from now on."""
-    loaded = {CONSTANTS[name].module for name in values} & sys.modules.keys()
-    if loaded:
-        raise RuntimeError(f"imported before their constants were replaced: {sorted(loaded)}")
-    sys.meta_path.insert(0, _Finder(values))
-
-
-def read(text: str) -> dict[str, Any]:
-    return dict(json.loads(text or "{}"))
+    sys.exit(main())

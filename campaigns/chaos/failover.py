@@ -10,15 +10,13 @@ compares the responses to callers with the standby's data and the stand-in's req
 import argparse
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,10 +26,10 @@ import asyncpg
 from campaigns.chaos.campaign import tell
 from campaigns.chaos.scene import Report, play
 from campaigns.chaos.schedule import draw
-from campaigns.chaos.stage import POSTGRES, ROOT, Installation
+from campaigns.chaos.stage import POSTGRES, Installation, kill_server
+from campaigns.running import commit, say, seeds
 from dev.postgres.binaries import BARE, Account, Programs, reachable_binaries
 from dev.postgres.cluster import OWNER, Cluster
-from dev.postgres.postmaster import is_of_cluster
 from tests.crashes.evidence import Objection
 from tests.pipeline.tcp_proxy import Proxy
 
@@ -132,7 +130,7 @@ class Pair(Installation):
         await asyncio.sleep(after)
         self.wire.stall()
         await asyncio.sleep(apart)
-        await asyncio.to_thread(_kill_all, self.folder / "cluster" / "postgres")
+        await asyncio.to_thread(kill_server, self.folder / "cluster" / "postgres")
         died = time.monotonic()
         # What the wire held is lost with it.
         await self.wire.close()
@@ -151,14 +149,8 @@ class Pair(Installation):
         for server in (self.standby, self.primary):
             await asyncio.to_thread(server.stop)
 
-    async def _watch(self) -> None:
-        """Keep the service's processes running; the primary stays dead."""
-        while True:
-            for role, group in (("api", self.apis), ("worker", self.workers)):
-                for process in group:
-                    if not process.alive:
-                        self._run(process, role)
-            await asyncio.sleep(0.2)
+    async def _revive_postgres(self) -> None:
+        """Let the primary stay dead."""
 
     def _environment(self, role: str) -> dict[str, str]:
         given = super()._environment(role)
@@ -166,16 +158,6 @@ class Pair(Installation):
         both = f"127.0.0.1:{address.port},127.0.0.1:{self.standby_port}"
         where = f"{OWNER}:{address.password}@{both}/{OWNER}?target_session_attrs=read-write"
         return {**given, "DATABASE_URL": f"postgresql+asyncpg://{where}"}
-
-
-def _kill_all(home: Path) -> None:
-    """End every process of a server at one moment, as a machine that loses power does."""
-    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-    ours = [pid for pid in pids if is_of_cluster(pid, home)]
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in ours:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
 
 
 @contextlib.asynccontextmanager
@@ -214,28 +196,19 @@ async def fail_over(
         return report, stage.promoted_after
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign failover", description=__doc__)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1-3", help="A-B, or one seed")
     parser.add_argument("--events", type=int, default=1_500)
     parser.add_argument("--apart", type=float, default=1.5, help="seconds without sight before the death")
     parser.add_argument("--asynchronous", action="store_true", help="the control: it must lose")
-    options = parser.parse_args(arguments)
-    first, _, last = options.seeds.partition("-")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    options = parser.parse_args()
     broken = False
-    for seed in range(int(first), int(last or first) + 1):
+    for seed in seeds(options.seeds):
         report, seconds = asyncio.run(
             fail_over(seed, options.events, synchronous=not options.asynchronous, apart=options.apart)
         )
-        sys.stdout.write(f"commit {commit}, promoted after {seconds:.1f} s: {report.line()}\n")
-        tell(report, lambda line: print(line))
-        sys.stdout.flush()
+        say(f"commit {commit()}, promoted after {seconds:.1f} s: {report.line()}")
+        tell(report)
         broken = broken or bool(report.objections)
     return int(broken)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -141,13 +141,10 @@ async def read_only(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def no_files(scene: Scene) -> AsyncIterator[None]:
     """A worker can open no further file or connection."""
-    process = scene.stage.workers[0].running
-    assert process is not None
-    rows = await scene.stage.ask(
-        "SELECT advertiser_id FROM lanes WHERE owner LIKE $1", f"worker-%-{process.pid}-%"
-    )
-    scene.touched |= {row["advertiser_id"] for row in rows}
-    with _most_files(process.pid, 1):
+    worker = scene.stage.workers[0]
+    assert worker.running is not None
+    scene.touched |= await scene.stage.lanes_of(worker)
+    with _most_files(worker.running.pid, 1):
         yield
 
 

@@ -6,13 +6,9 @@ files, beside the logs of all processes; `--replay FILE` plays it again.
 
 import argparse
 import asyncio
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +20,8 @@ from campaigns.chaos.campaign import staged
 from campaigns.chaos.damage import KINDS
 from campaigns.chaos.liveness_run import LivenessReport, play
 from campaigns.chaos.liveness_schedule import LivenessSchedule, draw
-from campaigns.chaos.stage import ROOT, Installation
+from campaigns.chaos.stage import Installation
+from campaigns.running import commit, keep_logs, say, seeds
 from tests.crashes.evidence import Objection
 
 SEEDS_A_STAGE = 12  # then everything is made anew, so that old tables cost nothing
@@ -32,9 +29,7 @@ LONGEST_RUN_S = 240.0
 CALM = 3.0  # a stretch up to which the machine had cores to spare
 
 
-async def run(
-    schedules: Sequence[LivenessSchedule], say: Callable[[str], None], *, until: float = float("inf")
-) -> list[LivenessReport]:
+async def run(schedules: Sequence[LivenessSchedule], *, until: float = float("inf")) -> list[LivenessReport]:
     """Play every schedule; a stage on which a promise was broken is not used again."""
     reports: list[LivenessReport] = []
     waiting = list(schedules)
@@ -43,7 +38,7 @@ async def run(
             for _ in range(SEEDS_A_STAGE):
                 if not waiting or time.monotonic() >= until:
                     break
-                report = await twice(stage, waiting.pop(0), say)
+                report = await twice(stage, waiting.pop(0))
                 reports.append(report)
                 say(report.line())
                 if report.objections:
@@ -55,9 +50,7 @@ async def run(
     return reports
 
 
-async def twice(
-    stage: Installation, schedule: LivenessSchedule, say: Callable[[str], None]
-) -> LivenessReport:
+async def twice(stage: Installation, schedule: LivenessSchedule) -> LivenessReport:
     """Play a schedule, and once more where only bounds on time were broken on a busy machine."""
     report = await played(stage, schedule)
     if not _is_starved(report):
@@ -93,12 +86,8 @@ async def played(stage: Installation, schedule: LivenessSchedule) -> LivenessRep
 
 def keep(stage: Installation, schedule: LivenessSchedule) -> None:
     """Store the schedule, the logs and the stand-in's records for the analysis."""
-    into = Path(tempfile.gettempdir()) / f"chaos-liveness-{schedule.seed}"
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir()
+    into = keep_logs(stage.folder, f"chaos-liveness-{schedule.seed}")
     (into / "schedule.json").write_text(schedule.as_json() + "\n")
-    for found in [*stage.folder.glob("*.log"), *stage.folder.glob("*.jsonl")]:
-        shutil.copy(found, into)
 
 
 def total(reports: Sequence[LivenessReport], seconds: float) -> str:
@@ -116,9 +105,9 @@ def total(reports: Sequence[LivenessReport], seconds: float) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command; 1 when a promise was broken or, with `--states`, a rare state was not met."""
-    parser = argparse.ArgumentParser(prog="./run campaign liveness", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
     parser.add_argument(
@@ -127,18 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="kinds of damage, separated by commas, in place of all")
     parser.add_argument("--states", action="store_true", help="demand every rare state of the table")
     parser.add_argument("--states-file", type=Path, help="add the states met to this file")
-    options = parser.parse_args(arguments)
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    options = parser.parse_args()
 
     began = time.monotonic()
-    first, _, last = options.seeds.partition("-")
     schedules = (
         [LivenessSchedule.read(options.replay)]
         if options.replay is not None
-        else [draw(seed) for seed in range(int(first), int(last or first) + 1)]
+        else [draw(seed) for seed in seeds(options.seeds)]
     )
     if kinds := [kind for kind in options.only.split(",") if kind]:
         schedules = [
@@ -147,19 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             for one in schedules
         ]
-    reports = asyncio.run(run(schedules, say, until=began + options.minutes * 60))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    say(f"commit {commit}: {total(reports, time.monotonic() - began)}")
+    reports = asyncio.run(run(schedules, until=began + options.minutes * 60))
+    say(f"commit {commit()}: {total(reports, time.monotonic() - began)}")
     met = set[str]().union(*(report.states for report in reports))
-    missing = rare_states.report(met, say, options.states_file)
+    missing = rare_states.report(met, options.states_file)
     return (
         1
         if any(report.objections and report.is_judged for report in reports) or (options.states and missing)
         else 0
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,9 +23,8 @@ async def read_views(run: "Run") -> None:
     seen, ledger = run.seen, run.caller.ledger
     taken: dict[str, float] = {}
     for request in run.requests():
-        for event, is_taken in zip(request.ids, request.taken, strict=True):
-            if is_taken:
-                taken.setdefault(event, request.ended)
+        for event in request.accepted:
+            taken.setdefault(event, request.ended)
     places = {
         post_name: run.healthy[post.destination].advertiser
         for post in run.schedule.posts()
@@ -160,20 +159,11 @@ async def _fresh(run: "Run") -> dict[str, bool]:
     )
     deadline = time.monotonic() + 25
     while True:
-        taken = {
-            event
-            for request in run.requests()
-            for event, is_taken in zip(request.ids, request.taken, strict=True)
-            if is_taken
-        }
+        taken = {event for request in run.requests() for event in request.accepted}
         if taken.issuperset(names) or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.4)
-    async with run.stage.office() as connection:
-        until_settled = time.monotonic() + 10
-        numbers = [one.number for one in run.destinations]
-        while await stored.waiting(connection, numbers) and time.monotonic() < until_settled:
-            await asyncio.sleep(0.1)
+    await run.stage.drain([one.number for one in run.destinations], seconds=10)
     return {name: name in taken for name in names}
 
 

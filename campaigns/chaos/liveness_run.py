@@ -27,7 +27,7 @@ from campaigns.chaos.liveness_schedule import (
     LivenessSchedule,
 )
 from campaigns.chaos.schedule import Step
-from campaigns.chaos.stage import Installation, Process
+from campaigns.chaos.stage import Installation
 from tests.crashes import stored
 from tests.crashes.evidence import Objection, Request, Sample
 from tests.crashes.judge import judge
@@ -116,8 +116,7 @@ class Run:
         await self.stage.restaff(
             workers=schedule.workers, constants=schedule.constants, settings=schedule.settings
         )
-        known = (await self.stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
-        base = 5_000_000 + known
+        base = 5_000_000 + await self.stage.destinations()
         self.healthy = list(
             await asyncio.gather(
                 *(
@@ -236,20 +235,13 @@ class Run:
             case _ if broken == FROZEN_WORKER:
                 process = self.stage.workers[which % len(self.stage.workers)]
                 self.stage.freeze(process)
-                self.moving = await self._lanes_of(process)
+                self.moving = await self.stage.lanes_of(process)
             case _ if broken == FROZEN_API:
                 self.stage.freeze(self.stage.apis[which % len(self.stage.apis)])
             case _ if broken in {HALF_OPEN_OWN, HALF_OPEN_WORKER, HALF_OPEN_API}:
                 await self._leave_half_open(broken)
             case _:
                 pass
-
-    async def _lanes_of(self, process: Process) -> set[str]:
-        assert process.running is not None
-        rows = await self.stage.ask(
-            "SELECT advertiser_id FROM lanes WHERE owner LIKE $1", f"worker-%-{process.running.pid}-%"
-        )
-        return {row["advertiser_id"] for row in rows}
 
     async def _leave_half_open(self, broken: str) -> None:
         role = "api" if broken == HALF_OPEN_API else "worker"
@@ -339,11 +331,7 @@ class Run:
         for destination in self.destinations:
             await self.operator.faults(destination.advertiser, [])
         await self.stage.heal()
-        numbers = [one.number for one in self.destinations]
-        until = time.monotonic() + DRAIN_S
-        async with self.stage.office() as connection:
-            while await stored.waiting(connection, numbers) and time.monotonic() < until:
-                await asyncio.sleep(0.4)
+        await self.stage.drain([one.number for one in self.destinations], seconds=DRAIN_S)
 
     async def repair(self) -> None:
         """Repair the pages that were damaged, for the next run on this stage."""

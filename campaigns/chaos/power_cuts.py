@@ -11,26 +11,25 @@ import logging
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
-from campaigns.chaos.stage import POSTGRES, ROOT
+from campaigns.chaos.stage import POSTGRES, ROOT, kill_server
+from campaigns.running import say
 from dev.postgres.cluster import Cluster
 from dev.postgres.postmaster import is_of_cluster
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence, Objection
 from tests.crashes.judge import judge
 from tests.crashes.rehearsal import Life, Rehearsal, rehearse
-from tests.pipeline.world import eventually
 
 CALLERS = 8
 LEAST = 20  # events acknowledged before a cut
@@ -77,14 +76,7 @@ class Machine:
 
     def cut(self) -> None:
         """Cut the power and switch it on again: what was not fsynced never was."""
-        pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-        ours = [pid for pid in pids if is_of_cluster(pid, self.home)]
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in ours:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
+        ours = kill_server(self.home)
         while any(is_of_cluster(pid, self.home) for pid in ours):
             time.sleep(0.005)
         self.cluster.alive()  # reaps the child
@@ -174,14 +166,10 @@ async def cut_power(
                         for n in range(CALLERS)
                     ]
                     enough = len(seen.acknowledged) + LEAST
-
-                    async def is_under_load(
-                        enough: int = enough, callers: list[asyncio.Task[int]] = callers
-                    ) -> bool:
-                        return len(seen.acknowledged) >= enough or all(one.done() for one in callers)
-
                     # On a busy machine the first answer may take longer than any of the waits below.
-                    await eventually(is_under_load, seconds=60)
+                    async with asyncio.timeout(60):
+                        while len(seen.acknowledged) < enough and not all(one.done() for one in callers):
+                            await asyncio.sleep(0.03)
                     await asyncio.sleep(luck.uniform(0.15, 0.8))
                     await asyncio.to_thread(machine.cut)
                     verdict.unknown += sum(await asyncio.gather(*callers))
@@ -230,15 +218,15 @@ async def _call(life: Life, stage: Rehearsal, name: str, unsure: list[tuple[str,
             return 1
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign power-cuts")
+def main() -> int:
+    parser = argparse.ArgumentParser()
     parser.add_argument("--cuts", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fsync", choices=("on", "off"), default="on")
     parser.add_argument("--synchronous-commit", choices=("on", "off"))
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if (lack := missing()) is not None:
-        sys.stderr.write(f"Power cuts need {lack}.\n")
+        say(f"Power cuts need {lack}.")
         return 2
     # The driver's own words about a server that is away are no news here.
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
@@ -251,11 +239,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             synchronous_commit=options.synchronous_commit,
         )
     )
-    sys.stdout.write(verdict.line(time.monotonic() - began) + "\n")
-    for objection in verdict.objections:
-        sys.stdout.write(f"  {objection}\n")
+    say(verdict.line(time.monotonic() - began), *verdict.objections, sep="\n  ")
     return 1 if verdict.objections else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """Rare states that a set of liveness schedules must have met, each with how it is detected.
 
 A campaign that never met a state proves nothing about it. Each state is a predicate over what a run left
-behind: log lines, metrics, rows, the stand-in's record and the callers' answers. `NOT_REACHED` says honestly
-which states no schedule reaches yet.
+behind: log lines, metrics, rows, the stand-in's record and the callers' answers. A comment below
+lists states that no schedule reaches yet.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import httpx
 
 from app.delivery.balance_check import BalanceCheck, BalanceScope
 from campaigns.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
+from campaigns.running import say
 from tests.crashes.evidence import Request
 
 if TYPE_CHECKING:
@@ -63,13 +64,7 @@ Detector = Callable[[Facts], bool]
 
 def _resent_after_clear_acceptance(facts: Facts) -> bool:
     """The first answer was clear and complete, and its settlement was not written: it was refused or lost."""
-    accepted = Counter(
-        event
-        for request in facts.requests
-        if request.clear
-        for event, taken in zip(request.ids, request.taken, strict=True)
-        if taken
-    )
+    accepted = Counter(event for request in facts.requests if request.clear for event in request.accepted)
     return facts.broken == FROZEN_WORKER and any(times > 1 for times in accepted.values())
 
 
@@ -177,17 +172,15 @@ STATES: Mapping[str, Detector] = {
     "a process was killed and started again": lambda f: f.starts > 0,
 }
 
-# States that no liveness schedule reaches or shows yet, and why.
-NOT_REACHED: Mapping[str, str] = {
-    "a twin claim of one batch was avoided": "the product neither logs nor counts it",
-    "all requests in flight of a worker were in use": "no metric says so",
-    "a replay during an erasure": "liveness schedules replay nothing; tests/pipeline has one",
-    "a partition was made late": "only with a clock that jumps: ./run campaign clock-faults",
-    "an erasure scan was taken over from a frozen worker": "a scan of these small tables lasts milliseconds",
-    "ids reserved before a crash were given again": "needs a crash before a COMMIT; its own test",
-    "serialization failure or deadlock in a flush": "raised by tests/crashes/test_error_answers.py only",
-    "an event expired": "events of a liveness schedule are hours old at most",
-}
+# No liveness schedule reaches or shows:
+# - a twin claim of one batch was avoided: the product neither logs nor counts it
+# - all requests in flight of a worker were in use: no metric says so
+# - a replay during an erasure: these schedules replay nothing; tests/pipeline has one
+# - a partition was made late: only with a clock that jumps (`./run campaign clock-faults`)
+# - an erasure scan was taken over from a frozen worker: a scan of these small tables lasts milliseconds
+# - ids reserved before a crash were given again: needs a crash before a COMMIT; its own test
+# - a serialization failure or deadlock in a flush: raised by tests/crashes/test_error_answers.py only
+# - an event expired: events of a liveness schedule are hours old at most
 
 
 async def imbalance(stage: "Installation", destination: str) -> bool:
@@ -279,7 +272,7 @@ async def _rows(stage: "Installation", destinations: Sequence[str]) -> dict[str,
     return {row["what"]: row["n"] for row in rows}
 
 
-def report(met: set[str], say: Callable[[str], None], file: Path | None) -> list[str]:
+def report(met: set[str], file: Path | None) -> list[str]:
     """Say which states were met, here and by earlier commands with this file. Returns the rest."""
     if file is not None:
         met |= set(file.read_text().splitlines()) if file.exists() else set()

@@ -58,7 +58,7 @@ async def play(stage: Installation, schedule: Schedule) -> Report:
         seen, report = Evidence(), Report(schedule, [])
         await _load(stage, schedule, operator, caller, destinations, seen)
         healed = time.monotonic()
-        await _until_drained(stage, destinations)
+        await stage.drain([one.number for one in destinations], seconds=DRAIN_S)
         report.drained = time.monotonic() - healed
         await _fresh(stage, schedule, caller, destinations, seen)
         await _gather(stage, operator, destinations, seen)
@@ -89,7 +89,7 @@ async def _destinations(
 ) -> list[Destination]:
     """Make the run's own destinations; the first two share an advertiser."""
     made: list[Destination] = []
-    known = (await stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
+    known = await stage.destinations()
     for index in range(DESTINATIONS):
         advertiser = str(9_000_000 + known + max(1, index))
         made.append(await operator.create(f"Seed {schedule.seed} number {index}", advertiser))
@@ -147,17 +147,6 @@ async def _sample(operator: Administrator, destinations: list[Destination], samp
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-async def _until_drained(
-    stage: Installation, destinations: list[Destination], *, seconds: float = DRAIN_S
-) -> None:
-    """Wait until nothing is open; what still is when time is up is the judge's."""
-    until = time.monotonic() + seconds
-    numbers = [destination.number for destination in destinations]
-    async with stage.office() as connection:
-        while await stored.waiting(connection, numbers) and time.monotonic() < until:
-            await asyncio.sleep(0.2)
-
-
 async def _fresh(
     stage: Installation, schedule: Schedule, caller: Caller, destinations: list[Destination], seen: Evidence
 ) -> None:
@@ -166,9 +155,10 @@ async def _fresh(
     for name, destination in zip(names, destinations, strict=True):
         with contextlib.suppress(AssertionError):
             await caller.send([name], destination.number, until)
-    await _until_drained(stage, destinations, seconds=60)
+    numbers = [destination.number for destination in destinations]
+    await stage.drain(numbers, seconds=60)
     async with stage.office() as connection:
-        places = await stored.places(connection, [destination.number for destination in destinations])
+        places = await stored.places(connection, numbers)
     seen.fresh = {name: places.get(name) == ["delivered"] for name in names}
 
 

@@ -70,7 +70,7 @@ async def stalled(dsn: str) -> dict[str, float | None]:
     proxy = Proxy(urlsplit(dsn).port or 5432)
     await proxy.start()
     try:
-        through = dsn.replace(f":{urlsplit(dsn).port}/", f":{proxy.port}/")
+        through = proxy.address(dsn)
         asking = await keepalive.connect(through, server_settings=session_settings("probe"), timeout=10)
         await asking.fetchval(STATEMENT)
         proxy.stall()
@@ -93,7 +93,7 @@ async def dropped(cluster: Cluster, folder: Path) -> dict[str, float | None]:
     try:
         far = dsn.replace("127.0.0.1", HERE)
         child = subprocess.Popen(
-            ["ip", "netns", "exec", SPACE, sys.executable, "-m", "campaigns.chaos.silent_network", "client"],
+            ["ip", "netns", "exec", SPACE, sys.executable, "-m", "campaigns", "silent-network", "client"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -165,14 +165,10 @@ async def measure(mode: str) -> int:
 
 def main() -> int:
     """Measure once."""
-    parser = argparse.ArgumentParser(prog="./run campaign silent-network", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=("stall", "drop", "client"), nargs="?", default="stall")
     mode = parser.parse_args().mode
     if mode == "client":
         print(json.dumps(asyncio.run(client(os.environ["PROBE_DSN"]))), flush=True)
         return 0
     return asyncio.run(measure(mode))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

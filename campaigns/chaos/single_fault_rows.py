@@ -116,33 +116,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("connections of one worker to Postgres are silent", faults.network(worker=1), 75, delay=75),
     Row("Postgres is 200 ms away", faults.network(latency=0.1), gap=8, delay=15),
-    Row(
-        "the clock of a worker is 5 min ahead",
-        host.restaffed(clocks={"worker-0": "+5m"}),
-        25,
-        gap=45,
-        delay=60,
-    ),
-    Row(
-        "the clock of a worker is 5 min late",
-        host.restaffed(clocks={"worker-0": "-5m"}),
-        25,
-        gap=45,
-        delay=60,
-    ),
-    Row(
-        "the clock of a worker is 2 h ahead",
-        host.restaffed(clocks={"worker-0": "+2h"}),
-        25,
-        gap=45,
-        delay=60,
-    ),
-    Row(
-        "the clock of a worker is 2 h late",
-        host.restaffed(clocks={"worker-0": "-2h"}),
-        25,
-        gap=45,
-        delay=60,
+    *(
+        Row(f"the clock of a worker is {words}", host.restaffed(clocks={"worker-0": offset}), 25, 45, 60)
+        for words, offset in (
+            ("5 min ahead", "+5m"),
+            ("5 min late", "-5m"),
+            ("2 h ahead", "+2h"),
+            ("2 h late", "-2h"),
+        )
     ),
     *(
         Row(f"the clock of {which} jumps 2 h {way}", host.clock_jumps(name, offset), 25, jumps=name)

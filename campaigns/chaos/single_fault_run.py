@@ -10,12 +10,11 @@ import argparse
 import asyncio
 import contextlib
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,14 +27,15 @@ from campaigns.chaos.caller import Caller, event
 from campaigns.chaos.host_faults import clock_file
 from campaigns.chaos.single_fault_rows import ROWS, Row
 from campaigns.chaos.single_faults import Scene
-from campaigns.chaos.stage import ROOT, Installation
+from campaigns.chaos.stage import Installation
+from campaigns.running import commit
 from tests.crashes import stored
 
 EVERY_S = 0.5
 PATIENCE_S = 12.0  # of a caller
 BEFORE_S = 3.0
 DRAIN_S = 300.0
-DAY = "2026-11-25"
+DAY = datetime.now(UTC).strftime("%Y-%m-%d")
 _OPEN_NOW = (
     "SELECT kind FROM incidents WHERE last_seen_at > now() - interval '10 seconds' AND state <> 'resolved'"
 )
@@ -177,14 +177,13 @@ def _judge(result: Result, scene: Scene, watch: Watch, began: float) -> None:
     owners = {each.advertiser for each in scene.destinations}
     taken: dict[str, float] = {}
     for request in standin.read(scene.stage.folder, advertisers=frozenset(owners)):
-        for name, is_taken in zip(request.ids, request.taken, strict=True):
-            if is_taken:
-                taken.setdefault(name, request.ended)
-                owner = watch.accepted.get(name, (0.0, request.advertiser))[1]
-                if owner != request.advertiser or (
-                    name.startswith("misplaced") and request.advertiser not in scene.touched
-                ):
-                    result.problems.append(f"{name} was sent to another advertiser")
+        for name in request.accepted:
+            taken.setdefault(name, request.ended)
+            owner = watch.accepted.get(name, (0.0, request.advertiser))[1]
+            if owner != request.advertiser or (
+                name.startswith("misplaced") and request.advertiser not in scene.touched
+            ):
+                result.problems.append(f"{name} was sent to another advertiser")
     times = sorted(at for at, _ in watch.accepted.values())
     result.accepted = len(times)
     result.gap = max((after - before for before, after in pairwise(times)), default=ended - began)
@@ -237,19 +236,12 @@ async def run(rows: Sequence[Row]) -> list[Result]:
 
 def main() -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="./run campaign single-faults", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help="words of the rows to play; default: all")
     words = parser.parse_args().rows
     chosen = [row for row in ROWS if not words or any(word in row.name for word in words)]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    print(f"commit {commit.stdout.strip()}, {len(chosen)} rows")
+    print(f"commit {commit()}, {len(chosen)} rows")
     print("| fault | events | gap of 202s, s | delay of others, s | stretch | reported after | verdict |")
     print("|---|---|---|---|---|---|---|", flush=True)
     results = asyncio.run(run(chosen))
     return 1 if any(result.problems for result in results) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

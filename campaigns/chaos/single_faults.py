@@ -154,11 +154,7 @@ async def frozen_lease_session(scene: Scene) -> AsyncIterator[None]:
 async def frozen_worker(scene: Scene) -> AsyncIterator[None]:
     """A worker stops."""
     process = scene.stage.workers[0]
-    assert process.running is not None
-    rows = await scene.stage.ask(
-        "SELECT advertiser_id FROM lanes WHERE owner LIKE $1", f"worker-%-{process.running.pid}-%"
-    )
-    scene.touched |= {row["advertiser_id"] for row in rows}
+    scene.touched |= await scene.stage.lanes_of(process)
     scene.stage.freeze(process)
     yield
 

@@ -28,7 +28,8 @@ from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos import constants
 from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError
-from dev.postgres.postmaster import PidFile, free_port
+from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
+from tests.crashes import stored
 from tests.pipeline import clocks
 from tests.pipeline.tcp_proxy import Proxy
 
@@ -109,7 +110,7 @@ class Installation:
     def staff(self) -> None:
         """Name the processes of the product; the watcher starts them."""
         descriptor = self._listener.fileno()
-        program = "campaigns.chaos.tuned" if self.constants else "app"
+        program = "campaigns.chaos.constants" if self.constants else "app"
         self.apis = [
             Process(f"api-{n}", (program, "serve", "--socket", str(descriptor)), (descriptor,))
             for n in range(self.apis_wanted)
@@ -258,6 +259,27 @@ class Installation:
         finally:
             connection.terminate()
 
+    async def drain(self, destinations: Sequence[str], *, seconds: float) -> None:
+        """Wait until nothing of these destinations is open, or the time is over."""
+        until = asyncio.get_running_loop().time() + seconds
+        async with self.office() as connection:
+            while await stored.waiting(connection, destinations):
+                if asyncio.get_running_loop().time() > until:
+                    return
+                await asyncio.sleep(0.2)
+
+    async def destinations(self) -> int:
+        """Return how many destinations earlier runs created: the next advertiser is a new one."""
+        return int((await self.ask("SELECT count(*) AS n FROM destinations"))[0]["n"])
+
+    async def lanes_of(self, process: Process) -> set[str]:
+        """Return the advertisers whose lanes a worker owns."""
+        assert process.running is not None
+        rows = await self.ask(
+            "SELECT advertiser_id FROM lanes WHERE owner LIKE $1", f"worker-%-{process.running.pid}-%"
+        )
+        return {row["advertiser_id"] for row in rows}
+
     async def leftovers(self) -> list[str]:
         """Return what is not as it was at the beginning: memory, connections, transactions, leases."""
         bounds = {
@@ -311,16 +333,19 @@ class Installation:
 
     async def _watch(self) -> None:
         while True:
-            if not self.cluster.alive():
-                # Killed again while it starts, it is started again, as a supervisor would.
-                async with self.postgres_turn:
-                    with contextlib.suppress(EmbeddedError):
-                        await asyncio.to_thread(self.cluster.start)
+            await self._revive_postgres()
             for role, group in (("api", self.apis), ("worker", self.workers)):
                 for process in group:
                     if not process.alive:
                         self._run(process, role)
             await asyncio.sleep(0.2)
+
+    async def _revive_postgres(self) -> None:
+        if not self.cluster.alive():
+            # Killed again while it starts, it is started again, as a supervisor would.
+            async with self.postgres_turn:
+                with contextlib.suppress(EmbeddedError):
+                    await asyncio.to_thread(self.cluster.start)
 
     def _run(self, process: Process, role: str) -> None:
         process.starts += 1
@@ -337,12 +362,10 @@ class Installation:
             )
 
     def _environment(self, role: str) -> dict[str, str]:
-        direct = urlsplit(self.cluster.url)
-        through = self.cluster.url.replace(f":{direct.port}/", f":{self.to_database[role].port}/")
         return {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": through,
+            "DATABASE_URL": self.to_database[role].address(self.cluster.url),
             "DATA_DIR": str(self.folder),
             "ENCRYPTION_KEYS": f"k1:{self._encryption}",
             "BOOTSTRAP_ADMIN_KEY": self.key,
@@ -368,6 +391,17 @@ class Installation:
         if name not in self.metrics:
             self.metrics[name] = free_port()
         return {"METRICS_PORT": str(self.metrics[name])}
+
+
+def kill_server(home: Path) -> list[int]:
+    """End every process of a Postgres at one moment, as a machine that loses power does; return them."""
+    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    ours = [pid for pid in pids if is_of_cluster(pid, home)]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    return ours
 
 
 def _memory(process: Process) -> int:

@@ -14,7 +14,7 @@ EVENTS = 600
 async def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> None:
     """The service finds the new primary by itself; every event ends once, and a fresh one flows."""
     report, promoted_after = await fail_over(1, EVENTS)
-    tell(report, print)
+    tell(report)
     assert report.objections == [], report.line()
     assert report.delivered > 0.9 * EVENTS
     assert 0 < promoted_after < 30

@@ -17,6 +17,7 @@ from campaigns.chaos.damage import PAGE, Page
 from campaigns.chaos.liveness_judge import RULES, DamageRecord, LaneRecord, LivenessEvidence, judge
 from campaigns.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, LivenessSchedule, draw
 from tests.crashes.evidence import Request
+from tests.faulty_module import ROOT
 from tests.pipeline import clocks
 
 
@@ -112,7 +113,7 @@ def test_schedules_draw_more_lanes_than_workers_and_what_can_be_broken() -> None
 def test_every_constant_stands_where_the_table_says(name: str) -> None:
     """A line that is gone fails loudly: a constant that is not replaced would be drawn in vain."""
     constant = constants.CONSTANTS[name]
-    source = (constants.ROOT / constant.file).read_text()
+    source = (ROOT / constant.file).read_text()
     replaced = constant.replaced(source, 3)
     assert len(replaced.splitlines()) == len(source.splitlines())
     with pytest.raises(LookupError):
@@ -123,9 +124,8 @@ def test_a_child_runs_with_the_drawn_constants() -> None:
     """Importers of a constant see the drawn value too."""
     ask = "; ".join(
         (
-            "import os",
             "from campaigns.chaos import constants",
-            "constants.install(constants.read(os.environ[constants.VARIABLE]))",
+            "constants.install()",
             "from app.domain.pacing.lane_limits import TIMES",
             "from app.delivery.lane_leases import POLL_EVERY_S",
             "print(TIMES.lease, POLL_EVERY_S)",
@@ -133,7 +133,7 @@ def test_a_child_runs_with_the_drawn_constants() -> None:
     )
     environment = {**os.environ, constants.VARIABLE: '{"lease_s": 7.5, "poll_every_s": 0.2}'}
     ran = subprocess.run(
-        [sys.executable, "-c", ask], env=environment, cwd=constants.ROOT, capture_output=True, text=True
+        [sys.executable, "-c", ask], env=environment, cwd=ROOT, capture_output=True, text=True
     )
     assert ran.stdout.split() == ["7.5", "0.2"], ran.stderr
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from campaigns.containers.engine import POSTGRES_MAJOR, ROOT, Engine
+from campaigns.running import commit
 
 IMAGE = "amazon-conversions-destination"
 BACKUP = "amazon-conversions-backup"
@@ -71,11 +72,6 @@ def report(rows: list[Row]) -> None:
     print(f"\n{datetime.now(UTC):%d %B %Y %H:%M} UTC, commit {commit()}\n\n| what | seen |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
-
-
-def commit() -> str:
-    """Return the commit that is tested."""
-    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
 
 
 def build(engine: Engine) -> list[Row]:
@@ -362,7 +358,3 @@ def backup_after(run: Callable[..., str]) -> float:
         assert time.monotonic() - began < 120, seen + run("logs", "backup", check=False)
         time.sleep(1)
     return time.monotonic() - began
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,8 +6,6 @@ when anything does not add up.
 
 import argparse
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from campaigns.edge.traffic import Ledger, reconcile, run
+from campaigns.running import commit
 from tests.edge.proxies import haproxy, nginx
 from tests.edge.service import EdgeService, own_database, running_service
 
@@ -60,15 +59,12 @@ def campaign(service: EdgeService, folder: Path, names: list[str], requests: int
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign proxies", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="through each proxy")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--proxy", action="append", choices=list(PROXIES), help="only this one")
     options = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    print(f"commit {commit.stdout.strip()}, seed {options.seed}", flush=True)
+    print(f"commit {commit()}, seed {options.seed}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
         own_database(durable=False) as url,
@@ -77,7 +73,3 @@ def main() -> int:
         good = campaign(service, Path(folder), options.proxy or list(PROXIES), options.requests, options.seed)
     print("every response belonged to its request" if good else "NOT every response belonged to its request")
     return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

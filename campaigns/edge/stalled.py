@@ -7,7 +7,6 @@ posts meanwhile, each post on a connection of its own, and asks for both health 
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -123,7 +122,7 @@ async def compare(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run campaign stalled", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--posts", type=int, default=500, help="in each turn")
     parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
@@ -143,7 +142,3 @@ def main() -> int:
     good = ratio <= 2 and set(beside.statuses) == set(alone.statuses)
     print(f"p99 beside / alone: {ratio:.2f}; {'as it must be' if good else 'NOT as it must be'}")
     return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ the most steps and the most CPU of one event. It ends with 1 if a law of `broken
 import argparse
 import json
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -258,7 +257,3 @@ def main() -> int:
     print(f"{asked.number:,} pairs of seed {asked.seed}: {dict(outcomes.most_common())}")
     print(f"most steps {most_steps:,}; most CPU {most_cpu * 1e3:.1f} ms (pair {slowest})")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
