@@ -56,10 +56,17 @@ def browser(product: Product) -> Iterator["Browser"]:
 
 
 @pytest.fixture
-def site(product: Product, browser: "Browser") -> Iterator["Site"]:
+def anonymous(product: Product, browser: "Browser") -> Iterator["Site"]:
     """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
     from tests.console.browsing import window
 
     with window(browser, product, signed_in=False) as made:
         yield made
     assert made.complaints == []
+
+
+@pytest.fixture
+def site(anonymous: "Site") -> "Site":
+    """The window of a visitor who is signed in."""
+    anonymous.sign_in()
+    return anonymous

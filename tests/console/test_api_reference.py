@@ -28,6 +28,12 @@ def destination(product: Product) -> str:
 
 
 @pytest.fixture
+def site(anonymous: Site) -> Site:
+    """The reference needs no sign-in."""
+    return anonymous
+
+
+@pytest.fixture
 def client(product: Product) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=product.api, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=20) as made:
         yield made

@@ -59,7 +59,6 @@ def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: st
 
 def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:
     """And going back."""
-    site.sign_in()
     site.page.get_by_role("searchbox", name="Search destinations").fill("Acme")
     site.page.wait_for_url("**q=Acme**")
     site.page.reload()
@@ -72,7 +71,6 @@ def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> No
 
 def test_the_page_of_a_failed_event_counts_its_attempt(site: Site, shop: str) -> None:
     """Also in the facts beside the timeline that shows the attempt; required fields are called so."""
-    site.sign_in()
     site.open(f"/console/destinations/{shop}/events?status=dead")
     site.page.locator("td.wide a").first.click()
     facts = site.page.locator("dl.facts").inner_text()
@@ -83,7 +81,6 @@ def test_the_page_of_a_failed_event_counts_its_attempt(site: Site, shop: str) ->
 
 
 def test_lists_of_events_show_seconds(site: Site, shop: str) -> None:
-    site.sign_in()
     site.open(f"/console/destinations/{shop}/events")
     time = site.page.locator("#results tbody tr").first.locator("time")
     expect(time).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
@@ -91,7 +88,6 @@ def test_lists_of_events_show_seconds(site: Site, shop: str) -> None:
 
 def test_an_incomplete_form_leads_to_its_first_error(site: Site, shop: str) -> None:
     """The region comes before the currency; its group is outlined."""
-    site.sign_in()
     site.open("/console/destinations/new")
     assert "✓" not in site.page.locator(".about").inner_text()
     site.allowed_failures.add(422)
@@ -107,7 +103,6 @@ def test_connecting_is_confirmed_without_repetition(product: Product, site: Site
     """The confirmation and the box with "Next"; no pill and no check repeats the word."""
     case = opened(product, seed=8)
     made = case.destination("Just connected", "1000000002", "NA", "USD")
-    site.sign_in()
     site.open(f"/console/destinations/{made}")
     site.page.get_by_role("button", name="Connect Amazon Conversions API").click()
     site.page.get_by_role("button", name="Allow").click()
@@ -118,7 +113,6 @@ def test_connecting_is_confirmed_without_repetition(product: Product, site: Site
 
 
 def test_reasons_are_words_in_sentences(site: Site, shop: str) -> None:
-    site.sign_in()
     site.open(f"/console/destinations/{shop}")
     diagnosis = site.page.get_by_label("Diagnosis")
     expect(diagnosis).to_contain_text("Reason: Amazon rejected the event.")
@@ -127,7 +121,6 @@ def test_reasons_are_words_in_sentences(site: Site, shop: str) -> None:
 
 def test_a_test_event_is_followed_to_its_delivery(site: Site, shop: str) -> None:
     """Without a reload, in the list of arrivals beside the form."""
-    site.sign_in()
     site.open(f"/console/destinations/{shop}/activate")
     site.page.get_by_role("button", name="Send test event").click()
     expect(site.page.locator("#test-result")).to_contain_text("console-test-")
@@ -137,27 +130,23 @@ def test_a_test_event_is_followed_to_its_delivery(site: Site, shop: str) -> None
 
 
 def test_ids_of_mappings_are_copied_one_by_one(site: Site, shop: str) -> None:
-    site.sign_in()
     site.open(f"/console/destinations/{shop}/activate")
     expect(site.page.get_by_role("button", name=re.compile("^Copy the ID of "))).to_have_count(1)
 
 
 def test_the_privacy_page_chooses_a_destination_from_a_menu(site: Site, shop: str) -> None:
     """Sixty bullets with small links were the one violation of axe."""
-    site.sign_in()
     site.open("/console/privacy")
     expect(site.page.locator("select[name=destination]")).to_be_visible()
     assert site.check_accessible() == []
 
 
 def test_the_page_of_all_events_lists_the_newest(site: Site, shop: str) -> None:
-    site.sign_in()
     site.open("/console/events")
     assert site.page.locator("#results tbody tr").count() >= 4
 
 
 def test_the_form_of_a_new_organisation_stands_at_the_left(site: Site, shop: str) -> None:
-    site.sign_in()
     site.open("/console/organisations")
     table, form = (site.page.locator(each).bounding_box() for each in ("section.card", "form.card"))
     assert table is not None
@@ -167,7 +156,6 @@ def test_the_form_of_a_new_organisation_stands_at_the_left(site: Site, shop: str
 
 def test_the_chart_of_an_incident_is_drawn(site: Site, shop: str) -> None:
     """Its page loads the same files as the overview, and marks when the incident was opened."""
-    site.sign_in()
     incident = site.page.get_by_role("link", name="Events failed permanently")
     site.open("/console")
     expect(site.page.locator(".incidents")).to_contain_text(
@@ -183,7 +171,6 @@ def test_the_chart_of_an_incident_is_drawn(site: Site, shop: str) -> None:
 def test_an_error_disappears_when_it_is_fixed(site: Site) -> None:
     """And returns with the value that was refused."""
     site.allowed_failures.add(422)
-    site.sign_in()
     site.open("/console/keys")
     page = site.page
     page.get_by_role("button", name="Create key").click()
@@ -200,7 +187,6 @@ def test_an_error_disappears_when_it_is_fixed(site: Site) -> None:
 
 def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     """Escape returns to its button."""
-    site.sign_in()
     menu = site.page.locator("nav details.more > summary")
     menu.press("Enter")
     expect(site.page.get_by_role("link", name="Hash tester")).to_be_visible()
@@ -212,7 +198,6 @@ def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
 def test_a_time_has_a_date_a_zone_and_24_hours(site: Site, product: Product) -> None:
     """UTC is one hover away; the foot of the page names the zone."""
     opened(product).destination("Acme", "42", "NA", "USD")
-    site.sign_in()
     site.open("/console/audit")
     expect(site.page.locator("tbody time").first).to_have_text(
         re.compile(r"^\d{1,2} \w{3,4} \d{4}, ([01]\d|2[0-3]):\d\d:\d\d UTC\+[12]$")
@@ -225,7 +210,6 @@ def test_an_organisation_is_switched_and_named_on_every_page(site: Site, product
     case = opened(product)
     case.destination("Of the default", "43", "NA", "USD")
     case.ask("POST", "/organisations", {"id": "acme", "name": "Acme Corp"})
-    site.sign_in()
     page = site.page
     site.open("/console/organisations")
     page.get_by_role("button", name="Switch to Acme Corp").click()
@@ -244,7 +228,6 @@ def test_a_search_without_an_index_continues_until_it_finds_something(site: Site
     case = opened(site.product)
     shop = case.shop("Searched", "1000000001")
     case.send(case.events(shop, 1))
-    site.sign_in()
     asked = []
 
     def serve(route: Route) -> None:

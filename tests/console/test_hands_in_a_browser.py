@@ -19,7 +19,6 @@ def api(site: Site, method: str, path: str, body: Any = None) -> Any:
 
 def test_a_double_click_makes_one_thing(site: Site, seeded: Seeded) -> None:
     """One destination, not two that look alike; and the button works again on the next page."""
-    site.sign_in()
     site.open("/console/destinations/new")
     site.page.get_by_label("Destination Name").fill("Clicked twice")
     site.page.get_by_label("Advertiser ID").fill("777")
@@ -40,7 +39,6 @@ def test_a_double_click_makes_one_thing(site: Site, seeded: Seeded) -> None:
 
 def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, seeded: Seeded) -> None:
     """What was opened stays open, what had the focus keeps it, and the page does not stand still for it."""
-    site.sign_in()
     page, here = site.page, f"/console/destinations/{seeded.shop}"
     site.open(here)
     expect(page.locator("#live")).to_have_text("Live")
@@ -86,7 +84,6 @@ def test_updates_leave_nothing_behind(site: Site, seeded: Seeded) -> None:
     """Listeners and nodes are the same after 500 updates, and a chart is not built again."""
     page = site.page
     page.add_init_script(_STREAM)
-    site.sign_in()
     site.open(f"/console/destinations/{seeded.shop}")
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("document.querySelector('.chart canvas').drawn = true")
@@ -111,7 +108,6 @@ def test_updates_leave_nothing_behind(site: Site, seeded: Seeded) -> None:
 
 def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seeded) -> None:
     """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
-    site.sign_in()
     page, answers = site.page, [502]
     page.route(
         "**/live?*",
@@ -125,7 +121,6 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seede
 
 def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, seeded: Seeded) -> None:
     """Browsers open six to a host; with as many pages left open, the seventh loads, and goes live."""
-    site.sign_in()
     site.page.context.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away})")
     address = site.product.api + seeded.pages["destination"]
     for _ in range(6):
@@ -153,7 +148,6 @@ EventSource.prototype.addEventListener = function (type, act) {
 def test_updates_wait_while_text_is_selected(site: Site, seeded: Seeded) -> None:
     """They are not sent again, and the page says that it is live."""
     site.page.add_init_script(_COUNTED)
-    site.sign_in()
     site.open(seeded.pages["destination"])
     expect(site.page.locator("#live")).to_have_text("Live")
     accepted = site.page.locator(".station", has_text="Accepted").locator("b")
@@ -169,7 +163,6 @@ def test_updates_wait_while_text_is_selected(site: Site, seeded: Seeded) -> None
 
 def test_an_events_page_follows_the_event_to_its_end(site: Site, seeded: Seeded) -> None:
     """Held while the destination is paused; delivered, on the same page, once it is resumed."""
-    site.sign_in()
     here = f"/destinations/{seeded.shop}"
     api(site, "POST", f"{here}/pause")
     try:
@@ -199,7 +192,6 @@ def test_copying_works_where_browsers_offer_no_clipboard(site: Site, seeded: See
     site.page.add_init_script(
         "document.addEventListener('copy', () => { window.taken = String(getSelection()); })"
     )
-    site.sign_in()
     site.open(seeded.pages["activate"])
     button = site.page.locator("[data-copy=dst]")
     button.click()
@@ -234,7 +226,6 @@ def test_without_scripts_everything_can_still_be_done(browser: Browser, seeded: 
 
 def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, seeded: Seeded) -> None:
     """In the row that takes its place, or at the button that adds one."""
-    site.sign_in()
     site.open(seeded.pages["mapping"])
     page, names = site.page, site.page.get_by_label("Custom data: event field")
     before = names.count()
@@ -248,7 +239,6 @@ def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, seeded: See
 
 def test_the_help_of_a_list_follows_what_is_chosen(site: Site, seeded: Seeded) -> None:
     """Not what was chosen when the page was opened."""
-    site.sign_in()
     site.open(seeded.pages["mapping"])
     help_text = site.page.locator("#h-event_type")
     expect(help_text).to_contain_text("added to a shopping cart")
@@ -259,7 +249,6 @@ def test_the_help_of_a_list_follows_what_is_chosen(site: Site, seeded: Seeded) -
 
 def test_limits_are_reported_while_typing(site: Site, seeded: Seeded) -> None:
     """Beside the help of each field that has one."""
-    site.sign_in()
     site.open(seeded.pages["new-destination"])
     site.page.get_by_label("Destination Name").fill("Acme")
     expect(site.page.locator("#h-name")).to_contain_text("4 of 200")
@@ -278,7 +267,6 @@ def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, seeded: Se
 
 def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, seeded: Seeded) -> None:
     """Nor does it show the first again."""
-    site.sign_in()
     site.open("/console/keys")
     site.page.get_by_label("Name").fill("once only")
     site.page.get_by_role("button", name="Create key").click()
@@ -291,7 +279,6 @@ def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, see
 
 def test_the_home_page_stays_live_after_a_search(site: Site, seeded: Seeded) -> None:
     """The stream follows what was searched; a range keeps the search, and the catalogue is one click away."""
-    site.sign_in()
     page, streams = site.page, list[str]()
     page.on("request", lambda one: streams.append(one.url) if "/console/live" in one.url else None)
     site.open("/console")
@@ -312,7 +299,6 @@ def test_the_home_page_stays_live_after_a_search(site: Site, seeded: Seeded) -> 
 
 def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, seeded: Seeded) -> None:
     """A paused page keeps its rows; resumed it shows what came meanwhile; signed out it asks to sign in."""
-    site.sign_in()
     page = site.page
     site.open(f"/console/tail?destination={seeded.shop}")
     expect(page.locator("#live")).to_have_text("Live")
@@ -338,7 +324,6 @@ def test_one_checkbox_selects_all_rows(site: Site, seeded: Seeded) -> None:
     case.fault(advertiser, kind="partial", indexes=[0, 1], code="BAD_REQUEST")
     events = [event(number, destination_id=seeded.shop) for number in (811, 812)]
     api(site, "POST", "/events", {"events": events})
-    site.sign_in()
     page, here = site.page, f"/console/destinations/{seeded.shop}/events?status=dead"
     boxes = page.locator("input[name=event]")
     site.open(here)

@@ -105,19 +105,10 @@ def test_the_strip_counts_destinations_and_lists_them() -> None:
 
 
 DESTINATION = ListedDestination(
-    number=DestinationNumber(1),
-    id=DestinationId("dst_1"),
-    name="Acme",
-    advertiser_id=AdvertiserId("580"),
-    region="NA",
-    state="active",
-    suspended=False,
-    sign_in_reason=None,
-    condition=Condition.HEALTHY,
-    severity=None,
-    open_incidents=0,
-    oldest_waiting_seconds=None,
-)
+    number=DestinationNumber(1), id=DestinationId("dst_1"), name="Acme", advertiser_id=AdvertiserId("580"),
+    region="NA", state="active", suspended=False, sign_in_reason=None, condition=Condition.HEALTHY,
+    severity=None, open_incidents=0, oldest_waiting_seconds=None,
+)  # fmt: skip
 
 
 def test_a_row_sums_the_range_and_draws_it() -> None:

@@ -107,7 +107,6 @@ def untouched(site: Site) -> None:
 def test_every_page_shows_them_as_text(site: Site, hostile: Hostile) -> None:
     """No dialog, no report of the policy, no request elsewhere; and they are there to be read."""
     site.allowed_failures |= {404, 422}
-    site.sign_in()
     for path, values in hostile.rendered.items():
         site.open(path)
         expect(site.page.locator("main")).to_be_visible()
@@ -144,7 +143,6 @@ def test_ten_kilobytes_of_markup_in_every_field_of_every_form(
 ) -> None:
     """Refused in words or not found, never a broken page, never markup."""
     site.allowed_failures |= {400, 404, 413, 414, 422, 431}
-    site.sign_in()
     here = f"/console/destinations/{hostile.destination}"
     site.open(path.format(here=here, mapping=hostile.mapping))
     form = site.page.locator(selector).first

@@ -10,15 +10,9 @@ from tests.console.test_pages_in_a_browser import Seeded, seeded
 __all__ = ["seeded"]  # a fixture
 
 
-def opened(site: Site, seeded: Seeded, page: str = "mapping") -> None:
-    """Sign in and open a page of the editor."""
-    site.sign_in()
-    site.open(seeded.pages[page])
-
-
 def test_the_picker_is_used_by_keyboard_alone(site: Site, seeded: Seeded) -> None:
     """Suggested fields come first, with how many events have them; Escape closes, Enter chooses."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page = site.page
     field = page.get_by_label("Email: event field")
     with page.expect_response("**/preview"):  # which is dimmed meanwhile
@@ -42,7 +36,7 @@ def test_the_picker_is_used_by_keyboard_alone(site: Site, seeded: Seeded) -> Non
 
 def test_the_picker_is_used_with_a_pointer_and_narrows_as_typed(site: Site, seeded: Seeded) -> None:
     """What does not match is left out."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page = site.page
     field = page.get_by_label("City: event field")
     page.get_by_text("More match keys").click()
@@ -56,7 +50,7 @@ def test_the_picker_is_used_with_a_pointer_and_narrows_as_typed(site: Site, seed
 
 def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, seeded: Seeded) -> None:
     """The text stays as it is written in the mapping language; bars in quotes divide nothing."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page = site.page
     row = page.locator(".row", has=page.get_by_label("Custom data: event field")).first
     row.get_by_text("More").click()
@@ -72,7 +66,7 @@ def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, seeded: 
 
 def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(site: Site, seeded: Seeded) -> None:
     """Its value for the sample event follows, and the page is not loaded again."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page = site.page
     page.locator("#f-event_name").fill("Typed")
     page.locator("#sample").fill('{"event": {"properties": {"order_id": "o-7"}}}')
@@ -85,7 +79,7 @@ def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(site: Site, seeded: S
 
 def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, seeded: Seeded) -> None:
     """Without loading the page, and without losing what was typed."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page = site.page
     page.locator("#f-event_name").fill("Typed")
     page.get_by_role("button", name="Example event").click()
@@ -97,7 +91,7 @@ def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, seeded: 
 
 def test_unsaved_changes_are_marked_and_survive_leaving(site: Site, seeded: Seeded) -> None:
     """The sign goes when the change is taken back; leaving asks; saving does not."""
-    opened(site, seeded)
+    site.open(seeded.pages["mapping"])
     page, sign = site.page, site.page.locator("#unsaved")
     expect(sign).to_have_text("")
     before = page.locator("#f-event_name").input_value()
@@ -117,7 +111,7 @@ def test_unsaved_changes_are_marked_and_survive_leaving(site: Site, seeded: Seed
 
 def test_enter_in_a_field_sends_nothing(site: Site, seeded: Seeded) -> None:
     """A mapping is saved and published by its buttons only."""
-    opened(site, seeded, "mapping-new")
+    site.open(seeded.pages["mapping-new"])
     posts: list[str] = []
     site.page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
     with site.page.expect_response("**/preview"):  # which follows later than a form that is sent

@@ -56,7 +56,6 @@ def test_a_marketer_finds_each_cause_with_its_number_and_its_button(site: Site, 
     case, page, walk, name = opened(site.product), site.page, Clicks(), f"Shop {width}"
     page.set_viewport_size({"width": width, "height": 844 if width < 600 else 900})
     shop(case, name, f"58000000{width:04}")
-    site.sign_in()
 
     walk.click(page.get_by_role("link", name=name).first, name)
     walk.click(page.get_by_role("link", name="Match quality"), "Match quality")

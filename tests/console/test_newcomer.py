@@ -38,9 +38,9 @@ class Clicks:
         target.select_option(label=label)
 
 
-def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
+def test_a_newcomer_gets_from_nothing_to_one_delivered(anonymous: Site) -> None:
     """Catalogue, details, sign-in with Allow, mapping with preview, publish, test event, Events manager."""
-    page, walk = site.page, Clicks()
+    site, page, walk = anonymous, anonymous.page, Clicks()
     site.open("/console")
     assert "/console/sign-in" in page.url
     site.sign_in()
@@ -126,7 +126,6 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
 
 def test_next_is_locked_until_amazon_is_connected(site: Site) -> None:
     """R8: with its reason, on the page of a destination that was created without connecting it."""
-    site.sign_in()
     page = site.page
     site.open("/console/destinations/new")
     page.get_by_label("Destination Name").fill("Not connected")
@@ -152,7 +151,6 @@ ORDER = {
 def test_a_pasted_order_arrives_with_its_value(site: Site) -> None:
     """Nine clicks and three typed fields lead from home to the value in the sandbox: R7 to R14."""
     page, walk, advertiser = site.page, Clicks(), "2000000001"  # one that the sandbox knows
-    site.sign_in()
     walk.click(page.get_by_role("link", name="Amazon Conversions API").last, "Amazon Conversions API")
     walk.type(page.get_by_label("Destination Name"), "Shop")
     walk.type(page.get_by_label("Advertiser ID"), advertiser)

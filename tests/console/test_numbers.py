@@ -143,7 +143,6 @@ def numbers_of(site: Site, shop: Shop) -> dict[tuple[str, str], int]:
 
 def test_every_number_equals_the_list_behind_it(site: Site, shop: Shop) -> None:
     """Compared when nothing changed meanwhile: the health of a destination follows its events by seconds."""
-    site.sign_in()
     until = time.monotonic() + 60
     numbers, lists, later = numbers_of(site, shop), dict[str, int](), dict[tuple[str, str], int]()
     while numbers != later:

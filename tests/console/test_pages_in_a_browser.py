@@ -104,7 +104,6 @@ _HOVER = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(shown in Europe/Berl
 
 def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, seeded: Seeded) -> None:
     """R12: the page shows the pinned and the new name, and takes the pinned one at a click."""
-    site.sign_in()
     page, here = site.page, f"/console/destinations/{seeded.shop}/mappings/{seeded.mapping}"
     site.open(here)
     pinned = page.locator("#f-event_name").input_value()
@@ -121,7 +120,6 @@ def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, seed
 
 def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(site: Site, seeded: Seeded) -> None:
     """Loading and error states: beside what was typed, which stays."""
-    site.sign_in()
     page = site.page
     site.open(f"/console/destinations/{seeded.shop}/mappings/{seeded.mapping}")
     held: list[Any] = []
@@ -166,14 +164,12 @@ _UNHELPED = """() => [...document.querySelectorAll('main input, main select, mai
 )
 def test_every_field_has_its_help(site: Site, seeded: Seeded, page: str) -> None:
     """Beside it, and read with it; rows of custom data share the help above them."""
-    site.sign_in()
     site.open(seeded.pages[page])
     assert site.page.evaluate(_UNHELPED) == []
 
 
 def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> None:
     """The browser stands in Berlin; hovering says UTC."""
-    site.sign_in()
     site.open(seeded.pages["event"])
     time_ = site.page.locator(".trace time").first
     expect(time_).to_have_attribute("title", _HOVER)
@@ -181,7 +177,6 @@ def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> N
 
 def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(site: Site, seeded: Seeded) -> None:
     """The first tab stop is the skip link; a slash or Ctrl+K goes to the search, which answers as typed."""
-    site.sign_in()
     site.page.keyboard.press("Tab")
     expect(site.page.get_by_text("Skip to content")).to_be_focused()
     site.page.locator("body").press("/")

@@ -21,7 +21,6 @@ from app.console.pages import part
 from app.console.wording import age, amazon_message, change, number, share
 from app.domain.batch import EventMetadata
 from app.domain.destination import DEFAULT_RATE, Region, State
-from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
 from app.domain.observed.coverage import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
@@ -30,53 +29,17 @@ from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.destinations.outcome_history import OutcomeBucket
+from tests.api.test_preflight import known
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = tally(CountTotals(), State.ACTIVE)
 STATS = DestinationStats(
-    destination_id="dst_1",
-    state=State.ACTIVE,
-    counts=ZERO,
-    waiting=0,
-    dead_open=0,
-    oldest_waiting_seconds=None,
-    earliest_expiry_at=None,
-    rate_limit=DEFAULT_RATE,
-    learned_rate=None,
-    rates=Rates(0.0, 0.0, 0.0, 0.0),
-    match_key_coverage=MatchKeyCoverage(0, [], []),
-    unreadable_batches=0,
-    breaker=Breaker("closed", 0.0),
-    lane_owned=True,
-    shared_account=False,
-    rejections=[],
-    dead_letters=[],
-)
-DESTINATION = Destination(
-    id=DestinationId("dst_1"),
-    number=DestinationNumber(1),
-    lane=LaneId(1),
-    name="Acme",
-    advertiser_id=AdvertiserId("1"),
-    region=Region.NA,
-    currency="USD",
-    identity_profile="amazon",
-    dataset_name=None,
-    rate_limit=DEFAULT_RATE,
-    sign_in="valid",
-    sign_in_reason=None,
-    connected=True,
-    reason=None,
-    paused=False,
-    suspended=False,
-    status_callback=False,
-    published_mappings=1,
-    state=State.ACTIVE,
-    version=1,
-    archived_at=None,
-    created_at=NOW,
-    updated_at=NOW,
-)
+    destination_id="dst_1", state=State.ACTIVE, counts=ZERO, waiting=0, dead_open=0,
+    oldest_waiting_seconds=None, earliest_expiry_at=None, rate_limit=DEFAULT_RATE, learned_rate=None,
+    rates=Rates(0.0, 0.0, 0.0, 0.0), match_key_coverage=MatchKeyCoverage(0, [], []), unreadable_batches=0,
+    breaker=Breaker("closed", 0.0), lane_owned=True, shared_account=False, rejections=[], dead_letters=[],
+)  # fmt: skip
+DESTINATION = known().destination
 
 
 @pytest.mark.parametrize(

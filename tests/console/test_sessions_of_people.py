@@ -17,7 +17,7 @@ from app.console.access.sign_in import BACK_CHANNEL, CALLBACK
 from app.oidc_client import OidcClient
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.identity_provider import ISSUER, Provider, from_now
-from tests.console.test_sessions import COOKIE, csrf
+from tests.console.test_sessions import COOKIE, submit
 
 GROUPS = (("admin", "leads"), ("viewer", "all"), ("platform", "ops"), ("privacy", "legal"))
 
@@ -85,8 +85,7 @@ async def signing(engine: AsyncEngine) -> AsyncIterator[Signing]:
 async def test_each_sign_in_is_in_the_audit(signing: Signing) -> None:
     """With its roles; the end of the session too."""
     assert (await signing.sign_in()).status_code == 303
-    token = await csrf(signing.world)
-    await signing.world.client.post("/console/sign-out", data={"csrf": token})
+    await submit(signing.world, "/console/sign-out")
     assert await signing.audit("sign_in") == [("Ada (oidc:ada)", {"roles": ["admin"]})]
     ended = {"reason": "signed_out", "sub": "ada", "name": "Ada"}
     assert await signing.audit("session_ended") == [("Ada (oidc:ada)", ended)]
@@ -177,8 +176,7 @@ async def test_a_protected_form_needs_a_recent_sign_in_at_the_provider(
 ) -> None:
     """A new session at this service is not a new sign-in. 422: the form was read."""
     await signing.sign_in(query=query, **claims)
-    answer = await signing.world.client.post("/console/keys", data={"csrf": await csrf(signing.world)})
-    assert answer.status_code == status
+    assert (await submit(signing.world, "/console/keys")).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -242,18 +240,10 @@ async def test_a_person_has_the_scopes_of_all_roles(signing: Signing) -> None:
     """Platform and admin: switch to an organisation and see its keys. Platform alone is offered no switch."""
     await signing.world.call("POST", "/organisations", {"id": "acme", "name": "Acme"})
     await signing.sign_in(groups=["leads", "ops"], auth_time=from_now(0))
-    data = {"csrf": await csrf(signing.world)}
     assert "/acme/switch" in (await signing.world.client.get("/console/organisations")).text
-    assert (
-        await signing.world.client.post("/console/organisations/acme/switch", data=data)
-    ).status_code == 303
-    for path in (
-        "/console/keys",
-        "/console/audit",
-        "/console/organisations",
-        "/console/sessions",
-    ):
-        assert (await signing.world.client.get(path)).status_code == 200, path
+    assert (await submit(signing.world, "/console/organisations/acme/switch")).status_code == 303
+    for page in ("keys", "audit", "organisations", "sessions"):
+        assert (await signing.world.client.get(f"/console/{page}")).status_code == 200, page
     rows = await signing.world.sql("SELECT * FROM audit WHERE action = 'organisation_switched'")
     assert [(row.actor, row.organisation_id, row.subject) for row in rows] == [
         ("Ada (oidc:ada)", "acme", "acme")
@@ -331,9 +321,7 @@ async def test_an_admin_ends_a_session_in_the_console(signing: Signing) -> None:
     assert page.count("/end") == 1
     assert "current" in page
     (row,) = await signing.world.sql("SELECT id FROM console_sessions WHERE subject = 'grace'")
-    data = {"csrf": await csrf(signing.world)}
-    answer = await signing.world.client.post(f"/console/sessions/{row.id}/end", data=data)
-    assert answer.status_code == 303
+    assert (await submit(signing.world, f"/console/sessions/{row.id}/end")).status_code == 303
     assert not await signing.is_signed_in(other)
     assert await signing.is_signed_in()
 

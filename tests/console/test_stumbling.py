@@ -7,7 +7,7 @@ import pytest
 
 from app.admin.access.roles import ROLES, PersonRole
 from tests.api.world import MAPPING, PUBLIC, ApiWorld
-from tests.console.test_sessions import COOKIE, csrf, sign_in, world
+from tests.console.test_sessions import COOKIE, csrf, sign_in, submit, world
 
 __all__ = ["world"]  # a fixture
 
@@ -45,11 +45,11 @@ async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: ApiWorl
     made = await world.create_destination(advertiser_id="42")
     here = f"/console/destinations/{made['id']}/settings"
     assert 'name="advertiser_id"' in (await world.client.get(here)).text
-    form = {"csrf": await csrf(world), "version": "1", "name": "Acme", "advertiser_id": "43", "region": "EU"}
-    assert (await world.client.post(here, data=form)).status_code == 303
+    form = {"name": "Acme", "region": "EU"}
+    assert (await submit(world, here, **form, version="1", advertiser_id="43")).status_code == 303
     answer = (await world.call("GET", f"/destinations/{made['id']}")).json()
     assert (answer["advertiser_id"], answer["region"]) == ("43", "EU")
-    wrong = await world.client.post(here, data={**form, "version": "2", "advertiser_id": "ENTITY1"})
+    wrong = await submit(world, here, **form, version="2", advertiser_id="ENTITY1")
     assert wrong.status_code == 422
     assert 'value="ENTITY1"' in wrong.text
 
@@ -142,7 +142,7 @@ async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: ApiW
     await sign_in(world)
     made = (await world.create_destination())["id"]
     here = f"/console/destinations/{made}"
-    answer = await world.client.post(f"{here}/delete", data={"csrf": await csrf(world), "name": "x"})
+    answer = await submit(world, f"{here}/delete", name="x")
     assert answer.status_code == 422
     assert f'href="{here}">Back to the destination<' in answer.text
     gone = await world.client.get("/console/destinations/dst_0123456789abcdef0123/settings")
