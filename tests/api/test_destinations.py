@@ -141,8 +141,7 @@ async def test_reading_gives_the_same_as_making_and_an_etag(world: ApiWorld) -> 
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize(
-    "path",
-    [f"/destinations/{text}" for text in ("dst_00000000000000000000", "x", "dst_%00", "..%2fx")],
+    "path", [f"/destinations/{text}" for text in ("dst_00000000000000000000", "x", "dst_%00", "..%2fx")]
 )
 async def test_an_id_that_does_not_exist_is_404(world: ApiWorld, path: str) -> None:
     """Whatever stands in the path: 404 in the one shape."""

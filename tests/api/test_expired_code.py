@@ -26,8 +26,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "status"),
-    [pytest.param(4.9, 303, id="in time"), pytest.param(5.1, 400, id="too late")],
+    ("minutes", "status"), [pytest.param(4.9, 303, id="in time"), pytest.param(5.1, 400, id="too late")]
 )
 async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: float, status: int) -> None:
     """Then a page says to begin again, and the destination is a draft as before."""

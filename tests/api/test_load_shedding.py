@@ -157,9 +157,7 @@ def of_size(size: int) -> bytes:
 
 
 @pytest.mark.reads_only
-async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(
-    crowd: Callable[..., Crowd],
-) -> None:
+async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(crowd: Callable[..., Crowd]) -> None:
     """503 in the one shape, with the journey's code and a whole number of seconds; counted by cause."""
     crowded = crowd(body_bytes=5 * MIB)
     await crowded.hold(of_size(5 * MIB))

@@ -71,13 +71,9 @@ async def list_destinations(
 ) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
     async with context.transaction() as (connection, driver):
+        words = search.strip() or None if search else None
         found = await destinations.page(
-            connection,
-            limit=limit,
-            after=after,
-            search=search.strip() or None if search else None,
-            state=state,
-            only=caller.only,
+            connection, limit=limit, after=after, search=words, state=state, only=caller.only
         )
         return await _monitored(driver, found, context.now())
 

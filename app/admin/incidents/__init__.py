@@ -124,14 +124,9 @@ async def _record(
     after = await incidents.find(driver, before.id)
     assert after is not None
     if after != before:
+        old, new, destination = _audit_view(before), _audit_view(after), after.incident.destination
         await audit.record(
-            connection,
-            caller.actor,
-            action,
-            after.id,
-            destination=after.incident.destination,
-            before=_audit_view(before),
-            after=_audit_view(after),
+            connection, caller.actor, action, after.id, destination=destination, before=old, after=new
         )
     return after
 

@@ -159,11 +159,7 @@ async def _own_ids(
     while len(found) < _MOST_READ:
         async with context.pool.acquire() as connection:
             page = await stored_batches.newest(
-                connection,
-                [number],
-                wanted=None,
-                before=before,
-                limit=_BATCHES,
+                connection, [number], wanted=None, before=before, limit=_BATCHES
             )
             chosen = [batch for batch in page if since <= batch.accepted_at < until]
             contents = await batches.read(connection, [(batch.id, batch.day) for batch in chosen])

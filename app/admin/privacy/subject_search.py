@@ -68,12 +68,7 @@ async def find_person(
 
 
 async def search(
-    pool: PipelinePool,
-    vault: Vault,
-    values: frozenset[str],
-    *,
-    after: int,
-    monotonic: Callable[[], float],
+    pool: PipelinePool, vault: Vault, values: frozenset[str], *, after: int, monotonic: Callable[[], float]
 ) -> SubjectSearch:
     """Search the batches with ids above `after`, for some seconds.
 
