@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -197,67 +197,37 @@ async def ask_meanwhile(server: Running, until: "asyncio.Future[Any]") -> list[i
     return statuses
 
 
-async def drips_its_head(client: Client) -> None:
-    await client.drip("GET / HTTP/1.1\r\nX-Long: " + "a" * 200, 0.03)
-
-
-async def drips_its_body(client: Client) -> None:
-    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-    await client.drip("b" * 200, 0.03)
-
-
-async def drips_chunks(client: Client) -> None:
-    await client.say("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-    await client.drip("1\r\nb\r\n" * 40, 0.03)
-
-
-async def says_nothing(client: Client) -> None:
-    pass
-
-
-async def stops_in_its_head(client: Client) -> None:
-    await client.say("GET / HTTP/1.1\r\nHost:")
-
-
-async def stops_in_its_body(client: Client) -> None:
-    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbbb")
-
-
-async def sends_empty_lines_after_a_request(client: Client) -> None:
-    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await client.drip("\r\n" * 60, 0.03)
+ANSWERED = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+ANNOUNCED = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+CHUNKED = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG_HEAD = "GET / HTTP/1.1\r\nX-Long: " + "a" * 200
 
 
 @pytest.mark.parametrize(
-    ("action", "within_s", "status", "why"),
+    ("said", "dripped", "status", "why"),
     [
-        pytest.param(drips_its_head, LIMITS.head_s, 408, "head", id="a head that drips"),
-        pytest.param(drips_its_body, LIMITS.body_s, 408, "body", id="a body that drips"),
-        pytest.param(drips_chunks, LIMITS.body_s, 408, "body", id="chunks that drip"),
-        pytest.param(says_nothing, LIMITS.head_s, None, "head", id="a connection without a word"),
-        pytest.param(stops_in_its_head, LIMITS.head_s, 408, "head", id="a head that stops"),
-        pytest.param(
-            stops_in_its_body, LIMITS.body_s, 408, "body", id="a body that stops, the socket half open"
-        ),
-        pytest.param(
-            sends_empty_lines_after_a_request,
-            LIMITS.head_s,
-            200,
-            "head",
-            id="empty lines instead of a request",
-        ),
+        pytest.param("", LONG_HEAD, 408, "head", id="a head that drips"),
+        pytest.param(ANNOUNCED, "b" * 200, 408, "body", id="a body that drips"),
+        pytest.param(CHUNKED, "1\r\nb\r\n" * 40, 408, "body", id="chunks that drip"),
+        pytest.param("", "", None, "head", id="a connection without a word"),
+        pytest.param("GET / HTTP/1.1\r\nHost:", "", 408, "head", id="a head that stops"),
+        pytest.param(ANNOUNCED + "bbb", "", 408, "body", id="a body that stops, the socket half open"),
+        pytest.param(ANSWERED, "\r\n" * 60, 200, "head", id="empty lines instead of a request"),
     ],
 )
 async def test_a_slow_client_is_cut_in_the_stated_time(
-    server: Running,
-    action: Callable[[Client], Awaitable[None]],
-    within_s: float,
-    status: int | None,
-    why: str,
+    server: Running, said: str, dripped: str, status: int | None, why: str
 ) -> None:
     """Neither before its time nor long after it; a healthy client beside it is served throughout."""
     client = await Client.of(server)
-    acting = asyncio.create_task(action(client))
+
+    async def act() -> None:
+        await client.say(said)
+        if dripped:
+            await client.drip(dripped, 0.03)
+
+    within_s = {"head": LIMITS.head_s, "body": LIMITS.body_s}[why]
+    acting = asyncio.create_task(act())
     ending = asyncio.create_task(client.ended())
     await asyncio.sleep(0)  # its first byte is sent before httpx reads its certificates
     healthy = await ask_meanwhile(server, ending)
