@@ -204,7 +204,7 @@ LONG_HEAD = "GET / HTTP/1.1\r\nX-Long: " + "a" * 200
 
 
 @pytest.mark.parametrize(
-    ("said", "dripped", "status", "why"),
+    ("at_once", "slowly", "status", "why"),
     [
         pytest.param("", LONG_HEAD, 408, "head", id="a head that drips"),
         pytest.param(ANNOUNCED, "b" * 200, 408, "body", id="a body that drips"),
@@ -216,15 +216,15 @@ LONG_HEAD = "GET / HTTP/1.1\r\nX-Long: " + "a" * 200
     ],
 )
 async def test_a_slow_client_is_cut_in_the_stated_time(
-    server: Running, said: str, dripped: str, status: int | None, why: str
+    server: Running, at_once: str, slowly: str, status: int | None, why: str
 ) -> None:
     """Neither before its time nor long after it; a healthy client beside it is served throughout."""
     client = await Client.of(server)
 
     async def act() -> None:
-        await client.say(said)
-        if dripped:
-            await client.drip(dripped, 0.03)
+        await client.say(at_once)
+        if slowly:
+            await client.drip(slowly, 0.03)
 
     within_s = {"head": LIMITS.head_s, "body": LIMITS.body_s}[why]
     acting = asyncio.create_task(act())
