@@ -10,6 +10,8 @@ import pytest
 import zstandard
 
 from app.commands import scan_personal_data
+from app.crypto import NamedKey, Vault, open_batch, seal_batch
+from app.domain.ids import BatchId
 from tests.pipeline.test_replaying import ask, dead
 from tests.pipeline.world import World, event, settings_of
 
@@ -42,6 +44,14 @@ async def test_nothing_of_a_person_is_stored_in_clear(
     await world.stop_workers()
     await world.post(dst, {**event(3), "user": user})
     assert await scan(world, capsys, CANARY, PHONE, "person2@example.com") == (0, [])
+
+
+def test_a_batch_is_encrypted_with_a_data_key_of_its_own() -> None:
+    """The scan cannot see whether a compressed content is encrypted too."""
+    vault, plain, id_ = Vault([NamedKey("k1", b"k" * 32)]), CANARY.encode() * 3, BatchId(1)
+    (_, content), (other_key, _) = seal_batch(id_, plain, vault), seal_batch(id_, plain, vault)
+    assert CANARY.encode() not in content
+    assert open_batch(id_, other_key, content, vault) is None
 
 
 async def test_the_digest_of_the_ids_of_a_replay_is_no_finding(
