@@ -22,14 +22,15 @@ JOURNEY = {"id": "welcome", "node_id": "n7", "execution_id": "run-1"}
 
 
 class Desk:
-    """Somebody signed in at the console, and the API beside it."""
+    """Somebody signed in at the console, and the API beside it. Each destination has a lane of its own."""
+
+    advertisers = iter(range(7200000001, 7200000999))
 
     def __init__(self, product: Product, pages: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
         self.product, self.pages, self.api = product, pages, api
-        self.numbers = iter(range(7200000001, 7200000999))
 
     async def destination(self) -> str:
-        return await asyncio.to_thread(connected, self.product, str(next(self.numbers)))
+        return await asyncio.to_thread(connected, self.product, str(next(self.advertisers)))
 
     async def post(self, destination: str, *events: Any) -> None:
         answer = await self.api.post(f"/events?destination_id={destination}", json={"events": events})
