@@ -316,10 +316,14 @@ class FlushWriter:
         times = [shape.event_at_ms for shape in shapes]
         number = batch.destination.number
         nodes = {node for request in requests for node in flush.requests[request].nodes if node[0] == number}
-        if len(nodes) > 1:
-            in_order = [node_of(number, candidate.journey) for _, _, candidate in accepted]
+        numbers = self.journeys.numbers
+        if len(nodes) == 1 and len(accepted) == len(batch.members):
+            by_place = [numbers.get(nodes.pop(), journey_figures.OTHER)]  # one number stands for all events
         else:
-            in_order = list(nodes)  # one number stands for all events
+            by_place = [journey_figures.NO_EVENT] * len(batch.members)
+            for place, _, candidate in accepted:
+                node = node_of(number, candidate.journey)
+                by_place[place] = numbers.get(node, journey_figures.OTHER)
         data_key, content = crypto.seal_batch(batch.id, packing.pack(bodies), self.vault)
         return batches.NewBatch(
             id=batch.id,
@@ -332,7 +336,7 @@ class FlushWriter:
             last_event=datetime.fromtimestamp(max(times) / 1000, UTC),
             data_key=data_key,
             queue=batches.LOW if batch.low_priority else batches.LIVE,
-            nodes=[self.journeys.numbers.get(node, journey_figures.OTHER) for node in in_order],
+            nodes=by_place,
         )
 
 

@@ -37,7 +37,7 @@ class NewBatch(msgspec.Struct, frozen=True):
     last_event: datetime
     data_key: bytes
     queue: int = LIVE
-    nodes: Sequence[int] = ()  # the number of each event's journey node, or one if all are the same
+    nodes: Sequence[int] = ()  # the number of the journey node at each place, or one for all events
 
     __repr__ = object.__repr__
 

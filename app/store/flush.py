@@ -83,7 +83,8 @@ _APPEND_SQL: Final = """
       SELECT destination, day, node, pg_backend_pid(),
         -- A single node stands for all events of its batch.
         sum(CASE WHEN cardinality(nodes) = 1 THEN events ELSE 1 END)
-      FROM new, unnest(nodes) AS node GROUP BY 1, 2, 3
+      -- No number: a place without an event.
+      FROM new, unnest(nodes) AS node WHERE node > 0 GROUP BY 1, 2, 3
       ON CONFLICT (destination, day, node, writer) DO UPDATE SET accepted = f.accepted + excluded.accepted
     )
     INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)

@@ -82,6 +82,28 @@ async def test_figures_count_erased_events_apart(
     assert await figures(world, destination, node_id="n2") == n2
 
 
+@pytest.mark.parametrize("event_of", [mixed, uniform])
+async def test_a_place_without_an_event_has_no_figure(
+    service: Service, event_of: Callable[[int], dict[str, Any]]
+) -> None:
+    """A place stays empty if the ledger refuses its event after it has assigned the places of a batch."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, event_of(6))
+    conflict = event_of(6) | {"other": True}
+    await service.post(destination, conflict, *(event_of(number) for number in (2, 4, 8)))
+    await exact(world, destination)
+    for email in ("person4@example.com", "person8@example.com"):
+        await erase(world, email=email)
+    world.amazon.script = refuse_odd
+    world.work()
+    await world.until(destination, delivered=2, erased=2)
+    await world.stop_workers()
+    await exact(world, destination)
+    n2 = {"accepted": 1, "erased": 1} if event_of is mixed else {}
+    assert await figures(world, destination, node_id="n2") == n2
+
+
 async def test_figures_equal_the_stored_events_after_each_change(service: Service) -> None:
     """Retried, refused, replayed, discarded and expired, in whole batches and alone."""
     world = service.world

@@ -20,6 +20,7 @@ SQL: Final = read_sql(__file__)
 
 MOST_NODES: Final = 1_000  # per destination and day, because callers choose the ids
 OTHER: Final = 1_001  # the number under which all further nodes of a day are counted
+NO_EVENT: Final = 0  # at a place of a batch that has no event
 
 
 JourneyNode = tuple[DestinationNumber, str, str]
