@@ -108,6 +108,8 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
     phones = [{"user": {"email": f"p{n}@example.com", "phone": f"+120255501{n:02}"}} for n in range(11)]
     batch = [event(100 + n, destination_id=destination, **one) for n, one in enumerate(phones)]
     assert {one["status"] for one in await operator.post(batch)} == {"accepted"}
+    # The command reads samples from the database. The API writes them each second, and before it reads them.
+    await operator.call("GET", f"/destinations/{destination}/event-schema")
     code, output = await run("apply", "-", "--max-loss", "1%", given=file(phone={"path": "user.fone"}))
     assert (code, "Of the last 12: 12 lose PHONE." in output) == (1, True), output
     exported = await asyncio.to_thread(product.run, "export")
