@@ -32,8 +32,9 @@ def encoded(part: object) -> str:
 
 def claims(**changed: Any) -> dict[str, Any]:
     """Return claims that serve as an ID token and, but for the nonce, as a logout token."""
-    usual = {"iss": ISSUER, "sub": "ada", "aud": "console", "exp": from_now(300)(), "iat": from_now(0)()}
-    return usual | {"nonce": "nonce-1", "jti": "jti-1", "events": {LOGOUT_EVENT: {}}} | changed
+    usual = {"iss": ISSUER, "sub": "ada", "aud": "console", "exp": from_now(300), "iat": from_now(0)}
+    usual |= {"nonce": "nonce-1", "jti": "jti-1", "events": {LOGOUT_EVENT: {}}}
+    return {name: value() if callable(value) else value for name, value in (usual | changed).items()}
 
 
 def private(key: RSAKey) -> rsa.RSAPrivateKey:
@@ -167,10 +168,10 @@ WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
     {"aud": "other"},
     {"aud": ["console", "other"], "azp": "other"},
     {"iss": "https://evil.example"},
-    {"exp": from_now(-120)()},
+    {"exp": from_now(-120)},
     {"exp": None},
-    {"iat": from_now(120)()},
-    {"iat": from_now(-3600)()},
+    {"iat": from_now(120)},
+    {"iat": from_now(-3600)},
     {"iat": "now"},
     {"sub": None},
     {"sub": ""},
@@ -202,7 +203,7 @@ WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
     {"exp": float("nan")},
     {"exp": -1},
     {"exp": 0},
-    {"nbf": from_now(3600)()},
+    {"nbf": from_now(3600)},
     {"nbf": "later"},
     {"iat": True},
     {"iat": float("inf")},

@@ -1,8 +1,8 @@
 """What an unreadable value costs, and that no value in clear names a person (interface §4.4, §4.5)."""
 
-import json
 from typing import Any
 
+import msgspec
 import pytest
 from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
 
@@ -174,8 +174,8 @@ def test_the_preview_names_the_same_problems() -> None:
     content = event(**BAD)
     shown = preview(Event("e", "dst_1", "map_1", content), "e", plan, now=NOW)
     outcome = refused(content, PROBLEMS)
-    assert [each["reason"] for each in shown["also"]] == [each.reason for each in outcome.also]
-    json.dumps(shown)
+    assert [each.reason for each in shown["also"]] == [each.reason for each in outcome.also]
+    msgspec.json.encode(shown)
 
 
 FORMS = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.console.mappings.form import from_form, to_form
-from app.console.mappings.statements import statements
+from app.console.mappings.statements import statement_changes
 from app.domain.conversion.convert import Conversion
 from app.domain.event import Rejection
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
@@ -77,4 +77,6 @@ def test_the_form_and_the_statements_keep_it() -> None:
     assert to_form(DOCUMENT).prehashed == "unknown"
     assert from_form({"prehashed": "refuse"})["prehashed"] == "refuse"
     assert "prehashed" not in from_form({"prehashed": "unknown"})
-    assert [each for each in statements(document({"prehashed": "refuse"})) if "refuse" in str(each)] != []
+    assert [
+        each for each in statement_changes(None, document({"prehashed": "refuse"})) if "refuse" in str(each)
+    ] != []
