@@ -107,8 +107,9 @@ class Balancer:
 async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """Two API processes, each on a port of its own, two workers and the sandbox."""
     product = Product(database_url, tmp_path / "everything.log")
-    product.listener.close()  # here each listens for itself
+    # While the listener is open, the second port differs from the first.
     product.ports = {"api-1": product.api_port, "api-2": free_port()}
+    product.listener.close()  # here each listens for itself
     for name, port in product.ports.items():
         product.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
     async with running_product(product, apis=(), workers=("worker-1", "worker-2")) as made:
