@@ -5,7 +5,6 @@ its sample.
 """
 
 import asyncio
-import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -184,7 +183,9 @@ class SchemaSampler:
     _groups: dict[GroupKey, _Group] = field(default_factory=dict)
     _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
     _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(500, 20, 0.0, 500))
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _has_samples: asyncio.Event = field(default_factory=asyncio.Event)  # to write
+    _sampling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _process: int = field(default_factory=lambda: secrets.randbits(62))
 
     def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
@@ -245,20 +246,31 @@ class SchemaSampler:
         return mapping
 
     async def run(self) -> None:
-        """Sample the chosen events soon, and write the samples once a second, until cancelled."""
+        """Sample the chosen events soon, and write the samples once a second, until cancelled.
+
+        Events are sampled during a write too: their contents need much more memory than their samples.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run_sampling())
+            tasks.create_task(self._run_writing())
+
+    async def _run_sampling(self) -> None:
         while True:
             await self._arrived.wait()
-            write_at = self.monotonic() + WRITE_EVERY_S
-            while (left := write_at - self.monotonic()) > 0:
-                async with self._lock:
-                    await self._sample()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), left)
+            async with self._sampling:
+                await self._sample()
+
+    async def _run_writing(self) -> None:
+        while True:
+            await self._has_samples.wait()
+            await asyncio.sleep(WRITE_EVERY_S)
             await self.write()
 
     async def _sample(self) -> None:
         self._arrived.clear()
         now, waiting, self._waiting = self.now(), self._waiting, []
+        if waiting:
+            self._has_samples.set()
         for number, event in enumerate(waiting, 1):
             mapping = event.mapping
             if (group := self._groups.get(event.group)) is None:
@@ -281,12 +293,14 @@ class SchemaSampler:
 
     async def write(self) -> None:
         """Write the samples of the events observed so far; return when they can be read."""
-        async with self._lock:
-            await self._sample()
-            groups, self._groups = self._groups, {}
+        async with self._writing:
+            async with self._sampling:
+                await self._sample()
+                groups, self._groups = self._groups, {}
+                self._has_samples.clear()
+                self._limit_counters()
             if not groups:
                 return
-            self._limit_counters()
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
                     # Losing samples in a crash is harmless, so this commit does not wait for the disk.
@@ -314,8 +328,11 @@ class SchemaSampler:
         rows = []
         for (number, version, sent), group in sorted(groups.items(), key=lambda item: item[0][0]):
             if (fingerprints := known.get(group.mapping.destination)) is None:
-                # The samples may be of an event that was erased after they were taken.
+                # The samples may be of an event that was erased after they were taken. So may later ones.
                 group.mapping.counter = ValueCounter()
+                self._groups = {
+                    key: later for key, later in self._groups.items() if later.mapping is not group.mapping
+                }
             else:
                 rows.append((number, group.packed(version, sent), fingerprints))
                 written[number] = group.mapping

@@ -23,7 +23,7 @@ from app.store.destinations import schema_samples
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
-from tests.pipeline.world import BEGAN, World, event
+from tests.pipeline.world import BEGAN, World, event, eventually, waiting_sessions
 
 OPTIONAL: dict[str, Any] = {
     **MAPPING,
@@ -217,3 +217,20 @@ async def test_a_lost_sample_delays_no_event(
     await world.post(dst, *(event(n) for n in range(50)))
     assert not taken
     assert counted(await groups(world, sampler, dst)) == len(taken) == 50
+
+
+async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
+    """Otherwise a slow write would keep the contents of all events that arrive meanwhile in memory."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    running = asyncio.create_task(sampler.run())
+    async with world.resources.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")
+        writing = asyncio.create_task(sampler.write())
+        await eventually(lambda: waiting_sessions(world))
+        await world.post(dst, event(2))
+        await eventually(lambda: not sampler._waiting, seconds=1)
+        assert not writing.done()
+    await writing
+    assert counted(await groups(world, sampler, dst)) == 2
+    running.cancel()
