@@ -163,11 +163,12 @@ class Lane:
     def select(
         self, poll: LanePoll, started_at: float, now: float
     ) -> tuple[DestinationQueue, WorkKind, bool] | None:
-        """Return the queue and the kind of request to send next, and whether other events are due too.
+        """Take over what a poll read, and choose the next request.
 
-        `poll` was read between `started_at` and `now`. Destinations with the same kind of work take turns, in
-        the order of their numbers. Returns None if nothing is due, or if the rate limit does not allow a
-        request now. The lane then wakes when this changes, unless the next poll comes first.
+        Returns its queue and kind, and whether other events are due too. `poll` was read between `started_at`
+        and `now`. Destinations with the same kind of work take turns, in the order of their numbers. Returns
+        None if nothing is due, or if the rate limit does not allow a request now. The lane then wakes when
+        this changes, unless the next poll comes first.
         """
         self.watermarks.note_poll(started_at, now)
         self.erasures = poll.erasures

@@ -28,7 +28,6 @@ from app.store.events.rejections import RejectionRecord
 
 router = page_router()
 
-_PAGE_SIZE: Final = 50
 _TAIL_ROWS: Final = 60
 _MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
 _REPLAYABLE: Final = ("dead", "expired")
@@ -49,7 +48,7 @@ async def list_events(
         query.query(since=chosen.since),
         destination_id=found.id,
         before=search_position_of(visit.context, cursor),
-        limit=_PAGE_SIZE,
+        limit=PAGE_SIZE,
     )
     return await show_page(
         visit,
@@ -91,7 +90,7 @@ async def search(
             query.query(since=chosen.since, any_id=text or None),
             destination_id=destination or None,
             before=before,
-            limit=_PAGE_SIZE,
+            limit=PAGE_SIZE,
         )
     except Refusal as refusal:  # no such destination, for this visitor
         if refusal.problem.code is not ErrorCode.NOT_FOUND:
