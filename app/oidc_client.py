@@ -18,7 +18,6 @@ import msgspec
 from joserfc.errors import BadSignatureError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import KeySet
 
-from app.bounded_transport import BoundedTransport
 from app.domain.sign_in import Identity, Logout, OidcFailure
 from app.outbound import DIRECT, Outbound
 
@@ -45,6 +44,8 @@ _KEYS_S: Final = 3_600.0
 _KEYS_RETRY_S: Final = 30.0  # after a token that could not be verified, read the keys at most this often
 _TIMEOUT_S: Final = 8.0
 _MAX_REPLY: Final = 512 * 1024
+# Headers that are not true of a complete response, and cookies.
+_REMOVED: Final = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
 # With `max_age`, a provider must return the claim `auth_time` (OpenID Connect Core §3.1.2.1). So long an age
 # forces no new sign-in.
 _ANY_AGE_S: Final = 30 * 86_400
@@ -65,12 +66,12 @@ class OidcClient:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redirect_uri = redirect_uri
-        self._transport = BoundedTransport(transport or outbound.transport(), limit=_MAX_REPLY)
+        self._transport = _BoundedTransport(transport or outbound.transport())
         self._provider = _Provider(issuer, client_id, client_secret, self._transport, monotonic)
 
     async def aclose(self) -> None:
         """Close the connections to the provider."""
-        await self._transport.aclose()
+        await self._transport.inner.aclose()
 
     async def authorization_url(
         self, *, state: str, nonce: str, code_verifier: str, fresh: bool = False
@@ -173,14 +174,31 @@ class _Unavailable(Exception):
     """The provider returned no usable response."""
 
 
-class _SharedTransport(httpx.AsyncBaseTransport):
-    """A transport that stays open when one of its clients closes. Authlib opens a client for each call."""
+class _BoundedTransport(httpx.AsyncBaseTransport):
+    """A transport whose responses have at most `_MAX_REPLY` bytes. They have no cookies.
+
+    It asks for no compression and never decompresses a body, because a megabyte of gzip can expand to a
+    gigabyte. It stays open when one of its clients closes: Authlib opens a client for each call.
+    """
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
+        self.inner = inner
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._inner.handle_async_request(request)
+        """Return the complete response. Raises httpx.ReadError if it is too long."""
+        request.headers["Accept-Encoding"] = "identity"
+        response = await self.inner.handle_async_request(request)
+        body = bytearray()
+        try:
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for chunk in response.stream:
+                body += chunk
+                if len(body) > _MAX_REPLY:
+                    raise httpx.ReadError("the response is too long")
+        finally:
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _REMOVED]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
 
 
 class _Provider(AsyncOAuth2Mixin, AsyncOpenIDMixin, OAuth2Base):  # type: ignore[misc]
@@ -203,7 +221,7 @@ class _Provider(AsyncOAuth2Mixin, AsyncOpenIDMixin, OAuth2Base):  # type: ignore
             client_kwargs={
                 "scope": "openid profile",
                 "code_challenge_method": "S256",
-                "transport": _SharedTransport(transport),
+                "transport": transport,
                 "timeout": _TIMEOUT_S,
                 "trust_env": False,
                 "follow_redirects": False,

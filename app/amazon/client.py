@@ -16,8 +16,7 @@ import httpx
 
 from app.amazon import wire
 from app.amazon.response_details import response_details
-from app.amazon.transport import CONNECTIONS, open_pools
-from app.bounded_transport import BodyTooLong
+from app.amazon.transport import CONNECTIONS, BodyTooLong, open_pools
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest, TransportError
 from app.outbound import DIRECT, Outbound

@@ -16,7 +16,6 @@ import httpcore
 import httpx
 
 from app.amazon.wire import endpoints
-from app.bounded_transport import REMOVED_HEADERS, BodyTooLong, BoundedTransport
 from app.domain.destination import Region
 from app.outbound import Outbound
 
@@ -26,6 +25,13 @@ MAX_REPLY_BYTES = 1_048_576
 ECHO = 2
 CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own limit for events
 _MAX_HEAD: Final = 100 * 1024  # bytes of the headers of a response, and of its trailers
+# Headers that are not true of a complete response, and cookies: a cookie of one advertiser must not be sent
+# with another advertiser's request.
+_REMOVED: Final = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
+
+
+class BodyTooLong(httpx.ReadError):
+    """The response is longer than the limit, so the rest was not read."""
 
 
 def open_pools(
@@ -39,10 +45,10 @@ def open_pools(
     """Open a separate pool for each region. A region that does not respond cannot use up another region's
     connections.
 
-    If `transport` is given, every region uses `transport` instead.
+    If `transport` is given, as in tests, every region uses it instead.
     """
     if transport is not None:
-        return dict.fromkeys(Region, BoundedTransport(transport, limit=limit, echo=ECHO))
+        return dict.fromkeys(Region, transport)
     return {
         region: ConnectionPool(
             outbound.tls(),
@@ -107,7 +113,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
                 self._idle[origin].append(connection)
         finally:
             self._free.release()
-        kept = [(name, value) for name, value in head.headers if name not in REMOVED_HEADERS]
+        kept = [(name, value) for name, value in head.headers if name not in _REMOVED]
         return httpx.Response(head.status_code, headers=kept, content=content, request=request)
 
     async def aclose(self) -> None:

@@ -277,20 +277,6 @@ async def test_a_redirect_is_not_followed() -> None:
     assert addresses == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
 
 
-async def test_no_cookie_is_ever_sent_back() -> None:
-    """One advertiser's cookie must not travel with another's request."""
-    seen: list[str | None] = []
-
-    def bake(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers.get("Cookie"))
-        return httpx.Response(207, content=TAKEN, headers={"Set-Cookie": "session=1; Path=/"})
-
-    async with EventsClient("client-1", None, httpx.MockTransport(bake)) as client:
-        for _ in range(3):
-            assert (await send(client)).reply == PerItemReply((ItemAccepted(),))
-    assert seen == [None, None, None]
-
-
 @pytest.mark.parametrize("name", ["Retry-After", "RETRY-AFTER", "retry-after"])
 async def test_the_case_of_a_header_does_not_matter(name: str) -> None:
     def refuse(_: httpx.Request) -> httpx.Response:

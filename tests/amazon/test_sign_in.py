@@ -214,12 +214,6 @@ DESCRIBED = "The request has an invalid grant parameter : code"
             id="two tokens are none",
         ),
         pytest.param(
-            httpx.Response(200, content=b" " * 100_000),
-            Unavailable("cut"),
-            Unavailable("cut"),
-            id="a reply without end is no token",
-        ),
-        pytest.param(
             httpx.Response(400, json=GOOD),
             Unavailable("unexpected"),
             Unavailable("unexpected"),
@@ -379,3 +373,27 @@ async def test_a_region_whose_token_server_hangs_holds_up_no_other(listen: Liste
         release.set()
         await asyncio.gather(*hanging)
         await sign_in.close()
+
+
+async def test_a_reply_that_is_too_long_is_no_token(listen: Listen) -> None:
+    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b" " * 100_000)
+
+    server = await listen(script)
+    assert await sign_in(base_url=server.url).refresh(Region.NA, "Atzr|r") == Unavailable("cut")
+
+
+async def test_no_cookie_is_ever_sent_back(listen: Listen) -> None:
+    """The cookie of one advertiser must not travel with the request of another."""
+
+    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
+        body = b'{"access_token": "Atza|1", "token_type": "bearer", "expires_in": 3600}'
+        head = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+
+    server = await listen(script)
+    client = sign_in(base_url=server.url)
+    for _ in range(2):
+        assert isinstance(await client.refresh(Region.NA, "Atzr|1"), Tokens)
+    await client.close()
+    assert [("cookie:" in heard.head.lower()) for heard in server.heard] == [False, False]

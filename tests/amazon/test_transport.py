@@ -10,9 +10,8 @@ import httpx
 import pytest
 from listening import Heard, Listen, content_of
 
-from app.amazon.transport import ConnectionPool
+from app.amazon.transport import BodyTooLong, ConnectionPool
 from app.amazon.wire import MAX_BYTES
-from app.bounded_transport import BodyTooLong
 from app.outbound import Outbound
 from tests.commands.tls import Certificates
 
