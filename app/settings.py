@@ -22,7 +22,7 @@ from app.domain.notifications.channels import (
     read_mail_server,
     read_webhooks,
 )
-from app.domain.pacing.lane_limits import MIN_IN_FLIGHT
+from app.domain.pacing.order import MIN_IN_FLIGHT
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 from app.setting_types import (
     AdminKey,

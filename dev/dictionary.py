@@ -1,7 +1,7 @@
 """Train the compression dictionary of stored batches: `python -m dev.dictionary FILE`.
 
 The samples are batches of one to three invented events of all types. The dictionary is part of the storage
-format: a batch that was compressed with this dictionary can only be read with it (`app.domain.compression`).
+format: a batch that was compressed with this dictionary can only be read with it (`app.domain.batch`).
 """
 
 import random
@@ -14,7 +14,7 @@ from typing import Any, Final
 import zstandard
 
 from app.domain import batch
-from app.domain.compression import expand
+from app.domain.batch import expand
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region

@@ -21,8 +21,8 @@ from app.delivery.settlement import CountWriter, StaleOwner, write_recovered, wr
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
-from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
-from app.domain.pacing.order import WorkKind
+from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.pacing.order import CAPACITY, Capacity, WorkKind
 from app.store import PipelineConnection, attempts, batches, due_work, lanes
 from app.store.counts import CountDelta
 from app.store.database.clock import DatabaseClock
@@ -216,7 +216,9 @@ class Delivery:
         try:
             with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
-            await self._write_unsent(connection, lane, queue, claim)
+            content = claim.content
+            if content is None or not content.items or claim != Claim(content):
+                await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
@@ -224,8 +226,8 @@ class Delivery:
             self.telemetry.count_database_error(error)
             self._back_off(lane, queue, kind, reason, describe_exception(error))
             return None
-        if claim.content is not None and claim.content.items:
-            return claim.content
+        if content is not None and content.items:
+            return content
         is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
         if is_waiting and not claim.postponed:
             self._back_off(lane, queue, kind, "nothing_claimed")

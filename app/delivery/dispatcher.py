@@ -19,8 +19,8 @@ from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
-from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
-from app.domain.pacing.order import FULL_SCAN_SHARE
+from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.pacing.order import CAPACITY, FULL_SCAN_SHARE, Capacity
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
@@ -129,7 +129,11 @@ class Dispatcher:
             elif regions[region] >= self.capacity.region or not lane.may_claim():
                 continue
             elif self.capacity.admits(
-                InFlight(total, regions[region], lane.in_flight, failing), is_failing=lane.may_hang(now)
+                total=total,
+                region=regions[region],
+                lane=lane.in_flight,
+                failing=failing,
+                is_failing=lane.may_hang(now),
             ):
                 del self._ready[lane]
                 lane.begin_claim(now)

@@ -303,8 +303,8 @@ class Lane:
 
     def may_hang(self, now: float) -> bool:
         """Return whether the next request may hold its slot for long, as the last one failed or was slow."""
-        pace = self.pace
-        return pace.breaker.has_failed or pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
+        has_failed = self.pace.breaker.recent[-1:] == (True,)
+        return has_failed or self.pace.is_slow or min(self._begun_at, default=now) <= now - SLOW_S
 
     def record(self, summary: PaceSummary) -> None:
         """Note that the lane's row shows this summary."""

@@ -258,7 +258,18 @@ class GroupCommit:
         """Write a group and answer its requests; never raises."""
         try:
             with self.telemetry.flush_seconds.time(), self.database_results.flushing():
-                await self._write(requests)
+                flush = await self.session.write(requests)
+            if flush.pinned_names:
+                self.session.evaluator.destinations.add_pins(flush.pinned_names)
+            if flush.waiting:
+                self.notify(flush.waiting)
+            for batch, indexes in flush.stored_batches.items():
+                for index in indexes:
+                    requests[index].trace.batches.append(batch)
+            for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
+                if not request.response.done():
+                    found = RequestResults(evaluated, results, request.destinations, flush.rejected_at)
+                    request.response.set_result(found)
             self.telemetry.flushes.labels("stored").inc()
             self.database_results.succeeded()
         except asyncpg.PostgresError as error:
@@ -281,20 +292,6 @@ class GroupCommit:
                 await self._flush(requests[middle:])
         except Exception as error:  # a lost connection or a bug: nothing of the group is acknowledged
             self._refuse(requests, error)
-
-    async def _write(self, requests: Sequence[PendingRequest]) -> None:
-        flush = await self.session.write(requests)
-        if flush.pinned_names:
-            self.session.evaluator.destinations.add_pins(flush.pinned_names)
-        if flush.waiting:
-            self.notify(flush.waiting)
-        for batch, indexes in flush.stored_batches.items():
-            for index in indexes:
-                requests[index].trace.batches.append(batch)
-        for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
-            if not request.response.done():
-                found = RequestResults(evaluated, results, request.destinations, flush.rejected_at)
-                request.response.set_result(found)
 
     def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
         self.telemetry.failed("flush.refused", error, level=30, posts=len(requests))

@@ -6,9 +6,7 @@ from functools import cache, partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.context import AppContext
 from app.api import (
@@ -35,9 +33,8 @@ from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.health import MetricsText
 from app.server.admission import AdmissionController, resident_bytes
-from app.server.fast_events import EventsEndpoint
+from app.server.fast_events import Application, EventsEndpoint
 from app.server.middleware import HeadRequests, RequestMiddleware
-from app.server.request_head import PATH
 from app.store.organisations.scope import EVERY
 from app.telemetry import VERSION
 
@@ -68,32 +65,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     openapi.router,
     console_router,
 )
-
-
-class Application(FastAPI):
-    """Sends `POST /events` to its own endpoint, and every other request to FastAPI behind our middleware.
-
-    FastAPI wraps three middlewares around every route. `POST /events` needs none of them: its endpoint
-    handles exceptions and limits the size of bodies itself.
-    """
-
-    events_endpoint: ASGIApp
-    request_middleware: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self
-        is_events = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
-        await (self.events_endpoint if is_events else self.request_middleware)(scope, receive, send)
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Leave out ServerErrorMiddleware, because our middleware handles unexpected exceptions."""
-        error_middleware = super().build_middleware_stack()
-        assert isinstance(error_middleware, ServerErrorMiddleware)
-        return error_middleware.app
-
-    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request with FastAPI's own stack."""
-        await super().__call__(scope, receive, send)
 
 
 def create_application(context: AppContext) -> Application:

@@ -19,8 +19,8 @@ from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.settlement import CountWriter
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.pacing.lane_limits import TIMES, Capacity, Times
-from app.domain.pacing.order import Turns
+from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port

@@ -86,7 +86,8 @@ PARTS: dict[str, Part] = {
             for name in ("lane_limits", "inbound_limit")
         },
         "app/domain/pacing/order.py": tuple(
-            f"tests/domain/test_{name}.py" for name in ("fair_queueing", "merge_window", "watermarks")
+            f"tests/domain/test_{name}.py"
+            for name in ("fair_queueing", "merge_window", "watermarks", "lane_limits")
         ),
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 import zstandard
 
-from app.domain import compression
-from app.domain.compression import compress, expand
+from app.domain import batch
+from app.domain.batch import compress, expand
 
-DICTIONARY = Path(compression.__file__).with_name("batch.zdict")
+DICTIONARY = Path(batch.__file__).with_name("batch.zdict")
 # The start of an event as it is stored. No sample of the dictionary has this name, key or value.
 EVENT = {
     "eventDescription": {

@@ -6,17 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pacing.lane_limits import (
-    MIN_IN_FLIGHT,
-    Capacity,
-    InFlight,
-    Times,
-    fair_share,
-    may_acquire,
-)
+from app.domain.pacing.lane_limits import Times, fair_share, may_acquire
+from app.domain.pacing.order import MIN_IN_FLIGHT, Capacity
 from app.domain.pacing.pace import SLOW_S
 
 totals = st.integers(MIN_IN_FLIGHT, 256)
+
+
+def admits(
+    capacity: Capacity, total: int, region: int, lane: int, failing: int, *, is_failing: bool = False
+) -> bool:
+    """Return whether a lane may start another request beside so many."""
+    return capacity.admits(total=total, region=region, lane=lane, failing=failing, is_failing=is_failing)
 
 
 def fill(capacity: Capacity, hanging: int, *, regions: int = 1, failing: bool = False) -> list[int]:
@@ -26,13 +27,13 @@ def fill(capacity: Capacity, hanging: int, *, regions: int = 1, failing: bool = 
     while moved:
         moved = False
         for lane in range(hanging):
-            now = InFlight(
+            if capacity.admits(
                 total=sum(held),
                 region=sum(held[lane % regions :: regions]),
                 lane=held[lane],
                 failing=sum(held) if failing else 0,
-            )
-            if capacity.admits(now, is_failing=failing):
+                is_failing=failing,
+            ):
                 held[lane] += 1
                 moved = True
     return held
@@ -49,9 +50,8 @@ def test_one_lane_takes_at_most_half(total: int) -> None:
 def test_one_and_two_and_three_lanes_leave_room_for_others(total: int, hanging: int) -> None:
     """A lane of the same region that comes later begins at once, where there are places for so many."""
     held = fill(Capacity(total), hanging)
-    others = InFlight(total=sum(held), region=sum(held), lane=0, failing=0)
     if hanging < Capacity(total).region:
-        assert Capacity(total).admits(others, is_failing=False)
+        assert admits(Capacity(total), sum(held), sum(held), 0, 0)
 
 
 @given(totals, st.integers(1, 2))
@@ -60,9 +60,9 @@ def test_lanes_that_hang_one_after_the_other_leave_room(total: int, hanging: int
     capacity, held = Capacity(total), 0
     for _ in range(hanging):
         lane = 0
-        while capacity.admits(InFlight(held, held, lane, 0), is_failing=False):
+        while admits(capacity, held, held, lane, 0):
             held, lane = held + 1, lane + 1
-    assert capacity.admits(InFlight(held, held, 0, 0), is_failing=False)
+    assert admits(capacity, held, held, 0, 0)
 
 
 @given(totals, st.integers(1, 300))
@@ -77,7 +77,7 @@ def test_failing_lanes_leave_half_to_the_healthy_ones(total: int, hanging: int) 
     capacity = Capacity(total)
     held = fill(capacity, hanging, failing=True)
     assert sum(held) <= total // 2
-    assert capacity.admits(InFlight(sum(held), sum(held), 0, sum(held)), is_failing=False)
+    assert admits(capacity, sum(held), sum(held), 0, sum(held))
 
 
 @given(totals)
@@ -119,19 +119,21 @@ def test_the_shares_that_are_in_force() -> None:
 @pytest.mark.parametrize(
     ("now", "failing", "admitted"),
     [
-        pytest.param(InFlight(5, 5, 5, 0), False, True, id="the sixth of a lane"),
-        pytest.param(InFlight(6, 6, 6, 0), False, False, id="the seventh of a lane"),
-        pytest.param(InFlight(10, 9, 2, 0), False, True, id="as much as it leaves free in its region"),
-        pytest.param(InFlight(10, 9, 3, 0), False, False, id="more than it leaves free in its region"),
-        pytest.param(InFlight(14, 2, 1, 0), False, True, id="as much as it leaves free of all"),
-        pytest.param(InFlight(14, 2, 2, 0), False, False, id="more than it leaves free of all"),
-        pytest.param(InFlight(8, 8, 0, 7), True, True, id="the eighth of failing lanes"),
-        pytest.param(InFlight(8, 8, 0, 8), True, False, id="the ninth of failing lanes"),
-        pytest.param(InFlight(8, 8, 0, 8), False, True, id="a healthy lane beside failing ones"),
+        pytest.param((5, 5, 5, 0), False, True, id="the sixth of a lane"),
+        pytest.param((6, 6, 6, 0), False, False, id="the seventh of a lane"),
+        pytest.param((10, 9, 2, 0), False, True, id="as much as it leaves free in its region"),
+        pytest.param((10, 9, 3, 0), False, False, id="more than it leaves free in its region"),
+        pytest.param((14, 2, 1, 0), False, True, id="as much as it leaves free of all"),
+        pytest.param((14, 2, 2, 0), False, False, id="more than it leaves free of all"),
+        pytest.param((8, 8, 0, 7), True, True, id="the eighth of failing lanes"),
+        pytest.param((8, 8, 0, 8), True, False, id="the ninth of failing lanes"),
+        pytest.param((8, 8, 0, 8), False, True, id="a healthy lane beside failing ones"),
     ],
 )
-def test_a_request_more_is_admitted_up_to_each_share(now: InFlight, failing: bool, admitted: bool) -> None:
-    assert Capacity(16).admits(now, is_failing=failing) is admitted
+def test_a_request_more_is_admitted_up_to_each_share(
+    now: tuple[int, int, int, int], failing: bool, admitted: bool
+) -> None:
+    assert admits(Capacity(16), *now, is_failing=failing) is admitted
 
 
 def test_the_smallest_values_that_agree() -> None:
@@ -182,11 +184,11 @@ def longest_waits(slow: int, healthy: int, *, response_s: float, seconds: float)
                 for each in lanes
             ]
             own = sum(1 for request in in_flight if request[2] == lane)
-            count = InFlight(len(in_flight), len(in_flight), own, sum(may_hang[one[2]] for one in in_flight))
+            count = len(in_flight), len(in_flight), own, sum(may_hang[one[2]] for one in in_flight)
             if (
                 waiting_since[lane] > now
                 or own >= allowed[lane]
-                or not capacity.admits(count, is_failing=may_hang[lane])
+                or not admits(capacity, *count, is_failing=may_hang[lane])
             ):
                 continue
             in_flight.append((now + (response_s if lane < slow else 0.05), now, lane))

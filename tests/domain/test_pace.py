@@ -252,7 +252,7 @@ def test_while_it_is_open_one_request_is_in_flight_and_the_last_one_failed(repli
         pace = after(pace, reply, 100.0 + number)
         if pace.breaker.opened:
             assert pace.in_flight_limit == 1
-            assert pace.breaker.has_failed
+            assert pace.breaker.recent[-1]
 
 
 def test_a_new_breaker_has_no_failures() -> None:

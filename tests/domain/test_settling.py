@@ -42,7 +42,7 @@ def settled(reply: o.Reply, *tries: int, jitter: float = 0.5) -> Settlement:
         (o.TransportError("timeout"), RetryAll("outcome_unknown", 1.0)),
         (o.Missing("NOT_FOUND", ""), RetryAll("endpoint_not_found", 1.0)),
         (o.Unexpected(418, "X", "tea"), PerItem((Dead("amazon_unexpected", "X", "tea"),) * 2)),
-        (o.PerItemReply((o.ACCEPTED, o.ItemAccepted())), PerItem((Delivered(), Delivered()))),
+        (o.PerItemReply((o.ACCEPTED, o.ItemAccepted())), PerItem((Delivered(), Delivered()), 2)),
     ],
 )
 def test_a_reply_settles_its_request(reply: o.Reply, settlement: Settlement) -> None:
@@ -93,9 +93,8 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
 def test_a_conversion_gets_its_own_result(item: o.Outcome, tries: int, disposition: object) -> None:
     """Beside a delivered one, which it does not concern."""
     settlement = settled(o.PerItemReply((o.ACCEPTED, item)), 0, tries)
-    assert settlement == PerItem((Delivered(), disposition))  # type: ignore[arg-type]
-    assert isinstance(settlement, PerItem)
-    assert settlement.delivered == 1 + (item is o.ACCEPTED)
+    delivered = 1 + (item is o.ACCEPTED)
+    assert settlement == PerItem((Delivered(), disposition), delivered)  # type: ignore[arg-type]
 
 
 def test_a_retry_costs_a_try_and_keeps_its_request_together_unless_it_says_otherwise() -> None:

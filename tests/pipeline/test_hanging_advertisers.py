@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from app.delivery.lane import POLL_EVERY_S
-from app.domain.pacing.lane_limits import CAPACITY, Times
+from app.domain.pacing.lane_limits import Times
+from app.domain.pacing.order import CAPACITY
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.domain.pacing.lane_limits import Capacity
+from app.domain.pacing.order import Capacity
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 

@@ -14,8 +14,7 @@ from app.delivery.environment import Environment
 from app.delivery.lane import Alarms, Lane
 from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, LaneId
-from app.domain.pacing.lane_limits import CAPACITY
-from app.domain.pacing.order import WorkKind
+from app.domain.pacing.order import CAPACITY, WorkKind
 from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit
 from app.store.database.results import DatabaseResults
 from app.store.lanes import LaneLease

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.compression import expand
+from app.domain.batch import expand
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.domain.observed.fingerprints import match_key_paths

@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import pytest
 
+from app.domain.batch import expand
 from app.domain.callback import FinalState, render
-from app.domain.compression import expand
 from app.telemetry import JsonLines, TextLines
 from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import event

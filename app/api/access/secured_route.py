@@ -105,7 +105,7 @@ async def authorize(
     `known` is the caller if admission control has authenticated it.
     """
     caller = known or await ring.authenticate(headers)
-    if isinstance(caller, Caller) and not caller.may(*scopes):
+    if isinstance(caller, Caller) and caller.scopes.isdisjoint(scopes):
         return Problem(ErrorCode.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
     return caller
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.domain.compression import compress, expand
+from app.domain.batch import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder_or_digest

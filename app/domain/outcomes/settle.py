@@ -97,14 +97,10 @@ _DELIVERED = Delivered()
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
-    """The disposition of each conversion, in the order of the request."""
+    """The disposition of each conversion, in the order of the request, and how many were delivered."""
 
     dispositions: tuple[Disposition, ...]
-
-    @property
-    def delivered(self) -> int:
-        """The number of conversions that were delivered."""
-        return self.dispositions.count(_DELIVERED)
+    delivered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +129,11 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
     """
     match reply:
         case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
-            return PerItem((_DELIVERED,) * len(tries))
+            return PerItem((_DELIVERED,) * len(tries), len(tries))
         case PerItemReply(outcomes):
             paired = zip(outcomes, tries, strict=True)
-            return PerItem(tuple(_disposition(outcome, failed, policy, jitter) for outcome, failed in paired))
+            dispositions = tuple(_disposition(outcome, failed, policy, jitter) for outcome, failed in paired)
+            return PerItem(dispositions, dispositions.count(_DELIVERED))
         case Throttled() | NotSent():
             return Deferred("throttled")
         case Unauthorized():

@@ -1,4 +1,4 @@
-"""Which request of a lane comes next. Pure.
+"""Which request comes next, and whether it may start. Pure.
 
 **Kinds of work** (`FairQueue`): weighted fair queueing of live events, retries and replays.
 
@@ -14,12 +14,15 @@ after 100,000 small batches. So a lane starts each scan of a queue at a watermar
 open batch that its last claim found there. A transaction that commits late may add a batch below the
 watermark. So a poll scans from the start from time to time. The longer such a full scan takes, the less often
 it happens.
+
+**Requests in flight** (`Capacity`): how many a worker may have, in total, in one region and in one lane.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from app.domain.ids import DestinationNumber
@@ -132,3 +135,55 @@ class Watermarks:
     def reset(self) -> None:
         """Drop the watermarks, because a batch in flight became open again with its old due time."""
         self.due_at, self.full_scan_at = {}, 0.0
+
+
+MIN_IN_FLIGHT: Final = 4  # with fewer, one lane could use half of a worker's requests
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The limits of a worker's requests in flight. `total` is the setting MAX_REQUESTS_IN_FLIGHT."""
+
+    total: int = 32
+
+    @cached_property
+    def lane(self) -> int:
+        """Return the most requests of a lane: half of the requests of its region."""
+        return self.region // 2
+
+    @cached_property
+    def region(self) -> int:
+        """Return the most requests of a region: three quarters, so that other regions always have some.
+
+        The region needs a connection for each of them.
+        """
+        return self.total - self.total // 4
+
+    @property
+    def failing(self) -> int:
+        """Return the most requests of all failing and slow lanes: their next requests may take as long."""
+        return self.total // 2
+
+    def admits(self, *, total: int, region: int, lane: int, failing: int, is_failing: bool) -> bool:
+        """Return whether a lane may start another request beside those in flight.
+
+        Those are counted in total, in the lane's region and in the lane. `failing` counts those of all lanes
+        whose last request failed or that are slow. `is_failing` says whether this lane is one of them.
+
+        A lane may start a request only if it has fewer requests in flight than its region has free. So one
+        hanging lane uses half of the region. Two hanging lanes use three quarters together, and a third lane
+        can still send.
+        """
+        free = min(self.total - total, self.region - region)
+        return lane < min(free, self.lane) and not (is_failing and failing >= self.failing)
+
+    def problems(self, connections: float) -> Iterator[str]:
+        """Yield a sentence if a region can have fewer connections than requests."""
+        if connections < self.region:
+            yield (
+                f"{self.total} needs {self.region} connections a region; there are {connections:g}, "
+                "and requests would wait for a connection while their deadline runs."
+            )
+
+
+CAPACITY: Final = Capacity()

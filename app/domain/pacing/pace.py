@@ -74,11 +74,6 @@ class CircuitBreaker:
     opened: int = 0  # consecutive openings without a success: the last request failed then
     until: float = 0.0
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether the last request failed."""
-        return self.recent[-1:] == (True,)
-
     def succeeded(self) -> "CircuitBreaker":
         """Return the breaker after a success. If it was open, it closes and forgets all earlier failures."""
         if self.opened:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.domain.compression import MAGIC, expand
+from app.domain.batch import MAGIC, expand
 
 PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
