@@ -57,7 +57,12 @@ IDENTITY_TESTS = (
     "tests/domain/identity/test_plain_names.py",
     "tests/domain/identity/test_laws.py",
 )
+CONVERSION_TESTS = tuple(
+    f"tests/domain/test_{name}.py"
+    for name in ("conversion_values", "conversion", "unreadable_values", "consent", "preview", "time_steps")
+)
 FLUSH_TESTS = (
+    "tests/domain/test_commit_queue.py",
     "tests/pipeline/test_single_round_trip_flush.py",
     "tests/pipeline/test_ingest.py",
     "tests/pipeline/test_ledger_model.py",
@@ -70,15 +75,16 @@ def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
 
 
 PARTS: dict[str, Part] = {
-    "ledger": {"app/domain/event.py": ("tests/domain/test_ledger_keys.py",)},
+    "events": {
+        "app/domain/event.py": tuple(
+            f"tests/domain/test_{name}.py" for name in ("ledger_keys", "event_bodies", "event_metadata")
+        )
+    },
     "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
     "outcomes": _modules(
         "app/domain/outcomes", "outcome missing_endpoint status explain event_history", OUTCOME_TESTS
     ),
-    "admission": {
-        "app/domain/admission.py": ADMISSION_TESTS,
-        "app/ingest/group_commit.py": ("tests/domain/test_commit_queue.py",),
-    },
+    "admission": {"app/domain/admission.py": ADMISSION_TESTS},
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {
         **{
@@ -106,6 +112,11 @@ PARTS: dict[str, Part] = {
             ("tests/domain/identity/test_phone_numbers.py", *IDENTITY_TESTS),
         ),
     },
+    "conversion": _modules(
+        "app/domain/conversion",
+        "convert members steps values numbers timestamps consent tcf",
+        CONVERSION_TESTS,
+    ),
     "event_description": {"app/admin/events/description.py": ("tests/domain/test_event_descriptions.py",)},
     # The rest on a real Postgres that all mutants share, each with a database of its own.
     "flush": _modules("app/ingest", "dedup flush_writer group_commit", FLUSH_TESTS),

@@ -4,13 +4,20 @@ from typing import get_args
 
 import pytest
 
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
+from app.domain.outcomes.missing_endpoint import (
+    ENDPOINT_POLICY,
+    PROBE_EVERY,
+    EndpointPolicy,
+    MissingRun,
+    has_answered,
+)
 from app.domain.outcomes.outcome import (
     OUTCOMES,
     Forbidden,
     Missing,
     PerItemReply,
     Reply,
+    SentRequest,
     ServerError,
     Throttled,
     TransportError,
@@ -57,6 +64,7 @@ def test_when_a_destination_waits(replies: list[tuple[float, Reply]], is_over: b
 def test_the_times_that_are_in_force() -> None:
     """Interface §3: three in a row over 60 s, a probe every 5 minutes."""
     assert EndpointPolicy(times=3, over=60, probe_every=300) == ENDPOINT_POLICY
+    assert PROBE_EVERY == "every 5 minutes"
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,17 @@ def test_nothing_dies_of_a_404() -> None:
 def test_every_reply_has_a_name_in_the_history() -> None:
     """A reply without one could not be settled: its events would be sent again without end."""
     assert OUTCOMES.keys() == set(get_args(Reply))
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Missing("NOT_FOUND", "no such path"), "no such path"),
+        (TransportError("timeout"), "timeout"),
+        (Forbidden(), None),
+        (PerItemReply(()), None),
+    ],
+)
+def test_the_message_of_an_attempt(reply: Reply, message: str | None) -> None:
+    """The words of Amazon, else why there are none."""
+    assert SentRequest(reply, 500, None, 12).message == message

@@ -228,10 +228,24 @@ def test_a_line_that_holds_a_list_under_events_is_one_event() -> None:
     [(b"", "empty_batch"), (b"\n \r\n", "empty_batch"), (b"{}\n" * 5001, "too_many_events")],
 )
 def test_lines_without_events(body: bytes, problem: str) -> None:
-    """Lines know the limits of batches."""
+    """Lines have the limits of batches."""
     outcome = read_lines(body, default_destination="d", default_mapping=None)
     assert isinstance(outcome, BodyProblem)
     assert outcome.problem == problem
+
+
+def test_a_body_of_5000_lines_is_read() -> None:
+    read = read_lines(b"{}\n" * 5000, default_destination="d", default_mapping=None)
+    assert isinstance(read, list)
+    assert len(read) == 5000
+
+
+def test_a_member_that_cannot_be_read_counts_for_the_destination_of_the_batch() -> None:
+    """Unless that is no text, or the member is an object that names its own."""
+    unread = [1, {"event_id": 2}, {"event_id": 3, "destination_id": "own"}]
+    for default, expected in (("d", ["d", "d", "own"]), (7, [None, None, "own"])):
+        outcome = read({"destination_id": default, "events": unread})
+        assert [each.destination_id for each in outcome] == expected
 
 
 def test_an_event_shows_nothing_of_a_person() -> None:

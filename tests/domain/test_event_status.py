@@ -58,8 +58,9 @@ def test_a_status_follows_from_three_rows(
 )
 def test_counts_add_up(state: State, waiting: dict[str, int]) -> None:
     """Duplicates and rejections are counted apart."""
-    totals = CountTotals(20, 7, 8, retrying=3, delivered=4, dead=5, expired=1, erased=5)
-    counts = asdict(tally(totals, state))
+    tallied = tally(CountTotals(20, 7, 8, retrying=3, delivered=4, dead=5, expired=1, erased=5), state)
+    counts = asdict(tallied)
+    assert tallied.waiting == 5
     zeros = dict.fromkeys(("queued", "retrying", "held", "parked"), 0)
     final = {"delivered": 4, "dead": 5, "expired": 1, "erased": 5}
     assert counts == {"accepted": 20, "duplicates": 7, "rejected": 8, **zeros, **final, **waiting}
@@ -145,6 +146,10 @@ def state_of(status: Status, reason: str | None = None, **more: object) -> Event
             "erased from this service on request at 2026-11-24 11:00:02 UTC.",
         ),
         (state_of(Status.DEAD, "amazon_refused"), "Failed permanently at 2026-11-24 10:00:02 UTC."),
+        (
+            state_of(Status.DEAD, "amazon_refused", dismissed_at=AT),
+            "Dismissed at 2026-11-24 10:00:02 UTC. No action needed.",
+        ),
         (state_of(Status.DEAD, "gave_up", amazon_message="missing_index"), "did not mention this event."),
         (state_of(Status.EXPIRED), "age limit of 21 days"),
         (state_of(Status.ERASED, erased_at=AT), "erased on request at 2026-11-24 10:00:02 UTC."),
