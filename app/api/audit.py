@@ -1,27 +1,48 @@
-"""List administrative actions over HTTP."""
+"""List administrative actions over HTTP. The console and its export use the page too."""
 
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from app.admin.access import Scope
+from app.admin.access import Caller, Scope
+from app.admin.audit import list_audit, number_of_entry
+from app.admin.context import AppContext
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.api.audit_models import AuditPage, audit_page
+from app.api.access.secured_route import ByCaller, SecuredRouter
 from app.api.export import EXPORTED, Listed
+from app.api.paging import Page, record_id_of, split_page
 from app.store.audit import AuditEntry, AuditFilter
 
-router = APIRouter(route_class=SecuredRoute, tags=["audit"])
+router = SecuredRouter("audit")
 
 
-@router.get("/audit", summary="List administrative actions", response_model=AuditPage, responses=EXPORTED)
-@requires(Scope.KEYS_ADMIN)
+class AuditPage(Page[AuditEntry]):
+    """A page of administrative actions."""
+
+
+async def audit_page(
+    context: AppContext, caller: Caller, wanted: AuditFilter, cursor: str | None, limit: int
+) -> AuditPage:
+    """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
+    rows = await list_audit(
+        context, caller, limit=limit + 1, below=record_id_of(context, cursor), wanted=wanted
+    )
+    items, next_cursor = split_page(context, rows, limit, lambda entry: (number_of_entry(context, entry),))
+    return AuditPage(items=list(items), next_cursor=next_cursor)
+
+
+@router.get(
+    "/audit",
+    Scope.KEYS_ADMIN,
+    summary="List administrative actions",
+    response_model=AuditPage,
+    responses=EXPORTED,
+)
 async def list_all(
-    *,
-    caller: CurrentCaller,
-    context: Context,
+    by: ByCaller,
+    listing: Listed,
     destination_id: Annotated[
         str | None, Query(max_length=64, description="Only entries of this destination.")
     ] = None,
@@ -43,9 +64,7 @@ async def list_all(
     ] = None,
     since: Annotated[Instant | None, Query(description="Only actions at or after this time.")] = None,
     until: Annotated[Instant | None, Query(description="Only actions before this time.")] = None,
-    listing: Listed,
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    wanted = AuditFilter(actor, kind, action, target, destination_id, since, until)
-    page_at = partial(audit_page, context, caller, wanted)
+    page_at = partial(audit_page, *by, AuditFilter(actor, kind, action, target, destination_id, since, until))
     return await listing.answer(AuditEntry, page_at, name="audit")

@@ -2,22 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from app.admin.access import Scope
 from app.admin.catalog import DestinationType, search
-from app.api.access.secured_route import SecuredRoute, requires
+from app.api.access.secured_route import SecuredRouter
 from app.api.paging import Page, Paging
 
-router = APIRouter(route_class=SecuredRoute, tags=["catalog"])
+router = SecuredRouter("catalog")
 
 
 class CatalogPage(Page[DestinationType]):
     """A page of destination types."""
 
 
-@router.get("/catalog", summary="Search destination types")
-@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+@router.get("/catalog", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Search destination types")
 async def catalog(
     paging: Paging,
     q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,

@@ -2,17 +2,17 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import Context, SecuredRoute, public
+from app.api.access.secured_route import Context, SecuredRouter, public
 from app.api.errors import NotReady, not_ready, not_ready_body
 from app.api.http.response_body import ResponseBody
 from app.health import MetricsText, Readiness
 
-router = APIRouter(route_class=SecuredRoute, tags=["health"])
+router = SecuredRouter("health")
 
 
 class LiveView(ResponseBody):

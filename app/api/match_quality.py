@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from app.admin.access import Scope
@@ -23,17 +23,17 @@ from app.admin.match_quality.match_keys import MappingQuality, read_match_qualit
 from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
 from app.admin.match_quality.shadow import ShadowView, end_shadow, read_shadow, start_shadow
 from app.admin.privacy.hash_value import explain_hash
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING
-from app.api.paging import Page, Paging, split_page
+from app.api.paging import Page, Paging
 from app.domain.match_quality.dedupe import DedupeFinding
 from app.domain.match_quality.foreign_hash import HashExplanation
 from app.domain.match_quality.match_keys import FORMULA, KeyCoverage, MatchQuality, WhatIf
 from app.domain.match_quality.reconciliation import ReconciledDay
 
-router = APIRouter(route_class=SecuredRoute, tags=["match quality"])
-identity_router = APIRouter(route_class=SecuredRoute, tags=["identity"])
+router = SecuredRouter("match quality")
+identity_router = SecuredRouter("identity")
 
 
 class MappingQualityView(ResponseBody):
@@ -68,18 +68,15 @@ def _view(found: MappingQuality, quality: MatchQuality) -> MappingQualityView:
     )
 
 
-@router.get("/destinations/{destination_id}/match-quality", summary="Read the match quality")
-@requires(Scope.DESTINATIONS_READ)
-async def read_quality(
-    destination_id: str, caller: CurrentCaller, context: Context, paging: Paging
-) -> MatchQualityPage:
+@router.get(ONE + "/match-quality", Scope.DESTINATIONS_READ, summary="Read the match quality")
+async def read_quality(on: OnDestination, paging: Paging) -> MatchQualityPage:
     """Return, for each published mapping, which match keys its newest events carry, and what is missing.
 
     `what_if` lists paths of the events that look like a match key and would add one. The numbers come from
     samples of accepted and rejected events, which hold no values.
     """
-    found = await read_match_quality(context, caller, destination_id, limit=paging.most, after=paging.number)
-    items, next_cursor = split_page(context, found, paging.limit, lambda each: (each.mapping.number,))
+    found = await read_match_quality(*on, limit=paging.most, after=paging.number)
+    items, next_cursor = paging.split(found, lambda each: (each.mapping.number,))
     return MatchQualityPage(
         items=[_view(each, each.quality) for each in items if each.quality is not None],
         next_cursor=next_cursor,
@@ -95,23 +92,19 @@ class DedupeView(ResponseBody):
     findings: list[DedupeFinding]
 
 
-@router.get(DEDUPE, summary="Check the event ids")
-@requires(Scope.DESTINATIONS_READ)
-async def read_dedupe(destination_id: str, caller: CurrentCaller, context: Context) -> DedupeView:
+@router.get(DEDUPE, Scope.DESTINATIONS_READ, summary="Check the event ids")
+async def read_dedupe(on: OnDestination) -> DedupeView:
     """Find event ids by which Amazon counts too few or too many events, with the remedy of each fault."""
-    return DedupeView(findings=await read_findings(context, caller, destination_id))
+    return DedupeView(findings=await read_findings(*on))
 
 
-@router.post(DEDUPE + "/compare", summary="Compare event ids")
-@requires(Scope.EVENTS_READ)
-async def compare_event_ids(
-    destination_id: str, caller: CurrentCaller, context: Context, body: CompareIdsRequest
-) -> IdComparison:
+@router.post(DEDUPE + "/compare", Scope.EVENTS_READ, summary="Compare event ids")
+async def compare_event_ids(on: OnDestination, body: CompareIdsRequest) -> IdComparison:
     """Compare the event ids of Amazon's tag with Amazon's eventIds of the events accepted here.
 
     The time range is that of the acceptance, by default the last seven days. Nothing of the body is stored.
     """
-    return await compare_ids(context, caller, destination_id, body.ids, body.since, body.until)
+    return await compare_ids(*on, body.ids, body.since, body.until)
 
 
 RECONCILIATION = "/destinations/{destination_id}/reconciliation"
@@ -155,92 +148,70 @@ class GapView(ResponseBody):
     stable_at: datetime = Field(description="When Amazon's numbers for the day should no longer change.")
 
 
-@router.get(RECONCILIATION, summary="Read the reconciliation")
-@requires(Scope.DESTINATIONS_READ)
+@router.get(RECONCILIATION, Scope.DESTINATIONS_READ, summary="Read the reconciliation")
 async def read_days(
-    *,
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
+    on: OnDestination,
+    paging: Paging,
     first: Annotated[
         Day | None, Query(alias="from", description="The first UTC day, by default six before the last.")
     ] = None,
     last: Annotated[
         Day | None, Query(alias="to", description="The last UTC day, by default today; at most 31 days.")
     ] = None,
-    paging: Paging,
 ) -> ReconciliationPage:
     """Count what Amazon should show: conversions by UTC day, event name, type, source and data set.
 
     `amc_sql` asks Amazon for its own numbers of the same events. Amazon's campaign reports count attributed
     conversions and never equal these.
     """
-    found = await read_reconciliation(context, caller, destination_id, first, last)
+    found = await read_reconciliation(*on, first, last)
     return paging.part(
         ReconciliationPage, found.items, ReconciledDayView.of, amc_sql=found.amc_sql, complete=found.complete
     )
 
 
-@router.post(RECONCILIATION + "/explain", summary="Explain a gap")
-@requires(Scope.EVENTS_READ)
-async def explain_day(
-    destination_id: str, caller: CurrentCaller, context: Context, body: ExplainGapRequest
-) -> GapView:
+@router.post(RECONCILIATION + "/explain", Scope.EVENTS_READ, summary="Explain a gap")
+async def explain_day(on: OnDestination, body: ExplainGapRequest) -> GapView:
     """Explain the number that Amazon shows for an event name on a UTC day, in one paragraph."""
-    found = await explain_reconciliation(
-        context, caller, destination_id, body.day, body.event_name, body.amazon_count
-    )
+    found = await explain_reconciliation(*on, body.day, body.event_name, body.amazon_count)
     return GapView.model_validate(found)
 
 
 SHADOW = MAPPING + "/shadow"
 
 
-@router.post(SHADOW, summary="Start a shadow")
-@requires(Scope.DESTINATIONS_WRITE)
-async def begin(
-    destination_id: str, mapping_id: str, body: ShadowRequest, caller: CurrentCaller, context: Context
-) -> ShadowView:
+@router.post(SHADOW, Scope.DESTINATIONS_WRITE, summary="Start a shadow")
+async def begin(on: OnMapping, body: ShadowRequest) -> ShadowView:
     """Convert a share of the live events with the draft, beside the published version, and send nothing.
 
     The draft is copied: later edits change nothing. A destination has one shadow, so that another one ends.
     """
-    return await start_shadow(
-        context, caller, destination_id, mapping_id, share=body.share, minutes=body.minutes
-    )
+    return await start_shadow(*on, share=body.share, minutes=body.minutes)
 
 
-@router.get(SHADOW, summary="Read a shadow")
-@requires(Scope.DESTINATIONS_READ)
-async def read_results(
-    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context
-) -> ShadowView:
+@router.get(SHADOW, Scope.DESTINATIONS_READ, summary="Read a shadow")
+async def read_results(on: OnMapping) -> ShadowView:
     """Return the results of the mapping's last shadow."""
-    return await read_shadow(context, caller, destination_id, mapping_id)
+    return await read_shadow(*on)
 
 
-@router.delete(SHADOW, summary="End a shadow")
-@requires(Scope.DESTINATIONS_WRITE)
-async def stop(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> ShadowView:
+@router.delete(SHADOW, Scope.DESTINATIONS_WRITE, summary="End a shadow")
+async def stop(on: OnMapping) -> ShadowView:
     """End the shadow. Its results stay until the next one starts."""
-    return await end_shadow(context, caller, destination_id, mapping_id)
+    return await end_shadow(*on)
 
 
-@router.post("/destinations/{destination_id}/test-conversions", summary="Send test conversions")
-@requires(Scope.DESTINATIONS_WRITE)
-async def send_marked(
-    destination_id: str, caller: CurrentCaller, context: Context, body: TestConversionsRequest
-) -> TestConversionsView:
+@router.post(ONE + "/test-conversions", Scope.DESTINATIONS_WRITE, summary="Send test conversions")
+async def send_marked(on: OnDestination, body: TestConversionsRequest) -> TestConversionsView:
     """Send one to three marked conversions with invented identities to a data set of their own.
 
     Amazon has no test mode: a definition of this event name appears in Events manager. Real events, pins,
     counts and lanes are not touched.
     """
-    return await send_test_conversions(context, caller, destination_id, body)
+    return await send_test_conversions(*on, body)
 
 
-@identity_router.post("/identity/explain-hash", summary="Explain a foreign hash")
-@requires(Scope.DESTINATIONS_READ)
+@identity_router.post("/identity/explain-hash", Scope.DESTINATIONS_READ, summary="Explain a foreign hash")
 async def explain_foreign_hash(body: ExplainHashRequest) -> HashExplanation:
     """Name the rule by which another system made `hash` from `value`, and what Amazon needs instead.
 

@@ -6,7 +6,7 @@ Only platform keys may use it. Every key may read its own organisation.
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import Field
 
 from app.admin.access import Scope
@@ -20,14 +20,14 @@ from app.admin.organisations import (
     organisation_usage_by_day,
     set_suspended,
 )
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ByCaller, Context, CurrentCaller, SecuredRouter
 from app.api.http.etags import Expected, tagged
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, Paging
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.usage import DayUsage
 
-router = APIRouter(route_class=SecuredRoute, tags=["organisations"])
+router = SecuredRouter("organisations")
 
 
 class UsageView(ResponseBody):
@@ -68,27 +68,22 @@ class UsagePage(Page[DayUsage]):
     total: UsageView
 
 
-@router.post("/organisations", status_code=201, summary="Create an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
-async def create(
-    body: NewOrganisation, caller: CurrentCaller, context: Context, response: Response
-) -> Organisation:
+@router.post("/organisations", Scope.ORGANISATIONS_ADMIN, status_code=201, summary="Create an organisation")
+async def create(by: ByCaller, body: NewOrganisation, response: Response) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
-    created = await create_organisation(context, caller, body)
+    created = await create_organisation(*by, body)
     response.headers["Location"] = f"/organisations/{created.id}"
     return tagged(response, created)
 
 
-@router.get("/organisations", summary="List organisations")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.get("/organisations", Scope.ORGANISATIONS_ADMIN, summary="List organisations")
 async def list_all(context: Context, paging: Paging) -> OrganisationPage:
     """List organisations, oldest first."""
     rows = await list_organisations(context, limit=paging.most, after=paging.time_and_id)
     return paging.page(OrganisationPage, rows, lambda row: (row.created_at.isoformat(), row.id))
 
 
-@router.get("/organisations/self", summary="Read the organisation of the key")
-@requires(*Scope)
+@router.get("/organisations/self", *Scope, summary="Read the organisation of the key")
 async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationView:
     """Read the limits and the usage of the key's own organisation. Every key may read them."""
     found = await find_organisation(context, caller.organisation)
@@ -102,51 +97,42 @@ async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationVi
     )
 
 
-@router.get("/organisations/{id}", summary="Read an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.get("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Read an organisation")
 async def read(id: str, context: Context, response: Response) -> Organisation:
     """Read an organisation. To change it, send the `ETag` of this response as `If-Match`."""
     return tagged(response, await find_organisation(context, id))
 
 
-@router.patch("/organisations/{id}", summary="Change an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.patch("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Change an organisation")
 async def change(
-    *,
-    id: str,
-    body: OrganisationChange,
-    caller: CurrentCaller,
-    context: Context,
-    expected: Expected,
-    response: Response,
+    by: ByCaller, id: str, body: OrganisationChange, expected: Expected, response: Response
 ) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
-    return tagged(response, await change_organisation(context, caller, id, body, expected))
+    return tagged(response, await change_organisation(*by, id, body, expected))
 
 
-@router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
-async def suspend(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
+@router.post("/organisations/{id}/suspend", Scope.ORGANISATIONS_ADMIN, summary="Suspend an organisation")
+async def suspend(by: ByCaller, id: str, response: Response) -> Organisation:
     """Reject new events with 403 `organisation_suspended`. Every process does so within five seconds.
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
-    return tagged(response, await set_suspended(context, caller, id, suspended=True))
+    return tagged(response, await set_suspended(*by, id, suspended=True))
 
 
-@router.post("/organisations/{id}/resume", summary="Resume an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
-async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> Organisation:
+@router.post("/organisations/{id}/resume", Scope.ORGANISATIONS_ADMIN, summary="Resume an organisation")
+async def resume(by: ByCaller, id: str, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
-    return tagged(response, await set_suspended(context, caller, id, suspended=False))
+    return tagged(response, await set_suspended(*by, id, suspended=False))
 
 
-@router.get("/organisations/{id}/usage", summary="Read the usage of an organisation")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.get(
+    "/organisations/{id}/usage", Scope.ORGANISATIONS_ADMIN, summary="Read the usage of an organisation"
+)
 async def usage(
-    *,
     id: str,
     context: Context,
+    paging: Paging,
     first: Annotated[
         Day | None,
         Query(alias="from", description="The first day (UTC), by default 29 days before the last."),
@@ -154,7 +140,6 @@ async def usage(
     last: Annotated[
         Day | None, Query(alias="to", description="The last day (UTC), by default today.")
     ] = None,
-    paging: Paging,
 ) -> UsagePage:
     """Return the accepted events, requests to Amazon and stored bytes of each day, and the sums over all
     days.

@@ -150,6 +150,17 @@ class ListQuery:
         """The time and the id in the cursor, None for the first page. Raises Refusal."""
         return time_and_id_of(self.context, self.cursor)
 
+    @property
+    def record_id(self) -> int | None:
+        """The id of the record in the cursor, None for the first page. Raises Refusal."""
+        return record_id_of(self.context, self.cursor)
+
+    def split(
+        self, found: Sequence[Row], place: Callable[[Row], tuple[object, ...]]
+    ) -> tuple[Sequence[Row], str | None]:
+        """Return the rows of a page of up to `most` rows, and the cursor of the next page."""
+        return split_page(self.context, found, self.limit, place)
+
     def page(
         self,
         kind: type[AnyPage],
@@ -158,7 +169,7 @@ class ListQuery:
         item: Callable[[Row], Any] = lambda row: row,
     ) -> AnyPage:
         """Return a page of up to `most` rows. `place` returns the parts of a row's cursor."""
-        rows, next_cursor = split_page(self.context, found, self.limit, place)
+        rows, next_cursor = self.split(found, place)
         return kind(items=[item(row) for row in rows], next_cursor=next_cursor)
 
     def part(

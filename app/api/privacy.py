@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field, create_model, model_validator
 
@@ -14,14 +14,14 @@ from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent,
 from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, ByCaller, Context, OnDestination, SecuredRouter
 from app.api.export import EXPORTED, Listed
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, cursor_of, event_place_of, record_id_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.store.counts import ConsentStops
 
-router = APIRouter(route_class=SecuredRoute)
+router = SecuredRouter()
 
 
 class ConsentRecordPage(Page[ConsentRecord]):
@@ -32,20 +32,18 @@ class ConsentRecordPage(Page[ConsentRecord]):
 
 
 @router.get(
-    "/destinations/{destination_id}/consent-records",
+    ONE + "/consent-records",
+    Scope.EVENTS_READ,
+    Scope.ERASE,
     tags=["events"],
     summary="List consent records",
     response_model=ConsentRecordPage,
     responses=EXPORTED,
 )
-@requires(Scope.EVENTS_READ, Scope.ERASE)
 async def list_consent(
-    *,
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
+    on: OnDestination,
     listing: Listed,
+    since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
 ) -> ConsentRecordPage | StreamingResponse:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
 
@@ -57,13 +55,13 @@ async def list_consent(
 
     async def page_at(position: str | None, most: int) -> ConsentRecordPage:
         page = await list_consent_records(
-            context, caller, destination_id, limit=most, before=event_place_of(context, position), since=since
+            *on, limit=most, before=event_place_of(listing.context, position), since=since
         )
         # The page has these counts. An export has only records.
-        blocked = () if listing.export_format else await blocked_by_consent(context, caller, destination_id)
+        blocked = () if listing.export_format else await blocked_by_consent(*on)
         return ConsentRecordPage(
             items=page.items,
-            next_cursor=cursor_of(context, *page.last) if page.last else None,
+            next_cursor=cursor_of(listing.context, *page.last) if page.last else None,
             unreadable_batches=page.unreadable_batches,
             stopped=blocked,
         )
@@ -71,8 +69,13 @@ async def list_consent(
     return await listing.answer(ConsentRecord, page_at, name="consent-records")
 
 
-@router.post("/identity/hash", tags=["identity"], summary="Hash a value")
-@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+@router.post(
+    "/identity/hash",
+    Scope.DESTINATIONS_READ,
+    Scope.DESTINATIONS_WRITE,
+    tags=["identity"],
+    summary="Hash a value",
+)
 async def show_hash(body: HashRequest) -> HashResult:
     """Return the normalized form of a value, and the match key that Amazon receives for it.
 
@@ -113,17 +116,14 @@ class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS))
         return {name: value for name in erasure.IDENTIFIERS if (value := getattr(self, name))}
 
 
-@router.post("/subjects/erase", status_code=202, tags=["subjects"], summary="Erase a person")
-@requires(Scope.ERASE)
-async def erase(
-    body: Subject, caller: CurrentCaller, context: Context, response: Response
-) -> RequestedErasure:
+@router.post("/subjects/erase", Scope.ERASE, status_code=202, tags=["subjects"], summary="Erase a person")
+async def erase(by: ByCaller, body: Subject, response: Response) -> RequestedErasure:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    requested = await erasure.erase_person(context, caller, body.identifiers())
+    requested = await erasure.erase_person(*by, body.identifiers())
     response.headers["Location"] = f"/subjects/erasures/{requested.id}"
     return requested
 
@@ -155,9 +155,8 @@ class SubjectSearchView(ResponseBody):
     next_cursor: str | None = Field(description="Repeat with this `cursor` until it is null.")
 
 
-@router.post("/subjects/find", tags=["subjects"], summary="Count a person's stored events")
-@requires(Scope.ERASE)
-async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
+@router.post("/subjects/find", Scope.ERASE, tags=["subjects"], summary="Count a person's stored events")
+async def find(context: Context, by: ByCaller, body: WantedSubject) -> SubjectSearchView:
     """Count a person's stored events by destination and status. The response contains no values.
 
     The request searches for about five seconds, for the same hashes as an erasure. Repeat the request with
@@ -165,7 +164,7 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
     the identifiers.
     """
     after = record_id_of(context, body.cursor) or 0
-    id, found = await find_person(context, caller, body.identifiers(), after=after)  # noqa: A001
+    id, found = await find_person(*by, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -183,11 +182,12 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
     )
 
 
-@router.get("/subjects/erasures/{erasure_id}", tags=["subjects"], summary="Read an erasure receipt")
-@requires(Scope.ERASE)
-async def read_receipt(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceipt:
+@router.get(
+    "/subjects/erasures/{erasure_id}", Scope.ERASE, tags=["subjects"], summary="Read an erasure receipt"
+)
+async def read_receipt(by: ByCaller, erasure_id: str) -> ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.
     """
-    return await erasure.find_receipt(context, caller, erasure_id)
+    return await erasure.find_receipt(*by, erasure_id)

@@ -2,20 +2,19 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import RequestBody
 from app.admin.replays import replay as use_cases
 from app.admin.replays.replay import Dismissal, ReplayResult
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, OnDestination, SecuredRouter
 from app.api.events.filters import EventFilter, Id
 from app.api.paging import Page, Paging
 from app.domain.outcomes.status import Status
 from app.store.replays.progress import ReplayProgress
 
-router = APIRouter(route_class=SecuredRoute, tags=["events"])
+router = SecuredRouter("events")
 
 
 class EventSelectionBody(EventFilter, RequestBody):
@@ -45,11 +44,8 @@ class DeadLetterFilter(EventSelectionBody):
     status: Literal["dead"] = "dead"
 
 
-@router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
-@requires(Scope.REPLAY)
-async def replay(
-    destination_id: str, caller: CurrentCaller, context: Context, body: ReplayRequest | None = None
-) -> ReplayResult:
+@router.post(ONE + "/replay", Scope.REPLAY, summary="Replay dead or expired events")
+async def replay(on: OnDestination, body: ReplayRequest | None = None) -> ReplayResult:
     """Send all matching dead or expired events again. Live events have priority. A dry run is the default.
 
     If the request reaches its time limit, `remaining` counts the events that are left: repeat the request.
@@ -60,48 +56,35 @@ async def replay(
     body = body or ReplayRequest()
     wanted = body.query(status=None if body.status is None else Status(body.status))
     return await use_cases.replay_events(
-        context,
-        caller,
-        destination_id,
+        *on,
         wanted.for_replay(include_dismissed=body.include_dismissed),
         dry_run=body.dry_run,
     )
 
 
-@router.post("/destinations/{destination_id}/dead-letters/dismiss", summary="Dismiss dead letters")
-@requires(Scope.REPLAY)
-async def dismiss(
-    destination_id: str, caller: CurrentCaller, context: Context, body: DeadLetterFilter | None = None
-) -> Dismissal:
+@router.post(ONE + "/dead-letters/dismiss", Scope.REPLAY, summary="Dismiss dead letters")
+async def dismiss(on: OnDestination, body: DeadLetterFilter | None = None) -> Dismissal:
     """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them.
 
     A dry run is the default.
     """
     body = body or DeadLetterFilter()
     wanted = body.query(status=Status(body.status))
-    return await use_cases.dismiss_dead_letters(context, caller, destination_id, wanted, dry_run=body.dry_run)
+    return await use_cases.dismiss_dead_letters(*on, wanted, dry_run=body.dry_run)
 
 
 class ReplayPage(Page[ReplayProgress]):
     """A page of replays, newest first."""
 
 
-@router.get("/destinations/{destination_id}/replays", summary="List replays")
-@requires(Scope.EVENTS_READ, Scope.REPLAY)
-async def list_replays(
-    destination_id: str, caller: CurrentCaller, context: Context, paging: Paging
-) -> ReplayPage:
+@router.get(ONE + "/replays", Scope.EVENTS_READ, Scope.REPLAY, summary="List replays")
+async def list_replays(on: OnDestination, paging: Paging) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
-    rows = await use_cases.list_replays(
-        context, caller, destination_id, limit=paging.most, below=paging.number
-    )
+    rows = await use_cases.list_replays(*on, limit=paging.most, below=paging.number)
     return paging.page(ReplayPage, rows, lambda row: (row.number,))
 
 
-@router.get("/destinations/{destination_id}/replays/{replay_id}", summary="Read a replay")
-@requires(Scope.EVENTS_READ, Scope.REPLAY)
-async def read_replay(
-    destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
-) -> ReplayProgress:
+@router.get(ONE + "/replays/{replay_id}", Scope.EVENTS_READ, Scope.REPLAY, summary="Read a replay")
+async def read_replay(on: OnDestination, replay_id: str) -> ReplayProgress:
     """Return a replay: who requested it, and the current states of its events."""
-    return await use_cases.find_replay(context, caller, destination_id, replay_id)
+    return await use_cases.find_replay(*on, replay_id)

@@ -25,7 +25,7 @@ from app.api import (
 from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
-from app.api.destinations import event_schema, oauth
+from app.api.destinations import oauth
 from app.api.events import intake, reports
 from app.api.http import openapi
 from app.api.mappings import advertisers, trials
@@ -48,7 +48,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     oauth.router,
     mappings.router,
     trials.router,
-    event_schema.router,
     advertisers.router,
     catalog.router,
     privacy.router,

@@ -1,14 +1,14 @@
 """The route class of the API. It authorizes a request before it reads the body, and parses the body strictly.
 
-A route declares its scopes with `@requires(scope)` or `@public`. Without either, building the route fails, so
+A route names its scopes after its path, or is marked `@public`. Without either, building the route fails, so
 no route is public by mistake.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
@@ -67,7 +67,7 @@ class SecuredRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, _SCOPES):
-            raise TypeError(f"{path}: declare access with @requires(...) or @public")
+            raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
         super().__init__(path, endpoint, **settings)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
@@ -95,6 +95,43 @@ class SecuredRoute(APIRoute):
             return await endpoint(request)
 
         return handle
+
+
+class SecuredRouter(APIRouter):
+    """The routes of a resource. A route names the scopes of which its keys need at least one."""
+
+    def __init__(self, *tags: str, **settings: Any) -> None:
+        super().__init__(route_class=SecuredRoute, tags=[*tags], **settings)
+
+    def get(self, path: str, *any_of: Scope, **settings: Any) -> Callable[[Endpoint], Endpoint]:
+        """Add a route that reads."""
+        return self._add("GET", path, any_of, settings)
+
+    def post(self, path: str, *any_of: Scope, **settings: Any) -> Callable[[Endpoint], Endpoint]:
+        """Add a route that creates or acts."""
+        return self._add("POST", path, any_of, settings)
+
+    def put(self, path: str, *any_of: Scope, **settings: Any) -> Callable[[Endpoint], Endpoint]:
+        """Add a route that replaces."""
+        return self._add("PUT", path, any_of, settings)
+
+    def patch(self, path: str, *any_of: Scope, **settings: Any) -> Callable[[Endpoint], Endpoint]:
+        """Add a route that changes."""
+        return self._add("PATCH", path, any_of, settings)
+
+    def delete(self, path: str, *any_of: Scope, **settings: Any) -> Callable[[Endpoint], Endpoint]:
+        """Add a route that deletes."""
+        return self._add("DELETE", path, any_of, settings)
+
+    def _add(
+        self, method: str, path: str, any_of: tuple[Scope, ...], settings: dict[str, Any]
+    ) -> Callable[[Endpoint], Endpoint]:
+        def add(endpoint: Endpoint) -> Endpoint:
+            secured = requires(*any_of)(endpoint) if any_of else endpoint
+            self.add_api_route(path, secured, methods=[method], **settings)
+            return endpoint
+
+        return add
 
 
 async def authorize(
@@ -187,3 +224,28 @@ async def _context(request: Request) -> AppContext:
 # Route functions use these annotated types for their parameters.
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 Context = Annotated[AppContext, Depends(_context)]
+
+
+async def _by(context: Context, caller: CurrentCaller) -> tuple[AppContext, Caller]:
+    return context, caller
+
+
+async def _on_destination(
+    context: Context, caller: CurrentCaller, destination_id: str
+) -> tuple[AppContext, Caller, str]:
+    return context, caller, destination_id
+
+
+async def _on_mapping(
+    context: Context, caller: CurrentCaller, destination_id: str, mapping_id: str
+) -> tuple[AppContext, Caller, str, str]:
+    return context, caller, destination_id, mapping_id
+
+
+# The first arguments of a use case: `delete_mapping(*on, expected)`.
+ByCaller = Annotated[tuple[AppContext, Caller], Depends(_by)]
+OnDestination = Annotated[tuple[AppContext, Caller, str], Depends(_on_destination)]
+OnMapping = Annotated[tuple[AppContext, Caller, str, str], Depends(_on_mapping)]
+
+ONE: Final = "/destinations/{destination_id}"
+"""The path of one destination."""

@@ -6,7 +6,7 @@ only the operator can set (STATUS_CALLBACK_URL).
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from app.admin.access import Scope
 from app.admin.destinations import (
@@ -29,117 +29,87 @@ from app.admin.destinations.settings import (
 )
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination, RequestBody
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, ByCaller, OnDestination, SecuredRouter
 from app.api.http.etags import Expected, tagged
 from app.api.paging import Page, Paging
 from app.domain.destination import State
 from app.store.callbacks import CallbackStatus
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
+router = SecuredRouter("destinations")
 
 
 class DestinationPage(Page[MonitoredDestination]):
     """A page of destinations."""
 
 
-@router.post("/destinations", status_code=201, summary="Create a destination")
-@requires(Scope.DESTINATIONS_WRITE)
-async def create(
-    body: NewDestination, caller: CurrentCaller, context: Context, response: Response
-) -> SavedDestination:
+@router.post("/destinations", Scope.DESTINATIONS_WRITE, status_code=201, summary="Create a destination")
+async def create(by: ByCaller, body: NewDestination, response: Response) -> SavedDestination:
     """Create a destination in state `draft`. Connect it to Amazon next."""
-    created = await create_destination(context, caller, body)
+    created = await create_destination(*by, body)
     response.headers["Location"] = f"/destinations/{created.id}"
     return tagged(response, created)
 
 
-@router.get("/destinations", summary="List destinations")
-@requires(Scope.DESTINATIONS_READ)
+@router.get("/destinations", Scope.DESTINATIONS_READ, summary="List destinations")
 async def list_all(
-    *,
-    caller: CurrentCaller,
-    context: Context,
+    by: ByCaller,
+    paging: Paging,
     q: Annotated[
         str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
     ] = None,
     state: Annotated[
         State | None, Query(description="Archived destinations are listed only with `archived`.")
     ] = None,
-    paging: Paging,
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
-    found = await list_destinations(
-        context, caller, limit=paging.most, after=paging.number, search=q, state=state
-    )
+    found = await list_destinations(*by, limit=paging.most, after=paging.number, search=q, state=state)
     return paging.page(DestinationPage, found, lambda row: (row.number,))
 
 
-@router.get("/destinations/{destination_id}", summary="Read a destination")
-@requires(Scope.DESTINATIONS_READ)
-async def read(
-    destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> MonitoredDestination:
+@router.get(ONE, Scope.DESTINATIONS_READ, summary="Read a destination")
+async def read(on: OnDestination, response: Response) -> MonitoredDestination:
     """Read a destination. To change it, send the `ETag` of this response as `If-Match`."""
-    return tagged(response, await read_destination(context, caller, destination_id))
+    return tagged(response, await read_destination(*on))
 
 
-@router.patch("/destinations/{destination_id}", summary="Change a destination")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.patch(ONE, Scope.DESTINATIONS_WRITE, summary="Change a destination")
 async def change(
-    *,
-    destination_id: str,
-    body: DestinationUpdate,
-    caller: CurrentCaller,
-    context: Context,
-    expected: Expected,
-    response: Response,
+    on: OnDestination, body: DestinationUpdate, expected: Expected, response: Response
 ) -> SavedDestination:
     """Change the given fields. Waiting events are not converted again.
 
     The advertiser id and the region cannot change once the destination was connected or accepted an event. So
     events never reach another account.
     """
-    return tagged(response, await change_destination(context, caller, destination_id, body, expected))
+    return tagged(response, await change_destination(*on, body, expected))
 
 
-@router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
-@requires(Scope.DESTINATIONS_WRITE)
-async def pause(
-    destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> Destination:
+@router.post(ONE + "/pause", Scope.DESTINATIONS_WRITE, summary="Pause a destination")
+async def pause(on: OnDestination, response: Response) -> Destination:
     """Pause delivery. New events are still accepted, and wait. Nothing is sent after the response."""
-    return tagged(response, await pause_destination(context, caller, destination_id))
+    return tagged(response, await pause_destination(*on))
 
 
-@router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
-@requires(Scope.DESTINATIONS_WRITE)
-async def resume(
-    destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> Destination:
+@router.post(ONE + "/resume", Scope.DESTINATIONS_WRITE, summary="Resume a destination")
+async def resume(on: OnDestination, response: Response) -> Destination:
     """Resume delivery. The destination returns to its state before the pause.
 
     While the organisation is suspended, the destination stays `paused` with the reason
     `organisation_suspended`.
     """
-    return tagged(response, await resume_destination(context, caller, destination_id))
+    return tagged(response, await resume_destination(*on))
 
 
-@router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
-@requires(Scope.DESTINATIONS_WRITE)
-async def disconnect(
-    destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> Destination:
+@router.post(ONE + "/disconnect", Scope.DESTINATIONS_WRITE, summary="Disconnect from Amazon")
+async def disconnect(on: OnDestination, response: Response) -> Destination:
     """Delete the tokens. The new state is `needs_reconnect` if events wait, and `draft` if none waits."""
-    return tagged(response, await disconnect_destination(context, caller, destination_id))
+    return tagged(response, await disconnect_destination(*on))
 
 
-@router.delete("/destinations/{destination_id}", summary="Delete a destination")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.delete(ONE, Scope.DESTINATIONS_WRITE, summary="Delete a destination")
 async def delete(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
+    on: OnDestination,
     expected: Expected,
     discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
 ) -> ArchivedDestination:
@@ -148,15 +118,12 @@ async def delete(
 
     A repeated call returns the same response, and finishes a discard that was interrupted.
     """
-    return await archive_destination(context, caller, destination_id, discard=discard, expected=expected)
+    return await archive_destination(*on, discard=discard, expected=expected)
 
 
-@router.get("/destinations/{destination_id}/preflight", summary="Check the setup")
-@requires(Scope.DESTINATIONS_READ)
+@router.get(ONE + "/preflight", Scope.DESTINATIONS_READ, summary="Check the setup")
 async def preflight(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
+    on: OnDestination,
     ask: Annotated[bool, Query(description="Call Amazon now to check access to the advertiser.")] = False,
 ) -> Preflight:
     """Check every requirement for delivery. `ready` is true when no check has failed.
@@ -164,7 +131,7 @@ async def preflight(
     The check uses Amazon's reply from the last sign-in. With `ask=true`, it calls Amazon again, which may
     take ten seconds.
     """
-    return await check_setup(context, caller, destination_id, ask=ask)
+    return await check_setup(*on, ask=ask)
 
 
 class StatusCallbackChange(RequestBody):
@@ -173,17 +140,13 @@ class StatusCallbackChange(RequestBody):
     enabled: bool
 
 
-@router.get("/destinations/{destination_id}/status-callback", summary="Read the status callbacks")
-@requires(Scope.DESTINATIONS_READ)
-async def status_callback(destination_id: str, caller: CurrentCaller, context: Context) -> CallbackStatus:
+@router.get(ONE + "/status-callback", Scope.DESTINATIONS_READ, summary="Read the status callbacks")
+async def status_callback(on: OnDestination) -> CallbackStatus:
     """Return whether the destination sends callbacks, and how many are not acknowledged yet."""
-    return await read_status_callback(context, caller, destination_id)
+    return await read_status_callback(*on)
 
 
-@router.post("/destinations/{destination_id}/status-callback", summary="Switch status callbacks on or off")
-@requires(Scope.DESTINATIONS_WRITE)
-async def set_status_callback(
-    destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
-) -> CallbackStatus:
+@router.post(ONE + "/status-callback", Scope.DESTINATIONS_WRITE, summary="Switch status callbacks on or off")
+async def set_status_callback(on: OnDestination, body: StatusCallbackChange) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
-    return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)
+    return await switch_status_callback(*on, enabled=body.enabled)

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection, finish_connection, spend_state
 from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, public, requires
+from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter, public
 from app.api.errors import error_response, status_of
 from app.api.http.negotiation import wants
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.api.http.response_body import ResponseBody
 from app.store.destinations.destinations import Destination
 
-router = APIRouter(route_class=SecuredRoute, tags=["sign-in"])
+router = SecuredRouter("sign-in")
 
 _MAX_STATE_LENGTH = 200
 
@@ -34,14 +34,13 @@ class ConnectedView(ResponseBody):
     destination_id: str
 
 
-@router.post("/destinations/{destination_id}/connect", summary="Start the Amazon sign-in")
-@requires(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> SignInPage:
+@router.post(ONE + "/connect", Scope.DESTINATIONS_WRITE, summary="Start the Amazon sign-in")
+async def connect(on: OnDestination) -> SignInPage:
     """Return the sign-in address.
 
     A user of the advertiser's account must click Allow there within ten minutes.
     """
-    return SignInPage(authorize_url=await begin_connection(context, caller, destination_id))
+    return SignInPage(authorize_url=await begin_connection(*on))
 
 
 @router.get(

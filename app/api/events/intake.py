@@ -5,7 +5,7 @@ from collections.abc import Set
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter, Body, Query
+from fastapi import Body, Query
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Scope as ASGIScope
@@ -13,7 +13,7 @@ from starlette.types import Scope as ASGIScope
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api.access.secured_route import SecuredRoute, reads_its_own_body, requires
+from app.api.access.secured_route import SecuredRouter, reads_its_own_body
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events import response_examples
 from app.api.events.models import (
@@ -36,7 +36,7 @@ from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
 from app.ingest.intake import EventResult
 
-router = APIRouter(route_class=SecuredRoute, tags=["events"])
+router = SecuredRouter("events")
 
 NDJSON = "application/x-ndjson"
 
@@ -123,12 +123,12 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.post(
     "/events",
+    Scope.EVENTS_WRITE,
     summary="Send events",
     status_code=202,
     responses=_ANSWERS,
     openapi_extra={"requestBody": {"content": _NDJSON_BODY}},
 )
-@requires(Scope.EVENTS_WRITE)
 @reads_its_own_body
 async def post_events(
     query: Annotated[EventsQuery, Query()],

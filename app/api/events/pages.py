@@ -12,8 +12,8 @@ from app.domain.event_query import EventQuery
 async def event_page(
     context: AppContext,
     caller: Caller,
-    wanted: EventQuery,
     destination_id: str | None,
+    wanted: EventQuery,
     cursor: str | None,
     limit: int,
 ) -> EventSummaryPage:
@@ -33,8 +33,8 @@ async def event_page(
 async def rejection_page(
     context: AppContext,
     caller: Caller,
-    wanted: EventQuery,
     destination_id: str,
+    wanted: EventQuery,
     cursor: str | None,
     limit: int,
 ) -> RejectionPage:

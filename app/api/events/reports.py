@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
@@ -17,7 +17,7 @@ from app.admin.destinations.stats import (
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, ByCaller, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
 from app.api.events.pages import event_page, rejection_page
@@ -25,53 +25,50 @@ from app.api.export import EXPORTED, Listed
 from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
 
-router = APIRouter(route_class=SecuredRoute, tags=["events"])
+router = SecuredRouter("events")
 
 
-@router.get("/events/{event_id:path}", summary="Read the history of an event")
-@requires(Scope.EVENTS_READ)
+@router.get("/events/{event_id:path}", Scope.EVENTS_READ, summary="Read the history of an event")
 async def read_event(
+    by: ByCaller,
     event_id: str,
-    caller: CurrentCaller,
-    context: Context,
     destination_id: Annotated[str, Query(description="The destination it was sent to.")],
     mapping_id: Annotated[
         str | None, Query(description="Required when several mappings accepted this id.")
     ] = None,
 ) -> EventHistory:
     """Return the complete history of an event, and what to do about it. It contains no personal data."""
-    return await read_event_history(context, caller, destination_id, event_id, mapping_id)
+    return await read_event_history(*by, destination_id, event_id, mapping_id)
 
 
 @router.get(
-    "/destinations/{destination_id}/events",
+    ONE + "/events",
+    Scope.EVENTS_READ,
     summary="List events",
     response_model=EventSummaryPage,
     responses=EXPORTED,
 )
-@requires(Scope.EVENTS_READ)
 async def list_events(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    wanted: Annotated[MixedFilter, Query()],
-    listing: Listed,
+    on: OnDestination, wanted: Annotated[MixedFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
     """List accepted events, newest first, or with `status=rejected` rejected ones.
 
     A page may be shorter than `limit` and still have a `next_cursor`.
     `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
-    page_at = partial(
-        event_page, context, caller, wanted.query(rejected=wanted.status == REJECTED), destination_id
-    )
+    page_at = partial(event_page, *on, wanted.query(rejected=wanted.status == REJECTED))
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get("/event-search", summary="Search events", response_model=EventSummaryPage, responses=EXPORTED)
-@requires(Scope.EVENTS_READ)
+@router.get(
+    "/event-search",
+    Scope.EVENTS_READ,
+    summary="Search events",
+    response_model=EventSummaryPage,
+    responses=EXPORTED,
+)
 async def search(
-    caller: CurrentCaller, context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listed
+    by: ByCaller, wanted: Annotated[SearchFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -79,18 +76,13 @@ async def search(
     than `limit` and still have a `next_cursor`. At most 600 rejected events per destination and minute are
     recorded, and only these are found.
     """
-    page_at = partial(event_page, context, caller, wanted.query(any_id=wanted.q), wanted.destination_id)
+    page_at = partial(event_page, *by, wanted.destination_id, wanted.query(any_id=wanted.q))
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get("/destinations/{destination_id}/rejections/summary", summary="Count rejected events")
-@requires(Scope.EVENTS_READ)
+@router.get(ONE + "/rejections/summary", Scope.EVENTS_READ, summary="Count rejected events")
 async def rejection_summary(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    wanted: Annotated[RejectionFilter, Query()],
-    paging: Paging,
+    on: OnDestination, wanted: Annotated[RejectionFilter, Query()], paging: Paging
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. The counts include every rejected event.
 
@@ -98,36 +90,31 @@ async def rejection_summary(
     `node_id`, only recorded events are counted: at most 600 per destination and minute. `since` and `until`
     then are exact times.
     """
-    rows = await summarize_rejections(context, caller, destination_id, wanted.query())
+    rows = await summarize_rejections(*on, wanted.query())
     return paging.part(RejectionSummaryPage, rows)
 
 
 @router.get(
-    "/destinations/{destination_id}/rejections",
+    ONE + "/rejections",
+    Scope.EVENTS_READ,
     summary="List rejected events",
     response_model=RejectionPage,
     responses=EXPORTED,
 )
-@requires(Scope.EVENTS_READ)
 async def list_rejections(
-    destination_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    wanted: Annotated[RecordFilter, Query()],
-    listing: Listed,
+    on: OnDestination, wanted: Annotated[RecordFilter, Query()], listing: Listed
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
     A record contains ids, codes and paths of the mapping. It contains no values from the event.
     """
-    page_at = partial(rejection_page, context, caller, wanted.query(), destination_id)
+    page_at = partial(rejection_page, *on, wanted.query())
     return await listing.answer(RejectionRecord, page_at, name="rejections")
 
 
-@router.get("/destinations/{destination_id}/stats", summary="Read the statistics")
-@requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
+@router.get(ONE + "/stats", Scope.DESTINATIONS_READ, Scope.EVENTS_READ, summary="Read the statistics")
 async def stats(
-    destination_id: str, caller: CurrentCaller, context: Context, wanted: Annotated[JourneyFilter, Query()]
+    on: OnDestination, wanted: Annotated[JourneyFilter, Query()]
 ) -> DestinationStats | JourneyStats | ExecutionStats:
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
@@ -137,5 +124,5 @@ async def stats(
     """
     query = wanted.query()
     if not query.journey:
-        return await read_stats(context, caller, destination_id)
-    return await read_filtered_stats(context, caller, destination_id, query)
+        return await read_stats(*on)
+    return await read_filtered_stats(*on, query)

@@ -3,20 +3,20 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode
-from app.api.access.secured_route import Context, SecuredRoute, public, scopes_of
+from app.api.access.secured_route import Context, SecuredRouter, public, scopes_of
 from app.api.errors import STATUSES, ErrorBody
 from app.api.http.body_examples import BODY_EXAMPLES
 from app.api.http.etags import expected_versions
 from app.api.http.fixed_documents import fixed_document
 
-router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
+router = SecuredRouter(include_in_schema=False)
 
 DESCRIPTION = """
 Receives events from the *Send to Destinations* node of a journey and delivers them to the **Amazon

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -15,14 +15,14 @@ from app.admin.mappings.drafts import MappingDetails
 from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import field_problem_of
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.etags import Expected, etag
 from app.api.http.json_response import ExactJsonResponse
-from app.api.paging import Page, Paging, split_page
+from app.api.paging import Page, Paging
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import WarningView
 
-router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
+router = SecuredRouter("mappings")
 
 MAPPINGS = "/destinations/{destination_id}/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
@@ -118,116 +118,88 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
     return ExactJsonResponse(_mapping_body(details), status, headers)
 
 
-@router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
-@requires(Scope.DESTINATIONS_WRITE)
-async def create(
-    destination_id: str, body: NewDraftBody, caller: CurrentCaller, context: Context
-) -> Response:
+@router.post(
+    MAPPINGS,
+    Scope.DESTINATIONS_WRITE,
+    status_code=201,
+    summary="Create a mapping",
+    response_model=MappingView,
+)
+async def create(on: OnDestination, body: NewDraftBody) -> Response:
     """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
-    created = await drafts.create_draft(context, caller, destination_id, body)
+    created = await drafts.create_draft(*on, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
 
-@router.get(MAPPINGS, summary="List mappings", response_model=MappingPage)
-@requires(Scope.DESTINATIONS_READ)
-async def list_all(destination_id: str, caller: CurrentCaller, context: Context, paging: Paging) -> Response:
+@router.get(MAPPINGS, Scope.DESTINATIONS_READ, summary="List mappings", response_model=MappingPage)
+async def list_all(on: OnDestination, paging: Paging) -> Response:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
-    found = await drafts.list_mappings(
-        context, caller, destination_id, limit=paging.most, after=paging.number
-    )
-    items, next_cursor = split_page(context, found, paging.limit, lambda details: (details.mapping.number,))
+    found = await drafts.list_mappings(*on, limit=paging.most, after=paging.number)
+    items, next_cursor = paging.split(found, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
-@router.get(MAPPING, summary="Read a mapping", response_model=MappingView)
-@requires(Scope.DESTINATIONS_READ)
-async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
+@router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping", response_model=MappingView)
+async def read(on: OnMapping) -> Response:
     """Read the draft, the number of the published version, and the problems that prevent publishing."""
-    return _response(await drafts.read_mapping(context, caller, destination_id, mapping_id))
+    return _response(await drafts.read_mapping(*on))
 
 
-@router.patch(MAPPING, summary="Edit a mapping's draft", response_model=MappingView)
-@requires(Scope.DESTINATIONS_WRITE)
-async def change(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    body: DraftBody,
-    caller: CurrentCaller,
-    context: Context,
-    expected: Expected,
-) -> Response:
+@router.patch(MAPPING, Scope.DESTINATIONS_WRITE, summary="Edit a mapping's draft", response_model=MappingView)
+async def change(on: OnMapping, body: DraftBody, expected: Expected) -> Response:
     """Replace the given members of the draft. A member that is null is removed.
 
     Published versions stay unchanged.
     """
-    return _response(await drafts.change_draft(context, caller, destination_id, mapping_id, body, expected))
+    return _response(await drafts.change_draft(*on, body, expected))
 
 
-@router.delete(MAPPING, summary="Delete a mapping", response_model=MappingView)
-@requires(Scope.DESTINATIONS_WRITE)
-async def delete(
-    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, expected: Expected
-) -> Response:
+@router.delete(MAPPING, Scope.DESTINATIONS_WRITE, summary="Delete a mapping", response_model=MappingView)
+async def delete(on: OnMapping, expected: Expected) -> Response:
     """Archive a mapping, so that it accepts no more events.
 
     Events that it accepted before are still delivered.
     """
-    deleted = await drafts.delete_mapping(context, caller, destination_id, mapping_id, expected)
+    deleted = await drafts.delete_mapping(*on, expected)
     return ExactJsonResponse(_mapping_body(deleted))
 
 
-@router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=MappingView)
-@requires(Scope.DESTINATIONS_WRITE)
-async def publish(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    expected: Expected,
-    body: PublishRequest | None = None,
-) -> Response:
+@router.post(
+    MAPPING + "/publish", Scope.DESTINATIONS_WRITE, summary="Publish a mapping", response_model=MappingView
+)
+async def publish(on: OnMapping, expected: Expected, body: PublishRequest | None = None) -> Response:
     """Publish the draft as a new, immutable version for new events, with an optional note.
 
     Errors: 422 with every missing field. 409 `event_name_conflict` with `pinned_name` if the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
     note = None if body is None else body.note
-    return _response(
-        await publishing.publish_draft(context, caller, destination_id, mapping_id, expected, note)
-    )
+    return _response(await publishing.publish_draft(*on, expected, note))
 
 
-@router.get(MAPPING + "/versions", summary="List published versions", response_model=MappingVersionPage)
-@requires(Scope.DESTINATIONS_READ)
-async def versions(
-    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, paging: Paging
-) -> Response:
+@router.get(
+    MAPPING + "/versions",
+    Scope.DESTINATIONS_READ,
+    summary="List published versions",
+    response_model=MappingVersionPage,
+)
+async def versions(on: OnMapping, paging: Paging) -> Response:
     """List versions, newest first.
 
     Each version has its document and its changes from the previous version.
     """
-    found = await publishing.list_versions(
-        context, caller, destination_id, mapping_id, limit=paging.most, below=paging.number
-    )
-    items, next_cursor = split_page(context, found, paging.limit, lambda each: (each.version,))
+    found = await publishing.list_versions(*on, limit=paging.most, below=paging.number)
+    items, next_cursor = paging.split(found, lambda each: (each.version,))
     return ExactJsonResponse({"items": items, "next_cursor": next_cursor})
 
 
-@router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=MappingView)
-@requires(Scope.DESTINATIONS_WRITE)
-async def rollback(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    body: RollbackRequest,
-    caller: CurrentCaller,
-    context: Context,
-    expected: Expected,
-) -> Response:
+@router.post(
+    MAPPING + "/rollback",
+    Scope.DESTINATIONS_WRITE,
+    summary="Roll back to a published version",
+    response_model=MappingView,
+)
+async def rollback(on: OnMapping, body: RollbackRequest, expected: Expected) -> Response:
     """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
-    return _response(
-        await publishing.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
-    )
+    return _response(await publishing.roll_back(*on, body.version, expected))

@@ -1,27 +1,28 @@
-"""Try a mapping over HTTP: suggest one, preview an event, and test a draft on recent events."""
+"""Try a mapping over HTTP: list the paths of recent events, suggest one, preview an event, test a draft."""
 
 from collections import Counter
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.destinations.event_schemas import suggest_mapping
+from app.admin.destinations.event_schemas import ObservedEvents, read_observed, suggest_mapping
 from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
 from app.admin.mappings.backtest import backtest_draft, summary
 from app.admin.mappings.previewing import preview_event
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
-from app.api.access.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.json_response import ExactJsonResponse
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING, MAPPINGS
+from app.api.paging import Page, Paging
 from app.domain.observed.backtest import EventGroup
+from app.domain.observed.event_schema import SchemaEntry
 from app.domain.observed.preview import ConversionPreview, RejectionPreview
-from app.domain.suggestions.suggest import SuggestedRow, Undecided
+from app.domain.suggestions.suggest import SuggestedRow, Undecided, fields_by_path, paths_by_field
 
-router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
+router = SecuredRouter("mappings")
 
 
 class SuggestedMapping(ResponseBody):
@@ -35,11 +36,13 @@ class SuggestedMapping(ResponseBody):
     undecided: list[Undecided]
 
 
-@router.post(MAPPINGS + "/suggest", summary="Suggest a mapping", response_model=SuggestedMapping)
-@requires(Scope.DESTINATIONS_WRITE)
-async def suggest(
-    destination_id: str, caller: CurrentCaller, context: Context, body: SuggestRequest | None = None
-) -> Response:
+@router.post(
+    MAPPINGS + "/suggest",
+    Scope.DESTINATIONS_WRITE,
+    summary="Suggest a mapping",
+    response_model=SuggestedMapping,
+)
+async def suggest(on: OnDestination, body: SuggestRequest | None = None) -> Response:
     """Suggest a complete mapping from up to 200 events, each as `POST /events` takes it.
 
     Without `events`, the samples of the destination's recent events are used. `zone` is the time zone of
@@ -47,21 +50,20 @@ async def suggest(
     empty.
     """
     request = body or SuggestRequest()
-    found = await suggest_mapping(context, caller, destination_id, request.events, request.zone)
+    found = await suggest_mapping(*on, request.events, request.zone)
     return ExactJsonResponse(found)
 
 
-@router.post(MAPPING + "/preview", summary="Preview a conversion")
-@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
-async def preview(
-    destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, context: Context
-) -> ConversionPreview | RejectionPreview:
+@router.post(
+    MAPPING + "/preview", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Preview a conversion"
+)
+async def preview(on: OnMapping, body: PreviewRequest) -> ConversionPreview | RejectionPreview:
     """Convert one event and show each step. Nothing is stored or sent.
 
     The status is also 200 if the event would be rejected; `ok` is then false. 422 means that the request or
     the mapping is invalid.
     """
-    return await preview_event(context, caller, destination_id, mapping_id, body.event, body.mapping)
+    return await preview_event(*on, body.event, body.mapping)
 
 
 class EventCount(ResponseBody):
@@ -93,16 +95,13 @@ class BacktestResult(ResponseBody):
     summary: str
 
 
-@router.post(MAPPING + "/backtest", summary="Test a draft on recent events")
-@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
-async def run_backtest(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    caller: CurrentCaller,
-    context: Context,
-    body: BacktestRequest | None = None,
-) -> BacktestResult:
+@router.post(
+    MAPPING + "/backtest",
+    Scope.DESTINATIONS_READ,
+    Scope.DESTINATIONS_WRITE,
+    summary="Test a draft on recent events",
+)
+async def run_backtest(on: OnMapping, body: BacktestRequest | None = None) -> BacktestResult:
     """Compare the draft (or `mapping` in the body) with the published version over the newest events.
 
     The result counts the events that would certainly lose a match key, gain a match key, or be newly
@@ -111,9 +110,7 @@ async def run_backtest(
     cannot be published, or if no version is published yet.
     """
     options = body or BacktestRequest()
-    version, result = await backtest_draft(
-        context, caller, destination_id, mapping_id, document=options.mapping, limit=options.events
-    )
+    version, result = await backtest_draft(*on, document=options.mapping, limit=options.events)
     return BacktestResult(
         published_version=version,
         events=result.events,
@@ -131,3 +128,57 @@ async def run_backtest(
 
 def _counts(groups: Counter[EventGroup]) -> list[EventCount]:
     return [EventCount(**group._asdict(), events=times) for group, times in groups.most_common()]
+
+
+class PathView(ResponseBody):
+    """A path that occurs in recent events."""
+
+    path: str
+    types: dict[str, float] = Field(description="The share of each JSON type (0 to 1).")
+    forms: list[str]
+    fill_rate: float
+    suggested_for: list[str]
+
+
+class EventSchemaView(Page[PathView]):
+    """A page of the paths of recent events."""
+
+    events: int = Field(description="The number of events from which the figures are computed.")
+    suggestions: dict[str, list[str]] = Field(
+        description="The paths that a suggested mapping reads, by field."
+    )
+
+
+@router.get(ONE + "/event-schema", Scope.DESTINATIONS_READ, summary="Read the event schema")
+async def read(on: OnDestination, paging: Paging) -> EventSchemaView:
+    """List the paths of the newest events, with types, fill rate and suggested fields.
+
+    The paths come from stored samples, which contain no values.
+    """
+    return await paging.context.compute(_page, await read_observed(*on), paging)
+
+
+def _page(observed: ObservedEvents, paging: Paging) -> EventSchemaView:
+    schema, fields = observed.schema, fields_by_path(observed.suggestion)
+
+    def view(entry: SchemaEntry) -> PathView:
+        return PathView(
+            path=entry.path,
+            types={name: share(times, entry.present) for name, times in entry.types.items()},
+            forms=sorted(entry.kinds),
+            fill_rate=share(entry.filled, schema.events),
+            suggested_for=fields.get(entry.path, []),
+        )
+
+    return paging.part(
+        EventSchemaView,
+        list(schema.entries.values()),
+        view,
+        events=schema.events,
+        suggestions=paths_by_field(observed.suggestion),
+    )
+
+
+def share(part: int, whole: int) -> float:
+    """Return a share between 0 and 1, rounded to four places."""
+    return round(part / whole, 4) if whole else 0.0

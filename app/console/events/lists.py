@@ -71,7 +71,7 @@ async def export_events(
 ) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(event_page, visit.context, visit.caller, wanted, destination_id)
+    page_at = partial(event_page, visit.context, visit.caller, destination_id, wanted)
     return await export(file_format, EventSummary, page_at, name="events")
 
 
@@ -259,7 +259,7 @@ async def export_rejections(
 ) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(rejection_page, visit.context, visit.caller, wanted, destination_id)
+    page_at = partial(rejection_page, visit.context, visit.caller, destination_id, wanted)
     return await export(file_format, RejectionRecord, page_at, name="rejections")
 
 
