@@ -1,8 +1,8 @@
 """Use cases, shared by the API, the console, the commands and the configuration files. Without HTTP.
 
-A use case returns a value or raises `Refusal` (`refusals.py`). A use case that takes the context opens its
-own transaction. A use case that takes a connection acts in the transaction of its caller: for example, a
-configuration file is applied in a single transaction.
+A use case returns a value or raises `Refusal` (`refusals.py`). A use case that takes the context acts for
+`context.caller`, and opens its own transaction. A use case that takes a connection acts in the transaction of
+its caller: for example, a configuration file is applied in a single transaction.
 `mappings/` has drafts, published versions (`mappings/publishing.py`) and pinned event names.
 `destinations/settings.py` wraps create and change of `destinations` in a transaction.
 

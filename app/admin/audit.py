@@ -7,7 +7,6 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.audit_chain import ChainBroken, ChainHead, is_unchanged, verify
 from app.store import audit
@@ -19,12 +18,7 @@ _ID: Final = "aud"
 
 
 async def list_audit(
-    context: AppContext,
-    caller: Caller,
-    *,
-    limit: int,
-    below: int | None = None,
-    wanted: AuditFilter | None = None,
+    context: AppContext, *, limit: int, below: int | None = None, wanted: AuditFilter | None = None
 ) -> list[AuditEntry]:
     """Return up to `limit` actions that the caller may see, newest first, with numbers below `below`."""
     async with context.engine.connect() as connection:
@@ -33,10 +27,10 @@ async def list_audit(
             limit=limit,
             below=below,
             wanted=wanted,
-            only=caller.only,
+            only=context.caller.only,
             id_of=partial(context.opaque.seal, kind=_ID),
         )
-    if caller.is_platform:
+    if context.caller.is_platform:
         return entries
     return [replace(entry, sequence=None, prev_hash=None, hash=None) for entry in entries]
 

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin.access import NO_CALLER, Caller
 from app.admin.access.person_claims import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
@@ -190,7 +191,8 @@ class AppContext:
     # Remove a key or an organisation from the caches of this process, after a change was committed.
     forget_key: Callable[[KeyId], None] = _forget
     forget_organisation: Callable[[OrganisationId], None] = _forget
-    # The organisation for which the context acts, and the thread for its long computations.
+    # Who acts, for which organisation, and the thread for its long computations.
+    caller: Caller = NO_CALLER
     organisation: OrganisationId = NONE
     computations: ComputationThread = field(default_factory=ComputationThread)
 
@@ -199,10 +201,15 @@ class AppContext:
         """The texts that stand for numbers in responses."""
         return OpaqueTexts(self.pepper)
 
-    def within(self, organisation: OrganisationId) -> "AppContext":
+    def of_caller(self, caller: Caller) -> "AppContext":
+        """Return the context in which this caller acts, within its organisation."""
+        return self.within(caller.organisation, caller=caller)
+
+    def within(self, organisation: OrganisationId, *, caller: Caller | None = None) -> "AppContext":
         """Return a context whose transactions see only the rows of this organisation."""
         return replace(
             self,
+            caller=caller or self.caller,
             organisation=organisation,
             engine=scoped_engine(self.engine, organisation),
             pool=scoped_pool(self.pool, organisation),

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.incidents.destination_condition import HOLDS_FOR
@@ -29,14 +28,12 @@ class OperationsHome:
     monitored_at: datetime | None
 
 
-async def read_home(
-    context: AppContext, caller: Caller, query: PageQuery, *, incident_limit: int
-) -> OperationsHome:
+async def read_home(context: AppContext, query: PageQuery, *, incident_limit: int) -> OperationsHome:
     """Read the content of the home page for a caller. `query.only` must equal `caller.only`."""
-    assert query.only == caller.only
+    assert query.only == context.caller.only
     async with context.pool.acquire() as connection:
         found, open_incidents = await incidents.most_severe(
-            connection, only=caller.only, holds_for=HOLDS_FOR, limit=incident_limit
+            connection, only=context.caller.only, holds_for=HOLDS_FOR, limit=incident_limit
         )
         listing = await health.page(connection, query)
         numbers = [item.number for item in listing.items]

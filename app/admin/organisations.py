@@ -37,7 +37,7 @@ def audit_view(organisation: Organisation) -> dict[str, Any]:
     }
 
 
-async def create_organisation(context: AppContext, caller: Caller, body: NewOrganisation) -> Organisation:
+async def create_organisation(context: AppContext, body: NewOrganisation) -> Organisation:
     """Create an organisation. Raises Refusal (409) when its id is taken."""
     id_ = OrganisationId(body.id or new_id("org_"))
     limits = OrganisationLimits() if body.limits is None else OrganisationLimits(**body.limits.model_dump())
@@ -47,7 +47,7 @@ async def create_organisation(context: AppContext, caller: Caller, body: NewOrga
         created = await organisations.create(connection, id_, body.name, limits) if is_free else None
         if created is None:
             raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
-        await _record(connection, caller, AuditAction.ORGANISATION_CREATED, None, created)
+        await _record(connection, context.caller, AuditAction.ORGANISATION_CREATED, None, created)
     return created
 
 
@@ -79,11 +79,7 @@ async def require_destination_allowance(connection: AsyncConnection) -> None:
 
 
 async def change_organisation(
-    context: AppContext,
-    caller: Caller,
-    organisation: str,
-    body: OrganisationChange,
-    expected: Collection[int] | None = None,
+    context: AppContext, organisation: str, body: OrganisationChange, expected: Collection[int] | None = None
 ) -> Organisation:
     """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
@@ -93,7 +89,7 @@ async def change_organisation(
         if (name, limits) == (before.name, before.limits):
             return before
         after = await organisations.change(connection, before.id, name, limits)
-        await _record(connection, caller, AuditAction.ORGANISATION_CHANGED, before, after)
+        await _record(connection, context.caller, AuditAction.ORGANISATION_CHANGED, before, after)
     context.forget_organisation(after.id)
     return after
 
@@ -115,9 +111,7 @@ async def organisation_usage_by_day(
         return await usage.by_day(connection, found.id, first, last)
 
 
-async def set_suspended(
-    context: AppContext, caller: Caller, organisation: str, *, suspended: bool
-) -> Organisation:
+async def set_suspended(context: AppContext, organisation: str, *, suspended: bool) -> Organisation:
     """Reject new events of an organisation and let its accepted events wait, or end this. Nothing is lost."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
         before = require_found(await organisations.lock(connection, organisation))
@@ -125,7 +119,7 @@ async def set_suspended(
             return before
         after = await organisations.set_suspended(connection, before.id, suspended)
         action = AuditAction.ORGANISATION_SUSPENDED if suspended else AuditAction.ORGANISATION_RESUMED
-        await _record(connection, caller, action, before, after)
+        await _record(connection, context.caller, action, before, after)
     context.forget_organisation(after.id)
     return after
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Refusal
 from app.store.database import balance, partitions, system_facts
@@ -36,9 +35,9 @@ class SystemState:
     balance: BalanceResult | None
 
 
-async def read_system(context: AppContext, caller: Caller) -> SystemState:
+async def read_system(context: AppContext) -> SystemState:
     """Return the state of this installation. Raises Refusal (403) for a key limited to destinations."""
-    if caller.destination_ids is not None:
+    if context.caller.destination_ids is not None:
         raise Refusal(ErrorCode.FORBIDDEN, "Keys limited to destinations cannot see the system page.")
     async with context.pool.acquire() as connection:
         days = await partitions.starts(connection, "batches")

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
 from app.admin.audit import list_audit, number_of_entry
 from app.admin.context import AppContext
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
-from app.api.access.secured_route import ByCaller, SecuredRouter
+from app.api.access.secured_route import Context, SecuredRouter
 from app.api.export import EXPORTED, Listed
 from app.api.paging import Page, record_id_of, split_page
 from app.store.audit import AuditEntry, AuditFilter
@@ -22,13 +22,9 @@ class AuditPage(Page[AuditEntry]):
     """A page of administrative actions."""
 
 
-async def audit_page(
-    context: AppContext, caller: Caller, wanted: AuditFilter, cursor: str | None, limit: int
-) -> AuditPage:
+async def audit_page(context: AppContext, wanted: AuditFilter, cursor: str | None, limit: int) -> AuditPage:
     """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
-    rows = await list_audit(
-        context, caller, limit=limit + 1, below=record_id_of(context, cursor), wanted=wanted
-    )
+    rows = await list_audit(context, limit=limit + 1, below=record_id_of(context, cursor), wanted=wanted)
     items, next_cursor = split_page(context, rows, limit, lambda entry: (number_of_entry(context, entry),))
     return AuditPage(items=list(items), next_cursor=next_cursor)
 
@@ -41,7 +37,7 @@ async def audit_page(
     responses=EXPORTED,
 )
 async def list_all(
-    by: ByCaller,
+    context: Context,
     listing: Listed,
     destination_id: Annotated[
         str | None, Query(max_length=64, description="Only entries of this destination.")
@@ -66,5 +62,7 @@ async def list_all(
     until: Annotated[Instant | None, Query(description="Only actions before this time.")] = None,
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    page_at = partial(audit_page, *by, AuditFilter(actor, kind, action, target, destination_id, since, until))
+    page_at = partial(
+        audit_page, context, AuditFilter(actor, kind, action, target, destination_id, since, until)
+    )
     return await listing.answer(AuditEntry, page_at, name="audit")

@@ -10,7 +10,7 @@ from app.admin.access import Scope
 from app.admin.incidents import ChannelStatus
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import Instant, RequestBody
-from app.api.access.secured_route import ONE, ByCaller, OnDestination, SecuredRouter
+from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.paging import Page, Paging
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
@@ -38,7 +38,7 @@ class Mute(RequestBody):
 
 @router.get("/incidents", Scope.DESTINATIONS_READ, summary="List incidents")
 async def list_all(
-    by: ByCaller,
+    context: Context,
     paging: Paging,
     state: Annotated[IncidentState | None, Query(description="Only incidents in this state.")] = None,
     destination_id: Annotated[
@@ -51,32 +51,34 @@ async def list_all(
     Only a key that is not limited to destinations sees incidents of the service.
     """
     wanted, below = IncidentFilter(state, destination_id, kind), paging.record_id
-    found = await use_cases.list_incidents(*by, wanted, limit=paging.most, below=below)
+    found = await use_cases.list_incidents(context, wanted, limit=paging.most, below=below)
     return paging.page(IncidentPage, found, lambda row: (row.number,), public_incident)
 
 
 @router.get("/incidents/{incident_id}", Scope.DESTINATIONS_READ, summary="Read an incident")
-async def read(by: ByCaller, incident_id: str) -> PublicIncident:
+async def read(context: Context, incident_id: str) -> PublicIncident:
     """Read an incident: what is wrong, since when, what it affects and what to do."""
-    return public_incident(await use_cases.find_incident(*by, incident_id))
+    return public_incident(await use_cases.find_incident(context, incident_id))
 
 
 @router.post(
     "/incidents/{incident_id}/acknowledge", Scope.DESTINATIONS_WRITE, summary="Acknowledge an incident"
 )
-async def acknowledge(by: ByCaller, incident_id: str, body: Acknowledgement | None = None) -> PublicIncident:
+async def acknowledge(
+    context: Context, incident_id: str, body: Acknowledgement | None = None
+) -> PublicIncident:
     """Stop the reminders of an incident. A message is still sent when the incident resolves.
 
     A repeated call changes the note.
     """
     note = None if body is None else body.note
-    return public_incident(await use_cases.acknowledge_incident(*by, incident_id, note=note))
+    return public_incident(await use_cases.acknowledge_incident(context, incident_id, note=note))
 
 
 @router.post("/incidents/{incident_id}/mute", Scope.DESTINATIONS_WRITE, summary="Mute an incident")
-async def mute(by: ByCaller, incident_id: str, body: Mute) -> PublicIncident:
+async def mute(context: Context, incident_id: str, body: Mute) -> PublicIncident:
     """Send no message about an incident until the given time. `{"until": null}` ends the mute."""
-    return public_incident(await use_cases.mute_incident(*by, incident_id, until=body.until))
+    return public_incident(await use_cases.mute_incident(context, incident_id, until=body.until))
 
 
 class ChannelPage(Page[ChannelStatus]):
@@ -84,9 +86,9 @@ class ChannelPage(Page[ChannelStatus]):
 
 
 @router.get("/notification-channels", Scope.DESTINATIONS_READ, summary="List notification channels")
-async def list_channels(by: ByCaller, paging: Paging) -> ChannelPage:
+async def list_channels(context: Context, paging: Paging) -> ChannelPage:
     """List the channels that the operator configured, with the results of their deliveries."""
-    return paging.part(ChannelPage, await use_cases.list_channels(*by))
+    return paging.part(ChannelPage, await use_cases.list_channels(context))
 
 
 @router.get(ONE + "/notifications", Scope.DESTINATIONS_READ, summary="Read notification settings")

@@ -20,7 +20,7 @@ from app.admin.organisations import (
     organisation_usage_by_day,
     set_suspended,
 )
-from app.api.access.secured_route import ByCaller, Context, CurrentCaller, SecuredRouter
+from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.etags import Expected, tagged
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, Paging
@@ -69,9 +69,9 @@ class UsagePage(Page[DayUsage]):
 
 
 @router.post("/organisations", Scope.ORGANISATIONS_ADMIN, status_code=201, summary="Create an organisation")
-async def create(by: ByCaller, body: NewOrganisation, response: Response) -> Organisation:
+async def create(context: Context, body: NewOrganisation, response: Response) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
-    created = await create_organisation(*by, body)
+    created = await create_organisation(context, body)
     response.headers["Location"] = f"/organisations/{created.id}"
     return tagged(response, created)
 
@@ -84,9 +84,9 @@ async def list_all(context: Context, paging: Paging) -> OrganisationPage:
 
 
 @router.get("/organisations/self", *Scope, summary="Read the organisation of the key")
-async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationView:
+async def read_own(context: Context) -> OwnOrganisationView:
     """Read the limits and the usage of the key's own organisation. Every key may read them."""
-    found = await find_organisation(context, caller.organisation)
+    found = await find_organisation(context, context.organisation)
     return OwnOrganisationView(
         id=found.id,
         name=found.name,
@@ -105,25 +105,25 @@ async def read(id: str, context: Context, response: Response) -> Organisation:
 
 @router.patch("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Change an organisation")
 async def change(
-    by: ByCaller, id: str, body: OrganisationChange, expected: Expected, response: Response
+    context: Context, id: str, body: OrganisationChange, expected: Expected, response: Response
 ) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
-    return tagged(response, await change_organisation(*by, id, body, expected))
+    return tagged(response, await change_organisation(context, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", Scope.ORGANISATIONS_ADMIN, summary="Suspend an organisation")
-async def suspend(by: ByCaller, id: str, response: Response) -> Organisation:
+async def suspend(context: Context, id: str, response: Response) -> Organisation:
     """Reject new events with 403 `organisation_suspended`. Every process does so within five seconds.
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
-    return tagged(response, await set_suspended(*by, id, suspended=True))
+    return tagged(response, await set_suspended(context, id, suspended=True))
 
 
 @router.post("/organisations/{id}/resume", Scope.ORGANISATIONS_ADMIN, summary="Resume an organisation")
-async def resume(by: ByCaller, id: str, response: Response) -> Organisation:
+async def resume(context: Context, id: str, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
-    return tagged(response, await set_suspended(*by, id, suspended=False))
+    return tagged(response, await set_suspended(context, id, suspended=False))
 
 
 @router.get(

@@ -14,7 +14,7 @@ from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent,
 from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
-from app.api.access.secured_route import ONE, ByCaller, Context, OnDestination, SecuredRouter
+from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.export import EXPORTED, Listed
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, cursor_of, event_place_of, record_id_of
@@ -117,13 +117,13 @@ class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS))
 
 
 @router.post("/subjects/erase", Scope.ERASE, status_code=202, tags=["subjects"], summary="Erase a person")
-async def erase(by: ByCaller, body: Subject, response: Response) -> RequestedErasure:
+async def erase(context: Context, body: Subject, response: Response) -> RequestedErasure:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    requested = await erasure.erase_person(*by, body.identifiers())
+    requested = await erasure.erase_person(context, body.identifiers())
     response.headers["Location"] = f"/subjects/erasures/{requested.id}"
     return requested
 
@@ -156,7 +156,7 @@ class SubjectSearchView(ResponseBody):
 
 
 @router.post("/subjects/find", Scope.ERASE, tags=["subjects"], summary="Count a person's stored events")
-async def find(context: Context, by: ByCaller, body: WantedSubject) -> SubjectSearchView:
+async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     """Count a person's stored events by destination and status. The response contains no values.
 
     The request searches for about five seconds, for the same hashes as an erasure. Repeat the request with
@@ -164,7 +164,7 @@ async def find(context: Context, by: ByCaller, body: WantedSubject) -> SubjectSe
     the identifiers.
     """
     after = record_id_of(context, body.cursor) or 0
-    id, found = await find_person(*by, body.identifiers(), after=after)  # noqa: A001
+    id, found = await find_person(context, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -185,9 +185,9 @@ async def find(context: Context, by: ByCaller, body: WantedSubject) -> SubjectSe
 @router.get(
     "/subjects/erasures/{erasure_id}", Scope.ERASE, tags=["subjects"], summary="Read an erasure receipt"
 )
-async def read_receipt(by: ByCaller, erasure_id: str) -> ErasureReceipt:
+async def read_receipt(context: Context, erasure_id: str) -> ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.
     """
-    return await erasure.find_receipt(*by, erasure_id)
+    return await erasure.find_receipt(context, erasure_id)

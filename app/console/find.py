@@ -31,8 +31,8 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
     found = [item for item in (*navigation.main, *navigation.more) if words.lower() in item.label.lower()]
     destinations, mappings = [], []
     if words and caller.may(Scope.DESTINATIONS_READ):
-        destinations = await list_destinations(visit.context, caller, limit=_MOST, search=words)
-        mappings = await search_mappings(visit.context, caller, words, limit=_MOST)
+        destinations = await list_destinations(visit.context, limit=_MOST, search=words)
+        mappings = await search_mappings(visit.context, words, limit=_MOST)
     searches_events = bool(words) and caller.may(Scope.EVENTS_READ)
     content = {
         "q": words,

@@ -82,7 +82,7 @@ async def slash() -> Response:
 @requires(Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge an incident from the home page."""
-    await acknowledge_incident(visit.context, visit.caller, form.text("incident"), note=None)
+    await acknowledge_incident(visit.context, form.text("incident"), note=None)
     return visit.done("acknowledged", "/console")
 
 
@@ -100,7 +100,7 @@ async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
         sort=query.sort,
         only=caller.only,
     )
-    found = await read_home(visit.context, caller, wanted, incident_limit=_INCIDENTS)
+    found = await read_home(visit.context, wanted, incident_limit=_INCIDENTS)
     may_write = caller.may(Scope.DESTINATIONS_WRITE)
     return {
         "q": query.q,

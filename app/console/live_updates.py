@@ -86,7 +86,7 @@ async def live_event(
 
     async def read() -> Panel | None:
         try:
-            history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
+            history = await read_event_history(visit.context, found.id, id, mapping)
         except Refusal:
             return None  # erased or expired since the page was opened
         content = await event_content(visit, found, history)

@@ -80,7 +80,7 @@ async def explain(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
         number = read_integer(form.text("amazon_count"))
         body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
         return await explain_reconciliation(
-            visit.context, visit.caller, found.id, body.day, body.event_name, body.amazon_count
+            visit.context, found.id, body.day, body.event_name, body.amazon_count
         )
 
     return await _answer(visit, found, form, "gap", gap)
@@ -109,7 +109,7 @@ async def compare(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
     async def comparison() -> Any:
         lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
         body = CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
-        return await compare_ids(visit.context, visit.caller, found.id, body.ids, None, None)
+        return await compare_ids(visit.context, found.id, body.ids, None, None)
 
     return await _answer(visit, found, form, "comparison", comparison)
 
@@ -119,8 +119,8 @@ async def compare(visit: CurrentVisit, found: CurrentDestination, form: Form) ->
 async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Add a row of the what-if list to the draft of its mapping, behind the field's present source."""
     mapping, field, path = (form.text(name) for name in ("mapping", "field", "path"))
-    details = await read_mapping(visit.context, visit.caller, found.id, mapping)
-    qualities = await read_match_quality(visit.context, visit.caller, found.id, limit=_MOST_MAPPINGS)
+    details = await read_mapping(visit.context, found.id, mapping)
+    qualities = await read_match_quality(visit.context, found.id, limit=_MOST_MAPPINGS)
     row = next(
         (
             row
@@ -135,7 +135,7 @@ async def add_to_draft(visit: CurrentVisit, found: CurrentDestination, form: For
         raise Refusal(ErrorCode.NOT_FOUND, "Recent events no longer have this path.")
     draft = added(details.mapping.draft, row)
     await change_draft(
-        visit.context, visit.caller, found.id, mapping, {"fields": draft["fields"]}, {details.mapping.version}
+        visit.context, found.id, mapping, {"fields": draft["fields"]}, {details.mapping.version}
     )
     return visit.done("match_key_added", f"{PAGE}/mappings/{mapping}")
 
@@ -146,16 +146,14 @@ async def shadow(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
     """Start or end the shadow of a mapping's draft."""
     mapping = form.text("mapping")
     if form.text("action") == "end":
-        await end_shadow(visit.context, visit.caller, found.id, mapping)
+        await end_shadow(visit.context, found.id, mapping)
         return visit.done("shadow_ended", HERE)
     try:
         percent = read_integer(form.text("percent"))
         body = ShadowRequest.model_validate(
             {"share": (percent or 0) / 100, "minutes": read_integer(form.text("minutes"))}
         )
-        await start_shadow(
-            visit.context, visit.caller, found.id, mapping, share=body.share, minutes=body.minutes
-        )
+        await start_shadow(visit.context, found.id, mapping, share=body.share, minutes=body.minutes)
     except FORM_ERRORS as error:
         problems, status = problems_of(error)
         return await _show(visit, found, {"shadow_problem": " ".join(problems.values())}, status=status)
@@ -175,7 +173,7 @@ async def send_test(visit: CurrentVisit, found: CurrentDestination, form: Form) 
                 "event_name": form.text("test_name"),
             }
         )
-        return await send_test_conversions(visit.context, visit.caller, found.id, body)
+        return await send_test_conversions(visit.context, found.id, body)
 
     return await _answer(visit, found, form, "test", sent)
 
@@ -201,15 +199,15 @@ async def _show(
     status: int = 200,
     seconds: float = _QUICK_S,
 ) -> Response:
-    context, caller = visit.context, visit.caller
-    counted = await read_reconciliation(context, caller, found.id, None, None, seconds=seconds)
+    context = visit.context
+    counted = await read_reconciliation(context, found.id, None, None, seconds=seconds)
     published = [
-        (each.mapping, each.quality, await read_shadow(context, caller, found.id, each.mapping.id))
-        for each in await read_match_quality(context, caller, found.id, limit=_MOST_MAPPINGS)
+        (each.mapping, each.quality, await read_shadow(context, found.id, each.mapping.id))
+        for each in await read_match_quality(context, found.id, limit=_MOST_MAPPINGS)
         if each.quality is not None
     ]
     wanted = [IncidentFilter(destination=found.id, kind=kind) for kind in _KINDS]
-    newest = [await list_incidents(context, caller, each, limit=1) for each in wanted]
+    newest = [await list_incidents(context, each, limit=1) for each in wanted]
     pairs = dict.fromkeys((row.day, row.kind.event_name) for row in counted.items if row.kind.event_name)
     given: dict[str, Any] = {
         "days": counted.items[:_MOST_DAYS],
@@ -221,7 +219,7 @@ async def _show(
         "rule_labels": RULES,
         "difference_labels": DIFFERENCES,
         "formula": FORMULA,
-        "findings": await read_findings(context, caller, found.id),
+        "findings": await read_findings(context, found.id),
         "problems": [each for listed in newest for each in listed if each.incident.is_open],
         "fields": _HASH_FIELDS,
         "chosen": _DEFAULTS,

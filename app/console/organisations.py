@@ -35,7 +35,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     given = {name: value for name in ("id", "name") if (value := form.text(name))}
     try:
         body = NewOrganisation.model_validate(given)
-        await organisations.create_organisation(visit.context, visit.caller, body)
+        await organisations.create_organisation(visit.context, body)
     except FORM_ERRORS as error:
         return await _page(visit, given=given, error=error)
     return visit.done("organisation_created", _ADDRESS)
@@ -52,7 +52,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
         problems, _ = problems_of(error)
         detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
         raise Refusal(ErrorCode.INVALID, detail) from None
-    await organisations.change_organisation(visit.context, visit.caller, id, body)
+    await organisations.change_organisation(visit.context, id, body)
     return visit.done("organisation_changed", _ADDRESS)
 
 
@@ -69,7 +69,7 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(visit: CurrentVisit, id: str) -> Response:
     """Suspend an organisation."""
-    await organisations.set_suspended(visit.context, visit.caller, id, suspended=True)
+    await organisations.set_suspended(visit.context, id, suspended=True)
     return visit.done("organisation_suspended", _ADDRESS)
 
 
@@ -77,7 +77,7 @@ async def suspend(visit: CurrentVisit, id: str) -> Response:
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
-    await organisations.set_suspended(visit.context, visit.caller, id, suspended=False)
+    await organisations.set_suspended(visit.context, id, suspended=False)
     return visit.done("organisation_resumed", _ADDRESS)
 
 

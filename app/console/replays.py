@@ -85,13 +85,13 @@ async def selection(visit: CurrentVisit, found: CurrentDestination, form: Form) 
 
 async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Response:
     """Show what a replay and a dismissal of these events would do."""
-    caller, wanted = visit.caller, chosen.selected(visit.context.now())
-    result = await replay_events(visit.context, caller, found.id, wanted.for_replay(), dry_run=True)
+    wanted = chosen.selected(visit.context.now())
+    result = await replay_events(visit.context, found.id, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissal = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
+        dismissal = await dismiss_dead_letters(visit.context, found.id, wanted, dry_run=True)
         dismissable = dismissal.matched
-    names = await mapping_names(visit.context, caller, found.id)
+    names = await mapping_names(visit.context, found.id)
     return await show_page(
         visit,
         found,
@@ -110,7 +110,7 @@ async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
     """Replay the events and open the page of the replay."""
     chosen = ChosenEvents.of(form)
     wanted = chosen.selected(visit.context.now()).for_replay()
-    result = await replay_events(visit.context, visit.caller, destination_id, wanted, dry_run=False)
+    result = await replay_events(visit.context, destination_id, wanted, dry_run=False)
     return visit.done("replayed", f"{PAGE}/replays/{result.replay_id}", result.replayed)
 
 
@@ -122,7 +122,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.selected(visit.context.now())
-    done = await dismiss_dead_letters(visit.context, visit.caller, destination_id, wanted, dry_run=False)
+    done = await dismiss_dead_letters(visit.context, destination_id, wanted, dry_run=False)
     return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 
@@ -131,7 +131,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
 async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
     rows = await list_replays(
-        visit.context, visit.caller, found.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
+        visit.context, found.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
     )
     names = await visit.names(row.requested_by for row in rows)
     return await show_page(
@@ -152,7 +152,7 @@ async def replay_page(visit: CurrentVisit, found: CurrentDestination, replay_id:
 
 async def replay_content(visit: Visit, found: Destination, replay_id: str) -> dict[str, Any]:
     """Return the content of a replay's page. Raises Refusal (404)."""
-    replay = await find_replay(visit.context, visit.caller, found.id, replay_id)
+    replay = await find_replay(visit.context, found.id, replay_id)
     names = await visit.names([replay.requested_by])
     return {
         **await content_of(visit, found),

@@ -35,7 +35,7 @@ _SESSIONS: Final[Mapping[str, str]] = {
 @requires(Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit) -> Response:
     """Show the state of this installation. Only platform users see totals of all organisations."""
-    state, with_totals = await read_system(visit.context, visit.caller), visit.caller.is_platform
+    state, with_totals = await read_system(visit.context), visit.caller.is_platform
     return visit.show(
         "system.html",
         checks=checks(state, with_totals=with_totals),

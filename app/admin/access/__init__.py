@@ -61,3 +61,7 @@ class Caller:
     def actor(self) -> str:
         """Return the name of the caller in the audit: the id of a key, or the name and the id of a person."""
         return self.key if self.person is None else f"{self.person} ({self.key})"
+
+
+NO_CALLER: Final = Caller(KeyId(""), frozenset(), frozenset())
+"""The caller of a public route. It may do nothing and sees no destination."""

@@ -55,7 +55,7 @@ def audit_view(key: ApiKey) -> dict[str, Any]:
 
 
 async def list_keys(
-    context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None = None
+    context: AppContext, *, limit: int, after: tuple[datetime, str] | None = None
 ) -> list[ApiKey]:
     """Return up to `limit` keys that the caller may see, oldest first, created after `after` (time, id)."""
     async with context.engine.connect() as connection:
@@ -63,19 +63,19 @@ async def list_keys(
             connection,
             limit=limit,
             after=after,
-            only=caller.only,
-            without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+            only=context.caller.only,
+            without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
         )
 
 
-async def create_key(context: AppContext, caller: Caller, body: NewKey) -> IssuedKey:
+async def create_key(context: AppContext, body: NewKey) -> IssuedKey:
     """Create a key; return it with its secret.
 
     A caller that is limited to some destinations can only create keys limited to some of these.
     """
     require_future("expires_at", body.expires_at, context.now())
-    _require_grantable(caller, body)
-    if body.destination_ids is None and caller.destination_ids is not None:
+    _require_grantable(context.caller, body)
+    if body.destination_ids is None and context.caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.INVALID,
             "This key is limited to its destinations: set destination_ids to some of them.",
@@ -83,19 +83,19 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> Issue
         )
     async with context.engine.begin() as connection:
         if body.destination_ids is not None:
-            await _require_known(connection, caller, body.destination_ids)
-        return await insert_key(connection, KeyGrant(**body.model_dump()), by=caller.actor)
+            await _require_known(connection, context.caller, body.destination_ids)
+        return await insert_key(connection, KeyGrant(**body.model_dump()), by=context.caller.actor)
 
 
-async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey:
+async def revoke_key(context: AppContext, key_id: str) -> ApiKey:
     """Revoke a key permanently and return it. Revoking it again changes nothing.
 
     Raises Refusal (404) for a key that the caller may not change.
     """
     require_id("key_", key_id)
     async with context.engine.begin() as connection:
-        key = await _find_changeable(connection, caller, key_id)
-        revoked = await mark_revoked(connection, key, by=caller.actor) or key
+        key = await _find_changeable(connection, context.caller, key_id)
+        revoked = await mark_revoked(connection, key, by=context.caller.actor) or key
     context.forget_key(key.id)
     return revoked
 

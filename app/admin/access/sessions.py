@@ -56,46 +56,47 @@ class ConsoleSession:
 
 
 async def list_sessions(
-    context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None
+    context: AppContext, *, limit: int, after: tuple[datetime, str] | None
 ) -> list[ConsoleSession]:
     """Return up to `limit` sessions of the caller's organisation, oldest first, begun after (time, id).
 
     Only platform keys see sessions of platform keys. A key that is limited to destinations sees none.
     """
     async with context.engine.connect() as connection:
-        return await _visible(context, caller, connection, limit=limit, after=after)
+        return await _visible(context, connection, limit=limit, after=after)
 
 
-async def end_session(context: AppContext, caller: Caller, session_id: str) -> ConsoleSession:
+async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
     """End a session and return it. Raises Refusal (404) if `list_sessions` does not show it to the caller."""
     require_id("ses_", session_id)
     reason = SessionEnd.ENDED_BY_ADMIN
     async with context.engine.begin() as connection:
-        found = await _visible(context, caller, connection, limit=1, session=session_id)
+        found = await _visible(context, connection, limit=1, session=session_id)
         if not found:
             raise Refusal(ErrorCode.NOT_FOUND)
-        await sessions.end(connection, SessionSelection(id=session_id), actor=caller.actor, reason=reason)
+        await sessions.end(
+            connection, SessionSelection(id=session_id), actor=context.caller.actor, reason=reason
+        )
     return found[0]
 
 
 async def _visible(
     context: AppContext,
-    caller: Caller,
     connection: AsyncConnection,
     *,
     limit: int,
     after: tuple[datetime, str] | None = None,
     session: str | None = None,
 ) -> list[ConsoleSession]:
-    if caller.destination_ids is not None:
+    if context.caller.destination_ids is not None:
         return []
     found = await sessions.page(
         connection,
         limit=limit,
         after=after,
         session=session,
-        bootstrap=context.bootstrap_key_digest if caller.is_platform else None,
-        without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+        bootstrap=context.bootstrap_key_digest if context.caller.is_platform else None,
+        without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
     )
     return [_view(each) for each in found]
 

@@ -127,63 +127,61 @@ async def set_status_callback(
         await audit.record(connection, by, action, destination.id, before=old, after=new)
 
 
-async def read_status_callback(context: AppContext, caller: Caller, destination_id: str) -> CallbackStatus:
+async def read_status_callback(context: AppContext, destination_id: str) -> CallbackStatus:
     """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination_id)
+        found = await find_visible(connection, context.caller, destination_id)
         return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
 
 
 async def switch_status_callback(
-    context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
+    context: AppContext, destination_id: str, *, enabled: bool
 ) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, caller, destination_id)
-        await set_status_callback(connection, driver, found, enabled, by=caller.actor)
+        found = await lock_visible(connection, context.caller, destination_id)
+        await set_status_callback(connection, driver, found, enabled, by=context.caller.actor)
         return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
 
 
-async def pause_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+async def pause_destination(context: AppContext, destination_id: str) -> Destination:
     """Stop sending; events are still accepted and wait. Return when no request is in flight."""
-    paused = await _set_paused(context, caller, destination_id, paused=True)
+    paused = await _set_paused(context, destination_id, paused=True)
     await context.delivery_control.quiesce(paused.number)
     return paused
 
 
-async def resume_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+async def resume_destination(context: AppContext, destination_id: str) -> Destination:
     """Start sending again; the destination returns to its state before the pause."""
-    resumed = await _set_paused(context, caller, destination_id, paused=False)
+    resumed = await _set_paused(context, destination_id, paused=False)
     await context.wake(resumed.number)
     return resumed
 
 
-async def _set_paused(
-    context: AppContext, caller: Caller, destination_id: str, *, paused: bool
-) -> Destination:
+async def _set_paused(context: AppContext, destination_id: str, *, paused: bool) -> Destination:
     async with context.engine.begin() as connection:
-        before = await lock_visible(connection, caller, destination_id)
+        before = await lock_visible(connection, context.caller, destination_id)
         if before.paused == paused:
             return before
         after = await destinations.set_paused(connection, before.id, paused)
         action = AuditAction.DESTINATION_PAUSED if paused else AuditAction.DESTINATION_RESUMED
-        await _record(connection, caller.actor, action, before, after)
+        await _record(connection, context.caller.actor, action, before, after)
     return after
 
 
-async def disconnect_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+async def disconnect_destination(context: AppContext, destination_id: str) -> Destination:
     """Delete the Amazon tokens. The destination becomes `draft`, or `needs_reconnect` if events wait."""
     async with context.engine.begin() as connection:
-        before = await lock_visible(connection, caller, destination_id)
+        before = await lock_visible(connection, context.caller, destination_id)
         if before.sign_in == "none":
             return before
         # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
         after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
         await sign_ins.delete_tokens(connection, before.id)
-        await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
+        await _record(connection, context.caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
     async with context.transaction() as (connection, driver):
-        after = await lock_visible(connection, caller, destination_id)
+        after = await lock_visible(connection, context.caller, destination_id)
         await partitions.hold_flushes(driver)
         is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
         if is_disconnected and not await context.delivery_control.waiting(driver, after.number):
@@ -192,12 +190,7 @@ async def disconnect_destination(context: AppContext, caller: Caller, destinatio
 
 
 async def archive_destination(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    *,
-    discard: bool,
-    expected: Collection[int] | None = None,
+    context: AppContext, destination_id: str, *, discard: bool, expected: Collection[int] | None = None
 ) -> ArchivedDestination:
     """Archive a destination permanently; return it with the number of events that were discarded.
 
@@ -206,7 +199,7 @@ async def archive_destination(
     archive is not in `expected`.
     """
     async with context.transaction() as (connection, driver):
-        await find_visible(connection, caller, destination_id)
+        await find_visible(connection, context.caller, destination_id)
         before = await destinations.lock(connection, destination_id)
         assert before is not None
         await partitions.hold_flushes(driver)
@@ -225,7 +218,7 @@ async def archive_destination(
             await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
             action = AuditAction.DESTINATION_ARCHIVED
-            await _record(connection, caller.actor, action, before, after, discard=discard)
+            await _record(connection, context.caller.actor, action, before, after, discard=discard)
     await context.delivery_control.quiesce(after.number)
     discarded = 0
     if discard:

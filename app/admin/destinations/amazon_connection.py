@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from typing import assert_never
 
-from app.admin.access import BOOTSTRAP, Caller
+from app.admin.access import BOOTSTRAP
 from app.admin.access.person_claims import PERSON
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, lock_visible
@@ -40,21 +40,23 @@ class SpentSignIn:
     destination: Destination
 
 
-async def begin_connection(context: AppContext, caller: Caller, destination_id: str) -> str:
+async def begin_connection(context: AppContext, destination_id: str) -> str:
     """Start a sign-in and return the URL of Amazon's sign-in page. Raises Refusal (not found, archived)."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
     place = sign_ins.verifier_place(state_hash)
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         await sign_ins.begin(
             connection,
             state_hash=state_hash,
             destination=destination.id,
-            key=caller.key,
+            key=context.caller.key,
             sealed_verifier=context.vault.seal(verifier.encode(), place=place),
         )
-        await audit.record(connection, caller.actor, AuditAction.DESTINATION_CONNECT_BEGUN, destination.id)
+        await audit.record(
+            connection, context.caller.actor, AuditAction.DESTINATION_CONNECT_BEGUN, destination.id
+        )
     return context.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
 
 

@@ -8,7 +8,6 @@ from zoneinfo import available_timezones
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
@@ -40,25 +39,23 @@ class ObservedEvents:
     suggestion: Suggestion
 
 
-async def read_event_schema(context: AppContext, caller: Caller, destination_id: str) -> EventSchema:
+async def read_event_schema(context: AppContext, destination_id: str) -> EventSchema:
     """Return the event schema of a destination, including the newest events of this process."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         stored = await schema_samples.of_destination(connection, destination.id)
     return await context.compute(lambda: merge_samples(stored.counted()))
 
 
-async def read_observed(
-    context: AppContext, caller: Caller, destination_id: str, zone: str | None = None
-) -> ObservedEvents:
+async def read_observed(context: AppContext, destination_id: str, zone: str | None = None) -> ObservedEvents:
     """Return what is known about the recent events, including the newest events of this process.
 
     `zone` is the time zone of times that name none.
     """
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         stored = await schema_samples.of_destination(connection, destination.id)
         settings = await settings_of(context, connection, destination, zone)
     key = fingerprint_key(context.pepper, destination.number)
@@ -84,11 +81,7 @@ async def settings_of(
 
 
 async def suggest_mapping(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    events: Sequence[dict[str, Any]] | None,
-    zone: str | None,
+    context: AppContext, destination_id: str, events: Sequence[dict[str, Any]] | None, zone: str | None
 ) -> Suggestion:
     """Suggest a mapping for events, or for the samples of recent events if `events` is None.
 
@@ -98,9 +91,9 @@ async def suggest_mapping(
         problem = FieldProblem("zone", "not_in_list")
         raise Refusal(ErrorCode.INVALID, "The zone is no name of the IANA time zone database.", problem)
     if events is None:
-        return (await read_observed(context, caller, destination_id, zone)).suggestion
+        return (await read_observed(context, destination_id, zone)).suggestion
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         settings = await settings_of(context, connection, destination, zone)
     # Hundreds of events take longer than the event loop may be occupied.
     return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)

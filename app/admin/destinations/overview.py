@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations.stats import DestinationStats, destination_stats
 from app.admin.events.search import find_visible_row
@@ -73,20 +72,14 @@ class DestinationOverview:
 
 
 async def read_overview(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    *,
-    since: datetime,
-    bucket: timedelta,
-    previous: Period | None,
+    context: AppContext, destination_id: str, *, since: datetime, bucket: timedelta, previous: Period | None
 ) -> DestinationOverview:
     """Read the overview of a destination in one snapshot, so that its figures agree. Raises Refusal (404)."""
     async with (
         context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         number = destination.number
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
         times = await figures.response_times(connection, number, since=since, bucket=bucket)

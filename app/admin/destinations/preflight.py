@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.amazon.accounts import CannotTell, NotVisible, Visible
@@ -65,12 +64,10 @@ class Preflight:
     checks: Sequence[PreflightCheck]
 
 
-async def check_setup(
-    context: AppContext, caller: Caller, destination_id: str, *, ask: bool = False
-) -> Preflight:
+async def check_setup(context: AppContext, destination_id: str, *, ask: bool = False) -> Preflight:
     """Check every requirement for delivery. With `ask`, call Amazon, which may take ten seconds."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open during the call to Amazon.
     live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)

@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.events.history import ATTEMPT
@@ -32,7 +31,6 @@ _MOST_CONVERSIONS: Final = 5  # on the page of a request
 
 async def read_requests(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     *,
     since: datetime,
@@ -42,7 +40,7 @@ async def read_requests(
 ) -> RequestPage:
     """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        number = (await find_visible_row(connection, caller, destination_id)).number
+        number = (await find_visible_row(connection, context.caller, destination_id)).number
         return await figures.request_page(
             connection, number, since=since, before=before, failed=failed, limit=limit
         )
@@ -70,16 +68,14 @@ class RequestDetails:
     content: CarriedEvents
 
 
-async def read_request(
-    context: AppContext, caller: Caller, destination_id: str, attempt_id: str
-) -> RequestDetails:
+async def read_request(context: AppContext, destination_id: str, attempt_id: str) -> RequestDetails:
     """Return one request of a destination. Raises Refusal (404)."""
     try:
         attempt = int(context.opaque.open(attempt_id, kind=ATTEMPT))
     except CannotDecrypt:
         raise Refusal(ErrorCode.NOT_FOUND) from None
     async with context.pool.acquire() as connection:
-        number = (await find_visible_row(connection, caller, destination_id)).number
+        number = (await find_visible_row(connection, context.caller, destination_id)).number
         row = require_found(await figures.request(connection, number, attempt))
         places = {(BatchId(batch), day) for batch, day in row.days.items()}
         stored = await batches.read(connection, places, number)
@@ -115,16 +111,16 @@ def _content(
     )
 
 
-async def retry_now(context: AppContext, caller: Caller, destination_id: str) -> None:
+async def retry_now(context: AppContext, destination_id: str) -> None:
     """Send the events of a destination again now that wait for their next attempt.
 
     An open circuit breaker lets a probe pass. A pause that Amazon asked for stays. Raises Refusal (404, or
     nothing is sent to this destination).
     """
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination_id)
+        found = await find_visible(connection, context.caller, destination_id)
         if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
         await queueing.make_due(driver, found.number)
         await lanes.notify_retry(driver, await queueing.lane_of(driver, found.number))
-        await audit.record(connection, caller.actor, AuditAction.EVENTS_RETRIED, found.id)
+        await audit.record(connection, context.caller.actor, AuditAction.EVENTS_RETRIED, found.id)

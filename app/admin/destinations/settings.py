@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import (
     extended,
@@ -62,7 +61,6 @@ class SavedDestination(MonitoredDestination):
 
 async def list_destinations(
     context: AppContext,
-    caller: Caller,
     *,
     limit: int,
     after: int | None = None,
@@ -73,28 +71,28 @@ async def list_destinations(
     async with context.transaction() as (connection, driver):
         words = search.strip() or None if search else None
         found = await destinations.page(
-            connection, limit=limit, after=after, search=words, state=state, only=caller.only
+            connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
         )
         return await _monitored(driver, found, context.now())
 
 
-async def read_destination(context: AppContext, caller: Caller, destination_id: str) -> MonitoredDestination:
+async def read_destination(context: AppContext, destination_id: str) -> MonitoredDestination:
     """Return a destination that the caller may see. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination_id)
+        found = await find_visible(connection, context.caller, destination_id)
         return (await _monitored(driver, [found], context.now()))[0]
 
 
-async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SavedDestination:
+async def create_destination(context: AppContext, body: NewDestination) -> SavedDestination:
     """Create a destination in state `draft`, within the organisation's limit. Raises Refusal (403, 429)."""
     async with context.transaction() as (connection, driver):
-        if caller.destination_ids is not None:
+        if context.caller.destination_ids is not None:
             raise Refusal(
                 ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
             )
         await require_destination_allowance(connection)
         id_ = DestinationId(new_id("dst_"))
-        created = await insert_destination(connection, id_, settings_from(body), by=caller.actor)
+        created = await insert_destination(connection, id_, settings_from(body), by=context.caller.actor)
         return await _saved(driver, created, context.now())
 
 
@@ -106,24 +104,24 @@ def settings_from(body: NewDestination) -> DestinationSettings:
 
 
 async def change_destination(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    body: DestinationUpdate,
-    expected: Collection[int] | None,
+    context: AppContext, destination_id: str, body: DestinationUpdate, expected: Collection[int] | None
 ) -> SavedDestination:
     """Change the fields that the body contains. Raises Refusal (404, 409).
 
     Raises Refusal (412) if the version of the destination is not in `expected`.
     """
     async with context.transaction() as (connection, driver):
-        before = await lock_visible(connection, caller, destination_id)
+        before = await lock_visible(connection, context.caller, destination_id)
         require_version(before.version, expected)
         settings = _changed(before, body)
         warnings: list[CurrencyWarning] = []
-        after = await update_settings(connection, before, settings, by=caller.actor)
+        after = await update_settings(connection, before, settings, by=context.caller.actor)
         if "alerting" in body.model_fields_set and await change_alerting(
-            connection, driver, after, body.alerting.stored() if body.alerting else {}, by=caller.actor
+            connection,
+            driver,
+            after,
+            body.alerting.stored() if body.alerting else {},
+            by=context.caller.actor,
         ):
             after = await destinations.touch(connection, after.id)
         if "currency" in body.model_fields_set:

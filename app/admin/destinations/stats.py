@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.journeys import count_stored, counts_of
 from app.admin.events.search import find_visible_row
@@ -95,19 +94,19 @@ class ExecutionStats:
     ]
 
 
-async def read_stats(context: AppContext, caller: Caller, destination_id: str) -> DestinationStats:
+async def read_stats(context: AppContext, destination_id: str) -> DestinationStats:
     """Return the statistics of a destination. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         return await destination_stats(connection, destination, max_event_age=context.max_event_age)
 
 
 async def read_filtered_stats(
-    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery
+    context: AppContext, destination_id: str, wanted: EventQuery
 ) -> JourneyStats | ExecutionStats:
     """Return the statistics of a journey, a node or an execution. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         if wanted.execution_id is not None:
             stored, back_to = await count_stored(connection, destination, wanted)
             return ExecutionStats(destination.id, stored, stored.waiting, back_to)

@@ -17,13 +17,7 @@ from app.store.events.rejections import RejectionSummary, StoredRejection
 
 
 async def list_rejections(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    wanted: EventQuery,
-    *,
-    limit: int,
-    below: int | None = None,
+    context: AppContext, destination_id: str, wanted: EventQuery, *, limit: int, below: int | None = None
 ) -> list[StoredRejection]:
     """Return up to `limit` records of a destination, newest first. Raises Refusal (404, 422).
 
@@ -31,17 +25,17 @@ async def list_rejections(
     """
     await context.write_rejections()
     async with context.pool.acquire() as connection:
-        destination = await _find(connection, caller, destination_id, wanted)
+        destination = await _find(connection, context.caller, destination_id, wanted)
         return await rejections.newest(connection, [destination.number], wanted, limit=limit, below=below)
 
 
 async def summarize_rejections(
-    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery
+    context: AppContext, destination_id: str, wanted: EventQuery
 ) -> Sequence[RejectionSummary]:
     """Count rejected events by reason, mapping and source path. Raises Refusal (404, 422)."""
     await context.write_rejections()
     async with context.pool.acquire() as connection:
-        destination = await _find(connection, caller, destination_id, wanted)
+        destination = await _find(connection, context.caller, destination_id, wanted)
         return await rejections.summary(connection, destination.number, wanted, days=context.rejection_days)
 
 
@@ -63,11 +57,11 @@ class Failure:
 
 
 async def list_failures(
-    context: AppContext, caller: Caller, destination_id: str, *, since: datetime | None = None
+    context: AppContext, destination_id: str, *, since: datetime | None = None
 ) -> list[Failure]:
     """Return the groups of dead and expired events accepted since a time. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         mappings = await batches.mappings(connection, [destination.id])
         only = next(iter(mappings)) if len(mappings) == 1 else None
         groups = await failures.groups(connection, destination.number, since=since, only_mapping=only)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
 from app.admin.events.search import find_visible_row
@@ -27,7 +26,7 @@ _STATE_MISSING = (
 
 
 async def read_event_history(
-    context: AppContext, caller: Caller, destination_id: str, event_id: str, mapping_id: str | None
+    context: AppContext, destination_id: str, event_id: str, mapping_id: str | None
 ) -> EventHistory:
     """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
     await context.write_rejections()
@@ -35,7 +34,7 @@ async def read_event_history(
         context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         mappings = await batches.mappings(connection, [destination.id])
         keys = {
             event_key(destination.id, mapping.id, event_id): mapping.id
@@ -62,9 +61,7 @@ async def read_event_history(
         if found:
             accepted = await _history(connection, context, destination, location, mappings)
             return replace(accepted, rejections=records)
-        return await _history_of_duplicate(
-            connection, context, caller, destination, location, duplicates[key]
-        )
+        return await _history_of_duplicate(connection, context, destination, location, duplicates[key])
 
 
 async def _history(
@@ -97,7 +94,6 @@ async def _history(
 async def _history_of_duplicate(
     connection: PipelineConnection,
     context: AppContext,
-    caller: Caller,
     destination: DestinationRef,
     location: EventLocation,
     duplicate: attempts.MappedDuplicate,
@@ -118,7 +114,11 @@ async def _history_of_duplicate(
         raise _dropped()
     original = await _describe(connection, context, origin, found[0], duplicate.place, shape, mappings)
     return duplicate_history(
-        original, location, destination, duplicate.answered_at, may_name=is_here or caller.sees(origin.id)
+        original,
+        location,
+        destination,
+        duplicate.answered_at,
+        may_name=is_here or context.caller.sees(origin.id),
     )
 
 

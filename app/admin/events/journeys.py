@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.scan import BatchReader, exceptions_of
 from app.admin.events.search import find_visible_row
@@ -49,11 +48,11 @@ class JourneyFigures:
 
 
 async def read_journey_figures(
-    context: AppContext, caller: Caller, destination_id: str, *, since: datetime
+    context: AppContext, destination_id: str, *, since: datetime
 ) -> JourneyFigures:
     """Return the figures by node from the day (UTC) of a time on. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         found = await journey_figures.by_node(connection, destination.number, since=since)
     rows = [NodeFigures(journey, node, tally(totals, State.ACTIVE)) for journey, node, totals in found]
     rows.sort(

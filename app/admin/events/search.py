@@ -69,24 +69,23 @@ async def find_visible_row(
     return require_found(await batches.destination(connection, DestinationId(destination_id)))
 
 
-async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
+async def mapping_names(context: AppContext, destination_id: str) -> dict[str, str]:
     """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         mappings = await batches.mappings(connection, [destination.id])
         return {mapping.id: mapping.name for mapping in mappings.values()}
 
 
-async def destination_names(context: AppContext, caller: Caller) -> list[tuple[str, str]]:
+async def destination_names(context: AppContext) -> list[tuple[str, str]]:
     """Return ids and names of the destinations that a caller may see, by name."""
     async with context.engine.connect() as connection:
-        found = await destinations.names(connection, only=caller.only)
+        found = await destinations.names(connection, only=context.caller.only)
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
 async def search_events(
     context: AppContext,
-    caller: Caller,
     wanted: EventQuery,
     *,
     destination_id: str | None = None,
@@ -103,9 +102,9 @@ async def search_events(
         context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        only, known = caller.only, dict[DestinationNumber, DestinationRef]()
+        only, known = context.caller.only, dict[DestinationNumber, DestinationRef]()
         if destination_id is not None:
-            destination = await find_visible_row(connection, caller, destination_id)
+            destination = await find_visible_row(connection, context.caller, destination_id)
             only, known = [destination.id], {destination.number: destination}
         elif only is not None:
             known = await batches.destinations(connection, ids=only)

@@ -36,17 +36,19 @@ def _sees(caller: Caller, stored: StoredIncident) -> bool:
 
 
 async def list_incidents(
-    context: AppContext, caller: Caller, wanted: IncidentFilter, *, limit: int, below: int | None = None
+    context: AppContext, wanted: IncidentFilter, *, limit: int, below: int | None = None
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents that the caller may see, newest first."""
     async with context.pool.acquire() as connection:
-        return await incidents.page(connection, replace(wanted, only=caller.only), limit=limit, below=below)
+        return await incidents.page(
+            connection, replace(wanted, only=context.caller.only), limit=limit, below=below
+        )
 
 
-async def find_incident(context: AppContext, caller: Caller, incident: str) -> StoredIncident:
+async def find_incident(context: AppContext, incident: str) -> StoredIncident:
     """Return an incident that the caller may see. Raises Refusal (not found)."""
     async with context.pool.acquire() as connection:
-        return await _find(connection, caller, incident)
+        return await _find(connection, context.caller, incident)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class IncidentHistory:
 
 
 async def read_incident_history(
-    context: AppContext, caller: Caller, stored: StoredIncident, *, since: datetime, bucket: timedelta
+    context: AppContext, stored: StoredIncident, *, since: datetime, bucket: timedelta
 ) -> IncidentHistory:
     """Read the history of an incident that the caller may see, in one snapshot."""
     destination = stored.incident.destination
@@ -77,32 +79,28 @@ async def read_incident_history(
         messages = {channel: times for (_, channel), times in sent.items()}
         if destination is None:
             return IncidentHistory(messages)
-        row = await find_visible_row(connection, caller, destination)
+        row = await find_visible_row(connection, context.caller, destination)
         outcomes = await outcome_history.buckets(connection, [row.number], width=bucket, since=since)
         requests = await figures.requests(connection, row.number, 20)
         return IncidentHistory(messages, outcomes[row.number], requests, row.suspended)
 
 
-async def acknowledge_incident(
-    context: AppContext, caller: Caller, incident: str, *, note: str | None
-) -> StoredIncident:
+async def acknowledge_incident(context: AppContext, incident: str, *, note: str | None) -> StoredIncident:
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
     note = read_note(note)
     async with context.transaction() as (connection, driver):
-        before = await _find(driver, caller, incident, lock=True)
-        await incidents.acknowledge(driver, incident, by=caller.actor, note=note)
-        return await _record(connection, driver, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
+        before = await _find(driver, context.caller, incident, lock=True)
+        await incidents.acknowledge(driver, incident, by=context.caller.actor, note=note)
+        return await _record(connection, driver, context.caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
 
 
-async def mute_incident(
-    context: AppContext, caller: Caller, incident: str, *, until: datetime | None
-) -> StoredIncident:
+async def mute_incident(context: AppContext, incident: str, *, until: datetime | None) -> StoredIncident:
     """Send no message about an incident before `until`; None ends the mute. Raises Refusal (404, 422)."""
     require_future("until", until, context.now())
     async with context.transaction() as (connection, driver):
-        before = await _find(driver, caller, incident, lock=True)
+        before = await _find(driver, context.caller, incident, lock=True)
         await incidents.mute(driver, incident, until=until)
-        return await _record(connection, driver, caller, AuditAction.INCIDENT_MUTED, before)
+        return await _record(connection, driver, context.caller, AuditAction.INCIDENT_MUTED, before)
 
 
 async def _find(
@@ -167,21 +165,21 @@ async def change_alerting(
     return True
 
 
-async def read_alerting(context: AppContext, caller: Caller, destination: str) -> AlertingRow:
+async def read_alerting(context: AppContext, destination: str) -> AlertingRow:
     """Return the thresholds that are set for a destination, and its notification settings."""
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination)
+        found = await find_visible(connection, context.caller, destination)
         return await stored_alerting.read(driver, found.id)
 
 
-async def set_preference(
-    context: AppContext, caller: Caller, destination: str, preference: Preference
-) -> Preference:
+async def set_preference(context: AppContext, destination: str, preference: Preference) -> Preference:
     """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
-    known = {channel.name for channel in context.channels if channel.organisation == caller.organisation}
+    known = {
+        channel.name for channel in context.channels if channel.organisation == context.caller.organisation
+    }
     async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, caller, destination)
-        await change_preference(connection, driver, found, preference, known, by=caller.actor)
+        found = await lock_visible(connection, context.caller, destination)
+        await change_preference(connection, driver, found, preference, known, by=context.caller.actor)
     return preference
 
 
@@ -219,11 +217,11 @@ class ChannelStatus:
     last_error: str | None
 
 
-async def list_channels(context: AppContext, caller: Caller) -> Sequence[ChannelStatus]:
+async def list_channels(context: AppContext) -> Sequence[ChannelStatus]:
     """Return the channels that the operator configured for the caller's organisation, by name."""
     async with context.pool.acquire() as connection:
         health = await notifications.channel_health(connection)
-    ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
+    ours = [channel for channel in context.channels if channel.organisation == context.caller.organisation]
     result = []
     for channel in sorted(ours, key=lambda channel: channel.key):
         known = health.get(channel.key, notifications.ChannelHealth())

@@ -6,7 +6,6 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.mappings.drafts import find_mapping
@@ -26,7 +25,6 @@ _VERSIONS: Final = 5  # whose samples are judged by what these versions did with
 
 async def backtest_draft(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     mapping_id: str,
     *,
@@ -40,7 +38,7 @@ async def backtest_draft(
     """
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if document is None:
             draft = compile_or_refuse(mapping.draft)

@@ -10,7 +10,6 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
 from app.admin.ids import new_id, require_id
@@ -113,22 +112,20 @@ async def reread(connection: AsyncConnection, destination: Destination, mapping:
     )
 
 
-async def read_mapping(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
-) -> MappingDetails:
+async def read_mapping(context: AppContext, destination_id: str, mapping_id: str) -> MappingDetails:
     """Return a mapping, archived or not."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         found = await reread(connection, destination, mapping_id)
     return await context.compute(found.details)
 
 
 async def list_mappings(
-    context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
+    context: AppContext, destination_id: str, *, limit: int, after: int | None = None
 ) -> list[MappingDetails]:
     """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
     return [
         MappingDetails(row, check_publishable(dict(row.draft)), draft_warnings(row.draft, destination.region))
@@ -136,33 +133,29 @@ async def list_mappings(
     ]
 
 
-async def search_mappings(
-    context: AppContext, caller: Caller, words: str, *, limit: int
-) -> list[StoredMapping]:
+async def search_mappings(context: AppContext, words: str, *, limit: int) -> list[StoredMapping]:
     """Return up to `limit` mappings with this id or with these words in their name."""
     async with context.engine.connect() as connection:
-        return await stored_mappings.search(connection, words, only=caller.only, limit=limit)
+        return await stored_mappings.search(connection, words, only=context.caller.only, limit=limit)
 
 
-async def create_draft(
-    context: AppContext, caller: Caller, destination_id: str, members: Document
-) -> MappingDetails:
+async def create_draft(context: AppContext, destination_id: str, members: Document) -> MappingDetails:
     """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
     draft = valid_draft({"action": ACTION, **_present(members)})
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         mapping = MappingId(new_id("map_"))
-        await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
+        await create_mapping(connection, destination.id, mapping, draft, by=context.caller.actor)
         created = await reread(connection, destination, mapping)
     return await context.compute(created.details)
 
 
 async def copy_mapping(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str, *, to: str, name: str
+    context: AppContext, destination_id: str, mapping_id: str, *, to: str, name: str
 ) -> MappingDetails:
     """Copy a mapping's draft into destination `to`, as a new draft with this name."""
-    source = await read_mapping(context, caller, destination_id, mapping_id)
-    return await create_draft(context, caller, to, {**source.mapping.draft, "name": name})
+    source = await read_mapping(context, destination_id, mapping_id)
+    return await create_draft(context, to, {**source.mapping.draft, "name": name})
 
 
 async def create_mapping(
@@ -178,7 +171,6 @@ async def create_mapping(
 
 async def change_draft(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     mapping_id: str,
     members: Document,
@@ -186,11 +178,11 @@ async def change_draft(
 ) -> MappingDetails:
     """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         before = await find_mapping(connection, destination, mapping_id, lock=True)
         require_version(before.version, expected)
         draft = valid_draft(_present({**before.draft, **members}))
-        await change_mapping(connection, before, draft, by=caller.actor)
+        await change_mapping(connection, before, draft, by=context.caller.actor)
         changed = await reread(connection, destination, before.id)
     return await context.compute(changed.details)
 
@@ -206,20 +198,16 @@ async def change_mapping(
 
 
 async def delete_mapping(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    mapping_id: str,
-    expected: Collection[int] | None,
+    context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
 ) -> MappingDetails:
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         before = await find_mapping(connection, destination, mapping_id)
         if before.archived_at is None:
             before = await find_mapping(connection, destination, mapping_id, lock=True)
             require_version(before.version, expected)
-            await archive_mapping(connection, before, by=caller.actor)
+            await archive_mapping(connection, before, by=context.caller.actor)
         archived = await reread(connection, destination, before.id)
     return await context.compute(archived.details)
 

@@ -71,32 +71,30 @@ class RenameImpact:
     hidden: int
 
 
-async def preview_rename(
-    context: AppContext, caller: Caller, advertiser_id: str, event_type: str
-) -> RenameImpact:
+async def preview_rename(context: AppContext, advertiser_id: str, event_type: str) -> RenameImpact:
     """Return the effect of a rename. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
+        await _require_all_visible(connection, context.caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
         pin = next((each for each in pins if each.event_type == event_type), None)
         if pin is None:
             raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
-        return await _impact(connection, caller, pin)
+        return await _impact(connection, context.caller, pin)
 
 
 async def find_name_conflict(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
+    context: AppContext, destination_id: str, mapping_id: str
 ) -> RenameImpact | None:
     """Return the effect of renaming the pinned name to that of a mapping's draft; None if they are equal."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         compiled = compile_mapping(dict(mapping.draft))
         if not isinstance(compiled, Mapping):
             return None
         for pin in await event_names.of_advertiser(connection, destination.advertiser_id):
             if pin.event_type == compiled.constant_event_type and pin.name != compiled.event_name:
-                return await _impact(connection, caller, pin)
+                return await _impact(connection, context.caller, pin)
     return None
 
 
@@ -111,16 +109,13 @@ async def _impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> Rena
 
 
 async def list_pinned_names(
-    context: AppContext,
-    caller: Caller,
-    *,
-    limit: int,
-    after: tuple[str, str] | None = None,
-    search: str | None = None,
+    context: AppContext, *, limit: int, after: tuple[str, str] | None = None, search: str | None = None
 ) -> Sequence[Pin]:
     """Return up to `limit` pinned names of the advertisers of which the caller sees every destination."""
     async with context.engine.connect() as connection:
-        return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
+        return await event_names.page(
+            connection, limit=limit, after=after, search=search, only=context.caller.only
+        )
 
 
 async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
@@ -136,16 +131,14 @@ async def _require_all_visible(connection: AsyncConnection, caller: Caller, adve
         raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
 
 
-async def list_event_names(context: AppContext, caller: Caller, advertiser_id: str) -> Sequence[Pin]:
+async def list_event_names(context: AppContext, advertiser_id: str) -> Sequence[Pin]:
     """Return the pinned name of each event type of an advertiser. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
+        await _require_all_visible(connection, context.caller, advertiser_id)
         return await event_names.of_advertiser(connection, advertiser_id)
 
 
-async def rename_event(
-    context: AppContext, caller: Caller, advertiser_id: str, event_type: str, to: str
-) -> RenamedEvent:
+async def rename_event(context: AppContext, advertiser_id: str, event_type: str, to: str) -> RenamedEvent:
     """Rename an event type, and publish a new version of each mapping with that constant type. Audited.
 
     Raises Refusal: 422 for an invalid name, 403, 404.
@@ -156,15 +149,15 @@ async def rename_event(
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
     async with context.transaction() as (connection, driver):
-        await _require_all_visible(connection, caller, advertiser_id)
+        await _require_all_visible(connection, context.caller, advertiser_id)
         before, republished, unchanged = await _rename(
-            connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
+            connection, AdvertiserId(advertiser_id), event_type, name, context.caller.actor
         )
         if before.name != name:
             old = {"name": before.name}
             new = {"name": name, "mappings": [mapping.id for mapping in republished]}
             action, subject = AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}"
-            await audit.record(connection, caller.actor, action, subject, before=old, after=new)
+            await audit.record(connection, context.caller.actor, action, subject, before=old, after=new)
             for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
                 waiting += await batches.waiting(driver, destination.number)
     changed, left = (

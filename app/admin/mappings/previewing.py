@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.mappings.drafts import find_mapping
@@ -30,7 +29,6 @@ from app.store.mappings import Document, StoredMapping
 
 async def preview_event(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     mapping_id: str,
     content: dict[str, Any],
@@ -38,7 +36,7 @@ async def preview_event(
 ) -> ConversionPreview | RejectionPreview:
     """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         rules = await rules_of(connection, context, destination, mapping)
     if document is None:
@@ -67,7 +65,6 @@ class DraftPreview:
 
 async def preview_draft(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     mapping_id: str | None,
     content: dict[str, Any],
@@ -78,7 +75,7 @@ async def preview_draft(
     `mapping_id` is None for a mapping that is not saved.
     """
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
         rules = await rules_of(connection, context, destination, mapping)
     written = dict(document)

@@ -14,7 +14,6 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import read_note
@@ -63,15 +62,11 @@ async def lock_advertiser(connection: AsyncConnection, destination: Destination)
 
 @asynccontextmanager
 async def _locked(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    mapping_id: str,
-    expected: Collection[int] | None,
+    context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
 ) -> AsyncIterator[tuple[AsyncConnection, Destination, StoredMapping]]:
     """Lock the advertiser, then the mapping. Notify the workers after the commit."""
     async with context.engine.begin() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         destination = await lock_advertiser(connection, destination)
         mapping = await find_mapping(connection, destination, mapping_id, lock=True)
         require_version(mapping.version, expected)
@@ -81,7 +76,6 @@ async def _locked(
 
 async def publish_draft(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     mapping_id: str,
     expected: Collection[int] | None,
@@ -92,12 +86,12 @@ async def publish_draft(
     `note` explains the version; surrounding blanks are removed.
     """
     note = read_note(note)
-    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+    async with _locked(context, destination_id, mapping_id, expected) as (
         connection,
         destination,
         before,
     ):
-        await publish_mapping(connection, destination, before, by=caller.actor, note=note)
+        await publish_mapping(connection, destination, before, by=context.caller.actor, note=note)
         published = await reread(connection, destination, before.id)
     return await context.compute(published.details)
 
@@ -130,19 +124,14 @@ def _published(mapping: StoredMapping) -> Document | None:
 
 
 async def roll_back(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    mapping_id: str,
-    version: int,
-    expected: Collection[int] | None,
+    context: AppContext, destination_id: str, mapping_id: str, version: int, expected: Collection[int] | None
 ) -> MappingDetails:
     """Use an earlier version for new events. The draft and the other versions stay unchanged.
 
     An earlier version whose event type was renamed since is published again under the pinned name. Raises
     Refusal.
     """
-    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+    async with _locked(context, destination_id, mapping_id, expected) as (
         connection,
         destination,
         before,
@@ -153,13 +142,18 @@ async def roll_back(
                 ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
             )
         if before.published_version != version:
-            await _use_version(connection, destination, before, earlier, by=caller.actor)
+            await _use_version(connection, destination, before, earlier, by=context.caller.actor)
             await destinations.count_published(connection, destination.id)
         after = await reread(connection, destination, before.id)
         if before.published_version != version:
             action = AuditAction.MAPPING_ROLLED_BACK
             await record_change(
-                connection, caller.actor, action, before, _published(before), _published(after.mapping)
+                connection,
+                context.caller.actor,
+                action,
+                before,
+                _published(before),
+                _published(after.mapping),
             )
     return await context.compute(after.details)
 
@@ -185,17 +179,11 @@ async def _use_version(
 
 
 async def list_versions(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    mapping_id: str,
-    *,
-    limit: int,
-    below: int | None = None,
+    context: AppContext, destination_id: str, mapping_id: str, *, limit: int, below: int | None = None
 ) -> list[PublishedVersion]:
     """Return up to `limit` versions, newest first. With `below`, return only versions with a lower number."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
     return [

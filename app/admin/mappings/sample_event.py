@@ -4,7 +4,6 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
@@ -24,7 +23,7 @@ class SentSample:
 
 
 async def send_sample_event(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str | None, content: dict[str, Any]
+    context: AppContext, destination_id: str, mapping_id: str | None, content: dict[str, Any]
 ) -> SentSample:
     """Send an event under a new id. Raises Refusal: 403 in production, 404, 503."""
     if not context.development:
@@ -33,16 +32,16 @@ async def send_sample_event(
             "Test events are only for the sandbox; in production, Amazon would count them.",
         )
     async with context.engine.connect() as connection:
-        await find_visible(connection, caller, destination_id)
+        await find_visible(connection, context.caller, destination_id)
     event_id = f"console-test-{secrets.token_hex(5)}"
     # The event goes to this destination, whatever it says itself.
     routing = {"destination_id": destination_id} | ({"mapping_id": mapping_id} if mapping_id else {})
     body = [{**content, "event_id": event_id, **routing}]
     events = read_events(body, default_destination=destination_id, default_mapping=mapping_id)
     assert not isinstance(events, BodyProblem)
-    allowed = caller.destination_ids
+    allowed = context.caller.destination_ids
     own = None if allowed is None else frozenset(map(DestinationId, allowed))
-    request = PendingRequest(events, SenderAccess(caller.organisation, own), RequestTrace())
+    request = PendingRequest(events, SenderAccess(context.caller.organisation, own), RequestTrace())
     results = await context.intake.receive(request)
     if isinstance(results, NotStored):
         raise Refusal(ErrorCode.UNAVAILABLE)

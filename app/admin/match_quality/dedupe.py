@@ -10,7 +10,6 @@ from typing import Annotated, Final
 import msgspec
 from pydantic import Field
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.events.search import find_visible_row
@@ -42,11 +41,11 @@ _MOST_READ: Final = 100_000  # events whose ids are read
 _DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
 
 
-async def read_findings(context: AppContext, caller: Caller, destination_id: str) -> list[DedupeFinding]:
+async def read_findings(context: AppContext, destination_id: str) -> list[DedupeFinding]:
     """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         published = await published_of(connection, [destination.id])
         samples = [await schema_samples.recent(connection, each.id) for each in published]
     async with context.pool.acquire() as pooled:
@@ -84,7 +83,6 @@ class IdComparison:
 
 async def compare_ids(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     ids: Sequence[str],
     since: datetime | None,
@@ -101,7 +99,7 @@ async def compare_ids(
     if since >= until:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("since", "invalid"))
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         account = await event_ids.account(connection, destination.number)
         mappings = await event_ids.mapping_ids(connection, destination.number)
         given = list(dict.fromkeys(ids))

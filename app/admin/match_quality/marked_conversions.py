@@ -13,7 +13,6 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.destinations.preflight import opened_token
@@ -66,7 +65,7 @@ class TestConversionsView:
 
 
 async def send_test_conversions(
-    context: AppContext, caller: Caller, destination_id: str, body: TestConversionsRequest
+    context: AppContext, destination_id: str, body: TestConversionsRequest
 ) -> TestConversionsView:
     """Send marked conversions. Raises Refusal (404, 409, 422, 429, 502).
 
@@ -76,7 +75,7 @@ async def send_test_conversions(
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("event_name", "event_name_invalid"))
     name = clean_event_name(body.event_name)
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
         if name in pinned:
@@ -89,7 +88,7 @@ async def send_test_conversions(
         token = _opened(context, destination, sealed)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}
         action = AuditAction.TEST_CONVERSIONS_SENT
-        await audit.record(connection, caller.actor, action, destination.id, after=after)
+        await audit.record(connection, context.caller.actor, action, destination.id, after=after)
     sent = marked_conversions(
         [secrets.token_hex(8) for _ in range(body.count)],
         region=destination.region,

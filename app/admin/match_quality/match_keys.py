@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.mappings.backtest import compiled_or_none
@@ -26,12 +25,12 @@ class MappingQuality:
 
 
 async def read_match_quality(
-    context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
+    context: AppContext, destination_id: str, *, limit: int, after: int | None = None
 ) -> list[MappingQuality]:
     """Return the match quality of up to `limit` mappings with numbers above `after`, oldest first."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         stored = await mappings.page(connection, destination.id, limit=limit, after=after)
         computations = [await _computation(context, connection, destination, each) for each in stored]
     return [

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.scan import exceptions_of
 from app.admin.events.search import find_visible_row
@@ -52,7 +51,6 @@ class Reconciliation:
 
 async def read_reconciliation(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     first: date | None,
     last: date | None,
@@ -68,7 +66,7 @@ async def read_reconciliation(
     if first > last or last - first >= timedelta(days=MOST_DAYS):
         word = "invalid" if first > last else "too_large"
         raise Refusal(ErrorCode.INVALID, f"Ask for 1 to {MOST_DAYS} days.", FieldProblem("from", word))
-    kinds, destination, counted = await _kinds(context, caller, destination_id, first, last)
+    kinds, destination, counted = await _kinds(context, destination_id, first, last)
     until = context.monotonic() + seconds
     complete = await _count_batches(context, destination, kinds, counted, first, last, until)
     items = [ReconciledDay(day, kind, counts) for (day, kind), counts in counted.items()]
@@ -78,10 +76,10 @@ async def read_reconciliation(
 
 
 async def explain_reconciliation(
-    context: AppContext, caller: Caller, destination_id: str, day: date, event_name: str, amazon_count: int
+    context: AppContext, destination_id: str, day: date, event_name: str, amazon_count: int
 ) -> Gap:
     """Explain the number that Amazon shows for an event name on a UTC day. Raises Refusal (404)."""
-    found = await read_reconciliation(context, caller, destination_id, day, day)
+    found = await read_reconciliation(context, destination_id, day, day)
     return explain_gap(found.items, day, event_name, amazon_count, context.now())
 
 
@@ -101,12 +99,12 @@ class _Kinds:
 
 
 async def _kinds(
-    context: AppContext, caller: Caller, destination_id: str, first: date, last: date
+    context: AppContext, destination_id: str, first: date, last: date
 ) -> tuple[_Kinds, DestinationRef, Tally]:
     """Read the mappings, and count the events that were not accepted."""
     counted: Tally = defaultdict(DayCounts)
     async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
+        destination = await find_visible_row(connection, context.caller, destination_id)
         dataset = await reconciliation.dataset_name(connection, destination.number)
         found = await reconciliation.versions(connection, destination.number)
         kinds = _Kinds(

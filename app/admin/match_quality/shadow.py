@@ -55,14 +55,14 @@ class ShadowView:
 
 
 async def start_shadow(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str, *, share: float, minutes: int
+    context: AppContext, destination_id: str, mapping_id: str, *, share: float, minutes: int
 ) -> ShadowView:
     """Convert a share of the live events with a snapshot of the draft, for some minutes.
 
     An earlier shadow of the destination ends. Raises Refusal (404, 409, 422).
     """
     async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await lock_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id, lock=True)
         compile_or_refuse(mapping.draft)
         if mapping.published_version is None:
@@ -75,31 +75,29 @@ async def start_shadow(
             mapping.draft,
             share=share,
             minutes=minutes,
-            by=caller.actor,
+            by=context.caller.actor,
         )
         after = {"share": share, "minutes": minutes}
-        await _record(connection, caller, AuditAction.SHADOW_STARTED, destination, mapping, after)
-    return await read_shadow(context, caller, destination_id, mapping_id)
+        await _record(connection, context.caller, AuditAction.SHADOW_STARTED, destination, mapping, after)
+    return await read_shadow(context, destination_id, mapping_id)
 
 
-async def end_shadow(context: AppContext, caller: Caller, destination_id: str, mapping_id: str) -> ShadowView:
+async def end_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """End the shadow of a mapping, if one runs. Its results stay. Raises Refusal (404)."""
     await context.synchronise_shadows()
     async with context.engine.begin() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if await shadows.end(connection, destination.number, mapping.number):
-            await _record(connection, caller, AuditAction.SHADOW_ENDED, destination, mapping, None)
-    return await read_shadow(context, caller, destination_id, mapping_id)
+            await _record(connection, context.caller, AuditAction.SHADOW_ENDED, destination, mapping, None)
+    return await read_shadow(context, destination_id, mapping_id)
 
 
-async def read_shadow(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
-) -> ShadowView:
+async def read_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """Return the results of a mapping's shadow, including the newest events of this process."""
     await context.synchronise_shadows()
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         found = await shadows.find(connection, destination.number, mapping.number)
     counts = found.counts if found else ShadowCounts()

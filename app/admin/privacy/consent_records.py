@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.domain.batch import EventMetadata, read_shapes
@@ -58,7 +57,6 @@ class ConsentRecords:
 
 async def list_consent_records(
     context: AppContext,
-    caller: Caller,
     destination_id: str,
     *,
     limit: int,
@@ -69,7 +67,7 @@ async def list_consent_records(
     items: list[ConsentRecord] = []
     last, unreadable = before, 0
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
         ids = await event_batches.mappings(pipeline, [destination.id])
         documents = _Documents(connection)
         while True:
@@ -103,10 +101,10 @@ async def list_consent_records(
             before = (batches[-1].id, 0)
 
 
-async def blocked_by_consent(context: AppContext, caller: Caller, destination_id: str) -> list[ConsentStops]:
+async def blocked_by_consent(context: AppContext, destination_id: str) -> list[ConsentStops]:
     """Return how many events the consent check rejected, by reason and basis."""
     async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, context.caller, destination_id)
     async with context.pool.acquire() as pipeline:
         return await counts.consent_stops(pipeline, destination.number)
 

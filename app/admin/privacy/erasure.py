@@ -118,33 +118,31 @@ def values_of(identifiers: Mapping[str, str]) -> frozenset[str]:
     return frozenset().union(*keys.values())
 
 
-async def erase_person(
-    context: AppContext, caller: Caller, identifiers: Mapping[str, str]
-) -> RequestedErasure:
+async def erase_person(context: AppContext, identifiers: Mapping[str, str]) -> RequestedErasure:
     """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
-    require_unlimited(caller)
+    require_unlimited(context.caller)
     id_, at = await request_erasure(
-        context.pool, context.vault, identifiers, by=caller.actor, monotonic=context.monotonic
+        context.pool, context.vault, identifiers, by=context.caller.actor, monotonic=context.monotonic
     )
     async with context.engine.begin() as connection:
         action, after = AuditAction.SUBJECT_ERASURE_REQUESTED, {"identifiers": sorted(identifiers)}
-        await audit.record(connection, caller.actor, action, id_, after=after)
+        await audit.record(connection, context.caller.actor, action, id_, after=after)
     return RequestedErasure(id_, "under_way", at)
 
 
-async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> ErasureReceipt:
+async def find_receipt(context: AppContext, erasure: str) -> ErasureReceipt:
     """Return the receipt of an erasure of the caller's organisation. Raises Refusal (403, 404)."""
-    require_unlimited(caller)
+    require_unlimited(context.caller)
     async with context.pool.acquire() as connection:
         found = require_found(await erasures.find(connection, erasure))
     return await read_receipt(context.pool, context.vault, found)
 
 
 async def list_erasures(
-    context: AppContext, caller: Caller, *, limit: int, below: int | None = None
+    context: AppContext, *, limit: int, below: int | None = None
 ) -> list[erasures.Erasure]:
     """Return up to `limit` erasures of the caller's organisation, newest first. Raises Refusal (403)."""
-    require_unlimited(caller)
+    require_unlimited(context.caller)
     async with context.pool.acquire() as connection:
         return await erasures.newest(connection, limit=limit, below=below)
 

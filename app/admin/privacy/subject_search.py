@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
@@ -51,18 +50,18 @@ class SubjectSearch:
 
 
 async def find_person(
-    context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
+    context: AppContext, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
     """Search for a person. Return the id of the search and its results. Raises Refusal (403, 422).
 
     The audit records the search and the kinds of identifiers, but not their values.
     """
-    require_unlimited(caller)
+    require_unlimited(context.caller)
     values = await asyncio.to_thread(values_of, identifiers)
     id_ = new_id("sub_")
     async with context.engine.begin() as connection:
         action, kinds = AuditAction.SUBJECT_SEARCHED, {"identifiers": sorted(identifiers)}
-        await audit.record(connection, caller.actor, action, id_, after=kinds)
+        await audit.record(connection, context.caller.actor, action, id_, after=kinds)
     found = await search(context.pool, context.vault, values, after=after, monotonic=context.monotonic)
     return id_, found
 

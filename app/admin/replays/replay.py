@@ -55,7 +55,7 @@ class ReplayResult:
 
 
 async def replay_events(
-    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
+    context: AppContext, destination_id: str, wanted: EventQuery, *, dry_run: bool
 ) -> ReplayResult:
     """Queue the matching events again, behind live traffic. With `dry_run`, only count the events.
 
@@ -65,7 +65,7 @@ async def replay_events(
     until = context.monotonic() + _TIME_LIMIT_S
     steps = replay_steps(
         context.engine,
-        caller,
+        context.caller,
         destination_id,
         wanted,
         max_age=context.max_event_age,
@@ -175,20 +175,18 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
 
 
 async def list_replays(
-    context: AppContext, caller: Caller, destination_id: str, *, limit: int, below: int | None = None
+    context: AppContext, destination_id: str, *, limit: int, below: int | None = None
 ) -> list[ReplayProgress]:
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination_id)
+        found = await find_visible(connection, context.caller, destination_id)
         return await progress.progress(driver, found.number, limit=limit, below=below)
 
 
-async def find_replay(
-    context: AppContext, caller: Caller, destination_id: str, replay_id: str
-) -> ReplayProgress:
+async def find_replay(context: AppContext, destination_id: str, replay_id: str) -> ReplayProgress:
     """Return a replay of a destination. Raises Refusal (404)."""
     async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, caller, destination_id)
+        found = await find_visible(connection, context.caller, destination_id)
         rows = await progress.progress(driver, found.number, limit=1, id=replay_id)
     return require_found(rows[0] if rows else None)
 
@@ -204,18 +202,20 @@ class Dismissal:
 
 
 async def dismiss_dead_letters(
-    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
+    context: AppContext, destination_id: str, wanted: EventQuery, *, dry_run: bool
 ) -> Dismissal:
     """Dismiss matching dead letters, or with `dry_run` only count them. Raises Refusal (404, 409).
 
     Dismissed events stay `dead` and keep their history.
     """
     async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, caller, destination_id)
+        found = await lock_visible(connection, context.caller, destination_id)
         events = await selected(driver, found, wanted)
-        matched = await dead_letters.dismiss(driver, events.selection, by=caller.actor, dry_run=dry_run)
+        matched = await dead_letters.dismiss(
+            driver, events.selection, by=context.caller.actor, dry_run=dry_run
+        )
         if matched and not dry_run:
             after = {**wanted.document, "dismissed": matched}
             action = AuditAction.DEAD_LETTERS_DISMISSED
-            await audit.record(connection, caller.actor, action, found.id, after=after)
+            await audit.record(connection, context.caller.actor, action, found.id, after=after)
     return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)

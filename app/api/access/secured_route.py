@@ -86,8 +86,7 @@ class SecuredRoute(APIRoute):
                 acting = await acting_in(request.app.state.organisations, request.scope, caller)
                 if isinstance(acting, Problem):
                     return error_response(acting)
-                caller = request.state.caller = acting
-                request.state.context = request.app.state.context.within(caller.organisation)
+                request.state.context = request.app.state.context.of_caller(acting)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                 return error_response(refused)
             if not raw:
@@ -210,42 +209,27 @@ def key_ring_of(request: Request) -> KeyRing:
     return ring
 
 
-async def _caller(request: Request) -> Caller:
-    caller: Caller = request.state.caller
-    return caller
-
-
 async def _context(request: Request) -> AppContext:
-    # The context is set together with the caller. A public route acts for no organisation.
+    # A public route acts for no organisation.
     context: AppContext = getattr(request.state, "context", request.app.state.context)
     return context
 
 
-# Route functions use these annotated types for their parameters.
-CurrentCaller = Annotated[Caller, Depends(_caller)]
 Context = Annotated[AppContext, Depends(_context)]
+"""The context of a route's use case, in which its caller acts."""
 
 
-async def _by(context: Context, caller: CurrentCaller) -> tuple[AppContext, Caller]:
-    return context, caller
+async def _on_destination(context: Context, destination_id: str) -> tuple[AppContext, str]:
+    return context, destination_id
 
 
-async def _on_destination(
-    context: Context, caller: CurrentCaller, destination_id: str
-) -> tuple[AppContext, Caller, str]:
-    return context, caller, destination_id
-
-
-async def _on_mapping(
-    context: Context, caller: CurrentCaller, destination_id: str, mapping_id: str
-) -> tuple[AppContext, Caller, str, str]:
-    return context, caller, destination_id, mapping_id
+async def _on_mapping(context: Context, destination_id: str, mapping_id: str) -> tuple[AppContext, str, str]:
+    return context, destination_id, mapping_id
 
 
 # The first arguments of a use case: `delete_mapping(*on, expected)`.
-ByCaller = Annotated[tuple[AppContext, Caller], Depends(_by)]
-OnDestination = Annotated[tuple[AppContext, Caller, str], Depends(_on_destination)]
-OnMapping = Annotated[tuple[AppContext, Caller, str, str], Depends(_on_mapping)]
+OnDestination = Annotated[tuple[AppContext, str], Depends(_on_destination)]
+OnMapping = Annotated[tuple[AppContext, str, str], Depends(_on_mapping)]
 
 ONE: Final = "/destinations/{destination_id}"
 """The path of one destination."""

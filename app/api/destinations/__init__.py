@@ -29,7 +29,7 @@ from app.admin.destinations.settings import (
 )
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination, RequestBody
-from app.api.access.secured_route import ONE, ByCaller, OnDestination, SecuredRouter
+from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.http.etags import Expected, tagged
 from app.api.paging import Page, Paging
 from app.domain.destination import State
@@ -44,16 +44,16 @@ class DestinationPage(Page[MonitoredDestination]):
 
 
 @router.post("/destinations", Scope.DESTINATIONS_WRITE, status_code=201, summary="Create a destination")
-async def create(by: ByCaller, body: NewDestination, response: Response) -> SavedDestination:
+async def create(context: Context, body: NewDestination, response: Response) -> SavedDestination:
     """Create a destination in state `draft`. Connect it to Amazon next."""
-    created = await create_destination(*by, body)
+    created = await create_destination(context, body)
     response.headers["Location"] = f"/destinations/{created.id}"
     return tagged(response, created)
 
 
 @router.get("/destinations", Scope.DESTINATIONS_READ, summary="List destinations")
 async def list_all(
-    by: ByCaller,
+    context: Context,
     paging: Paging,
     q: Annotated[
         str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
@@ -63,7 +63,7 @@ async def list_all(
     ] = None,
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
-    found = await list_destinations(*by, limit=paging.most, after=paging.number, search=q, state=state)
+    found = await list_destinations(context, limit=paging.most, after=paging.number, search=q, state=state)
     return paging.page(DestinationPage, found, lambda row: (row.number,))
 
 

@@ -1,6 +1,5 @@
 """Pages of events and of rejected events. The lists of the API, and all exports, use them."""
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.failures import list_rejections
 from app.admin.events.search import search_events
@@ -10,18 +9,11 @@ from app.domain.event_query import EventQuery
 
 
 async def event_page(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str | None,
-    wanted: EventQuery,
-    cursor: str | None,
-    limit: int,
+    context: AppContext, destination_id: str | None, wanted: EventQuery, cursor: str | None, limit: int
 ) -> EventSummaryPage:
     """Return a page of events of one or all visible destinations. Raises Refusal (404, 422)."""
     before = search_position_of(context, cursor)
-    found = await search_events(
-        context, caller, wanted, destination_id=destination_id, before=before, limit=limit
-    )
+    found = await search_events(context, wanted, destination_id=destination_id, before=before, limit=limit)
     return EventSummaryPage(
         items=list(found.items),
         next_cursor=cursor_of(context, *found.following) if found.following else None,
@@ -31,15 +23,10 @@ async def event_page(
 
 
 async def rejection_page(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    wanted: EventQuery,
-    cursor: str | None,
-    limit: int,
+    context: AppContext, destination_id: str, wanted: EventQuery, cursor: str | None, limit: int
 ) -> RejectionPage:
     """Return a page of the rejected events of a destination. Raises Refusal (404, 422)."""
     below = record_id_of(context, cursor)
-    rows = await list_rejections(context, caller, destination_id, wanted, limit=limit + 1, below=below)
+    rows = await list_rejections(context, destination_id, wanted, limit=limit + 1, below=below)
     items, next_cursor = split_page(context, rows, limit, lambda stored: (stored.id,))
     return RejectionPage(items=[stored.record for stored in items], next_cursor=next_cursor)

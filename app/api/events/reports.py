@@ -17,7 +17,7 @@ from app.admin.destinations.stats import (
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
-from app.api.access.secured_route import ONE, ByCaller, OnDestination, SecuredRouter
+from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
 from app.api.events.pages import event_page, rejection_page
@@ -30,7 +30,7 @@ router = SecuredRouter("events")
 
 @router.get("/events/{event_id:path}", Scope.EVENTS_READ, summary="Read the history of an event")
 async def read_event(
-    by: ByCaller,
+    context: Context,
     event_id: str,
     destination_id: Annotated[str, Query(description="The destination it was sent to.")],
     mapping_id: Annotated[
@@ -38,7 +38,7 @@ async def read_event(
     ] = None,
 ) -> EventHistory:
     """Return the complete history of an event, and what to do about it. It contains no personal data."""
-    return await read_event_history(*by, destination_id, event_id, mapping_id)
+    return await read_event_history(context, destination_id, event_id, mapping_id)
 
 
 @router.get(
@@ -68,7 +68,7 @@ async def list_events(
     responses=EXPORTED,
 )
 async def search(
-    by: ByCaller, wanted: Annotated[SearchFilter, Query()], listing: Listed
+    context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -76,7 +76,7 @@ async def search(
     than `limit` and still have a `next_cursor`. At most 600 rejected events per destination and minute are
     recorded, and only these are found.
     """
-    page_at = partial(event_page, *by, wanted.destination_id, wanted.query(any_id=wanted.q))
+    page_at = partial(event_page, context, wanted.destination_id, wanted.query(any_id=wanted.q))
     return await listing.answer(EventSummary, page_at, name="events")
 
 

@@ -50,7 +50,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     if days in {value for value, _ in LIFETIMES if value}:
         body["expires_at"] = (visit.context.now() + timedelta(days=int(days))).isoformat()
     try:
-        created = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
+        created = await create_key(visit.context, NewKey.model_validate(body))
     except FORM_ERRORS as error:
         return await _page(visit, error=error)
     return await _page(visit, created=created)
@@ -60,7 +60,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 @requires(Scope.KEYS_ADMIN)
 async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     """Revoke a key and end its sessions."""
-    await revoke_key(visit.context, visit.caller, key_id)
+    await revoke_key(visit.context, key_id)
     return visit.done("key_revoked", "/console/keys")
 
 
@@ -72,9 +72,7 @@ async def _page(
     created: IssuedKey | None = None,
 ) -> Response:
     problems, status = problems_of(error)
-    found = await list_keys(
-        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
-    )
+    found = await list_keys(visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor))
     content = pages.listed(visit.context, found, lambda key: (key.created_at.isoformat(), key.id), cursor)
     return visit.show(
         "keys.html",
@@ -82,7 +80,7 @@ async def _page(
         **content,
         now=visit.context.now(),
         purpose_of=_purpose,
-        destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
+        destinations=await list_destinations(visit.context, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
         problems=problems,
@@ -104,7 +102,7 @@ _SESSIONS = "/console/sessions"
 async def sessions_page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List the sessions, oldest first."""
     rows = await list_sessions(
-        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
+        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
     content = pages.listed(visit.context, rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
     return visit.show("sessions.html", **content)
@@ -114,5 +112,5 @@ async def sessions_page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
 @requires(Scope.KEYS_ADMIN)
 async def end(visit: CurrentVisit, session_id: str) -> Response:
     """End a session."""
-    await end_session(visit.context, visit.caller, session_id)
+    await end_session(visit.context, session_id)
     return visit.done("session_ended", _SESSIONS)

@@ -85,7 +85,7 @@ class SecuredPage(APIRoute):
                     if visitor is None:
                         return _to_sign_in(request)
                     request.state.visitor, request.state.caller = visitor, visitor.caller
-                    request.state.context = context.within(visitor.caller.organisation)
+                    request.state.context = context.of_caller(visitor.caller)
                     if not visitor.caller.may(*scopes):
                         refusal = Problem(ErrorCode.FORBIDDEN, why_not(visitor.role, scopes))
                         return pages.problem(request, refusal)

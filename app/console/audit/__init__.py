@@ -40,7 +40,7 @@ async def download(
     visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV
 ) -> StreamingResponse:
     """Stream the complete filtered list."""
-    page_at = partial(audit_page, visit.context, visit.caller, chosen.wanted())
+    page_at = partial(audit_page, visit.context, chosen.wanted())
     return await export(file, AuditEntry, page_at, name="audit")
 
 
@@ -56,11 +56,7 @@ async def _page(
     visit: Visit, chosen: view.AuditForm, cursor: str | None, chain: ChainHead | ChainBroken | None = None
 ) -> Response:
     rows = await list_audit(
-        visit.context,
-        visit.caller,
-        limit=PAGE_SIZE + 1,
-        below=record_id_of(visit.context, cursor),
-        wanted=chosen.wanted(),
+        visit.context, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor), wanted=chosen.wanted()
     )
     content = pages.listed(
         visit.context, rows, lambda entry: (number_of_entry(visit.context, entry),), cursor

@@ -52,7 +52,7 @@ async def create_journey_key(visit: CurrentVisit, found: CurrentDestination) -> 
     body = NewKey(
         name=f"Journey: {found.name}"[:MAX_KEY_NAME], scopes=[Scope.EVENTS_WRITE], destination_ids=[found.id]
     )
-    created = await create_key(visit.context, visit.caller, body)
+    created = await create_key(visit.context, body)
     return await _page(visit, found, created.key)
 
 
@@ -65,7 +65,7 @@ async def show_after_publish(visit: Visit, found: Destination, sample: str) -> R
 
 
 async def _page(visit: Visit, found: Destination, secret: str | None, *, sample: str = "") -> Response:
-    details = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
+    details = await list_mappings(visit.context, found.id, limit=MOST)
     published = [each.mapping for each in details if each.mapping.published_version]
     mapping_id = published[0].id if len(published) > 1 else None
     url, example = f"{visit.context.public_url}/events", example_event(visit.context.now())
@@ -92,16 +92,14 @@ async def arrivals(visit: Visit, found: Destination) -> dict[str, Any]:
 
     async def newest(*, rejected: bool) -> EventSummary | None:
         query = EventQuery(rejected=rejected)
-        listed = await search_events(context, caller, query, destination_id=found.id, limit=1)
+        listed = await search_events(context, query, destination_id=found.id, limit=1)
         return next(iter(listed.items), None)
 
     accepted, story = await newest(rejected=False), []
     if accepted is not None and accepted.event_id is not None:
         names = await visit.names([accepted.mapping_id])
         with suppress(Refusal):  # its history was deleted meanwhile
-            history = await read_event_history(
-                context, caller, found.id, accepted.event_id, accepted.mapping_id
-            )
+            history = await read_event_history(context, found.id, accepted.event_id, accepted.mapping_id)
             story = timeline(history, names.get(history.mapping_id or ""), names)
     return {"newest": accepted, "story": story, "rejected": await newest(rejected=True)}
 
@@ -113,7 +111,7 @@ async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:
     now = visit.context.now()
     return [
         key
-        for key in await list_keys(visit.context, visit.caller, limit=MOST)
+        for key in await list_keys(visit.context, limit=MOST)
         if Scope.EVENTS_WRITE in key.scopes
         and key.revoked_at is None
         and (key.expires_at is None or key.expires_at > now)
@@ -129,7 +127,7 @@ async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Re
     content = strict_json.parse(form.text("event").encode())
     if not isinstance(content, dict):
         raise Refusal(ErrorCode.INVALID, "The test event must be one event: a JSON object.")
-    sent = await send_sample_event(visit.context, visit.caller, found.id, mapping_id, content)
+    sent = await send_sample_event(visit.context, found.id, mapping_id, content)
     shown = {
         "events_manager": f"{sign_in_origin(visit.context, found.region)}/events-manager?"
         + urlencode({"advertiser_id": found.advertiser_id}),

@@ -55,7 +55,7 @@ async def page(
     range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None,
 ) -> Response:
     """Show the overview of a destination. While an incident is open, the range begins before it."""
-    preflight = await check_setup(visit.context, visit.caller, found.id)
+    preflight = await check_setup(visit.context, found.id)
     return await show_page(
         visit,
         found,
@@ -64,14 +64,14 @@ async def page(
         configured=visit.context.amazon_configured,
         checks=preflight.checks,
         ready=preflight.ready,
-        mappings=await list_mappings(visit.context, visit.caller, found.id, limit=1),
+        mappings=await list_mappings(visit.context, found.id, limit=1),
         **await panel_of(visit, found, range_name or await _default_range(visit, found)),
     )
 
 
 async def _default_range(visit: Visit, found: Destination) -> RangeName:
     wanted = IncidentFilter(destination=found.id)
-    listed = await list_incidents(visit.context, visit.caller, wanted, limit=_INCIDENTS)
+    listed = await list_incidents(visit.context, wanted, limit=_INCIDENTS)
     begins = [each.incident.opened_at for each in listed if each.incident.is_open]
     return range_since(min(begins), visit.context.now()).name if begins else RangeName.DAY
 
@@ -102,12 +102,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
-        visit.context,
-        visit.caller,
-        found.id,
-        since=chosen.since,
-        bucket=chosen.bucket,
-        previous=chosen.previous,
+        visit.context, found.id, since=chosen.since, bucket=chosen.bucket, previous=chosen.previous
     )
     stats, given = overview.stats, DiagnosisInput(found, overview.stats, overview.facts, now)
     # Rejected events do not show in Events manager.
@@ -135,7 +130,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
 
 async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
-    stats = await read_stats(visit.context, visit.caller, found.id)
+    stats = await read_stats(visit.context, found.id)
     facts = await read_diagnosis_facts(visit.context, found.number)
     return diagnose(DiagnosisInput(found, stats, facts, datetime.now(UTC)))
 
@@ -154,14 +149,14 @@ async def connect(visit: CurrentVisit, destination_id: str) -> Response:
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set. Ask the operator to set them.",
         )
-    return RedirectResponse(await begin_connection(visit.context, visit.caller, destination_id), 303)
+    return RedirectResponse(await begin_connection(visit.context, destination_id), 303)
 
 
 @router.post(PAGE + "/pause")
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(visit: CurrentVisit, destination_id: str) -> Response:
     """Pause delivery."""
-    await pause_destination(visit.context, visit.caller, destination_id)
+    await pause_destination(visit.context, destination_id)
     return visit.done("paused", PAGE)
 
 
@@ -169,7 +164,7 @@ async def pause(visit: CurrentVisit, destination_id: str) -> Response:
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     """Resume delivery."""
-    resumed = await resume_destination(visit.context, visit.caller, destination_id)
+    resumed = await resume_destination(visit.context, destination_id)
     done = "pause_ended" if resumed.suspended else "resumed"
     return visit.done(done, PAGE)
 
@@ -183,7 +178,7 @@ async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(visit.context, visit.caller, found.id, body, form.version)
+    await change_destination(visit.context, found.id, body, form.version)
     return visit.done("currency_changed", PAGE)
 
 
@@ -191,7 +186,7 @@ async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
     """Delete the Amazon tokens."""
-    await disconnect_destination(visit.context, visit.caller, destination_id)
+    await disconnect_destination(visit.context, destination_id)
     return visit.done("disconnected", PAGE)
 
 
@@ -206,7 +201,7 @@ async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
     discard = form.text("discard") == "on"
-    await archive_destination(visit.context, visit.caller, destination_id, discard=discard)
+    await archive_destination(visit.context, destination_id, discard=discard)
     return visit.done("deleted", "/console")
 
 
@@ -214,7 +209,7 @@ async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Respon
 @requires(Scope.DESTINATIONS_READ)
 async def preflight(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the checklist from stored results."""
-    result = await check_setup(visit.context, visit.caller, found.id)
+    result = await check_setup(visit.context, found.id)
     return await _preflight_page(visit, found, result, rechecked=False)
 
 
@@ -225,7 +220,7 @@ async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
 
     This is a POST, because it sends a request to Amazon.
     """
-    result = await check_setup(visit.context, visit.caller, found.id, ask=True)
+    result = await check_setup(visit.context, found.id, ask=True)
     return await _preflight_page(visit, found, result, rechecked=True)
 
 

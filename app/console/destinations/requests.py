@@ -34,7 +34,6 @@ async def page(
         raise bad_cursor()
     listed = await read_requests(
         visit.context,
-        visit.caller,
         found.id,
         since=chosen.since,
         before=place and (place[0], int(place[1])),
@@ -62,7 +61,7 @@ async def page(
 @requires(Scope.EVENTS_READ)
 async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: str) -> Response:
     """Show one request: Amazon's response, and what the request carried."""
-    details = await read_request(visit.context, visit.caller, found.id, attempt_id)
+    details = await read_request(visit.context, found.id, attempt_id)
     return await show_page(
         visit,
         found,
@@ -77,5 +76,5 @@ async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_i
 @requires(Scope.REPLAY)
 async def retry(visit: CurrentVisit, destination_id: str) -> Response:
     """Send the waiting events now, before their next attempt is due."""
-    await retry_now(visit.context, visit.caller, destination_id)
+    await retry_now(visit.context, destination_id)
     return visit.done("retried", PAGE)

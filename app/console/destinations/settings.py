@@ -51,11 +51,11 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     values = {name: form.text(name) for name in (*TEXTS, *RATE)}
     try:
         body = NewDestination.model_validate(body_of(form))
-        created = await create_destination(visit.context, visit.caller, body)
+        created = await create_destination(visit.context, body)
     except FORM_ERRORS as error:
         return _show(visit, values, error)
     if form.text("then") == "connect" and visit.context.amazon_configured:
-        sign_in = await begin_connection(visit.context, visit.caller, created.id)
+        sign_in = await begin_connection(visit.context, created.id)
         return RedirectResponse(sign_in, 303)
     return visit.done("created", f"/console/destinations/{created.id}")
 
@@ -111,7 +111,7 @@ async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> 
     """Apply the form to the destination. The form omits fixed fields."""
     try:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
-        await change_destination(visit.context, visit.caller, found.id, body, form.version)
+        await change_destination(visit.context, found.id, body, form.version)
     except FORM_ERRORS as error:
         return await _show_settings(visit, found, form, error)
     return visit.done("settings_saved", PAGE + "/settings")

@@ -35,7 +35,7 @@ async def event_page(
         return RedirectResponse(f"/console/destinations/{found.id}/events", 303)
     content = await content_of(visit, found)
     try:
-        history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
+        history = await read_event_history(visit.context, found.id, id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
             content |= {"id": id, "detail": refusal.problem.detail}

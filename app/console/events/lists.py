@@ -44,7 +44,6 @@ async def list_events(
     chosen = query.range(visit.context.now())
     listed = await search_events(
         visit.context,
-        visit.caller,
         query.query(since=chosen.since),
         destination_id=found.id,
         before=search_position_of(visit.context, cursor),
@@ -60,7 +59,7 @@ async def list_events(
         searched=chosen.part_since(listed.back_to),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
-        mappings=await mapping_names(visit.context, visit.caller, found.id),
+        mappings=await mapping_names(visit.context, found.id),
     )
 
 
@@ -71,7 +70,7 @@ async def export_events(
 ) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(event_page, visit.context, visit.caller, destination_id, wanted)
+    page_at = partial(event_page, visit.context, destination_id, wanted)
     return await export(file_format, EventSummary, page_at, name="events")
 
 
@@ -86,7 +85,6 @@ async def search(
     try:
         result = await search_events(
             visit.context,
-            visit.caller,
             query.query(since=chosen.since, any_id=text or None),
             destination_id=destination or None,
             before=before,
@@ -143,7 +141,6 @@ async def live_tail(visit: CurrentVisit, query: Events, q: _Text = "", destinati
 async def _newest(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
     found = await search_events(
         visit.context,
-        visit.caller,
         query.query(any_id=q.strip() or None),
         destination_id=destination or None,
         limit=_TAIL_ROWS,
@@ -153,7 +150,7 @@ async def _newest(visit: Visit, query: ConsoleFilter, q: str, destination: str) 
 
 async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
     """Return the content of the form above a list, and the parameters of the page."""
-    names = await destination_names(visit.context, visit.caller)
+    names = await destination_names(visit.context)
     own = [(name, value) for name, value in (("q", q), ("destination", destination)) if value]
     return {
         "q": q,
@@ -212,12 +209,10 @@ async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) 
         "errors.html",
         query=query,
         range=chosen,
-        failures=await list_failures(visit.context, visit.caller, found.id, since=chosen.since),
-        groups=await summarize_rejections(
-            visit.context, visit.caller, found.id, EventQuery(since=chosen.since)
-        ),
+        failures=await list_failures(visit.context, found.id, since=chosen.since),
+        groups=await summarize_rejections(visit.context, found.id, EventQuery(since=chosen.since)),
         most=_MOST_GROUPS,
-        mappings=await mapping_names(visit.context, visit.caller, found.id),
+        mappings=await mapping_names(visit.context, found.id),
     )
 
 
@@ -230,13 +225,12 @@ async def rejections(
     chosen = query.range(visit.context.now())
     rows = await list_rejections(
         visit.context,
-        visit.caller,
         found.id,
         query.query(since=chosen.since),
         limit=PAGE_SIZE + 1,
         below=record_id_of(visit.context, cursor),
     )
-    groups = await summarize_rejections(visit.context, visit.caller, found.id, EventQuery(since=chosen.since))
+    groups = await summarize_rejections(visit.context, found.id, EventQuery(since=chosen.since))
     return await show_page(
         visit,
         found,
@@ -247,7 +241,7 @@ async def rejections(
         groups=groups,
         most=_GROUPS_ABOVE_LIST,
         reasons=sorted({*(group.reason for group in groups), *filter(None, [query.reason])}),
-        mappings=await mapping_names(visit.context, visit.caller, found.id),
+        mappings=await mapping_names(visit.context, found.id),
         days=visit.context.rejection_days,
     )
 
@@ -259,7 +253,7 @@ async def export_rejections(
 ) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(rejection_page, visit.context, visit.caller, destination_id, wanted)
+    page_at = partial(rejection_page, visit.context, destination_id, wanted)
     return await export(file_format, RejectionRecord, page_at, name="rejections")
 
 
@@ -270,5 +264,5 @@ async def journeys(
 ) -> Response:
     """Show the figures of each journey node."""
     chosen = time_range(range_name, visit.context.now())
-    figures = await read_journey_figures(visit.context, visit.caller, found.id, since=chosen.since)
+    figures = await read_journey_figures(visit.context, found.id, since=chosen.since)
     return await show_page(visit, found, "journeys.html", range=chosen, figures=figures)

@@ -36,7 +36,7 @@ async def list_page(
     chosen = IncidentState(state) if state in set(IncidentState) else None
     wanted = IncidentFilter(chosen, destination or None)
     found = await use_cases.list_incidents(
-        visit.context, visit.caller, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
+        visit.context, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
     )
     content = pages.listed(visit.context, found, lambda row: (row.number,), cursor)
     return visit.show(
@@ -55,12 +55,12 @@ async def list_page(
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
-    found = await use_cases.find_incident(visit.context, visit.caller, incident_id)
+    found = await use_cases.find_incident(visit.context, incident_id)
     by, now = found.acknowledged_by, visit.context.now()
     names = await visit.names([by])
     chosen = range_since(found.incident.opened_at, now)
     history = await use_cases.read_incident_history(
-        visit.context, visit.caller, found, since=chosen.since, bucket=chosen.bucket
+        visit.context, found, since=chosen.since, bucket=chosen.bucket
     )
     return visit.show(
         "incident.html",
@@ -84,7 +84,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge the chosen incidents of the list. Those that are acknowledged already stay as they are."""
     for incident_id in form.getlist("incident")[:PAGE_SIZE]:
-        await use_cases.acknowledge_incident(visit.context, visit.caller, str(incident_id), note=None)
+        await use_cases.acknowledge_incident(visit.context, str(incident_id), note=None)
     return visit.done("acknowledged", PAGE)
 
 
@@ -95,7 +95,7 @@ async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Resp
     note = form.text("note").strip() or None
     if note is not None and len(note) > 1_000:
         raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
-    await use_cases.acknowledge_incident(visit.context, visit.caller, incident_id, note=note)
+    await use_cases.acknowledge_incident(visit.context, incident_id, note=note)
     return visit.done("acknowledged", PAGE + "/{incident_id}")
 
 
@@ -107,7 +107,7 @@ async def mute(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     if hours not in {str(number) for number in (0, *view.MUTE_HOURS)}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
     until = visit.context.now() + timedelta(hours=int(hours)) if int(hours) else None
-    await use_cases.mute_incident(visit.context, visit.caller, incident_id, until=until)
+    await use_cases.mute_incident(visit.context, incident_id, until=until)
     if until is None:
         return visit.done("incident_unmuted", PAGE + "/{incident_id}")
     return visit.done("incident_muted", PAGE + "/{incident_id}", int(hours))

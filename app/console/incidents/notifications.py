@@ -47,7 +47,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
 @requires(Scope.DESTINATIONS_READ)
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
-    channels = await use_cases.list_channels(visit.context, visit.caller)
+    channels = await use_cases.list_channels(visit.context)
     return visit.show("notifications.html", channels=channels)
 
 
@@ -70,7 +70,7 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
         None if form.text("all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
         Severity(severity),
     )
-    await use_cases.set_preference(visit.context, visit.caller, destination_id, preference)
+    await use_cases.set_preference(visit.context, destination_id, preference)
     return visit.done("notifications_saved", _PAGE)
 
 
@@ -83,7 +83,7 @@ async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: 
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
         return await _show(visit, found, problem=" ".join(problems.values()), typed=form.texts)
-    await change_destination(visit.context, visit.caller, found.id, body, None)
+    await change_destination(visit.context, found.id, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
 
@@ -96,7 +96,7 @@ async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Resp
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")
     until = (visit.context.now() + timedelta(hours=int(hours))).isoformat() if int(hours) else None
     body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
-    await change_destination(visit.context, visit.caller, destination_id, body, None)
+    await change_destination(visit.context, destination_id, body, None)
     if until is None:
         return visit.done("maintenance_ended", _PAGE)
     return visit.done("maintenance_started", _PAGE, int(hours))
@@ -107,14 +107,14 @@ async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Resp
 async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Switch status callbacks on or off."""
     enabled = form.text("enabled") == "yes"
-    await switch_status_callback(visit.context, visit.caller, destination_id, enabled=enabled)
+    await switch_status_callback(visit.context, destination_id, enabled=enabled)
     return visit.done("callback_on" if enabled else "callback_off", _PAGE)
 
 
 async def _show(
     visit: Visit, found: Destination, *, problem: str | None = None, typed: dict[str, str] | None = None
 ) -> Response:
-    stored = await use_cases.read_alerting(visit.context, visit.caller, found.id)
+    stored = await use_cases.read_alerting(visit.context, found.id)
     alerting, preference = thresholds.read(stored.alerting), stored.preference
     muted_until = alerting.muted_until
     return await show_page(
@@ -122,7 +122,7 @@ async def _show(
         found,
         "destination_notifications.html",
         status=200 if problem is None else 422,
-        channels=await use_cases.list_channels(visit.context, visit.caller),
+        channels=await use_cases.list_channels(visit.context),
         preference=preference,
         kinds=KINDS,
         severities=SEVERITIES,
@@ -134,7 +134,7 @@ async def _show(
         problem=problem,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
-        callback=await read_status_callback(visit.context, visit.caller, found.id),
+        callback=await read_status_callback(visit.context, found.id),
     )
 
 

@@ -34,11 +34,7 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the destination's mappings, one page at a time."""
     found = await list_mappings(
-        visit.context,
-        visit.caller,
-        destination.id,
-        limit=PAGE_SIZE + 1,
-        after=number_of(visit.context, cursor),
+        visit.context, destination.id, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor)
     )
     content = pages.listed(visit.context, found, lambda details: (details.mapping.number,), cursor)
     return await show_page(visit, destination, "mappings.html", **content)
@@ -48,7 +44,7 @@ async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor:
 @requires(Scope.DESTINATIONS_READ)
 async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields, and never their values."""
-    observed = await read_observed(visit.context, visit.caller, found.id)
+    observed = await read_observed(visit.context, found.id)
     return await show_page(
         visit,
         found,
@@ -64,7 +60,7 @@ async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Respon
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(visit: CurrentVisit, destination_id: str, mapping_id: str) -> Response:
     """Archive the mapping."""
-    await delete_mapping(visit.context, visit.caller, destination_id, mapping_id, None)
+    await delete_mapping(visit.context, destination_id, mapping_id, None)
     return visit.done("mapping_deleted", PAGE + "/mappings")
 
 
@@ -94,7 +90,7 @@ async def copy(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     """Copy the mapping as a draft and redirect to the copy."""
     to, name = form.text("to"), form.text("name")
     try:
-        copied = await copy_mapping(visit.context, visit.caller, destination.id, mapping_id, to=to, name=name)
+        copied = await copy_mapping(visit.context, destination.id, mapping_id, to=to, name=name)
     except Refusal as refusal:
         problems, status = form_view.problems_of(refusal)
         if status != 422:
@@ -113,8 +109,8 @@ async def _copy_page(
     name: str | None = None,
     to: str | None = None,
 ) -> Response:
-    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
-    listed = await list_destinations(visit.context, visit.caller, limit=_TARGETS + 1, search=query)
+    found = await read_mapping(visit.context, destination.id, mapping_id)
+    listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=query)
     targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
     return await show_page(
         visit,

@@ -106,7 +106,7 @@ async def create(visit: CurrentVisit, destination: CurrentDestination, form: For
     if check_draft(document):
         return await _show(visit, destination, None, document, form=form, status=422)
     try:
-        created = await create_draft(visit.context, visit.caller, destination.id, document)
+        created = await create_draft(visit.context, destination.id, document)
     except Refusal as refusal:
         problem = refusal.problem
         if status_of(problem) != 422:
@@ -122,7 +122,7 @@ async def create(visit: CurrentVisit, destination: CurrentDestination, form: For
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    found = await read_mapping(visit.context, destination.id, mapping_id)
     return await _show(visit, destination, found, found.mapping.draft)
 
 
@@ -130,7 +130,7 @@ async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
 @requires(Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    found = await read_mapping(visit.context, destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(form.texts))
     if _stores_nothing(form):
@@ -140,9 +140,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     # In a change, null removes a member. So set the members that the form left out to null.
     members = {**dict.fromkeys(draft), **document}
     try:
-        saved = await change_draft(
-            visit.context, visit.caller, destination.id, mapping_id, members, form.version
-        )
+        saved = await change_draft(visit.context, destination.id, mapping_id, members, form.version)
     except Refusal as refusal:
         problem = refusal.problem
         return await _show(
@@ -162,7 +160,7 @@ async def _leave(visit: Visit, saved: MappingDetails, form: Form, done: str) -> 
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         try:
             published = await publish_draft(
-                visit.context, visit.caller, mapping.destination, mapping.id, frozenset({mapping.version})
+                visit.context, mapping.destination, mapping.id, frozenset({mapping.version})
             )
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
@@ -193,7 +191,7 @@ async def _show_unsaved(
             events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
             try:
                 suggestion = await suggest_mapping(
-                    visit.context, visit.caller, destination.id, events, form.text("zone") or None
+                    visit.context, destination.id, events, form.text("zone") or None
                 )
             except Refusal as refusal:
                 refused = refusal.problem.detail or _NO_EVENTS[then]
@@ -216,7 +214,7 @@ async def show_preview(
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = form.texts
     document = from_form(values)
-    schema = await read_event_schema(visit.context, visit.caller, destination.id)
+    schema = await read_event_schema(visit.context, destination.id)
     results = await _results(
         visit,
         destination,
@@ -248,7 +246,7 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(visit.context, visit.caller, destination.id, mapping_id, event, document)
+        answer = await preview_draft(visit.context, destination.id, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     return {
@@ -296,7 +294,7 @@ async def _show(
     """
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    observed = await read_observed(visit.context, visit.caller, destination.id)
+    observed = await read_observed(visit.context, destination.id)
     schema = observed.schema
     if document is None:
         suggestion = observed.suggestion

@@ -31,9 +31,7 @@ async def page(
         if len(place) != 2:
             raise bad_cursor()
         after = (place[0], place[1])
-    found = await list_pinned_names(
-        visit.context, visit.caller, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None
-    )
+    found = await list_pinned_names(visit.context, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None)
     content = pages.listed(visit.context, found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
     return visit.show("event_names.html", **content, q=q)
 
@@ -51,7 +49,7 @@ async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form:
     """Rename the event type and republish the mappings that send it."""
     to = form.text("to")
     try:
-        renamed = await rename_event(visit.context, visit.caller, advertiser_id, event_type, to)
+        renamed = await rename_event(visit.context, advertiser_id, event_type, to)
     except Refusal as refusal:
         if status_of(refusal.problem) != 422:
             raise
@@ -64,7 +62,7 @@ async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form:
 async def _show(
     visit: Visit, advertiser_id: str, event_type: str, *, to: str = "", problem: str | None = None
 ) -> Response:
-    impact = await preview_rename(visit.context, visit.caller, advertiser_id, event_type)
+    impact = await preview_rename(visit.context, advertiser_id, event_type)
     return visit.show(
         "event_name.html",
         status=200 if problem is None else 422,

@@ -54,9 +54,7 @@ async def publish(
     note = form.text("note")
     try:
         await _require_answers(visit, destination.id, mapping_id, form)
-        published = await publish_draft(
-            visit.context, visit.caller, destination.id, mapping_id, form.version, note
-        )
+        published = await publish_draft(visit.context, destination.id, mapping_id, form.version, note)
     except Refusal as refusal:
         problem = refusal.problem
         return await _page(visit, destination, mapping_id, problem=problem, note=note)
@@ -86,7 +84,7 @@ async def _require_answers(visit: Visit, destination_id: str, mapping_id: str, f
     """
     if len(form.text("note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
-    details = await read_mapping(visit.context, visit.caller, destination_id, mapping_id)
+    details = await read_mapping(visit.context, destination_id, mapping_id)
     backtest = await _backtest(visit, details)
     mapping = details.mapping
     if backtest and needs_confirmation(mapping.draft, backtest) and form.text("name") != mapping.name.strip():
@@ -98,7 +96,7 @@ async def _backtest(visit: Visit, details: MappingDetails) -> Backtest | None:
     mapping = details.mapping
     if mapping.published_version is None or not details.unpublished_changes or details.problems:
         return None
-    _, result = await backtest_draft(visit.context, visit.caller, mapping.destination, mapping.id)
+    _, result = await backtest_draft(visit.context, mapping.destination, mapping.id)
     return result
 
 
@@ -107,7 +105,7 @@ async def _backtest(visit: Visit, details: MappingDetails) -> Backtest | None:
 async def take_name(visit: CurrentVisit, destination_id: str, mapping_id: str, form: Form) -> Response:
     """Set the draft's event name to the pinned name."""
     members = {"event_name": form.text("name")}
-    await change_draft(visit.context, visit.caller, destination_id, mapping_id, members, form.version)
+    await change_draft(visit.context, destination_id, mapping_id, members, form.version)
     return visit.done("name_changed", MAPPING + "/publish")
 
 
@@ -115,21 +113,15 @@ async def take_name(visit: CurrentVisit, destination_id: str, mapping_id: str, f
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename_pin(visit: CurrentVisit, found: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Rename an event type for the advertiser; recorded in the audit."""
-    await rename_event(
-        visit.context,
-        visit.caller,
-        found.advertiser_id,
-        form.text("event_type"),
-        form.text("name"),
-    )
+    await rename_event(visit.context, found.advertiser_id, form.text("event_type"), form.text("name"))
     return visit.done("renamed", MAPPING + "/publish")
 
 
 async def _page(
     visit: Visit, destination: Destination, mapping_id: str, *, problem: Problem | None = None, note: str = ""
 ) -> Response:
-    details = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
-    conflict = await find_name_conflict(visit.context, visit.caller, destination.id, mapping_id)
+    details = await read_mapping(visit.context, destination.id, mapping_id)
+    conflict = await find_name_conflict(visit.context, destination.id, mapping_id)
     mapping = details.mapping
     backtest = await _backtest(visit, details)
     is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT

@@ -50,7 +50,7 @@ async def rollback(
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     number = int(version)
     try:
-        await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form.version)
+        await roll_back(visit.context, destination.id, mapping_id, number, form.version)
     except Refusal as refusal:
         return await _page(visit, destination, mapping_id, number, None, problem=refusal.problem)
     return visit.done("rolled_back", MAPPING + "/versions", number)
@@ -65,10 +65,9 @@ async def _page(
     *,
     problem: Problem | None = None,
 ) -> Response:
-    mapping = (await read_mapping(visit.context, visit.caller, destination.id, mapping_id)).mapping
+    mapping = (await read_mapping(visit.context, destination.id, mapping_id)).mapping
     found = await list_versions(
         visit.context,
-        visit.caller,
         destination.id,
         mapping_id,
         limit=_PAGE_SIZE + 1,
@@ -77,9 +76,7 @@ async def _page(
     content = pages.listed(visit.context, found, lambda each: (each.version,), cursor, _PAGE_SIZE)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
-    shown = await list_versions(
-        visit.context, visit.caller, destination.id, mapping_id, limit=2, below=chosen + 1
-    )
+    shown = await list_versions(visit.context, destination.id, mapping_id, limit=2, below=chosen + 1)
     shown = [each for each in shown if each.version in (chosen, chosen - 1)]
     if version is not None and (not shown or shown[0].version != version):
         raise Refusal(ErrorCode.NOT_FOUND)

@@ -79,7 +79,7 @@ async def page(
 @requires(Scope.ERASE)
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
-    found = await find_receipt(visit.context, visit.caller, erasure)
+    found = await find_receipt(visit.context, erasure)
     disposition = f'attachment; filename="{found.id}.json"'
     headers = {"Content-Disposition": disposition}
     return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
@@ -95,9 +95,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
     so_far = _continued(visit.context, form)
     if so_far is None:
         so_far = _Found(*_identifier(form), cursor=0, events={})
-    _, result = await find_person(
-        visit.context, visit.caller, {so_far.kind: so_far.value}, after=so_far.cursor
-    )
+    _, result = await find_person(visit.context, {so_far.kind: so_far.value}, after=so_far.cursor)
     for (destination, status), events in result.events.items():
         place = f"{destination} {status}"
         so_far.events[place] = so_far.events.get(place, 0) + events
@@ -113,7 +111,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
 async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
-    requested = await erase_person(visit.context, visit.caller, {kind: value})
+    requested = await erase_person(visit.context, {kind: value})
     return visit.done("erasure_requested", f"{_PAGE}?erasure={requested.id}")
 
 
@@ -146,17 +144,15 @@ async def _show(
     found: _Found | None = None,
     more: str | None = None,
 ) -> Response:
-    rows = await list_erasures(
-        visit.context, visit.caller, limit=_ROWS + 1, below=record_id_of(visit.context, cursor)
-    )
+    rows = await list_erasures(visit.context, limit=_ROWS + 1, below=record_id_of(visit.context, cursor))
     actors = await visit.names(each.requested_by for each in rows)
     response = visit.show(
         "privacy.html",
         **pages.listed(visit.context, rows, lambda row: (row.number,), cursor, _ROWS),
         kinds=IDENTIFIERS,
         labels=_LABELS,
-        destinations=dict(await destination_names(visit.context, visit.caller)),
-        receipt=erasure and await find_receipt(visit.context, visit.caller, erasure),
+        destinations=dict(await destination_names(visit.context)),
+        receipt=erasure and await find_receipt(visit.context, erasure),
         actors={**actors, "bootstrap": "bootstrap key"},
         found=found,
         found_total=0 if found is None else sum(found.events.values()),

@@ -42,10 +42,10 @@ COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest records. Also show how many events were blocked, by reason and basis."""
     records = await list_consent_records(
-        visit.context, visit.caller, found.id, limit=_PAGE_SIZE, before=event_place_of(visit.context, cursor)
+        visit.context, found.id, limit=_PAGE_SIZE, before=event_place_of(visit.context, cursor)
     )
-    blocked = await blocked_by_consent(visit.context, visit.caller, found.id)
-    mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
+    blocked = await blocked_by_consent(visit.context, found.id)
+    mappings = await list_mappings(visit.context, found.id, limit=MOST)
     modes = {_consent_mode(each.mapping) for each in mappings}
     return await show_page(
         visit,
@@ -74,9 +74,7 @@ async def _rows(visit: Visit, destination_id: str) -> AsyncIterator[bytes]:
     before: Position | None = None
     unreadable = 0
     while True:
-        page = await list_consent_records(
-            visit.context, visit.caller, destination_id, limit=_ROWS_PER_CHUNK, before=before
-        )
+        page = await list_consent_records(visit.context, destination_id, limit=_ROWS_PER_CHUNK, before=before)
         yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
         before = page.last
