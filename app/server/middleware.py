@@ -111,7 +111,8 @@ class RequestMiddleware:
                 self.admission.release(admitted, status)
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
-            key = getattr(scope["state"].get("caller"), "key", None)
+            acting = scope["state"].get("context")
+            key = None if acting is None else acting.caller.key
             self.record(method, route, status, self.monotonic() - began, request_id, key, trace)
 
     def record(

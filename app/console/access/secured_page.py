@@ -84,7 +84,7 @@ class SecuredPage(APIRoute):
                     visitor = await sessions.visitor_of(context, request, note=note)
                     if visitor is None:
                         return _to_sign_in(request)
-                    request.state.visitor, request.state.caller = visitor, visitor.caller
+                    request.state.visitor = visitor
                     request.state.context = context.of_caller(visitor.caller)
                     if not visitor.caller.may(*scopes):
                         refusal = Problem(ErrorCode.FORBIDDEN, why_not(visitor.role, scopes))

@@ -76,10 +76,9 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 @requires(*Scope)
 async def sign_out(request: Request, context: Context) -> Response:
     """End the session. For a person, also end the session at the sign-in provider."""
-    caller: Caller = request.state.caller
-    onward = "/console/sign-in" if caller.person is None else "/console/signed-out"
+    onward = "/console/sign-in" if context.caller.person is None else "/console/signed-out"
     response = RedirectResponse(onward, 303)
-    await sessions.end(context, request, response, actor=caller.actor, reason=SessionEnd.SIGNED_OUT)
+    await sessions.end(context, request, response, actor=context.caller.actor, reason=SessionEnd.SIGNED_OUT)
     return response
 
 
