@@ -1,4 +1,4 @@
-"""List administrative actions over HTTP. The console and its export use the page too."""
+"""List administrative actions over HTTP."""
 
 from functools import partial
 from typing import Annotated
@@ -7,26 +7,13 @@ from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.audit import list_audit, number_of_entry
-from app.admin.context import AppContext
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.export import EXPORTED, Listed
-from app.api.paging import Page, record_id_of, split_page
+from app.api.pages import AuditPage, audit_page
 from app.store.audit import AuditEntry, AuditFilter
 
 router = SecuredRouter("audit")
-
-
-class AuditPage(Page[AuditEntry]):
-    """A page of administrative actions."""
-
-
-async def audit_page(context: AppContext, wanted: AuditFilter, cursor: str | None, limit: int) -> AuditPage:
-    """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
-    rows = await list_audit(context, limit=limit + 1, below=record_id_of(context, cursor), wanted=wanted)
-    items, next_cursor = split_page(context, rows, limit, lambda entry: (number_of_entry(context, entry),))
-    return AuditPage(items=list(items), next_cursor=next_cursor)
 
 
 @router.get(

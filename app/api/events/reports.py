@@ -20,8 +20,8 @@ from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
-from app.api.events.pages import event_page, rejection_page
 from app.api.export import EXPORTED, Listed
+from app.api.pages import event_page, rejection_page
 from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
 

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
 from app.api.access.secured_route import requires
-from app.api.audit import audit_page
 from app.api.export import ExportFormat, export
+from app.api.pages import audit_page
 from app.api.paging import PAGE_SIZE, Cursor, record_id_of
 from app.console import pages
 from app.console.access.secured_page import CurrentVisit, Visit, page_router

@@ -14,8 +14,8 @@ from app.admin.events.search import EventPage, destination_names, mapping_names,
 from app.admin.events.summary import REJECTED, EventSummary
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import requires
-from app.api.events.pages import event_page, rejection_page
 from app.api.export import export
+from app.api.pages import event_page, rejection_page
 from app.api.paging import PAGE_SIZE, Cursor, cursor_of, record_id_of, search_position_of
 from app.console import pages
 from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router, polled

@@ -1,11 +1,13 @@
-"""Pages of events and of rejected events. The lists of the API, and all exports, use them."""
+"""Pages of events, rejected events and administrative actions. The API's lists, and all exports, use them."""
 
+from app.admin.audit import list_audit, number_of_entry
 from app.admin.context import AppContext
 from app.admin.events.failures import list_rejections
 from app.admin.events.search import search_events
 from app.api.events.models import EventSummaryPage, RejectionPage
-from app.api.paging import cursor_of, record_id_of, search_position_of, split_page
+from app.api.paging import Page, cursor_of, record_id_of, search_position_of, split_page
 from app.domain.event_query import EventQuery
+from app.store.audit import AuditEntry, AuditFilter
 
 
 async def event_page(
@@ -30,3 +32,14 @@ async def rejection_page(
     rows = await list_rejections(context, destination_id, wanted, limit=limit + 1, below=below)
     items, next_cursor = split_page(context, rows, limit, lambda stored: (stored.id,))
     return RejectionPage(items=[stored.record for stored in items], next_cursor=next_cursor)
+
+
+class AuditPage(Page[AuditEntry]):
+    """A page of administrative actions."""
+
+
+async def audit_page(context: AppContext, wanted: AuditFilter, cursor: str | None, limit: int) -> AuditPage:
+    """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
+    rows = await list_audit(context, limit=limit + 1, below=record_id_of(context, cursor), wanted=wanted)
+    items, next_cursor = split_page(context, rows, limit, lambda entry: (number_of_entry(context, entry),))
+    return AuditPage(items=list(items), next_cursor=next_cursor)
