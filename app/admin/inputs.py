@@ -172,7 +172,7 @@ def _instant(value: Any) -> Any:
     """Parse an RFC 3339 time with a zone. Anything else is refused, numbers too."""
     if value is None:
         return None
-    if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt":
+    if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt" or value[7] != "-":
         raise validation_error("not_a_time")
     try:
         parsed = datetime.fromisoformat(value.upper())
@@ -228,8 +228,8 @@ def _day(value: Any) -> Any:
     if isinstance(value, str) and len(value) > len("2026-11-24"):
         return _instant(value).date()
     try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
+        return _instant(f"{value}T00:00:00Z").date()
+    except PydanticCustomError:
         raise validation_error("invalid") from None
 
 

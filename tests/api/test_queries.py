@@ -147,10 +147,23 @@ async def test_what_a_name_holds_is_not_repeated(world: ApiWorld) -> None:
 async def test_a_since_that_is_no_time_is_named(world: ApiWorld) -> None:
     """With the same word as in bodies."""
     made = await world.create_destination()
-    for since in ("1795615270", "yesterday", "2026-11-24", "2026-11-24T10:00:00", ""):
+    for since in ("1795615270", "yesterday", "2026-11-24", "2026-11-24T10:00:00", "2026-W48-2T10:00:00Z", ""):
         for list_of in ("events", "consent-records"):
             answer = await world.call("GET", f"/destinations/{made['id']}/{list_of}", params={"since": since})
             assert refused(answer, ("since", "not_a_time")), answer.text
+
+
+@pytest.mark.parametrize("day", ["20261124", "2026-W48-2", "0001-01-01", "9999-12-31", "24.11.2026", "5"])
+async def test_a_day_is_a_date_of_this_time(world: ApiWorld, day: str) -> None:
+    """The driver sends the last day of the calendar as infinity: a series of days up to it has no end."""
+    made = await world.create_destination()
+    reconciliation = f"/destinations/{made['id']}/reconciliation"
+    for address in ("/organisations/default/usage", reconciliation):
+        for end in ("from", "to"):
+            answer = await world.call("GET", address, params={end: day})
+            assert refused(answer, (end, "invalid")), answer.text
+    gap = {"day": day, "event_name": "Added to cart", "amazon_count": 3}
+    assert refused(await world.call("POST", f"{reconciliation}/explain", gap), ("day", "invalid"))
 
 
 @pytest.mark.reads_only
