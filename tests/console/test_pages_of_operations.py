@@ -171,9 +171,10 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
     assert alerting["volume_drop"]["enabled"] is False
     page = await case.get(f"/console{address}/notifications")
     assert re.search(r'name="failing.share" value="80"', page)
-    refused = await case.post(D + "/notifications/thresholds", **{"failing.share": "800"})
-    assert refused.status_code == 422
-    assert "Thresholds not saved." in refused.text
+    for share in ("800", "9" * 400, "nan", "ten"):
+        refused = await case.post(D + "/notifications/thresholds", **{"failing.share": share})
+        assert refused.status_code == 422, share
+        assert "Thresholds not saved." in refused.text
     every = [kind for kind in alerting if kind != "muted_until"]
     await case.post(D + "/notifications/thresholds", **{f"{kind}.enabled": "yes" for kind in every})
     (row,) = await case.world.sql("SELECT alerting FROM destination_alerting")

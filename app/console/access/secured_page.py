@@ -131,9 +131,9 @@ class PageForm(FormData):
     def number(self, name: str) -> float | str | None:
         """Return a field as a number; None if empty. Another text stays a text, which the models refuse."""
         text = self.text(name)
-        for read in (int, float):
-            with suppress(ValueError):
-                return read(text)
+        with suppress(ValueError):
+            number = float(text)  # infinite if it is too large
+            return int(number) if number.is_integer() else number
         return text or None
 
     @property
