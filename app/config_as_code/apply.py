@@ -51,7 +51,7 @@ class ApplyOptions:
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    pepper: bytes = b""  # the key of fingerprints of texts in the samples
+    pepper: bytes = field(default=b"", repr=False)  # the key of fingerprints of texts in the samples
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     organisation: str = DEFAULT_ORGANISATION
     channels: frozenset[str] = frozenset()  # the names of the organisation's notification channels

@@ -34,7 +34,7 @@ SLICE_EVENTS = 50
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Evaluator:
     """Evaluates the events of requests. `pepper` is the key of content digests."""
 

@@ -164,7 +164,7 @@ class _WaitingEvent:
     event_id: str | None  # of the Amazon event, if it is mapped
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SchemaSampler:
     """Samples events that a mapping accepted or rejected, except those that lack consent.
 

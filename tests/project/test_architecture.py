@@ -86,6 +86,22 @@ def test_a_clock_in_the_domain_would_be_noticed() -> None:
     }
 
 
+def test_no_generated_text_of_an_object_has_the_pepper() -> None:
+    """Who knows the pepper can test a stored digest against guessed values of people."""
+    with_pepper = [
+        (path.name, node.name, ast.unparse(member), node)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "dataclass" in "".join(map(ast.unparse, node.decorator_list))
+        for member in node.body
+        if isinstance(member, ast.AnnAssign) and ast.unparse(member.target) == "pepper"
+    ]
+    assert with_pepper
+    for path, name, member, node in with_pepper:
+        decorators = "".join(map(ast.unparse, node.decorator_list))
+        assert "repr=False" in decorators + member, (path, name)
+
+
 @pytest.mark.process
 def test_a_breach_of_the_law_would_be_noticed(tmp_path: Path) -> None:
     """With the layers reversed, the same check fails."""
