@@ -134,10 +134,10 @@ class AnswerTransport:
     _head: bytes = b""
 
     def write(self, part: bytes) -> None:
-        """Send a part of a response."""
+        """Send a part of a response. Send nothing after the client has reset the connection."""
         if self.joins:
             self._head, self.joins = part, False
-        else:
+        elif not self.is_closing():
             self._write(self._head + part if self._head else part)
             self._head = b""
 

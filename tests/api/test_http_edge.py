@@ -386,6 +386,15 @@ def test_the_head_of_a_response_to_events_is_sent_with_its_body() -> None:
     assert parts[1:] == [b"head,body,", b"more"]
 
 
+def test_a_response_to_a_client_that_is_gone_is_no_defect() -> None:
+    """It comes between the reset and the event loop's notice of it. Then uvloop's transport raises."""
+
+    def reset(_: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    AnswerTransport(reset, lambda: True, lambda: None).write(b"head")
+
+
 async def test_only_a_post_of_events_waits_for_its_body(world: ApiWorld) -> None:
     """A post that expects `100 Continue` gets it before its response."""
     async with served(application(world)) as port:
