@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-import asyncpg
-
 from app.amazon.tokens import InvalidClient, Revoked, SignIn, Tokens, Unavailable
 from app.amazon.wire import usable_token
-from app.crypto import CannotDecrypt, Vault
+from app.crypto import CannotDecrypt
+from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
@@ -30,7 +29,6 @@ from app.domain.outcomes.outcome import (
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue
-from app.telemetry import Telemetry
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)
 _LEASE_S = 30.0  # longer than the token call's own deadline
@@ -74,12 +72,8 @@ class _CachedToken:
 class AccessTokens:
     """Returns the access tokens of destinations. Each worker process has one."""
 
-    pool: asyncpg.Pool
-    vault: Vault
+    worker: Worker
     amazon: SignIn
-    owner: str
-    monotonic: Callable[[], float]
-    telemetry: Telemetry
     endpoint: EndpointPolicy = ENDPOINT_POLICY
     _cache: dict[DestinationId, _CachedToken] = field(init=False, default_factory=dict)
     # The 404s in a row of each destination. Each worker process counts on its own.
@@ -88,7 +82,9 @@ class AccessTokens:
     def cached(self, destination: DestinationId) -> Access | None:
         """Return the cached token, which is valid long enough for a request. Return None without one."""
         cached = self._cache.get(destination)
-        if cached is None or self.monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
+        if cached is None or self.worker.monotonic() >= min(
+            cached.refresh_at, cached.expires_at, cached.reread_at
+        ):
             return None
         return cached.access
 
@@ -105,14 +101,14 @@ class AccessTokens:
         match reply:
             case Unauthorized():
                 self.forget(queue.id)
-                async with self.pool.acquire() as connection, connection.transaction():
+                async with self.worker.pool.acquire() as connection, connection.transaction():
                     if await token_leases.record_refusal(connection, queue.id, access.generation):
                         await token_leases.park(connection, queue.id, access.generation, "unauthorized")
             case Forbidden():
                 await self._park_after_reply(queue.id, access, "forbidden")
             case PerItemReply() | Divisible() | Unexpected() if access.forced:
                 self.forget(queue.id)
-                async with self.pool.acquire() as connection:
+                async with self.worker.pool.acquire() as connection:
                     await token_leases.confirm_token(connection, queue.id, access.generation)
             case _:
                 pass
@@ -125,10 +121,10 @@ class AccessTokens:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply):
-                async with self.pool.acquire() as connection:
+                async with self.worker.pool.acquire() as connection:
                     was_parked = await token_leases.endpoint_found(connection, queue.id)
                 if was_parked:
-                    self.telemetry.log("destination.endpoint_found", destination=queue.id)
+                    self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
         if not run.is_too_long(self.endpoint, now):
@@ -139,7 +135,7 @@ class AccessTokens:
             queue.id, access, "endpoint_not_found", probe_in=self.endpoint.probe_every
         )
         if is_parked:
-            self.telemetry.log(
+            self.worker.telemetry.log(
                 "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
         return is_parked
@@ -149,7 +145,7 @@ class AccessTokens:
     ) -> bool:
         """Park a destination. Return False if its sign-in changed since the request."""
         self.forget(destination)
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             return await token_leases.park(
                 connection, destination, access.generation, reason, probe_in=probe_in
             )
@@ -161,7 +157,7 @@ class AccessTokens:
 
         `on_refresh` is called before a call of the token server, because that call may be slow.
         """
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
             return SignInLost("disconnected")
@@ -187,18 +183,20 @@ class AccessTokens:
         row: token_leases.SignInRow,
         on_refresh: Callable[[], None],
     ) -> Access | SignInLost | TokenUnavailable:
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             if not await token_leases.acquire(
-                connection, destination, row.generation, self.owner, seconds=_LEASE_S
+                connection, destination, row.generation, self.worker.name, seconds=_LEASE_S
             ):
                 return TokenUnavailable("refreshing", 0.2)
         try:
-            refresh_token = self.vault.open(row.refresh_token, place=refresh_place(destination)).decode()
+            refresh_token = self.worker.vault.open(
+                row.refresh_token, place=refresh_place(destination)
+            ).decode()
         except CannotDecrypt:
             return await self._release(destination, "unopenable", 30.0)
         on_refresh()
         reply = await self.amazon.refresh(region, refresh_token)
-        self.telemetry.log(
+        self.worker.telemetry.log(
             "token.refreshed", destination=destination, generation=row.generation, result=type(reply).__name__
         )
         match reply:
@@ -216,16 +214,16 @@ class AccessTokens:
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
     ) -> Access | TokenUnavailable:
-        access = self.vault.seal(tokens.access_token.encode(), place=access_place(destination))
-        refresh = tokens.refresh_token and self.vault.seal(
+        access = self.worker.vault.seal(tokens.access_token.encode(), place=access_place(destination))
+        refresh = tokens.refresh_token and self.worker.vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             is_stored = await token_leases.store_tokens(
                 connection,
                 destination,
                 row.generation,
-                self.owner,
+                self.worker.name,
                 access_token=access,
                 refresh_token=refresh or None,
                 lifetime_s=tokens.lifetime_s,
@@ -239,15 +237,15 @@ class AccessTokens:
         self, destination: DestinationId, generation: int, reason: str
     ) -> SignInLost | TokenUnavailable:
         self.forget(destination)
-        async with self.pool.acquire() as connection, connection.transaction():
-            await token_leases.release(connection, destination, self.owner, pause=0)
+        async with self.worker.pool.acquire() as connection, connection.transaction():
+            await token_leases.release(connection, destination, self.worker.name, pause=0)
             parked = await token_leases.park(connection, destination, generation, reason)
         return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
 
     async def _release(self, destination: DestinationId, reason: str, pause: float) -> TokenUnavailable:
         """End the refresh lease without a new token. No process refreshes for `pause` seconds."""
-        async with self.pool.acquire() as connection:
-            await token_leases.release(connection, destination, self.owner, pause=pause)
+        async with self.worker.pool.acquire() as connection:
+            await token_leases.release(connection, destination, self.worker.name, pause=pause)
         return TokenUnavailable(reason, pause)
 
     def _open_and_cache(
@@ -255,12 +253,12 @@ class AccessTokens:
     ) -> Access | TokenUnavailable:
         assert row.access_token is not None
         try:
-            token = self.vault.open(row.access_token, place=access_place(destination)).decode()
+            token = self.worker.vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
             return TokenUnavailable("unopenable", 30.0)
         if not usable_token(token):
             return TokenUnavailable("unusable_token", 30.0)
-        access, now = Access(token, row.generation, row.forced), self.monotonic()
+        access, now = Access(token, row.generation, row.forced), self.worker.monotonic()
         self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),

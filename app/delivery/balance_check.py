@@ -13,12 +13,12 @@ from typing import Any
 
 import asyncpg
 
+from app.delivery.worker import Worker
 from app.domain.balance import Mismatch, MismatchKind, check_accepted, check_batch, check_keys, check_totals
 from app.domain.event import event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 from app.store.database import balance
-from app.telemetry import Telemetry
 
 EVERY = timedelta(hours=1)
 _PAGE = 200  # batches, with up to 100,000 events
@@ -197,17 +197,14 @@ class BalanceJob:
     and reports it in the metric `amazon_conversions_event_count_imbalance`.
     """
 
-    pool: asyncpg.Pool
-    owner: str
-    monotonic: Callable[[], float]
-    telemetry: Telemetry
+    worker: Worker
     _check: BalanceCheck | None = field(init=False, default=None)
     _pages: AsyncIterator[None] | None = field(init=False, default=None)
     _idle_until: float = field(init=False, default=float("-inf"))
 
     async def advance(self) -> None:
         """Continue a check for up to half a second. Checks start one hour apart."""
-        started_at = self.monotonic()
+        started_at = self.worker.monotonic()
         if started_at >= self._idle_until:
             self._idle_until = started_at + _CHECK_DUE_EVERY_S
             await self._start_if_due()
@@ -216,35 +213,37 @@ class BalanceJob:
         assert self._check is not None
         try:
             async for _ in self._pages:
-                if self.monotonic() - started_at > _SLICE_S:
+                if self.worker.monotonic() - started_at > _SLICE_S:
                     return
         except BaseException:
             self._pages = None
             raise
         self._pages = None
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             await balance.finish(
                 connection,
                 imbalance=self._check.imbalance,
                 batches=self._check.batches,
                 mismatches=self._check.report(),
             )
-        self.telemetry.imbalance.set(self._check.imbalance)
+        self.worker.telemetry.imbalance.set(self._check.imbalance)
         for mismatch in self._check.report()[:20]:
-            self.telemetry.log("balance.mismatch", level=40, **mismatch)
-        self.telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
+            self.worker.telemetry.log("balance.mismatch", level=40, **mismatch)
+        self.worker.telemetry.log(
+            "balance.checked", batches=self._check.batches, imbalance=self._check.imbalance
+        )
 
     async def _start_if_due(self) -> None:
         """Set the metric from the last result. Renew the lease of a running check, or start a due check."""
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:
-                self.telemetry.imbalance.set(last.imbalance)
+                self.worker.telemetry.imbalance.set(last.imbalance)
             if self._pages is not None:
-                if not await balance.renew(connection, self.owner):
+                if not await balance.renew(connection, self.worker.name):
                     self._pages = None
                 return
-            turn = await balance.begin(connection, self.owner, every=EVERY)
+            turn = await balance.begin(connection, self.worker.name, every=EVERY)
         if turn is not None:
-            self._check = BalanceCheck(self.pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
+            self._check = BalanceCheck(self.worker.pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
             self._pages = self._check.pages()

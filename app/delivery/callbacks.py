@@ -7,7 +7,7 @@ the same id.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import asyncpg
 import msgspec
 
+from app.delivery.worker import Worker
 from app.domain import callback
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
@@ -22,7 +23,6 @@ from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
 from app.store import callbacks
 from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
-from app.telemetry import Telemetry
 
 MOST_EVENTS: Final = 500  # in one callback
 MOST_CALLBACKS: Final = 4  # not yet acknowledged; other events wait and are grouped into later callbacks
@@ -45,10 +45,8 @@ class CallbackSender:
 
     every_s = 1.0
 
-    pool: asyncpg.Pool
+    worker: Worker
     journey: CallbackReceiver
-    jitter: Callable[[], float]
-    telemetry: Telemetry
 
     async def send_due(self) -> None:
         """Send all due callbacks. Stop at the first callback that is not acknowledged."""
@@ -57,7 +55,7 @@ class CallbackSender:
 
     async def _send_next(self) -> bool:
         """Send the next due callback. Return True if it was acknowledged, False if not or if none is due."""
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
@@ -66,7 +64,7 @@ class CallbackSender:
             named = await callbacks.names(connection, due.notices)
         events = list(callback_states(due.notices, named))
         if len(events) < sum(event.final.events for event in due.notices):
-            self.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
+            self.worker.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
         sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
@@ -74,12 +72,12 @@ class CallbackSender:
             # The time keeps ids unique even if the database is created anew and its numbers start again.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
             reply = await self.journey.deliver(callback_id, body)
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await callbacks.acknowledge(connection, due.id)
             else:
                 await self._reschedule(connection, due, reply)
-        if (spans := self.telemetry.spans) is not None:
+        if (spans := self.worker.telemetry.spans) is not None:
             traces = {event.traceparent for event in events if isinstance(event.traceparent, str)}
             spans.record(
                 "callback.send",
@@ -88,8 +86,8 @@ class CallbackSender:
                 links=sorted(traces)[:8],
             )
         result = "acknowledged" if isinstance(reply, Acknowledged) else "not_acknowledged"
-        self.telemetry.callbacks.labels(result).inc()
-        self.telemetry.log(
+        self.worker.telemetry.callbacks.labels(result).inc()
+        self.worker.telemetry.log(
             "callback.sent",
             callback=due.id,
             result=result,
@@ -104,15 +102,15 @@ class CallbackSender:
         """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
-            self.telemetry.callbacks.labels("failed_permanently").inc()
-            self.telemetry.log(
+            self.worker.telemetry.callbacks.labels("failed_permanently").inc()
+            self.worker.telemetry.log(
                 "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )
             return
-        wait = _WAITS.wait(due.tries, jitter=self.jitter())
+        wait = _WAITS.wait(due.tries, jitter=self.worker.jitter())
         wait = max(wait, min(reply.retry_after or 0.0, LONGEST_PAUSE_S))
         await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=reply.why)
-        self.telemetry.log(
+        self.worker.telemetry.log(
             "callback.rescheduled",
             level=30,
             callback=due.id,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from app.amazon.wire import MAX_EVENTS
-from app.crypto import Vault, open_batch
+from app.crypto import open_batch
 from app.delivery.lane import Lane
-from app.delivery.missing_keys import MissingKeys
 from app.delivery.request_content import (
     QUEUES,
     BatchSource,
@@ -20,6 +19,7 @@ from app.delivery.request_content import (
     Selection,
     Unreadable,
 )
+from app.delivery.worker import Worker
 from app.domain import batch as packing
 from app.domain.ids import BatchId
 from app.domain.privacy.carried_key import carried_key
@@ -30,8 +30,7 @@ from app.store import PipelineConnection, batches, exceptions
 class ClaimRules:
     """The rules of a claim. Events before `oldest` expire. Events with `erased_values` are not sent."""
 
-    vault: Vault
-    missing_keys: MissingKeys
+    worker: Worker
     oldest: datetime
     erased_values: Collection[str]
 
@@ -61,11 +60,11 @@ async def read_batches(
         if batch.last_event < rules.oldest:
             expired.append(batch)
             continue
-        opened = await _open(connection, batch, rules.vault)
+        opened = await _open(connection, batch, rules)
         is_erased: bool | None = False
         if rules.erased_values and opened is not None:
             is_erased = _carries_erased([item.body for item in opened], rules.erased_values)
-        if opened is None and await rules.missing_keys.explain(connection, batch.data_key):
+        if opened is None and await rules.worker.lacks_key(connection, batch.data_key):
             postponed.append(batch.id)
         elif opened is None or is_erased is None:
             unreadable.append(await _unreadable(connection, batch))
@@ -109,8 +108,8 @@ async def read_exceptions(
     bodies: dict[BatchId, Mapping[int, bytes]] = {}
     postponed: set[BatchId] = set()
     for batch, (data_key, encrypted, _) in contents.items():
-        bodies[batch] = open_batch(batch, data_key, encrypted, rules.vault) or {}
-        if not bodies[batch] and await rules.missing_keys.explain(connection, data_key):
+        bodies[batch] = open_batch(batch, data_key, encrypted, rules.worker.vault) or {}
+        if not bodies[batch] and await rules.worker.lacks_key(connection, data_key):
             postponed.add(batch)
     items: list[Item] = []
     missing: list[exceptions.DueException] = []
@@ -147,12 +146,14 @@ async def read_exceptions(
     return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)))
 
 
-async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:
+async def _open(
+    connection: PipelineConnection, batch: batches.DueBatch, rules: ClaimRules
+) -> list[Item] | None:
     """Decrypt a due batch and return its conversions. Conversions with an exception row are left out.
 
     Returns None if the batch is damaged.
     """
-    bodies = open_batch(batch.id, batch.data_key, batch.content, vault)
+    bodies = open_batch(batch.id, batch.data_key, batch.content, rules.worker.vault)
     if bodies is not None and len(bodies) > batch.events:
         excepted = await exceptions.places(connection, batch.id)
         bodies = {place: body for place, body in bodies.items() if place not in excepted}

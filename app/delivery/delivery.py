@@ -8,28 +8,26 @@ from datetime import timedelta
 import asyncpg
 
 from app.amazon.client import EventsClient
-from app.crypto import Vault
 from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
 from app.delivery.attempt_log import AttemptLog
 from app.delivery.claim import ClaimRules, read_batches, read_exceptions
-from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
 from app.delivery.request_content import Claim, RequestContent, RequestInFlight, Selection
-from app.delivery.settlement import CountWriter, StaleOwner, write_recovered, write_settlement, write_unsent
+from app.delivery.settlement import StaleOwner, write_recovered, write_settlement, write_unsent
+from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
-from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.pacing.lane_limits import TIMES
 from app.domain.pacing.order import CAPACITY, Capacity, WorkKind
 from app.store import PipelineConnection, attempts, batches, due_work, lanes
 from app.store.counts import CountDelta
-from app.store.database.clock import DatabaseClock
 from app.store.database.damage import is_damage
 from app.store.due_work import DestinationQueue
 from app.store.errors import DRIVER_ERRORS, is_transient
-from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
+from app.telemetry import UNREADABLE_REASONS, describe_exception
 
 # An attempt without a result may still be in flight for this time. After this time its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
@@ -44,23 +42,16 @@ _LOCKED_PAUSES = (0.5,) * 20
 class Delivery:
     """Sends the requests of lanes. No transaction is open and no row is locked during a network call."""
 
-    pool: asyncpg.Pool
+    worker: Worker
     amazon: EventsClient
     tokens: AccessTokens
-    vault: Vault
     erasing: ErasureScanner
-    environment: Environment
-    clock: DatabaseClock
-    telemetry: Telemetry
-    worker: str
-    writer: CountWriter
     max_age: timedelta
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    times: Times = TIMES
     capacity: Capacity = CAPACITY
 
     def __post_init__(self) -> None:
-        self._log = AttemptLog(self.telemetry)
+        self._log = AttemptLog(self.worker.telemetry)
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane if events are due, write its result, and set when the lane is next.
@@ -69,7 +60,7 @@ class Delivery:
         is called before the lane waits for the token server, so that another lane can use its request slot.
         Raises StaleOwner if the lane has another owner.
         """
-        monotonic = self.environment.monotonic
+        monotonic = self.worker.monotonic
         try:
             request = await self._prepare(lane, release_slot)
             if request is None:
@@ -81,7 +72,7 @@ class Delivery:
         is_settled = False
         try:
             # If the preparation took too long, another worker may soon treat the attempt as ended.
-            if may_send and request.deadline - begun_at >= self.times.least:
+            if may_send and request.deadline - begun_at >= self.worker.times.least:
                 sent = await self._send(lane, request, begun_at)
             else:
                 sent = SentRequest(NotSent(), None, None, 0)
@@ -100,8 +91,8 @@ class Delivery:
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
         """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
-        async with self.pool.acquire() as connection:
-            started_at = self.environment.monotonic()
+        async with self.worker.pool.acquire() as connection:
+            started_at = self.worker.monotonic()
             watermarks = lane.watermarks.usable(started_at)
             poll = await due_work.poll(
                 connection,
@@ -110,7 +101,7 @@ class Delivery:
                 exceptions_in_flight=list(lane.exceptions_in_flight),
                 watermarks=watermarks,
             )
-            now = self.environment.monotonic()
+            now = self.worker.monotonic()
             for queue in poll.damaged:
                 # Logged once per back-off.
                 if not lane.is_backed_off(queue.number, WorkKind.LIVE, now):
@@ -141,13 +132,13 @@ class Delivery:
             release_slot()
 
         access = await self.tokens.fetch(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
-        now = self.environment.monotonic()
+        now = self.worker.monotonic()
         match access:
             case SignInLost(reason):
-                self.telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                self.worker.telemetry.log("destination.parked", destination=queue.id, reason=reason)
                 lane.exclude(queue.number, now + 1)
             case TokenUnavailable(reason, retry_in_s):
-                self.telemetry.log(
+                self.worker.telemetry.log(
                     "token.unavailable",
                     level=40 if reason == "unopenable" else 20,
                     destination=queue.id,
@@ -162,13 +153,13 @@ class Delivery:
     ) -> RequestInFlight | None:
         """Claim the content of the next request and commit its attempt as started."""
         queue, kind = selection.queue, selection.kind
-        await self.clock.ensure(connection)
+        await self.worker.clock.ensure(connection)
         content = await self._claim_content(connection, lane, selection)
         if content is None:
             return None
         # The deadline is computed before the commit of the attempt, because other workers count from the
         # commit.
-        deadline = self.environment.monotonic() + self.times.request
+        deadline = self.worker.monotonic() + self.worker.times.request
         if lane.owned_until <= deadline:
             # The lease could expire during the request. After the lease is renewed, the next poll wakes the
             # lane.
@@ -177,7 +168,7 @@ class Delivery:
             connection,
             lane.lease,
             destination=queue.number,
-            worker=self.worker,
+            worker=self.worker.name,
             batches=content.batches or [item.batch for item in content.items],
             places=None if content.batches else [item.place for item in content.items],
             events=len(content.items),
@@ -207,14 +198,10 @@ class Delivery:
         if organisation in self.erasing.lacking:
             self._back_off(lane, queue, kind, "unknown_key", "an erasure cannot be decrypted")
             return None
-        rules = ClaimRules(
-            self.vault,
-            self.erasing.missing_keys,
-            self.clock.now() - self.max_age,
-            self.erasing.values.get(organisation, {}),
-        )
+        oldest = self.worker.clock.now() - self.max_age
+        rules = ClaimRules(self.worker, oldest, self.erasing.values.get(organisation, {}))
         try:
-            with self.telemetry.claim_seconds.time():
+            with self.worker.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
             content = claim.content
             if content is None or not content.items or claim != Claim(content):
@@ -223,7 +210,7 @@ class Delivery:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
-            self.telemetry.count_database_error(error)
+            self.worker.telemetry.count_database_error(error)
             self._back_off(lane, queue, kind, reason, describe_exception(error))
             return None
         if content is not None and content.items:
@@ -231,7 +218,7 @@ class Delivery:
         is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
         if is_waiting and not claim.postponed:
             self._back_off(lane, queue, kind, "nothing_claimed")
-        lane.wake(self.environment.monotonic())
+        lane.wake(self.worker.monotonic())
         return None
 
     def _back_off(
@@ -246,13 +233,13 @@ class Delivery:
 
         Without `error`, the first failure in a row is not logged.
         """
-        now = self.environment.monotonic()
+        now = self.worker.monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)
         if error is None and backoff.failures == 1:
             return  # Probably the events were settled, paused or discarded between the poll and the claim.
-        self.telemetry.claims_failed.labels(reason).inc()
-        self.telemetry.log(
+        self.worker.telemetry.claims_failed.labels(reason).inc()
+        self.worker.telemetry.log(
             "claim.failed",
             level=40,
             lane=lane.lease.id,
@@ -273,18 +260,20 @@ class Delivery:
             await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
         if claim.postponed:
             await batches.postpone(connection, lane.lease, claim.postponed)
-            self.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
+            self.worker.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
         only_too_old = claim.content is not None and not claim.content.items
         if claim.expired or claim.unreadable or only_too_old:
             async with connection.transaction():
-                delta = await write_unsent(connection, lane.lease, queue.number, claim, writer=self.writer)
+                delta = await write_unsent(
+                    connection, lane.lease, queue.number, claim, writer=self.worker.writer
+                )
             self._log.count_final(delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE appears only in the log and not as a label, because metrics need few label
                 # values.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
-                self.telemetry.unreadable_batches.labels(reason).inc()
-                self.telemetry.log(
+                self.worker.telemetry.unreadable_batches.labels(reason).inc()
+                self.worker.telemetry.log(
                     "batch.unreadable",
                     level=40,
                     batch=unreadable.batch,
@@ -296,7 +285,7 @@ class Delivery:
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
         """Send a request within its deadline."""
         if failures := lane.pace.breaker.opened:
-            self.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=failures)
+            self.worker.telemetry.log("breaker.probe_sent", lane=lane.lease.id, failures=failures)
         return await self.amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
@@ -309,7 +298,7 @@ class Delivery:
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
         """Decide what happens to the events of a request, and change the lane and the sign-in accordingly."""
-        now, jitter = self.environment.monotonic(), self.environment.jitter()
+        now, jitter = self.worker.monotonic(), self.worker.jitter()
         queue, access, reply = request.content.queue, request.access, sent.reply
         tries = [item.source.tries for item in request.content.items]
         settlement = settle(reply, tries, policy=self.policy, jitter=jitter)
@@ -332,30 +321,30 @@ class Delivery:
         pauses, locked_pauses = iter(_PAUSES), iter(_LOCKED_PAUSES)
         while True:
             try:
-                async with self.pool.acquire() as connection:
-                    left = lane.pace.blocked_until - self.environment.monotonic()
+                async with self.worker.pool.acquire() as connection:
+                    left = lane.pace.blocked_until - self.worker.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.lease.id, left)
-                    summary = lane.pace.summary(self.environment.monotonic())
+                    summary = lane.pace.summary(self.worker.monotonic())
                     if summary.rounded != lane.recorded:
                         await lanes.record_summary(connection, lane.lease, summary)
                         lane.record(summary)
                     return await write_settlement(
-                        connection, lane.lease, request, sent, settlement, writer=self.writer
+                        connection, lane.lease, request, sent, settlement, writer=self.worker.writer
                     )
             except DRIVER_ERRORS as error:
                 is_locked = isinstance(error, asyncpg.LockNotAvailableError)
                 if is_locked:
-                    self.writer = self.writer.with_other_rows()
+                    self.worker.writer.change_rows()
                 pause = next(locked_pauses if is_locked else pauses, None)
-                self.telemetry.failed(
+                self.worker.telemetry.failed(
                     "settlement.write_failed",
                     error,
                     level=40,
                     attempt=request.attempt.id,
                     will_retry=pause is not None,
                 )
-                self.telemetry.lane_errors.labels("unsettled").inc()
+                self.worker.telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
@@ -364,22 +353,22 @@ class Delivery:
         """Settle attempts whose sender has ended. The outcome is unknown, so their events are sent again."""
         sent = SentRequest(TransportError("interrupted"), None, None, None)
         for attempt in overdue:
-            async with self.pool.acquire() as connection, connection.transaction():
+            async with self.worker.pool.acquire() as connection, connection.transaction():
                 delta = await write_recovered(
                     connection,
                     lane.lease,
                     attempt,
                     sent,
                     policy=self.policy,
-                    jitter=self.environment.jitter(),
-                    writer=self.writer,
+                    jitter=self.worker.jitter(),
+                    writer=self.worker.writer,
                 )
             self._log.count_final(delta)
-            self.telemetry.log(
+            self.worker.telemetry.log(
                 "attempt.recovered",
                 attempt=attempt.id,
                 lane=lane.lease.id,
                 events_age_s=attempt.age.total_seconds(),
             )
             lane.free(*content_of(attempt))
-            lane.wake(self.environment.monotonic())
+            lane.wake(self.worker.monotonic())

@@ -13,18 +13,16 @@ import asyncpg
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackSender
 from app.delivery.delivery import Delivery
-from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
-from app.domain.pacing.lane_limits import TIMES, Times
+from app.delivery.worker import Worker
 from app.domain.pacing.order import CAPACITY, FULL_SCAN_SHARE, Capacity
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
-from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
 LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its share of the time
@@ -43,17 +41,14 @@ def rest_after(took: float, previous: float, share: float) -> float:
 class Dispatcher:
     """Acquires and serves lanes, and runs the background jobs of one worker, until `stop` is called."""
 
+    worker: Worker
     delivery: Delivery
     leases: LaneLeases
     maintenance: Maintenance
     balancing: BalanceJob
     erasing: ErasureScanner
-    connect: Callable[[], Awaitable[asyncpg.Connection]]
-    environment: Environment
-    telemetry: Telemetry
     outcomes: DatabaseResults
     capacity: Capacity = CAPACITY
-    times: Times = TIMES
     listens: bool = True
     callback_sender: CallbackSender | None = None
     _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
@@ -81,7 +76,7 @@ class Dispatcher:
         repeat = self._repeat
         jobs = [
             repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE),
-            repeat(self.leases.renew, self.times.renew_every),
+            repeat(self.leases.renew, self.worker.times.renew_every),
             repeat(self._recover, RECOVER_EVERY_S),
             repeat(maintenance.run, maintenance.every_s, run_now=self._partition_missing),
             repeat(self.erasing.scan, POLL_EVERY_S),
@@ -96,7 +91,7 @@ class Dispatcher:
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
                     # `wait_for` would create a task, and this loop runs several times for each request.
-                    async with self.environment.timeout(wait):
+                    async with self.worker.timeout(wait):
                         await self._wake_up.wait()
                 self._wake_up.clear()
         finally:
@@ -118,7 +113,7 @@ class Dispatcher:
         The lane that has waited longest is served first. A lane without a slot stays ready: the end of
         another request wakes the loop.
         """
-        now, alarms = self.environment.monotonic(), self.leases.alarms
+        now, alarms = self.worker.monotonic(), self.leases.alarms
         self._ready |= dict.fromkeys(alarms.due(now))
         # Counted once for all ready lanes, and again after each start: thousands of lanes may be ready.
         total, regions, failing = self._in_flight(now)
@@ -140,7 +135,7 @@ class Dispatcher:
                 serving = self.delivery.serve(lane, release_slot=self._wake_up.set)
                 task = asyncio.create_task(self._run_for(lane, serving))
                 self._tasks[task] = lane
-                self.telemetry.requests_in_flight.set(len(self._tasks))
+                self.worker.telemetry.requests_in_flight.set(len(self._tasks))
                 task.add_done_callback(self._done)
                 total, regions, failing = self._in_flight(now)
         return max(0.0, min(alarms.next_at - now, _LONGEST_SLEEP_S))
@@ -161,21 +156,23 @@ class Dispatcher:
         except StaleOwner:
             self.leases.lose(lane)
         except DRIVER_ERRORS as error:
-            self.telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.lease.id)
-            self.telemetry.lane_errors.labels("database").inc()
+            self.worker.telemetry.failed(
+                "lane.database_error", error, level=logging.WARNING, lane=lane.lease.id
+            )
+            self.worker.telemetry.lane_errors.labels("database").inc()
             self.outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
                 # There is no partition for today's attempts. Maintenance creates it.
                 self._partition_missing.set()
-            lane.wake(self.environment.monotonic() + 1)
+            lane.wake(self.worker.monotonic() + 1)
         except Exception as error:
-            self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.lease.id)
-            self.telemetry.lane_errors.labels("defect").inc()
-            lane.wake(self.environment.monotonic() + 5)
+            self.worker.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.lease.id)
+            self.worker.telemetry.lane_errors.labels("defect").inc()
+            lane.wake(self.worker.monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
-        self.telemetry.requests_in_flight.set(len(self._tasks))
+        self.worker.telemetry.requests_in_flight.set(len(self._tasks))
         self._wake_up.set()
 
     async def _adopt(self) -> None:
@@ -193,7 +190,7 @@ class Dispatcher:
         while not self._stopping.is_set():
             lost.clear()
             with suppress(*DRIVER_ERRORS):
-                connection = await self.connect()
+                connection = await self.worker.connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
                     await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
@@ -204,7 +201,7 @@ class Dispatcher:
 
     def _on_notification(self, *arguments: Any) -> None:
         """Wake the lanes that a notification names. asyncpg passes the payload as the last argument."""
-        now = self.environment.monotonic()
+        now = self.worker.monotonic()
         for id, events in lanes.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self.leases.owned.get(id)
             if lane is None:
@@ -232,18 +229,18 @@ class Dispatcher:
         trigger = run_now or asyncio.Event()
         previous = 0.0
         while not self._stopping.is_set():
-            started_at, took = self.environment.monotonic(), 0.0
+            started_at, took = self.worker.monotonic(), 0.0
             try:
                 await action()
-                took = self.environment.monotonic() - started_at
+                took = self.worker.monotonic() - started_at
             except (*DRIVER_ERRORS, StaleOwner) as error:
-                self.telemetry.failed("worker.database_error", error, level=logging.WARNING)
+                self.worker.telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
-                self.telemetry.failed("worker.failed", error, level=logging.ERROR)
+                self.worker.telemetry.failed("worker.failed", error, level=logging.ERROR)
             rest, previous = rest_after(took, previous, share), took
             if rest > every_s:
-                await self.environment.sleep(rest - every_s)
+                await self.worker.sleep(rest - every_s)
             with suppress(TimeoutError):
-                async with self.environment.timeout(every_s):
+                async with self.worker.timeout(every_s):
                     await trigger.wait()
             trigger.clear()

@@ -12,22 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-import asyncpg
 import msgspec
 
-from app.crypto import CannotDecrypt, Vault, open_batch, seal_batch
-from app.delivery.missing_keys import MissingKeys
-from app.delivery.settlement import CountWriter
+from app.crypto import CannotDecrypt, open_batch, seal_batch
+from app.delivery.worker import Worker
 from app.domain import batch as packing
 from app.domain.ids import BatchId, OrganisationId
-from app.domain.pacing.lane_limits import TIMES
 from app.domain.privacy.carried_key import carried_key
 from app.store import PipelineConnection, batches, callbacks, counts
 from app.store.database import damage, job_leases
 from app.store.database.job_leases import Job
 from app.store.errors import is_transient
 from app.store.privacy import erasures
-from app.telemetry import Telemetry, describe_exception
+from app.telemetry import describe_exception
 
 _PAGE = 1_000  # batches whose ids are read in one statement
 _MOST_EVENTS = 2_000  # events whose content is read in one statement
@@ -46,13 +43,7 @@ def erasure_place(id: str) -> str:
 class ErasureScanner:
     """Finds and erases the events of requested erasures. Each worker process has one."""
 
-    pool: asyncpg.Pool
-    vault: Vault
-    writer: CountWriter
-    telemetry: Telemetry
-    settled_within: timedelta
-    worker: str
-    lease: timedelta = timedelta(seconds=TIMES.silent_after)
+    worker: Worker
     # The pending erasures whose values could be decrypted, by number.
     _opened: dict[int, frozenset[str]] = field(init=False, default_factory=dict)
     # The match key values of the persons that an organisation erases, each with its erasure. An event of the
@@ -65,9 +56,6 @@ class ErasureScanner:
     # not be sent.
     lacking: frozenset[OrganisationId] = frozenset()
     _paused_until: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.missing_keys = MissingKeys(self.vault, self.telemetry, self.worker)
 
     async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
         """Read the pending erasures, and return those whose values can be decrypted.
@@ -84,7 +72,7 @@ class ErasureScanner:
             for erasure in pending:
                 if erasure.sealed is None:
                     continue
-                if await self.missing_keys.explain(connection, erasure.sealed):
+                if await self.worker.lacks_key(connection, erasure.sealed):
                     lacking.add(erasure.organisation_id)
                     continue
                 if (values := self._open(erasure.id, erasure.sealed)) is None:
@@ -97,7 +85,7 @@ class ErasureScanner:
 
     async def scan(self) -> None:
         """Complete the pending erasures, unless another worker does so. May be cancelled at any point."""
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             if not await self.refresh(connection):
                 return
             if time.monotonic() < self._paused_until or not await self._has_lease(connection):
@@ -105,11 +93,12 @@ class ErasureScanner:
             try:
                 await self._scan(connection)
             finally:
-                await job_leases.release(connection, Job.ERASURES, self.worker)
+                await job_leases.release(connection, Job.ERASURES, self.worker.name)
 
     async def _has_lease(self, connection: PipelineConnection) -> bool:
         """Acquire or renew the lease of the scan. After its end another worker continues the scan."""
-        return await job_leases.acquire(connection, Job.ERASURES, self.worker, lease=self.lease)
+        lease = timedelta(seconds=self.worker.times.silent_after)
+        return await job_leases.acquire(connection, Job.ERASURES, self.worker.name, lease=lease)
 
     async def _scan(self, connection: PipelineConnection) -> None:
         if not (pending := await self.refresh(connection)):
@@ -118,8 +107,9 @@ class ErasureScanner:
         # acknowledged before the erasure has a batch up to this id.
         last = await damage.newest_batch(connection)
         newest = await erasures.newest_attempt(connection)
+        settled_within = timedelta(seconds=self.worker.times.settled_within)
         # Wait for the requests to Amazon that started before the erasure, here or in other processes.
-        while await erasures.under_way(connection, newest, younger_than=self.settled_within):
+        while await erasures.under_way(connection, newest, younger_than=settled_within):
             if not await self._has_lease(connection):
                 return
             await asyncio.sleep(_CHECK_EVERY_S)
@@ -147,7 +137,7 @@ class ErasureScanner:
                 found = await self._search_batches(connection, part)
                 if found is None:
                     self._paused_until = time.monotonic() + _KEY_PAUSE_S
-                    self.telemetry.log("erasure.postponed", level=30, retry_in_s=_KEY_PAUSE_S)
+                    self.worker.telemetry.log("erasure.postponed", level=30, retry_in_s=_KEY_PAUSE_S)
                     return
                 unreadable += found
             position, scanned, unreadable = page.to, scanned + len(page.batches), unreadable + page.unreadable
@@ -163,7 +153,7 @@ class ErasureScanner:
             await erasures.advance(connection, numbers, to=position, scanned=scanned, unreadable=unreadable)
             await erasures.finish(connection, numbers)
             await self.refresh(connection)
-            self.telemetry.log("erasure.finished", erasures=len(pending))
+            self.worker.telemetry.log("erasure.finished", erasures=len(pending))
 
     async def _search_batches(
         self, connection: PipelineConnection, found: Sequence[erasures.KeyedBatch]
@@ -180,8 +170,8 @@ class ErasureScanner:
         for batch in found:
             began = time.thread_time()
             data_key, content, _ = contents.get(batch.id, (None, None, None))
-            bodies = open_batch(batch.id, data_key, content, self.vault)
-            if bodies is None and await self.missing_keys.explain(connection, data_key):
+            bodies = open_batch(batch.id, data_key, content, self.worker.vault)
+            if bodies is None and await self.worker.lacks_key(connection, data_key):
                 return None
             values = self.values.get(batch.organisation_id, {})
             try:
@@ -210,7 +200,7 @@ class ErasureScanner:
                 break
         if problem is None:
             return True
-        self.telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
+        self.worker.telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
         return False
 
     async def rewrite(
@@ -230,7 +220,7 @@ class ErasureScanner:
             locked = await erasures.lock(connection, batch, day)
             if locked is None:
                 return True
-            bodies = open_batch(batch, locked.data_key, locked.content, self.vault)
+            bodies = open_batch(batch, locked.data_key, locked.content, self.worker.vault)
             if bodies is None:
                 return False
             erased = {
@@ -251,7 +241,7 @@ class ErasureScanner:
                 tally = tallies.setdefault(erasure, {"waiting": 0, "dead": 0, "delivered": 0})
                 tally[state] += 1
             rest = sorted((position, body) for position, body in bodies.items() if position not in erased)
-            data_key, content = seal_batch(batch, packing.pack(rest), self.vault)
+            data_key, content = seal_batch(batch, packing.pack(rest), self.worker.vault)
             await erasures.rewrite(
                 connection,
                 batch,
@@ -262,8 +252,8 @@ class ErasureScanner:
                 gone=removed,
             )
             await erasures.delete_samples(connection, locked.destination)
-            await counts.add(connection, self.writer.number, {locked.destination: delta})
-            if self.writer.callbacks_enabled and (
+            await counts.add(connection, self.worker.writer.number, {locked.destination: delta})
+            if self.worker.writer.callbacks_enabled and (
                 places := tuple(event.place for event in removed if _newly_erased(event, locked))
             ):
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
@@ -281,11 +271,11 @@ class ErasureScanner:
     def _open(self, id: str, sealed: bytes) -> frozenset[str] | None:
         """Decrypt the values of an erasure. Log a failure once and return None."""
         try:
-            values = self.vault.open(sealed, place=erasure_place(id))
+            values = self.worker.vault.open(sealed, place=erasure_place(id))
         except CannotDecrypt as error:
             if id not in self._unreadable:
                 self._unreadable.add(id)
-                self.telemetry.log(
+                self.worker.telemetry.log(
                     "erasure.unreadable", level=40, erasure=id, error=describe_exception(error)
                 )
             return None

@@ -1,7 +1,7 @@
 """Acquire, renew and release the leases of lanes, and find unsettled attempts of former owners."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -10,15 +10,15 @@ import asyncpg
 
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
+from app.delivery.worker import Worker
 from app.domain.ids import BatchId, LaneId
-from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
+from app.domain.pacing.lane_limits import fair_share, may_acquire
 from app.domain.pacing.order import Turns
 from app.domain.pacing.pace import Pace, RateLimit
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.store import attempts, due_work, lanes
 from app.store.attempts import UnsettledAttempt
 from app.store.lanes import LaneLease
-from app.telemetry import Telemetry
 
 RECOVER_EVERY_S = 2.0
 # The longest time that a lane is blocked by a Retry-After. `Pace` adds up to a tenth of jitter.
@@ -33,12 +33,8 @@ class LaneLeases:
     lock for each lane. The lock shows other workers that the owner is alive.
     """
 
-    connect: Callable[[], Awaitable[asyncpg.Connection]]
-    owner: str
-    monotonic: Callable[[], float]
-    telemetry: Telemetry
+    worker: Worker
     turns: Turns = field(default_factory=Turns)
-    times: Times = TIMES
     _session: asyncpg.Connection | None = field(init=False, default=None)
     # The session executes one statement at a time.
     _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -58,12 +54,12 @@ class LaneLeases:
         async with self._session_lock:
             session = await self._live_session()
             await self._release_lost(session)
-            silent_after = timedelta(seconds=self.times.silent_after)
+            silent_after = timedelta(seconds=self.worker.times.silent_after)
             # This query comes first because it also ends the sessions of hanging workers, which frees their
             # lanes.
             workers = self.turns.workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await due_work.busy_lanes(session)
-            now = self.monotonic()
+            now = self.worker.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             acquired = []
             for work in busy:
@@ -80,23 +76,23 @@ class LaneLeases:
             idle = [lane for lane in self.owned.values() if lane.is_idle]
             for surplus in idle[: max(0, len(self.owned) - share)]:
                 await self._release(session, surplus)
-        self.telemetry.lanes.set(len(self.owned))
+        self.worker.telemetry.lanes.set(len(self.owned))
         return acquired
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""
-        renewed_at = self.monotonic()
+        renewed_at = self.worker.monotonic()
         fences = [(lane.lease.id, lane.lease.fence) for lane in self.owned.values()]
         if not fences:
             return
         async with self._session_lock:
             renewed = await lanes.renew(
-                await self._live_session(), fences, lease=timedelta(seconds=self.times.lease)
+                await self._live_session(), fences, lease=timedelta(seconds=self.worker.times.lease)
             )
         for lane in list(self.owned.values()):
             lease = lane.lease
             if renewed.get(lease.id):
-                lane.renewed(renewed_at + self.times.lease)
+                lane.renewed(renewed_at + self.worker.times.lease)
             elif (lease.id, lease.fence) in fences and lease.id not in renewed:
                 self.lose(lane)
 
@@ -108,7 +104,7 @@ class LaneLeases:
             overdue = await attempts.overdue(
                 await self._live_session(),
                 list(self.owned),
-                older_than=timedelta(seconds=self.times.settled_within),
+                older_than=timedelta(seconds=self.worker.times.settled_within),
             )
         by_lane: dict[Lane, list[UnsettledAttempt]] = {}
         for lane, attempt in overdue:
@@ -125,7 +121,7 @@ class LaneLeases:
         if self.owned.get(lease.id) is lane:
             del self.owned[lease.id]
         self._lost.append(lease)
-        self.telemetry.log("lane.lost", level=30, lane=lease.id, fence=lease.fence)
+        self.worker.telemetry.log("lane.lost", level=30, lane=lease.id, fence=lease.fence)
 
     async def leave(self) -> None:
         """Release every lane without a request in flight, and unregister this worker.
@@ -152,8 +148,10 @@ class LaneLeases:
                 await self._session.close()
 
     async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:
-        acquired_at = self.monotonic()
-        lease = await lanes.acquire(session, id, self.owner, lease=timedelta(seconds=self.times.lease))
+        acquired_at = self.worker.monotonic()
+        lease = await lanes.acquire(
+            session, id, self.worker.name, lease=timedelta(seconds=self.worker.times.lease)
+        )
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
@@ -173,14 +171,14 @@ class LaneLeases:
             else 0.0,
             estimate=estimate,
         )
-        lane = Lane(lease, acquired_at + self.times.lease, pace, self.alarms, self.turns)
+        lane = Lane(lease, acquired_at + self.worker.times.lease, pace, self.alarms, self.turns)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending this attempt: do not send its content yet.
             lane.hold(*content_of(attempt))
         lane.wake(acquired_at)
         self._lost.remove(lease)
         self.owned[id] = lane
-        self.telemetry.log("lane.acquired", lane=id, fence=lease.fence)
+        self.worker.telemetry.log("lane.acquired", lane=id, fence=lease.fence)
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
@@ -195,14 +193,14 @@ class LaneLeases:
         self.owned.pop(lane.lease.id, None)
         self._lost.append(lane.lease)  # if this fails, the next `adopt` releases the lease
         await self._release_lost(session)
-        self.telemetry.log("lane.released", lane=lane.lease.id, fence=lane.lease.fence)
+        self.worker.telemetry.log("lane.released", lane=lane.lease.id, fence=lane.lease.fence)
 
     async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
             # The locks of the old session have ended, so other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
-            self._session = await self.connect()
+            self._session = await self.worker.connect()
             await lanes.register_worker(self._session)
         return self._session
 

@@ -14,7 +14,7 @@ import asyncpg
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
 from app.delivery.lane_leases import LONGEST_BLOCK
-from app.delivery.settlement import CountWriter
+from app.delivery.worker import Worker
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY
@@ -33,7 +33,7 @@ from app.store.database import future_times, partitions
 from app.store.database.damage import is_damage, newest_batch
 from app.store.database.future_times import FutureTime
 from app.store.events import id_digests, journey_figures, rejections
-from app.telemetry import Telemetry, describe_exception
+from app.telemetry import describe_exception
 
 _RETRY = timedelta(seconds=MAX_RETRY_AFTER_S)  # longer than any wait of `RetryPolicy`
 _FOLD_LIMIT = 1_000  # journey nodes per statement
@@ -94,11 +94,8 @@ class Maintenance:
 
     every_s = 5.0
 
-    pool: asyncpg.Pool
+    worker: Worker
     retention: Retention
-    writer: CountWriter
-    monotonic: Callable[[], float]
-    telemetry: Telemetry
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _audit_head_at: float = field(init=False, default=float("-inf"))
     _newest_id: BatchId = field(init=False, default=BatchId(0))
@@ -123,10 +120,10 @@ class Maintenance:
         A job that failed pauses, longer after each further failure, because what it waits for may be locked
         for hours and others wait behind it.
         """
-        async with self.pool.acquire() as connection:
+        async with self.worker.pool.acquire() as connection:
             is_short = await self._partitions_run_out(connection)
             for job in self._jobs:
-                now = self.monotonic()
+                now = self.worker.monotonic()
                 if now < job.due_at and not (is_short and job is self._jobs[0]):
                     continue
                 try:
@@ -135,12 +132,12 @@ class Maintenance:
                     if connection.is_closed():
                         raise
                     event = "maintenance.damaged_data" if is_damage(error) else "maintenance.failed"
-                    self.telemetry.log(event, level=40, job=job.name, error=describe_exception(error))
+                    self.worker.telemetry.log(event, level=40, job=job.name, error=describe_exception(error))
                     job.due_at = now + job.pause_s
                     job.pause_s = min(job.pause_s * 2, _LONGEST_PAUSE_S)
                 else:
                     job.due_at, job.pause_s = now + job.every_s, _FIRST_PAUSE_S
-            now = self.monotonic()
+            now = self.worker.monotonic()
             if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
                 await self.log_audit_head(connection)
                 self._audit_head_at = now
@@ -152,7 +149,7 @@ class Maintenance:
         """
         ahead = await partitions.days_ahead(connection)
         if ahead < FEWEST_DAYS_AHEAD:
-            self.telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
+            self.worker.telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
         return ahead < FEWEST_DAYS_AHEAD
 
     async def _in_turn(
@@ -168,7 +165,7 @@ class Maintenance:
 
     async def _correct_times(self, connection: PipelineConnection) -> None:
         if changed := await future_times.correct(connection, FUTURE_TIMES):
-            self.telemetry.log("clock.times_corrected", level=30, **changed)
+            self.worker.telemetry.log("clock.times_corrected", level=30, **changed)
 
     async def _delete_keys(self, connection: PipelineConnection) -> None:
         await batches.delete_data_keys(
@@ -196,7 +193,7 @@ class Maintenance:
     async def log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain. The log reveals a later deletion of the newest rows."""
         if (head := await audit_head.read(connection)) is not None:
-            self.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
+            self.worker.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def _create_partitions(self, connection: PipelineConnection) -> None:
         async with connection.transaction():
@@ -206,7 +203,7 @@ class Maintenance:
         async with connection.transaction():
             generation = await partitions.rotate_ledger(connection)
         if generation is not None:
-            self.telemetry.log("ledger.rotated", generation=generation)
+            self.worker.telemetry.log("ledger.rotated", generation=generation)
 
     async def _drop_partitions(self, connection: PipelineConnection) -> None:
         """Drop old partitions, each in a transaction that ends with the drop."""
@@ -214,7 +211,7 @@ class Maintenance:
         for day in await partitions.old_days(connection, keep_days=keep_days):
             async with connection.transaction():
                 await partitions.drop_day(connection, day)
-            self.telemetry.log("partitions.dropped", day=str(day))
+            self.worker.telemetry.log("partitions.dropped", day=str(day))
         while await attempts.delete_responses(connection, limit=_RESPONSE_LIMIT):
             pass
         # A day's figures change rarely after its end: merge the rows of the sessions.
@@ -226,13 +223,13 @@ class Maintenance:
         async with connection.transaction():
             generation = await partitions.drop_generation(connection)
         if generation is not None:
-            self.telemetry.log("partitions.dropped", generation=generation)
+            self.worker.telemetry.log("partitions.dropped", generation=generation)
 
     async def _drop_content(self, connection: PipelineConnection) -> None:
         for day in await partitions.days_without_keys(connection):
             async with connection.transaction():
                 await partitions.drop_content(connection, day)
-            self.telemetry.log("partitions.content_dropped", day=str(day))
+            self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}
@@ -248,8 +245,8 @@ class Maintenance:
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += 1
             delta.retrying -= 1
-        await counts.add(connection, self.writer.number, deltas)
-        if self.writer.callbacks_enabled and deltas:
+        await counts.add(connection, self.worker.writer.number, deltas)
+        if self.worker.writer.callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)
         for delta in deltas.values():
-            self.telemetry.settled.labels("expired").inc(delta.expired)
+            self.worker.telemetry.settled.labels("expired").inc(delta.expired)

@@ -4,11 +4,12 @@ A settlement is one transaction or one statement. It writes nothing if the lane'
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import assert_never
 
 from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
+from app.delivery.worker import CountWriter
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -31,18 +32,6 @@ from app.store.lanes import LaneLease
 
 class StaleOwner(Exception):
     """Another worker owns the lane now, so this worker must not write."""
-
-
-@dataclass(frozen=True, slots=True)
-class CountWriter:
-    """The settings with which a process writes counts and final states."""
-
-    number: int  # identifies the rows of this process in the counts
-    callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
-
-    def with_other_rows(self) -> "CountWriter":
-        """Return a writer of other rows of the counts, because another session locked a row."""
-        return replace(self, number=(self.number + 1) % counts.WRITERS)
 
 
 async def write_settlement(

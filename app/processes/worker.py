@@ -13,11 +13,10 @@ from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackReceiver, CallbackSender
 from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.environment import ENVIRONMENT, Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
-from app.delivery.settlement import CountWriter
+from app.delivery.worker import CountWriter, Worker
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import Capacity, Turns
@@ -93,10 +92,9 @@ def build_dispatcher(
     *,
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
-    environment: Environment = ENVIRONMENT,
 ) -> Dispatcher:
     """Build the dispatcher of a worker. Raises SettingsError if its limits contradict each other."""
-    settings, telemetry = resources.settings, resources.telemetry
+    settings = resources.settings
     capacity = Capacity(settings.max_requests_in_flight)
     if problems := [
         *times.problems(),
@@ -104,78 +102,34 @@ def build_dispatcher(
     ]:
         raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
-    writer = CountWriter(resources.writer, callbacks_enabled=receiver is not None)
-    tokens = AccessTokens(
+    worker = Worker(
+        name=resources.name,
         pool=resources.pool,
-        vault=resources.vault,
-        amazon=sign_in,
-        owner=resources.name,
-        monotonic=environment.monotonic,
-        telemetry=telemetry,
-        endpoint=endpoint,
-    )
-    erasing = ErasureScanner(
-        pool=resources.pool,
-        vault=resources.vault,
-        writer=writer,
-        telemetry=telemetry,
-        settled_within=timedelta(seconds=times.settled_within),
-        worker=resources.name,
-        lease=timedelta(seconds=times.silent_after),
-    )
-    delivery = Delivery(
-        pool=resources.pool,
-        amazon=client,
-        tokens=tokens,
-        vault=resources.vault,
-        erasing=erasing,
-        environment=environment,
-        clock=resources.clock,
-        telemetry=telemetry,
-        worker=resources.name,
-        writer=writer,
-        max_age=max_age,
-        times=times,
-        capacity=capacity,
-    )
-    maintenance = Maintenance(
-        pool=resources.pool,
-        retention=Retention(
-            max_age=max_age,
-            key_life=timedelta(hours=settings.data_key_retention_hours),
-            days=settings.batch_retention_days,
-            rejection_days=settings.rejection_retention_days,
-        ),
-        writer=writer,
-        monotonic=environment.monotonic,
-        telemetry=telemetry,
-    )
-    balancing = BalanceJob(
-        pool=resources.pool, owner=resources.name, monotonic=environment.monotonic, telemetry=telemetry
-    )
-    callback_sender = None
-    if receiver is not None:
-        callback_sender = CallbackSender(
-            pool=resources.pool, journey=receiver, jitter=environment.jitter, telemetry=telemetry
-        )
-    return Dispatcher(
-        delivery=delivery,
-        leases=LaneLeases(
-            connect=resources.connect,
-            owner=resources.name,
-            monotonic=environment.monotonic,
-            telemetry=telemetry,
-            turns=Turns(settings.merge_window_ms / 1000),
-            times=times,
-        ),
-        maintenance=maintenance,
-        balancing=balancing,
-        erasing=erasing,
         connect=resources.connect,
-        environment=environment,
-        telemetry=telemetry,
+        vault=resources.vault,
+        writer=CountWriter(resources.writer, callbacks_enabled=receiver is not None),
+        clock=resources.clock,
+        telemetry=resources.telemetry,
+        times=times,
+    )
+    tokens = AccessTokens(worker=worker, amazon=sign_in, endpoint=endpoint)
+    erasing = ErasureScanner(worker=worker)
+    retention = Retention(
+        max_age=max_age,
+        key_life=timedelta(hours=settings.data_key_retention_hours),
+        days=settings.batch_retention_days,
+        rejection_days=settings.rejection_retention_days,
+    )
+    return Dispatcher(
+        worker=worker,
+        delivery=Delivery(
+            worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=max_age, capacity=capacity
+        ),
+        leases=LaneLeases(worker=worker, turns=Turns(settings.merge_window_ms / 1000)),
+        maintenance=Maintenance(worker=worker, retention=retention),
+        balancing=BalanceJob(worker=worker),
+        erasing=erasing,
         outcomes=resources.outcomes,
         capacity=capacity,
-        times=times,
-        callback_sender=callback_sender,
+        callback_sender=None if receiver is None else CallbackSender(worker=worker, journey=receiver),
     )

@@ -16,7 +16,6 @@ import asyncpg
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.environment import Environment
 from app.delivery.lane import Lane
 from app.delivery.settlement import StaleOwner
 from app.domain.conversion.consent import ConsentSettings
@@ -168,8 +167,8 @@ class Life:
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)
         self._sign_in = SignIn("client", Secret(), "http://x/cb", AMAZON, transport)
-        environment = Environment(monotonic=clock, jitter=lambda: 0.5)
-        dispatcher = worker.build_dispatcher(resources, self._client, self._sign_in, environment=environment)
+        dispatcher = worker.build_dispatcher(resources, self._client, self._sign_in)
+        dispatcher.worker.monotonic, dispatcher.worker.jitter = clock, lambda: 0.5
         self.delivery, self.ownership = dispatcher.delivery, dispatcher.leases
 
     async def post(self, destination: str, *names: str) -> bool:

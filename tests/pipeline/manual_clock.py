@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.environment import Environment
+from app.delivery.worker import Worker
 from tests.pipeline.amazon import FakeAmazon
 
 HANGS_AFTER_S = 60  # a turn that takes longer in real time fails the test
@@ -33,9 +33,10 @@ class ManualClock:
     def __post_init__(self) -> None:
         self.amazon.on_unanswered = self._turn.set
 
-    def environment(self) -> Environment:
-        """Return what a worker needs to live on this clock; its random numbers are all 0.5."""
-        return Environment(self.monotonic, lambda: 0.5, self.timeout, self.sleep)
+    def lead(self, worker: Worker) -> None:
+        """Let a worker live on this clock; its random numbers are all 0.5."""
+        worker.monotonic, worker.jitter = self.monotonic, lambda: 0.5
+        worker.timeout, worker.sleep = self.timeout, self.sleep
 
     def monotonic(self) -> float:
         return self.now

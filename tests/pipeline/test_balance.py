@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -217,7 +218,14 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
 
     clock = Clock()
     made = [
-        BalanceJob(pool=world.resources.pool, owner=f"w{n}", monotonic=clock, telemetry=telemetry)
+        BalanceJob(
+            worker=cast(
+                Any,
+                SimpleNamespace(
+                    pool=world.resources.pool, name=f"w{n}", monotonic=clock, telemetry=telemetry
+                ),
+            )
+        )
         for n in range(2)
     ]
     await made[0].advance()

@@ -28,7 +28,7 @@ def off(by: timedelta) -> DatabaseClock:
 
 def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
     """Set a worker's wall clock off."""
-    dispatcher.delivery.clock = off(by)
+    dispatcher.worker.clock = off(by)
 
 
 def set_api_clock(world: World, clock: DatabaseClock) -> None:

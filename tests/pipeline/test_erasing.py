@@ -12,6 +12,7 @@ from app.admin.privacy import erasure
 from app.crypto import open_batch
 from app.delivery import settlement
 from app.delivery.request_content import Claim, Unreadable
+from app.delivery.worker import CountWriter
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import batches
@@ -156,7 +157,7 @@ async def owned(world: World) -> LaneLease:
 
 async def take_off(world: World, dst: str, claimed: Claim) -> None:
     async with world.pool.acquire() as c, c.transaction():
-        writer = settlement.CountWriter(1)
+        writer = CountWriter(1)
         await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
 
 

@@ -1,6 +1,7 @@
 """A search for an id reads the batches that may hold it, and finds every event that has it."""
 
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +19,8 @@ from tests.pipeline.world import World, event
 
 def maintenance_of(world: World) -> Maintenance:
     """Return the maintenance of a worker that does nothing else."""
-    return Maintenance(
-        pool=world.pool, retention=Retention(), writer=1, monotonic=monotonic, telemetry=Telemetry()
-    )
+    worker: Any = SimpleNamespace(pool=world.pool, monotonic=monotonic, telemetry=Telemetry())
+    return Maintenance(worker=worker, retention=Retention())
 
 
 async def index(maintenance: Maintenance) -> None:
@@ -31,7 +31,7 @@ async def index(maintenance: Maintenance) -> None:
 
 async def run_once(maintenance: Maintenance) -> None:
     job = next(each for each in maintenance._jobs if each.name == "index_ids")
-    async with maintenance.pool.acquire() as connection:
+    async with maintenance.worker.pool.acquire() as connection:
         await job.run(connection)
 
 

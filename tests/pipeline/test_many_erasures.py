@@ -98,13 +98,13 @@ async def test_an_erasure_whose_values_were_read_is_not_decrypted_again(world: W
         await erase(world, email=f"person{number}@example.com")
     erasing = await scanner(world)
     decrypted: list[str] = []
-    open_ = erasing.vault.open
+    open_ = erasing.worker.vault.open
 
     def note(sealed: bytes, *, place: str) -> bytes:
         decrypted.append(place)
         return open_(sealed, place=place)
 
-    erasing.vault = type("Noting", (), {"open": staticmethod(note)})()  # type: ignore[assignment]
+    erasing.worker.vault = type("Noting", (), {"open": staticmethod(note)})()  # type: ignore[assignment]
     async with world.resources.pool.acquire() as connection:
         await erasing.refresh(connection)
         first = len(decrypted)

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.environment import Environment
 from app.delivery.lane import Alarms, Lane
 from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, LaneId
@@ -40,15 +39,14 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
 
     untyped: Any = part
     leases: Any = SimpleNamespace(alarms=alarms)
+    worker: Any = SimpleNamespace(monotonic=lambda: NOW, telemetry=Telemetry(CollectorRegistry()))
     dispatcher = Dispatcher(
+        worker=worker,
         delivery=untyped,
         leases=leases,
         maintenance=untyped,
         balancing=untyped,
         erasing=untyped,
-        connect=untyped,
-        environment=Environment(monotonic=lambda: NOW),
-        telemetry=Telemetry(CollectorRegistry()),
         outcomes=DatabaseResults(lambda: NOW),
     )
     for number in range(busy):

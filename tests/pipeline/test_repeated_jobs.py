@@ -1,6 +1,7 @@
 """How long a job of a worker rests after a run that took long."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -8,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
-from app.delivery.environment import Environment
 from app.store.database.results import DatabaseResults
 from app.telemetry import Telemetry
 
@@ -47,15 +47,17 @@ async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() ->
         raise asyncpg.InterfaceError("connection is closed")
 
     part: Any = None
+    telemetry = Telemetry(CollectorRegistry())
+    worker: Any = SimpleNamespace(
+        monotonic=lambda: now, sleep=rest, timeout=asyncio.timeout, telemetry=telemetry
+    )
     dispatcher = Dispatcher(
+        worker=worker,
         delivery=part,
         leases=part,
         maintenance=part,
         balancing=part,
         erasing=part,
-        connect=part,
-        environment=Environment(monotonic=lambda: now, sleep=rest),
-        telemetry=Telemetry(CollectorRegistry()),
         outcomes=DatabaseResults(lambda: now),
     )
     job = asyncio.create_task(dispatcher._repeat(reads_from_a_silent_connection, 0.01, share=1 / 20))

@@ -16,7 +16,6 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.callbacks import CallbackReceiver
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.environment import ENVIRONMENT
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, OrganisationId
@@ -134,10 +133,11 @@ class World:
             journey,
             times=times,
             endpoint=endpoint,
-            environment=ENVIRONMENT if self.clock is None else self.clock.environment(),
         )
         dispatcher.listens = listens  # the one thing of it that no setting turns off
         dispatcher.delivery.policy = policy
+        if self.clock is not None:
+            self.clock.lead(dispatcher.worker)
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         if self.clock is not None:
             self.clock.workers.append(self.workers[-1])

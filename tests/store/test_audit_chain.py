@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance, Retention
-from app.delivery.settlement import CountWriter
+from app.delivery.worker import CountWriter
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
 from app.telemetry import Telemetry
@@ -56,13 +58,10 @@ async def test_the_head_is_logged_daily(
     elapsed = 0.0
     caplog.set_level(logging.INFO)
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=1) as pool:
-        maintenance = Maintenance(
-            pool=pool,
-            retention=Retention(),
-            writer=CountWriter(1),
-            monotonic=lambda: elapsed,
-            telemetry=Telemetry(),
+        worker: Any = SimpleNamespace(
+            pool=pool, writer=CountWriter(1), monotonic=lambda: elapsed, telemetry=Telemetry()
         )
+        maintenance = Maintenance(worker=worker, retention=Retention())
         await maintenance.run()  # an audit without rows has no head
         elapsed += 24 * 3600
         await actions(engine, 3)
