@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from statistics import median
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
@@ -69,7 +70,8 @@ class Cost:
     async def turn(self, mode: str, posts: int) -> float:
         """Return the CPU time of posts, with what follows the responses."""
         intake = self._world.intake
-        intake.sampler, intake.repeated = (None, None) if mode == BARE else self._recorders
+        nothing: Any = SimpleNamespace(observe=lambda *_: None)
+        intake.sampler, intake.repeated = (nothing, nothing) if mode == BARE else self._recorders
         bodies = [self._body() for _ in range(posts)]
         async with self._shadow(SHADOWS.get(mode, 0)):
             return await self.cpu_of(lambda: self._post(bodies))

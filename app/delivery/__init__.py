@@ -4,5 +4,5 @@
 events. `settlement.py` writes results. `app.domain.outcomes.settle` decides about retries.
 `app.domain.pacing` decides about rate and circuit breaker. `access_tokens.py` refreshes tokens.
 `maintenance.py` expires events and drops old partitions. `callbacks.py` reports final states to the journey
-engine.
+engine. `worker.py` has what they share.
 """

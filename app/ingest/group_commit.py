@@ -11,7 +11,7 @@ from app.domain.ids import DestinationId, LaneId, OrganisationId
 from app.ingest.dedup import Flush
 from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
+from app.ingest.pending_request import PendingRequest
 from app.store import flush as flush_store
 from app.store import lanes
 from app.store.database.results import DatabaseResults
@@ -206,13 +206,13 @@ class GroupCommit:
         # The gauge reads the number when metrics are scraped: setting it with every request costs more.
         self.telemetry.waiting_posts.set_function(lambda: self.queue.events)
 
-    async def store(self, request: PendingRequest) -> RequestResults | NotStored:
-        """Store the events of an evaluated request; return their results after the commit.
+    async def store(self, request: PendingRequest) -> bool:
+        """Store the events of an evaluated request, and return True after the commit, with their results set.
 
-        NotStored means that no event was acknowledged. If the caller is cancelled, the flush continues.
+        Return False if no event was acknowledged. If the caller is cancelled, the flush continues.
         """
         if self._closing:
-            return NotStored()
+            return False
         self.queue.add(request)
         self._has_requests.set()
         if self._is_large_enough():
@@ -267,9 +267,9 @@ class GroupCommit:
                 for index in indexes:
                     requests[index].trace.batches.append(batch)
             for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
+                request.evaluated, request.dedup, request.rejected_at = evaluated, results, flush.rejected_at
                 if not request.response.done():
-                    found = RequestResults(evaluated, results, request.destinations, flush.rejected_at)
-                    request.response.set_result(found)
+                    request.response.set_result(True)
             self.telemetry.flushes.labels("stored").inc()
             self.database_results.succeeded()
         except asyncpg.PostgresError as error:
@@ -310,7 +310,7 @@ class GroupCommit:
 def _refuse_all(requests: Sequence[PendingRequest]) -> None:
     for request in requests:
         if not request.response.done():
-            request.response.set_result(NotStored())
+            request.response.set_result(False)
 
 
 @dataclass(slots=True)

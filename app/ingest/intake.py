@@ -17,14 +17,12 @@ from app.domain.observed.preview import ConversionPreview, RejectionPreview, pre
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import SLICE_EVENTS, Evaluator
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit
+from app.ingest.group_commit import GroupCommit, Notifier
 from app.ingest.pending_request import (
     Candidate,
     DedupResult,
     Evaluated,
-    NotStored,
     PendingRequest,
-    RequestResults,
 )
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.repeated_ids import RepeatedIdRecorder
@@ -57,10 +55,11 @@ class Intake:
     writer: FlushWriter
     pool: asyncpg.Pool
     telemetry: Telemetry
-    sampler: SchemaSampler | None = None
-    recorder: RejectionRecorder | None = None
-    repeated: RepeatedIdRecorder | None = None
-    shadows: ShadowRunner | None = None
+    notifier: Notifier
+    sampler: SchemaSampler
+    recorder: RejectionRecorder
+    repeated: RepeatedIdRecorder
+    shadows: ShadowRunner
 
     def __post_init__(self) -> None:
         self._find = self.evaluator.destinations.get
@@ -73,38 +72,34 @@ class Intake:
             status: self.telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
 
-    async def receive(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def receive(self, request: PendingRequest) -> list[EventResult] | None:
         """Match, convert and store the events of a request; return one result per event, in order, after the
         commit.
 
-        NotStored means that no event was acknowledged and the same request may be sent again.
+        None means that no event was acknowledged and the same request may be sent again.
         """
         await self.evaluate(request)
         return await self.store(request)
 
-    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | None:
         """Store the events of an evaluated request; the results are those of `receive`."""
-        events, trace = request.events, request.trace
-        response = await self.group_commit.store(request)
-        if isinstance(response, NotStored):
-            return response
-        results = _results(events, response)
-        accepted = self._count(results, response)
-        if self.sampler is not None:
-            self.sampler.observe(self._find, events, response)
-        if self.repeated is not None and accepted < len(results):
-            self.repeated.observe(response)
-        if self.shadows is not None and self.shadows.active:
-            self.shadows.observe(self._find, events, response)
-        if self.recorder is not None and response.rejected_at is not None:
-            rejections = [result.rejection for result in results]
-            self.recorder.record(rejections, response.destinations, trace.request_id, response.rejected_at)
+        if not await self.group_commit.store(request):
+            return None
+        results = _results(request)
+        accepted = self._count(results, request)
+        self.sampler.observe(self._find, request)
+        if accepted < len(results):
+            self.repeated.observe(request)
+        if self.shadows.active:
+            self.shadows.observe(self._find, request)
+        if request.rejected_at is not None:
+            self.recorder.record(request, [result.rejection for result in results], request.rejected_at)
         return results
 
-    def _count(self, results: Sequence[EventResult], response: RequestResults) -> int:
+    def _count(self, results: Sequence[EventResult], request: PendingRequest) -> int:
         """Count the results for the metrics; return the number of accepted events."""
-        accepted = response.dedup.count(DedupResult.ACCEPTED)
-        duplicates = response.dedup.count(DedupResult.DUPLICATE)
+        accepted = request.dedup.count(DedupResult.ACCEPTED)
+        duplicates = request.dedup.count(DedupResult.DUPLICATE)
         rejected = len(results) - accepted - duplicates
         if accepted:
             self._received["accepted"].inc(accepted)
@@ -115,26 +110,25 @@ class Intake:
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self.telemetry.rejected.labels(reason).inc(number)
-        for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
+        for evaluated, result in zip(request.evaluated, request.dedup, strict=True):
             if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
                 for match_key, reason in evaluated.conversion.dropped_keys:
                     self.telemetry.dropped_keys.labels(match_key, reason).inc()
         return accepted
 
-    async def dry_run(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def dry_run(self, request: PendingRequest) -> list[EventResult] | None:
         """Return what `store` would return, with a preview of each event, and store nothing."""
-        events = request.events
         try:
             async with self.pool.acquire() as connection, connection.transaction(readonly=True):
                 current = await self.evaluator.refresh(connection, [request])
                 flush = Flush([request], current.generation)
                 await self.writer.read(connection, flush)
         except DRIVER_ERRORS:
-            return NotStored()
-        evaluated_events = flush.evaluated[0]
-        results = _results(events, RequestResults(evaluated_events, flush.results[0]))
+            return None
+        request.evaluated, request.dedup = flush.evaluated[0], flush.results[0]
+        results = _results(request)
         now = self.evaluator.clock.now()
-        for index, (event, evaluated) in enumerate(zip(events, evaluated_events, strict=True)):
+        for index, (event, evaluated) in enumerate(zip(request.events, request.evaluated, strict=True)):
             if index % SLICE_EVENTS == 0:
                 await asyncio.sleep(0)  # other requests of this process go on meanwhile
             result = results[index]
@@ -142,14 +136,14 @@ class Intake:
         return results
 
 
-def _results(events: Sequence[Event | Rejection], response: RequestResults) -> list[EventResult]:
+def _results(request: PendingRequest) -> list[EventResult]:
     return [
         # The usual case, without a call for each event.
         EventResult(index, each.conversion.event_id, "accepted", None, each.warnings)
         if result is DedupResult.ACCEPTED and type(each) is Candidate
         else _result(index, each, result)
         for index, (_, each, result) in enumerate(
-            zip(events, response.evaluated, response.dedup, strict=True)
+            zip(request.events, request.evaluated, request.dedup, strict=True)
         )
     ]
 

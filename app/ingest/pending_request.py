@@ -1,4 +1,4 @@
-"""A request that waits for its flush, its evaluated events, and their results."""
+"""A request of events: evaluated, then stored by a flush, with the results of its events."""
 
 import asyncio
 from collections.abc import Sequence
@@ -48,20 +48,6 @@ class DedupResult(StrEnum):
     __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
 
 
-class RequestResults(msgspec.Struct, frozen=True):
-    """The results of one request, one entry per event in order: its evaluation and its dedup result.
-
-    `rejected_at` is the time at which rejected events were counted.
-    """
-
-    evaluated: Sequence[Evaluated]
-    dedup: Sequence[DedupResult | None]
-    destinations: Sequence[DestinationNumber | None] = ()
-    rejected_at: datetime | None = None
-
-    __repr__ = object.__repr__  # holds personal data
-
-
 class SenderAccess(msgspec.Struct, frozen=True):
     """The destinations to which a sender may send: all of its organisation if `destinations` is None."""
 
@@ -69,18 +55,18 @@ class SenderAccess(msgspec.Struct, frozen=True):
     destinations: frozenset[DestinationId] | None = None
 
 
-class NotStored(msgspec.Struct, frozen=True):
-    """No event of a request was acknowledged, and its sender may repeat it."""
-
-
 class PendingRequest(msgspec.Struct, eq=False):
-    """The events of one request before their flush. Contains personal data."""
+    """The events of one request, and their results. Contains personal data.
+
+    `response` tells whether the events were stored. If not, no event was acknowledged, and the sender may
+    repeat the request.
+    """
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
     trace: RequestTrace
     low_priority: bool = False  # its events are sent after live events, like replays
-    response: "asyncio.Future[RequestResults | NotStored]" = msgspec.field(default_factory=asyncio.Future)
+    response: "asyncio.Future[bool]" = msgspec.field(default_factory=asyncio.Future)
     # The evaluation sets these lists, one entry per event, and the journey nodes of the events.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []
@@ -90,5 +76,8 @@ class PendingRequest(msgspec.Struct, eq=False):
     # The evaluation sets the configuration versions and the clock's offset that it used.
     versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0
+    # The flush sets the result of each event, and the time at which it counted rejected events.
+    dedup: Sequence[DedupResult | None] = ()
+    rejected_at: datetime | None = None
 
     __repr__ = object.__repr__

@@ -15,6 +15,7 @@ import asyncpg
 
 from app.domain.event import Rejection, journey_id
 from app.domain.ids import DestinationNumber
+from app.ingest.pending_request import PendingRequest
 from app.store import transactions
 from app.store.errors import DRIVER_ERRORS
 from app.store.events import rejections
@@ -36,25 +37,19 @@ class RejectionRecorder:
     _recorded: dict[DestinationNumber, int] = field(default_factory=dict)  # within the minute
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def record(
-        self,
-        rejections: Sequence[Rejection | None],
-        destinations: Sequence[DestinationNumber | None],
-        request_id: str | None,
-        at: datetime,
-    ) -> None:
+    def record(self, request: PendingRequest, rejections: Sequence[Rejection | None], at: datetime) -> None:
         """Record the rejections of a request, up to the budgets of their destinations.
 
         `at` is the time at which they were counted.
         """
         if not any(rejections):
             return
-        request_id = journey_id(request_id)  # the caller's id may be personal
+        request_id = journey_id(request.trace.request_id)  # the caller's id may be personal
         minute = at.replace(second=0, microsecond=0)
         if minute != self._minute:
             self._minute = minute
             self._recorded.clear()
-        for rejection, number in zip(rejections, destinations, strict=True):
+        for rejection, number in zip(rejections, request.destinations, strict=True):
             if rejection is None or number is None:
                 continue
             recorded = self._recorded.get(number, 0)

@@ -14,7 +14,7 @@ import asyncpg
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import MappingNumber
-from app.ingest.pending_request import Candidate, DedupResult, RequestResults
+from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
 from app.store import PipelineConnection, ledger
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import repeated_ids
@@ -35,9 +35,9 @@ class RepeatedIdRecorder:
     _waiting: list[Candidate] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def observe(self, results: RequestResults) -> None:
+    def observe(self, request: PendingRequest) -> None:
         """Choose the events that repeat an Amazon eventId which their mapping sets."""
-        for evaluated, result in zip(results.evaluated, results.dedup, strict=True):
+        for evaluated, result in zip(request.evaluated, request.dedup, strict=True):
             if len(self._waiting) >= _MOST_WAITING:
                 break
             if result in _REPEATED and type(evaluated) is Candidate and len(evaluated.keys) > 1:

@@ -7,7 +7,7 @@ its sample.
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -28,7 +28,7 @@ from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSampl
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
-from app.ingest.pending_request import Candidate, DedupResult, Evaluated, RequestResults
+from app.ingest.pending_request import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS
@@ -188,13 +188,15 @@ class SchemaSampler:
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _process: int = field(default_factory=lambda: secrets.randbits(62))
 
-    def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
+    def observe(self, find: Find, request: PendingRequest) -> None:
         """Choose events to sample, up to the budgets."""
         now = self.monotonic()
         if not self._process_budget.is_available(now):
             return  # the usual case under load
         exhausted: set[MappingNumber] = set()
-        for event, evaluated, dedup_result in zip(events, results.evaluated, results.dedup, strict=True):
+        for event, evaluated, dedup_result in zip(
+            request.events, request.evaluated, request.dedup, strict=True
+        ):
             found = _mapping_of(event, evaluated, dedup_result, find)
             if found is None or found[1].number in exhausted:
                 continue

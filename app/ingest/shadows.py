@@ -5,7 +5,7 @@ A shadow never delays a response: under load, events are skipped and counted as 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -19,7 +19,7 @@ from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.match_quality.shadow import ShadowCounts
 from app.ingest.destination_cache import CachedDestination
-from app.ingest.pending_request import Candidate, DedupResult, RequestResults
+from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
 from app.store.match_quality.shadows import RunningShadow
@@ -76,22 +76,22 @@ class ShadowRunner:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
+    def observe(self, find: Find, request: PendingRequest) -> None:
         """Choose a share of the events of mappings with a shadow."""
         active, random = self.active, self.random
         chosen = [
             (place, shadow)
-            for place, number in enumerate(results.destinations)
+            for place, number in enumerate(request.destinations)
             if number is not None and (shadow := active.get(number)) and random() < shadow.running.share
         ]
         for place, shadow in chosen:
-            event, evaluated = events[place], results.evaluated[place]
+            event, evaluated = request.events[place], request.evaluated[place]
             if not isinstance(event, Event):
                 continue
             published: Conversion | Rejection
             destination: CachedDestination | None
             if isinstance(evaluated, Candidate):
-                is_read = results.dedup[place] is DedupResult.ACCEPTED
+                is_read = request.dedup[place] is DedupResult.ACCEPTED
                 is_read = is_read and evaluated.mapping.number == shadow.running.mapping
                 published, destination = evaluated.conversion, evaluated.destination
             else:

@@ -103,15 +103,7 @@ async def build_application(
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    sampler = SchemaSampler(
-        resources.pool, resources.pepper, resources.clock.now, time.monotonic, resources.telemetry
-    )
-    recorder = RejectionRecorder(resources.pool, resources.telemetry)
-    repeated = RepeatedIdRecorder(resources.pool, resources.telemetry)
-    shadows = ShadowRunner(
-        resources.pool, resources.clock.now, time.monotonic, random.random, resources.telemetry
-    )
-    intake, notifier = build_ingest(resources, ages, consent, sampler, recorder, repeated, shadows)
+    intake = build_ingest(resources, ages, consent)
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
@@ -164,20 +156,20 @@ async def build_application(
         late=queue_ages.overdue,
         pool=resources.pool,
         channels=settings.notification_channels,
-        write_schema_samples=sampler.write,
-        synchronise_shadows=shadows.synchronise,
-        write_rejections=recorder.write,
+        write_schema_samples=intake.sampler.write,
+        synchronise_shadows=intake.shadows.synchronise,
+        write_rejections=intake.recorder.write,
         rejection_days=settings.rejection_retention_days,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")
     application = create_application(context)
     organisations: OrganisationCache = application.state.organisations
     background = {
-        "notify": notifier.run(),
-        "sample": sampler.run(),
-        "count_repeated_ids": repeated.run(),
-        "shadow": shadows.run(),
-        "rejections": recorder.run(),
+        "notify": intake.notifier.run(),
+        "sample": intake.sampler.run(),
+        "count_repeated_ids": intake.repeated.run(),
+        "shadow": intake.shadows.run(),
+        "rejections": intake.recorder.run(),
         "queue_age": queue_ages.run(),
         "inbound_limits": organisations.limits.run(resources.pool, resources.telemetry),
         "refresh": keep_fresh((application.state.key_ring, organisations), resources.telemetry),
@@ -190,43 +182,32 @@ async def build_application(
         await flush_task
         for task in tasks:
             task.cancel()
-        await recorder.write()
+        await intake.recorder.write()
         await client.close()
         await sign_in.close()
         if people is not None:
             await people.aclose()
 
 
-def build_ingest(
-    resources: Resources,
-    ages: AgeLimits,
-    consent: ConsentSettings,
-    sampler: SchemaSampler | None = None,
-    recorder: RejectionRecorder | None = None,
-    repeated: RepeatedIdRecorder | None = None,
-    shadows: ShadowRunner | None = None,
-) -> tuple[Intake, Notifier]:
-    """Build ingest and its notifier of new events. The caller runs both."""
-    settings = resources.settings
-    notifier = Notifier(
-        pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
-    )
+def build_ingest(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -> Intake:
+    """Build ingest. The caller runs it and its background jobs."""
+    settings, pool, telemetry = resources.settings, resources.pool, resources.telemetry
+    now = resources.clock.now
+    notifier = Notifier(pool, settings.merge_window_ms / 4_000, telemetry)
     writer = FlushWriter(resources.vault, resources.writer)
     evaluator = Evaluator(DestinationCache(ages, consent), resources.pepper, resources.clock)
-    session = FlushSession(resources.connect, evaluator, writer, resources.telemetry)
-    group_commit = GroupCommit(
-        session, settings.flush_wait_ms / 1000, notifier.add, resources.telemetry, resources.outcomes
-    )
-
-    intake = Intake(
-        group_commit=group_commit,
+    session = FlushSession(resources.connect, evaluator, writer, telemetry)
+    return Intake(
+        group_commit=GroupCommit(
+            session, settings.flush_wait_ms / 1000, notifier.add, telemetry, resources.outcomes
+        ),
         evaluator=evaluator,
         writer=writer,
-        pool=resources.pool,
-        telemetry=resources.telemetry,
-        sampler=sampler,
-        recorder=recorder,
-        repeated=repeated,
-        shadows=shadows,
+        pool=pool,
+        telemetry=telemetry,
+        notifier=notifier,
+        sampler=SchemaSampler(pool, resources.pepper, now, time.monotonic, telemetry),
+        recorder=RejectionRecorder(pool, telemetry),
+        repeated=RepeatedIdRecorder(pool, telemetry),
+        shadows=ShadowRunner(pool, now, time.monotonic, random.random, telemetry),
     )
-    return intake, notifier

@@ -28,7 +28,7 @@ from app.api.events import intake
 from app.domain.admission import ShedReason
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
+from app.ingest.pending_request import PendingRequest, SenderAccess
 from app.server.admission import ESTIMATE_PARSED_SIZE_FROM, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -185,7 +185,7 @@ class EventsEndpoint:
             request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
             await context.intake.evaluate(request)
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
-        if isinstance(results, NotStored):
+        if results is None:
             # A random delay spreads the retries of many clients over some seconds.
             delay = admission.retry_after(ShedReason.COMMITS)
             raise Refusal.of(replace(intake.NOT_STORED, retry_after=delay))

@@ -11,7 +11,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.ingest.pending_request import NotStored, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.telemetry import JsonLines
 from tests.api.test_ways_in import application, within
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake
@@ -261,8 +261,8 @@ async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: ApiWorld)
 class _RefusingIntake(FakeIntake):
     """An intake whose database stores nothing."""
 
-    async def store(self, request: PendingRequest) -> NotStored:
-        return NotStored()
+    async def store(self, request: PendingRequest) -> None:
+        return None
 
 
 @pytest.mark.reads_only

@@ -14,7 +14,7 @@ from app.api.recent_rows import CACHE_SECONDS
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
@@ -34,7 +34,7 @@ class BlockedIntake(FakeIntake):
         """Return the value as `DatabaseResults` does."""
         return self.flush_s
 
-    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | None:
         self.posts += 1
         await self.go.wait()
         return await super().store(request)

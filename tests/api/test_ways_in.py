@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
@@ -130,7 +130,7 @@ async def test_all_ways_are_counted_under_one_route(world: ApiWorld) -> None:
 class BrokenIntake(FakeIntake):
     """An intake with a defect."""
 
-    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | None:
         raise ZeroDivisionError
 
 

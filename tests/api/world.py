@@ -26,7 +26,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.health import Readiness
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.processes.application import create_application
 from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses
@@ -128,7 +128,7 @@ class FakeIntake:
     async def evaluate(self, request: PendingRequest) -> None:
         self.sent = list(request.events)
 
-    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
+    async def store(self, request: PendingRequest) -> list[EventResult] | None:
         return [
             EventResult(n, getattr(event, "event_id", None), "accepted")
             for n, event in enumerate(request.events)

@@ -32,10 +32,10 @@ class Build:
 
 
 _ANSWERS = """\
-        from app.ingest.pending_request import RequestResults
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
-                request.response.set_result(RequestResults(evaluated, results))
+                request.evaluated, request.dedup = evaluated, results
+                request.response.set_result(True)
 """
 
 BROKEN: Mapping[str, Build] = {

@@ -21,7 +21,6 @@ from app.delivery.settlement import StaleOwner
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import Intake
-from app.ingest.pending_request import NotStored
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
@@ -162,7 +161,7 @@ class Life:
         self._clock = clock
         self.steps = 0
         self._intake: Intake
-        self._intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+        self._intake = api.build_ingest(resources, AgeLimits(), ConsentSettings())
         self._flushing = asyncio.create_task(self._intake.run())
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)
@@ -186,7 +185,7 @@ class Life:
             results = await answering
         except MemoryError:
             return False  # answered 500 or 503; the caller repeats it
-        if isinstance(results, NotStored):
+        if results is None:
             return False
         statuses = {result.event_id or "": result.status for result in results}
         seen.acknowledged.update(name for name, status in statuses.items() if status != "rejected")

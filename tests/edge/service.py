@@ -87,7 +87,7 @@ class EdgeService:
 async def _make_destinations(url: str, how_many: int) -> list[str]:
     settings = settings_of(url)
     async with open_resources(settings, role="worker", pool_size=2) as resources:
-        intake, _ = build_ingest(resources, AgeLimits(), ConsentSettings())
+        intake = build_ingest(resources, AgeLimits(), ConsentSettings())
         world = World(resources, FakeAmazon(), intake, url)
         return [await world.destination() for _ in range(how_many)]
 

@@ -23,11 +23,10 @@ async def sampling(
     """Let the world's intake sample its events, with the rights of the API."""
     resources = world.receiving
     assert resources is not None
-    sampler = SchemaSampler(
-        resources.pool, resources.pepper, resources.clock.now, monotonic, resources.telemetry
-    )
     before = world.intake
-    world.intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings(), sampler)
+    world.intake = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+    sampler = world.intake.sampler
+    sampler.monotonic = monotonic
     task = asyncio.create_task(world.intake.run())
     try:
         yield sampler

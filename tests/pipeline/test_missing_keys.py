@@ -34,7 +34,7 @@ async def with_new_key(world: World) -> AsyncIterator[None]:
     async with world.resources.pool.acquire() as c:
         await key_usage.note(c, "k2")
     world.delivering = replace(old_resources, vault=NEW)
-    world.intake, _ = api.build_ingest(replace(world.receiving, vault=NEW), AgeLimits(), ConsentSettings())
+    world.intake = api.build_ingest(replace(world.receiving, vault=NEW), AgeLimits(), ConsentSettings())
     task = asyncio.create_task(world.intake.run())
     try:
         yield

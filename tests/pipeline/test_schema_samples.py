@@ -1,7 +1,6 @@
 """What is sampled of events: rejected ones too, no text of any, and nothing of an erased person."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -35,15 +34,9 @@ OPTIONAL: dict[str, Any] = {
 async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
     """The sampler of an intake that replaces the one of the world."""
     resources = world.receiving or world.resources
-    made = SchemaSampler(
-        resources.pool, resources.pepper, resources.clock.now, time.monotonic, resources.telemetry
-    )
-    first, (world.intake, _) = (
-        world.intake,
-        api.build_ingest(resources, AgeLimits(), ConsentSettings(), made),
-    )
+    first, world.intake = world.intake, api.build_ingest(resources, AgeLimits(), ConsentSettings())
     task = asyncio.create_task(world.intake.run())
-    yield made
+    yield world.intake.sampler
     world.intake.close()
     await task
     world.intake = first

@@ -25,7 +25,7 @@ from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import EventResult, Intake
-from app.ingest.pending_request import NotStored, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
@@ -94,12 +94,12 @@ class World:
     async def post(self, destination: str, *events: dict[str, Any], **of: Any) -> list[EventResult]:
         """Post these events as one batch; fails the test when they could not be stored."""
         results = await self.try_post(destination, *events, **of)
-        assert not isinstance(results, NotStored), results
+        assert results is not None, results
         return results
 
     async def try_post(
         self, destination: str, *events: dict[str, Any], **of: Any
-    ) -> list[EventResult] | NotStored:
+    ) -> list[EventResult] | None:
         return await self.intake.receive(request_of(events, destination, **of))
 
     async def evaluated(self, destination: str, *events: dict[str, Any]) -> PendingRequest:
@@ -111,7 +111,7 @@ class World:
     async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
         results = await self.intake.dry_run(await self.evaluated(destination, *events))
-        assert not isinstance(results, NotStored), results
+        assert results is not None, results
         return results
 
     def work(
@@ -307,8 +307,8 @@ async def make_world(
             as_worker = await opened(acting_as(url, ROLES.worker))
             receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
             delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
-        intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
-        tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
+        intake = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
+        tasks = [asyncio.create_task(intake.run()), asyncio.create_task(intake.notifier.run())]
         world = World(
             resources, amazon or FakeAmazon(), intake, url, receiving=receiving, delivering=delivering
         )

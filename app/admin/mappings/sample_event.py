@@ -11,7 +11,7 @@ from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import NotStored, PendingRequest, SenderAccess
+from app.ingest.pending_request import PendingRequest, SenderAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ async def send_sample_event(
     own = None if allowed is None else frozenset(map(DestinationId, allowed))
     request = PendingRequest(events, SenderAccess(context.caller.organisation, own), RequestTrace())
     results = await context.intake.receive(request)
-    if isinstance(results, NotStored):
+    if results is None:
         raise Refusal(ErrorCode.UNAVAILABLE)
     (result,) = results
     return SentSample(event_id, result)
