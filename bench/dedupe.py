@@ -81,7 +81,7 @@ async def _flush(
     now = datetime.now(UTC)
     [number] = await batches.reserve_ids(connection, 1)
     batch = batches.NewBatch(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
-    outcome = await flush.store_in_one_round_trip(
+    assert await flush.store_in_one_round_trip(
         connection,
         [batch],
         b"".join(key for key, _ in keys),
@@ -92,4 +92,3 @@ async def _flush(
         writer=0,
         deltas={},
     )
-    assert outcome is flush.FlushOutcome.STORED

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import httpx
+
 from app.amazon import messages
-from app.amazon.client import EventsClient, HttpAnswer
+from app.amazon.client import EventsClient
 from app.amazon.messages import objects, read_json
 from app.amazon.wire import usable_token
 from app.domain.destination import Region
@@ -176,7 +178,7 @@ async def _list_by_profile(
 
 
 async def _list_advertisers(
-    get: Callable[..., Awaitable[HttpAnswer | TransportError]], wanted: str, listing: _AccountList
+    get: Callable[..., Awaitable[httpx.Response | TransportError]], wanted: str, listing: _AccountList
 ) -> _Missing | None:
     """Add the DSP advertisers of one profile to `listing`. If they cannot be read, return the failure.
 
@@ -265,15 +267,15 @@ def _ids(listing: _AccountList) -> tuple[str, ...]:
 _WHY = {403: "forbidden", 429: "throttled"}
 
 
-def _read(response: HttpAnswer | TransportError) -> Any:
+def _read(response: httpx.Response | TransportError) -> Any:
     """Return the JSON value of a response. For a failed or unreadable response, return the failure."""
     match response:
         case TransportError(why):
             return CannotTell(why)
-        case HttpAnswer(status=200, body=body):
+        case httpx.Response(status_code=200, content=body):
             read = read_json(body)
             return CannotTell("unreadable") if read is None else read
-        case HttpAnswer(status=401):
+        case httpx.Response(status_code=401):
             return Unauthorized()
-        case HttpAnswer(status=status):
+        case httpx.Response(status_code=status):
             return CannotTell(_WHY.get(status, "amazon_error" if status >= 500 else "unexpected"))

@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -24,15 +23,6 @@ from app.outbound import DIRECT, Outbound
 DEADLINE_S = 25.0  # for a complete call, from connecting to the last byte of the response
 _CONNECT_S = 5.0
 _USER_AGENT = f"python-httpx/{httpx.__version__}"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """A complete HTTP response. Its body may echo personal data and is hidden from `repr`."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
 
 
 class EventsClient:
@@ -83,15 +73,14 @@ class EventsClient:
             deadline_s=deadline_s,
         )
         duration_ms = round((time.monotonic() - started) * 1000)
-        match response:
-            case TransportError():
-                return SentRequest(response, None, None, duration_ms)
-            case HttpAnswer(status, reply_headers, reply_body):
-                reply = wire.read_reply(status, reply_headers, reply_body, conversions, now=datetime.now(UTC))
-                request_id, details = wire.request_id(reply_headers), None
-                if not isinstance(reply, PerItemReply) or reply.outcomes.count(ACCEPTED) < len(conversions):
-                    details = response_details(reply, reply_headers, reply_body, conversions)
-                return SentRequest(reply, status, request_id, duration_ms, details)
+        if isinstance(response, TransportError):
+            return SentRequest(response, None, None, duration_ms)
+        status, reply_headers, reply_body = response.status_code, response.headers, response.content
+        reply = wire.read_reply(status, reply_headers, reply_body, conversions, now=datetime.now(UTC))
+        request_id, details = wire.request_id(reply_headers), None
+        if not isinstance(reply, PerItemReply) or reply.outcomes.count(ACCEPTED) < len(conversions):
+            details = response_details(reply, reply_headers, reply_body, conversions)
+        return SentRequest(reply, status, request_id, duration_ms, details)
 
     async def call(
         self,
@@ -105,7 +94,7 @@ class EventsClient:
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
-    ) -> HttpAnswer | TransportError:
+    ) -> httpx.Response | TransportError:
         """Make one call without retries. Return the complete response, or the failure."""
         request = httpx.Request(
             method,
@@ -126,7 +115,7 @@ class EventsClient:
         try:
             # httpx's own client would double the CPU cost, and this call needs none of its features.
             async with asyncio.timeout(deadline_s):
-                response = await self._transports[region].handle_async_request(request)
+                return await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return TransportError("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
@@ -137,7 +126,6 @@ class EventsClient:
             return TransportError("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return TransportError("cut")  # the connection ended before the response was complete
-        return HttpAnswer(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -54,7 +54,10 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Amazon refused the code: it was used, has expired, or belongs to another redirect URI."""
+    """Amazon refused the code: it was used, has expired, or belongs to another redirect URI.
+
+    `error` is a code of RFC 6749 §5.2.
+    """
 
     error: str
     description: str
@@ -77,15 +80,7 @@ class Unavailable:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _GrantRefused:
-    """An error of RFC 6749 §5.2. Its meaning depends on the call, a code exchange or a refresh."""
-
-    error: str
-    description: str
-
-
-_Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
+_Reply = Tokens | SignInRefused | InvalidClient | Unavailable
 
 _RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
@@ -150,14 +145,10 @@ class SignIn:
             code_verifier=code_verifier,
             redirect_uri=self._redirect_uri,
         )
-        match reply:
-            case _GrantRefused(error, description):
-                return SignInRefused(error, description)
-            case Tokens(refresh_token=None):
-                # Without a refresh token, deliveries would stop within an hour.
-                return Unavailable("no_refresh_token")
-            case _:
-                return reply
+        if isinstance(reply, Tokens) and reply.refresh_token is None:
+            # Without a refresh token, deliveries would stop within an hour.
+            return Unavailable("no_refresh_token")
+        return reply
 
     async def refresh(
         self, region: Region, refresh_token: str
@@ -168,9 +159,9 @@ class SignIn:
         """
         reply = await self._call(region, grant_type="refresh_token", refresh_token=refresh_token)
         match reply:
-            case _GrantRefused("invalid_grant"):
+            case SignInRefused("invalid_grant"):
                 return Revoked()
-            case _GrantRefused(error):
+            case SignInRefused(error):
                 return Unavailable(error)
             case _:
                 return reply
@@ -247,7 +238,7 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
     if error in _CLIENT_ERRORS:
         return InvalidClient()
     if error in _GRANT_ERRORS:
-        return _GrantRefused(error, messages.scrub(reply.get("error_description")))
+        return SignInRefused(error, messages.scrub(reply.get("error_description")))
     return Unavailable("unexpected")
 
 

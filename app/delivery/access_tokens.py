@@ -46,18 +46,15 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class SignInLost:
-    """The sign-in is not valid. The destination is parked until a user signs in again."""
+class NoToken:
+    """No token is available now. Try again in `retry_in_s` seconds.
+
+    With `is_parked`, the sign-in is not valid: the destination is parked until a user signs in again.
+    """
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUnavailable:
-    """No token is available now. Try again in `retry_in_s` seconds."""
-
-    reason: str
-    retry_in_s: float
+    retry_in_s: float = 1.0
+    is_parked: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -152,7 +149,7 @@ class AccessTokens:
 
     async def fetch(
         self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None]
-    ) -> Access | SignInLost | TokenUnavailable:
+    ) -> Access | NoToken:
         """Read or refresh a token and cache it. Return it, or the reason why no token is available.
 
         `on_refresh` is called before a call of the token server, because that call may be slow.
@@ -160,7 +157,7 @@ class AccessTokens:
         async with self.worker.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
-            return SignInLost("disconnected")
+            return NoToken("disconnected", is_parked=True)
         if row.left_s > _early(row.lifetime_s) and row.access_token is not None:
             stored = self._open_and_cache(destination, row)
             if isinstance(stored, Access):
@@ -168,7 +165,8 @@ class AccessTokens:
             # The stored access token cannot be decrypted, or no header can carry it: refresh it.
         refreshed = await self._refresh(destination, region, row, on_refresh)
         if (
-            isinstance(refreshed, TokenUnavailable)
+            isinstance(refreshed, NoToken)
+            and not refreshed.is_parked
             and row.access_token is not None
             and row.left_s > _EXPIRY_MARGIN_S
         ):
@@ -182,12 +180,12 @@ class AccessTokens:
         region: Region,
         row: token_leases.SignInRow,
         on_refresh: Callable[[], None],
-    ) -> Access | SignInLost | TokenUnavailable:
+    ) -> Access | NoToken:
         async with self.worker.pool.acquire() as connection:
             if not await token_leases.acquire(
                 connection, destination, row.generation, self.worker.name, seconds=_LEASE_S
             ):
-                return TokenUnavailable("refreshing", 0.2)
+                return NoToken("refreshing", 0.2)
         try:
             refresh_token = self.worker.vault.open(
                 row.refresh_token, place=refresh_place(destination)
@@ -213,7 +211,7 @@ class AccessTokens:
 
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
-    ) -> Access | TokenUnavailable:
+    ) -> Access | NoToken:
         access = self.worker.vault.seal(tokens.access_token.encode(), place=access_place(destination))
         refresh = tokens.refresh_token and self.worker.vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
@@ -230,34 +228,30 @@ class AccessTokens:
             )
             fresh = await token_leases.read(connection, destination)
         if not is_stored or fresh is None:
-            return TokenUnavailable("reconnected", 0.05)
+            return NoToken("reconnected", 0.05)
         return self._open_and_cache(destination, fresh)
 
-    async def _park(
-        self, destination: DestinationId, generation: int, reason: str
-    ) -> SignInLost | TokenUnavailable:
+    async def _park(self, destination: DestinationId, generation: int, reason: str) -> NoToken:
         self.forget(destination)
         async with self.worker.pool.acquire() as connection, connection.transaction():
             await token_leases.release(connection, destination, self.worker.name, pause=0)
             parked = await token_leases.park(connection, destination, generation, reason)
-        return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
+        return NoToken(reason, is_parked=True) if parked else NoToken("reconnected", 0.05)
 
-    async def _release(self, destination: DestinationId, reason: str, pause: float) -> TokenUnavailable:
+    async def _release(self, destination: DestinationId, reason: str, pause: float) -> NoToken:
         """End the refresh lease without a new token. No process refreshes for `pause` seconds."""
         async with self.worker.pool.acquire() as connection:
             await token_leases.release(connection, destination, self.worker.name, pause=pause)
-        return TokenUnavailable(reason, pause)
+        return NoToken(reason, pause)
 
-    def _open_and_cache(
-        self, destination: DestinationId, row: token_leases.SignInRow
-    ) -> Access | TokenUnavailable:
+    def _open_and_cache(self, destination: DestinationId, row: token_leases.SignInRow) -> Access | NoToken:
         assert row.access_token is not None
         try:
             token = self.worker.vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
-            return TokenUnavailable("unopenable", 30.0)
+            return NoToken("unopenable", 30.0)
         if not usable_token(token):
-            return TokenUnavailable("unusable_token", 30.0)
+            return NoToken("unusable_token", 30.0)
         access, now = Access(token, row.generation, row.forced), self.worker.monotonic()
         self._cache[destination] = _CachedToken(
             access,

@@ -8,14 +8,14 @@ from datetime import timedelta
 import asyncpg
 
 from app.amazon.client import EventsClient
-from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
+from app.delivery.access_tokens import Access, AccessTokens, NoToken
 from app.delivery.attempt_log import AttemptLog
 from app.delivery.claim import ClaimRules, read_batches, read_exceptions
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
 from app.delivery.request_content import Claim, RequestContent, RequestInFlight, Selection
-from app.delivery.settlement import StaleOwner, write_recovered, write_settlement, write_unsent
+from app.delivery.settlement import write_recovered, write_settlement, write_unsent
 from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
@@ -27,6 +27,7 @@ from app.store.counts import CountDelta
 from app.store.database.damage import is_damage
 from app.store.due_work import DestinationQueue
 from app.store.errors import DRIVER_ERRORS, is_transient
+from app.store.lanes import StaleOwner
 from app.telemetry import UNREADABLE_REASONS, describe_exception
 
 # An attempt without a result may still be in flight for this time. After this time its events are sent again.
@@ -133,19 +134,18 @@ class Delivery:
 
         access = await self.tokens.fetch(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
         now = self.worker.monotonic()
-        match access:
-            case SignInLost(reason):
-                self.worker.telemetry.log("destination.parked", destination=queue.id, reason=reason)
-                lane.exclude(queue.number, now + 1)
-            case TokenUnavailable(reason, retry_in_s):
+        if isinstance(access, NoToken):
+            lane.exclude(queue.number, now + access.retry_in_s)
+            if access.is_parked:
+                self.worker.telemetry.log("destination.parked", destination=queue.id, reason=access.reason)
+            else:
                 self.worker.telemetry.log(
                     "token.unavailable",
-                    level=40 if reason == "unopenable" else 20,
+                    level=40 if access.reason == "unopenable" else 20,
                     destination=queue.id,
-                    reason=reason,
-                    retry_in_s=retry_in_s,
+                    reason=access.reason,
+                    retry_in_s=access.retry_in_s,
                 )
-                lane.exclude(queue.number, now + retry_in_s)
         lane.wake(now)
 
     async def _claim(

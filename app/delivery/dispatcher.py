@@ -17,12 +17,12 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
-from app.delivery.settlement import StaleOwner
 from app.delivery.worker import Worker
 from app.domain.pacing.order import CAPACITY, FULL_SCAN_SHARE, Capacity
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
+from app.store.lanes import StaleOwner
 
 _LONGEST_SLEEP_S = 1.0
 LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its share of the time

@@ -30,10 +30,6 @@ from app.store import PipelineConnection, attempts, batches, callbacks, counts, 
 from app.store.lanes import LaneLease
 
 
-class StaleOwner(Exception):
-    """Another worker owns the lane now, so this worker must not write."""
-
-
 async def write_settlement(
     connection: PipelineConnection,
     lease: LaneLease,
@@ -89,17 +85,9 @@ async def _write_each(
 ) -> counts.CountDelta:
     """Write the disposition of each conversion, in the caller's transaction."""
     content, attempt = request.content, request.attempt
-    written = await attempts.write_outcome(
-        connection,
-        attempt,
-        lease,
-        sent,
-        delivered=settlement.delivered if isinstance(settlement, PerItem) else None,
-    )
-    if written is attempts.OutcomeWrite.STALE:
-        raise StaleOwner
+    delivered = settlement.delivered if isinstance(settlement, PerItem) else None
     delta = counts.CountDelta()
-    if written is attempts.OutcomeWrite.BEFORE:
+    if not await attempts.write_outcome(connection, attempt, lease, sent, delivered=delivered):
         return delta
     match settlement:
         case PerItem(dispositions):
@@ -139,8 +127,7 @@ async def write_unsent(
 
     Returns the changes of the counts.
     """
-    if not await lanes.is_owned(connection, lease):
-        raise StaleOwner
+    await lanes.hold(connection, lease)
     claim = await _lock_unchanged(connection, claim)
     delta = counts.CountDelta()
     if claim.expired:
@@ -342,11 +329,8 @@ async def write_recovered(
     Returns the changes of the counts. Raises StaleOwner.
     """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
-    written = await attempts.write_outcome(connection, started, lease, sent)
-    if written is attempts.OutcomeWrite.STALE:
-        raise StaleOwner
     delta = counts.CountDelta()
-    if written is attempts.OutcomeWrite.BEFORE:
+    if not await attempts.write_outcome(connection, started, lease, sent):
         return delta
     if attempt.places is None:
         for state in await batches.still_open(connection, attempt.batches):

@@ -129,7 +129,7 @@ class FlushWriter:
             delta = deltas.setdefault(batch.destination.number, counts.IngestCounts())
             delta.accepted += len(batch.members)
         in_order = [candidate for batch in batches_of_flush for _, candidate in batch.members]
-        outcome = await flush_store.store_in_one_round_trip(
+        return await flush_store.store_in_one_round_trip(
             connection,
             await self._seal_all(flush, batches_of_flush),
             b"".join([candidate.keys[0] for candidate in in_order]),
@@ -140,7 +140,6 @@ class FlushWriter:
             writer=self.writer,
             deltas=deltas,
         )
-        return outcome is flush_store.FlushOutcome.STORED
 
     def _expects_duplicates(self, flush: Flush) -> bool:
         """Return whether a destination of a flush had a duplicate recently; count this flush."""

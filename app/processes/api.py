@@ -83,10 +83,10 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             headers=HSTS_HEADERS if settings.production else (),
         )
         # When the server stops, the readiness check fails and streams of live updates end.
-        application.state.stopping = lambda: server.stopping
+        application.state.stopping = lambda: server.should_exit
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        async with monitoring_port(resources, stopping=lambda: server.stopping), incident_jobs(resources):
+        async with monitoring_port(resources, stopping=lambda: server.should_exit), incident_jobs(resources):
             await server.serve(sockets=listeners)
 
 

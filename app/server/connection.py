@@ -22,7 +22,6 @@ from app.server.connection_limits import (
     ConnectionLimits,
     ConnectionWait,
     Phase,
-    ShutdownState,
     WaitingConnections,
 )
 from app.server.raw_errors import last_response, shed_response
@@ -38,7 +37,6 @@ class HttpConnection(HttpToolsProtocol):
         self,
         *args: Any,
         limits: ConnectionLimits,
-        shutdown_state: ShutdownState,
         closed: Callable[[str], None],
         waiting: WaitingConnections,
         admission: AdmissionController | None = None,
@@ -48,7 +46,7 @@ class HttpConnection(HttpToolsProtocol):
         self.url = b""  # of the current request
         self._admission = admission
         self._permit: Permit | None = None
-        self._limits, self._shutdown_state, self._closed = limits, shutdown_state, closed
+        self._limits, self._closed = limits, closed
         self._waiting, self._wait = waiting, ConnectionWait(limits)
         self._head_bytes = self._parsed_head_bytes = 0  # of the current head: received, and parsed
         self._lines = request_head.RequestLines()
@@ -184,7 +182,7 @@ class HttpConnection(HttpToolsProtocol):
         self._answer_transport.joins = (
             self._permit is not None and self._permit.is_events and not self.expect_100_continue
         )
-        if self._shutdown_state.begun or (head.length or 0) > self._limits.drain_bytes:
+        if self._waiting.shutdown_begun or (head.length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
         # The end of a chunked body may be malformed. So a response before that end is the connection's last.
         self._kept_after_body = self.cycle.keep_alive
@@ -204,11 +202,11 @@ class HttpConnection(HttpToolsProtocol):
         keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
             self._wait.begin(Phase.PROCESSING, self.loop.time(), NEVER)
-            self.cycle.keep_alive = self._kept_after_body and keep_alive and not self._shutdown_state.begun
+            self.cycle.keep_alive = self._kept_after_body and keep_alive and not self._waiting.shutdown_begun
             self._input_ended = not self.cycle.keep_alive
             super().on_message_complete()
         elif self._wait.phase is Phase.DRAINING:
-            if self._close_after_drain or self._shutdown_state.begun or not keep_alive:
+            if self._close_after_drain or self._waiting.shutdown_begun or not keep_alive:
                 self._input_ended = True
                 self.transport.close()
             else:
@@ -309,7 +307,7 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         """Answer a shed post without a task, discard its body, and delay the next request."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
-        last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
+        last = self._waiting.shutdown_begun or not self.parser.should_keep_alive() or self.expect_100_continue
         last = last or head.length is None  # as in `on_headers_complete`
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
         self.transport.write(shed_response(reason, wait_s, head.headers, default, last=last))

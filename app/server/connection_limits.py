@@ -41,13 +41,6 @@ class ConnectionLimits:
     connections: int = 900
 
 
-@dataclass(slots=True)
-class ShutdownState:
-    """Whether shutdown has begun: each connection then closes after its current response."""
-
-    begun: bool = False
-
-
 class Phase(StrEnum):
     """What a connection waits for. The values are labels of a metric."""
 
@@ -154,10 +147,12 @@ class WaitingConnections:
     """The connections of a server that owe no response, oldest first.
 
     Connections that never sent a complete request head are evicted first, then idle connections. Many clients
-    may share an address, so addresses do not matter.
+    may share an address, so addresses do not matter. At shutdown, each connection closes after its current
+    response.
     """
 
     def __init__(self) -> None:
+        self.shutdown_begun = False
         self._silent: dict[Evictable, None] = {}
         self._idle: dict[Evictable, None] = {}
 

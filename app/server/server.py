@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
-from app.server.connection_limits import CLOSED, ConnectionLimits, ShutdownState, WaitingConnections
+from app.server.connection_limits import CLOSED, ConnectionLimits, WaitingConnections
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
@@ -52,15 +52,14 @@ class Server(uvicorn.Server):
         )
         for reason in CLOSED:
             closed.labels(reason)  # exported as 0, so that Prometheus sees the first increase
-        self._shutdown_state = ShutdownState()
+        self._waiting = WaitingConnections()
         self._shutdown_delay_s = shutdown_delay_s
         self._skip_delay = asyncio.Event()
         protocol: Any = partial(
             HttpConnection,
             limits=limits,
-            shutdown_state=self._shutdown_state,
             closed=lambda reason: closed.labels(reason).inc(),
-            waiting=WaitingConnections(),
+            waiting=self._waiting,
             admission=admission,
         )
         super().__init__(
@@ -80,17 +79,13 @@ class Server(uvicorn.Server):
             )
         )
 
-    @property
-    def stopping(self) -> bool:
-        return self.should_exit
-
     async def main_loop(self) -> None:
         """Serve until shutdown is requested, and then for the shutdown delay."""
         checks = asyncio.create_task(self._check_deadlines(), name="deadlines")
         checks.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._deadline_checks = checks  # runs until `shutdown` returns
         await super().main_loop()
-        self._shutdown_state.begun = True
+        self._waiting.shutdown_begun = True
         for connection in self._connections():
             connection.begin_shutdown()
         with contextlib.suppress(TimeoutError):

@@ -6,7 +6,6 @@ Its result is written once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from enum import StrEnum
 from typing import Final
 
 import asyncpg
@@ -16,7 +15,7 @@ from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
 from app.store import PipelineConnection
 from app.store.counts import CountDelta
-from app.store.lanes import LaneLease
+from app.store.lanes import LaneLease, StaleOwner
 from app.store.rows import fetch_rows, fetch_scalar, read_row
 from app.store.sql import read_sql
 
@@ -84,14 +83,6 @@ async def start(
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
-class OutcomeWrite(StrEnum):
-    """Whether this worker wrote the outcome of an attempt."""
-
-    NOW = "now"  # written by this call
-    BEFORE = "before"  # written by an earlier call of this worker, which got no reply to its commit
-    STALE = "stale"  # not written, because the lane has another owner
-
-
 async def write_outcome(
     connection: PipelineConnection,
     started: StartedAttempt,
@@ -99,8 +90,11 @@ async def write_outcome(
     sent: SentRequest,
     *,
     delivered: int | None = None,
-) -> OutcomeWrite:
-    """Write the outcome of an attempt unless it has one. `delivered` is the number of accepted events."""
+) -> bool:
+    """Write the outcome of an attempt. `delivered` is the number of accepted events.
+
+    Return False if an earlier call of this worker wrote it and got no reply to its commit. Raises StaleOwner.
+    """
     status = await connection.execute(
         SQL["write_outcome"],
         started.id,
@@ -118,9 +112,10 @@ async def write_outcome(
         if sent.response is not None:
             content = msgspec.json.encode(sent.response).decode()
             await connection.execute(SQL["add_response"], started.id, started.day, content)
-        return OutcomeWrite.NOW
-    before = await connection.fetchval(SQL["find_outcome"], started.id, started.day, lease.fence)
-    return OutcomeWrite.BEFORE if before else OutcomeWrite.STALE
+        return True
+    if await connection.fetchval(SQL["find_outcome"], started.id, started.day, lease.fence) is None:
+        raise StaleOwner
+    return False
 
 
 async def delete_responses(connection: PipelineConnection, *, limit: int) -> bool:

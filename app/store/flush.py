@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
@@ -98,14 +97,6 @@ _APPEND_SQL: Final = """
 """
 
 
-class FlushOutcome(StrEnum):
-    """The result of a flush. After STALE (configuration version) or DUPLICATE (key), nothing is written."""
-
-    STORED = "stored"
-    STALE = "stale"
-    DUPLICATE = "duplicate"
-
-
 # The ledger keys in the form of an earlier generation.
 _KEYS: Final = (
     f"ARRAY(SELECT ledger_digest(substr(:keys, 16 * n + 1, 16), {SHORT_KEY}, :generation - {{}}) "
@@ -113,7 +104,7 @@ _KEYS: Final = (
 )
 _FUNCTION_SQL: Final = f"""
     CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_FUNCTION_PARAMETERS.values())})
-    RETURNS text LANGUAGE plpgsql AS $body$
+    RETURNS boolean LANGUAGE plpgsql AS $body$
     BEGIN
       -- A separate statement, so that the snapshots of the following statements are not older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
@@ -125,11 +116,11 @@ _FUNCTION_SQL: Final = f"""
         LEFT JOIN destinations d ON d.id = used.id
         -- The version NULL stands for a destination that does not exist.
         WHERE {CACHED_VERSION} IS DISTINCT FROM used.version)
-      THEN RETURN '{FlushOutcome.STALE}'; END IF;
+      THEN RETURN false; END IF;
       -- Duplicates in the two earlier generations; the INSERT below finds those in the current one.
       IF EXISTS (SELECT FROM ledger WHERE generation = :generation - 1 AND key = ANY({_KEYS.format(1)}))
         OR EXISTS (SELECT FROM ledger WHERE generation = :generation - 2 AND key = ANY({_KEYS.format(2)}))
-      THEN RETURN '{FlushOutcome.DUPLICATE}'; END IF;
+      THEN RETURN false; END IF;
       INSERT INTO ledger (generation, key, content, batch, place)
         SELECT :generation,
           ledger_digest(substr(:keys, 16 * (start + place) + 1, 16), {SHORT_KEY}, :generation) AS key,
@@ -139,7 +130,7 @@ _FUNCTION_SQL: Final = f"""
         -- In order of keys: two flushes with the same keys in opposite order would deadlock.
         ORDER BY key;
 {_APPEND_SQL};
-      RETURN '{FlushOutcome.STORED}';
+      RETURN true;
     END $body$
 """
 
@@ -237,15 +228,17 @@ async def store_in_one_round_trip(
     nodes_day: date,
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
-) -> FlushOutcome:
-    """Store a flush in its own transaction with one statement. Nothing is written unless it returns STORED.
+) -> bool:
+    """Store a flush in its own transaction with one statement.
+
+    Return False and write nothing if a configuration version changed, or if a key is not free.
 
     `keys` has the ledger keys of all events in the order of the batches, and `digests` the digests of their
     contents. `versions` are the configuration versions with which the events were evaluated, None for a
     destination that does not exist. `nodes_day` is the day of the numbers of journey nodes.
     """
     try:
-        outcome = await connection.fetchval(
+        is_stored: bool = await connection.fetchval(
             _CALL,
             *_append_arguments(batches, writer, deltas),
             generation,
@@ -259,8 +252,8 @@ async def store_in_one_round_trip(
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):
             raise
-        return FlushOutcome.DUPLICATE
-    return FlushOutcome(outcome)
+        return False
+    return is_stored
 
 
 def _append_arguments(

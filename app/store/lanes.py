@@ -44,6 +44,10 @@ class LaneLease:
     learned_rate: float | None = None
 
 
+class StaleOwner(Exception):
+    """Another worker owns the lane now, so this worker must not write."""
+
+
 async def register_worker(connection: PipelineConnection) -> None:
     """Count this session as a worker until its connection ends."""
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
@@ -107,15 +111,14 @@ async def release(connection: PipelineConnection, lease: LaneLease) -> None:
     await connection.execute(SQL["release"], lease.id, lease.fence, LANE_LOCKS)
 
 
-async def is_owned(connection: PipelineConnection, lease: LaneLease) -> bool:
-    """Return whether a lane still has the fence of this lease. If so, it has it until the transaction ends.
+async def hold(connection: PipelineConnection, lease: LaneLease) -> None:
+    """Keep a lane until the transaction ends. Raises StaleOwner if it has no longer the fence of the lease.
 
     FOR KEY SHARE: the fence is part of a unique key of the table, so only a new owner waits, not a renewal.
     """
-    found = await connection.fetchval(
-        "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR KEY SHARE", lease.id, lease.fence
-    )
-    return bool(found)
+    statement = "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR KEY SHARE"
+    if not await connection.fetchval(statement, lease.id, lease.fence):
+        raise StaleOwner
 
 
 async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:

@@ -438,7 +438,7 @@ async def test_leaving_ends_every_connection_with_an_answer(blocked: asyncio.Eve
         slow = asyncio.create_task(client.get(address + "/held"))
         await until(lambda: len(leaving.server.server_state.tasks) == 1)
         leaving.server.should_exit = True
-        await until(lambda: leaving.server._shutdown_state.begun)
+        await until(lambda: leaving.server._waiting.shutdown_begun)
         answers = [await client.get(address) for _ in range(6)]
         assert {answer.status_code for answer in answers} == {200}
         # The first came on a connection that was idle; the others needed new ones.

@@ -17,7 +17,6 @@ import asyncpg
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.lane import Lane
-from app.delivery.settlement import StaleOwner
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.intake import Intake
@@ -27,6 +26,7 @@ from app.settings import Settings
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
+from app.store.lanes import StaleOwner
 from tests.crashes import stored
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence

@@ -266,7 +266,7 @@ DECLARE types text;
 BEGIN
   SELECT pg_get_function_identity_arguments(p.oid) INTO types FROM pg_proc p
   WHERE p.proname = 'store_flush' AND p.pronamespace = pg_my_temp_schema();
-  EXECUTE format('CREATE OR REPLACE FUNCTION pg_temp.store_flush(%s) RETURNS text LANGUAGE plpgsql AS '
+  EXECUTE format('CREATE OR REPLACE FUNCTION pg_temp.store_flush(%s) RETURNS boolean LANGUAGE plpgsql AS '
     || quote_literal('BEGIN RAISE ''could not plan'' USING ERRCODE = ''0A000''; END'), types);
 END $$
 """

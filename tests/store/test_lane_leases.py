@@ -91,7 +91,7 @@ async def test_a_renewal_does_not_meet_the_results_of_requests(
     lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
     assert lease is not None
     async with other.transaction():
-        assert await lanes.is_owned(other, lease)
+        await lanes.hold(other, lease)
         assert await lanes.renew(first, [(LANE, lease.fence)], lease=LEASE) == {LANE: True}
         await lanes.release(first, lease)
         assert await lanes.acquire(second, LANE, "second", lease=LEASE) is None

@@ -68,7 +68,7 @@ FOR_ALL = {
     "due_work._busy": _LANE,
     "lanes.acquire": _LANE,
     "lanes.block_until": _LANE,
-    "lanes.is_owned": _LANE,
+    "lanes.hold": _LANE,
     "due_work.pace_settings": _LANE,
     "lanes.record_summary": _LANE,
     "lanes.release": _LANE,
