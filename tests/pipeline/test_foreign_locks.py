@@ -183,7 +183,7 @@ async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(wo
     maintenance = world.work().maintenance
     await world.stop_workers()
     now = 0.0
-    maintenance.monotonic = lambda: now
+    maintenance.worker.monotonic = lambda: now
     await world.fetch("ALTER TABLE rejection_records RENAME TO rejection_records_lost")
     failing = maintenance._jobs[-1]
     runs = []
