@@ -6,16 +6,20 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
-A statement of more than a line stands in the `.sql` file beside its module (`sql.py`). The migrations
-describe the schema. Tables of the configuration (`tables.py`) follow from the types of their rows; a test
-compares them with the schema.
+A statement of more than a line stands below a line `-- name: …` in the `.sql` file beside its module. An
+editor, `psql` and EXPLAIN can read it without Python. The migrations describe the schema. Tables of the
+configuration (`tables.py`) follow from the types of their rows; a test compares them with the schema.
 """
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
+import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 if TYPE_CHECKING:  # workers run without SQLAlchemy, which takes 20 MB
@@ -37,3 +41,82 @@ async def transaction(engine: "AsyncEngine") -> "AsyncIterator[tuple[AsyncConnec
     """Begin a transaction; yield its connection for the configuration, and the one for the pipeline."""
     async with engine.begin() as connection:
         yield connection, await driver_of(connection)
+
+
+_NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def read_sql(module: str) -> Mapping[str, str]:
+    """Return the statements of a module by name. `module` is its `__file__`.
+
+    The file of a package has the name of its folder.
+    """
+    path = Path(module)
+    stem = path.parent.name if path.stem == "__init__" else path.stem
+    _, *parts = _NAME.split(path.with_name(f"{stem}.sql").read_text("utf-8"))
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+T = TypeVar("T")
+
+read_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+"""Read stored JSON. Numbers stay exact, so that a mapping does what the preview of its draft showed."""
+
+MAX_BIGINT: Final = 2**63 - 1  # an id above all others: the start of the first page, newest first
+
+
+class Row(Protocol):
+    """A row of asyncpg or of SQLAlchemy."""
+
+    def keys(self) -> Iterable[Any]: ...
+
+    def __getitem__(self, name: Any, /) -> Any: ...
+
+
+def read_row(type_: type[T], row: Row, **more: object) -> T:
+    """Return a value of this type from the columns of a row and the fields in `more`.
+
+    Texts become enums, and lists become tuples. Columns without a field are left out.
+    """
+    return msgspec.convert({**row, **more}, type_)
+
+
+async def fetch_rows(
+    connection: PipelineConnection, type_: type[T], statement: str, *arguments: object
+) -> list[T]:
+    """Return the rows of a statement as values of this type."""
+    return [read_row(type_, row) for row in await connection.fetch(statement, *arguments)]
+
+
+async def fetch_row(
+    connection: PipelineConnection, type_: type[T], statement: str, *arguments: object
+) -> T | None:
+    """Return the first row of a statement as a value of this type, or None if it has no row."""
+    row = await connection.fetchrow(statement, *arguments)
+    return None if row is None else read_row(type_, row)
+
+
+async def fetch_only(connection: PipelineConnection, type_: type[T], statement: str, *arguments: object) -> T:
+    """Return the row of a statement that always has one, as a value of this type."""
+    row = await fetch_row(connection, type_, statement, *arguments)
+    assert row is not None
+    return row
+
+
+async def fetch_scalar(connection: PipelineConnection, _: type[T], statement: str, *arguments: object) -> T:
+    """Return the first column of a statement that always has a row, and a value of this type in it."""
+    value: T = await connection.fetchval(statement, *arguments)
+    return value
+
+
+async def fetch_optional(
+    connection: PipelineConnection, _: type[T], statement: str, *arguments: object
+) -> T | None:
+    """Return the first column of the first row of a statement, or None if it has no row or NULL."""
+    value: T | None = await connection.fetchval(statement, *arguments)
+    return value
+
+
+def columns_of(rows: Sequence[object], *names: str) -> list[list[Any]]:
+    """Return the values of each of these attributes, as parameters for `unnest`."""
+    return [[getattr(row, name) for row in rows] for name in names]

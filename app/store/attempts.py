@@ -13,11 +13,9 @@ import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_row, read_sql
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease, StaleOwner
-from app.store.rows import fetch_rows, fetch_scalar, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -11,8 +11,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
-from app.store.rows import Row, read_row
-from app.store.sql import read_sql
+from app.store import Row, read_row, read_sql
 from app.store.statements import execute, fetch, read_all
 
 SQL: Final = read_sql(__file__)

@@ -13,11 +13,9 @@ import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_sql
 from app.store.database import damage
 from app.store.lanes import LaneLease
-from app.store.rows import fetch_rows, fetch_scalar
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

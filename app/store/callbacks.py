@@ -12,10 +12,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, columns_of, fetch_only, read_row, read_sql
 from app.store.database import damage
-from app.store.rows import columns_of, fetch_only, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -7,9 +7,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
-from app.store.rows import fetch_rows, fetch_scalar
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 

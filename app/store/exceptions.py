@@ -6,9 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection
-from app.store.rows import fetch_rows
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -14,10 +14,8 @@ from typing import Final
 
 from app.domain.ids import LaneId, OrganisationId
 from app.domain.pacing.pace import PaceSummary
-from app.store import PipelineConnection
+from app.store import PipelineConnection, read_row, read_sql
 from app.store.errors import DRIVER_ERRORS
-from app.store.rows import read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

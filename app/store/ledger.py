@@ -13,9 +13,7 @@ from typing import Final
 import msgspec
 
 from app.domain.ids import BatchId
-from app.store import PipelineConnection
-from app.store.rows import fetch_scalar
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 SEARCHED: Final = 3  # generations in which a key is searched

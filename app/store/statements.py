@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.rows import Row
+from app.store import Row
 
 Statement: TypeAlias = str | Executable
 T = TypeVar("T")

@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from app.store import PipelineConnection
-from app.store.rows import fetch_scalar
+from app.store import PipelineConnection, fetch_scalar
 
 # Every session's limit of a wait for a lock. Another session may hold a lock for as long as it likes, and
 # whatever this session has locked waits meanwhile. Longer than `deadlock_timeout` of Postgres (1 s).

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.store import PipelineConnection
-from app.store.rows import fetch_rows
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 

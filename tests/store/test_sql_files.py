@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.store.sql import read_sql
+from app.store import read_sql
 
 STORE = Path(__file__).parents[2] / "app" / "store"
 FILES = sorted(STORE.rglob("*.sql"))

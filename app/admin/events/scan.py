@@ -13,11 +13,10 @@ from app.domain.event_query import EventQuery
 from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection
+from app.store import MAX_BIGINT, PipelineConnection
 from app.store.events import batches, id_digests
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings, Numbers
 from app.store.events.id_digests import BatchSpan
-from app.store.rows import MAX_BIGINT
 
 BATCHES_PER_QUERY: Final = 50
 # At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.

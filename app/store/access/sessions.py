@@ -10,10 +10,8 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
-from app.store import audit
+from app.store import audit, read_row, read_sql
 from app.store.audit import AuditAction
-from app.store.rows import read_row
-from app.store.sql import read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 SQL: Final = read_sql(__file__)

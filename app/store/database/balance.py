@@ -9,10 +9,8 @@ from typing import Any, Final
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, ledger
+from app.store import PipelineConnection, fetch_optional, fetch_scalar, ledger, read_sql
 from app.store.database import partitions
-from app.store.rows import fetch_optional, fetch_scalar
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

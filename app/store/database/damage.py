@@ -15,8 +15,7 @@ import asyncpg
 
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import PipelineConnection
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_sql
 
 SQL: Final = read_sql(__file__)
 

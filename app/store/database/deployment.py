@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from app.store import read_sql
 from app.store.database import backups, balance
 from app.store.database.backups import BackupState
 from app.store.database.balance import BalanceResult
@@ -14,7 +15,6 @@ from app.store.database.partitions import days_ahead
 from app.store.encryption import key_usage
 from app.store.encryption.sealed_values import COLUMNS
 from app.store.organisations.scope import EVERY, SETTING
-from app.store.sql import read_sql
 
 if TYPE_CHECKING:
     from app.store import PipelineConnection

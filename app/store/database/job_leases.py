@@ -8,9 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from app.store import PipelineConnection
-from app.store.rows import fetch_scalar
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 # An incident monitor of the release before the leases holds this lock of its session while it computes.

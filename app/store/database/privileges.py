@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from app.store import PipelineConnection
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_sql
 
 SQL: Final = read_sql(__file__)
 

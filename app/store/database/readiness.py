@@ -6,10 +6,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, batches, counts, flush, ledger, transactions
+from app.store import PipelineConnection, batches, counts, fetch_only, flush, ledger, read_sql, transactions
 from app.store.database import partitions
-from app.store.rows import fetch_only
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

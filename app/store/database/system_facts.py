@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_only, fetch_rows, read_sql
 from app.store.lanes import WORKER_LOCKS
-from app.store.rows import fetch_only, fetch_rows
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId
-from app.store.rows import read_row
+from app.store import read_row
 from app.store.statements import execute, fetch_one
 from app.store.tables import columns_of, insert_own, own, table
 

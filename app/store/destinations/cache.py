@@ -16,9 +16,7 @@ from app.domain.ids import (
     MappingNumber,
     OrganisationId,
 )
-from app.store import PipelineConnection
-from app.store.rows import read_json, read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_json, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -7,10 +7,8 @@ from typing import Final
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_optional, fetch_row, fetch_rows, read_row, read_sql
 from app.store.database import damage
-from app.store.rows import fetch_optional, fetch_row, fetch_rows, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -19,9 +19,8 @@ from app.domain.incidents.destination_condition import (
 )
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
-from app.store import PipelineConnection
+from app.store import PipelineConnection, read_row
 from app.store.destinations import outcome_history
-from app.store.rows import read_row
 
 
 class Sort(StrEnum):

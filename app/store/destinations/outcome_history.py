@@ -11,9 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
-from app.store.rows import read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

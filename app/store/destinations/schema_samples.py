@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, read
-from app.store import PipelineConnection
+from app.store import PipelineConnection, read_sql
 from app.store.database import damage
-from app.store.sql import read_sql
 from app.store.statements import fetch_value
 
 SQL: Final = read_sql(__file__)

@@ -12,8 +12,7 @@ from sqlalchemy import Column, LargeBinary, Text, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
-from app.store.rows import read_row
-from app.store.sql import read_sql
+from app.store import read_row, read_sql
 from app.store.statements import execute, fetch_value, read_one
 from app.store.tables import INSTANT, columns_of, insert_own, table
 

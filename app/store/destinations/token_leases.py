@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.ids import DestinationId
-from app.store import PipelineConnection
-from app.store.rows import fetch_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -7,9 +7,7 @@ are counted from the oldest batch that is stored then, because a rotation encryp
 from collections.abc import Mapping
 from typing import Final
 
-from app.store import PipelineConnection
-from app.store.rows import fetch_scalar
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -11,11 +11,10 @@ from typing import Any
 from asyncpg import Record
 
 from app.crypto import batch_place
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_scalar
 from app.store.database import damage
 from app.store.destinations.sign_ins import verifier_place
 from app.store.destinations.token_leases import access_place, refresh_place
-from app.store.rows import fetch_scalar
 
 
 @dataclass(frozen=True, slots=True)

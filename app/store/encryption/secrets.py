@@ -1,7 +1,6 @@
 """Secrets that the service generates for itself once and stores encrypted."""
 
-from app.store import PipelineConnection
-from app.store.rows import fetch_optional
+from app.store import PipelineConnection, fetch_optional
 
 
 async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:

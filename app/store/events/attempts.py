@@ -7,10 +7,8 @@ from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.event_history import AttemptRecord, EventReplay
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql
 from app.store.events.batches import Numbers
-from app.store.rows import fetch_row, fetch_rows, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -8,11 +8,9 @@ from typing import Final
 from asyncpg import Record
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_scalar, read_row, read_sql
 from app.store.database import damage
 from app.store.database.partitions import STORED
-from app.store.rows import fetch_scalar, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

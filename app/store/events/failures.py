@@ -6,9 +6,7 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST, failure_cause
-from app.store import PipelineConnection
-from app.store.rows import fetch_rows
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 

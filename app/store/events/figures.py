@@ -9,10 +9,8 @@ import asyncpg
 
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import PipelineConnection
+from app.store import PipelineConnection, read_row, read_sql
 from app.store.database import damage
-from app.store.rows import read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

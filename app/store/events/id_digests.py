@@ -7,10 +7,8 @@ from typing import Final, NamedTuple
 from app.domain.batch import read_shapes
 from app.domain.id_digests import DigestRange, SearchedBatch
 from app.domain.ids import BatchId
-from app.store import PipelineConnection
+from app.store import MAX_BIGINT, PipelineConnection, read_sql
 from app.store.database import damage
-from app.store.rows import MAX_BIGINT
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -12,9 +12,7 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import PipelineConnection
-from app.store.rows import fetch_only, fetch_scalar, read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_only, fetch_scalar, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

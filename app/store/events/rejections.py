@@ -14,10 +14,8 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.rejection_details import rejection_detail
-from app.store import PipelineConnection, transactions
+from app.store import MAX_BIGINT, PipelineConnection, fetch_rows, read_row, read_sql, transactions
 from app.store.events.batches import Numbers
-from app.store.rows import MAX_BIGINT, fetch_rows, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -9,9 +9,7 @@ from typing import Any, Final
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
-from app.store import PipelineConnection
-from app.store.rows import fetch_optional, read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_optional, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -9,8 +9,7 @@ import msgspec
 from app.domain.ids import DestinationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_sql
 
 SQL: Final = read_sql(__file__)
 

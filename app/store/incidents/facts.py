@@ -14,10 +14,8 @@ from asyncpg import Record
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.conditions import DestinationFacts
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_only, read_row, read_sql
 from app.store.incidents.alerting import AlertingRow, alerting_row
-from app.store.rows import fetch_only, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -8,9 +8,7 @@ from typing import Final
 from app.domain.incidents.kinds import Severity
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
-from app.store import PipelineConnection
-from app.store.rows import fetch_row, fetch_rows, read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 

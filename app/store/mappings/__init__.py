@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store.rows import Row, read_json, read_row
+from app.store import Row, read_json, read_row
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 Document = MappingOf[str, Any]

@@ -10,8 +10,8 @@ from pydantic import Field
 from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store import read_row
 from app.store.destinations.destinations import DESTINATIONS
-from app.store.rows import read_row
 from app.store.statements import execute, read_all, read_one, read_written
 from app.store.tables import INTERNAL, columns_of, insert_own, own, table, update_own
 

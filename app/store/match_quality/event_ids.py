@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, MappingId, OrganisationId
-from app.store import PipelineConnection
-from app.store.rows import fetch_only, fetch_scalar
-from app.store.sql import read_sql
+from app.store import PipelineConnection, fetch_only, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -5,8 +5,7 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.match_quality.recent_events import Drift, MappingCheck, PathDays
-from app.store import PipelineConnection
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_sql
 
 SQL: Final = read_sql(__file__)
 

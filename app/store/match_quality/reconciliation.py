@@ -6,11 +6,9 @@ from datetime import date, datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
-from app.store import PipelineConnection
+from app.store import MAX_BIGINT, PipelineConnection, fetch_optional, fetch_rows, read_json, read_sql
 from app.store.events.batches import BatchRow, with_shapes
 from app.store.mappings import Document
-from app.store.rows import MAX_BIGINT, fetch_optional, fetch_rows, read_json
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -6,10 +6,8 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.domain.match_quality.dedupe import Repetitions
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_rows, read_sql
 from app.store.database import damage
-from app.store.rows import fetch_rows
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

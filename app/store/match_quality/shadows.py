@@ -10,10 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber, MappingId, MappingNumber
 from app.domain.match_quality.shadow import ShadowCounts
-from app.store import PipelineConnection
+from app.store import PipelineConnection, Row, read_json, read_row, read_sql
 from app.store.mappings import Document
-from app.store.rows import Row, read_json, read_row
-from app.store.sql import read_sql
 from app.store.statements import execute, read_one
 
 SQL: Final = read_sql(__file__)

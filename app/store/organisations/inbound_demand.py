@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from app.domain.ids import OrganisationId
-from app.store import PipelineConnection
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
-from app.store.rows import Row, read_row
+from app.store import Row, read_row
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, table
 

@@ -11,10 +11,18 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationId, DestinationNumber, OrganisationId
-from app.store import PipelineConnection, batches, transactions
+from app.store import (
+    PipelineConnection,
+    batches,
+    columns_of,
+    fetch_row,
+    fetch_rows,
+    fetch_scalar,
+    read_row,
+    read_sql,
+    transactions,
+)
 from app.store.database import damage, partitions
-from app.store.rows import columns_of, fetch_row, fetch_rows, fetch_scalar, read_row
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -3,10 +3,8 @@
 from typing import Final
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, fetch_scalar, read_sql
 from app.store.replays.selection import FOUND, ReplaySelection
-from app.store.rows import fetch_scalar
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

@@ -10,9 +10,7 @@ from pydantic import ConfigDict, Field
 
 from app.domain.event import JourneySelection
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
-from app.store.rows import read_row
-from app.store.sql import read_sql
+from app.store import PipelineConnection, read_row, read_sql
 from app.store.tables import INTERNAL
 
 SQL: Final = read_sql(__file__)

@@ -5,10 +5,8 @@ from typing import Final
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import PipelineConnection, batches, counts
+from app.store import PipelineConnection, batches, counts, fetch_scalar, read_sql
 from app.store.replays.selection import FOUND, ReplaySelection
-from app.store.rows import fetch_scalar
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 

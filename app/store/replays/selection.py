@@ -9,10 +9,8 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection
+from app.store import PipelineConnection, columns_of, fetch_only, read_sql
 from app.store.events.failures import CAUSE
-from app.store.rows import columns_of, fetch_only
-from app.store.sql import read_sql
 
 SQL: Final = read_sql(__file__)
 
