@@ -26,6 +26,7 @@ LIMITS = {
     "idle_in_transaction_session_timeout": "120s",
 }
 TURN_SECONDS = 300  # the longest wait for another migrator
+TURN_POLL_SECONDS = 0.5
 
 
 def database_url() -> str:
@@ -59,8 +60,11 @@ async def run() -> None:
     )
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(f"SET statement_timeout = '{TURN_SECONDS}s'"))
-            await connection.execute(text("SELECT pg_advisory_lock(:turn)"), {"turn": TURN})
+            async with asyncio.timeout(TURN_SECONDS):
+                # A statement that waits has a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots.
+                while not await connection.scalar(text("SELECT pg_try_advisory_lock(:turn)"), {"turn": TURN}):
+                    await connection.commit()
+                    await asyncio.sleep(TURN_POLL_SECONDS)
             for name, value in LIMITS.items():
                 await connection.execute(text(f"SET {name} = '{value}'"))
             await connection.commit()

@@ -350,6 +350,9 @@ def session_settings(
         # worker's leases expire.
         "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
+        # Statements of the pipeline find their rows by an index. Postgres would scan a table that was empty
+        # at its last ANALYZE, however long it has become since.
+        "enable_seqscan": "off" if organisation == EVERY else "on",
         # Postgres ends the session of an unreachable process, and so releases its locks.
         **keepalive.SERVER_SETTINGS,
     }

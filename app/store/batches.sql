@@ -11,7 +11,7 @@ SELECT batch AS id, events, tries FROM batch_states WHERE batch = ANY($1::bigint
 -- name: lock_unchanged
 SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
   ON read.batch = s.batch AND read.data_key = s.data_key
-WHERE s.disposition IS NULL ORDER BY s.batch FOR UPDATE OF s
+WHERE s.batch = ANY($1) AND s.disposition IS NULL ORDER BY s.batch FOR UPDATE OF s
 
 -- name: requeue
 UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
@@ -21,13 +21,14 @@ WHERE batch = ANY($1) AND disposition IS NULL
 WITH owned AS (SELECT id FROM lanes WHERE id = $2 AND fence = $3 FOR KEY SHARE),
 retries AS (UPDATE exceptions SET
     due_at = now() + greatest('30 s', least('5 min', now() - changed_at))
-  WHERE batch = ANY($1) AND status = 'retrying' AND due_at <= now() AND EXISTS (SELECT FROM owned))
+  -- As in exceptions.sql.
+  WHERE batch = ANY($1) AND status || '' = 'retrying' AND due_at <= now() AND EXISTS (SELECT FROM owned))
 UPDATE batch_states SET due_at = now() + greatest('30 s', least('5 min', now() - accepted_at))
 WHERE batch = ANY($1) AND disposition IS NULL AND due_at <= now() AND EXISTS (SELECT FROM owned)
 
 -- name: expire
 -- Open batches beyond the age limit that no unsettled attempt carries.
-WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
+WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL AND disposition IS NULL
   AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
     WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))
   ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -44,10 +45,11 @@ changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING plac
 
 -- name: read_keys
 SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
-JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
+JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day WHERE s.batch = ANY($1)
 
 -- name: read
 SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
 JOIN batches p ON p.id = requested.id AND p.day = requested.day
   AND ($3::integer IS NULL OR p.destination = $3)
 JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
+WHERE p.id = ANY($1) AND s.batch = ANY($1)

@@ -39,20 +39,22 @@ SELECT free.* FROM free, head WHERE free.send_group IS NOT DISTINCT FROM head.se
 ORDER BY free.due_at, free.batch, free.place LIMIT $4
 
 -- name: lock_retrying
+-- `|| ''`, here and below: with `status = 'retrying'` Postgres reads all retrying conversions by an index of these, if
+-- there were few at its last ANALYZE.
 SELECT e.batch, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
   AS requested (batch, place) ON requested.batch = e.batch AND requested.place = e.place
-WHERE e.status = 'retrying' ORDER BY e.batch, e.place FOR UPDATE OF e
+WHERE e.batch = ANY($1) AND e.status || '' = 'retrying' ORDER BY e.batch, e.place FOR UPDATE OF e
 
 -- name: requeue
 UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $3::interval, reason = $4,
   changed_at = now()
 FROM unnest($1::bigint[], $2::smallint[]) AS w (batch, place)
-WHERE e.batch = w.batch AND e.place = w.place AND e.status = 'retrying'
+WHERE e.batch = ANY($1) AND e.batch = w.batch AND e.place = w.place AND e.status || '' = 'retrying'
 
 -- name: expire
 -- Retrying conversions beyond the age limit that no unsettled attempt carries.
 WITH old AS (SELECT batch, place FROM exceptions e WHERE status = 'retrying'
-  AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
+  AND event_at BETWEEN '2000-01-01+00' AND now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
     WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.batch = ANY(a.batches))
   LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired',

@@ -204,17 +204,12 @@ async def append(
     await connection.execute(_APPEND, *_append_arguments(batches, writer, deltas))
 
 
-# A flush looks up rows by their key only. Planning its statements for each call would cost a tenth of the
-# call, and a plan that was made while a table was empty must use the index after the table has grown.
-_PLANS: Final = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
-
-
 async def create_function(connection: asyncpg.Connection) -> None:
     """Create the database function that `store_in_one_round_trip` calls in this session.
 
     Raises PostgresError when this is not possible, for example without the TEMPORARY privilege.
     """
-    await connection.execute(f"{_PLANS}; {_CREATE}")
+    await connection.execute(_CREATE)
 
 
 async def store_in_one_round_trip(

@@ -18,7 +18,7 @@ from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
 KEY: Final = b"0123456789abcdef"
-MOST_PAGES: Final = 250  # of 8 KiB, of which the tables have thousands
+MOST_PAGES: Final = 300  # of 8 KiB, of which the tables have thousands
 
 
 class Explained:

@@ -228,3 +228,36 @@ async def test_the_ledger_of_the_previous_release_is_still_searched(empty_databa
     with pytest.raises(Exception, match="would not find"):
         await asyncio.to_thread(migrate.downgrade, url, "0017")
     await connection.close()
+
+
+async def test_an_index_is_built_while_events_are_written(empty_database_url: str) -> None:
+    """Also when an attempt before it left an index that is not complete."""
+    url = empty_database_url
+    await asyncio.to_thread(migrate.upgrade, url, "0018")
+    writer, other = await asyncpg.connect(plain(url)), await asyncpg.connect(plain(url))
+    await partitions.create_ahead(writer)
+    insert = (
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+        "data_key) VALUES ($1, (now() AT TIME ZONE 'UTC')::date, 1, 1, 1, now(), now(), 'k')"
+    )
+    await writer.execute(
+        "CREATE INDEX exceptions_expiring ON exceptions (batch);"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'exceptions_expiring'::regclass"
+    )
+    transaction = writer.transaction()
+    await transaction.start()
+    await writer.execute(insert, 1)
+    up = asyncio.create_task(asyncio.to_thread(migrate.upgrade, url))
+    await eventually(lambda: other.fetchval(WAITING_LOCKS))
+    async with asyncio.timeout(3):
+        await other.execute(insert, 2)
+    await transaction.commit()
+    await up
+    indexes = await other.fetch(
+        "SELECT pg_get_indexdef(indexrelid) ~ 'disposition IS NULL|2000' AS is_new, indisvalid AS is_valid "
+        "FROM pg_index WHERE pg_get_indexdef(indexrelid) ~ 'btree .(last_event|event_at).'"
+    )
+    assert len(indexes) >= 3
+    assert {tuple(index) for index in indexes} == {(True, True)}
+    await writer.close()
+    await other.close()

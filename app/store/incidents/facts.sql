@@ -123,11 +123,12 @@ SELECT destination AS number, sum(events)::bigint AS expiring_events, min(first)
   min(since) AS expiring_since
 FROM (
   SELECT destination, events, last_event AS first, accepted_at AS since FROM batch_states
-  WHERE settled_at IS NULL AND events > 0 AND last_event < now() - $1::interval + $2::interval
+  WHERE settled_at IS NULL AND disposition IS NULL AND events > 0 AND last_event < now() - $1::interval + $2::interval
   UNION ALL
   SELECT e.destination, 1, e.event_at, s.accepted_at FROM exceptions e
   JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
-  WHERE e.status = 'retrying' AND e.event_at < now() - $1::interval + $2::interval) x
+  WHERE e.status = 'retrying'
+    AND e.event_at BETWEEN '2000-01-01+00' AND now() - $1::interval + $2::interval) x
 GROUP BY destination
 
 -- name: waiting_events
