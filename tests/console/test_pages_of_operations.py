@@ -171,7 +171,7 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
     assert alerting["volume_drop"]["enabled"] is False
     page = await case.get(f"/console{address}/notifications")
     assert re.search(r'name="failing.share" value="80"', page)
-    for share in ("800", "9" * 400, "nan", "ten"):
+    for share in ("800", "9" * 400, "8_0", "nan", "ten"):
         refused = await case.post(D + "/notifications/thresholds", **{"failing.share": share})
         assert refused.status_code == 422, share
         assert "Thresholds not saved." in refused.text

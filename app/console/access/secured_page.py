@@ -131,9 +131,10 @@ class PageForm(FormData):
     def number(self, name: str) -> float | str | None:
         """Return a field as a number; None if empty. Another text stays a text, which the models refuse."""
         text = self.text(name)
-        with suppress(ValueError):
-            number = float(text)  # infinite if it is too large
-            return int(number) if number.is_integer() else number
+        if text.isascii() and "_" not in text:
+            for read in (int, float) if len(text) < 16 else (float,):  # a longer one may be infinite
+                with suppress(ValueError):
+                    return read(text)
         return text or None
 
     @property
