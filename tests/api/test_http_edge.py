@@ -5,6 +5,8 @@ import inspect
 import json
 import os
 import re
+import socket
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -355,6 +357,50 @@ async def test_every_answered_request_returns_its_permit(world: ApiWorld) -> Non
                     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
                     await exchanged(port, head.encode() + body)
                     assert app.state.admission._process == Usage(), (method, target)
+
+
+@pytest.mark.reads_only
+async def test_every_request_that_breaks_off_returns_its_permit(world: ApiWorld) -> None:
+    """On every route, with a client that goes away, and with a body that ends early, late or badly."""
+    app = application(world)
+    admission, large = app.state.admission, (b"100000\r\n" + b" " * MIB + b"\r\n") * 6
+    routes = [(name.upper(), path) for path, methods in app.openapi()["paths"].items() for name in methods]
+    routes += [("GET", "/console"), ("POST", "/console/sign-in"), ("GET", "/docs"), ("PUT", "/nope")]
+    rests = {
+        "Content-Length: 2": [b"{]", b"{"],
+        "Content-Length: 300000": [b"[" + b" " * 100_000],
+        "Content-Length: 99999999": [b"{"],
+        "Expect: 100-continue\r\nContent-Length: 2": [b""],
+        "Transfer-Encoding: chunked": [b"1\r\n{", b"1\r\n{\r\nzz\r\n"],
+    }
+
+    async def break_off(sent: bytes, *, resets: bool) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        if resets:
+            for _ in range(len(sent) % 17):  # before, while and after the request is processed
+                await asyncio.sleep(0)
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        else:
+            writer.write_eof()
+            await reader.read()
+            writer.close()
+
+    async with served(app) as port, asyncio.timeout(120):
+        for method, path in routes:
+            target = re.sub(r"\{[^}]+\}", "x", path)
+            for framing, endings in rests.items():
+                lines = (f"{method} {target} HTTP/1.1", "Host: x", f"X-Api-Key: {BOOTSTRAP}", framing)
+                head = "\r\n".join([*lines, "Content-Type: application/json", "", ""]).encode()
+                too_large = [large] if "chunked" in framing and path in ("/events", "/destinations") else []
+                for rest in endings + too_large:
+                    await break_off(head + rest, resets=False)
+                    await break_off((head + rest) * 2 if len(rest) == 2 else head + rest, resets=True)
+        while admission._process != Usage():
+            await asyncio.sleep(0.01)
+    assert (admission._process, admission._senders, admission._posts) == (Usage(), {}, 0)
 
 
 def test_what_is_used_of_uvicorn_is_there() -> None:
