@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
-from app.amazon.response_details import response_details
 from app.amazon.transport import CONNECTIONS, BodyTooLong, open_pools
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest, TransportError
@@ -79,7 +78,7 @@ class EventsClient:
         reply = wire.read_reply(status, reply_headers, reply_body, conversions, now=datetime.now(UTC))
         request_id, details = wire.request_id(reply_headers), None
         if not isinstance(reply, PerItemReply) or reply.outcomes.count(ACCEPTED) < len(conversions):
-            details = response_details(reply, reply_headers, reply_body, conversions)
+            details = wire.response_details(reply, reply_headers, reply_body, conversions)
         return SentRequest(reply, status, request_id, duration_ms, details)
 
     async def call(

@@ -1,5 +1,7 @@
 """Amazon's Events API, generation 2, without I/O: endpoints, requests and replies (P1, P3, P4).
 
+`response_details` is what the console shows of a response: some headers and the scrubbed errors.
+
 Write a separate module for the next generation of the API.
 """
 
@@ -9,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -21,6 +23,7 @@ from app.domain.outcomes.outcome import (
     Divisible,
     Forbidden,
     ItemAccepted,
+    ItemError,
     ItemFailed,
     ItemRefused,
     ItemUnknown,
@@ -28,6 +31,7 @@ from app.domain.outcomes.outcome import (
     Outcome,
     PerItemReply,
     Reply,
+    ResponseDetails,
     ServerError,
     Throttled,
     Unauthorized,
@@ -48,6 +52,18 @@ RETRYABLE_CODES = frozenset({"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
 
 # Headers that carry Amazon's id of a request (contract §4.1). Only the first header is documented.
 REQUEST_ID_HEADERS = ("amazon-advertising-api-requestid", "x-amzn-requestid", "x-amz-request-id", "x-amz-rid")
+
+# Of the details of a response.
+MAX_DETAILS_BYTES: Final = 2_048
+DETAILS_HEADERS: Final = (
+    "content-type",
+    "content-length",
+    "retry-after",
+    "x-amzn-errortype",
+    "x-amzn-ratelimit-limit",
+)
+_MOST_ITEMS: Final = 20
+_LONGEST_HEADER: Final = 50  # so that headers and message alone fit
 
 # A token has at most 2,048 bytes of printable ASCII without spaces (contract §5). It cannot end a header
 # line.
@@ -295,3 +311,52 @@ def request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tu
 def _values(conversions: Sequence[bytes]) -> frozenset[str]:
     """Return the values of these conversions that must be removed from Amazon's messages."""
     return messages.values_sent(read_json(conversion) for conversion in conversions)
+
+
+def response_details(
+    reply: Reply, headers: Mapping[str, str], body: bytes, conversions: Sequence[bytes]
+) -> ResponseDetails:
+    """Return the details of a response that did not accept every conversion.
+
+    Values of the request are removed from Amazon's texts, and every text that looks like a value.
+    """
+    code, message, errors = "", "", list[ItemError]()
+    match reply:
+        case PerItemReply(outcomes):
+            errors = _item_errors(outcomes)
+        case Divisible() | Missing() | Unexpected():
+            code, message = reply.code, reply.message
+        case _:
+            code, message = request_error(body, "", conversions)
+    details = ResponseDetails(
+        headers=tuple(
+            (name, messages.scrub(value.encode("ascii", "replace").decode(), limit=_LONGEST_HEADER))
+            for name in DETAILS_HEADERS
+            if (value := headers.get(name)) is not None
+        ),
+        code=code or None,
+        message=message,
+        items=tuple(errors[:_MOST_ITEMS]),
+        left_out=max(0, len(errors) - _MOST_ITEMS),
+    )
+    while details.items and len(msgspec.json.encode(details)) > MAX_DETAILS_BYTES:
+        details = msgspec.structs.replace(details, items=details.items[:-1], left_out=details.left_out + 1)
+    return details
+
+
+def _item_errors(outcomes: Sequence[Outcome]) -> list[ItemError]:
+    """Return the errors of a response, equal ones once, in the order of their first conversion."""
+    found: dict[tuple[str, str, str | None], list[int]] = {}
+    for index, outcome in enumerate(outcomes):
+        match outcome:
+            case ItemAccepted():
+                continue
+            case ItemUnknown(why):
+                key = (why, "", None)
+            case _:
+                key = (outcome.code, outcome.message, getattr(outcome, "field", None))
+        found.setdefault(key, []).append(index)
+    return [
+        ItemError(places[0], len(places), code, message, field)
+        for (code, message, field), places in found.items()
+    ]

@@ -24,8 +24,7 @@ from app.ingest.pending_request import (
     Evaluated,
     PendingRequest,
 )
-from app.ingest.rejection_recorder import RejectionRecorder
-from app.ingest.repeated_ids import RepeatedIdRecorder
+from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
 from app.store.errors import DRIVER_ERRORS

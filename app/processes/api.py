@@ -28,8 +28,7 @@ from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import FlushSession, GroupCommit, Notifier
 from app.ingest.intake import Intake
 from app.ingest.queue_age import QueueAgeMonitor
-from app.ingest.rejection_recorder import RejectionRecorder
-from app.ingest.repeated_ids import RepeatedIdRecorder
+from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
 from app.processes import gc_tuning, parent_watch
@@ -39,8 +38,8 @@ from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
 from app.processes.spans import record_spans
-from app.processes.startup_responder import respond_while_starting
 from app.server.connection_limits import ConnectionLimits, allowed_connections
+from app.server.secondary import respond_while_starting
 from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
 from app.store.organisations.scope import NONE

@@ -40,7 +40,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
         yield
         return
     # These modules load the web framework (10 MB). A worker without the port does not need it.
-    from app.server.monitoring_app import MonitoringApp, MonitoringServer
+    from app.server.secondary import MonitoringApp, MonitoringServer
 
     metrics = MetricsText(resources.telemetry.registry, time.monotonic)
     application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.amazon import wire
 from app.amazon.messages import cut_values
-from app.amazon.response_details import HEADERS, MAX_BYTES, response_details
+from app.amazon.wire import DETAILS_HEADERS, MAX_DETAILS_BYTES, response_details
 from app.domain.outcomes.outcome import ItemError, ResponseDetails
 
 DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
@@ -63,7 +63,7 @@ MESSAGES = st.text(max_size=400) | st.just(f"x {DIGEST} y") | st.just("ada@examp
     st.lists(
         st.tuples(st.integers(0, 499), MESSAGES, st.sampled_from(["BAD_REQUEST", "CONFLICT"])), max_size=60
     ),
-    st.dictionaries(st.sampled_from(HEADERS), st.text(max_size=200)),
+    st.dictionaries(st.sampled_from(DETAILS_HEADERS), st.text(max_size=200)),
     MESSAGES,
     st.sampled_from([200, 207, 400, 404, 429, 500]),
 )
@@ -74,7 +74,7 @@ def test_no_response_is_longer_than_two_kib_or_repeats_a_value(
     body = json.dumps({"error": rows, "message": message}).encode()
     found = details(status, body, headers, 500)
     stored = msgspec.json.encode(found)
-    assert len(stored) <= MAX_BYTES
+    assert len(stored) <= MAX_DETAILS_BYTES
     assert msgspec.json.decode(stored, type=ResponseDetails) == found
     for secret in (DIGEST, "ada@example.com"):
         assert secret not in stored.decode()
@@ -100,7 +100,7 @@ def test_errors_that_do_not_fit_are_counted() -> None:
     ]
     found = details(207, json.dumps({"error": rows}).encode(), {}, 30)
     assert found is not None
-    assert len(msgspec.json.encode(found)) <= MAX_BYTES
+    assert len(msgspec.json.encode(found)) <= MAX_DETAILS_BYTES
     assert 0 < len(found.items) < 20
     assert [item.index for item in found.items] == list(range(len(found.items)))
     assert found.left_out == 30 - len(found.items)

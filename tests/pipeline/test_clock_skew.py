@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from app.delivery.dispatcher import Dispatcher
-from app.domain.clock_skew import adjusted_offset
-from app.store.database.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock, adjusted_offset
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, stamp
 

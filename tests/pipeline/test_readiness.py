@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
 from app.health import API, WORKER, Readiness
 from app.store.database.clock import DatabaseClock
-from app.store.database.results import DatabaseResults
+from app.store.database.results import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, DatabaseResults
 from tests.crashes.rehearsal import Clock
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually
@@ -210,33 +209,51 @@ def test_refused_values_are_no_refusals_of_the_database() -> None:
     assert not outcomes.are_refused
 
 
+class Refused:
+    """The results of a process whose statements the database refuses at these times."""
+
+    def __init__(self, *times: float) -> None:
+        self.clock = Clock()
+        self.outcomes = DatabaseResults(self.clock)
+        self.outcomes.succeeded()
+        self.refuse(*times)
+
+    def refuse(self, *times: float) -> None:
+        for self.clock.now in times:
+            self.outcomes.refused(asyncpg.InternalServerError(""))
+
+
 def test_a_successful_probe_counts_until_the_next_refused_flush() -> None:
     """It writes other rows than a flush; so one refusal after it is enough."""
-    refusals = NONE
-    for now in (0.0, 3.0, 6.0):
-        refusals = refusals.refused(now)
-    assert refusals.are_lasting
-    assert refusals.probed().refused(7.0).are_lasting
+    refused = Refused(0.0, 3.0, 6.0)
+    assert refused.outcomes.are_refused
+    refused.outcomes.probed()
+    assert not refused.outcomes.are_refused
+    refused.refuse(7.0)
+    assert refused.outcomes.are_refused
+    refused.outcomes.succeeded()
+    refused.refuse(8.0)
+    assert not refused.outcomes.are_refused
 
 
 def test_refusals_must_last_and_a_probe_that_was_wrong_is_trusted_later_each_time() -> None:
     """One refused flush is nothing; a probe that passes while every flush fails does not make it flap."""
-    once = NONE.refused(0.0)
-    assert not once.are_lasting
-    assert not once.refused(1.0).refused(LASTING_S - 0.1).are_lasting
-    assert not once.refused(LASTING_S + 1).are_lasting  # two are few
+    for few in ((0.0,), (0.0, 1.0, LASTING_S - 0.1), (0.0, LASTING_S + 1)):
+        assert not Refused(*few).outcomes.are_refused
 
     holds = []
-    refusals, now = NONE, 0.0
+    refused, now = Refused(), 0.0
     for _ in range(6):
-        while not refusals.are_lasting:
-            refusals, now = refusals.refused(now), now + 1
-        began = now
-        while not refusals.may_probe(now):
+        while not refused.outcomes.are_refused:
+            refused.refuse(now)
             now += 1
+        began = now
+        while not refused.outcomes.want_probe:
+            now += 1
+            refused.clock.now = now
         holds.append(now - began)
-        refusals = refusals.probed()
-        assert not refusals.are_lasting
+        refused.outcomes.probed()
+        assert not refused.outcomes.are_refused
     assert holds[0] <= 1
     assert holds[1:3] == pytest.approx([FIRST_HOLD_S, 2 * FIRST_HOLD_S], abs=1.5)
     assert max(holds) <= LONGEST_HOLD_S

@@ -1,12 +1,18 @@
-"""Health and metrics of one process, for its monitoring port.
+"""The servers of a process beside its main one: the monitoring port, and 503 while an API process starts.
 
 API processes share one port for requests and workers have none, so each process has a separate port for its
 health and metrics. `app.processes.monitoring_port` imports this module only if the port is configured: other
 workers do not load the web framework.
+
+While an API process waits for its database at startup, its port is already open. Without a response, callers
+would wait until their timeout.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Generator
+import socket
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.responses import JSONResponse, Response
@@ -20,6 +26,9 @@ from app.server.middleware import HEADERS
 from app.server.server import Server
 
 _LIMITS = ConnectionLimits(head_s=5, body_s=5, connections=32)
+Result = TypeVar("Result")
+_START_AFTER_S: Final = 1.0  # a faster startup needs no responder
+_SENTENCE: Final = "The service is starting and waits for its database. Retry the request."
 
 
 class MonitoringApp:
@@ -71,3 +80,46 @@ class MonitoringServer(Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Handle no signals, because the process handles them."""
         yield
+
+
+async def respond_while_starting(
+    startup: Coroutine[Any, Any, Result], *, sockets: list[socket.socket], connections: int
+) -> Result:
+    """Await `startup` and return its result. Meanwhile, answer 503 on `sockets`, which stay open."""
+    task = asyncio.ensure_future(startup)
+    try:
+        await asyncio.wait({task}, timeout=_START_AFTER_S)
+        if task.done():
+            return task.result()
+        server = MonitoringServer(
+            _unavailable, limits=ConnectionLimits(head_s=5, body_s=5, connections=connections)
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener.dup() for listener in sockets]))
+        try:
+            return await task
+        finally:
+            server.stop()
+            await serving
+    finally:
+        task.cancel()
+
+
+async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"
+    response = _answer_while_starting(scope["path"])
+    response.headers.update(HEADERS)
+    # The next request of this client must reach the application.
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)
+
+
+def _answer_while_starting(path: str) -> Response:
+    match path:
+        case "/health/live":
+            return JSONResponse({"status": "ok"})
+        case "/health/ready":
+            return not_ready(("starting",))
+        case _:
+            return error_response(
+                Problem(ErrorCode.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"})
+            )

@@ -1,29 +1,90 @@
-"""Record, after the response, which events repeated the Amazon eventId of another event.
+"""Record, after the response, rejected events and repeated Amazon eventIds, both without values of events.
 
-Such an event was answered as a duplicate or rejected, so Amazon never gets it. The counts show why ids
-repeat.
+Records are collected in memory and written soon, so that no response waits for them. A crash loses those of
+the last half second. It loses no count of rejections, because counts are committed with the flush.
+
+An event that repeats an eventId was answered as a duplicate or rejected, so Amazon never gets it. The counts
+show why ids repeat.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
 from app.domain.batch import EventMetadata, read_shapes
-from app.domain.ids import MappingNumber
+from app.domain.event import Rejection, journey_id
+from app.domain.ids import DestinationNumber, MappingNumber
 from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
-from app.store import PipelineConnection, ledger
+from app.store import PipelineConnection, ledger, transactions
 from app.store.errors import DRIVER_ERRORS
+from app.store.events import rejections
+from app.store.events.rejections import MOST_A_MINUTE, NewRejection
 from app.store.match_quality import repeated_ids
 from app.store.match_quality.repeated_ids import Repetition
 from app.telemetry import Telemetry
 
-WRITE_EVERY_S: Final = 1.0
-_MOST_WAITING: Final = 200  # further ones are not counted
+_WRITE_REJECTIONS_EVERY_S: Final = 0.5
+_MOST_RECORDS: Final = 20_000  # records of all destinations; further rejections are only counted
+_WRITE_REPETITIONS_EVERY_S: Final = 1.0
+_MOST_REPETITIONS: Final = 200  # further ones are not counted
 _REPEATED: Final = (DedupResult.AMAZON_ID_CONFLICT, DedupResult.DUPLICATE)
+
+
+@dataclass(slots=True)
+class RejectionRecorder:
+    """Collects and writes the records of one process."""
+
+    pool: asyncpg.Pool
+    telemetry: Telemetry
+    _records: list[NewRejection] = field(default_factory=list)
+    _minute: datetime | None = None
+    _recorded: dict[DestinationNumber, int] = field(default_factory=dict)  # within the minute
+    _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def record(self, request: PendingRequest, rejections: Sequence[Rejection | None], at: datetime) -> None:
+        """Record the rejections of a request, up to the budgets of their destinations.
+
+        `at` is the time at which they were counted.
+        """
+        if not any(rejections):
+            return
+        request_id = journey_id(request.trace.request_id)  # the caller's id may be personal
+        minute = at.replace(second=0, microsecond=0)
+        if minute != self._minute:
+            self._minute = minute
+            self._recorded.clear()
+        for rejection, number in zip(rejections, request.destinations, strict=True):
+            if rejection is None or number is None:
+                continue
+            recorded = self._recorded.get(number, 0)
+            if recorded >= MOST_A_MINUTE or len(self._records) >= _MOST_RECORDS:
+                continue
+            self._recorded[number] = recorded + 1
+            self._records.append(NewRejection(number, at, request_id, rejection))
+
+    async def run(self) -> None:
+        """Write the collected records twice a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_WRITE_REJECTIONS_EVERY_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write the records collected so far; return when they can be read."""
+        async with self._write_lock:
+            records, self._records = self._records, []
+            if not records:
+                return
+            try:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    await transactions.commit_without_waiting(connection)
+                    await rejections.add(connection, records)
+            except DRIVER_ERRORS as error:
+                self.telemetry.failed("rejections.write_failed", error, level=30, records=len(records))
 
 
 @dataclass(slots=True)
@@ -38,7 +99,7 @@ class RepeatedIdRecorder:
     def observe(self, request: PendingRequest) -> None:
         """Choose the events that repeat an Amazon eventId which their mapping sets."""
         for evaluated, result in zip(request.evaluated, request.dedup, strict=True):
-            if len(self._waiting) >= _MOST_WAITING:
+            if len(self._waiting) >= _MOST_REPETITIONS:
                 break
             if result in _REPEATED and type(evaluated) is Candidate and len(evaluated.keys) > 1:
                 self._waiting.append(evaluated)
@@ -49,7 +110,7 @@ class RepeatedIdRecorder:
         """Write the counts once a second, until cancelled."""
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(WRITE_EVERY_S)
+            await asyncio.sleep(_WRITE_REPETITIONS_EVERY_S)
             await self.write()
 
     async def write(self) -> None:
