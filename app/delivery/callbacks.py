@@ -17,7 +17,7 @@ import msgspec
 
 from app.delivery.worker import Worker
 from app.domain import callback
-from app.domain.batch import EventMetadata, read_shapes
+from app.domain.batch import read_shapes
 from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
 from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
@@ -128,8 +128,11 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
         if stored is None:
             continue
         shapes = {shape.place: shape for shape in stored}
-        for place in _places(final.places, shapes, named.excepted.get(final.batch, frozenset())):
-            shape = shapes[place]
+        excepted = named.excepted.get(final.batch, frozenset())
+        remaining = [place for place in shapes if place not in excepted]
+        for place in remaining if final.places is None else final.places:
+            if (shape := shapes.get(place)) is None:
+                continue
             yield FinalState(
                 event_id=shape.event_id,
                 destination_id=named.destinations[event.destination],
@@ -140,12 +143,3 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
                 at=event.at,
                 traceparent=shape.traceparent or msgspec.UNSET,
             )
-
-
-def _places(
-    places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
-) -> list[int]:
-    """Return the positions of a batch's events. `places` None selects all events without an exception row."""
-    if places is None:
-        return [place for place in shapes if place not in excepted]
-    return [place for place in places if place in shapes]

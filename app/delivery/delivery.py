@@ -18,10 +18,10 @@ from app.delivery.request_content import Claim, RequestContent, RequestInFlight,
 from app.delivery.settlement import write_recovered, write_settlement, write_unsent
 from app.delivery.worker import Worker
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled, TransportError
+from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
 from app.domain.pacing.lane_limits import TIMES
-from app.domain.pacing.order import CAPACITY, Capacity, WorkKind
+from app.domain.pacing.order import WorkKind
 from app.store import PipelineConnection, attempts, batches, due_work, lanes
 from app.store.counts import CountDelta
 from app.store.database.damage import is_damage
@@ -49,7 +49,6 @@ class Delivery:
     erasing: ErasureScanner
     max_age: timedelta
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    capacity: Capacity = CAPACITY
 
     def __post_init__(self) -> None:
         self._log = AttemptLog(self.worker.telemetry)
@@ -306,7 +305,7 @@ class Delivery:
             return settlement
         if await self.tokens.replied(queue, access, reply, now):
             return Deferred("endpoint_not_found")
-        lane.replied(reply, now, sent_at=sent_at, jitter=jitter, cap=self.capacity.lane)
+        lane.replied(reply, now, sent_at=sent_at, jitter=jitter, cap=self.worker.capacity.lane)
         return settlement
 
     async def _write(
@@ -351,14 +350,12 @@ class Delivery:
 
     async def recover(self, lane: Lane, overdue: Sequence[attempts.UnsettledAttempt]) -> None:
         """Settle attempts whose sender has ended. The outcome is unknown, so their events are sent again."""
-        sent = SentRequest(TransportError("interrupted"), None, None, None)
         for attempt in overdue:
             async with self.worker.pool.acquire() as connection, connection.transaction():
                 delta = await write_recovered(
                     connection,
                     lane.lease,
                     attempt,
-                    sent,
                     policy=self.policy,
                     jitter=self.worker.jitter(),
                     writer=self.worker.writer,

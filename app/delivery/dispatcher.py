@@ -18,7 +18,7 @@ from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.worker import Worker
-from app.domain.pacing.order import CAPACITY, FULL_SCAN_SHARE, Capacity
+from app.domain.pacing.order import FULL_SCAN_SHARE
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
@@ -48,7 +48,6 @@ class Dispatcher:
     balancing: BalanceJob
     erasing: ErasureScanner
     outcomes: DatabaseResults
-    capacity: Capacity = CAPACITY
     listens: bool = True
     callback_sender: CallbackSender | None = None
     _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
@@ -121,9 +120,9 @@ class Dispatcher:
             region = lane.lease.region
             if lane.is_lost or lane.wake_at is None or lane.wake_at > now:
                 del self._ready[lane]
-            elif regions[region] >= self.capacity.region or not lane.may_claim():
+            elif regions[region] >= self.worker.capacity.region or not lane.may_claim():
                 continue
-            elif self.capacity.admits(
+            elif self.worker.capacity.admits(
                 total=total,
                 region=regions[region],
                 lane=lane.in_flight,

@@ -6,7 +6,6 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -84,8 +83,18 @@ class _MaintenanceJob:
     name: str
     run: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
     every_s: float = 0.0
+    in_turn: bool = False  # in a transaction, unless another worker runs a job in turn
     due_at: float = float("-inf")
     pause_s: float = _FIRST_PAUSE_S
+
+    async def run_once(self, connection: PipelineConnection) -> None:
+        """Run the job, in its turn if it has one."""
+        if not self.in_turn:
+            await self.run(connection)
+            return
+        async with connection.transaction():
+            if await transactions.try_lock(connection, _MAINTENANCE_LOCK):
+                await self.run(connection)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -107,11 +116,11 @@ class Maintenance:
             _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
-            _MaintenanceJob("correct_times", partial(self._in_turn, job=self._correct_times), _TIMES_EVERY_S),
-            _MaintenanceJob("expire", partial(self._in_turn, job=self._expire)),
-            _MaintenanceJob("delete_keys", partial(self._in_turn, job=self._delete_keys)),
+            _MaintenanceJob("correct_times", self._correct_times, _TIMES_EVERY_S, in_turn=True),
+            _MaintenanceJob("expire", self._expire, in_turn=True),
+            _MaintenanceJob("delete_keys", self._delete_keys, in_turn=True),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
-            _MaintenanceJob("delete_rejections", partial(self._in_turn, job=self._delete_rejections)),
+            _MaintenanceJob("delete_rejections", self._delete_rejections, in_turn=True),
         ]
 
     async def run(self) -> None:
@@ -127,7 +136,7 @@ class Maintenance:
                 if now < job.due_at and not (is_short and job is self._jobs[0]):
                     continue
                 try:
-                    await job.run(connection)
+                    await job.run_once(connection)
                 except (asyncpg.PostgresError, OSError) as error:
                     if connection.is_closed():
                         raise
@@ -151,17 +160,6 @@ class Maintenance:
         if ahead < FEWEST_DAYS_AHEAD:
             self.worker.telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
         return ahead < FEWEST_DAYS_AHEAD
-
-    async def _in_turn(
-        self,
-        connection: PipelineConnection,
-        *,
-        job: Callable[[PipelineConnection], Coroutine[Any, Any, None]],
-    ) -> None:
-        """Run a job in a transaction, unless another worker runs one."""
-        async with connection.transaction():
-            if await transactions.try_lock(connection, _MAINTENANCE_LOCK):
-                await job(connection)
 
     async def _correct_times(self, connection: PipelineConnection) -> None:
         if changed := await future_times.correct(connection, FUTURE_TIMES):

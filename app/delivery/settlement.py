@@ -11,7 +11,7 @@ from typing import assert_never
 from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
 from app.delivery.worker import CountWriter
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.domain.outcomes.outcome import SentRequest
+from app.domain.outcomes.outcome import SentRequest, TransportError
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.settle import (
     Dead,
@@ -318,7 +318,6 @@ async def write_recovered(
     connection: PipelineConnection,
     lease: LaneLease,
     attempt: attempts.UnsettledAttempt,
-    sent: SentRequest,
     *,
     policy: RetryPolicy,
     jitter: float,
@@ -329,6 +328,7 @@ async def write_recovered(
     Returns the changes of the counts. Raises StaleOwner.
     """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
+    sent = SentRequest(TransportError("interrupted"), None, None, None)
     delta = counts.CountDelta()
     if not await attempts.write_outcome(connection, started, lease, sent):
         return delta

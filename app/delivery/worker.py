@@ -11,6 +11,7 @@ import asyncpg
 
 from app.crypto import Vault
 from app.domain.pacing.lane_limits import TIMES, Times
+from app.domain.pacing.order import CAPACITY, Capacity
 from app.store import PipelineConnection, counts
 from app.store.database.clock import DatabaseClock
 from app.store.encryption import key_usage
@@ -45,6 +46,7 @@ class Worker:
     clock: DatabaseClock
     telemetry: Telemetry
     times: Times = TIMES
+    capacity: Capacity = CAPACITY
     monotonic: Callable[[], float] = time.monotonic  # seconds
     jitter: Callable[[], float] = random.random  # 0 or more, less than 1
     timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout

@@ -8,8 +8,7 @@ from itertools import chain
 
 from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
-from app.ingest.evaluate import node_of
-from app.ingest.pending_request import Candidate, DedupResult, Evaluated, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, Evaluated, PendingRequest, node_of
 from app.store import counts, ledger
 from app.store.destinations.cache import NamedType
 from app.store.events.journey_figures import JourneyNode

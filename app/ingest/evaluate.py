@@ -1,13 +1,17 @@
-"""Evaluate events: match them to published mappings and convert them."""
+"""A request of events, and its evaluation: each event is matched to a published mapping and converted.
+
+A flush then stores the request, and sets the results of its events.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
-from app.domain.conversion.convert import ID_DERIVED, Conversion, Work
+from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
 from app.domain.event import (
     NO_JOURNEY,
@@ -20,9 +24,9 @@ from app.domain.event import (
     event_key,
     journey_ids,
 )
-from app.domain.ids import DestinationId, DestinationNumber, MappingId
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, OrganisationId
+from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import CachedDestination, DestinationCache, PublishedMapping
-from app.ingest.pending_request import Candidate, Evaluated, PendingRequest
 from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.store.database.clock import DatabaseClock
@@ -32,6 +36,74 @@ from app.store.events.journey_figures import JourneyNode
 # Between two slices the event loop serves other requests.
 SLICE_EVENTS = 50
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """An event that can be stored.
+
+    `keys` holds its ledger keys: the first from its event id, the second from its Amazon eventId if that is
+    mapped.
+    """
+
+    destination: CachedDestination
+    mapping: PublishedMapping
+    conversion: Conversion
+    content: bytes
+    keys: tuple[bytes, ...]
+    warnings: tuple[EventWarning, ...]
+    journey: JourneyIds
+    is_plain: bool  # it has one ledger key, and the name of its type is pinned
+
+    __repr__ = object.__repr__  # holds personal data
+
+
+Evaluated = Candidate | Rejection
+
+
+class DedupResult(StrEnum):
+    """Whether an event is new, or repeats an accepted event, or has the same id with other content."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # the mapped Amazon eventId was used with other content
+
+    __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
+
+
+class SenderAccess(msgspec.Struct, frozen=True):
+    """The destinations to which a sender may send: all of its organisation if `destinations` is None."""
+
+    organisation: OrganisationId
+    destinations: frozenset[DestinationId] | None = None
+
+
+class PendingRequest(msgspec.Struct, eq=False):
+    """The events of one request, and their results. Contains personal data.
+
+    `response` tells whether the events were stored. If not, no event was acknowledged, and the sender may
+    repeat the request.
+    """
+
+    events: Sequence[Event | Rejection]
+    access: SenderAccess
+    trace: RequestTrace
+    low_priority: bool = False  # its events are sent after live events, like replays
+    response: "asyncio.Future[bool]" = msgspec.field(default_factory=asyncio.Future)
+    # The evaluation sets these lists, one entry per event, and the journey nodes of the events.
+    evaluated: list[Evaluated] = []
+    destinations: list[DestinationNumber | None] = []
+    nodes: set[JourneyNode] = set()
+    # Whether each event is a candidate with one ledger key and a pinned name, or has no destination.
+    is_plain: bool = False
+    # The evaluation sets the configuration versions and the clock's offset that it used.
+    versions: dict[DestinationId, int | None] = {}
+    clock_offset: float = 0.0
+    # The flush sets the result of each event, and the time at which it counted rejected events.
+    dedup: Sequence[DedupResult | None] = ()
+    rejected_at: datetime | None = None
+
+    __repr__ = object.__repr__
 
 
 @dataclass(slots=True, repr=False)

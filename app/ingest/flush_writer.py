@@ -22,8 +22,7 @@ from app.ingest.dedup import (
     unpinned_type,
 )
 from app.ingest.destination_cache import CachedDestination
-from app.ingest.evaluate import node_of
-from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, PendingRequest, node_of
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
 from app.store.destinations import cache

@@ -9,9 +9,8 @@ import asyncpg
 
 from app.domain.ids import DestinationId, LaneId, OrganisationId
 from app.ingest.dedup import Flush
-from app.ingest.evaluate import Evaluator
+from app.ingest.evaluate import Evaluator, PendingRequest
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.pending_request import PendingRequest
 from app.store import flush as flush_store
 from app.store import lanes
 from app.store.database.results import DatabaseResults

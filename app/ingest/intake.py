@@ -15,15 +15,9 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import ConversionPreview, RejectionPreview, preview, rejection_view
 from app.ingest.dedup import Flush, conflict_field
-from app.ingest.evaluate import SLICE_EVENTS, Evaluator
+from app.ingest.evaluate import SLICE_EVENTS, Candidate, DedupResult, Evaluated, Evaluator, PendingRequest
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, Notifier
-from app.ingest.pending_request import (
-    Candidate,
-    DedupResult,
-    Evaluated,
-    PendingRequest,
-)
 from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner

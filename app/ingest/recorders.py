@@ -19,7 +19,7 @@ import asyncpg
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import Rejection, journey_id
 from app.domain.ids import DestinationNumber, MappingNumber
-from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
 from app.store import PipelineConnection, ledger, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.store.events import rejections

@@ -28,7 +28,7 @@ from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSampl
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
-from app.ingest.pending_request import Candidate, DedupResult, Evaluated, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS

@@ -19,7 +19,7 @@ from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.match_quality.shadow import ShadowCounts
 from app.ingest.destination_cache import CachedDestination
-from app.ingest.pending_request import Candidate, DedupResult, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
 from app.store.match_quality.shadows import RunningShadow

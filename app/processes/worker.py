@@ -111,6 +111,7 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=resources.telemetry,
         times=times,
+        capacity=capacity,
     )
     tokens = AccessTokens(worker=worker, amazon=sign_in, endpoint=endpoint)
     erasing = ErasureScanner(worker=worker)
@@ -122,14 +123,11 @@ def build_dispatcher(
     )
     return Dispatcher(
         worker=worker,
-        delivery=Delivery(
-            worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=max_age, capacity=capacity
-        ),
+        delivery=Delivery(worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=max_age),
         leases=LaneLeases(worker=worker, turns=Turns(settings.merge_window_ms / 1000)),
         maintenance=Maintenance(worker=worker, retention=retention),
         balancing=BalanceJob(worker=worker),
         erasing=erasing,
         outcomes=resources.outcomes,
-        capacity=capacity,
         callback_sender=None if receiver is None else CallbackSender(worker=worker, journey=receiver),
     )

@@ -28,7 +28,7 @@ from app.api.events import intake
 from app.domain.admission import ShedReason
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.pending_request import PendingRequest, SenderAccess
+from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.server.admission import ESTIMATE_PARSED_SIZE_FROM, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,

@@ -106,20 +106,15 @@ async def respond_while_starting(
 
 async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
-    response = _answer_while_starting(scope["path"])
+    match scope["path"]:
+        case "/health/live":
+            response: Response = JSONResponse({"status": "ok"})
+        case "/health/ready":
+            response = not_ready(("starting",))
+        case _:
+            problem = Problem(ErrorCode.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"})
+            response = error_response(problem)
     response.headers.update(HEADERS)
     # The next request of this client must reach the application.
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
-
-
-def _answer_while_starting(path: str) -> Response:
-    match path:
-        case "/health/live":
-            return JSONResponse({"status": "ok"})
-        case "/health/ready":
-            return not_ready(("starting",))
-        case _:
-            return error_response(
-                Problem(ErrorCode.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"})
-            )

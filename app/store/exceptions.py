@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, fetch_rows, read_sql
+from app.store import PipelineConnection, columns_of, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -67,21 +67,12 @@ async def write(
         SQL["write"],
         destination,
         attempt,
-        [row.batch for row in written],
-        [row.place for row in written],
-        [row.day for row in written],
-        [row.status for row in written],
-        [row.send_group for row in written],
+        *columns_of(written, "batch", "place", "day", "status", "send_group"),
         [int(row.costs_try) for row in written],
-        [row.wait for row in written],
-        [row.event_at for row in written],
-        [row.code for row in written],
-        [row.reason for row in written],
-        [row.amazon_code for row in written],
-        [row.amazon_message for row in written],
+        *columns_of(written, "wait", "event_at", "code", "reason", "amazon_code", "amazon_message"),
         [row.answers_attempt and attempt is not None for row in written],
         queue,
-        [row.mapping for row in written],
+        *columns_of(written, "mapping"),
     )
 
 

@@ -11,7 +11,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.api.http.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.ingest.pending_request import PendingRequest
+from app.ingest.evaluate import PendingRequest
 from app.telemetry import JsonLines
 from tests.api.test_ways_in import application, within
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake

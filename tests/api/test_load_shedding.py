@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from app.api.recent_rows import CACHE_SECONDS
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
+from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import PendingRequest
 from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event
+from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import PendingRequest
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server

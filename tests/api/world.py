@@ -25,8 +25,8 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.health import Readiness
+from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import PendingRequest
 from app.processes.application import create_application
 from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from app.domain.event import Event
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
+from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.ingest.group_commit import CommitQueue
-from app.ingest.pending_request import PendingRequest, SenderAccess
 
 
 def request(organisation: str, events: int = 1) -> PendingRequest:

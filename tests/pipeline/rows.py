@@ -9,7 +9,7 @@ from app.crypto import Vault
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, OrganisationId
 from app.domain.trace import RequestTrace
-from app.ingest.pending_request import PendingRequest, SenderAccess
+from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.store.destinations.token_leases import access_place, refresh_place
 
 KEY = base64.b64encode(bytes(range(32))).decode()

@@ -11,7 +11,7 @@ import pytest
 from app.domain import batch as packing
 from app.domain.event import Event
 from app.ingest import evaluate as evaluation
-from app.ingest.pending_request import Evaluated
+from app.ingest.evaluate import Evaluated
 from tests.event_loop import turns
 from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.world import World, event, stamp

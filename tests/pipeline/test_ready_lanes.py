@@ -39,7 +39,9 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
 
     untyped: Any = part
     leases: Any = SimpleNamespace(alarms=alarms)
-    worker: Any = SimpleNamespace(monotonic=lambda: NOW, telemetry=Telemetry(CollectorRegistry()))
+    worker: Any = SimpleNamespace(
+        monotonic=lambda: NOW, telemetry=Telemetry(CollectorRegistry()), capacity=CAPACITY
+    )
     dispatcher = Dispatcher(
         worker=worker,
         delivery=untyped,

@@ -24,8 +24,8 @@ from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
+from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult, Intake
-from app.ingest.pending_request import PendingRequest
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings

@@ -10,8 +10,8 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
+from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.ingest.intake import EventResult
-from app.ingest.pending_request import PendingRequest, SenderAccess
 
 
 @dataclass(frozen=True, slots=True)
