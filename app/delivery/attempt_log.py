@@ -28,7 +28,7 @@ class AttemptLog:
         duration_s = (sent.duration_ms or 0) / 1000
         self._telemetry.attempt_seconds.observe(duration_s)
         if (spans := self._telemetry.spans) is not None:
-            sources = {item.batch: item.source for item in content.items}
+            sources = {item.source.batch: item.source for item in content.items}
             spans.record(
                 "amazon.request",
                 duration_s=duration_s,
@@ -52,7 +52,7 @@ class AttemptLog:
             duration_ms=sent.duration_ms,
             amazon_request_id=sent.request_id,
             # The ids are the same as in the log line of the request that brought the events.
-            batches=content.batches or sorted({item.batch for item in content.items}),
+            batches=content.batches or sorted({item.source.batch for item in content.items}),
         )
 
     def count_final(self, delta: CountDelta) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from app.delivery.worker import Worker
-from app.domain.balance import Mismatch, MismatchKind, check_accepted, check_batch, check_keys, check_totals
+from app.domain.balance import MismatchKind, check_accepted, check_batch, check_keys, check_totals
 from app.domain.event import event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
@@ -65,24 +65,19 @@ class BalanceCheck:
             async for _ in self._check_day(day):
                 yield
 
-    @property
-    def mismatches(self) -> list[Mismatch]:
-        """The mismatches, in descending order of their number of events."""
-        return [
-            Mismatch(kind, destination, day, events)
-            for (kind, destination, day), events in self._wrong.most_common()
-        ]
-
     def report(self) -> list[dict[str, Any]]:
-        """Return the first 100 mismatches as JSON objects, to store or print them."""
+        """Return the mismatches with the most events as JSON objects, to store or print them.
+
+        `day` is None for totals over all days.
+        """
         return [
             {
-                "destination_id": self._destinations.get(mismatch.destination),
-                "day": mismatch.day and mismatch.day.isoformat(),
-                "kind": mismatch.kind.value,
-                "events": mismatch.events,
+                "destination_id": self._destinations.get(destination),
+                "day": day and day.isoformat(),
+                "kind": kind.value,
+                "events": events,
             }
-            for mismatch in self.mismatches[:_MOST_REPORTED]
+            for (kind, destination, day), events in self._wrong.most_common(_MOST_REPORTED)
         ]
 
     @property

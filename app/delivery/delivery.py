@@ -168,7 +168,7 @@ class Delivery:
             lane.lease,
             destination=queue.number,
             worker=self.worker.name,
-            batches=content.batches or [item.batch for item in content.items],
+            batches=content.batches or [item.source.batch for item in content.items],
             places=None if content.batches else [item.place for item in content.items],
             events=len(content.items),
             generation=access.generation,

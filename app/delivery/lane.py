@@ -10,7 +10,7 @@ from app.delivery.request_content import RequestContent
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
 from app.domain.pacing.order import FULL, FairQueue, Turns, Watermarks, WorkKind
-from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary, Rounded
+from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 
@@ -86,7 +86,7 @@ class Lane:
     _backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # For each queue, the batches of its last claim that led to no request.
     _unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
-    recorded: Rounded | None = None  # last values written to the lane's row
+    recorded: tuple[object, ...] = ()  # last values written to the lane's row
 
     # --- Waking
 

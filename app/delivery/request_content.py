@@ -67,20 +67,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     __repr__ = object.__repr__
 
     @property
-    def batch(self) -> BatchId:
-        return self.source.batch
-
-    @property
-    def day(self) -> date:
-        return self.source.day
-
-    @property
     def key(self) -> tuple[BatchId, int]:
         return self.source.batch, self.place
-
-    @property
-    def failing(self) -> bool:
-        return self.source.failing
 
     @property
     def event_at(self) -> datetime:
@@ -150,7 +138,7 @@ class Claim:
                 *(batch.id for batch in self.expired),
                 *(batch.batch for batch in self.unreadable),
                 *(batch for batch, _ in self.erasable),
-                *(item.batch for item in too_old),
+                *(item.source.batch for item in too_old),
             )
         )
 

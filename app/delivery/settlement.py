@@ -191,7 +191,7 @@ def _delivered_batches(
     places: dict[tuple[BatchId, date], list[int]] = {}
     for item, disposition in zip(content.items, dispositions, strict=True):
         if isinstance(disposition, Delivered):
-            places.setdefault((item.batch, item.day), []).append(item.place)
+            places.setdefault((item.source.batch, item.source.day), []).append(item.place)
     return [
         callbacks.FinalBatch(batch, day, tuple(placed), len(placed), Status.DELIVERED)
         for (batch, day), placed in places.items()
@@ -222,7 +222,7 @@ def _apply(
 
     Returns None for a delivered conversion that was not retried, because it needs no exception row.
     """
-    was_retrying = int(item.failing)
+    was_retrying = int(item.source.failing)
     match disposition:
         case Delivered():
             delta.delivered += 1
@@ -259,9 +259,9 @@ def _apply(
 
 def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
     return exceptions.ExceptionChange(
-        batch=item.batch,
+        batch=item.source.batch,
         place=item.place,
-        day=item.day,
+        day=item.source.day,
         status=status,
         event_at=item.event_at,
         reason=reason,
@@ -272,7 +272,7 @@ def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
 
 def _expire(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
     delta.expired += 1
-    delta.retrying -= int(item.failing)
+    delta.retrying -= int(item.source.failing)
     return _change(item, "expired", "expired")
 
 
@@ -305,7 +305,7 @@ async def _put_back(
     if content.batches:
         await batches.requeue(connection, content.batches, wait=wait, reason=reason)
         # Conversions past the age limit stay in their batch, which counts them.
-        delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)
+        delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.source.failing)
         return
     changes = [
         replace(_change(item, "retrying", reason), wait=wait, send_group=content.send_group, costs_try=True)

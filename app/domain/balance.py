@@ -7,7 +7,6 @@ never with other counts.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 
 from app.domain.ids import DestinationNumber
@@ -30,16 +29,6 @@ class MismatchKind(StrEnum):
     DEAD = "dead_count"
     EXPIRED = "expired_count"
     ERASED = "erased_count"
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """A mismatch and the number of events it concerns. `day` is None for totals over all days."""
-
-    kind: MismatchKind
-    destination: DestinationNumber
-    day: date | None
-    events: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from app.domain.outcomes.outcome import (
     Divisible,
@@ -92,9 +92,6 @@ class CircuitBreaker:
         return CircuitBreaker(recent, self.opened + 1, max(self.until, now + wait))
 
 
-Rounded: TypeAlias = tuple[float | None, BreakerState, float, int]
-
-
 @dataclass(frozen=True, slots=True)
 class PaceSummary:
     """What the row of a lane shows of its pace: the estimated rate, the breaker, the share of failures.
@@ -107,7 +104,7 @@ class PaceSummary:
     breaker: BreakerState
     error_rate: float
     probe_in: float | None = None
-    rounded: Rounded | None = None
+    rounded: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
