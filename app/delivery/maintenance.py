@@ -106,7 +106,6 @@ class Maintenance:
     worker: Worker
     retention: Retention
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
-    _audit_head_at: float = field(init=False, default=float("-inf"))
     _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
@@ -120,6 +119,7 @@ class Maintenance:
             _MaintenanceJob("expire", self._expire, in_turn=True),
             _MaintenanceJob("delete_keys", self._delete_keys, in_turn=True),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
+            _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
             _MaintenanceJob("delete_rejections", self._delete_rejections, in_turn=True),
         ]
 
@@ -146,10 +146,6 @@ class Maintenance:
                     job.pause_s = min(job.pause_s * 2, _LONGEST_PAUSE_S)
                 else:
                     job.due_at, job.pause_s = now + job.every_s, _FIRST_PAUSE_S
-            now = self.worker.monotonic()
-            if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
-                await self.log_audit_head(connection)
-                self._audit_head_at = now
 
     async def _partitions_run_out(self, connection: PipelineConnection) -> bool:
         """Return whether the partitions end within days.
@@ -188,7 +184,7 @@ class Maintenance:
     async def _delete_rejections(self, connection: PipelineConnection) -> None:
         await rejections.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
 
-    async def log_audit_head(self, connection: PipelineConnection) -> None:
+    async def _log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain. The log reveals a later deletion of the newest rows."""
         if (head := await audit_head.read(connection)) is not None:
             self.worker.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())

@@ -37,7 +37,7 @@ async def wait_for_database(open_: Callable[[], Awaitable[Result]], dsn: str, *,
         retry=retry_if_exception(_is_transient if forever else _is_unreachable),
         wait=wait_random_exponential(multiplier=0.2, max=3),
         stop=stop_never if forever else stop_after_delay(_COMMAND_WAIT_S),
-        before_sleep=_Report(dsn, time.monotonic),
+        before_sleep=_reporter(dsn, time.monotonic),
         reraise=True,
     )
     return await retrying(open_)
@@ -53,22 +53,21 @@ def place_of(dsn: str) -> Mapping[str, str]:
     }
 
 
-class _Report:
-    """Logs a warning at the first failed attempt, and then every 30 s."""
+def _reporter(dsn: str, monotonic: Callable[[], float]) -> Callable[[RetryCallState], None]:
+    """Return a function that logs a warning at the first failed attempt, and then every 30 s."""
+    next_at = float("-inf")
 
-    def __init__(self, dsn: str, monotonic: Callable[[], float]) -> None:
-        self._dsn = dsn
-        self._monotonic = monotonic
-        self._next = float("-inf")
-
-    def __call__(self, state: RetryCallState) -> None:
-        if (now := self._monotonic()) < self._next or state.outcome is None:
+    def report(state: RetryCallState) -> None:
+        nonlocal next_at
+        if (now := monotonic()) < next_at or state.outcome is None:
             return
-        self._next = now + _REPORT_EVERY_S
+        next_at = now + _REPORT_EVERY_S
         error = state.outcome.exception()
         assert error is not None
         reason = connection_problem(error) or type(error).__name__
-        _log.warning("database.waiting", extra={"fields": {**place_of(self._dsn), "reason": reason}})
+        _log.warning("database.waiting", extra={"fields": {**place_of(dsn), "reason": reason}})
+
+    return report
 
 
 def _is_transient(error: BaseException) -> bool:
