@@ -4,7 +4,6 @@ Each region has its own connection pool. Each call has one deadline. A failure i
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,7 +40,6 @@ class EventsClient:
         connections: int = CONNECTIONS,
         outbound: Outbound = DIRECT,
     ) -> None:
-        self.connections: float = connections if transport is None else math.inf  # per region
         self._client_id = client_id
         self._hosts = {region: wire.endpoints(region, base_url).api for region in Region}
         self._transports = open_pools(transport, base_url, outbound, connections)

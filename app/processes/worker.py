@@ -25,7 +25,7 @@ from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources, outbound_of
 from app.processes.spans import record_spans
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 from app.telemetry import configure_logging
 from app.webhook_client import CallbackClient
 
@@ -93,14 +93,8 @@ def build_dispatcher(
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
 ) -> Dispatcher:
-    """Build the dispatcher of a worker. Raises SettingsError if its limits contradict each other."""
+    """Build the dispatcher of a worker."""
     settings = resources.settings
-    capacity = Capacity(settings.max_requests_in_flight)
-    if problems := [
-        *times.problems(),
-        *(f"MAX_REQUESTS_IN_FLIGHT: {problem}" for problem in capacity.problems(client.connections)),
-    ]:
-        raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
     worker = Worker(
         name=resources.name,
@@ -111,7 +105,7 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=resources.telemetry,
         times=times,
-        capacity=capacity,
+        capacity=Capacity(settings.max_requests_in_flight),
     )
     tokens = AccessTokens(worker=worker, amazon=sign_in, endpoint=endpoint)
     erasing = ErasureScanner(worker=worker)

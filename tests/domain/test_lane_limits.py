@@ -85,20 +85,6 @@ def test_each_request_that_may_begin_finds_a_connection(total: int) -> None:
     """The connections of a region follow from its share."""
     capacity = Capacity(total)
     assert max(sum(fill(capacity, lanes)) for lanes in (1, 2, total)) <= capacity.region
-    assert not list(capacity.problems(capacity.region))
-
-
-def test_too_few_connections_are_a_start_error() -> None:
-    """A request that waits for a connection has its time running already."""
-    (problem,) = Capacity(16).problems(8)
-    assert "needs 12 connections a region; there are 8" in problem
-
-
-def test_times_that_contradict_each_other_are_a_start_error() -> None:
-    """A lease that a request outlasts would let no request begin."""
-    assert not list(Times().problems())
-    (problem,) = Times(lease=30, request=25).problems()
-    assert "too short" in problem
 
 
 def test_the_times_that_are_in_force() -> None:
@@ -106,6 +92,7 @@ def test_the_times_that_are_in_force() -> None:
     times = Times()
     assert (times.lease, times.request, times.settled_within, times.renew_every) == (60, 25, 30, 10)
     assert times.silent_after < times.lease
+    assert times.lease - 2 * times.renew_every > times.request  # a request starts also after a failed renewal
 
 
 def test_the_shares_that_are_in_force() -> None:
@@ -136,12 +123,7 @@ def test_a_request_more_is_admitted_up_to_each_share(
     assert admits(Capacity(16), *now, is_failing=failing) is admitted
 
 
-def test_the_smallest_values_that_agree() -> None:
-    """Four requests; as many connections as a region has; a lease that outlasts a request by two renewals."""
-    assert not list(Capacity(4).problems(3))
-    assert len(list(Capacity(4).problems(2))) == 1
-    assert not list(Times(lease=60, request=39.9).problems())
-    assert len(list(Times(lease=60, request=40).problems())) == 1
+def test_no_living_worker_is_one() -> None:
     assert fair_share(7, 0) == 7
 
 

@@ -21,7 +21,7 @@ LANES = 6
 
 def test_the_quick_times_fit_together() -> None:
     """Or the tests below would try something that no worker does."""
-    assert not list(QUICK.problems())
+    assert QUICK.lease - 2 * QUICK.renew_every > QUICK.request
 
 
 async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_than_workers(

@@ -1,14 +1,16 @@
 """An advertiser whose Amazon never answers costs the others nothing, nor do many whose token server hangs."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
 from app.delivery.lane import POLL_EVERY_S
 from app.domain.pacing.lane_limits import Times
-from app.domain.pacing.order import CAPACITY
+from app.domain.pacing.order import CAPACITY, Capacity
+from app.processes import worker
 from tests.pipeline.amazon import Request
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event, eventually, settings_of
 
 # Nothing below takes as long as a request that hangs, however busy the machine is.
 PATIENT = Times(lease=360, request=120)
@@ -85,3 +87,22 @@ async def test_token_servers_that_hang_take_no_places(world: World) -> None:
     for dst in waiting:
         await world.until(dst, delivered=1)
     assert set(world.amazon.times.values()) == {1}
+
+
+async def test_a_worker_has_a_connection_for_each_request_of_a_region(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that waits for a connection has its time running already."""
+    opened: list[int] = []
+
+    def stop(*_: object, connections: int, **__: object) -> None:
+        opened.append(connections)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(worker, "EventsClient", stop)
+    monkeypatch.setattr(worker, "open_resources", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(worker, "record_spans", lambda _: nullcontext())
+    settings = settings_of("postgresql://x/y").model_copy(update={"max_requests_in_flight": 48})
+    with pytest.raises(asyncio.CancelledError):
+        await worker._run(settings)
+    assert opened == [Capacity(48).region]

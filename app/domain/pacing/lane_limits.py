@@ -3,14 +3,16 @@
 All times are seconds.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a lease of a lane is valid without renewal, and the timeout of a request to Amazon."""
+    """How long a lease of a lane is valid without renewal, and the timeout of a request to Amazon.
+
+    A lease outlasts a request by two renewals: otherwise no request could start after a failed renewal.
+    """
 
     lease: float = 60.0
     request: float = 25.0
@@ -37,14 +39,6 @@ class Times:
     def settled_within(self) -> float:
         """Return after how many seconds an attempt has certainly ended, even without a known result."""
         return self.request + self.least
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each contradiction between these times."""
-        if self.lease - 2 * self.renew_every <= self.request:
-            yield (
-                f"A lane's lease of {self.lease:g} s is too short for requests of {self.request:g} s: after "
-                "a failed renewal no request could start. Make the lease at least twice as long as a request."
-            )
 
 
 TIMES: Final = Times()

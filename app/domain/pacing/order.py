@@ -18,7 +18,7 @@ it happens.
 **Requests in flight** (`Capacity`): how many a worker may have, in total, in one region and in one lane.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -176,14 +176,6 @@ class Capacity:
         """
         free = min(self.total - total, self.region - region)
         return lane < min(free, self.lane) and not (is_failing and failing >= self.failing)
-
-    def problems(self, connections: float) -> Iterator[str]:
-        """Yield a sentence if a region can have fewer connections than requests."""
-        if connections < self.region:
-            yield (
-                f"{self.total} needs {self.region} connections a region; there are {connections:g}, "
-                "and requests would wait for a connection while their deadline runs."
-            )
 
 
 CAPACITY: Final = Capacity()
