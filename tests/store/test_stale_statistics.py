@@ -14,8 +14,7 @@ import asyncpg
 import pytest
 
 from app.processes.resources import pool_settings
-from app.store import batches, due_work
-from app.store.sql import read_sql
+from app.store import batches, due_work, read_sql
 from tests.store.test_sql_files import FILES, STORE, module_of
 
 TABLES: Final = (
