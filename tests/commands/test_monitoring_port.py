@@ -1,6 +1,7 @@
 """The monitoring port of a process: its content, and that it does not disturb or outlive the process."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -105,6 +106,45 @@ def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
     """Whichever port is opened on it."""
     with pytest.raises(SettingsError, match="HOST: is no address of this machine"):
         listen(Settings(host=host), 0, "PORT")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (
+            errno.EADDRINUSE,
+            SettingsError,
+            "METRICS_PORT: port 80 is in use by another process; set a free one.",
+        ),
+        (errno.EACCES, SettingsError, "METRICS_PORT: port 80 is not permitted; set one above 1023."),
+        (errno.EMFILE, SystemExit, "Port 80 cannot be opened: Too many open files."),
+        (errno.ENOBUFS, SystemExit, "Port 80 cannot be opened: No buffer space available."),
+    ],
+)
+def test_a_port_that_cannot_be_opened_names_the_setting_or_the_cause(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[BaseException], message: str
+) -> None:
+    """No setting is to blame for what the machine lacks."""
+
+    def refuse(*_address: object, **_options: object) -> None:
+        raise OSError(code, "x")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(kind) as raised:
+        listen(Settings(), 80, "METRICS_PORT")
+    assert str(raised.value) == message
+
+
+def test_the_api_reports_a_port_in_use_in_one_sentence(product: Product) -> None:
+    """With exit code 2, before it waits for the database."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        product.more = {"PORT": str(port)}
+        ended = product.run("serve")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"The settings cannot be used:\n  PORT: port {port} is in use by another process; set a free one.\n"
+    )
 
 
 def test_the_api_reports_a_wrong_host_in_one_sentence(product: Product) -> None:
