@@ -29,16 +29,11 @@ class Asset:
         return (_FOLDER / self.name).read_bytes()
 
 
-def _read() -> Mapping[str, Asset]:
-    assets = {}
-    for file in sorted(_FOLDER.iterdir()):
-        if file.suffix in _MEDIA_TYPES:
-            version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-            assets[file.name] = Asset(file.name, _MEDIA_TYPES[file.suffix], version)
-    return assets
-
-
-ASSETS = _read()
+ASSETS: Mapping[str, Asset] = {
+    file.name: Asset(file.name, _MEDIA_TYPES[file.suffix], hashlib.sha256(file.read_bytes()).hexdigest()[:12])
+    for file in sorted(_FOLDER.iterdir())
+    if file.suffix in _MEDIA_TYPES
+}
 
 
 def address(name: str) -> str:

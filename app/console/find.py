@@ -7,23 +7,20 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Query
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import search_mappings
-from app.api.access.secured_route import requires
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, page_router
+from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.navigation import navigation_of
 
-router = page_router()
+router = PageRouter()
 
 _MOST = 8  # of each kind
 
 
-@router.get("/console/find")
-@requires(*Scope)
+@router.get("/console/find", *Scope)
 async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "") -> Response:
     """Show what has these words in its name. Without a result, search the events for this id."""
     words, caller = q.strip(), visit.caller
@@ -43,7 +40,7 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
         "searches_events": searches_events,
     }
     if visit.request.headers.get("hx-request"):
-        return HTMLResponse(pages.part("find_part.html", **content))
+        return visit.part("find_part.html", **content)
     if searches_events and not (found or destinations or mappings):
         return RedirectResponse(f"/console/events?{urlencode({'q': words})}", 303)
-    return visit.show("find.html", **content)
+    return await visit.show("find.html", **content)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
-from app.admin.refusals import FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 
 # What a form's input or its use case raises.
@@ -28,6 +28,14 @@ _SENTENCES: Mapping[str, str] = {
     "not_allowed": "Can't be changed after the destination was connected or accepted events.",
     "not_in_future": "Must be in the future.",
 }
+
+
+_STALE = "Someone else changed this after you opened the page. Review the change and try again."
+
+
+def sentence_of(problem: Problem) -> str:
+    """Return the sentence of a problem for a page with a form."""
+    return _STALE if problem.code is ErrorCode.STALE else problem.sentence
 
 
 def sentence(code: str) -> str:
@@ -54,7 +62,7 @@ def problems_of(error: FormError | None) -> tuple[dict[str, str], int]:
         return {}, 200
     if isinstance(error, Refusal):
         problem = error.problem
-        return of_fields(problem.fields) or {"": problem.sentence}, status_of(problem)
+        return of_fields(problem.fields) or {"": sentence_of(problem)}, status_of(problem)
     errors = error.errors(include_url=False, include_input=False)
     sentences = of_fields(field_problems(errors))
     for each in errors:

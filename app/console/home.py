@@ -7,18 +7,16 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.incidents import acknowledge_incident
 from app.admin.operations_home import read_home
-from app.api.access.secured_route import requires
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.chart_view import condensed, line
-from app.console.destinations.page import sign_in_origin
-from app.console.incidents import view
+from app.console.destinations.visit import sign_in_origin
+from app.console.incidents import present
+from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
 from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
@@ -28,10 +26,11 @@ from app.domain.incidents.destination_condition import Condition
 from app.store.destinations.health import ListedDestination, PageQuery, Sort
 from app.store.destinations.outcome_history import OutcomeBucket
 
-router = page_router()
+router = PageRouter()
 
 PAGE_SIZE: Final = 40
 _INCIDENTS: Final = 10
+HOME_POLL_INTERVAL_S: Final = 5.0  # each poll reads all destinations
 _STALE_AFTER: Final = timedelta(seconds=30)
 
 
@@ -60,36 +59,32 @@ class HomeQuery:
 HomeParameters = Annotated[HomeQuery, Depends()]
 
 
-@router.get("/console")
-@requires(Scope.DESTINATIONS_READ)
+@router.get("/console", Scope.DESTINATIONS_READ)
 async def home(visit: CurrentVisit, query: HomeParameters) -> Response:
     """Show the home page. A search as you type gets only the part below the search field."""
-    content = await home_content(visit, query)
+    content = await _content(visit, query)
     if visit.request.headers.get("hx-request"):
-        return HTMLResponse(pages.part("home_live.html", visitor=visit.visitor, **content))
+        return visit.part("home_live.html", **content)
     origins = dict.fromkeys(sign_in_origin(visit.context, region) for region in Region)
-    return visit.show("home.html", leads_to=" ".join(origins), **content)
+    return await visit.show("home.html", leads_to=" ".join(origins), **content)
 
 
-@router.get("/console/")
-@requires(Scope.DESTINATIONS_READ)
+@router.get("/console/live", Scope.DESTINATIONS_READ)
+async def live(visit: CurrentVisit, query: HomeParameters) -> Response:
+    """Stream the page while it is open."""
+    return streamed(visit, "home_part.html", lambda _: _content(visit, query), every_s=HOME_POLL_INTERVAL_S)
+
+
+@router.get("/console/", Scope.DESTINATIONS_READ)
 async def slash() -> Response:
     """Redirect to the address without the slash."""
     return RedirectResponse("/console", 303)
 
 
-@router.post("/console/acknowledge")
-@requires(Scope.DESTINATIONS_WRITE)
-async def acknowledge(visit: CurrentVisit, form: Form) -> Response:
-    """Acknowledge an incident from the home page."""
-    await acknowledge_incident(visit.context, form.text("incident"), note=None)
-    return visit.done("acknowledged", "/console")
-
-
-async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
+async def _content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
     """Return the content of the home page."""
-    caller, chosen = visit.caller, time_range(query.range_name, visit.context.now())
-    parameters, text = query.parameters, query.q.strip()
+    caller, now, parameters, text = visit.caller, visit.context.now(), query.parameters, query.q.strip()
+    chosen = time_range(query.range_name, now)
     wanted = PageQuery(
         since=chosen.since,
         width=chosen.bucket,
@@ -103,37 +98,22 @@ async def home_content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
     found = await read_home(visit.context, wanted, incident_limit=_INCIDENTS)
     may_write = caller.may(Scope.DESTINATIONS_WRITE)
     return {
-        "q": query.q,
-        "health": query.health,
-        "sort": query.sort,
+        "query": query,
+        "found": found,
         "filters": FILTERS,
         "chosen": chosen,
-        "parameters": tuple(parameters.items()),
         "strip": strip(found.listing.conditions, parameters, query.health),
         "incidents": [
-            (
-                view.present(
-                    each.stored,
-                    chosen.until,
-                    may_write=may_write,
-                    may_replay=caller.may(Scope.REPLAY),
-                    suspended=each.suspended,
-                    holds=each.holds,
-                ),
-                each,
-            )
+            (present(each.stored, now, caller.scopes, suspended=each.suspended, holds=each.holds), each)
             for each in found.incidents
         ],
         "may_write": may_write,
-        "open_incidents": found.open_incidents,
         "sorted_by": {sort.value: address(parameters, sort=sort) for sort in Sort},
         "rows": destination_rows(found.listing.items, found.history, chosen),
         "waits_long": _WAITS_LONG_S,
         "pages": page_links(query.page, PAGE_SIZE, found.listing.matching, parameters),
-        "monitored_at": found.monitored_at,
-        "is_stale": found.monitored_at is None or chosen.until - found.monitored_at > _STALE_AFTER,
+        "is_stale": found.monitored_at is None or now - found.monitored_at > _STALE_AFTER,
         "searched": bool(text),
-        "filtered": query.health is not None,
         "has_destinations": any(found.listing.conditions.values()),
         "catalogue": catalog.search(text),
         "may_create": may_write and caller.destination_ids is None,

@@ -8,28 +8,25 @@ from starlette.responses import Response
 from app.admin import organisations
 from app.admin.access import Scope
 from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
 from app.api.paging import PAGE_SIZE, Cursor, time_and_id_of
-from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.form_view import FORM_ERRORS, FormError, problems_of
 
-router = page_router()
+router = PageRouter()
 
 _ADDRESS = "/console/organisations"
 
 
-@router.get(_ADDRESS)
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.get(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List organisations next to the form for a new organisation."""
     return await _page(visit, cursor=cursor)
 
 
-@router.post(_ADDRESS)
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.post(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create an organisation."""
     given = {name: value for name in ("id", "name") if (value := form.text(name))}
@@ -41,23 +38,19 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     return visit.done("organisation_created", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.post(_ADDRESS + "/{id}", Scope.ORGANISATIONS_ADMIN)
 async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
     """Change the name and the limits of an organisation. An empty field means no limit."""
     limits = {name: form.number(name) for name in ("destinations", "events_per_second")}
     try:
         body = OrganisationChange.model_validate({"name": form.text("name"), "limits": limits})
     except ValidationError as error:
-        problems, _ = problems_of(error)
-        detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
-        raise Refusal(ErrorCode.INVALID, detail) from None
+        raise Refusal(ErrorCode.INVALID, None, *field_problems(error.errors())) from None
     await organisations.change_organisation(visit.context, id, body)
     return visit.done("organisation_changed", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/switch")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.post(_ADDRESS + "/{id}/switch", Scope.ORGANISATIONS_ADMIN)
 async def switch(visit: CurrentVisit, id: str) -> Response:
     """Act for an organisation until the session ends or the user chooses another organisation."""
     chosen = await organisations.find_organisation(visit.context, id)
@@ -65,16 +58,14 @@ async def switch(visit: CurrentVisit, id: str) -> Response:
     return visit.done("organisation_switched", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/suspend")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.post(_ADDRESS + "/{id}/suspend", Scope.ORGANISATIONS_ADMIN)
 async def suspend(visit: CurrentVisit, id: str) -> Response:
     """Suspend an organisation."""
     await organisations.set_suspended(visit.context, id, suspended=True)
     return visit.done("organisation_suspended", _ADDRESS)
 
 
-@router.post(_ADDRESS + "/{id}/resume")
-@requires(Scope.ORGANISATIONS_ADMIN)
+@router.post(_ADDRESS + "/{id}/resume", Scope.ORGANISATIONS_ADMIN)
 async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
     await organisations.set_suspended(visit.context, id, suspended=False)
@@ -92,8 +83,8 @@ async def _page(
     rows = await organisations.list_organisations(
         visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
-    content = pages.listed(visit.context, rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
-    return visit.show(
+    content = visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
+    return await visit.show(
         "organisations.html",
         status=status,
         **content,

@@ -1,9 +1,8 @@
 """Render pages: one template environment, one content security policy, one error page."""
 
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,9 +10,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.refusals import Problem, error_body
-from app.api import paging
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
 from app.api.http.negotiation import wants
@@ -41,7 +38,6 @@ TEMPLATES.globals |= {
     "types": EVENT_TYPES,
 }
 
-Item = TypeVar("Item")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 
 
@@ -132,15 +128,3 @@ _TITLES = {
     503: "Database unavailable",
     500: "Internal error",
 }
-
-
-def listed(
-    context: AppContext,
-    rows: Sequence[Item],
-    place: Callable[[Item], tuple[object, ...]],
-    cursor: str | None,
-    size: int = paging.PAGE_SIZE,
-) -> dict[str, Any]:
-    """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
-    items, next_cursor = paging.split_page(context, rows, size, place)
-    return {"items": items, "next_cursor": next_cursor, "later": cursor is not None}

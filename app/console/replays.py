@@ -15,20 +15,18 @@ from app.admin.access import Scope
 from app.admin.events.search import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
-from app.api.access.secured_route import requires
 from app.api.events.filters import Id
 from app.api.paging import PAGE_SIZE, Cursor, number_of
-from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.page import PAGE, content_of, show_page
-from app.console.events.filter import ConsoleFilter
+from app.console.access.secured_page import Form, PageRouter
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
+from app.console.events.lists import ConsoleFilter
+from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName
 from app.console.wording import age, person
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
-from app.store.destinations.destinations import Destination
 
-router = page_router()
+router = PageRouter()
 
 _MOST_EVENTS = 200  # per selection
 
@@ -64,37 +62,31 @@ class ChosenEvents(ConsoleFilter):
         )
 
 
-@router.get(PAGE + "/replay")
-@requires(Scope.REPLAY)
-async def page(
-    visit: CurrentVisit, found: CurrentDestination, chosen: Annotated[ChosenEvents, Query()]
-) -> Response:
+@router.get(PAGE + "/replay", Scope.REPLAY)
+async def page(visit: CurrentDestination, chosen: Annotated[ChosenEvents, Query()]) -> Response:
     """Count the events of a filter. Nothing is changed."""
-    return await _counted(visit, found, chosen)
+    return await _counted(visit, chosen)
 
 
-@router.post(PAGE + "/replay/selection")
-@requires(Scope.REPLAY)
-async def selection(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+@router.post(PAGE + "/replay/selection", Scope.REPLAY)
+async def selection(visit: CurrentDestination, form: Form) -> Response:
     """Count the selected events. Nothing is changed."""
     chosen = ChosenEvents.of(form)
     if not chosen.events:
         raise Refusal(ErrorCode.INVALID, "Select at least one event with its checkbox.")
-    return await _counted(visit, found, chosen)
+    return await _counted(visit, chosen)
 
 
-async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Response:
+async def _counted(visit: DestinationVisit, chosen: ChosenEvents) -> Response:
     """Show what a replay and a dismissal of these events would do."""
     wanted = chosen.selected(visit.context.now())
-    result = await replay_events(visit.context, found.id, wanted.for_replay(), dry_run=True)
+    result = await replay_events(visit.context, visit.destination.id, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissal = await dismiss_dead_letters(visit.context, found.id, wanted, dry_run=True)
+        dismissal = await dismiss_dead_letters(visit.context, visit.destination.id, wanted, dry_run=True)
         dismissable = dismissal.matched
-    names = await mapping_names(visit.context, found.id)
-    return await show_page(
-        visit,
-        found,
+    names = await mapping_names(visit.context, visit.destination.id)
+    return await visit.show(
         "replay.html",
         chosen=chosen,
         chosen_mapping=names.get(chosen.mapping_id or "", chosen.mapping_id),
@@ -104,59 +96,55 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
     )
 
 
-@router.post(PAGE + "/replay")
-@requires(Scope.REPLAY)
-async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(PAGE + "/replay", Scope.REPLAY)
+async def action(visit: CurrentDestination, form: Form) -> Response:
     """Replay the events and open the page of the replay."""
     chosen = ChosenEvents.of(form)
     wanted = chosen.selected(visit.context.now()).for_replay()
-    result = await replay_events(visit.context, destination_id, wanted, dry_run=False)
+    result = await replay_events(visit.context, visit.destination.id, wanted, dry_run=False)
     return visit.done("replayed", f"{PAGE}/replays/{result.replay_id}", result.replayed)
 
 
-@router.post(PAGE + "/dismiss")
-@requires(Scope.REPLAY)
-async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(PAGE + "/dismiss", Scope.REPLAY)
+async def dismiss(visit: CurrentDestination, form: Form) -> Response:
     """Dismiss the dead letters and show their number."""
     chosen = ChosenEvents.of(form)
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.selected(visit.context.now())
-    done = await dismiss_dead_letters(visit.context, destination_id, wanted, dry_run=False)
+    done = await dismiss_dead_letters(visit.context, visit.destination.id, wanted, dry_run=False)
     return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 
-@router.get(PAGE + "/replays")
-@requires(Scope.EVENTS_READ, Scope.REPLAY)
-async def history(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
+@router.get(PAGE + "/replays", Scope.EVENTS_READ, Scope.REPLAY)
+async def history(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
     rows = await list_replays(
-        visit.context, found.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
+        visit.context, visit.destination.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
     )
     names = await visit.names(row.requested_by for row in rows)
-    return await show_page(
-        visit,
-        found,
+    return await visit.show(
         "replays.html",
-        **pages.listed(visit.context, rows, lambda row: (row.number,), cursor),
+        **visit.listed(rows, lambda row: (row.number,), cursor),
         people={row.number: person(row.requested_by, names) for row in rows},
     )
 
 
-@router.get(PAGE + "/replays/{replay_id}")
-@requires(Scope.EVENTS_READ, Scope.REPLAY)
-async def replay_page(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:
+@router.get(PAGE + "/replays/{replay_id}", Scope.EVENTS_READ, Scope.REPLAY)
+async def replay_page(visit: CurrentDestination, replay_id: str) -> Response:
     """Show a replay and the current states of its events."""
-    return visit.show("replay_job.html", **await replay_content(visit, found, replay_id))
+    return await visit.show("replay_job.html", **await _content(visit, replay_id))
 
 
-async def replay_content(visit: Visit, found: Destination, replay_id: str) -> dict[str, Any]:
+@router.get(PAGE + "/replays/{replay_id}/live", Scope.EVENTS_READ, Scope.REPLAY)
+async def live(visit: CurrentDestination, replay_id: str) -> Response:
+    """Stream the progress of a replay while the page is open, until no event waits."""
+    await find_replay(visit.context, visit.destination.id, replay_id)  # 404 for a replay that does not exist
+    return streamed(visit, "replay_part.html", lambda current: _content(current, replay_id))
+
+
+async def _content(visit: DestinationVisit, replay_id: str) -> dict[str, Any]:
     """Return the content of a replay's page. Raises Refusal (404)."""
-    replay = await find_replay(visit.context, found.id, replay_id)
+    replay = await find_replay(visit.context, visit.destination.id, replay_id)
     names = await visit.names([replay.requested_by])
-    return {
-        **await content_of(visit, found),
-        "replay": replay,
-        "is_final": replay.waiting == 0,
-        "by": person(replay.requested_by, names),
-    }
+    return {"replay": replay, "final": replay.waiting == 0, "by": person(replay.requested_by, names)}

@@ -12,7 +12,6 @@ from app.console import (
     find,
     home,
     incidents,
-    live_updates,
     mappings,
     match_quality,
     organisations,
@@ -22,44 +21,23 @@ from app.console import (
     system,
 )
 from app.console.access import keys, sessions, sign_in
-from app.console.access.secured_page import page_router
+from app.console.access.secured_page import PageRouter
 from app.console.destinations import activate, page, requests, settings
 from app.console.events import history, lists
 from app.console.incidents import notifications
-from app.console.mappings import editor, event_names, publish, versions
-from app.console.privacy import consent_records
+from app.console.mappings import editor, event_names, publish
 
-ROUTERS = (
-    static_files.router,
-    sign_in.router,
-    home.router,
-    find.router,
-    settings.router,
-    page.router,
-    live_updates.router,
-    requests.router,
-    match_quality.router,
-    mappings.router,
-    editor.router,
-    publish.router,
-    versions.router,
-    activate.router,
-    consent_records.router,
-    history.router,
-    lists.router,
-    replays.router,
-    incidents.router,
-    notifications.router,
-    event_names.router,
-    system.router,
-    keys.router,
-    privacy.router,
-    organisations.router,
-    audit.router,
+# `settings` is before `page`: the address of a new destination is no id.
+MODULES = (
+    *(static_files, sign_in, keys, home, find),
+    *(settings, page, activate, requests, match_quality),
+    *(mappings, editor, publish, event_names),
+    *(lists, history, replays, incidents, notifications),
+    *(privacy, organisations, audit, system),
 )
 
-router = page_router()
-router.routes += [route for part in ROUTERS for route in part.routes]
+router = PageRouter()
+router.routes += [route for module in MODULES for route in module.router.routes]
 
 
 @router.get("/console/{anywhere:path}")

@@ -13,11 +13,11 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import Context, public
 from app.api.http.fixed_documents import fixed_document
 from app.console import pages
-from app.console.access.secured_page import page_router
+from app.console.access.secured_page import PageRouter
 from app.console.assets import ASSETS, compressed
 from app.domain.outcomes.reasons import REASONS
 
-router = page_router()
+router = PageRouter()
 
 # `v` makes the address differ for caches. The response does not depend on it.
 Version = Annotated[str, Query(max_length=64)]
@@ -33,10 +33,9 @@ async def asset(name: str, request: Request, v: Version = "") -> Response:
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     headers = {"Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        content = await asyncio.to_thread(compressed, found.name)
-        return Response(content, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
-    content = await asyncio.to_thread(lambda: found.plain)
+    is_gzip = "gzip" in request.headers.get("accept-encoding", "")
+    headers |= {"Content-Encoding": "gzip"} if is_gzip else {}
+    content = await asyncio.to_thread(lambda: compressed(found.name) if is_gzip else found.plain)
     return Response(content, media_type=found.media_type, headers=headers)
 
 

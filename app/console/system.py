@@ -12,15 +12,14 @@ from app.admin.access import Scope
 from app.admin.access.roles import ROLES
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
-from app.api.access.secured_route import requires
-from app.console.access.secured_page import CurrentVisit, page_router
+from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.wording import events, number
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.store.access import sessions
 from app.store.database.clock import MOST_SKEW_S
 from app.telemetry import VERSION
 
-router = page_router()
+router = PageRouter()
 
 _PYTHON: Final = sys.version.split()[0]
 
@@ -31,12 +30,11 @@ _SESSIONS: Final[Mapping[str, str]] = {
 }
 
 
-@router.get("/console/system")
-@requires(Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
+@router.get("/console/system", Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit) -> Response:
     """Show the state of this installation. Only platform users see totals of all organisations."""
     state, with_totals = await read_system(visit.context), visit.caller.is_platform
-    return visit.show(
+    return await visit.show(
         "system.html",
         checks=checks(state, with_totals=with_totals),
         state=state,
@@ -48,11 +46,10 @@ async def page(visit: CurrentVisit) -> Response:
     )
 
 
-@router.get("/console/settings")
-@requires(*Scope)
+@router.get("/console/settings", *Scope)
 async def settings(visit: CurrentVisit) -> Response:
     """Show the configuration of this instance and the permissions of the session."""
-    return visit.show(
+    return await visit.show(
         "settings.html",
         context=visit.context,
         python=_PYTHON,
@@ -61,13 +58,12 @@ async def settings(visit: CurrentVisit) -> Response:
     )
 
 
-@router.get("/console/components")
-@requires(Scope.DESTINATIONS_READ)
+@router.get("/console/components", Scope.DESTINATIONS_READ)
 async def components(visit: CurrentVisit) -> Response:
     """Show every component of the pages once, with invented content. Developers compare pictures of it."""
     if not visit.context.development:
         raise Refusal(ErrorCode.NOT_FOUND)
-    return visit.show("components.html")
+    return await visit.show("components.html")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ def events(count: int) -> str:
     return f"{number(count)} event{'' if count == 1 else 's'}"
 
 
+def failed_requests(count: int) -> str:
+    """Return a sentence about the requests that failed since the last success."""
+    return "The last request failed." if count == 1 else f"The last {number(count)} requests failed."
+
+
 _STEPS = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
 
 

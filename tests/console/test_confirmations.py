@@ -215,7 +215,6 @@ ACTS: dict[str, Act | dict[str, str]] = {
         "name": "Second", "advertiser_id": "1234", "region": "NA", "currency": "USD",
         "identity_profile": "amazon",
     },
-    "/console/acknowledge": {"incident": INCIDENT},
     D + "/connect": connect,
     D + "/disconnect": {},
     D + "/pause": {},

@@ -4,13 +4,15 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from app.admin.privacy import consent_records
 from app.admin.privacy.consent_records import ConsentRecord, ConsentRecords
-from app.console.access.secured_page import Visit
-from app.console.privacy import consent_records
+from app.console import privacy
+from app.console.destinations.visit import DestinationVisit
 from app.domain.ids import BatchId, MappingId
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -35,14 +37,10 @@ async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.Monk
         return next(pages)
 
     monkeypatch.setattr(consent_records, "list_consent_records", next_page)
-    visit = Visit(cast(Any, None), cast(Any, None), cast(Any, _Visitor()))
-    text = b"".join([part async for part in consent_records._rows(visit, "dst_1")]).decode()
+    visit = DestinationVisit(MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    text = b"".join([part async for part in privacy._consent_rows(visit)]).decode()
     header, *rows = csv.reader(io.StringIO(text))
-    assert header == list(consent_records.COLUMNS)
+    assert header == list(privacy.COLUMNS)
     assert [row[0] for row in rows[:3]] == ["'=cmd()", "'-1", "ord-1"]
     assert rows[0][1] == "2026-11-24T12:00:00Z"
     assert rows[3][0] == "1 stored batches are damaged. Their consent records are missing in this file."
-
-
-class _Visitor:
-    caller = None

@@ -231,12 +231,7 @@ async def test_a_claim_at_the_edge_is_refused(changed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [
-        {"aud": ["console"]},
-        {"aud": ["other", "console"], "azp": "console"},
-    ],
-    ids=name_of,
+    "changed", [{"aud": ["console"]}, {"aud": ["other", "console"], "azp": "console"}], ids=name_of
 )
 async def test_a_correct_claim_beside_it_is_accepted(changed: dict[str, Any]) -> None:
     assert isinstance(await exchanged(provider_of(of_provider(**changed))), Identity)

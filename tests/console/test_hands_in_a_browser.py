@@ -110,8 +110,7 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seede
     """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
     page, answers = site.page, [502]
     page.route(
-        "**/live?*",
-        lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
+        "**/live?*", lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_()
     )
     site.open(f"/console/destinations/{seeded.shop}")
     expect(page.locator("#live")).to_have_text("Reconnecting…")

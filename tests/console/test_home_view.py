@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.console import home, wording
-from app.console.incidents import view
-from app.console.incidents.view import RemedyButton
+from app.admin.access import Scope
+from app.console import home, incidents, wording
+from app.console.incidents import IncidentDetails, RemedyButton, remedy_button
 from app.console.time_range import RangeName, time_range
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
 from app.domain.incidents.destination_condition import Condition
@@ -19,6 +19,7 @@ from app.store.incidents import StoredIncident
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"
+EDITOR = {Scope.DESTINATIONS_WRITE}
 
 
 def incident(kind: Kind, *, reason: str | None = None, affected: int = 0) -> Incident:
@@ -36,9 +37,9 @@ def incident(kind: Kind, *, reason: str | None = None, affected: int = 0) -> Inc
     )
 
 
-def present(found: Incident, *, may_write: bool, holds: bool = True) -> view.IncidentDetails:
+def present(found: Incident, *, holds: bool = True) -> IncidentDetails:
     stored = StoredIncident("inc_1", 1, "default", found, "Acme", None, None, None)
-    return view.present(stored, NOW, may_write=may_write, holds=holds)
+    return incidents.present(stored, NOW, EDITOR, holds=holds)
 
 
 @pytest.mark.parametrize(
@@ -68,25 +69,25 @@ def present(found: Incident, *, may_write: bool, holds: bool = True) -> view.Inc
 )
 def test_each_incident_has_one_button(kind: Kind, reason: str | None, button: RemedyButton | None) -> None:
     """The one that removes the cause; what lets events go depends on why they wait."""
-    assert view.remedy_button(incident(kind, reason=reason), may_write=True) == button
+    assert remedy_button(incident(kind, reason=reason), EDITOR) == button
 
 
 @pytest.mark.parametrize("kind", sorted(Kind))
 def test_the_page_has_no_button_without_permission(kind: Kind) -> None:
     """A viewer gets links to pages that a viewer may open."""
     for reason in (None, "paused", "revoked"):
-        button = view.remedy_button(incident(kind, reason=reason), may_write=False)
+        button = remedy_button(incident(kind, reason=reason), ())
         assert button is not None
         assert not button.is_post
         assert "/replay" not in button.address
 
 
 def test_an_incident_says_what_since_when_and_how_many() -> None:
-    found = present(incident(Kind.DEAD_LETTERS, affected=1), may_write=True, holds=False)
+    found = present(incident(Kind.DEAD_LETTERS, affected=1), holds=False)
     assert (found.title, found.duration) == ("Events failed permanently", "0 s")
     assert found.note.startswith("Recovering")
     assert (found.remedy, found.button) == ("", None), "nothing is left to do"
-    unknown = present(incident(Kind.AMAZON_FORBIDDEN, reason="endpoint_not_found"), may_write=True)
+    unknown = present(incident(Kind.AMAZON_FORBIDDEN, reason="endpoint_not_found"))
     assert unknown.remedy.startswith("Check the region and the advertiser ID")
 
 
@@ -144,7 +145,7 @@ def test_a_stalled_row_says_why(outcome: str | None, status: int | None, cause: 
 def test_failed_events_are_replayed_from_the_home_page() -> None:
     """By a person who may; others read the errors."""
     found = incident(Kind.DEAD_LETTERS, affected=4)
-    button = view.remedy_button(found, may_write=False, may_replay=True)
+    button = remedy_button(found, {Scope.REPLAY})
     assert button == RemedyButton("Replay or dismiss…", f"{PAGE}/replay?status=dead&dismissed=false")
 
 
@@ -180,7 +181,7 @@ def test_the_health_of_a_row(change: dict[str, object], label: str, tone: str) -
 def test_no_incident_offers_to_resume_a_suspended_organisation() -> None:
     """Resuming the destination would change nothing."""
     backlog = incident(Kind.BACKLOG, reason="paused")
-    button = view.remedy_button(backlog, may_write=True, suspended=True)
+    button = remedy_button(backlog, EDITOR, suspended=True)
     assert button == RemedyButton("Open destination", PAGE)
 
 

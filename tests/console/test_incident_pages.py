@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from app.console.incidents import view
+from app.admin.access import Scope
+from app.console.incidents import RemedyButton, last_answer, present, timeline
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.policy import SentMessages
@@ -15,6 +16,7 @@ __all__ = ["case"]
 
 OPENED = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+EDITOR = {Scope.DESTINATIONS_WRITE}
 FAILING = Incident(
     Kind.FAILING, "dst_1", Severity.CRITICAL, IncidentState.OPEN, OPENED, OPENED, "Requests fail."
 )
@@ -36,7 +38,7 @@ def test_the_timeline_has_messages_and_changes_in_their_order() -> None:
         "ops": SentMessages(OPENED + MINUTE, OPENED + 10 * MINUTE),
         "mail": SentMessages(OPENED + 3 * MINUTE),
     }
-    assert [entry.sentence for entry in view.timeline(stored(ended), messages, "Ada")] == [
+    assert [entry.sentence for entry in timeline(stored(ended), messages, "Ada")] == [
         "Opened: critical.",
         "Message to ops: opened.",
         "Acknowledged by Ada.",
@@ -51,22 +53,22 @@ def test_the_last_answer_is_that_of_a_failed_request() -> None:
     failed = RequestRow(OPENED, "server_error", 503, "Service Unavailable", 5, 20)
     passed = RequestRow(OPENED + MINUTE, "answered", 207, None, 5, 20)
     silent = RequestRow(OPENED, "timed_out", None, None, 5, None)
-    assert view.last_answer([passed, failed]) == (OPENED, "HTTP 503: Service Unavailable")
-    assert view.last_answer([silent]) == (OPENED, "timed out")
-    assert view.last_answer([passed]) is None
+    assert last_answer([passed, failed]) == (OPENED, "HTTP 503: Service Unavailable")
+    assert last_answer([silent]) == (OPENED, "timed out")
+    assert last_answer([passed]) is None
 
 
 def test_the_duration_ends_with_the_incident() -> None:
     """An open incident lasts until now. Its events and its repair have links."""
     now = OPENED + 125 * MINUTE
-    shown = view.present(stored(FAILING), now, may_write=True)
+    shown = present(stored(FAILING), now, EDITOR)
     assert shown.duration == "2 h 5 min"
     assert shown.events_link == "/console/destinations/dst_1/events?status=retrying"
     ended = replace(FAILING, state=IncidentState.RESOLVED, resolved_at=OPENED + 9 * MINUTE)
-    assert view.present(stored(ended), now, may_write=True).duration == "9 min"
+    assert present(stored(ended), now, EDITOR).duration == "9 min"
     lost = replace(FAILING, kind=Kind.SIGN_IN_LOST)
-    button = view.present(stored(lost), now, may_write=True).button
-    assert button == view.RemedyButton("Reconnect", "/console/destinations/dst_1/connect", is_post=True)
+    button = present(stored(lost), now, EDITOR).button
+    assert button == RemedyButton("Reconnect", "/console/destinations/dst_1/connect", is_post=True)
 
 
 async def test_incidents_are_acknowledged_together(case: Case) -> None:

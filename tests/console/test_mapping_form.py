@@ -57,12 +57,11 @@ def sent(document: dict[str, Any]) -> dict[str, str]:
     form = to_form(document)
     given: dict[str, str] = {
         "name": form.name,
-        "event_type": form.event_type,
-        "event_source": form.event_source,
+        **form.choices,
         "event_name": form.event_name,
         "consent": form.consent,
     }
-    sources = [form.event_type_source, form.event_source_source, form.country, *form.consent_sources.values()]
+    sources = [*form.sources.values()]
     sources += [row.inputs for group in form.groups.values() for row in group]
     sources += [row.inputs for row in form.custom]
     for one in sources:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.amazon.client import EventsClient
-from app.console.gap_causes import DIFFERENCES, RULES, gap_causes, not_accepted
+from app.console.match_quality import DIFFERENCES, RULES, gap_causes, not_accepted
 from app.domain.ids import MappingId
 from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference
 from app.domain.match_quality.foreign_hash import REMEDIES
@@ -59,8 +59,7 @@ def finding(kind: FindingKind) -> DedupeFinding:
 
 
 @pytest.mark.parametrize(
-    ("gap", "kinds"),
-    [(5, [FindingKind.PER_SESSION]), (0, []), (-5, [FindingKind.DERIVED])],
+    ("gap", "kinds"), [(5, [FindingKind.PER_SESSION]), (0, []), (-5, [FindingKind.DERIVED])]
 )
 def test_only_faults_that_explain_the_direction_of_a_gap_are_causes(
     gap: int, kinds: list[FindingKind]

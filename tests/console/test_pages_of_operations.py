@@ -210,13 +210,7 @@ async def test_the_system_page_says_that_no_worker_runs(case: Case) -> None:
 
 async def test_only_the_platform_sees_totals_of_the_installation(case: Case) -> None:
     """Size, encryptions, connections and hosts tell an organisation about the others."""
-    totals = (
-        "Database size",
-        "Connections",
-        "encrypts new values",
-        "Encryption keys",
-        "Event balance",
-    )
+    totals = ("Database size", "Connections", "encrypts new values", "Encryption keys", "Event balance")
     page = await case.get("/console/system")
     assert [total for total in totals if total not in page] == []
     await sign_in(case.world, await case.world.key(*ROLES[PersonRole.ADMIN]))

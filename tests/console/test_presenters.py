@@ -309,8 +309,7 @@ def test_no_gauge_is_green_while_nothing_is_sent(state: str) -> None:
 def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
     """No "0 %" beside five failed requests."""
     gauges = gauges_of(
-        requests=[request("throttled", 429, n) for n in range(5)],
-        breaker=Breaker("closed", 0.0),
+        requests=[request("throttled", 429, n) for n in range(5)], breaker=Breaker("closed", 0.0)
     )
     assert gauges["Throttle"].value == "slowed"
     assert gauges["Circuit breaker"].tone == "warn"
@@ -386,7 +385,7 @@ def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 # A delivered event; everything that a test does not name.
 HISTORY = EventHistory(
-    **dict.fromkeys(each.name for each in fields(EventHistory)),  # type: ignore[arg-type]
+    **dict.fromkeys(each.name for each in fields(EventHistory))  # type: ignore[arg-type]
 )
 
 
@@ -480,12 +479,7 @@ def test_similar_attempts_in_a_row_are_one_entry() -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [
-        ("events[199].countryCode: No", "countryCode: No"),
-        ("events[3]: No", "No"),
-        ("No", "No"),
-        (None, ""),
-    ],
+    [("events[199].countryCode: No", "countryCode: No"), ("events[3]: No", "No"), ("No", "No"), (None, "")],
 )
 def test_amazons_message_is_rendered_without_a_position(text: str | None, shown: str) -> None:
     """The position in a request differs between equal failures."""

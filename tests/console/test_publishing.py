@@ -53,4 +53,4 @@ async def test_a_stale_page_publishes_nothing(world: ApiWorld) -> None:
     await sign_in(world)
     answer = await submit(world, f"/console{mapping}/publish", version=str(draft["version"] - 1))
     assert answer.status_code == 412
-    assert "Someone else changed this mapping" in answer.text
+    assert "Someone else changed this after you opened" in answer.text

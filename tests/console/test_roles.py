@@ -38,7 +38,6 @@ ACTS = {
     ("POST", D + "/settings"): "editor",
     ("GET", D + "/mappings/new"): "editor",
     ("POST", D + "/mappings/new"): "editor",
-    ("POST", "/console/acknowledge"): "editor",
     ("POST", "/console/incidents/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/mute"): "editor",
@@ -96,11 +95,7 @@ PRIVACY = {
     ("GET", D + "/consent"),
     ("GET", D + "/consent.csv"),
 }
-EVERYONE = {
-    ("POST", "/console/sign-out"),
-    ("GET", "/console/settings"),
-    ("GET", "/console/find"),
-}
+EVERYONE = {("POST", "/console/sign-out"), ("GET", "/console/settings"), ("GET", "/console/find")}
 ROUTES = [(method, path) for path, method, _ in LOCKED]
 
 

@@ -95,10 +95,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def product(
-    office: Office,
-    database_names: Iterator[str],
-    installed: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    office: Office, database_names: Iterator[str], installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Product, Provider]]:
     log = tmp_path_factory.mktemp("people") / "everything.log"
     with office.database(next(database_names)) as address:

@@ -305,8 +305,8 @@ async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) ->
     assert token is not None
     assert chosen is not None
     answer = await service.client.post(
-        "/console/acknowledge",
-        data={"csrf": token[1], "incident": chosen[1]},
+        "/console/incidents/acknowledge",
+        data={"csrf": token[1], "incident": chosen[1], "home": "yes"},
         headers={"Origin": world.resources.settings.public_url},
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/console")

@@ -10,14 +10,12 @@ from app.admin.access.roles import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
-from app.api.access.secured_route import requires
 from app.api.paging import MOST, PAGE_SIZE, Cursor, time_and_id_of
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.store.access.keys import ApiKey
 
-router = page_router()
+router = PageRouter()
 
 _OF_JOURNEY = frozenset({Scope.EVENTS_WRITE})
 # The purposes of a key, from least to most permissions.
@@ -31,15 +29,13 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
 LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 
 
-@router.get("/console/keys")
-@requires(Scope.KEYS_ADMIN)
+@router.get("/console/keys", Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List keys next to the form for a new key."""
     return await _page(visit, cursor=cursor)
 
 
-@router.post("/console/keys")
-@requires(Scope.KEYS_ADMIN)
+@router.post("/console/keys", Scope.KEYS_ADMIN)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create a key and show its secret in this response only."""
     scopes = next((each[3] for each in PURPOSES if each[0] == form.text("purpose")), frozenset())
@@ -56,8 +52,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     return await _page(visit, created=created)
 
 
-@router.post("/console/keys/{key_id}/revoke")
-@requires(Scope.KEYS_ADMIN)
+@router.post("/console/keys/{key_id}/revoke", Scope.KEYS_ADMIN)
 async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     """Revoke a key and end its sessions."""
     await revoke_key(visit.context, key_id)
@@ -73,8 +68,8 @@ async def _page(
 ) -> Response:
     problems, status = problems_of(error)
     found = await list_keys(visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor))
-    content = pages.listed(visit.context, found, lambda key: (key.created_at.isoformat(), key.id), cursor)
-    return visit.show(
+    content = visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), cursor)
+    return await visit.show(
         "keys.html",
         status=status,
         **content,
@@ -97,19 +92,17 @@ def _purpose(key: ApiKey) -> str:
 _SESSIONS = "/console/sessions"
 
 
-@router.get(_SESSIONS)
-@requires(Scope.KEYS_ADMIN)
+@router.get(_SESSIONS, Scope.KEYS_ADMIN)
 async def sessions_page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List the sessions, oldest first."""
     rows = await list_sessions(
         visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
     )
-    content = pages.listed(visit.context, rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
-    return visit.show("sessions.html", **content)
+    content = visit.listed(rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
+    return await visit.show("sessions.html", **content)
 
 
-@router.post(_SESSIONS + "/{session_id}/end")
-@requires(Scope.KEYS_ADMIN)
+@router.post(_SESSIONS + "/{session_id}/end", Scope.KEYS_ADMIN)
 async def end(visit: CurrentVisit, session_id: str) -> Response:
     """End a session."""
     await end_session(visit.context, session_id)

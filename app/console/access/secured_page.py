@@ -1,18 +1,18 @@
 """The route class of the console: checks session, scopes and form token before the page runs.
 
-Like the API's routes, a page declares its scopes with `@requires(scope)` or `@public`; a page without either
+Like the API's routes, a page names its scopes after its path, or is marked `@public`. A page without either
 cannot be built. Errors become error pages.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import SplitResult, quote
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import URL, FormData
 from starlette.requests import ClientDisconnect
@@ -21,20 +21,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin.access import Caller, Scope
 from app.admin.access.roles import why_not
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.api.access.secured_route import Endpoint, scopes_of
+from app.api.access.secured_route import Endpoint, SecuredRouter, scopes_of
 from app.api.errors import problem_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
+from app.api.paging import PAGE_SIZE, split_page
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
 from app.crypto import same_secret
 from app.store import audit
-from app.store.destinations.destinations import Destination
 
 logger = logging.getLogger("app.console")
+
+Item = TypeVar("Item")
 
 SIGN_IN = "/console/sign-in"
 MAX_FIELDS = 1000
@@ -43,14 +44,7 @@ STEP_UP = timedelta(minutes=10)
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
 
 
-_POLLED = "__polled__"
 _FROM_OTHER_ORIGINS = "__from_other_origins__"
-
-
-def polled(endpoint: Endpoint) -> Endpoint:
-    """Mark a route that open pages call by themselves. Its calls do not keep a session alive."""
-    setattr(endpoint, _POLLED, True)
-    return endpoint
 
 
 def from_other_origins(endpoint: Endpoint) -> Endpoint:
@@ -67,12 +61,13 @@ class SecuredPage(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, "__scopes__"):
-            raise TypeError(f"{path}: declare access with @requires(...) or @public")
+            raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
         super().__init__(path, endpoint, **settings)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
-        scopes, is_activity = scopes_of(self.endpoint), not hasattr(self.endpoint, _POLLED)
+        # Open pages call the streams of live updates by themselves. That keeps no session alive.
+        scopes, is_activity = scopes_of(self.endpoint), not self.path.endswith("/live")
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
@@ -110,9 +105,12 @@ class SecuredPage(APIRoute):
         return handle
 
 
-def page_router() -> APIRouter:
-    """Return the router of a module with pages."""
-    return APIRouter(route_class=SecuredPage, include_in_schema=False)
+class PageRouter(SecuredRouter):
+    """The pages of a module and the actions of their forms, with the scopes that they need."""
+
+    def __init__(self) -> None:
+        super().__init__(include_in_schema=False)
+        self.route_class = SecuredPage
 
 
 class PageForm(FormData):
@@ -136,6 +134,13 @@ class PageForm(FormData):
                 with suppress(ValueError):
                     return read(text)
         return text or None
+
+    def hours(self, choices: Sequence[int]) -> int:
+        """Return the chosen number of hours, or 0. Raises Refusal for another text."""
+        hours = self.text("hours")
+        if hours not in map(str, (0, *choices)):
+            raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
+        return int(hours)
 
     @property
     def version(self) -> frozenset[int] | None:
@@ -217,9 +222,21 @@ class Visit:
         """Return the visitor in the form in which use cases expect a caller."""
         return self.visitor.caller
 
-    def show(self, template: str, **content: Any) -> HTMLResponse:
+    async def renewed(self) -> Self:
+        """Return this visit with what it loaded read again. Raises Refusal if it no longer exists."""
+        return self
+
+    async def header(self) -> dict[str, Any]:
+        """Return the content that all pages of this kind have."""
+        return {}
+
+    async def show(self, template: str, **content: Any) -> HTMLResponse:
         """Return a page. `pages.show` has the arguments."""
-        return pages.show(self.request, template, **content)
+        return pages.show(self.request, template, **{**await self.header(), **content})
+
+    def part(self, template: str, **content: Any) -> HTMLResponse:
+        """Return a fragment that an open page requests."""
+        return HTMLResponse(pages.part(template, visitor=self.visitor, **content))
 
     def done(self, action: str, address: str, number: int | None = None) -> RedirectResponse:
         """Redirect after an action; the next page shows what it did. `confirmations` has the sentences.
@@ -228,6 +245,17 @@ class Visit:
         """
         address = address.format(**self.request.path_params)
         return confirmations.redirect(self.context, address, action, number)
+
+    def listed(
+        self,
+        rows: Sequence[Item],
+        place: Callable[[Item], tuple[object, ...]],
+        cursor: str | None,
+        size: int = PAGE_SIZE,
+    ) -> dict[str, Any]:
+        """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
+        items, next_cursor = split_page(self.context, rows, size, place)
+        return {"items": items, "next_cursor": next_cursor, "later": cursor is not None}
 
     async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
         """Return the names of the keys, people, destinations and mappings with these ids."""
@@ -249,12 +277,3 @@ async def _form(request: Request) -> PageForm:
 # Annotated types for the parameters of routes.
 CurrentVisit = Annotated[Visit, Depends(_visit)]
 Form = Annotated[PageForm, Depends(_form)]
-
-
-async def _destination(visit: CurrentVisit, destination_id: str) -> Destination:
-    async with visit.context.engine.connect() as connection:
-        return await find_visible(connection, visit.caller, destination_id)
-
-
-CurrentDestination = Annotated[Destination, Depends(_destination)]
-"""The destination in the address of a page. Its route answers 404 if the visitor may not see it."""

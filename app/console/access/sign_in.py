@@ -19,11 +19,11 @@ from app.admin.access.roles import home_of, role_of
 from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.api.access.secured_route import Context, key_ring_of, public, requires
+from app.api.access.secured_route import Context, key_ring_of, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import SIGN_IN, Form, from_other_origins, page_router
+from app.console.access.secured_page import SIGN_IN, Form, PageRouter, from_other_origins
 from app.crypto import same_secret, secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Identity, Logout, OidcFailure
@@ -31,17 +31,12 @@ from app.store.access.sessions import Person, SessionEnd, SessionSelection
 from app.store.organisations import organisations
 from app.store.organisations.scope import EVERY
 
-router = page_router()
+router = PageRouter()
 
 
 @router.get("/console/sign-in")
 @public
-async def page(
-    request: Request,
-    context: Context,
-    next: Annotated[str | None, Query()] = None,
-    unsent: Annotated[bool, Query()] = False,
-) -> Response:
+async def page(request: Request, context: Context, next: str | None = None, unsent: bool = False) -> Response:
     """Show the form, or redirect if a session exists.
 
     `unsent` means that a form arrived after its session ended.
@@ -72,8 +67,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
     return response
 
 
-@router.post("/console/sign-out")
-@requires(*Scope)
+@router.post("/console/sign-out", *Scope)
 async def sign_out(request: Request, context: Context) -> Response:
     """End the session. For a person, also end the session at the sign-in provider."""
     onward = "/console/sign-in" if context.caller.person is None else "/console/signed-out"
@@ -119,12 +113,7 @@ _FAILURES = {"denied": 403, "unknown": 400, "role": 403, "organisation": 403, "r
 
 @router.get("/console/oidc/start")
 @public
-async def start(
-    context: Context,
-    request: Request,
-    next: Annotated[str | None, Query()] = None,
-    fresh: Annotated[bool, Query()] = False,
-) -> Response:
+async def start(context: Context, request: Request, next: str | None = None, fresh: bool = False) -> Response:
     """Redirect to the provider.
 
     With `fresh`, the person must sign in again, even with a session at the provider.

@@ -10,32 +10,28 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
-from app.api.access.secured_route import requires
 from app.api.export import ExportFormat, export
 from app.api.pages import audit_page
 from app.api.paging import PAGE_SIZE, Cursor, record_id_of
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.audit import view
 from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store.audit import AuditEntry
 
-router = page_router()
+router = PageRouter()
 
 _PAGE = "/console/audit"
 Filter = Annotated[view.AuditForm, Depends()]
 
 
-@router.get(_PAGE)
-@requires(Scope.KEYS_ADMIN)
+@router.get(_PAGE, Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, chosen: Filter, cursor: Cursor = None) -> Response:
     """List administrative actions, newest first."""
     return await _page(visit, chosen, cursor)
 
 
-@router.get(_PAGE + "/export")
-@requires(Scope.KEYS_ADMIN)
+@router.get(_PAGE + "/export", Scope.KEYS_ADMIN)
 async def download(
     visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV
 ) -> StreamingResponse:
@@ -44,8 +40,7 @@ async def download(
     return await export(file, AuditEntry, page_at, name="audit")
 
 
-@router.post(_PAGE + "/verify")
-@requires(Scope.KEYS_ADMIN)
+@router.post(_PAGE + "/verify", Scope.KEYS_ADMIN)
 async def verify(visit: CurrentVisit) -> Response:
     """Verify the complete hash chain and show the result."""
     result = await verify_chain(visit.context)
@@ -58,11 +53,9 @@ async def _page(
     rows = await list_audit(
         visit.context, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor), wanted=chosen.wanted()
     )
-    content = pages.listed(
-        visit.context, rows, lambda entry: (number_of_entry(visit.context, entry),), cursor
-    )
+    content = visit.listed(rows, lambda entry: (number_of_entry(visit.context, entry),), cursor)
     names = await visit.names(id_ for entry in rows for id_ in (entry.actor, entry.subject))
-    return visit.show(
+    return await visit.show(
         "audit.html",
         **content,
         changed=await changed_entries(visit.context, content["items"]),

@@ -143,17 +143,12 @@ def charts(
     rows = [by_start.get(start) for start in starts]
     per = f"per {BUCKET_NAMES[chosen.bucket]}"
     none = "No events in this time range."
+    accepted = _counts("Accepted", "quiet", rows, lambda bucket: bucket.accepted)
+    delivered = _counts("Delivered", "good", rows, lambda bucket: bucket.delivered)
+    learned = [row.learned_rate if row else None for row in rows]
+    rate = _measured("Adaptive rate", "accent", learned, "requests/s")
     made = (
-        Chart(
-            "throughput",
-            f"Events {per}",
-            "events",
-            (
-                _counts("Accepted", "quiet", rows, lambda bucket: bucket.accepted),
-                _counts("Delivered", "good", rows, lambda bucket: bucket.delivered),
-            ),
-            none,
-        ),
+        Chart("throughput", f"Events {per}", "events", (accepted, delivered), none),
         Chart(
             "failures",
             f"Failures {per}",
@@ -172,14 +167,7 @@ def charts(
             "rate",
             "Request rate",
             "requests/s",
-            (
-                _measured(
-                    "Adaptive rate",
-                    "accent",
-                    [row.learned_rate if row else None for row in rows],
-                    "requests/s",
-                ),
-            ),
+            (rate,),
             "No measurements in this time range.",
             "The rate that Amazon accepts, estimated from its responses.",
         ),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from app.admin.destinations.overview import DiagnosisFacts
 from app.admin.destinations.stats import DestinationStats
-from app.console.wording import age, events, number, reason_words, remedy, share
+from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share
 from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import RequestRow
@@ -57,6 +57,18 @@ def diagnose(given: DiagnosisInput) -> Diagnosis:
     return _healthy(given)
 
 
+_STATES = {
+    "archived": Diagnosis("quiet", "This destination was deleted.", "Its history remains readable."),
+    "draft": Diagnosis("quiet", "Not connected to Amazon yet.", "Connect and click Allow.", action="connect"),
+    "connected": Diagnosis(
+        "quiet",
+        "Connected, but no mapping is published yet.",
+        "Publish a mapping to start receiving events.",
+        action="mapping",
+    ),
+}
+
+
 def _state(given: DiagnosisInput) -> Diagnosis | None:
     waiting, state = given.stats.waiting, given.destination.state
     are = "is" if waiting == 1 else "are"
@@ -67,12 +79,6 @@ def _state(given: DiagnosisInput) -> Diagnosis | None:
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - given.now).total_seconds())}."
     match state:
-        case "archived":
-            return Diagnosis("quiet", "This destination was deleted.", "Its history remains readable.")
-        case "draft":
-            return Diagnosis(
-                "quiet", "Not connected to Amazon yet.", "Connect and click Allow.", action="connect"
-            )
         case "needs_reconnect":
             cause = SIGN_IN[given.destination.sign_in_reason or "revoked"]
             return Diagnosis(
@@ -99,15 +105,8 @@ def _state(given: DiagnosisInput) -> Diagnosis | None:
                 given.facts.about.paused_since,
                 "resume",
             )
-        case "connected":
-            return Diagnosis(
-                "quiet",
-                "Connected, but no mapping is published yet.",
-                "Publish a mapping to start receiving events.",
-                action="mapping",
-            )
         case _:
-            return None
+            return _STATES.get(state)
 
 
 def _no_worker(given: DiagnosisInput) -> Diagnosis | None:
@@ -129,16 +128,11 @@ def _failing_requests(given: DiagnosisInput) -> Diagnosis | None:
     if not (given.stats.waiting or newest.outcome == "unexpected"):
         return None
     reason = failure_of(newest.outcome, newest.http_status)
-    failures = (
-        "The last request failed."
-        if run.requests == 1
-        else f"The last {number(run.requests)} requests failed."
-    )
     tone = "warn" if newest.outcome in ("throttled", "unauthorized") else "bad"
     sentence = failure_sentence(reason, newest.http_status)
     return Diagnosis(
         tone,
-        f"{sentence} {failures}",
+        f"{sentence} {failed_requests(run.requests)}",
         FAILURES[reason].remedy,
         run.since,
         "retry" if given.stats.waiting and newest.outcome != "throttled" else None,

@@ -9,14 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
+from app.admin import destinations as use_cases
 from app.admin.access import Scope
-from app.admin.context import AppContext
-from app.admin.destinations import (
-    archive_destination,
-    disconnect_destination,
-    pause_destination,
-    resume_destination,
-)
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.overview import read_diagnosis_facts, read_overview
 from app.admin.destinations.preflight import Preflight, check_setup
@@ -25,86 +19,65 @@ from app.admin.destinations.stats import read_stats
 from app.admin.incidents import list_incidents
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.mappings.drafts import list_mappings
-from app.admin.operations_home import read_condition
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
-from app.console.access import sessions
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.time_range import PARAMETER, RangeName, range_since, time_range
-from app.console.wording import REGIONS, STATES, health_label, state_key
-from app.domain.destination import Region, State
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
+from app.console.live_updates import streamed
+from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
 from app.store.destinations import amazon_accounts
-from app.store.destinations import destinations as stored
-from app.store.destinations.destinations import Destination
 from app.store.incidents import IncidentFilter
 
-router = page_router()
+router = PageRouter()
 
-PAGE = "/console/destinations/{destination_id}"
 _INCIDENTS: Final = 20  # the newest ones, for the range
 
 
-@router.get(PAGE)
-@requires(Scope.DESTINATIONS_READ)
+@router.get(PAGE, Scope.DESTINATIONS_READ)
 async def page(
-    visit: CurrentVisit,
-    found: CurrentDestination,
-    range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None,
+    visit: CurrentDestination, range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None
 ) -> Response:
     """Show the overview of a destination. While an incident is open, the range begins before it."""
-    preflight = await check_setup(visit.context, found.id)
-    return await show_page(
-        visit,
-        found,
+    preflight = await check_setup(visit.context, visit.destination.id)
+    return await visit.show(
         "destination.html",
-        leads_to=sign_in_origin(visit.context, found.region),
+        leads_to=sign_in_origin(visit.context, visit.destination.region),
         configured=visit.context.amazon_configured,
         checks=preflight.checks,
         ready=preflight.ready,
-        mappings=await list_mappings(visit.context, found.id, limit=1),
-        **await panel_of(visit, found, range_name or await _default_range(visit, found)),
+        mappings=await list_mappings(visit.context, visit.destination.id, limit=1),
+        **await _panel_of(visit, range_name or await _default_range(visit)),
     )
 
 
-async def _default_range(visit: Visit, found: Destination) -> RangeName:
-    wanted = IncidentFilter(destination=found.id)
+@router.get(PAGE + "/live", Scope.DESTINATIONS_READ)
+async def live(visit: CurrentDestination, range_name: RangeParameter = RangeName.DAY) -> Response:
+    """Stream the panel while the page is open."""
+    return streamed(visit, "panel_part.html", lambda current: _panel_of(current, range_name))
+
+
+async def _default_range(visit: DestinationVisit) -> RangeName:
+    wanted = IncidentFilter(destination=visit.destination.id)
     listed = await list_incidents(visit.context, wanted, limit=_INCIDENTS)
     begins = [each.incident.opened_at for each in listed if each.incident.is_open]
     return range_since(min(begins), visit.context.now()).name if begins else RangeName.DAY
 
 
-async def content_of(visit: Visit, found: Destination) -> dict[str, Any]:
-    """Return the content of the header that every page of a destination has. Its template sets `tab`."""
-    may_change = found.state is not State.ARCHIVED
-    condition = await read_condition(visit.context, found.id) if may_change else None
-    return {
-        "destination": found,
-        "health": health_label(condition) if condition else STATES[state_key(found)],
-        "region": REGIONS[found.region],
-        "may_write": may_change and visit.caller.may(Scope.DESTINATIONS_WRITE),
-        "may_replay": may_change and visit.caller.may(Scope.REPLAY),
-        "may_read_events": visit.caller.may(Scope.EVENTS_READ),
-        "development": visit.context.development,
-        "amazon": sign_in_origin(visit.context, found.region),
-    }
-
-
-async def show_page(visit: Visit, found: Destination, template: str, **content: Any) -> Response:
-    """Return a page of a destination, below its header."""
-    return visit.show(template, **await content_of(visit, found), **content)
-
-
-async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
+async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str, Any]:
     """Return the part of the page that is updated live: diagnosis, funnel, gauges and charts."""
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
-        visit.context, found.id, since=chosen.since, bucket=chosen.bucket, previous=chosen.previous
+        visit.context,
+        visit.destination.id,
+        since=chosen.since,
+        bucket=chosen.bucket,
+        previous=chosen.previous,
     )
-    stats, given = overview.stats, DiagnosisInput(found, overview.stats, overview.facts, now)
+    stats = overview.stats
+    given = DiagnosisInput(visit.destination, overview.stats, overview.facts, now)
     # Rejected events do not show in Events manager.
     first_answer = overview.first_answer if stats.counts.delivered else None
     return {
@@ -128,112 +101,93 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
     }
 
 
-async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
+async def diagnosis_of(visit: DestinationVisit) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
-    stats = await read_stats(visit.context, found.id)
-    facts = await read_diagnosis_facts(visit.context, found.number)
-    return diagnose(DiagnosisInput(found, stats, facts, datetime.now(UTC)))
+    stats = await read_stats(visit.context, visit.destination.id)
+    facts = await read_diagnosis_facts(visit.context, visit.destination.number)
+    return diagnose(DiagnosisInput(visit.destination, stats, facts, datetime.now(UTC)))
 
 
-def sign_in_origin(context: AppContext, region: Region) -> str:
-    """Return the origin of Amazon's sign-in page. The connect button redirects to this page."""
-    return sessions.origin_of(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
-
-
-@router.post(PAGE + "/connect")
-@requires(Scope.DESTINATIONS_WRITE)
-async def connect(visit: CurrentVisit, destination_id: str) -> Response:
+@router.post(PAGE + "/connect", Scope.DESTINATIONS_WRITE)
+async def connect(visit: CurrentDestination) -> Response:
     """Redirect to Amazon's sign-in (R8)."""
     if not visit.context.amazon_configured:
         raise Refusal(
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set. Ask the operator to set them.",
         )
-    return RedirectResponse(await begin_connection(visit.context, destination_id), 303)
+    return RedirectResponse(await begin_connection(visit.context, visit.destination.id), 303)
 
 
-@router.post(PAGE + "/pause")
-@requires(Scope.DESTINATIONS_WRITE)
-async def pause(visit: CurrentVisit, destination_id: str) -> Response:
+@router.post(PAGE + "/pause", Scope.DESTINATIONS_WRITE)
+async def pause(visit: CurrentDestination) -> Response:
     """Pause delivery."""
-    await pause_destination(visit.context, destination_id)
+    await use_cases.pause_destination(visit.context, visit.destination.id)
     return visit.done("paused", PAGE)
 
 
-@router.post(PAGE + "/resume")
-@requires(Scope.DESTINATIONS_WRITE)
-async def resume(visit: CurrentVisit, destination_id: str) -> Response:
+@router.post(PAGE + "/resume", Scope.DESTINATIONS_WRITE)
+async def resume(visit: CurrentDestination) -> Response:
     """Resume delivery."""
-    resumed = await resume_destination(visit.context, destination_id)
+    resumed = await use_cases.resume_destination(visit.context, visit.destination.id)
     done = "pause_ended" if resumed.suspended else "resumed"
     return visit.done(done, PAGE)
 
 
-@router.post(PAGE + "/currency")
-@requires(Scope.DESTINATIONS_WRITE)
-async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+@router.post(PAGE + "/currency", Scope.DESTINATIONS_WRITE)
+async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
     """Set the destination's currency to the currency of the Amazon account."""
     async with visit.context.engine.connect() as connection:
-        account = await amazon_accounts.find(connection, found.id)
+        account = await amazon_accounts.find(connection, visit.destination.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(visit.context, found.id, body, form.version)
+    await change_destination(visit.context, visit.destination.id, body, form.version)
     return visit.done("currency_changed", PAGE)
 
 
-@router.post(PAGE + "/disconnect")
-@requires(Scope.DESTINATIONS_WRITE)
-async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
+@router.post(PAGE + "/disconnect", Scope.DESTINATIONS_WRITE)
+async def disconnect(visit: CurrentDestination) -> Response:
     """Delete the Amazon tokens."""
-    await disconnect_destination(visit.context, destination_id)
+    await use_cases.disconnect_destination(visit.context, visit.destination.id)
     return visit.done("disconnected", PAGE)
 
 
-@router.post(PAGE + "/delete")
-@requires(Scope.DESTINATIONS_WRITE)
-async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(PAGE + "/delete", Scope.DESTINATIONS_WRITE)
+async def delete(visit: CurrentDestination, form: Form) -> Response:
     """Archive the destination if the form repeats its name."""
-    async with visit.context.engine.connect() as connection:
-        found = await stored.find(connection, destination_id)
-    if found is None or form.text("name") != found.name.strip():
+    if form.text("name") != visit.destination.name.strip():
         raise Refusal(
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
     discard = form.text("discard") == "on"
-    await archive_destination(visit.context, destination_id, discard=discard)
+    await use_cases.archive_destination(visit.context, visit.destination.id, discard=discard)
     return visit.done("deleted", "/console")
 
 
-@router.get(PAGE + "/preflight")
-@requires(Scope.DESTINATIONS_READ)
-async def preflight(visit: CurrentVisit, found: CurrentDestination) -> Response:
+@router.get(PAGE + "/preflight", Scope.DESTINATIONS_READ)
+async def preflight(visit: CurrentDestination) -> Response:
     """Show the checklist from stored results."""
-    result = await check_setup(visit.context, found.id)
-    return await _preflight_page(visit, found, result, rechecked=False)
+    result = await check_setup(visit.context, visit.destination.id)
+    return await _preflight_page(visit, result, rechecked=False)
 
 
-@router.post(PAGE + "/preflight/ask")
-@requires(Scope.DESTINATIONS_READ)
-async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
+@router.post(PAGE + "/preflight/ask", Scope.DESTINATIONS_READ)
+async def ask(visit: CurrentDestination) -> Response:
     """Check the access to the advertiser with Amazon now.
 
     This is a POST, because it sends a request to Amazon.
     """
-    result = await check_setup(visit.context, found.id, ask=True)
-    return await _preflight_page(visit, found, result, rechecked=True)
+    result = await check_setup(visit.context, visit.destination.id, ask=True)
+    return await _preflight_page(visit, result, rechecked=True)
 
 
-async def _preflight_page(
-    visit: Visit, found: Destination, result: Preflight, *, rechecked: bool
-) -> Response:
+async def _preflight_page(visit: DestinationVisit, result: Preflight, *, rechecked: bool) -> Response:
     async with visit.context.engine.connect() as connection:
-        account = await amazon_accounts.find(connection, found.id)
-    return await show_page(
-        visit,
-        found,
+        account = await amazon_accounts.find(connection, visit.destination.id)
+    return await visit.show(
         "preflight.html",
-        leads_to=sign_in_origin(visit.context, found.region),
+        leads_to=sign_in_origin(visit.context, visit.destination.region),
         checks=result.checks,
         ready=result.ready,
         rechecked=rechecked,

@@ -7,22 +7,19 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
-from app.api.access.secured_route import requires
 from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, cursor_of, time_and_id_of
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, page_router
-from app.console.destinations.page import PAGE, show_page
+from app.console.access.secured_page import PageRouter
+from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.events.timeline import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.store.attempts import RESPONSE_DAYS
 
-router = page_router()
+router = PageRouter()
 
 
-@router.get(PAGE + "/requests")
-@requires(Scope.EVENTS_READ)
+@router.get(PAGE + "/requests", Scope.EVENTS_READ)
 async def page(
-    visit: CurrentVisit,
-    found: CurrentDestination,
+    visit: CurrentDestination,
     failed: bool = False,
     range_name: RangeParameter = RangeName.DAY,
     cursor: Cursor = None,
@@ -34,16 +31,14 @@ async def page(
         raise bad_cursor()
     listed = await read_requests(
         visit.context,
-        found.id,
+        visit.destination.id,
         since=chosen.since,
         before=place and (place[0], int(place[1])),
         failed=failed,
         limit=PAGE_SIZE,
     )
     following = listed.following
-    return await show_page(
-        visit,
-        found,
+    return await visit.show(
         "requests.html",
         items=listed.items,
         id_of=partial(visit.context.opaque.seal, kind=ATTEMPT),
@@ -57,14 +52,11 @@ async def page(
     )
 
 
-@router.get(PAGE + "/requests/{attempt_id}")
-@requires(Scope.EVENTS_READ)
-async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_id: str) -> Response:
+@router.get(PAGE + "/requests/{attempt_id}", Scope.EVENTS_READ)
+async def request_page(visit: CurrentDestination, attempt_id: str) -> Response:
     """Show one request: Amazon's response, and what the request carried."""
-    details = await read_request(visit.context, found.id, attempt_id)
-    return await show_page(
-        visit,
-        found,
+    details = await read_request(visit.context, visit.destination.id, attempt_id)
+    return await visit.show(
         "request.html",
         details=details,
         outcome=outcome_label(details.row.outcome),
@@ -72,9 +64,8 @@ async def request_page(visit: CurrentVisit, found: CurrentDestination, attempt_i
     )
 
 
-@router.post(PAGE + "/retry")
-@requires(Scope.REPLAY)
-async def retry(visit: CurrentVisit, destination_id: str) -> Response:
+@router.post(PAGE + "/retry", Scope.REPLAY)
+async def retry(visit: CurrentDestination) -> Response:
     """Send the waiting events now, before their next attempt is due."""
-    await retry_now(visit.context, destination_id)
+    await retry_now(visit.context, visit.destination.id)
     return visit.done("retried", PAGE)

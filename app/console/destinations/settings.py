@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
@@ -10,16 +10,12 @@ from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.settings import change_destination, create_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination
-from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
-from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.page import PAGE, content_of, sign_in_origin
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
 from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
-from app.store.destinations.destinations import Destination
 
-router = page_router()
+router = PageRouter()
 
 NEW = "/console/destinations/new"
 _FIELDS = catalog.AMAZON.fields
@@ -34,15 +30,13 @@ _DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "ob
 SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe"), ("3000000001", "Far East"))
 
 
-@router.get(NEW)
-@requires(Scope.DESTINATIONS_WRITE)
+@router.get(NEW, Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    return _show(visit, _DEFAULTS)
+    return await _show(visit, _DEFAULTS)
 
 
-@router.post(NEW)
-@requires(Scope.DESTINATIONS_WRITE)
+@router.post(NEW, Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create the destination and redirect to its page.
 
@@ -53,20 +47,18 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         body = NewDestination.model_validate(body_of(form))
         created = await create_destination(visit.context, body)
     except FORM_ERRORS as error:
-        return _show(visit, values, error)
+        return await _show(visit, values, error)
     if form.text("then") == "connect" and visit.context.amazon_configured:
-        sign_in = await begin_connection(visit.context, created.id)
-        return RedirectResponse(sign_in, 303)
+        return RedirectResponse(await begin_connection(visit.context, created.id), 303)
     return visit.done("created", f"/console/destinations/{created.id}")
 
 
-@router.get("/console/hints/advertiser-id")
-@requires(Scope.DESTINATIONS_READ)
-async def advertiser_hint(advertiser_id: str = "") -> Response:
+@router.get("/console/hints/advertiser-id", Scope.DESTINATIONS_READ)
+async def advertiser_hint(visit: CurrentVisit, advertiser_id: str = "") -> Response:
     """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
     typed = advertiser_id.strip()
     problem = advertiser_id_problem(typed) if typed else None
-    return HTMLResponse(pages.part("hint_part.html", problem=problem))
+    return visit.part("hint_part.html", problem=problem)
 
 
 def body_of(form: Form) -> dict[str, object]:
@@ -76,11 +68,11 @@ def body_of(form: Form) -> dict[str, object]:
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 
-def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:
+async def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:
     problems, status = problems_of(error)
     kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
     has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
-    return visit.show(
+    return await visit.show(
         "create.html",
         status=status,
         leads_to=" ".join(sorted(origins)),
@@ -93,39 +85,34 @@ def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = Non
     )
 
 
-_STALE = "Someone changed this destination after you opened the page. Reload the page."
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
 _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
 
-@router.get(PAGE + "/settings")
-@requires(Scope.DESTINATIONS_READ)
-async def settings_page(visit: CurrentVisit, found: CurrentDestination) -> Response:
+@router.get(PAGE + "/settings", Scope.DESTINATIONS_READ)
+async def settings_page(visit: CurrentDestination) -> Response:
     """Show the destination's settings in a form."""
-    return await _show_settings(visit, found)
+    return await _show_settings(visit)
 
 
-@router.post(PAGE + "/settings")
-@requires(Scope.DESTINATIONS_WRITE)
-async def change(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+@router.post(PAGE + "/settings", Scope.DESTINATIONS_WRITE)
+async def change(visit: CurrentDestination, form: Form) -> Response:
     """Apply the form to the destination. The form omits fixed fields."""
     try:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
-        await change_destination(visit.context, found.id, body, form.version)
+        await change_destination(visit.context, visit.destination.id, body, form.version)
     except FORM_ERRORS as error:
-        return await _show_settings(visit, found, form, error)
+        return await _show_settings(visit, form, error)
     return visit.done("settings_saved", PAGE + "/settings")
 
 
 async def _show_settings(
-    visit: Visit, found: Destination, form: Form | None = None, error: FormError | None = None
+    visit: DestinationVisit, form: Form | None = None, error: FormError | None = None
 ) -> Response:
     problems, status = problems_of(error)
-    if isinstance(error, Refusal) and error.problem.code is ErrorCode.STALE:
-        problems = {"": _STALE}
-    content = await content_of(visit, found)
+    found = visit.destination
     # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
-    is_draft = content["may_write"] and found.state is State.DRAFT
+    is_draft = visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is State.DRAFT
     values = {
         **{name: str(getattr(found, name) or "") for name in TEXTS},
         "requests_per_second": f"{found.rate_limit.requests_per_second:g}",
@@ -133,10 +120,9 @@ async def _show_settings(
     }
     if form is not None:
         values |= {name: form.text(name) for name in values if name in form}
-    return visit.show(
+    return await visit.show(
         "destination_settings.html",
         status=status,
-        **content,
         values=values,
         problems=problems,
         changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],

@@ -8,7 +8,7 @@ from app.admin.destinations.overview import MatchKeySample
 from app.admin.destinations.stats import DestinationStats
 from app.console.destinations.chart_view import line
 from app.console.destinations.diagnosis_view import DiagnosisInput
-from app.console.wording import STATUSES, age, match_key_label, number, share, state_key
+from app.console.wording import STATUSES, age, failed_requests, match_key_label, number, share, state_key
 from app.domain.identity import MATCH_KEYS
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.status import EventCounts
@@ -112,10 +112,7 @@ def _breaker(given: DiagnosisInput) -> Gauge:
     }[state]
     failing = given.facts.failures.requests if given.facts.failures is not None else 0
     if failing:
-        failed = (
-            "The last request failed." if failing == 1 else f"The last {number(failing)} requests failed."
-        )
-        meaning = f"{meaning} {failed} A 429 does not count towards the breaker."
+        meaning = f"{meaning} {failed_requests(failing)} A 429 does not count towards the breaker."
     else:
         meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
     tone = {"closed": "warn" if failing else "good", "open": "bad", "half_open": "warn"}[state]

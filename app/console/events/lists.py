@@ -1,57 +1,109 @@
-"""Lists of events: of one destination, search, live tail, failed events, rejected events, and journeys."""
+"""Lists of events: of one destination, search, live tail, failed events, rejected events, and journeys.
 
+Their filter is that of the API with a time range, and what links between pages add.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Query
+from fastapi import Depends, Query
+from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.events.failures import list_failures, list_rejections, summarize_rejections
+from app.admin.events.failures import list_failures, summarize_rejections
 from app.admin.events.journeys import read_journey_figures
 from app.admin.events.search import EventPage, destination_names, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
-from app.api.export import export
+from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
+from app.api.export import ExportFormat, export
 from app.api.pages import event_page, rejection_page
-from app.api.paging import PAGE_SIZE, Cursor, cursor_of, record_id_of, search_position_of
-from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Visit, page_router, polled
-from app.console.destinations.page import PAGE, show_page
-from app.console.events.filter import ConsoleFilter, Events, FileFormat
-from app.console.live_updates import Panel, streamed
-from app.console.time_range import RangeName, RangeParameter, time_range
+from app.api.paging import PAGE_SIZE, Cursor, cursor_of, search_position_of
+from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
+from app.console.destinations.visit import PAGE, CurrentDestination
+from app.console.live_updates import streamed
+from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
 
-router = page_router()
+router = PageRouter()
 
 _TAIL_ROWS: Final = 60
 _MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
 _REPLAYABLE: Final = ("dead", "expired")
-_Text = Annotated[str, Query(max_length=256)]
-_Id = Annotated[str, Query(max_length=64)]
 
 
-@router.get(PAGE + "/events")
-@requires(Scope.EVENTS_READ)
-async def list_events(
-    visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
-) -> Response:
+Word = Annotated[str, Field(max_length=64)]
+
+
+class ConsoleFilter(MixedFilter):
+    """The query parameters of an event page. A reason that does not exist finds no event."""
+
+    reason: Word | None = None
+    field: Id | None = None
+    cause: Word | None = None  # of a group on the page of failures
+    day: date | None = None  # the range begins with this day (UTC)
+    range_name: RangeName | None = Field(default=RangeName.MONTH, alias=PARAMETER)
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The query parameters that are not empty."""
+        chosen = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return [
+            (name, str(value).lower() if isinstance(value, bool) else value)
+            for name, given in chosen.items()
+            for value in (given if isinstance(given, list) else [given])
+            if value != ""
+        ]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but the time range is chosen."""
+        return all(name == PARAMETER for name, _ in self.parameters)
+
+    @property
+    def journey_fields(self) -> list[tuple[str, str, str]]:
+        """Name, label and value of the form fields for the ids of journey, node and execution."""
+        return [(name, label, getattr(self, name) or "") for name, label in JOURNEY_LABELS.items()]
+
+    def range(self, now: datetime) -> TimeRange:
+        """Return the time range that ends now."""
+        chosen = time_range(self.range_name or RangeName.MONTH, now)
+        since = datetime.combine(self.day, time(), UTC) if self.day else self.since
+        return replace(chosen, since=since) if since else chosen
+
+
+class SearchForm(ConsoleFilter):
+    """The query parameters of a page about the events of all destinations."""
+
+    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=256)] | None = None
+    destination: Word | None = None
+
+
+def _file_format(format: ExportFormat = ExportFormat.CSV) -> ExportFormat:
+    return format
+
+
+# Annotated types for the parameters of routes.
+Events = Annotated[ConsoleFilter, Query()]
+Search = Annotated[SearchForm, Query()]
+FileFormat = Annotated[ExportFormat, Depends(_file_format)]
+
+
+@router.get(PAGE + "/events", Scope.EVENTS_READ)
+async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
-    chosen = query.range(visit.context.now())
+    chosen, before = query.range(visit.context.now()), search_position_of(visit.context, cursor)
+    wanted, destination = query.query(since=chosen.since), visit.destination.id
     listed = await search_events(
-        visit.context,
-        query.query(since=chosen.since),
-        destination_id=found.id,
-        before=search_position_of(visit.context, cursor),
-        limit=PAGE_SIZE,
+        visit.context, wanted, destination_id=destination, before=before, limit=PAGE_SIZE
     )
-    return await show_page(
-        visit,
-        found,
+    return await visit.show(
         "events.html",
         **_content(visit, listed, cursor),
         query=query,
@@ -59,106 +111,72 @@ async def list_events(
         searched=chosen.part_since(listed.back_to),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
-        mappings=await mapping_names(visit.context, found.id),
+        mappings=await mapping_names(visit.context, visit.destination.id),
     )
 
 
-@router.get(PAGE + "/events/export")
-@requires(Scope.EVENTS_READ)
-async def export_events(
-    visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
-) -> Response:
+@router.get(PAGE + "/events/export", Scope.EVENTS_READ)
+async def export_events(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(event_page, visit.context, destination_id, wanted)
+    page_at = partial(event_page, visit.context, visit.destination.id, wanted)
     return await export(file_format, EventSummary, page_at, name="events")
 
 
-@router.get("/console/events")
-@requires(Scope.EVENTS_READ)
-async def search(
-    visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "", cursor: Cursor = None
-) -> Response:
+@router.get("/console/events", Scope.EVENTS_READ)
+async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
-    text, chosen = q.strip(), query.range(visit.context.now())
-    result, before = EventPage([], None), search_position_of(visit.context, cursor)
+    chosen, before = query.range(visit.context.now()), search_position_of(visit.context, cursor)
+    wanted, result = query.query(since=chosen.since, any_id=query.q or None), EventPage([], None)
     try:
         result = await search_events(
-            visit.context,
-            query.query(since=chosen.since, any_id=text or None),
-            destination_id=destination or None,
-            before=before,
-            limit=PAGE_SIZE,
+            visit.context, wanted, destination_id=query.destination, before=before, limit=PAGE_SIZE
         )
     except Refusal as refusal:  # no such destination, for this visitor
         if refusal.problem.code is not ErrorCode.NOT_FOUND:
             raise
     if (only := _only_event(result)) is not None:
         return RedirectResponse(_event_address(only), 303)
-    form = await _form(visit, query, text, destination)
-    return visit.show(
+    return await visit.show(
         "search.html",
-        **form,
         **_content(visit, result, cursor),
+        query=query,
+        destinations=await _destinations(visit),
         range=chosen,
         searched=chosen.part_since(result.back_to),
-        asked=bool(text or destination or not query.is_empty),
         exact=result.is_exact,
     )
 
 
-@router.get("/console/tail")
-@requires(Scope.EVENTS_READ)
-async def tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
+@router.get("/console/tail", Scope.EVENTS_READ)
+async def tail(visit: CurrentVisit, query: Search) -> Response:
     """Show the newest events, without values. Scripts keep the page current."""
-    form = await _form(visit, query, q.strip(), destination)
-    return visit.show(
+    return await visit.show(
         "tail.html",
-        **form,
-        **await _newest(visit, query, q, destination),
-        stream=f"/console/tail/live?{urlencode(form['parameters'])}",
+        **await _newest(visit, query),
+        destinations=await _destinations(visit),
+        stream=f"/console/tail/live?{urlencode(query.parameters)}",
         rows_shown=_TAIL_ROWS,
     )
 
 
-@router.get("/console/tail/live")
-@requires(Scope.EVENTS_READ)
-@polled
-async def live_tail(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
-    """Stream the newest events for at most five minutes. The browser then connects again."""
-    await _newest(visit, query, q, destination)  # validates the same parameters as the page
-
-    async def read() -> Panel | None:
-        try:
-            content = await _newest(visit, query, q, destination)
-        except Refusal:
-            return None
-        return Panel(pages.part("tail_part.html", **content))
-
-    return streamed(visit, read)
+@router.get("/console/tail/live", Scope.EVENTS_READ)
+async def live_tail(visit: CurrentVisit, query: Search) -> Response:
+    """Stream the newest events while the page is open."""
+    await _newest(visit, query)  # refuses what the page refuses
+    return streamed(visit, "tail_part.html", lambda current: _newest(current, query))
 
 
-async def _newest(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
-    found = await search_events(
-        visit.context,
-        query.query(any_id=q.strip() or None),
-        destination_id=destination or None,
-        limit=_TAIL_ROWS,
-    )
-    return {**_content(visit, found), "with_destination": not destination}
+async def _newest(visit: Visit, query: SearchForm) -> dict[str, Any]:
+    wanted = query.query(any_id=query.q or None)
+    found = await search_events(visit.context, wanted, destination_id=query.destination, limit=_TAIL_ROWS)
+    return {**_content(visit, found), "query": query}
 
 
-async def _form(visit: Visit, query: ConsoleFilter, q: str, destination: str) -> dict[str, Any]:
-    """Return the content of the form above a list, and the parameters of the page."""
+async def _destinations(visit: Visit) -> Sequence[tuple[str, str]] | None:
+    """Return the destinations of a menu, or None if they are too many."""
     names = await destination_names(visit.context)
-    own = [(name, value) for name, value in (("q", q), ("destination", destination)) if value]
-    return {
-        "q": q,
-        "destination": destination,
-        "destinations": names if len(names) <= _MOST_LISTED else None,
-        "query": query,
-        "parameters": [*own, *query.parameters],
-    }
+    return names if len(names) <= _MOST_LISTED else None
 
 
 def _content(visit: Visit, found: EventPage, cursor: str | None = None) -> dict[str, Any]:
@@ -198,71 +216,56 @@ _MOST_GROUPS = 50
 _GROUPS_ABOVE_LIST = 15
 
 
-@router.get(PAGE + "/errors")
-@requires(Scope.EVENTS_READ)
-async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) -> Response:
+@router.get(PAGE + "/errors", Scope.EVENTS_READ)
+async def errors(visit: CurrentDestination, query: Events) -> Response:
     """Group dead, expired and rejected events by what went wrong."""
     chosen = query.range(visit.context.now())
-    return await show_page(
-        visit,
-        found,
+    return await visit.show(
         "errors.html",
         query=query,
         range=chosen,
-        failures=await list_failures(visit.context, found.id, since=chosen.since),
-        groups=await summarize_rejections(visit.context, found.id, EventQuery(since=chosen.since)),
+        failures=await list_failures(visit.context, visit.destination.id, since=chosen.since),
+        groups=await summarize_rejections(
+            visit.context, visit.destination.id, EventQuery(since=chosen.since)
+        ),
         most=_MOST_GROUPS,
-        mappings=await mapping_names(visit.context, found.id),
+        mappings=await mapping_names(visit.context, visit.destination.id),
     )
 
 
-@router.get(PAGE + "/rejections")
-@requires(Scope.EVENTS_READ)
-async def rejections(
-    visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
-) -> Response:
+@router.get(PAGE + "/rejections", Scope.EVENTS_READ)
+async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
     """List rejected events, newest first, below their counts."""
     chosen = query.range(visit.context.now())
-    rows = await list_rejections(
-        visit.context,
-        found.id,
-        query.query(since=chosen.since),
-        limit=PAGE_SIZE + 1,
-        below=record_id_of(visit.context, cursor),
-    )
-    groups = await summarize_rejections(visit.context, found.id, EventQuery(since=chosen.since))
-    return await show_page(
-        visit,
-        found,
+    wanted, since = query.query(since=chosen.since), EventQuery(since=chosen.since)
+    page = await rejection_page(visit.context, visit.destination.id, wanted, cursor, PAGE_SIZE)
+    groups = await summarize_rejections(visit.context, visit.destination.id, since)
+    return await visit.show(
         "rejections.html",
-        **pages.listed(visit.context, rows, lambda stored: (stored.id,), cursor),
+        items=page.items,
+        next_cursor=page.next_cursor,
+        later=cursor is not None,
         query=query,
         range=chosen,
         groups=groups,
         most=_GROUPS_ABOVE_LIST,
         reasons=sorted({*(group.reason for group in groups), *filter(None, [query.reason])}),
-        mappings=await mapping_names(visit.context, found.id),
+        mappings=await mapping_names(visit.context, visit.destination.id),
         days=visit.context.rejection_days,
     )
 
 
-@router.get(PAGE + "/rejections/export")
-@requires(Scope.EVENTS_READ)
-async def export_rejections(
-    visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
-) -> Response:
+@router.get(PAGE + "/rejections/export", Scope.EVENTS_READ)
+async def export_rejections(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(rejection_page, visit.context, destination_id, wanted)
+    page_at = partial(rejection_page, visit.context, visit.destination.id, wanted)
     return await export(file_format, RejectionRecord, page_at, name="rejections")
 
 
-@router.get(PAGE + "/journeys")
-@requires(Scope.EVENTS_READ)
-async def journeys(
-    visit: CurrentVisit, found: CurrentDestination, range_name: RangeParameter = RangeName.DAY
-) -> Response:
+@router.get(PAGE + "/journeys", Scope.EVENTS_READ)
+async def journeys(visit: CurrentDestination, range_name: RangeParameter = RangeName.DAY) -> Response:
     """Show the figures of each journey node."""
     chosen = time_range(range_name, visit.context.now())
-    figures = await read_journey_figures(visit.context, found.id, since=chosen.since)
-    return await show_page(visit, found, "journeys.html", range=chosen, figures=figures)
+    figures = await read_journey_figures(visit.context, visit.destination.id, since=chosen.since)
+    return await visit.show("journeys.html", range=chosen, figures=figures)

@@ -6,15 +6,8 @@ from datetime import datetime
 from itertools import groupby
 
 from app.admin.events.summary import EventAttempt, EventHistory
-from app.console.wording import (
-    STATUSES,
-    Label,
-    amazon_message,
-    event_type_label,
-    match_key_label,
-    number,
-    person,
-)
+from app.console import wording
+from app.console.wording import STATUSES, Label, amazon_message, match_key_label, number
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
@@ -98,29 +91,21 @@ def timeline(history: EventHistory, mapping_name: str | None, names: Mapping[str
 
     `names` maps key ids to the names of the keys.
     """
-    own_time = "The time of the event, from the mapped timestamp."
-    happened = [HistoryEntry(history.event_time, "quiet", "Occurred", own_time)]
-    entries = [
-        *(happened if history.event_time else ()),
-        HistoryEntry(
-            history.accepted_at,
-            "good",
-            "Accepted and stored",
-            "The event was on disk before the journey received its 202.",
-        ),
-        HistoryEntry(None, "good", "Converted", _converted(history, mapping_name)),
-    ]
+    entries = []
+    if history.event_time:
+        own_time = "The time of the event, from the mapped timestamp."
+        entries.append(HistoryEntry(history.event_time, "quiet", "Occurred", own_time))
+    stored = "The event was on disk before the journey received its 202."
+    entries.append(HistoryEntry(history.accepted_at, "good", "Accepted and stored", stored))
+    entries.append(HistoryEntry(None, "good", "Converted", _converted(history, mapping_name)))
     if not history.attempts_complete and history.duplicate_of is None:
         entries.append(HistoryEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in history.attempts]
     sent += [_replay(one, names) for one in history.replays]
     entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
     if history.next_attempt_at and history.status == "retrying":
-        entries.append(
-            HistoryEntry(
-                history.next_attempt_at, "warn", "Next attempt", "The event is retried automatically."
-            )
-        )
+        again = "The event is retried automatically."
+        entries.append(HistoryEntry(history.next_attempt_at, "warn", "Next attempt", again))
     return [*entries, *_last(history)]
 
 
@@ -154,15 +139,8 @@ def _last(history: EventHistory) -> list[HistoryEntry]:
 
 
 def _replay(replay: EventReplay, names: Mapping[str, str]) -> HistoryEntry:
-    by = person(replay.by, names)
-    return HistoryEntry(
-        replay.at,
-        "quiet",
-        "Replayed",
-        f"Requeued by {by}.",
-        replay_id=replay.replay_id,
-        kind=(replay.replay_id,),
-    )
+    by, id_ = wording.person(replay.by, names), replay.replay_id
+    return HistoryEntry(replay.at, "quiet", "Replayed", f"Requeued by {by}.", replay_id=id_, kind=(id_,))
 
 
 def _converted(history: EventHistory, mapping_name: str | None) -> str:
@@ -172,7 +150,7 @@ def _converted(history: EventHistory, mapping_name: str | None) -> str:
     by = f"mapping “{mapping_name}”" if mapping_name else "a deleted mapping"
     keys = match_keys(history.match_keys)
     return (
-        f"By {by}, version {history.mapping_version}, as {event_type_label(kind)}, with {keys}. "
+        f"By {by}, version {history.mapping_version}, as {wording.event_type_label(kind)}, with {keys}. "
         "The payload is frozen: retries resend exactly this."
     )
 

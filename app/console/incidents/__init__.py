@@ -1,7 +1,9 @@
 """Incident pages: the list, and one incident with its cause, its remedy, and the buttons for it."""
 
-from datetime import timedelta
-from typing import Annotated
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import Query
 from starlette.responses import Response
@@ -9,23 +11,24 @@ from starlette.responses import Response
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
 from app.api.paging import PAGE_SIZE, Cursor, record_id_of
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, page_router
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.chart_view import charts
-from app.console.incidents import view
 from app.console.time_range import range_since
-from app.domain.incidents.machine import IncidentState
-from app.store.incidents import IncidentFilter
+from app.console.wording import Label, age, amazon_message
+from app.domain.incidents.causes import ACCESS, OPERATOR, advice
+from app.domain.incidents.kinds import KINDS, Kind, Remedy
+from app.domain.incidents.machine import Incident, IncidentState
+from app.domain.notifications.policy import SentMessages
+from app.store.destinations.figures import RequestRow
+from app.store.incidents import IncidentFilter, StoredIncident
 
-router = page_router()
+router = PageRouter()
 
 PAGE = "/console/incidents"
 
 
-@router.get(PAGE)
-@requires(Scope.DESTINATIONS_READ)
+@router.get(PAGE, Scope.DESTINATIONS_READ)
 async def list_page(
     visit: CurrentVisit,
     state: Annotated[str, Query(max_length=20)] = "",
@@ -38,21 +41,20 @@ async def list_page(
     found = await use_cases.list_incidents(
         visit.context, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
     )
-    content = pages.listed(visit.context, found, lambda row: (row.number,), cursor)
-    return visit.show(
+    content = visit.listed(found, lambda row: (row.number,), cursor)
+    return await visit.show(
         "incidents.html",
         **content,
         now=visit.context.now(),
-        present=view.present,
+        present=present,
         state=state,
         destination=destination,
         name=(await visit.names([destination])).get(destination, destination),
-        states=view.STATES,
+        states=STATES,
     )
 
 
-@router.get(PAGE + "/{incident_id}")
-@requires(Scope.DESTINATIONS_READ)
+@router.get(PAGE + "/{incident_id}", Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
     found = await use_cases.find_incident(visit.context, incident_id)
@@ -62,34 +64,26 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     history = await use_cases.read_incident_history(
         visit.context, found, since=chosen.since, bucket=chosen.bucket
     )
-    return visit.show(
+    return await visit.show(
         "incident.html",
-        view=view.present(
-            found,
-            now,
-            may_write=visit.caller.may(Scope.DESTINATIONS_WRITE),
-            may_replay=visit.caller.may(Scope.REPLAY),
-            suspended=history.suspended,
-        ),
-        timeline=view.timeline(found, history.messages, names.get(by or "", by)),
-        last_answer=view.last_answer(history.requests),
+        view=present(found, now, visit.caller.scopes, suspended=history.suspended),
+        timeline=timeline(found, history.messages, names.get(by or "", by)),
+        last_answer=last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
-        states=view.STATES,
-        hours=view.MUTE_HOURS,
+        states=STATES,
+        hours=MUTE_HOURS,
     )
 
 
-@router.post(PAGE + "/acknowledge")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.post(PAGE + "/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
-    """Acknowledge the chosen incidents of the list. Those that are acknowledged already stay as they are."""
+    """Acknowledge the chosen incidents of the list, or one of the home page. Twice changes nothing more."""
     for incident_id in form.getlist("incident")[:PAGE_SIZE]:
         await use_cases.acknowledge_incident(visit.context, str(incident_id), note=None)
-    return visit.done("acknowledged", PAGE)
+    return visit.done("acknowledged", "/console" if form.text("home") else PAGE)
 
 
-@router.post(PAGE + "/{incident_id}/acknowledge")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.post(PAGE + "/{incident_id}/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Acknowledge an incident, with an optional note."""
     note = form.text("note").strip() or None
@@ -99,15 +93,169 @@ async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Resp
     return visit.done("acknowledged", PAGE + "/{incident_id}")
 
 
-@router.post(PAGE + "/{incident_id}/mute")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.post(PAGE + "/{incident_id}/mute", Scope.DESTINATIONS_WRITE)
 async def mute(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Mute an incident for some hours; 0 ends the mute."""
-    hours = form.text("hours")
-    if hours not in {str(number) for number in (0, *view.MUTE_HOURS)}:
-        raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
-    until = visit.context.now() + timedelta(hours=int(hours)) if int(hours) else None
+    hours = form.hours(MUTE_HOURS)
+    until = visit.context.now() + timedelta(hours=hours) if hours else None
     await use_cases.mute_incident(visit.context, incident_id, until=until)
-    if until is None:
-        return visit.done("incident_unmuted", PAGE + "/{incident_id}")
-    return visit.done("incident_muted", PAGE + "/{incident_id}", int(hours))
+    return visit.done("incident_muted" if hours else "incident_unmuted", PAGE + "/{incident_id}", hours)
+
+
+MUTE_HOURS: Final = (1, 8, 24, 168)
+STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledged", "resolved": "Resolved"}
+
+TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
+
+
+@dataclass(frozen=True, slots=True)
+class RemedyButton:
+    """The button next to an incident: a form that is posted, or a link."""
+
+    label: str
+    address: str
+    is_post: bool = False
+
+
+_OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
+    Kind.NO_WORKER: RemedyButton("Check workers", "/console/system"),
+    Kind.DATABASE_SLOW: RemedyButton("Check database", "/console/system"),
+    Kind.NOTIFICATIONS_FAILING: RemedyButton("Check channels", "/console/notifications"),
+}
+# The label of the button for each action, and its address below the page of the destination.
+_LINKS: Final[Mapping[Remedy, tuple[str, str]]] = {
+    Remedy.REPLAY: ("View errors", "/errors"),
+    Remedy.OPEN_MAPPING: ("Open mappings", "/mappings"),
+}
+_CHANGES: Final[Mapping[Remedy, tuple[str, str]]] = {
+    Remedy.RECONNECT: ("Reconnect", "/connect"),
+    Remedy.RESUME: ("Resume", "/resume"),
+    Remedy.OPEN_SETTINGS: ("Check region and ID", "/settings"),
+    Remedy.RAISE_LIMIT: ("Raise limit", "/settings"),
+}
+
+
+def remedy_button(
+    incident: Incident, scopes: Container[str], *, suspended: bool | None = False
+) -> RemedyButton | None:
+    """Return the button for the action of an incident. A visitor whose scopes do not allow it gets a link.
+
+    `suspended` says that only the operator of the service can resume the destination.
+    """
+    if incident.destination is None:
+        return None if incident.reason == OPERATOR else _OF_SERVICE.get(incident.kind)
+    page = f"/console/destinations/{incident.destination}"
+    if incident.kind is Kind.REJECTIONS:
+        return RemedyButton("View rejections", f"{page}/rejections?range=1h")
+    if incident.kind is Kind.THROTTLED:  # by Amazon's limit: a higher one of the destination changes nothing
+        return RemedyButton("View requests", f"{page}/requests?failed=true")
+    if incident.kind is Kind.DEAD_LETTERS and Scope.REPLAY in scopes:
+        return RemedyButton("Replay or dismiss…", f"{page}/replay?status=dead&dismissed=false")
+    action = advice(incident.kind, incident.reason)[1]
+    if incident.kind in ACCESS and action is Remedy.OPEN_AMAZON:
+        action = Remedy.RECONNECT  # after the person has access at Amazon
+    offered = Scope.DESTINATIONS_WRITE in scopes and not (suspended and action is Remedy.RESUME)
+    label, path = {**_LINKS, **(_CHANGES if offered else {})}.get(action, ("Open destination", ""))
+    return RemedyButton(label, page + path, action in (Remedy.RECONNECT, Remedy.RESUME) and offered)
+
+
+# The list of the events that each kind of incident affects.
+_EVENTS: Final[Mapping[Kind, str]] = {
+    Kind.SIGN_IN_LOST: "/events?status=parked",
+    Kind.AMAZON_FORBIDDEN: "/events?status=parked",
+    Kind.FAILING: "/events?status=retrying",
+    Kind.THROTTLED: "/events?status=queued",
+    Kind.BACKLOG: "/events?status=queued",
+    Kind.DEAD_LETTERS: "/events?status=dead&dismissed=false",
+    Kind.REJECTIONS: "/rejections?range=24h",
+}
+
+
+def consequences_sentence(consequences: Sequence[Kind]) -> str:
+    """Return a sentence about what an incident explains, after a space; nothing if it explains nothing."""
+    titles = ", ".join(KINDS[kind].title.lower() for kind in consequences)
+    return f" Consequences: {titles}." if titles else ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetails:
+    """An incident as the pages show it. `note` says why nothing is left to do."""
+
+    stored: StoredIncident
+    tag: Label
+    remedy: str
+    consequences: str
+    duration: str
+    button: RemedyButton | None
+    events_link: str | None
+    note: str
+
+    @property
+    def title(self) -> str:
+        return KINDS[self.stored.incident.kind].title
+
+
+def present(
+    stored: StoredIncident,
+    now: datetime,
+    scopes: Container[str],
+    *,
+    suspended: bool | None = False,
+    holds: bool = True,
+) -> IncidentDetails:
+    """Return the view of an incident for a visitor. `holds` says whether its condition still lasts."""
+    incident = stored.incident
+    lasts = incident.is_open and holds
+    path = incident.destination and _EVENTS.get(incident.kind)
+    notes = ["Acknowledged."] if incident.acknowledged_at is not None else []
+    notes += [] if holds else ["Recovering: the problem is no longer observed. Resolves automatically."]
+    button = remedy_button(incident, scopes, suspended=suspended)
+    return IncidentDetails(
+        stored,
+        Label(incident.severity.capitalize(), TONES[incident.severity], "Severity"),
+        remedy=advice(incident.kind, incident.reason)[0] if lasts else "",
+        consequences=consequences_sentence(incident.consequences),
+        duration=age(((incident.resolved_at or now) - incident.opened_at).total_seconds()),
+        button=button if lasts else None,
+        events_link=path and f"/console/destinations/{incident.destination}{path}",
+        note=" ".join(notes),
+    )
+
+
+class IncidentStep(NamedTuple):
+    """What happened to an incident, and when."""
+
+    at: datetime
+    sentence: str
+
+
+def timeline(
+    stored: StoredIncident, messages: Mapping[str, SentMessages], acknowledged_by: str | None
+) -> list[IncidentStep]:
+    """Return what happened to an incident, oldest first."""
+    incident = stored.incident
+    found = [
+        (incident.opened_at, f"Opened: {incident.severity}."),
+        (incident.acknowledged_at, f"Acknowledged by {acknowledged_by or 'an unknown person'}."),
+        (incident.resolved_at, "Resolved."),
+    ]
+    for channel, sent in messages.items():
+        found += [
+            (sent.opened_at, f"Message to {channel}: opened."),
+            (sent.reminded_at, f"Last reminder to {channel}."),
+            (sent.resolved_at, f"Message to {channel}: resolved."),
+        ]
+    entries = [IncidentStep(at, sentence) for at, sentence in found if at is not None]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:
+    """Return the time and the words of Amazon's newest answer that was no success."""
+    for request in requests:
+        if request.outcome != "answered" or request.message:
+            status = (
+                f"HTTP {request.http_status}" if request.http_status else request.outcome.replace("_", " ")
+            )
+            message = amazon_message(request.message)
+            return request.started_at, f"{status}: {message}" if message else status
+    return None

@@ -16,17 +16,15 @@ from app.admin.destinations import read_status_callback, switch_status_callback
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.access.secured_route import requires
 from app.console import form_view
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.page import PAGE, show_page
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
 from app.domain.notifications.policy import Preference
-from app.store.destinations.destinations import Destination
 
-router = page_router()
+router = PageRouter()
 
 _PAGE = PAGE + "/notifications"
 MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
@@ -43,24 +41,21 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-@router.get("/console/notifications")
-@requires(Scope.DESTINATIONS_READ)
+@router.get("/console/notifications", Scope.DESTINATIONS_READ)
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
     channels = await use_cases.list_channels(visit.context)
-    return visit.show("notifications.html", channels=channels)
+    return await visit.show("notifications.html", channels=channels)
 
 
-@router.get(_PAGE)
-@requires(Scope.DESTINATIONS_READ)
-async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
+@router.get(_PAGE, Scope.DESTINATIONS_READ)
+async def page(visit: CurrentDestination) -> Response:
     """Show the channels, thresholds and status callbacks of a destination."""
-    return await _show(visit, found)
+    return await _show(visit)
 
 
-@router.post(_PAGE)
-@requires(Scope.DESTINATIONS_WRITE)
-async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(_PAGE, Scope.DESTINATIONS_WRITE)
+async def save(visit: CurrentDestination, form: Form) -> Response:
     """Set the channels, kinds and minimum severity of a destination's messages."""
     kinds, severity = form.getlist("kind"), form.text("min_severity")
     if severity not in SEVERITIES or not set(map(str, kinds)) <= set(Kind):
@@ -70,56 +65,47 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
         None if form.text("all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
         Severity(severity),
     )
-    await use_cases.set_preference(visit.context, destination_id, preference)
+    await use_cases.set_preference(visit.context, visit.destination.id, preference)
     return visit.done("notifications_saved", _PAGE)
 
 
-@router.post(_PAGE + "/thresholds")
-@requires(Scope.DESTINATIONS_WRITE)
-async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+@router.post(_PAGE + "/thresholds", Scope.DESTINATIONS_WRITE)
+async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open. An empty field restores the default."""
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
-        return await _show(visit, found, problem=" ".join(problems.values()), typed=form.texts)
-    await change_destination(visit.context, found.id, body, None)
+        return await _show(visit, problem=" ".join(problems.values()), typed=form.texts)
+    await change_destination(visit.context, visit.destination.id, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
 
-@router.post(_PAGE + "/maintenance")
-@requires(Scope.DESTINATIONS_WRITE)
-async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(_PAGE + "/maintenance", Scope.DESTINATIONS_WRITE)
+async def maintain(visit: CurrentDestination, form: Form) -> Response:
     """Send no messages about incidents of the destination for some hours. 0 ends this period."""
-    hours = form.text("hours")
-    if hours not in {str(number) for number in (0, *MAINTENANCE_HOURS)}:
-        raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")
-    until = (visit.context.now() + timedelta(hours=int(hours))).isoformat() if int(hours) else None
+    hours = form.hours(MAINTENANCE_HOURS)
+    until = (visit.context.now() + timedelta(hours=hours)).isoformat() if hours else None
     body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
-    await change_destination(visit.context, destination_id, body, None)
-    if until is None:
-        return visit.done("maintenance_ended", _PAGE)
-    return visit.done("maintenance_started", _PAGE, int(hours))
+    await change_destination(visit.context, visit.destination.id, body, None)
+    return visit.done("maintenance_started" if hours else "maintenance_ended", _PAGE, hours)
 
 
-@router.post(_PAGE + "/callback")
-@requires(Scope.DESTINATIONS_WRITE)
-async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+@router.post(_PAGE + "/callback", Scope.DESTINATIONS_WRITE)
+async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
     """Switch status callbacks on or off."""
     enabled = form.text("enabled") == "yes"
-    await switch_status_callback(visit.context, destination_id, enabled=enabled)
+    await switch_status_callback(visit.context, visit.destination.id, enabled=enabled)
     return visit.done("callback_on" if enabled else "callback_off", _PAGE)
 
 
 async def _show(
-    visit: Visit, found: Destination, *, problem: str | None = None, typed: dict[str, str] | None = None
+    visit: DestinationVisit, *, problem: str | None = None, typed: dict[str, str] | None = None
 ) -> Response:
-    stored = await use_cases.read_alerting(visit.context, found.id)
+    stored = await use_cases.read_alerting(visit.context, visit.destination.id)
     alerting, preference = thresholds.read(stored.alerting), stored.preference
     muted_until = alerting.muted_until
-    return await show_page(
-        visit,
-        found,
+    return await visit.show(
         "destination_notifications.html",
         status=200 if problem is None else 422,
         channels=await use_cases.list_channels(visit.context),
@@ -134,7 +120,7 @@ async def _show(
         problem=problem,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
-        callback=await read_status_callback(visit.context, found.id),
+        callback=await read_status_callback(visit.context, visit.destination.id),
     )
 
 

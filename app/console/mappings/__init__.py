@@ -11,43 +11,37 @@ from app.admin.destinations.event_schemas import read_observed
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.admin.refusals import Refusal
-from app.api.access.secured_route import requires
 from app.api.paging import PAGE_SIZE, Cursor, number_of
-from app.console import form_view, pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.page import PAGE, show_page
+from app.console import form_view
+from app.console.access.secured_page import Form, PageRouter
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
 from app.domain.mapping.fields import FIELDS
 from app.domain.suggestions.suggest import fields_by_path
-from app.store.destinations.destinations import Destination
 
-router = page_router()
+router = PageRouter()
 
 _MOST_PATHS = 200
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
 
-@router.get(MAPPINGS)
-@requires(Scope.DESTINATIONS_READ)
-async def list_all(visit: CurrentVisit, destination: CurrentDestination, cursor: Cursor = None) -> Response:
+@router.get(MAPPINGS, Scope.DESTINATIONS_READ)
+async def list_all(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the destination's mappings, one page at a time."""
     found = await list_mappings(
-        visit.context, destination.id, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor)
+        visit.context, visit.destination.id, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor)
     )
-    content = pages.listed(visit.context, found, lambda details: (details.mapping.number,), cursor)
-    return await show_page(visit, destination, "mappings.html", **content)
+    content = visit.listed(found, lambda details: (details.mapping.number,), cursor)
+    return await visit.show("mappings.html", **content)
 
 
-@router.get(PAGE + "/event-schema")
-@requires(Scope.DESTINATIONS_READ)
-async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Response:
+@router.get(PAGE + "/event-schema", Scope.DESTINATIONS_READ)
+async def event_schema(visit: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields, and never their values."""
-    observed = await read_observed(visit.context, found.id)
-    return await show_page(
-        visit,
-        found,
+    observed = await read_observed(visit.context, visit.destination.id)
+    return await visit.show(
         "event_schema.html",
         schema=observed.schema,
         entries=list(observed.schema.entries.values())[:_MOST_PATHS],
@@ -56,11 +50,10 @@ async def event_schema(visit: CurrentVisit, found: CurrentDestination) -> Respon
     )
 
 
-@router.post(MAPPING + "/delete")
-@requires(Scope.DESTINATIONS_WRITE)
-async def delete(visit: CurrentVisit, destination_id: str, mapping_id: str) -> Response:
+@router.post(MAPPING + "/delete", Scope.DESTINATIONS_WRITE)
+async def delete(visit: CurrentDestination, mapping_id: str) -> Response:
     """Archive the mapping."""
-    await delete_mapping(visit.context, destination_id, mapping_id, None)
+    await delete_mapping(visit.context, visit.destination.id, mapping_id, None)
     return visit.done("mapping_deleted", PAGE + "/mappings")
 
 
@@ -72,36 +65,30 @@ def address_of(destination_id: str, mapping_id: str) -> str:
 _TARGETS = 20
 
 
-@router.get(MAPPING + "/copy")
-@requires(Scope.DESTINATIONS_WRITE)
+@router.get(MAPPING + "/copy", Scope.DESTINATIONS_WRITE)
 async def copy_page(
-    visit: CurrentVisit,
-    destination: CurrentDestination,
-    mapping_id: str,
-    q: Annotated[str, Query(max_length=200)] = "",
+    visit: CurrentDestination, mapping_id: str, q: Annotated[str, Query(max_length=200)] = ""
 ) -> Response:
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
-    return await _copy_page(visit, destination, mapping_id, q, {})
+    return await _copy_page(visit, mapping_id, q, {})
 
 
-@router.post(MAPPING + "/copy")
-@requires(Scope.DESTINATIONS_WRITE)
-async def copy(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
+@router.post(MAPPING + "/copy", Scope.DESTINATIONS_WRITE)
+async def copy(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Copy the mapping as a draft and redirect to the copy."""
     to, name = form.text("to"), form.text("name")
     try:
-        copied = await copy_mapping(visit.context, destination.id, mapping_id, to=to, name=name)
+        copied = await copy_mapping(visit.context, visit.destination.id, mapping_id, to=to, name=name)
     except Refusal as refusal:
         problems, status = form_view.problems_of(refusal)
         if status != 422:
             raise
-        return await _copy_page(visit, destination, mapping_id, "", problems, name=name, to=to)
+        return await _copy_page(visit, mapping_id, "", problems, name=name, to=to)
     return visit.done("mapping_copied", address_of(copied.mapping.destination, copied.mapping.id))
 
 
 async def _copy_page(
-    visit: Visit,
-    destination: Destination,
+    visit: DestinationVisit,
     mapping_id: str,
     query: str,
     problems: Mapping[str, str],
@@ -109,12 +96,13 @@ async def _copy_page(
     name: str | None = None,
     to: str | None = None,
 ) -> Response:
-    found = await read_mapping(visit.context, destination.id, mapping_id)
+    destination, found = (
+        visit.destination,
+        await read_mapping(visit.context, visit.destination.id, mapping_id),
+    )
     listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=query)
     targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
-    return await show_page(
-        visit,
-        destination,
+    return await visit.show(
         "mapping_copy.html",
         status=422 if problems else 200,
         here=address_of(destination.id, mapping_id),

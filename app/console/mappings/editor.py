@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from app.admin import catalog
 from app.admin.access import Scope
@@ -18,17 +18,14 @@ from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft
 from app.admin.mappings.previewing import preview_draft
 from app.admin.mappings.publishing import publish_draft
 from app.admin.mappings.schema import draft_warnings
-from app.admin.refusals import Refusal
-from app.api.access.secured_route import requires
+from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
-from app.console import pages
-from app.console.access.secured_page import CurrentDestination, CurrentVisit, Form, Visit, page_router
-from app.console.destinations.page import show_page
+from app.console.access.secured_page import Form, PageRouter
+from app.console.destinations.visit import CurrentDestination, DestinationVisit
 from app.console.form_view import of_fields
 from app.console.mappings import MAPPING, MAPPINGS, address_of
-from app.console.mappings.field_results import field_results, suggestion_view
+from app.console.mappings.field_results import field_results, problem_views, suggestion_view
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
-from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
 from app.console.mappings.text import json_text, transforms
@@ -39,15 +36,13 @@ from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
 from app.domain.mapping.presets import EVENT_NAMES, PRESETS
-from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events
 from app.domain.suggestions.suggest import Suggestion, fields_by_path
-from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, event_names
 
-router = page_router()
+router = PageRouter()
 
 NEW = "new"
 # What the form of a new mapping has before any event came in. Without a default of the country: each event
@@ -89,68 +84,54 @@ class SampleEvent:
     text: str
 
 
-@router.get(MAPPINGS + "/new")
-@requires(Scope.DESTINATIONS_WRITE)
-async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
+@router.get(MAPPINGS + "/new", Scope.DESTINATIONS_WRITE)
+async def new(visit: CurrentDestination) -> Response:
     """Show the form of a new mapping. It is filled with the paths that fit recent events."""
-    return await _show(visit, destination, None, None)
+    return await _show(visit, None, None)
 
 
-@router.post(MAPPINGS + "/new")
-@requires(Scope.DESTINATIONS_WRITE)
-async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
+@router.post(MAPPINGS + "/new", Scope.DESTINATIONS_WRITE)
+async def create(visit: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
     document = from_form(form.texts)
     if _stores_nothing(form):
-        return await _show_unsaved(visit, destination, None, document, form)
+        return await _show_unsaved(visit, None, document, form)
     if check_draft(document):
-        return await _show(visit, destination, None, document, form=form, status=422)
+        return await _show(visit, None, document, form=form, status=422)
     try:
-        created = await create_draft(visit.context, destination.id, document)
+        created = await create_draft(visit.context, visit.destination.id, document)
     except Refusal as refusal:
-        problem = refusal.problem
-        if status_of(problem) != 422:
-            raise
-        return await _show(
-            visit, destination, None, document,
-            form=form, status=422, sentences=of_fields(problem.fields),
-        )  # fmt: skip
+        return await _show(visit, None, document, form=form, problem=refusal.problem)
     return await _leave(visit, created, form, "mapping_created")
 
 
-@router.get(MAPPING)
-@requires(Scope.DESTINATIONS_READ)
-async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
+@router.get(MAPPING, Scope.DESTINATIONS_READ)
+async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await read_mapping(visit.context, destination.id, mapping_id)
-    return await _show(visit, destination, found, found.mapping.draft)
+    found = await read_mapping(visit.context, visit.destination.id, mapping_id)
+    return await _show(visit, found, found.mapping.draft)
 
 
-@router.post(MAPPING)
-@requires(Scope.DESTINATIONS_WRITE)
-async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
+@router.post(MAPPING, Scope.DESTINATIONS_WRITE)
+async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    found = await read_mapping(visit.context, destination.id, mapping_id)
+    found = await read_mapping(visit.context, visit.destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(form.texts))
     if _stores_nothing(form):
-        return await _show_unsaved(visit, destination, found, document, form)
+        return await _show_unsaved(visit, found, document, form)
     if check_draft(document):
-        return await _show(visit, destination, found, document, form=form, status=422)
+        return await _show(visit, found, document, form=form, status=422)
     # In a change, null removes a member. So set the members that the form left out to null.
     members = {**dict.fromkeys(draft), **document}
     try:
-        saved = await change_draft(visit.context, destination.id, mapping_id, members, form.version)
+        saved = await change_draft(visit.context, visit.destination.id, mapping_id, members, form.version)
     except Refusal as refusal:
-        problem = refusal.problem
-        return await _show(
-            visit, destination, found, document,
-            form=form, status=status_of(problem), refused=problem.detail or _STALE,
-        )  # fmt: skip
+        return await _show(visit, found, document, form=form, problem=refusal.problem)
     return await _leave(visit, saved, form, "draft_saved")
 
 
-async def _leave(visit: Visit, saved: MappingDetails, form: Form, done: str) -> Response:
+async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
     here, then = address_of(mapping.destination, mapping.id), form.text("then")
@@ -160,7 +141,7 @@ async def _leave(visit: Visit, saved: MappingDetails, form: Form, done: str) -> 
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         try:
             published = await publish_draft(
-                visit.context, mapping.destination, mapping.id, frozenset({mapping.version})
+                visit.context, visit.destination.id, mapping.id, frozenset({mapping.version})
             )
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
@@ -176,7 +157,7 @@ def _stores_nothing(form: Form) -> bool:
 
 
 async def _show_unsaved(
-    visit: Visit, destination: Destination, found: MappingDetails | None, document: Document, form: Form
+    visit: DestinationVisit, found: MappingDetails | None, document: Document, form: Form
 ) -> Response:
     """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
     match form.text("then"):
@@ -184,52 +165,47 @@ async def _show_unsaved(
             written = strict_json.parse(form.text("json").encode())
             if not isinstance(written, dict):
                 refused = "The JSON is not a mapping. The form is unchanged."
-                return await _show(visit, destination, found, document, form=form, refused=refused)
-            return await _show(visit, destination, found, written, form=form)
+                return await _show(visit, found, document, form=form, refused=refused)
+            return await _show(visit, found, written, form=form)
         case "suggest" | "suggest-recent" as then:
             sample = strict_json.parse(form.text("sample").encode())
             events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
             try:
                 suggestion = await suggest_mapping(
-                    visit.context, destination.id, events, form.text("zone") or None
+                    visit.context, visit.destination.id, events, form.text("zone") or None
                 )
             except Refusal as refusal:
                 refused = refusal.problem.detail or _NO_EVENTS[then]
-                return await _show(visit, destination, found, document, form=form, refused=refused)
+                return await _show(visit, found, document, form=form, refused=refused)
             if not suggestion.rows:
-                return await _show(visit, destination, found, document, form=form, refused=_NO_EVENTS[then])
+                return await _show(visit, found, document, form=form, refused=_NO_EVENTS[then])
             suggested = dict(suggestion.mapping)
             if document.get("name") not in ("", *EVENT_NAMES.values()):
                 suggested["name"] = document["name"]
-            return await _show(visit, destination, found, suggested, form=form, suggestion=suggestion)
+            return await _show(visit, found, suggested, form=form, suggestion=suggestion)
         case _:
-            return await _show(visit, destination, found, document, form=form)
+            return await _show(visit, found, document, form=form)
 
 
-@router.post(MAPPING + "/preview")
-@requires(Scope.DESTINATIONS_READ)
-async def show_preview(
-    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
-) -> Response:
+@router.post(MAPPING + "/preview", Scope.DESTINATIONS_READ)
+async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = form.texts
     document = from_form(values)
-    schema = await read_event_schema(visit.context, destination.id)
+    schema = await read_event_schema(visit.context, visit.destination.id)
     results = await _results(
         visit,
-        destination,
         None if mapping_id == NEW else mapping_id,
         document,
         schema,
         sample=form.text("sample"),
         custom=custom_numbers(values),
     )
-    return HTMLResponse(pages.part("preview_part.html", fragment=True, **results))
+    return visit.part("preview_part.html", fragment=True, **results)
 
 
 async def _results(
-    visit: Visit,
-    destination: Destination,
+    visit: DestinationVisit,
     mapping_id: str | None,
     document: Document,
     schema: EventSchema,
@@ -246,21 +222,17 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(visit.context, destination.id, mapping_id, event, document)
+        answer = await preview_draft(visit.context, visit.destination.id, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     return {
         "sample_problem": sample_problem,
         "results": results,
         "shown": view,
-        "lacking": _problem_views(check_publishable(dict(document))),
+        "lacking": problem_views(check_publishable(dict(document))),
         "json": pretty_json(document),
-        "odd": warning_lines(draft_warnings(document, destination.region, schema)),
+        "odd": warning_lines(draft_warnings(document, visit.destination.region, schema)),
     }
-
-
-def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
-    return problem_views((problem.path, problem.sentence) for problem in problems)
 
 
 def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list[SampleEvent]:
@@ -277,15 +249,14 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
 
 
 async def _show(
-    visit: Visit,
-    destination: Destination,
+    visit: DestinationVisit,
     found: MappingDetails | None,
     document: Document | None,
     *,
     form: Form | None = None,
     status: int = 200,
     refused: str | None = None,
-    sentences: Mapping[str, str] | None = None,
+    problem: Problem | None = None,
     suggestion: Suggestion | None = None,
 ) -> Response:
     """Return the editor page. `form` is input that is not saved, or None.
@@ -293,8 +264,8 @@ async def _show(
     `suggestion` is what the document was suggested from, or None.
     """
     async with visit.context.engine.connect() as connection:
-        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    observed = await read_observed(visit.context, destination.id)
+        pins = await event_names.of_advertiser(connection, visit.destination.advertiser_id)
+    observed = await read_observed(visit.context, visit.destination.id)
     schema = observed.schema
     if document is None:
         suggestion = observed.suggestion
@@ -313,24 +284,19 @@ async def _show(
     chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
     if chosen:
         document = {**document, "fields": {**(document.get("fields") or {}), "event_id": chosen[0]}}
+    sentences = {} if problem is None else of_fields(problem.fields)
+    if problem is not None and not sentences:
+        refused = _STALE if problem.code is ErrorCode.STALE else problem.sentence
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
-    results = await _results(
-        visit,
-        destination,
-        mapping.id if mapping else None,
-        document,
-        schema,
-        sample=sample,
-        custom={row.name: number for number, row in enumerate(fields.custom)},
-    )
-    return await show_page(
-        visit,
-        destination,
+    custom = {row.name: number for number, row in enumerate(fields.custom)}
+    mapping_id = mapping.id if mapping else None
+    results = await _results(visit, mapping_id, document, schema, sample=sample, custom=custom)
+    return await visit.show(
         "mapping.html",
-        status=status,
+        status=status if problem is None else status_of(problem),
         **results,
-        here=address_of(destination.id, mapping.id if mapping else NEW),
+        here=address_of(visit.destination.id, mapping.id if mapping else NEW),
         details=found,
         mapping=mapping,
         archived=found is not None and found.state == "archived",
@@ -340,8 +306,8 @@ async def _show(
         opened=then.removeprefix("open-") if then.startswith("open-") else "",
         unsaved=form is not None,
         fragment=False,
-        wrong=_problem_views(problems),
-        sentences=sentences or {},
+        wrong=problem_views(problems),
+        sentences=sentences,
         refused=refused,
         kind=catalog.AMAZON,
         most=MAX_CUSTOM_FIELDS,

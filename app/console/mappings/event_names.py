@@ -8,20 +8,17 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.refusals import Refusal
-from app.api.access.secured_route import requires
 from app.api.errors import status_of
 from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, place_of
-from app.console import pages
-from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 
-router = page_router()
+router = PageRouter()
 
 _PAGE = "/console/event-names"
 _NAME = _PAGE + "/{advertiser_id}/{event_type}"
 
 
-@router.get(_PAGE)
-@requires(Scope.DESTINATIONS_READ)
+@router.get(_PAGE, Scope.DESTINATIONS_READ)
 async def page(
     visit: CurrentVisit, q: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None
 ) -> Response:
@@ -32,19 +29,17 @@ async def page(
             raise bad_cursor()
         after = (place[0], place[1])
     found = await list_pinned_names(visit.context, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None)
-    content = pages.listed(visit.context, found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
-    return visit.show("event_names.html", **content, q=q)
+    content = visit.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
+    return await visit.show("event_names.html", **content, q=q)
 
 
-@router.get(_NAME)
-@requires(Scope.DESTINATIONS_READ)
+@router.get(_NAME, Scope.DESTINATIONS_READ)
 async def name_page(visit: CurrentVisit, advertiser_id: str, event_type: str) -> Response:
     """Show a pinned name, the mappings that use it, and the form that renames it."""
     return await _show(visit, advertiser_id, event_type)
 
 
-@router.post(_NAME)
-@requires(Scope.DESTINATIONS_WRITE)
+@router.post(_NAME, Scope.DESTINATIONS_WRITE)
 async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form: Form) -> Response:
     """Rename the event type and republish the mappings that send it."""
     to = form.text("to")
@@ -63,10 +58,6 @@ async def _show(
     visit: Visit, advertiser_id: str, event_type: str, *, to: str = "", problem: str | None = None
 ) -> Response:
     impact = await preview_rename(visit.context, advertiser_id, event_type)
-    return visit.show(
-        "event_name.html",
-        status=200 if problem is None else 422,
-        impact=impact,
-        to=to,
-        problem=problem,
+    return await visit.show(
+        "event_name.html", status=200 if problem is None else 422, impact=impact, to=to, problem=problem
     )

@@ -1,17 +1,105 @@
-"""What each row of the mapping form says: its result for a sample event, and why it is suggested. Pure."""
+"""What the mapping form says at its rows: results for a sample event, suggestions, and problems. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.console.mappings.problem_view import ProblemView, problem_views
 from app.console.mappings.text import write_value
 from app.console.wording import share
 from app.domain.identity import Profile
 from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.preview import FieldPreview
 from app.domain.suggestions.suggest import Suggestion
+
+_LABELS: Mapping[str, str] = {
+    "": "The mapping",
+    "name": "Mapping name",
+    "action": "Action",
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "event_name": "Event Name",
+    "country_code": "Country Code",
+    "fields": "Match Keys",
+    "custom_data": "Custom Data Fields",
+    "consent": "Consent",
+    "consent.mode": "Consent",
+    "prehashed": "Match keys that come hashed",
+    "consent.user_data": "Consent: user data",
+    "consent.ad_storage": "Consent: ad storage",
+    "consent.string": "Consent string",
+}
+_PARTS: Mapping[str, str] = {
+    "pipe": "transform",
+    "path": "event field",
+    "default": "default value",
+    "const": "value",
+    "template": "text with placeholders",
+    "first_of": "source",
+    "on_error": "if unreadable",
+}
+_PART = re.compile(rf"^(.+)\.({'|'.join(_PARTS)})(?:\[(\d+)\])?$")
+_ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
+# The section of the form for each member that is not a labelled input.
+_SECTIONS: Mapping[str, str] = {
+    "fields": "fields",
+    "custom_data": "fields",
+    "country_code": "settings",
+    "consent": "consent",
+    "prehashed": "fields",
+}
+_INPUTS = ("name", "event_type", "event_source", "event_name")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """One problem. `anchor` is the id of its element on the form."""
+
+    label: str
+    sentence: str
+    anchor: str
+
+
+def label(place: str) -> str:
+    """Return the form's label of a place in a mapping document."""
+    if place in _LABELS:
+        return _LABELS[place]
+    if part := _PART.match(place):
+        number = f" {int(part[3]) + 1}" if part[2] == "first_of" and part[3] else ""
+        return f"{label(part[1])}, {_PARTS[part[2]]}{number}"
+    if row := _ROW.match(place):
+        return f"Custom Data Fields, row {int(row[1]) + 1}"
+    name = place.removeprefix("fields.")
+    if name in FIELDS and name != place:
+        return FIELDS[name].label
+    if place.startswith("custom_data."):
+        return f"Custom data: {place.removeprefix('custom_data.')}"
+    return place
+
+
+def problem_view(place: str, sentence: str) -> ProblemView:
+    """Return the view of a problem at a place in a document."""
+    return ProblemView(label(place), _sentence(place, sentence), _anchor(place))
+
+
+def problem_views(problems: Iterable[MappingProblem]) -> list[ProblemView]:
+    """Return the views of the problems of a document."""
+    return [problem_view(problem.path, problem.sentence) for problem in problems]
+
+
+def _sentence(place: str, sentence: str) -> str:
+    # The form's own limits prevent every problem of a name except a blank name.
+    if place == "name":
+        return "Required."
+    # The API's sentence repeats the member's name, but the page already shows its label.
+    return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
+
+
+def _anchor(place: str) -> str:
+    top = re.split(r"[.\[]", place, maxsplit=1)[0]
+    return f"f-{top}" if top in _INPUTS else _SECTIONS.get(top, "mapping")
+
 
 _CUSTOM = "custom_data."
 NO_ROWS: Mapping[str, int] = {}
@@ -66,8 +154,6 @@ def row_of(field: str, custom: Mapping[str, int] = NO_ROWS) -> str:
 
 
 def _text(result: Any) -> str:
-    if result is None:
-        return ""
     return result if isinstance(result, str) else write_value(result)
 
 
@@ -120,5 +206,5 @@ def suggestion_view(suggestion: Suggestion | None) -> SuggestionView:
         + ("" if row.share == 1 else f" Usable in {share(round(row.share * 10_000), 10_000)} of the events.")
         for row in suggestion.rows
     }
-    sentences = ((row_of(each.field), UNDECIDED[each.reason]) for each in suggestion.undecided)
-    return SuggestionView(reasons, problem_views(sentences))
+    undecided = [problem_view(row_of(each.field), UNDECIDED[each.reason]) for each in suggestion.undecided]
+    return SuggestionView(reasons, undecided)

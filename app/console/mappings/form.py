@@ -3,6 +3,7 @@
 `source_inputs` has the inputs of a source.
 """
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,20 @@ from app.console.mappings.source_inputs import (
     SourceInputs,
     expand_source,
     from_inputs,
-    place_of_source,
+    source_place,
     to_inputs,
 )
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
 from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.domain.mapping.sources import MappingProblem
 from app.store.mappings import Document
 
-_MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
+_is_row_name = re.compile(r"custom\.([0-9]{1,11})\.name").fullmatch
+CHOICES: Mapping[str, Mapping[str, Choice]] = {"event_type": EVENT_TYPES, "event_source": EVENT_SOURCES}
 FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
 PRIMARY_MATCH_KEYS = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
+CONSENT_MEMBERS = ("user_data", "ad_storage", "string")
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
 
 
@@ -55,29 +58,25 @@ class MappingForm:
     """
 
     name: str
-    event_type: str
-    event_type_source: SourceInputs
-    event_source: str
-    event_source_source: SourceInputs
     event_name: str
-    country: SourceInputs
+    consent: str
+    prehashed: str
+    choices: Mapping[str, str]  # a constant, or `FROM_EVENT`
+    sources: Mapping[str, SourceInputs]  # of the members besides fields and custom data
     groups: Mapping[str, Sequence[FieldRow]]
     custom: Sequence[CustomRow]
-    consent: str
-    consent_sources: Mapping[str, SourceInputs]
-    prehashed: str
     problems: Mapping[str, str]
 
 
 def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> MappingForm:
     """Return the form for a document. Each problem is shown at its field."""
     sentences = _sentences_by_field(problems)
-    fields = _object(document.get("fields"))
-    consent = _object(document.get("consent"))
-    type_choice, type_source = _choice(document.get("event_type"), "event_type", EVENT_TYPES, sentences)
-    source_choice, source_source = _choice(
-        document.get("event_source"), "event_source", EVENT_SOURCES, sentences
-    )
+    fields = members_of(document.get("fields"))
+    consent = members_of(document.get("consent"))
+    choices = {name: _choice(document.get(name), options) for name, options in CHOICES.items()}
+    constants = {name: document.get(name) if choices[name] == FROM_EVENT else None for name in CHOICES}
+    constants["country_code"] = document.get("country_code")
+    paths = {f"consent.{name}": consent.get(name) for name in CONSENT_MEMBERS}
     groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
         row = _row(field, fields.get(field.name), sentences)
@@ -89,25 +88,21 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
         )
         groups.setdefault("more_match_keys" if folded else field.group.value, []).append(row)
     groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
-    mode = str(consent.get("mode") or "")
     return MappingForm(
         name=str(document.get("name") or ""),
-        event_type=type_choice,
-        event_type_source=type_source,
-        event_source=source_choice,
-        event_source_source=source_source,
         event_name=_constant(document.get("event_name")),
-        country=to_inputs("country_code", document.get("country_code"), "const", sentences),
+        consent=str(consent.get("mode") or ""),
+        prehashed=str(document.get("prehashed") or "unknown"),
+        choices=choices,
+        sources={
+            name: to_inputs(name, source, bare, sentences)
+            for bare, sources in (("const", constants), ("path", paths))
+            for name, source in sources.items()
+        },
         groups=groups,
         custom=[
             _custom(number, row, sentences) for number, row in enumerate(_list(document.get("custom_data")))
         ],
-        consent=mode,
-        consent_sources={
-            name: to_inputs(f"consent.{name}", consent.get(name), "path", sentences)
-            for name in ("user_data", "ad_storage", "string")
-        },
-        prehashed=str(document.get("prehashed") or "unknown"),
         problems=sentences,
     )
 
@@ -118,7 +113,7 @@ def _sentences_by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
         sentences.setdefault(problem.path, problem.sentence)
         # A problem may concern a part of a source, such as `fields.email.path`. The form shows it at the
         # source.
-        sentences.setdefault(place_of_source(problem.path), problem.sentence)
+        sentences.setdefault(source_place(problem.path), problem.sentence)
     return sentences
 
 
@@ -142,14 +137,11 @@ def _row(field: Field, source: Any, sentences: Mapping[str, str]) -> FieldRow:
     )
 
 
-def _choice(
-    source: Any, name: str, choices: Container[str], sentences: Mapping[str, str]
-) -> tuple[str, SourceInputs]:
+def _choice(source: Any, options: Container[str]) -> str:
     constant = source.get("const") if isinstance(source, dict) else source
-    if isinstance(constant, str) and constant in choices:
-        return constant, SourceInputs(name, problem=sentences.get(name))
-    inputs = to_inputs(name, source, "const", sentences)
-    return (FROM_EVENT if source is not None else ""), inputs
+    if isinstance(constant, str) and constant in options:
+        return constant
+    return "" if source is None else FROM_EVENT
 
 
 def _constant(source: Any) -> str:
@@ -177,7 +169,7 @@ def empty_row(number: int | str) -> CustomRow:
     return _custom(number, {}, {})
 
 
-def _object(source: Any) -> dict[str, Any]:
+def members_of(source: Any) -> dict[str, Any]:
     return source if isinstance(source, dict) else {}
 
 
@@ -218,15 +210,7 @@ def _chosen(values: Mapping[str, str], name: str) -> Any:
 
 
 def _row_numbers(values: Mapping[str, str]) -> list[int]:
-    numbers = sorted(
-        int(name[len("custom.") : -len(".name")])
-        for name in values
-        if name.startswith("custom.")
-        and name.endswith(".name")
-        and name[7:-5].isascii()
-        and name[7:-5].isdigit()
-        and len(name) < _MAX_ROW_NAME
-    )
+    numbers = sorted(int(found[1]) for found in map(_is_row_name, values) if found)
     return numbers[: 4 * MAX_CUSTOM_FIELDS]
 
 
@@ -276,15 +260,12 @@ def keep_short_forms(before: Document, after: Document) -> Document:
     An API caller may have used short forms. Saving an unchanged form then changes nothing.
     """
     old, new = canonical(before), canonical(after)
-    merged = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}
+    merged = _same_as_before(before, after, old, new)
     for name in ("fields", "consent"):
-        if (
-            isinstance(merged.get(name), dict)
-            and isinstance(before.get(name), dict)
-            and merged[name] is after[name]
-        ):
-            merged[name] = {
-                key: before[name][key] if old[name].get(key) == new[name][key] else source
-                for key, source in after[name].items()
-            }
+        if isinstance(before.get(name), dict) and isinstance(after.get(name), dict):
+            merged[name] = _same_as_before(before[name], after[name], old[name], new[name])
     return merged
+
+
+def _same_as_before(before: Document, after: Document, old: Document, new: Document) -> dict[str, Any]:
+    return {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}

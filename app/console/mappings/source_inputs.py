@@ -199,6 +199,6 @@ def expand_source(source: Any, bare: str) -> Any:
     return source
 
 
-def place_of_source(place: str) -> str:
+def source_place(place: str) -> str:
     """Return the place of the source that a place in a document is part of."""
     return _IN_SOURCE.sub("", place)

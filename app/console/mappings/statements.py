@@ -8,17 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.admin import catalog
-from app.console.mappings.form import canonical
+from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of
 from app.console.mappings.source_inputs import ON_ERROR
 from app.console.mappings.text import write_pipe, write_value
 from app.console.mappings.view import Change, changes_of
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.fields import FIELDS
 from app.store.mappings import Document
 
-_CHOICES = {"event_type": EVENT_TYPES, "event_source": EVENT_SOURCES}
 _SOURCES = ("event_type", "event_source", "event_name", "country_code")
-_CONSENT_SOURCES = ("user_data", "ad_storage", "string")
 _CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_modes}
 
 
@@ -40,25 +37,21 @@ def _places(document: Document) -> Iterable[tuple[str, Any]]:
     for name in _SOURCES:
         if document.get(name) is not None:
             yield name, document[name]
-    for name, source in _members(document.get("fields")).items():
+    for name, source in members_of(document.get("fields")).items():
         if source is not None:
             yield f"fields.{name}", source
     rows = document.get("custom_data")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, Mapping):
             yield f"custom_data.{row.get('name', '')}", {k: v for k, v in row.items() if k != "name"}
-    consent = _members(document.get("consent"))
+    consent = members_of(document.get("consent"))
     if "mode" in consent:
         yield "consent", _CONSENT_MODES.get(consent["mode"], str(consent["mode"]))
-    for name in _CONSENT_SOURCES:
+    for name in CONSENT_MEMBERS:
         if consent.get(name) is not None:
             yield f"consent.{name}", consent[name]
     if document.get("prehashed") is not None:
         yield "prehashed", str(document["prehashed"])
-
-
-def _members(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 _RANKS = {
@@ -70,7 +63,7 @@ _RANKS = {
             "custom_data",
             *_SOURCES,
             "consent",
-            *(f"consent.{name}" for name in _CONSENT_SOURCES),
+            *(f"consent.{name}" for name in CONSENT_MEMBERS),
             "prehashed",
         ]
     )
@@ -85,7 +78,7 @@ def _rank(place: str) -> int:
 def _words(place: str, source: Any) -> str:
     if isinstance(source, str):
         return source
-    choices = _CHOICES.get(place, {})
+    choices = CHOICES.get(place, {})
 
     def value(written: Any) -> str:
         choice = choices.get(written) if isinstance(written, str) else None

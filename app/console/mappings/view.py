@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.console.mappings.field_results import row_of
+from app.console.mappings.field_results import label, row_of
 from app.console.mappings.form import canonical
-from app.console.mappings.problem_view import label
 from app.console.mappings.text import json_text
 from app.console.wording import share
 from app.domain.conversion.convert import Conversion, EventWarning

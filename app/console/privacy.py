@@ -1,33 +1,39 @@
-"""Privacy page: find where a person is stored, erase a person, and read the receipts. Hash tester.
+"""Privacy: find and erase a person, receipts of erasures, consent records, and the hash tester.
 
 A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
 """
 
 import re
+from collections.abc import AsyncIterator
+from dataclasses import fields
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import Query, Request
-from starlette.responses import RedirectResponse, Response
+from fastapi import Query
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
+from app.admin.mappings.drafts import list_mappings
+from app.admin.privacy import consent_records
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.access.secured_route import requires
-from app.api.paging import Cursor, record_id_of
-from app.console import pages
+from app.api.export import csv_lines
+from app.api.paging import MOST, PAGE_SIZE, Cursor, cursor_of, event_place_of, record_id_of
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, Visit, page_router
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
+from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.form_view import FORM_ERRORS, FormError, problems_of
 from app.domain.mapping.fields import FIELDS
+from app.domain.outcomes.reasons import REASONS
+from app.store.mappings import StoredMapping
 
-router = page_router()
+router = PageRouter()
 
 _PAGE: Final = "/console/privacy"
 _PLACE: Final = "console/privacy/find"
@@ -58,8 +64,7 @@ class _Found(msgspec.Struct):
     unreadable: int = 0
 
 
-@router.get(_PAGE)
-@requires(Scope.ERASE)
+@router.get(_PAGE, Scope.ERASE)
 async def page(
     visit: CurrentVisit,
     erasure: Annotated[str | None, Query(max_length=40)] = None,
@@ -75,8 +80,7 @@ async def page(
     return await _show(visit, erasure=erasure, cursor=cursor)
 
 
-@router.get(_PAGE + "/receipt")
-@requires(Scope.ERASE)
+@router.get(_PAGE + "/receipt", Scope.ERASE)
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
     found = await find_receipt(visit.context, erasure)
@@ -85,8 +89,7 @@ async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=
     return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
 
 
-@router.post(_PAGE + "/find")
-@requires(Scope.ERASE)
+@router.post(_PAGE + "/find", Scope.ERASE)
 async def find(visit: CurrentVisit, form: Form) -> Response:
     """Show where a person is stored, as counts without values.
 
@@ -106,8 +109,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
     return await _show(visit, found=so_far, more=more)
 
 
-@router.post(_PAGE + "/erase")
-@requires(Scope.ERASE)
+@router.post(_PAGE + "/erase", Scope.ERASE)
 async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
@@ -146,9 +148,9 @@ async def _show(
 ) -> Response:
     rows = await list_erasures(visit.context, limit=_ROWS + 1, below=record_id_of(visit.context, cursor))
     actors = await visit.names(each.requested_by for each in rows)
-    response = visit.show(
+    response = await visit.show(
         "privacy.html",
-        **pages.listed(visit.context, rows, lambda row: (row.number,), cursor, _ROWS),
+        **visit.listed(rows, lambda row: (row.number,), cursor, _ROWS),
         kinds=IDENTIFIERS,
         labels=_LABELS,
         destinations=dict(await destination_names(visit.context)),
@@ -168,37 +170,30 @@ _DEFAULTS = {"field": "email", "country": "US", "identity_profile": "amazon"}
 _FIELDS = [(name, FIELDS[name].label) for name in RULES if name in FIELDS]
 
 
-@router.get(_HASH_PAGE)
-@requires(Scope.DESTINATIONS_READ)
-async def hash_page(request: Request) -> Response:
-    """Show the form."""
-    return _show_hash(request, _DEFAULTS)
+@router.get(_HASH_PAGE, Scope.DESTINATIONS_READ)
+async def hash_page(visit: CurrentVisit) -> Response:
+    """Show the form of the hash tester."""
+    return await _show_hash(visit, _DEFAULTS)
 
 
-@router.post(_HASH_PAGE)
-@requires(Scope.DESTINATIONS_READ)
-async def show_hash(request: Request, form: Form) -> Response:
+@router.post(_HASH_PAGE, Scope.DESTINATIONS_READ)
+async def show_hash(visit: CurrentVisit, form: Form) -> Response:
     """Show the match key of the typed value in this response only."""
     chosen = {name: form.text(name) or default for name, default in _DEFAULTS.items()}
     body = {**chosen, "value": str(form.get("value") or "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
     except FORM_ERRORS as error:
-        return _show_hash(request, chosen, error=error)
-    return _show_hash(request, chosen, result=result)
+        return await _show_hash(visit, chosen, error=error)
+    return await _show_hash(visit, chosen, result)
 
 
-def _show_hash(
-    request: Request,
-    chosen: dict[str, str],
-    *,
-    result: HashResult | None = None,
-    error: FormError | None = None,
+async def _show_hash(
+    visit: Visit, chosen: dict[str, str], result: HashResult | None = None, error: FormError | None = None
 ) -> Response:
     problems, status = problems_of(error)
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
-    response = pages.show(
-        request,
+    response = await visit.show(
         "hash_tester.html",
         status=status,
         fields=_FIELDS,
@@ -209,3 +204,66 @@ def _show_hash(
     )
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+_ROWS_PER_CHUNK = 1_000
+BASES = {
+    "granted": "the mapping marks all events as consented",
+    "amazon": "Amazon's signal of each event",
+    "tcf": "the TCF string of each event",
+    "gpp": "the GPP string of each event",
+    "none": "the mapping requires no consent",
+}
+COLUMNS = tuple(column.name for column in fields(consent_records.ConsentRecord))
+
+
+@router.get(PAGE + "/consent", Scope.EVENTS_READ, Scope.ERASE)
+async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Response:
+    """Show the newest consent records of a destination, and the counts of blocked events."""
+    before = event_place_of(visit.context, cursor)
+    records = await consent_records.list_consent_records(
+        visit.context, visit.destination.id, limit=PAGE_SIZE, before=before
+    )
+    blocked = await consent_records.blocked_by_consent(visit.context, visit.destination.id)
+    mappings = await list_mappings(visit.context, visit.destination.id, limit=MOST)
+    modes = {_consent_mode(each.mapping) for each in mappings}
+    return await visit.show(
+        "consent.html",
+        items=records.items,
+        next_cursor=cursor_of(visit.context, *records.last) if records.last else None,
+        unreadable=records.unreadable_batches,
+        later=cursor is not None,
+        bases=BASES,
+        evaluated=sorted(BASES[mode] for mode in modes if mode in BASES),
+        blocked=[each for each in blocked if each.reason in REASONS],
+    )
+
+
+@router.get(PAGE + "/consent.csv", Scope.EVENTS_READ, Scope.ERASE)
+async def export_consent(visit: CurrentDestination) -> Response:
+    """Stream every consent record of a destination as CSV, newest first."""
+    headers = {"Content-Disposition": f'attachment; filename="consent-{visit.destination.id}.csv"'}
+    return StreamingResponse(_consent_rows(visit), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
+    yield csv_lines([COLUMNS])
+    before: consent_records.Position | None = None
+    unreadable = 0
+    while True:
+        page = await consent_records.list_consent_records(
+            visit.context, visit.destination.id, limit=_ROWS_PER_CHUNK, before=before
+        )
+        yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
+        unreadable += page.unreadable_batches
+        before = page.last
+        if before is None:
+            break
+    if unreadable:
+        missing = f"{unreadable} stored batches are damaged. Their consent records are missing in this file."
+        yield csv_lines([[missing, *[""] * (len(COLUMNS) - 1)]])
+
+
+def _consent_mode(mapping: StoredMapping) -> str | None:
+    consent = mapping.draft.get("consent")
+    return consent.get("mode") if isinstance(consent, dict) and mapping.published_version else None
