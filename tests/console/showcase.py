@@ -118,10 +118,10 @@ class Showcase:
 
     def drain(self, destination: str) -> None:
         """Wait until nothing of a destination is on its way."""
-        self.until(lambda: self._counts(destination)["queued"] == 0)
-        self.until(lambda: self._counts(destination)["retrying"] == 0)
+        self.until(lambda: self.counts(destination)["queued"] == 0)
+        self.until(lambda: self.counts(destination)["retrying"] == 0)
 
-    def _counts(self, destination: str) -> dict[str, int]:
+    def counts(self, destination: str) -> dict[str, int]:
         counts: dict[str, int] = self.ask("GET", f"/destinations/{destination}/stats")["counts"]
         return counts
 
@@ -304,11 +304,11 @@ def furnish(product: Product, dsn: str, *, posts: int = 45) -> Cast:
 
 
 @contextmanager
-def visiting(product: Product) -> Iterator[httpx.Client]:
+def visiting(product: Product, key: str = ADMIN) -> Iterator[httpx.Client]:
     """A visitor who is signed in, and reads pages as a browser gets them."""
     headers = {"Accept": "text/html", "Origin": product.api}
     with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
-        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
+        assert client.post("/console/sign-in", data={"key": key}).status_code == 303
         yield client
 
 

@@ -5,6 +5,7 @@ import re
 import asyncpg
 import pytest
 
+from tests.console import showcase
 from tests.console.test_event_pages import Desk, desk
 from tests.console.test_seeded_faults import read
 from tests.pipeline.world import event
@@ -14,52 +15,52 @@ __all__ = ["desk"]
 pytestmark = pytest.mark.process
 
 
-async def test_the_search_in_the_head_finds_pages_destinations_and_mappings(desk: Desk) -> None:
+def test_the_search_in_the_head_finds_pages_destinations_and_mappings(desk: Desk) -> None:
     """Any other text is searched among the events, where an event's own id opens its page."""
-    shop = await desk.destination()
-    name = (await desk.api.get(f"/destinations/{shop}")).json()["name"]
-    home = await desk.get("/console")
+    shop = desk.destination()
+    name = desk.api.get(f"/destinations/{shop}").json()["name"]
+    home = desk.get("/console")
     assert 'action="/console/find"' in home
-    assert f'href="/console/destinations/{shop}"' in await desk.get("/console/find", q=name.upper())
-    mapping = (await desk.api.get(f"/destinations/{shop}/mappings")).json()["items"][0]
+    assert f'href="/console/destinations/{shop}"' in desk.get("/console/find", q=name.upper())
+    mapping = desk.api.get(f"/destinations/{shop}/mappings").json()["items"][0]
     here = f'href="/console/destinations/{shop}/mappings/{mapping["id"]}"'
-    assert here in await desk.get("/console/find", q=mapping["id"])
-    assert 'href="/console/audit"' in await desk.get("/console/find", q="audi")
-    await desk.post(shop, event(1, event_id="only-one-like-it"))
-    await desk.until_counted(shop, delivered=1)
-    answer = await desk.pages.get("/console/find", params={"q": "only-one-like-it"}, follow_redirects=True)
+    assert here in desk.get("/console/find", q=mapping["id"])
+    assert 'href="/console/audit"' in desk.get("/console/find", q="audi")
+    desk.post(shop, event(1, event_id="only-one-like-it"))
+    desk.until_counted(shop, delivered=1)
+    answer = desk.pages.get("/console/find", params={"q": "only-one-like-it"}, follow_redirects=True)
     assert f"/console/destinations/{shop}/event" in str(answer.url)
-    typed = await desk.pages.get("/console/find", params={"q": "audi"}, headers={"HX-Request": "true"})
+    typed = desk.pages.get("/console/find", params={"q": "audi"}, headers={"HX-Request": "true"})
     assert "<html" not in typed.text
     assert "Search the events for" in typed.text
 
 
-async def test_the_head_has_the_health_of_the_home_page(desk: Desk) -> None:
+def test_the_head_has_the_health_of_the_home_page(desk: Desk) -> None:
     """On every page of the destination, in the same words."""
-    shop = await desk.destination()
-    await desk.post(shop, event(1))
-    await desk.until_counted(shop, delivered=1)
+    shop = desk.destination()
+    desk.post(shop, event(1))
+    desk.until_counted(shop, delivered=1)
     for page in ("", "/events", "/settings", "/requests"):
-        text = await desk.get(f"/console/destinations/{shop}{page}")
+        text = desk.get(f"/console/destinations/{shop}{page}")
         head = re.search(r'<a id="health" [^>]*>(.*?)</a></h1>', text, re.S)
         assert head is not None, page
         assert "Healthy" in head[1], (page, head[1])
-    assert (await desk.api.post(f"/destinations/{shop}/pause")).status_code == 200
-    text = await desk.get(f"/console/destinations/{shop}/events")
+    assert desk.api.post(f"/destinations/{shop}/pause").status_code == 200
+    text = desk.get(f"/console/destinations/{shop}/events")
     assert ">Paused</span></a></h1>" in text
 
 
-async def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) -> None:
+def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) -> None:
     """The filter shows those that did not deliver every event; each leads to its events."""
-    shop = await desk.destination()
-    await desk.post(shop, *(event(number) for number in range(1, 5)))
-    await desk.until_counted(shop, delivered=4)
-    await desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
-    await desk.post(shop, *(event(number) for number in range(11, 15)))
-    await desk.until_counted(shop, delivered=7, dead=1)
-    await desk.heal()
+    shop = desk.destination()
+    desk.post(shop, *(event(number) for number in range(1, 5)))
+    desk.until_counted(shop, delivered=4)
+    desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
+    desk.post(shop, *(event(number) for number in range(11, 15)))
+    desk.until_counted(shop, delivered=7, dead=1)
+    desk.case.heal()
     here = f"/console/destinations/{shop}/requests"
-    everything = await desk.get(here)
+    everything = desk.get(here)
     rows = re.findall(r"<tr><td>.*?</tr>", everything, re.S)
     assert len(rows) == 2
     assert ">207<" in rows[0]
@@ -67,59 +68,55 @@ async def test_requests_are_listed_with_result_latency_and_refused_events(desk: 
     assert re.search(r'tone-bad">1<', rows[0]), "one of the newest request's events was refused"
     request = re.search(r'href="(/console/events\?q=[^"]+)"', rows[0])
     assert request is not None
-    events = read(await desk.pages.get(request[1].replace("&amp;", "&"), follow_redirects=True))
+    events = read(desk.pages.get(request[1].replace("&amp;", "&"), follow_redirects=True))
     assert "ord-12" in events
-    failed = await desk.get(here, failed="true")
+    failed = desk.get(here, failed="true")
     assert len(re.findall(r"<tr><td>", failed)) == 1
-    answer = await desk.pages.get(here, params={"cursor": "bm9uc2Vuc2U"})
+    answer = desk.pages.get(here, params={"cursor": "bm9uc2Vuc2U"})
     assert answer.status_code == 422
 
 
-async def test_activate_listens_for_the_first_event_and_names_a_rejection(desk: Desk) -> None:
-    shop = await desk.destination()
+def test_activate_listens_for_the_first_event_and_names_a_rejection(desk: Desk) -> None:
+    shop = desk.destination()
     here = f"/console/destinations/{shop}/activate"
-    assert "Waiting for your first event" in await desk.get(here)
+    assert "Waiting for your first event" in desk.get(here)
     bad = event(1)
     del bad["event"]["timestamp"]
-    await desk.post(shop, bad)
-    text = await desk.get(here)
+    desk.post(shop, bad)
+    text = desk.get(here)
     assert "Last rejected event" in text
     assert "<code>timestamp_missing</code>" in text
-    await desk.post(shop, event(2))
-    await desk.until_counted(shop, delivered=1)
-    text = await desk.get(here)
+    desk.post(shop, event(2))
+    desk.until_counted(shop, delivered=1)
+    text = desk.get(here)
     assert "Waiting for your first event" not in text
     assert "ord-2" in text
     assert "Sent to Amazon" in text
 
 
-async def test_a_row_copies_its_id_and_replays_its_event(desk: Desk) -> None:
-    shop = await desk.destination()
-    await desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
-    await desk.post(shop, event(1), event(2))
-    await desk.until_counted(shop, delivered=1, dead=1)
-    await desk.heal()
-    text = await desk.get(f"/console/destinations/{shop}/events")
+def test_a_row_copies_its_id_and_replays_its_event(desk: Desk) -> None:
+    shop = desk.destination()
+    desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
+    desk.post(shop, event(1), event(2))
+    desk.until_counted(shop, delivered=1, dead=1)
+    desk.case.heal()
+    text = desk.get(f"/console/destinations/{shop}/events")
     assert text.count(">Copy ID</button>") == 2
     links = re.findall(r'href="([^"]+/replay\?[^"]+)"', text)
     assert len(links) == 1
-    assert "1 selected" in await desk.get(links[0].replace("&amp;", "&"))
+    assert "1 selected" in desk.get(links[0].replace("&amp;", "&"))
 
 
-async def test_the_funnel_counts_its_losses(desk: Desk) -> None:
+def test_the_funnel_counts_its_losses(desk: Desk) -> None:
     """Received is the sum of what was accepted, rejected and repeated; each loss has its top reason."""
-    shop = await desk.destination()
+    shop = desk.destination()
     bad = event(1)
     del bad["event"]["timestamp"]
-    await desk.post(shop, bad, event(2), event(3))
-    await desk.post(shop, event(3))
-    await desk.until_counted(shop, delivered=2)
-
-    async def counted() -> bool:
-        return "duplicate" in await desk.get(f"/console/destinations/{shop}")
-
-    await desk.until(counted)
-    text = re.sub(r"<[^>]+>|\s+", " ", await desk.get(f"/console/destinations/{shop}"))
+    desk.post(shop, bad, event(2), event(3))
+    desk.post(shop, event(3))
+    desk.until_counted(shop, delivered=2)
+    desk.case.until(lambda: "duplicate" in desk.get(f"/console/destinations/{shop}"))
+    text = re.sub(r"<[^>]+>|\s+", " ", desk.get(f"/console/destinations/{shop}"))
     funnel = re.sub(" +", " ", text[text.index("In the last 24 hours") : text.index("Since the destination")])
     assert "4 Received" in funnel
     assert "1 rejected (25 %) mostly timestamp missing" in funnel
@@ -130,10 +127,10 @@ async def test_the_funnel_counts_its_losses(desk: Desk) -> None:
 
 async def test_the_funnel_compares_with_the_time_before(desk: Desk) -> None:
     """Only if something was received then; the buckets of an hour are read, once each."""
-    shop = await desk.destination()
-    await desk.post(shop, event(1), event(2))
-    await desk.until_counted(shop, delivered=2)
-    assert "compared" not in await desk.get(f"/console/destinations/{shop}")
+    shop = desk.destination()
+    desk.post(shop, event(1), event(2))
+    desk.until_counted(shop, delivered=2)
+    assert "compared" not in desk.get(f"/console/destinations/{shop}")
     connection = await asyncpg.connect(desk.product.database_url.replace("+asyncpg", ""))
     await connection.execute(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted, delivered) "
@@ -143,7 +140,7 @@ async def test_the_funnel_compares_with_the_time_before(desk: Desk) -> None:
         shop,
     )
     await connection.close()
-    page = await desk.get(f"/console/destinations/{shop}")
+    page = desk.get(f"/console/destinations/{shop}")
     found = re.findall(r'<p class="compared help" title="([^"]+)">([^<]+)</p>', page)
     assert found == [
         ("4 in the same time before", "−50 %"),
@@ -152,24 +149,20 @@ async def test_the_funnel_compares_with_the_time_before(desk: Desk) -> None:
     ]
 
 
-async def newest_request(desk: Desk, shop: str) -> str:
+def newest_request(desk: Desk, shop: str) -> str:
     """Return the address of the page of a destination's newest request."""
-    found = re.search(
-        r'href="([^"]+/requests/att_[\w-]+)"', await desk.get(f"/console/destinations/{shop}/requests")
-    )
-    assert found is not None
-    return found[1]
+    return f"/console/destinations/{shop}/requests/{showcase.newest_request(desk.product, shop)}"
 
 
-async def test_a_request_shows_the_response_and_what_was_sent(desk: Desk) -> None:
+def test_a_request_shows_the_response_and_what_was_sent(desk: Desk) -> None:
     """Codes and words of Amazon, some headers, and the conversions without a personal value."""
-    shop = await desk.destination()
-    await desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
-    await desk.post(shop, event(1), event(2))
-    await desk.until_counted(shop, delivered=1, dead=1)
-    await desk.heal()
-    address = await newest_request(desk, shop)
-    answer = await desk.pages.get(address)
+    shop = desk.destination()
+    desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
+    desk.post(shop, event(1), event(2))
+    desk.until_counted(shop, delivered=1, dead=1)
+    desk.case.heal()
+    address = newest_request(desk, shop)
+    answer = desk.pages.get(address)
     words = read(answer)
     assert "Some refused" in words
     assert "BAD_REQUEST 1" in words
@@ -183,67 +176,61 @@ async def test_a_request_shows_the_response_and_what_was_sent(desk: Desk) -> Non
 
 
 async def test_the_content_is_gone_with_its_key_and_counts_are_left(desk: Desk) -> None:
-    shop = await desk.destination()
-    await desk.post(shop, event(3))
-    await desk.until_counted(shop, delivered=1)
-    address = await newest_request(desk, shop)
-    assert '"conversionType"' in read(await desk.pages.get(address))
+    shop = desk.destination()
+    desk.post(shop, event(3))
+    desk.until_counted(shop, delivered=1)
+    address = newest_request(desk, shop)
+    assert '"conversionType"' in read(desk.pages.get(address))
     connection = await asyncpg.connect(desk.product.database_url.replace("+asyncpg", ""))
     await connection.execute("UPDATE batch_states SET data_key = NULL WHERE disposition = 'sent'")
     await connection.close()
-    words = read(await desk.pages.get(address))
+    words = read(desk.pages.get(address))
     assert "its key was deleted" in words
     assert '"conversionType"' not in words
     assert "Email in 1 event" in words
     assert "Amazon accepted all 1 event. Details of such a response are not stored." in words
 
 
-async def test_a_request_of_another_destination_is_not_found(desk: Desk) -> None:
-    shop, other = await desk.destination(), await desk.destination()
-    await desk.post(shop, event(4))
-    await desk.until_counted(shop, delivered=1)
-    address = await newest_request(desk, shop)
-    assert (await desk.pages.get(address.replace(shop, other))).status_code == 404
-    assert (await desk.pages.get(f"/console/destinations/{shop}/requests/0")).status_code == 404
+def test_a_request_of_another_destination_is_not_found(desk: Desk) -> None:
+    shop, other = desk.destination(), desk.destination()
+    desk.post(shop, event(4))
+    desk.until_counted(shop, delivered=1)
+    address = newest_request(desk, shop)
+    assert desk.pages.get(address.replace(shop, other)).status_code == 404
+    assert desk.pages.get(f"/console/destinations/{shop}/requests/0").status_code == 404
 
 
-async def test_an_open_breaker_names_its_next_probe_and_a_button_sends_it_now(desk: Desk) -> None:
+def test_an_open_breaker_names_its_next_probe_and_a_button_sends_it_now(desk: Desk) -> None:
     """The page counts down. After the cause has ended, the button delivers without the wait."""
-    shop = await desk.destination()
-    await desk.fault(shop, kind="5xx")
-    await desk.post(shop, event(5))
+    shop = desk.destination()
+    desk.fault(shop, kind="5xx")
+    desk.post(shop, event(5))
     page = ""
 
-    async def opened() -> bool:
+    def opened() -> bool:
         nonlocal page
-        page = await desk.get(f"/console/destinations/{shop}")
+        page = desk.get(f"/console/destinations/{shop}")
         left = re.search(r'data-until="[^"]+" role="timer">0:(\d\d)<', page)
         return left is not None and int(left[1]) >= 8
 
-    await desk.until(opened, seconds=90)
+    desk.case.until(opened, seconds=90)
     assert "Retry now" in page
     assert "tripped until" in page
-    address = await newest_request(desk, shop)
-    assert "HTTP status 503" in read(await desk.pages.get(address))
-    await desk.heal()
-    waited = await desk.get(f"/console/destinations/{shop}")
-    answer = await desk.submit(waited, f"/console/destinations/{shop}/retry", [])
+    address = newest_request(desk, shop)
+    assert "HTTP status 503" in read(desk.pages.get(address))
+    desk.case.heal()
+    waited = desk.get(f"/console/destinations/{shop}")
+    answer = desk.submit(waited, f"/console/destinations/{shop}/retry", [])
     assert answer.status_code == 303
-    assert "Retry requested." in await desk.get(answer.headers["location"])
-    await desk.until(lambda: delivered(desk, shop), seconds=5)
-    rows = (await desk.api.get("/audit?action=events.retried")).json()["items"]
+    assert "Retry requested." in desk.get(answer.headers["location"])
+    desk.case.until(lambda: desk.case.counts(shop)["delivered"] == 1, seconds=5)
+    rows = desk.api.get("/audit?action=events.retried").json()["items"]
     assert [row["subject"] for row in rows] == [shop]
 
 
-async def delivered(desk: Desk, shop: str) -> bool:
-    """Return whether the destination's event was delivered."""
-    counts = (await desk.api.get(f"/destinations/{shop}/stats")).json()["counts"]
-    return bool(counts["delivered"] == 1)
-
-
-async def test_nothing_is_retried_for_a_paused_destination(desk: Desk) -> None:
-    shop = await desk.destination()
-    assert (await desk.api.post(f"/destinations/{shop}/pause")).status_code == 200
-    page = await desk.get(f"/console/destinations/{shop}")
-    answer = await desk.submit(page, f"/console/destinations/{shop}/retry", [])
+def test_nothing_is_retried_for_a_paused_destination(desk: Desk) -> None:
+    shop = desk.destination()
+    assert desk.api.post(f"/destinations/{shop}/pause").status_code == 200
+    page = desk.get(f"/console/destinations/{shop}")
+    answer = desk.submit(page, f"/console/destinations/{shop}/retry", [])
     assert answer.status_code == 409
