@@ -82,15 +82,15 @@ def checkout(commit: str) -> Iterator[Checkout]:
             subprocess.run([*git, "remove", "--force", str(root)], check=True)
 
 
-def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout) -> Pipeline:
+def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout, *, lanes: int = LANES) -> Pipeline:
     """Start the processes of a checkout until the end of the stack, and create its destinations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversions-bench-")))
-    running = stack.enter_context(stage(settings, folder, lanes=LANES, checkout=code))
+    running = stack.enter_context(stage(settings, folder, lanes=lanes, checkout=code))
     pipeline = Pipeline(running)
     if code.module == "app":
-        pipeline.connect(LANES)
+        pipeline.connect(lanes)
     else:
-        pipeline.destinations = [outbox.DESTINATION.format(number) for number in range(LANES)]
+        pipeline.destinations = [outbox.DESTINATION.format(number) for number in range(lanes)]
     running.start_worker()
     pipeline.run(2_000, 100, LANES, connections=4)  # plans prepared, lanes owned
     pipeline.warm(LANES)

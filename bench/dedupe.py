@@ -57,8 +57,7 @@ def _read(post: bytes) -> list[dict[str, Any]]:
 
 async def _rows(stage: Stage, events: int) -> float:
     """Measure flushes with ledger keys and without."""
-    connection = await asyncpg.connect(stage.dsn)
-    try:
+    async with stage.connected() as connection:
         await flush.create_function(connection)
         generation = await ledger.current_generation(connection)
         spent = {True: 0.0, False: 0.0}
@@ -71,8 +70,6 @@ async def _rows(stage: Stage, events: int) -> float:
                 spent[with_keys] += time.process_time() + stage.postgres_seconds() - before
         await connection.execute("DELETE FROM batch_states WHERE destination = 0")
         return (spent[True] - spent[False]) / events * 1e6
-    finally:
-        await connection.close()
 
 
 async def _flush(

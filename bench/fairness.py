@@ -6,18 +6,13 @@ The tests assert that no lane takes send slots from another (tests/pipeline/test
 import asyncio
 import json
 import tempfile
-import urllib.request
 from pathlib import Path
 
-import asyncpg
-
-from app.crypto import Vault
 from app.settings import Settings
-from bench.events import bodies
 from bench.pipeline import Pipeline, Round
 from bench.report import quantile, table
 from bench.stage import Stage, stage
-from bench.waiting import FULL, multiply
+from bench.waiting import FULL, fill
 
 OTHERS = 47
 CROWDED, SLOW, FAILING = OTHERS, OTHERS + 1, OTHERS + 2
@@ -66,23 +61,5 @@ def _row(name: str, one: Round) -> tuple[object, ...]:
 
 async def _crowd(running: Stage, pipeline: Pipeline) -> None:
     """Store a million waiting events in one lane, and some hundred in the two others."""
-    for lane, events in ((CROWDED, FULL), (SLOW, 100), (FAILING, 100)):
-        (body,) = bodies("hostile", events, events, [pipeline.destinations[lane]])
-        await asyncio.to_thread(_post, running, body)
-    connection = await asyncpg.connect(running.dsn)
-    try:
-        number = await connection.fetchval(
-            "SELECT number FROM destinations WHERE id = $1", pipeline.destinations[CROWDED]
-        )
-        await multiply(connection, Vault(running.settings.named_keys), number, times=1_000_000 // FULL)
-    finally:
-        await connection.close()
-
-
-def _post(running: Stage, body: bytes) -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{running.settings.port}/events",
-        data=body,
-        headers={"X-Api-Key": running.key, "Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=60).close()
+    for lane, events in ((CROWDED, 1_000_000), (SLOW, FULL), (FAILING, FULL)):
+        await fill(running, pipeline.destinations[lane], events)

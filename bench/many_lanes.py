@@ -5,24 +5,16 @@ At a given rate the cost of the idle processes, measured directly before, is sub
 it would be most of the CPU time.
 """
 
-import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import asyncpg
-
-from app.crypto import Vault
-from app.domain.ids import DestinationId
 from app.settings import Settings
-from app.store.destinations.token_leases import access_place, refresh_place
 from bench import against
 from bench.pipeline import Pipeline, Round
 from bench.report import middle, quantile, table
 from bench.stage import Checkout, Stage
-from bench.stand_in import ADVERTISER
 
 _IDLE_S = 6.0
 _WARMING = 3_000
@@ -53,6 +45,9 @@ LOADS = (
 )
 
 
+LANES = max(load.lanes for load in LOADS)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """The CPU of an event in µs, without that of idle processes at a given rate, and what a run showed."""
@@ -76,79 +71,13 @@ def run(settings: Settings, commit: str, *, rounds: int) -> None:
     """Print the costs and their ratios."""
     found: dict[Load, list[tuple[Cost, Cost]]] = defaultdict(list)
     with ExitStack() as stack:
-        there = pipeline_of(settings, stack, stack.enter_context(against.checkout(commit)))
-        here = pipeline_of(settings, stack, Checkout())
+        codes = stack.enter_context(against.checkout(commit)), Checkout()
+        there, here = (against.pipeline_of(settings, stack, code, lanes=LANES) for code in codes)
         for _ in range(rounds):
             for load in LOADS:
                 found[load].append((measure(here, load), measure(there, load)))
     print(f"## Single posts over many lanes, beside {commit} ({rounds} interleaved rounds, medians)\n")
     print(table(HEAD, [_row(load, costs) for load, costs in found.items()]))
-
-
-def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout) -> Pipeline:
-    """Start the processes of a checkout, with a destination for each lane."""
-    pipeline = against.pipeline_of(settings, stack, code)
-    asyncio.run(_multiply(pipeline, max(load.lanes for load in LOADS)))
-    return pipeline
-
-
-async def _multiply(pipeline: Pipeline, lanes: int) -> None:
-    """Copy the first destination, in the database, because requests for a thousand would take minutes."""
-    first, old = DestinationId(pipeline.destinations[0]), range(len(pipeline.destinations), lanes)
-    ids = [DestinationId(f"dst_{number:020d}") for number in old]
-    accounts = [str(ADVERTISER + number) for number in old]
-    mappings = [f"map_{number:020d}" for number in old]
-    vault = Vault(pipeline.stage.settings.named_keys)
-    connection = await asyncpg.connect(pipeline.stage.dsn)
-    try:
-        async with connection.transaction():
-            made = await connection.fetchrow(
-                "SELECT d.lane, m.id AS mapping, s.refresh_token, s.access_token FROM destinations d "
-                "JOIN mappings m ON m.destination = d.id JOIN sign_ins s ON s.destination = d.id "
-                "WHERE d.id = $1",
-                first,
-            )
-            assert made is not None
-            refresh = vault.open(made["refresh_token"], place=refresh_place(first))
-            access = vault.open(made["access_token"], place=access_place(first))
-            await _copy(connection, "lanes", "id", made["lane"], {"advertiser_id": accounts})
-            rows = await connection.fetch("SELECT advertiser_id, id FROM lanes")
-            lanes_of = {row["advertiser_id"]: row["id"] for row in rows}
-            own_lanes = [lanes_of[account] for account in accounts]
-            new: dict[str, Sequence[object]] = {"id": ids, "lane": own_lanes, "advertiser_id": accounts}
-            await _copy(connection, "destinations", "id", first, new)
-            await _copy(connection, "mappings", "destination", first, {"id": mappings, "destination": ids})
-            await _copy(connection, "mapping_versions", "mapping", made["mapping"], {"mapping": mappings})
-            sealed: dict[str, Sequence[object]] = {
-                "destination": ids,
-                "refresh_token": [vault.seal(refresh, place=refresh_place(each)) for each in ids],
-                "access_token": [vault.seal(access, place=access_place(each)) for each in ids],
-            }
-            await _copy(connection, "sign_ins", "destination", first, sealed)
-    finally:
-        await connection.close()
-    pipeline.destinations += ids
-
-
-async def _copy(
-    connection: asyncpg.Connection, table: str, key: str, value: object, new: Mapping[str, Sequence[object]]
-) -> None:
-    """Insert copies of a row that differ in the columns of `new`."""
-    columns = await connection.fetch(
-        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute "
-        "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped "
-        "AND attidentity = '' AND attgenerated = ''",
-        table,
-    )
-    types = {row["attname"]: row["type"] for row in columns}
-    values = ", ".join(f"n.{name}" if name in new else f"t.{name}" for name in types)
-    arrays = ", ".join(f"${place}::{types[name]}[]" for place, name in enumerate(new, 2))
-    await connection.execute(
-        f"INSERT INTO {table} ({', '.join(types)}) SELECT {values} FROM {table} t, "
-        f"unnest({arrays}) AS n ({', '.join(new)}) WHERE t.{key} = $1",
-        value,
-        *new.values(),
-    )
 
 
 def measure(pipeline: Pipeline, load: Load) -> Cost:

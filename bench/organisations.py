@@ -13,24 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import httpx
 
-from app.crypto import Vault
 from app.settings import Settings
-from bench.events import bodies
 from bench.load import Plan, Posted
 from bench.pipeline import create_destination, delays, post
 from bench.report import middle, quantile, table
 from bench.stage import Stage, children_of, stage
-from bench.waiting import FULL, multiply
+from bench.waiting import fill
 
 _FLOOD_EVENTS = 20_000  # then the same again, with other ids
 # Connections and events a post of a flood: each connection posts again as soon as it is answered.
@@ -217,14 +213,11 @@ async def _recycle_wal(running: Stage) -> None:
 
     A new server creates each segment and fills its 16 MB with zeros, while commits wait.
     """
-    connection = await asyncpg.connect(running.dsn)
-    try:
+    async with running.connected() as connection:
         await connection.execute("CHECKPOINT")
         for _ in range(_RECYCLED_SEGMENTS):
             await connection.execute("SELECT pg_logical_emit_message(false, 'bench', repeat('x', 16000000))")
         await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
 
 
 def _arrivals(running: Stage, events: int) -> list[tuple[float, list[int]]]:
@@ -240,29 +233,13 @@ def _measure_filled_queue(
 ) -> None:
     """Let a million events of the other organisation wait, then start the worker."""
     running.end("worker")
-    (body,) = bodies("filled", FULL, FULL, [filled.destination])
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{running.settings.port}/events",
-        data=body,
-        headers={"X-Api-Key": filled.key, "Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=60).close()
-    asyncio.run(_fill(running, filled))
+    asyncio.run(fill(running, filled.destination, _WAITING, key=filled.key))
     running.start_worker()
     _set_cores(running.processes["worker"].pid, os.sched_getaffinity(running.processes["api"].pid))
     running.fetch("/_log")
     warm = post(_plan(running, quiet, posts=20, connections=4, per_post=1))
     _arrivals(running, warm.accepted)  # the worker has started and owns both lanes
     _measure(running, quiet, measured, _nothing, min(seconds, 10.0))
-
-
-async def _fill(running: Stage, owner: _Owner) -> None:
-    connection = await asyncpg.connect(running.dsn)
-    try:
-        number = await connection.fetchval("SELECT number FROM destinations WHERE id = $1", owner.destination)
-        await multiply(connection, Vault(running.settings.named_keys), number, times=_WAITING // FULL)
-    finally:
-        await connection.close()
 
 
 @contextmanager
@@ -322,11 +299,8 @@ def _killed(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 def _accepted(running: Stage) -> float:
     """Return how many events the API process has accepted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{running.settings.port}/metrics", timeout=60) as answer:
-        found = re.search(
-            r'(?m)^amazon_conversions_events_received_total\{result="accepted"\} (\S+)',
-            answer.read().decode(),
-        )
+    pattern = r'(?m)^amazon_conversions_events_received_total\{result="accepted"\} (\S+)'
+    found = re.search(pattern, running.ask("/metrics").decode())
     return float(found[1]) if found else 0.0
 
 

@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -84,19 +85,25 @@ def finished(events: int) -> list[bytes]:
     return loop(list(bodies("reference", events, 500, ["dst_reference"])))[1]
 
 
+@asynccontextmanager
+async def _table(
+    stage: Stage, rows: Sequence[bytes], connections: int = 1
+) -> AsyncIterator[tuple[list[asyncpg.Connection], list[tuple[Any, ...]]]]:
+    """Create a table for the block; yield connections and the records."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(stage.connected()) for _ in range(connections)]
+        await opened[0].execute(_TABLE)
+        stack.push_async_callback(opened[0].execute, "DROP TABLE IF EXISTS bench_rows")
+        now = await opened[0].fetchval("SELECT now()")
+        yield opened, [(os.urandom(16), now, row) for row in rows]
+
+
 async def copy(stage: Stage, rows: Sequence[bytes], *, one_round_trip: int = 500) -> Bare:
-    """COPY the rows, `at_once` per transaction."""
-    connection = await asyncpg.connect(stage.dsn)
-    try:
-        await connection.execute(_TABLE)
-        now = await connection.fetchval("SELECT now()")
-        records = [(os.urandom(16), now, row) for row in rows]
+    """COPY the rows, so many in a transaction."""
+    async with _table(stage, rows) as ([connection], records):
         return await _measured(
             stage, connection, len(rows), partial(_copy, connection, records, one_round_trip)
         )
-    finally:
-        await connection.execute("DROP TABLE IF EXISTS bench_rows")
-        await connection.close()
 
 
 async def _copy(
@@ -113,17 +120,10 @@ async def inserts(
 
     The rows are sent together, or each in a separate statement.
     """
-    connection = await asyncpg.connect(stage.dsn)
-    try:
-        await connection.execute(_TABLE)
-        now = await connection.fetchval("SELECT now()")
-        records = [(os.urandom(16), now, row) for row in rows]
+    async with _table(stage, rows) as ([connection], records):
         return await _measured(
             stage, connection, len(rows), partial(_insert, connection, records, callers, in_one_trip)
         )
-    finally:
-        await connection.execute("DROP TABLE IF EXISTS bench_rows")
-        await connection.close()
 
 
 async def _insert(
@@ -164,11 +164,8 @@ async def _insert(
 
 async def single_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
     """Insert one row after another on each of `callers` connections, each in a separate transaction."""
-    connections = [await asyncpg.connect(stage.dsn) for _ in range(callers)]
-    try:
-        await connections[0].execute(_TABLE)
-        now = await connections[0].fetchval("SELECT now()")
-        left = iter([(os.urandom(16), now, row) for row in rows])
+    async with _table(stage, rows, callers) as (connections, records):
+        left = iter(records)
 
         async def caller(connection: asyncpg.Connection) -> None:
             insert = await connection.prepare(_INSERT)
@@ -179,10 +176,6 @@ async def single_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 
             await asyncio.gather(*map(caller, connections))
 
         return await _measured(stage, connections[0], len(rows), partial(all_callers))
-    finally:
-        await connections[0].execute("DROP TABLE IF EXISTS bench_rows")
-        for connection in connections:
-            await connection.close()
 
 
 async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, action: partial[Any]) -> Bare:

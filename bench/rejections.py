@@ -5,9 +5,6 @@ Interface §10: every rejection is counted, and 600 a minute and destination lea
 
 import asyncio
 import time
-from dataclasses import dataclass
-
-import asyncpg
 
 from bench.load import Plan
 from bench.pipeline import Pipeline, post
@@ -16,14 +13,6 @@ from bench.stage import Stage
 
 _SIZES = ((500, 100_000, 4), (100, 50_000, 4), (1, 10_000, 64))  # events a post, events a round, connections
 _LANES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """The stored counts and records of rejections."""
-
-    counted: int
-    records: int
 
 
 def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
@@ -56,21 +45,18 @@ def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
         rows.append((per_post, middle(rates[False]), middle(rates[True]), middle(ratios), min(ratios)))
     time.sleep(3)  # counts and records are written within a second
     after, minutes = asyncio.run(_stored(running)), int((time.monotonic() - began) // 60) + 2
+    counted, records = (now - then for now, then in zip(after, before, strict=True))
     print(f"## Rejecting while accepting ({rounds} interleaved rounds, {_LANES} destinations, no worker)\n")
     print(table(("events a post", "accepted/s", "rejected/s", "ratio, median", "lowest"), rows))
     print(
-        f"Rejected {rejected:,}; counted {after.counted - before.counted:,}. Records: "
-        f"{after.records - before.records:,} of at most {600 * _LANES * minutes:,} in {minutes} minutes.\n",
+        f"Rejected {rejected:,}; counted {counted:,}. Records: {records:,} of at most "
+        f"{600 * _LANES * minutes:,} in {minutes} minutes.\n",
         flush=True,
     )
 
 
-async def _stored(running: Stage) -> _Stored:
-    connection = await asyncpg.connect(running.dsn)
-    try:
-        return _Stored(
-            int(await connection.fetchval("SELECT coalesce(sum(rejected), 0) FROM rejections")),
-            await connection.fetchval("SELECT count(*) FROM rejection_records"),
-        )
-    finally:
-        await connection.close()
+async def _stored(running: Stage) -> tuple[int, int]:
+    """Return the stored counts and records of rejections."""
+    async with running.connected() as connection:
+        counted = await connection.fetchval("SELECT coalesce(sum(rejected), 0) FROM rejections")
+        return int(counted), await connection.fetchval("SELECT count(*) FROM rejection_records")

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import asyncpg
-
 from bench.pipeline import Pipeline
 from bench.report import MIB, table
 from bench.stage import Stage
@@ -51,10 +49,7 @@ def run(running: Stage, pipeline: Pipeline) -> None:
 
 def _fetch(running: Stage, statement: str) -> dict[str, int]:
     async def fetch() -> dict[str, int]:
-        connection = await asyncpg.connect(running.dsn)
-        try:
+        async with running.connected() as connection:
             return {str(row[0]): int(row[1]) for row in await connection.fetch(statement)}
-        finally:
-            await connection.close()
 
     return asyncio.run(fetch())

@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,6 +117,25 @@ class Stage:
         for name in [name for name in self.processes if name.startswith("worker")]:
             self.end(name)
 
+    def ask(self, path: str, body: bytes | None = None, *, key: str | None = None) -> bytes:
+        """Send a request to the API."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.settings.port}{path}",
+            data=body,
+            headers={"X-Api-Key": key or self.key, "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """Connect to the database during the block."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     def fetch(self, path: str) -> bytes:
         """Send a request to the stand-in."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.stand_in_port}{path}", timeout=60) as answer:
@@ -148,16 +167,13 @@ class Stage:
         return found
 
     async def _written(self) -> tuple[int, int, int]:
-        connection = await asyncpg.connect(self.dsn)
-        try:
+        async with self.connected() as connection:
             row = await connection.fetchrow(
                 "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal, "
                 "(SELECT wal_fpi FROM pg_stat_wal) AS fpi, pg_database_size(current_database()) AS size"
             )
-            assert row is not None
-            return int(row["wal"]), int(row["fpi"]), int(row["size"])
-        finally:
-            await connection.close()
+        assert row is not None
+        return int(row["wal"]), int(row["fpi"]), int(row["size"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ within seconds.
 import asyncio
 import signal
 import time
-import urllib.request
 
 import asyncpg
 
 from app.crypto import Vault, open_batch, seal_batch
 from app.domain.batch import pack
 from app.domain.ids import BatchId
-from app.store import PipelineConnection, batches, flush
+from app.store import batches, flush
+from bench.events import bodies
 from bench.pipeline import Pipeline
 from bench.report import MIB, table
 from bench.stage import Stage
@@ -34,10 +34,9 @@ def run(running: Stage, pipeline: Pipeline, *, sizes: tuple[int, ...]) -> None:
     if "worker" in running.processes:
         running.end("worker")
     pipeline.connect(1)
-    vault = Vault(running.settings.named_keys)
     rows = []
     for events in sizes:
-        asyncio.run(_wait(running, pipeline, vault, events))
+        asyncio.run(_wait(running, pipeline.destinations[0], events))
         rows.append(_measured(running, events))
     print("## Memory, and recovery after kill -9\n")
     print(table(HEAD, rows), flush=True)
@@ -89,39 +88,36 @@ def _until_first(running: Stage) -> float:
 def _ask_api(running: Stage) -> None:
     """Query the API about waiting events, as the console does."""
     for _ in range(20):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{running.settings.port}/destinations", headers={"X-Api-Key": running.key}
-        )
-        urllib.request.urlopen(request, timeout=60).close()
+        running.ask("/destinations")
 
 
-async def _wait(running: Stage, pipeline: Pipeline, vault: Vault, events: int) -> None:
+async def _wait(running: Stage, destination: str, events: int) -> None:
     """Delete all batches and store this number of waiting events."""
-    connection = await asyncpg.connect(running.dsn)
-    try:
+    async with running.connected() as connection:
         await connection.execute("TRUNCATE batches, batch_states, exceptions, attempts, counts")
-        await asyncio.to_thread(pipeline.run, FULL, FULL, 1, connections=1, deliver=False)
-        destination = await connection.fetchval("SELECT destination FROM batch_states")
-        await multiply(connection, vault, destination, times=events // FULL)
+        await fill(running, destination, events)
         await connection.execute("UPDATE counts SET accepted = $1 WHERE accepted > 0", events // FULL * FULL)
+
+
+async def fill(running: Stage, destination: str, events: int, *, key: str | None = None) -> None:
+    """Let this number of events wait: post a batch, and copy it, each copy with its own id and key."""
+    (body,) = bodies(f"filled-{time.time_ns()}", FULL, FULL, [destination])
+    await asyncio.to_thread(running.ask, "/events", body, key=key)
+    vault = Vault(running.settings.named_keys)
+    async with running.connected() as connection:
+        made = await connection.fetchrow(
+            "SELECT * FROM batches p JOIN batch_states s ON s.batch = p.id JOIN destinations d "
+            "ON d.number = s.destination WHERE d.id = $1 ORDER BY p.id DESC LIMIT 1",
+            destination,
+        )
+        assert made is not None
+        contents = open_batch(made["batch"], made["data_key"], made["content"], vault)
+        assert contents is not None
+        plain, times = pack(list(contents.items())), events // made["events"]
+        for start in range(1, times, AT_ONCE):
+            ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
+            await flush.append(connection, [_again(vault, made, plain, one) for one in ids])
         await connection.execute("VACUUM ANALYZE batches, batch_states")
-    finally:
-        await connection.close()
-
-
-async def multiply(connection: PipelineConnection, vault: Vault, destination: int, *, times: int) -> None:
-    """Copy the only batch of a destination this many times, each with its own id and key."""
-    made = await connection.fetchrow(
-        "SELECT * FROM batches p JOIN batch_states s ON s.batch = p.id WHERE s.destination = $1",
-        destination,
-    )
-    assert made is not None
-    bodies = open_batch(BatchId(made["id"]), made["data_key"], made["content"], vault)
-    assert bodies is not None
-    plain = pack(list(bodies.items()))
-    for start in range(1, times, AT_ONCE):
-        ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
-        await flush.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
 def _again(vault: Vault, made: asyncpg.Record, plain: bytes, batch: BatchId) -> batches.NewBatch:
