@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,23 +30,28 @@ FINAL = ("delivered", "dead", "expired", "erased")
 REFUSED, FAILED = "FIELD_VALUE_IS_INVALID", "INTERNAL_ERROR"
 GAVE_UP = "gave_up"  # what a retried answer comes to at the last of twelve tries
 
-# Fault and weight. A hanging Amazon is a read timeout: what the transport makes of it.
+# Replies without outcomes of events: how often they are drawn, what the service calls them, and what is sent.
+# A hanging Amazon is a read timeout: what the transport makes of it.
+REPLIES: dict[str, tuple[int, str, Callable[[], httpx.Response | Exception]]] = {
+    "429": (4, "throttled", lambda: httpx.Response(429)),
+    "429 with Retry-After": (2, "throttled", lambda: httpx.Response(429, headers={"Retry-After": "1"})),
+    "401": (4, "unauthorized", lambda: httpx.Response(401, json={"code": "UNAUTHORIZED"})),
+    "403": (2, "forbidden", lambda: httpx.Response(403, json={"code": "ACCESS_DENIED"})),
+    "500": (3, "broken", lambda: httpx.Response(500)),
+    "503": (3, "broken", lambda: httpx.Response(503)),
+    "unreadable": (2, "broken", lambda: httpx.Response(207, content=b"not json")),
+    "hang": (3, "lost", lambda: httpx.ReadTimeout("no answer")),
+    "404": (2, "missing", lambda: httpx.Response(404, json={"code": "NOT_FOUND", "message": "no"})),
+}
+# Fault and weight.
 FAULTS = {
     "none": 50,
     "partial": 18,
     "empty": 3,
-    "429": 4,
-    "429 with Retry-After": 2,
-    "401": 4,
-    "403": 2,
-    "500": 3,
-    "503": 3,
-    "unreadable": 2,
-    "hang": 3,
     "drop after accept": 3,
     "400": 5,
-    "404": 2,
     "418": 1,
+    **{name: weight for name, (weight, _, _) in REPLIES.items()},
 }
 
 
@@ -103,6 +108,9 @@ class UnreliableAmazon:
     ) -> tuple[httpx.Response | Exception, str, dict[str, tuple[set[str | None], str | None]]]:
         accepted: dict[str, tuple[set[str | None], str | None]] = {one: ({"accepted"}, None) for one in ids}
         unknown: tuple[set[str | None], str | None] = ({"outcome_unknown", GAVE_UP}, None)
+        if fault in REPLIES:
+            _, outcome, reply = REPLIES[fault]
+            return reply(), outcome, {}
         match fault:
             case "none":
                 return self.fake.take(request), "answered", accepted
@@ -110,33 +118,17 @@ class UnreliableAmazon:
                 return self._partial(request, ids, accepted, unknown)
             case "empty":
                 return httpx.Response(207, json={}), "answered", dict.fromkeys(ids, unknown)
-            case "429":
-                return httpx.Response(429), "throttled", {}
-            case "429 with Retry-After":
-                return httpx.Response(429, headers={"Retry-After": "1"}), "throttled", {}
-            case "401":
-                return httpx.Response(401, json={"code": "UNAUTHORIZED"}), "unauthorized", {}
-            case "403":
-                return httpx.Response(403, json={"code": "ACCESS_DENIED"}), "forbidden", {}
-            case "500" | "503":
-                return httpx.Response(int(fault)), "broken", {}
-            case "unreadable":
-                return httpx.Response(207, content=b"not json"), "broken", {}
-            case "hang":
-                return httpx.ReadTimeout("no answer"), "lost", {}
             case "drop after accept":
                 self.fake.take(request)
                 return httpx.RemoteProtocolError("cut off"), "lost", {}
-            case "404":
-                return httpx.Response(404, json={"code": "NOT_FOUND", "message": "no"}), "missing", {}
             case "400":
                 lone = {ids[0]: ({"amazon_request_refused"}, REFUSED)} if len(ids) == 1 else {}
-                reply = httpx.Response(400, json={"code": REFUSED, "message": "no"})
-                return reply, "divisible", lone  # type: ignore[return-value]
+                refused = httpx.Response(400, json={"code": REFUSED, "message": "no"})
+                return refused, "divisible", lone  # type: ignore[return-value]
             case _:
                 reported: tuple[set[str | None], str | None] = ({"amazon_unexpected"}, "TEAPOT")
-                reply = httpx.Response(418, json={"code": "TEAPOT", "message": "no"})
-                return reply, "unexpected", dict.fromkeys(ids, reported)
+                teapot = httpx.Response(418, json={"code": "TEAPOT", "message": "no"})
+                return teapot, "unexpected", dict.fromkeys(ids, reported)
 
     def _partial(
         self, request: Request, ids: list[str], accepted: dict[str, Any], unknown: Any

@@ -8,7 +8,6 @@ with four drafts. `--file` takes events from elsewhere, a line `{"family", "even
 
 import argparse
 import asyncio
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,6 @@ from typing import Any, Final
 
 import httpx
 
-from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
@@ -32,7 +30,9 @@ from app.domain.observed.differences import sent_facts
 from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
 from campaigns.running import say, throwaway_database
+from tests.domain.orders import Truth, received
 from tests.domain.realistic_events import FAMILIES, events_of
+from tests.domain.test_real_events import wrong_fact
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import serving
 from tests.pipeline.world import World, eventually
@@ -46,10 +46,11 @@ _DIGEST: Final = partial(fingerprint, key=b"campaign")
 
 @dataclass(frozen=True)
 class Sale:
-    """A realistic event, and what is true of it."""
+    """A realistic event, what is true of it, and the facts that a mapping may leave out."""
 
     event: JSON
-    truth: JSON
+    truth: Truth
+    missing: tuple[str, ...] = ()
 
 
 @dataclass
@@ -80,20 +81,7 @@ def own_sales(seed: int, count: int, now: datetime) -> dict[str, list[Sale]]:
     """Return events of each family of `tests/domain/realistic_events.py`."""
     return {
         family: [
-            Sale(
-                event,
-                {
-                    "time_ms": int(truth.at.timestamp() * 1000),
-                    "value": None if truth.value is None else str(truth.value),
-                    "missing": FAMILIES[family].missing,
-                    "units": truth.units,
-                    "currency": truth.currency,
-                    "email": truth.email,
-                    "phone": truth.phone,
-                    "maid": truth.maid,
-                    "usable": bool(truth.email or truth.phone or truth.maid),
-                },
-            )
+            Sale(event, truth, FAMILIES[family].missing)
             for event, truth in events_of(family, seed, count, now)
         ]
         for family in FAMILIES
@@ -104,7 +92,10 @@ def sales_of_file(path: Path) -> dict[str, list[Sale]]:
     found: dict[str, list[Sale]] = defaultdict(list)
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)
-        found[row["family"]].append(Sale(row["event"], row["truth"]))
+        facts = {name: row["truth"][name] for name in ("units", "currency", "email", "phone", "maid")}
+        at, value = datetime.fromtimestamp(row["truth"]["time_ms"] / 1000, UTC), row["truth"]["value"]
+        truth = Truth(at=at, value=None if value is None else Decimal(value), **facts)
+        found[row["family"]].append(Sale(row["event"], truth))
     return found
 
 
@@ -169,7 +160,8 @@ class Shop:
         if dry["status"] != real["status"] or shown["ok"] is not (real["status"] == "accepted"):
             self._problem(sale, f"dry run {dry['status']}, preview {shown['ok']}, posted {real['status']}")
         elif real["status"] != "accepted":
-            if sale.truth["usable"] or real["reason"] != "no_match_key":
+            usable = sale.truth.email or sale.truth.phone or sale.truth.maid
+            if usable or real["reason"] != "no_match_key":
                 self._problem(sale, f"{real['reason']}: {real['detail']}")
             else:
                 self._report.counts["without a usable match key, rejected"] += 1
@@ -178,45 +170,13 @@ class Shop:
             sent = received[previewed["eventId"]]
             if not previewed == sent == shown["amazon_event"]:
                 self._problem(sale, "preview, dry run and bytes differ")
-            if wrong := wrong_fact(sent, sale.truth):
+            if "@" in json.dumps(sent, default=str).replace("%40", "@"):
+                self._problem(sale, "holds an address in clear")
+            if wrong := wrong_fact(sent, sale.truth, sale.missing):
                 self._problem(sale, wrong)
 
     def _problem(self, sale: Sale, what: str) -> None:
         self._report.problems.append(f"{self._name}: {what}: {json.dumps(sale.event)[:300]}")
-
-
-def wrong_fact(sent: JSON, truth: JSON) -> str | None:
-    """Return what a sent event says wrongly; None if all is right."""
-    keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
-    sent_ms = int(datetime.fromisoformat(sent["eventTime"]).timestamp() * 1000)
-    facts = (
-        ("value", _amount(sent.get("value")), _amount(truth["value"])),
-        ("units_sold", sent.get("unitsSold"), truth["units"]),
-        ("currency", sent.get("currencyCode"), truth["currency"]),
-        ("time", sent_ms, truth["time_ms"]),
-        ("email", keys.get("EMAIL"), truth["email"] and _sha256(truth["email"])),
-        ("phone", keys.get("PHONE"), truth["phone"] and _sha256(truth["phone"])),
-        ("maid", (keys.get("MAID") or "").lower(), (truth["maid"] or "").lower()),
-    )
-    if "@" in json.dumps(sent, default=str).replace("%40", "@"):
-        return "holds an address in clear"
-    missing = truth.get("missing", ())
-    return next(
-        (
-            f"{name} {found}, not {true}"
-            for name, found, true in facts
-            if found != true and not (found is None and name in missing)
-        ),
-        None,
-    )
-
-
-def _amount(written: Any) -> Decimal | None:
-    return None if written is None else Decimal(written)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # --- Backtest -------------------------------------------------------------------------------------
@@ -284,7 +244,7 @@ def judge_backtest(
     family: str, published: JSON, sales: Sequence[Sale], report: Report, now: datetime
 ) -> None:
     """Backtest each event as it is stored, and compare the verdict with the real conversions."""
-    contents = [_received(sale.event) for sale in sales]
+    contents = [received(sale.event) for sale in sales]
     rules = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
     before = compile_mapping(published)
     assert isinstance(before, Mapping), (family, before)
@@ -312,13 +272,6 @@ def judge_backtest(
                 report.problems.append(
                     f"{family}, {name}: {wrong}: {found} {json.dumps(content, default=str)[:300]}"
                 )
-
-
-def _received(event: JSON) -> JSON:
-    """Return an event as the service parses it."""
-    parsed = strict_json.parse(json.dumps(event).encode())
-    assert isinstance(parsed, dict)
-    return parsed
 
 
 def _converted(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | None:

@@ -126,9 +126,7 @@ class CallerAtWork:
             (6, self._trace),
             (4, self._live),
             (2, self._head),
-            (5, self._unknown_key),
-            (3, self._bad_media_type),
-            (3, self._bad_body),
+            (11, self._refused),
             (2, self._expecting),
             (2, self._closing),
             (1, self._hang_up),
@@ -247,20 +245,18 @@ class CallerAtWork:
         request = head(*self._fields(request_id), method="HEAD", target="/health/live")
         await self._ask(request_id, request, statuses=(200, 405), is_head=True)
 
-    async def _unknown_key(self, request_id: str) -> None:
-        body = b" " * self._random.randrange(30_000) + EVENT
-        fields = self._fields(request_id, JSON, f"Content-Length: {len(body)}", key=NO_KEY)
-        await self._ask(request_id, head(*fields) + body, statuses=(401, *SHED))
-
-    async def _bad_media_type(self, request_id: str) -> None:
-        body = b" " * self._random.randrange(30_000) + EVENT
-        fields = self._fields(request_id, "Content-Type: text/plain", f"Content-Length: {len(body)}")
-        await self._ask(request_id, head(*fields) + body, statuses=(415, *SHED))
-
-    async def _bad_body(self, request_id: str) -> None:
-        body = self._random.choice((b"", b"{", b"1", b'{"a":1,"a":2}', b"\xff"))
-        fields = self._fields(request_id, JSON, f"Content-Length: {len(body)}")
-        await self._ask(request_id, head(*fields) + body, statuses=(400, *SHED))
+    async def _refused(self, request_id: str) -> None:
+        """Send a post with an unknown key, with a media type or with a body that is refused."""
+        event = b" " * self._random.randrange(30_000) + EVENT
+        bad = self._random.choice((b"", b"{", b"1", b'{"a":1,"a":2}', b"\xff"))
+        cases = (
+            (event, JSON, NO_KEY, 401),
+            (event, "Content-Type: text/plain", None, 415),
+            (bad, JSON, None, 400),
+        )
+        body, media_type, key, status = self._random.choice(cases)
+        fields = self._fields(request_id, media_type, f"Content-Length: {len(body)}", key=key)
+        await self._ask(request_id, head(*fields) + body, statuses=(status, *SHED))
 
     async def _hang_up(self, request_id: str) -> None:
         """Send a post, or a part of one, and do not wait for the response."""
@@ -414,9 +410,7 @@ def reconcile(service: EdgeService, ledger: Ledger, seed: int) -> dict[str, int]
             ledger.object(f"{caller.destination}: is {state}")
         stored_total, accepted_total = stored_total + len(stored), accepted_total + len(accepted)
         unknown += len(stored - accepted)
-    actions = Counter(
-        item.get("action") or item.get("action") for item in service.call("GET", "/audit?limit=200")["items"]
-    )
-    if changed := {action for action in actions if action and action.startswith("destination.")}:
+    actions = {item["action"] for item in service.call("GET", "/audit?limit=200")["items"]}
+    if changed := {action for action in actions if action.startswith("destination.")}:
         ledger.object(f"the audit shows {changed}")
     return {"accepted": accepted_total, "stored": stored_total, "stored, response not waited for": unknown}

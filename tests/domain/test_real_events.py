@@ -61,7 +61,11 @@ def problem_of(
     if not isinstance(outcome, Conversion):
         usable = truth.email or truth.phone or truth.maid
         return f"{outcome.reason}: {outcome.detail}" if usable or outcome.reason != "no_match_key" else None
-    sent = json.loads(outcome.body, parse_float=Decimal)
+    return wrong_fact(json.loads(outcome.body, parse_float=Decimal), truth, missing)
+
+
+def wrong_fact(sent: JSON, truth: Truth, missing: tuple[str, ...] = ()) -> str | None:
+    """Return what a sent event says wrongly; None if all is right."""
     keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
     facts = (
         ("value", None if sent.get("value") is None else Decimal(sent["value"]), truth.value),
