@@ -1,250 +1,144 @@
-"""What goes wrong: each act of a schedule, done to the stage or asked of the operator."""
+"""The steps of schedules: what is drawn with each, and which fault it is."""
 
-import asyncio
-import contextlib
-import os
+import random
 import signal
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
+from campaigns.chaos import faults
+from campaigns.chaos import outside_faults as outside
+from campaigns.chaos.faults import Fault, backend, once, postmaster, process, signalled
+from tests.pipeline.tcp_proxy import COMMIT_ANSWER, COMMIT_ASKED, INSERT_ANSWER
 
-from campaigns.chaos.administrator import MAPPING, Administrator, Destination
-from campaigns.chaos.schedule import FAULTS, Step
-from campaigns.chaos.stage import Installation, Process
-from tests.crashes.evidence import Stop
-from tests.pipeline.tcp_proxy import COMMIT_ANSWER, COMMIT_ASKED, INSERT_ANSWER, Cut
-
-LATENCY_S = 0.12
 DRIP = 20_000  # bytes a second
-LEASE_S = 60.0
-REFRESH_BEGINS_S = 6.0
+AMAZON: Mapping[str, dict[str, Any]] = {
+    "a 429 with a window": {"kind": "429", "retry_after": 2, "times": 1},
+    "429s without a window": {"kind": "429", "times": 2},
+    "a hidden limit": {"kind": "hidden_rate_limit", "requests_per_second": 4, "burst": 2, "retry_after": 1},
+    "a lower hidden limit": {"kind": "hidden_rate_limit", "requests_per_second": 2, "burst": 1},
+    "accepts, then drops": {"kind": "drop_after_accept", "probability": 0.5},
+    "drops before it accepts": {"kind": "drop_before_accept", "probability": 0.5},
+    "cuts its answers short": {"kind": "cut_short", "probability": 0.5},
+    "names some in both lists": {"kind": "both_lists", "indexes": [0, 3], "probability": 0.7},
+    "names some in neither": {"kind": "missing_index", "indexes": [0, 2], "probability": 0.7},
+    "answers 207 with nothing": {"kind": "empty_207", "accepted": False, "probability": 0.7},
+    "takes all and answers 207 with nothing": {"kind": "empty_207", "accepted": True, "probability": 0.7},
+    "answers garbage": {"kind": "malformed", "body": "garbage", "probability": 0.7},
+    "answers with a page": {"kind": "malformed", "status": 200, "body": "html", "probability": 0.7},
+    "answers wrong types": {"kind": "malformed", "body": "wrong_types", "probability": 0.7},
+    "never answers": {"kind": "never", "times": 1},
+    "503s": {"kind": "5xx", "status": 503, "probability": 0.6},
+    "is slow": {"kind": "slow", "ms": 1500},
+    "refuses some for now": {"kind": "partial", "code": "INTERNAL_ERROR", "probability": 0.7},
+    "a token server in trouble": {"kind": "token_5xx", "times": 2},
+    "an access token refused": {"kind": "401", "times": 1},
+}
 
 
-@dataclass
-class Troubles:
-    """Does the acts of one run, and notes what the judge must know about them."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that goes wrong `at` seconds after the beginning, for `lasts` seconds where it lasts."""
 
-    stage: Installation
-    operator: Administrator
-    destinations: list[Destination]
-    ids: list[frozenset[str]]
-    poison: dict[str, list[dict[str, Any]]]
-    stops: list[Stop] = field(default_factory=list)
-    turns: dict[tuple[str, int], asyncio.Lock] = field(default_factory=dict)
-    faults: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    transit: float = 0.0
-    moving: set[str] = field(default_factory=set)  # advertisers that wait for the lease of a dead process
+    at: float
+    action: str
+    which: int = 0
+    lasts: float = 0.0
+    how: str = ""
 
-    async def do(self, step: Step) -> None:
-        """Do one act; returns when it is over."""
-        await ACTIONS[step.action](self, step)
+    @property
+    def fault(self) -> Fault:
+        return ACTIONS[self.action].fault(self)
 
-    async def end(self) -> None:
-        """Let every destination send again."""
-        self.faults.clear()
-        await self.operator.faults("*", [])
-        await self.stage.heal()
-        for destination in self.destinations:
-            await self.operator.ask("POST", f"{destination.path}/resume")
-            if await self.operator.state(destination) in {"needs_reconnect", "draft"}:
-                await self.operator.sign_in(destination)
-
-    # -- processes --------------------------------------------------------------------------------
-
-    async def signal(self, group: list[Process], step: Step, number: int) -> None:
-        process = group[step.which % len(group)]
-        process.signal(number)
-        if number == signal.SIGSTOP:
-            try:
-                await asyncio.sleep(step.lasts)
-            finally:
-                process.signal(signal.SIGCONT)
-
-    async def backend(self, step: Step, number: int) -> None:
-        pids = await self.stage.backends()
-        if not pids:
-            return
-        pid = pids[step.which % len(pids)]
-        if number == signal.SIGSTOP:
-            await self.stage.stop_postgres([pid], step.lasts)
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    async def end_backends(self, step: Step) -> None:
-        await self.stage.ask(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name LIKE 'conversions%' AND datname = current_database()"
-        )
-
-    async def kill_postmaster(self, step: Step) -> None:
-        await self.stage.kill_postmaster()
-
-    async def stop_postmaster(self, step: Step) -> None:
-        await self.stage.stop_postgres(self.stage.postmaster(), step.lasts)
-
-    async def drop_flush_functions(self, step: Step) -> None:
-        """Drop the function of every session that flushes, as a pooler does that discards sessions."""
-        functions = await self.stage.ask(
-            "SELECT p.oid::regprocedure::text AS name FROM pg_proc p "
-            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname LIKE 'pg\\_temp\\_%'"
-        )
-        for function in functions:
-            with contextlib.suppress(asyncpg.PostgresError):  # the session has just ended
-                await self.stage.ask(f"DROP FUNCTION {function['name']}")
-
-    async def kill_in_refresh(self, step: Step) -> None:
-        """Kill the worker that refreshes a token; its lease of the refresh outlives it."""
-        destination = self.destinations[step.which % len(self.destinations)]
-        self.moving.add(destination.advertiser)
-        faults = [{"kind": "401", "times": 1}, {"kind": "token_slow", "ms": 5_000}]
-        await self.operator.faults(destination.advertiser, faults)
-        try:
-            if (worker := await self._refreshing(destination)) is not None:
-                worker.signal(signal.SIGKILL)
-        finally:
-            await self.operator.faults(destination.advertiser, [])
-
-    async def _refreshing(self, destination: Destination) -> Process | None:
-        """Wait for the worker that refreshes the token of this destination; None if no worker does."""
-        query = (
-            "SELECT refresh_owner FROM sign_ins WHERE destination = $1 AND refresh_owner IS NOT NULL "
-            "AND refresh_until > clock_timestamp()"
-        )
-        until = time.monotonic() + REFRESH_BEGINS_S
-        while time.monotonic() < until:
-            for row in await self.stage.ask(query, destination.number):
-                for worker in self.stage.workers:
-                    if worker.running is not None and f"-{worker.running.pid}-" in row["refresh_owner"]:
-                        return worker
-            await asyncio.sleep(0.05)
-        return None
-
-    # -- wires ------------------------------------------------------------------------------------
-
-    async def cut(self, step: Step, message: bytes, *, towards_client: bool) -> None:
-        self.stage.to_database[step.how].cuts.append(Cut(message, towards_client, 1 + step.which % 4))
-
-    async def database(self, step: Step, trouble: str) -> None:
-        await self._wire(self.stage.to_database[step.how], step, trouble)
-
-    async def amazon_wire(self, step: Step, trouble: str) -> None:
-        if trouble == "slow":
-            self.transit = max(self.transit, 2 * LATENCY_S)
-        await self._wire(self.stage.to_amazon, step, trouble)
-
-    async def _wire(self, proxy: Any, step: Step, trouble: str) -> None:
-        match trouble:
-            case "reset":
-                proxy.reset()
-            case "slow":
-                proxy.latency = LATENCY_S
-                await asyncio.sleep(step.lasts)
-                proxy.latency = 0.0
-            case "drip":
-                proxy.drip = DRIP
-                await asyncio.sleep(step.lasts)
-                proxy.drip = None
-            case "half-open":
-                proxy.stall()
-                await asyncio.sleep(step.lasts)
-                proxy.heal()
-
-    # -- Amazon and people ------------------------------------------------------------------------
-
-    async def amazon(self, step: Step) -> None:
-        mine = (id(step), {**FAULTS[step.how], "seed": step.which})
-        self.faults.append(mine)
-        await self._set_faults()
-        await asyncio.sleep(step.lasts)
-        if mine in self.faults:
-            self.faults.remove(mine)
-            await self._set_faults()
-
-    async def _set_faults(self) -> None:
-        await self.operator.faults("*", [fault for _, fault in self.faults])
-
-    async def pause(self, step: Step) -> None:
-        index = step.which % len(self.destinations)
-        destination = self.destinations[index]
-        async with self._turn("pause", index):
-            answer = await self.operator.ask("POST", f"{destination.path}/pause")
-            since = time.time()
-            await asyncio.sleep(step.lasts)
-            until = time.time()
-            await self.operator.ask("POST", f"{destination.path}/resume")
-        if answer.status_code == 200:
-            self.stops.append(Stop("a pause", destination.advertiser, self.ids[index], since, until))
-
-    def _turn(self, action: str, index: int) -> asyncio.Lock:
-        """Return what keeps an act on a destination from ending another one of its kind before its time."""
-        return self.turns.setdefault((action, index), asyncio.Lock())
-
-    async def disconnect(self, step: Step) -> None:
-        index = step.which % len(self.destinations)
-        destination = self.destinations[index]
-        async with self._turn("disconnect", index):
-            answer = await self.operator.ask("POST", f"{destination.path}/disconnect")
-            since = time.time()
-            await asyncio.sleep(step.lasts)
-            until = time.time()
-            await self.operator.sign_in(destination)
-        if answer.status_code == 200:
-            self.stops.append(Stop("a disconnect", destination.advertiser, self.ids[index], since, until))
-
-    async def revoke(self, step: Step) -> None:
-        """Every sign-in of the advertiser is dead; a while later a person signs in anew."""
-        advertiser = self.destinations[step.which % len(self.destinations)].advertiser
-        await self.operator.faults(advertiser, [*self.poison.get(advertiser, []), {"kind": "revoked"}])
-        await asyncio.sleep(step.lasts)
-        for index, destination in enumerate(self.destinations):
-            if destination.advertiser == advertiser:
-                async with self._turn("disconnect", index):
-                    await self.operator.sign_in(destination)
-
-    async def publish(self, step: Step) -> None:
-        """New events are converted otherwise from now on; those stored keep their bytes."""
-        destination = self.destinations[step.which % len(self.destinations)]
-        path = f"{destination.path}/mappings/{destination.mapping}"
-        fields = MAPPING["custom_data"] if step.which % 2 else []
-        extra = {"name": f"version_{step.which}", "path": "event.properties.brand"}
-        await self.operator.ask("PATCH", path, json={"custom_data": [*fields, extra]})
-        await self.operator.ask("POST", f"{path}/publish")
+    def __str__(self) -> str:
+        lasting = f" for {self.lasts:.1f} s" if self.lasts else ""
+        return f"{self.at:.1f} s: {self.action}{f' ({self.how})' if self.how else ''} #{self.which}{lasting}"
 
 
-Act = Callable[[Troubles, Step], Awaitable[None]]
+Draws = Callable[[random.Random], dict[str, Any]]
 
-ACTIONS: Mapping[str, Act] = {
-    "kill an API": lambda t, s: t.signal(t.stage.apis, s, signal.SIGKILL),
-    "kill a worker": lambda t, s: t.signal(t.stage.workers, s, signal.SIGKILL),
-    "stop an API": lambda t, s: t.signal(t.stage.apis, s, signal.SIGSTOP),
-    "stop a worker": lambda t, s: t.signal(t.stage.workers, s, signal.SIGSTOP),
-    "stop a worker past its lease": lambda t, s: t.signal(t.stage.workers, s, signal.SIGSTOP),
-    "restart an API in good order": lambda t, s: t.signal(t.stage.apis, s, signal.SIGTERM),
-    "restart a worker in good order": lambda t, s: t.signal(t.stage.workers, s, signal.SIGTERM),
-    "kill a backend": lambda t, s: t.backend(s, signal.SIGKILL),
-    "stop a backend": lambda t, s: t.backend(s, signal.SIGSTOP),
-    "end all backends": Troubles.end_backends,
-    "kill the postmaster": Troubles.kill_postmaster,
-    "stop the postmaster": Troubles.stop_postmaster,
-    "lose a COMMIT's answer": lambda t, s: t.cut(s, COMMIT_ANSWER, towards_client=True),
-    "lose a COMMIT": lambda t, s: t.cut(s, COMMIT_ASKED, towards_client=False),
-    "lose an INSERT's answer": lambda t, s: t.cut(s, INSERT_ANSWER, towards_client=True),
-    "reset the database's connections": lambda t, s: t.database(s, "reset"),
-    "slow the database's connections": lambda t, s: t.database(s, "slow"),
-    "leave the database half-open": lambda t, s: t.database(s, "half-open"),
-    "reset Amazon's connections": lambda t, s: t.amazon_wire(s, "reset"),
-    "slow Amazon's connections": lambda t, s: t.amazon_wire(s, "slow"),
-    "drip Amazon's connections": lambda t, s: t.amazon_wire(s, "drip"),
-    "leave Amazon half-open": lambda t, s: t.amazon_wire(s, "half-open"),
-    "Amazon": Troubles.amazon,
-    "drop the functions of flushes": Troubles.drop_flush_functions,
-    "kill a worker that refreshes a token": Troubles.kill_in_refresh,
-    "pause and resume": Troubles.pause,
-    "revoke and reconnect": Troubles.revoke,
-    "disconnect and reconnect": Troubles.disconnect,
-    "publish another version": Troubles.publish,
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A fault with how often a chaos schedule draws it, and what is drawn with it."""
+
+    fault: Callable[[Step], Fault]
+    weight: int = 0
+    draws: Draws = lambda luck: {}
+
+
+def _lasting(shortest: float, longest: float) -> Draws:
+    return lambda luck: {"lasts": round(luck.uniform(shortest, longest), 1)}
+
+
+def _of_amazon(luck: random.Random) -> dict[str, Any]:
+    return {"how": luck.choice(sorted(AMAZON)), "lasts": round(luck.uniform(1.0, 4.0), 1)}
+
+
+def _of_a_role(luck: random.Random) -> dict[str, Any]:
+    return {"how": luck.choice(("api", "worker"))}
+
+
+def _of_a_worker(luck: random.Random) -> dict[str, Any]:
+    return {"how": "worker"}
+
+
+# What stays broken in a liveness schedule (`BROKEN`).
+FROZEN_WORKER, FROZEN_API = "a worker is frozen", "an API is frozen"
+HANGING = "an advertiser never answers"
+HALF_OPEN_OWN = "the lease connection of a worker is half-open"
+HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
+HALF_OPEN_API = "a connection of an API is half-open"
+
+ACTIONS: Mapping[str, Action] = {
+    "kill an API": Action(lambda s: signalled(process("apis", s.which), signal.SIGKILL), 3),
+    "kill a worker": Action(lambda s: signalled(process("workers", s.which), signal.SIGKILL), 3),
+    "stop an API": Action(lambda s: signalled(process("apis", s.which)), 1, _lasting(0.5, 3.0)),
+    "stop a worker": Action(lambda s: signalled(process("workers", s.which)), 2, _lasting(0.5, 4.0)),
+    "restart an API in good order": Action(lambda s: signalled(process("apis", s.which), signal.SIGTERM), 1),
+    "restart a worker in good order": Action(
+        lambda s: signalled(process("workers", s.which), signal.SIGTERM), 2
+    ),
+    "kill a backend": Action(lambda s: signalled(backend(s.which), signal.SIGKILL), 2),
+    "stop a backend": Action(lambda s: signalled(backend(s.which)), 1, _lasting(0.5, 2.0)),
+    "end all backends": Action(lambda s: once(faults.end_backends), 1),
+    "kill the postmaster": Action(lambda s: signalled(postmaster, signal.SIGKILL), 2),
+    "stop the postmaster": Action(lambda s: signalled(postmaster), 1, _lasting(0.5, 2.0)),
+    "lose a COMMIT's answer": Action(
+        lambda s: outside.cut(s.how, COMMIT_ANSWER, s.which, towards_client=True), 5, _of_a_role
+    ),
+    "lose a COMMIT": Action(
+        lambda s: outside.cut(s.how, COMMIT_ASKED, s.which, towards_client=False), 2, _of_a_role
+    ),
+    "lose an INSERT's answer": Action(
+        lambda s: outside.cut(s.how, INSERT_ANSWER, s.which, towards_client=True), 2, _of_a_worker
+    ),
+    "reset the database's connections": Action(lambda s: outside.reset(s.how), 2, _of_a_role),
+    "slow the database's connections": Action(
+        lambda s: outside.slow(s.how, latency=outside.LATENCY_S),
+        1,
+        lambda luck: {"how": "worker", **_lasting(1, 2)(luck)},
+    ),
+    "leave the database half-open": Action(
+        lambda s: outside.silent(s.how), 1, lambda luck: {"how": "worker", **_lasting(1, 4)(luck)}
+    ),
+    "reset Amazon's connections": Action(lambda s: outside.reset("amazon"), 2),
+    "slow Amazon's connections": Action(
+        lambda s: outside.slow("amazon", latency=outside.LATENCY_S), 1, _lasting(1.0, 3.0)
+    ),
+    "drip Amazon's connections": Action(lambda s: outside.slow("amazon", drip=DRIP), 1, _lasting(1.0, 3.0)),
+    "leave Amazon half-open": Action(lambda s: outside.silent("amazon"), 1, _lasting(1.0, 4.0)),
+    "Amazon": Action(lambda s: outside.of_amazon({**AMAZON[s.how], "seed": s.which}), 12, _of_amazon),
+    "drop the functions of flushes": Action(lambda s: once(faults.drop_flush_functions)),
+    "kill a worker that refreshes a token": Action(lambda s: outside.killed_in_refresh(s.which)),
+    "pause and resume": Action(lambda s: outside.pause(s.which), 3, _lasting(0.5, 3.0)),
+    "revoke and reconnect": Action(lambda s: outside.revoke(s.which), 3, _lasting(0.5, 3.0)),
+    "disconnect and reconnect": Action(lambda s: outside.disconnect(s.which), 1, _lasting(0.5, 2.0)),
+    "publish another version": Action(lambda s: outside.publish(s.which), 3),
+    FROZEN_WORKER: Action(lambda s: faults.frozen("workers", s.which)),
+    FROZEN_API: Action(lambda s: faults.frozen("apis", s.which)),
+    HANGING: Action(lambda s: outside.of_amazon({"kind": "never"}, which=s.which)),
+    HALF_OPEN_OWN: Action(lambda s: outside.silent_connection("worker", "lease", s.which)),
+    HALF_OPEN_WORKER: Action(lambda s: outside.silent_connection("worker", "conversions-worker", s.which)),
+    HALF_OPEN_API: Action(lambda s: outside.silent_connection("api", "conversions-%", s.which)),
 }

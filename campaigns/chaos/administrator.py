@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,12 +164,12 @@ class Administrator:
             if cursor is None:
                 return found
 
-    async def faults(self, advertiser: str, faults: list[dict[str, Any]]) -> None:
+    async def faults(self, advertiser: str, faults: Sequence[Mapping[str, Any]]) -> None:
         """Replace the faults of an advertiser, or of everyone (`*`)."""
         for again in (True, True, False):
             try:
                 if faults:
-                    body = {"advertiser_id": advertiser, "faults": faults}
+                    body = {"advertiser_id": advertiser, "faults": list(faults)}
                     answer = await self._sandbox.post("/_sandbox/faults", json=body)
                 else:
                     answer = await self._sandbox.delete(

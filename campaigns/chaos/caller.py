@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import httpx
 from campaigns.chaos.administrator import order
 
 PATIENCE_S = 6.0
+AGE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +30,28 @@ class Post:
 class Ledger:
     """The results that callers got. Unanswered events are unknown, and posted again with the same id."""
 
-    offered: set[str] = field(default_factory=set)
-    acknowledged: set[str] = field(default_factory=set)
-    acknowledged_at: dict[str, float] = field(default_factory=dict)
+    offered: dict[str, str] = field(default_factory=dict)  # to which destination
+    acknowledged: dict[str, float] = field(default_factory=dict)  # when
     refused: set[str] = field(default_factory=set)
-    answers: dict[str, int] = field(default_factory=dict)
+    answers: Counter[str] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
 
-    def note(self, answer: str) -> None:
-        self.answers[answer] = self.answers.get(answer, 0) + 1
+    @property
+    def unanswered(self) -> set[str]:
+        return self.offered.keys() - self.acknowledged.keys() - self.refused
+
+    def ids_of(self, destination: str) -> frozenset[str]:
+        """Return the events that were offered to a destination."""
+        return frozenset(name for name, place in self.offered.items() if place == destination)
 
 
-def event(name: str, day: str) -> dict[str, Any]:
+def event(name: str, at: datetime) -> dict[str, Any]:
     """The event of a name; the same name is the same content. One that begins with `bad` has no match key."""
     user = {} if name.startswith("bad") else {"email": f"{name}@example.com"}
     return {
         "event_id": name,
         "order": order(name),
-        "event": {"timestamp": f"{day}T00:00:00Z", "properties": {"brand": "acme"}},
+        "event": {"timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}", "properties": {"brand": "acme"}},
         "user": user,
     }
 
@@ -62,7 +68,10 @@ class Caller:
             trust_env=False,
         )
         self._luck = luck
-        self._day = datetime.now(UTC).strftime("%Y-%m-%d")
+        self._midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0)
+        self.off: timedelta | None = (
+            None  # events are of this moment, by a clock that is off; else of midnight
+        )
         self.ledger = Ledger()
 
     async def run(self, posts: Sequence[Post], destinations: Sequence[str], *, deadline: float) -> None:
@@ -78,20 +87,21 @@ class Caller:
 
     async def send(self, names: Sequence[str], destination: str, until: float) -> bool:
         """Post these events until they are answered for; False when that did not happen in time."""
-        body = [event(name, self._day) for name in names]
-        self.ledger.offered.update(names)
+        now = self._midnight if self.off is None else datetime.now(UTC) + self.off - AGE
+        body = [event(name, now) for name in names]
+        self.ledger.offered.update(dict.fromkeys(names, destination))
         while asyncio.get_running_loop().time() < until:
             try:
                 answer = await self._api.post("/events", params={"destination_id": destination}, json=body)
             except httpx.HTTPError as lost:
-                self.ledger.note(f"lost: {type(lost).__name__}")
+                self.ledger.answers[f"lost: {type(lost).__name__}"] += 1
             else:
-                self.ledger.note(str(answer.status_code))
+                self.ledger.answers[str(answer.status_code)] += 1
                 if answer.status_code in {202, 207, 422} and "results" in answer.json():
                     names = self._note_results(answer.json()["results"], names)
                     if not names:
                         return True
-                    body = [event(name, self._day) for name in names]
+                    body = [event(name, now) for name in names]
                 elif answer.status_code not in {429, 503}:
                     self.ledger.unexpected.append(f"POST /events answered {answer.status_code}")
             await asyncio.sleep(0.2 + 0.6 * self._luck.random())
@@ -109,8 +119,7 @@ class Caller:
                 if result["reason"] != "no_match_key" and not name.startswith("bad"):
                     self.ledger.unexpected.append(f"an event was rejected: {result['reason']}")
             else:
-                self.ledger.acknowledged.add(name)
-                self.ledger.acknowledged_at.setdefault(name, time.time())
+                self.ledger.acknowledged.setdefault(name, time.time())
         return again
 
     async def close(self) -> None:

@@ -1,139 +1,139 @@
-"""`./run campaign chaos --seeds A-B --events N`: seeded schedules against whole processes.
+"""`./run campaign chaos|liveness --seeds A-B`: seeded schedules against whole processes.
 
-Prints a line a seed and a total. A schedule that breaks a promise is made smaller for as long as it still
-does, and kept under `campaigns/chaos/regressions/`, where the suite plays it again.
+`chaos` is a storm that passes; in `liveness` one thing stays broken, stored batches are damaged, and all
+else must go on. Prints a line a seed and a total. A schedule that breaks a promise is kept as JSON in the
+folder for temporary files, beside the logs of all processes; `--replay FILE` plays it again, and so does the
+suite with those of `campaigns/chaos/regressions/`.
 """
 
 import argparse
 import asyncio
-import contextlib
-import shutil
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from campaigns.chaos.scene import Report, play
-from campaigns.chaos.schedule import Schedule, draw
+import asyncpg
+import httpx
+
+from campaigns.chaos import liveness_judge, rare_states
+from campaigns.chaos.damage import KINDS
+from campaigns.chaos.liveness_run import run_of
+from campaigns.chaos.run import Report
+from campaigns.chaos.schedule import Schedule, draw, draw_liveness
 from campaigns.chaos.stage import Installation
 from campaigns.running import commit, keep_logs, say, seeds
 from tests.crashes.evidence import Objection
 
 REGRESSIONS = Path(__file__).with_name("regressions")
+SEEDS_A_STAGE = 12  # then everything is made anew, so that old tables cost nothing
+LONGEST_RUN_S = 900.0
+CALM = 3.0  # a stretch up to which the machine had cores to spare
 
 
-@contextlib.asynccontextmanager
-async def staged(folder: Path | None = None) -> AsyncIterator[Installation]:
-    """Set a stage, in a folder that goes with it unless one is given."""
-    made = Path(tempfile.mkdtemp(prefix="conversions-chaos-")) if folder is None else folder
-    stage = Installation(made)
-    try:
-        await stage.start()
-        yield stage
-    finally:
-        await stage.close()
-        if folder is None:
-            shutil.rmtree(made, ignore_errors=True)
+async def run(schedules: Sequence[Schedule], *, until: float = float("inf")) -> list[Report]:
+    """Play every schedule, and once more where only bounds on time were broken on a busy machine.
 
-
-async def shrink(schedule: Schedule, fails: Callable[[Schedule], Awaitable[bool]]) -> Schedule:
-    """Return a smaller schedule that still fails: steps dropped one by one, then events halved."""
-    smallest = schedule
-    dropped = True
-    while dropped:
-        dropped = False
-        for number in range(len(smallest.steps)):
-            fewer = (*smallest.steps[:number], *smallest.steps[number + 1 :])
-            if await fails(replace(smallest, steps=fewer)):
-                smallest, dropped = replace(smallest, steps=fewer), True
-                break
-    while smallest.events > 20 and await fails(replace(smallest, events=smallest.events // 2)):
-        smallest = replace(smallest, events=smallest.events // 2)
-    return smallest
-
-
-def keep(schedule: Schedule, folder: Path = REGRESSIONS) -> Path:
-    """Store a failing schedule where the suite finds it."""
-    path = folder / f"seed_{schedule.seed}_{len(schedule.steps)}_steps.json"
-    path.write_text(schedule.as_json() + "\n")
-    return path
-
-
-async def run(seeds: Sequence[int], events: int, *, shrinks: bool) -> list[Report]:
-    """Play every seed; a stage on which a promise was broken is not used again."""
+    A stage on which a promise was broken is not used again.
+    """
     reports: list[Report] = []
-    waiting = list(seeds)
-    while waiting:
-        async with staged() as stage:
-            while waiting:
-                schedule = draw(waiting.pop(0), events)
-                report = await played(stage, schedule)
+    waiting, again = list(schedules), list[Schedule]()
+    while waiting and time.monotonic() < until:
+        async with Installation() as stage:
+            for _ in range(SEEDS_A_STAGE):
+                if not waiting or time.monotonic() >= until:
+                    break
+                report = await played(stage, schedule := waiting.pop(0))
+                if _is_starved(report) and schedule not in again:
+                    say(f"  once more, for a busy machine: {report.line()}")
+                    again.append(schedule)
+                    waiting.insert(0, schedule)
+                    break
+                report.replays, report.is_judged = int(schedule in again), not _is_starved(report)
                 reports.append(report)
                 say(report.line())
                 if report.objections:
-                    tell(report)
-                    keep_logs(stage.folder, f"chaos-seed-{schedule.seed}")
+                    keep(stage, report)
                     break
-        if shrinks and reports[-1].objections:
-            smallest = await shrink(reports[-1].schedule, _fails)
-            say(f"  smallest that still fails, of {smallest.events} events: {list(map(str, smallest.steps))}")
-            say(f"  kept as {keep(smallest).name}")
     return reports
+
+
+def _is_starved(report: Report) -> bool:
+    """Tell whether only bounds on time were broken, on a machine that had no core to spare."""
+    broken, measures = {objection.rule for objection in report.objections}, report.measures
+    if measures.get("longest standstill", 0.0) > 2 * measures.get("allowed", 0.0):
+        return False  # no machine is that busy: something waits for what never comes
+    return bool(broken) and broken <= liveness_judge.TIMED and measures.get("stretch", 1.0) > CALM
 
 
 async def played(stage: Installation, schedule: Schedule) -> Report:
     """Play one schedule; a run that could not be finished is an objection too."""
+    run = run_of(stage, schedule)
     try:
-        return await asyncio.wait_for(play(stage, schedule), 900)
-    except (AssertionError, TimeoutError, OSError) as error:
-        return Report(schedule, [Objection("the_run_ends", f"{type(error).__name__}: {error}")])
+        return await asyncio.wait_for(run.play(), LONGEST_RUN_S)
+    except (AssertionError, TimeoutError, OSError, asyncpg.PostgresError, httpx.HTTPError) as error:
+        run.report.objections = [Objection("the_run_ends", f"{type(error).__name__}: {error}"[:300])]
+        return run.report
 
 
-async def _fails(schedule: Schedule) -> bool:
-    async with staged() as stage:
-        return bool((await played(stage, schedule)).objections)
+def keep(stage: Installation, report: Report) -> None:
+    """Say what was broken; store the schedule, the logs and the stand-in's records for the analysis."""
+    tell(report)
+    into = keep_logs(stage.folder, f"chaos-seed-{report.schedule.seed}")
+    (into / "schedule.json").write_text(report.schedule.as_json() + "\n")
 
 
 def tell(report: Report) -> None:
-    for objection in report.objections:
-        say(f"  {objection}")
-    for step in report.schedule.steps:
-        say(f"    {step}")
+    say(*report.objections, *report.schedule.steps, sep="\n    ")
 
 
 def total(reports: Sequence[Report], seconds: float) -> str:
-    broken = [report.schedule.seed for report in reports if report.objections]
-    faults = sum(len(report.schedule.steps) for report in reports)
+    broken = [report.schedule.seed for report in reports if report.objections and report.is_judged]
+    unjudged = [report.schedule.seed for report in reports if report.objections and not report.is_judged]
+    counts = sum((report.counts for report in reports), Counter[str]())
+    kinds = Counter(report.schedule.broken for report in reports if report.schedule.broken)
     return (
-        f"{len(reports)} seeds, {sum(r.acknowledged for r in reports)} events acknowledged, "
-        f"{sum(r.delivered for r in reports)} delivered, {sum(r.requests for r in reports)} requests, "
-        f"{sum(r.resent for r in reports)} events sent again, {faults} faults, "
-        f"{sum(r.samples for r in reports)} samples of the counts, {seconds:.0f} s; "
-        f"broken: {broken or 'none'}"
+        f"{len(reports)} seeds, {', '.join(f'{number} {what}' for what, number in counts.items())}, "
+        f"{sum(len(report.schedule.steps) for report in reports)} passing faults, {seconds:.0f} s; "
+        f"{''.join(f'{kind}: {number}; ' for kind, number in sorted(kinds.items()))}"
+        f"replayed for a busy machine: {sum(report.replays for report in reports)}; "
+        f"broken: {broken or 'none'}; not judged, on a machine without a free core: {unjudged or 'none'}"
     )
 
 
 def main() -> int:
+    """Run the command; 1 when a promise was broken or, with `--states`, a rare state was not met."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("campaign", choices=("chaos", "liveness"), help=argparse.SUPPRESS)
     parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
-    parser.add_argument("--events", type=int, default=1_500)
+    parser.add_argument("--events", type=int, default=1_500, help="chaos: events of a seed")
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
-    parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no schedule after that time"
+    )
+    parser.add_argument("--only", default="", help="liveness: kinds of damage, separated by commas")
+    parser.add_argument("--states", action="store_true", help="liveness: demand every rare state")
+    parser.add_argument("--states-file", type=Path, help="liveness: add the states met to this file")
     options = parser.parse_args()
 
     began = time.monotonic()
+    is_liveness = options.campaign == "liveness"
+    schedules = [
+        draw_liveness(seed) if is_liveness else draw(seed, options.events) for seed in seeds(options.seeds)
+    ]
     if options.replay is not None:
-        reports = [asyncio.run(_replayed(Schedule.read(options.replay)))]
-    else:
-        reports = asyncio.run(run(seeds(options.seeds), options.events, shrinks=not options.no_shrink))
+        schedules = [Schedule.read(options.replay)]
+    if kinds := [kind for kind in options.only.split(",") if kind]:
+        schedules = [replace(one, damages=_only(kinds, one.damages)) for one in schedules]
+    reports = asyncio.run(run(schedules, until=began + options.minutes * 60))
     say(f"commit {commit()}: {total(reports, time.monotonic() - began)}")
-    return 1 if any(report.objections for report in reports) else 0
+    is_broken = any(report.objections and report.is_judged for report in reports)
+    if is_liveness:
+        met = set[str]().union(*(report.states for report in reports))
+        is_broken |= bool(rare_states.report(met, options.states_file)) and options.states
+    return int(is_broken)
 
 
-async def _replayed(schedule: Schedule) -> Report:
-    async with staged() as stage:
-        report = await played(stage, schedule)
-    say(report.line())
-    tell(report)
-    return report
+def _only(kinds: Sequence[str], damages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({kinds[KINDS.index(kind) % len(kinds)] for kind in damages}))

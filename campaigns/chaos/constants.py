@@ -37,13 +37,11 @@ class Constant:
 
     @property
     def line(self) -> re.Pattern[str]:
-        """The assignment at the start of a line, whatever its value and comment are."""
-        return re.compile(rf"^(?P<margin> *){self.name}(?P<type>: [^=\n]+)? = [^\n#]+", re.MULTILINE)
+        """The assignment or member at the start of a line, whatever its value and comment are."""
+        return re.compile(rf"^( *{self.name}(?:(?:: [^=\n]+)? = |: ))[^\n#]+", re.MULTILINE)
 
     def replaced(self, source: str, value: Number) -> str:
-        text, found = self.line.subn(
-            rf"\g<margin>{self.name}\g<type> = {self.template.format(value)}  ", source
-        )
+        text, found = self.line.subn(rf"\g<1>{self.template.format(value)}  ", source)
         if found != 1:
             raise LookupError(f"{self.file} assigns {self.name} {found} times, not once")
         return text
@@ -68,7 +66,10 @@ CONSTANTS: Mapping[str, Constant] = {
     "longest_retry_wait_s": Constant("app/domain/outcomes/settle.py", "longest_wait", (0.5, 2.0, 4.0)),
     "token_lease_s": Constant("app/delivery/access_tokens.py", "_LEASE_S", ()),
     "token_call_s": Constant("app/amazon/tokens.py", "_DEADLINE_S", ()),
-    "token_reread_s": Constant("app/delivery/access_tokens.py", "_REREAD_S", (0.2, 2.0, 15.0)),
+    # Of a control of the power cuts.
+    "synchronous_commit": Constant("app/processes/resources.py", '"synchronous_commit"', (), '"off",'),
+    # Longer than a busy process takes from reading a token to the claim that uses it.
+    "token_reread_s": Constant("app/delivery/access_tokens.py", "_REREAD_S", (1.0, 2.0, 15.0)),
 }
 
 # Settings of the operator that are drawn as well; all are documented in `.env.example`.

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Forgetful(mfusepy.Operations):
     def __init__(self, live: Path, safe: Path) -> None:
         self._live = live
         self._safe = safe
-        self._journal: list[tuple[Any, ...]] = []
+        self._journal: list[Callable[[str], object]] = []
         self._dirty: dict[int, list[tuple[int, int]]] = {}
         self._written_through: set[int] = set()
 
@@ -34,31 +34,15 @@ class Forgetful(mfusepy.Operations):
 
     # -- what is made safe ------------------------------------------------------------------------
 
+    def _do(self, act: Callable[[str], object]) -> int:
+        """Do something to names below LIVE now, and below SAFE with the next fsync."""
+        act(str(self._live))
+        self._journal.append(act)
+        return 0
+
     def _commit_names(self) -> None:
-        """Do to SAFE, in order, what was done to names since the last fsync."""
-        for action, path, *more in self._journal:
-            at = str(self._safe) + path
-            match action:
-                case "create":
-                    os.close(os.open(at, os.O_CREAT | os.O_WRONLY, more[0]))
-                    os.chown(at, more[1], more[2])
-                case "mkdir":
-                    os.mkdir(at, more[0])
-                    os.chown(at, more[1], more[2])
-                case "unlink":
-                    os.unlink(at)
-                case "rmdir":
-                    os.rmdir(at)
-                case "rename":
-                    os.rename(at, str(self._safe) + more[0])
-                case "symlink":
-                    os.symlink(more[0], at)
-                case "truncate":
-                    os.truncate(at, more[0])
-                case "chmod":
-                    os.chmod(at, more[0])
-                case "chown":
-                    os.chown(at, more[0], more[1])
+        for act in self._journal:
+            act(str(self._safe))
         self._journal.clear()
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
@@ -81,16 +65,19 @@ class Forgetful(mfusepy.Operations):
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         uid, gid, _ = mfusepy.fuse_get_context()
-        fh = os.open(self._live_path(path), os.O_RDWR | os.O_CREAT, mode)
-        os.fchown(fh, uid, gid)
-        self._journal.append(("create", path, stat.S_IMODE(mode), uid, gid))
-        return fh
+
+        def create_at(root: str) -> None:
+            os.close(os.open(root + path, os.O_CREAT | os.O_WRONLY, stat.S_IMODE(mode)))
+            os.chown(root + path, uid, gid)
+
+        self._do(create_at)
+        return os.open(self._live_path(path), os.O_RDWR)
 
     def open(self, path: str, flags: int) -> int:
         # Opened to be read as well: what was written is read again when it is made safe.
         fh = os.open(self._live_path(path), (flags & os.O_TRUNC) | os.O_RDWR)
         if flags & os.O_TRUNC:
-            self._journal.append(("truncate", path, 0))
+            self._journal.append(lambda root: os.truncate(root + path, 0))
             self._dirty.pop(os.fstat(fh).st_ino, None)
         if flags & (os.O_SYNC | os.O_DSYNC):
             self._written_through.add(fh)
@@ -111,8 +98,7 @@ class Forgetful(mfusepy.Operations):
         return written
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-        os.truncate(self._live_path(path), length)
-        self._journal.append(("truncate", path, length))
+        self._do(lambda root: os.truncate(root + path, length))
         inode = os.stat(self._live_path(path)).st_ino
         if inode in self._dirty:
             kept = ((at, min(size, length - at)) for at, size in self._dirty[inode] if at < length)
@@ -143,42 +129,32 @@ class Forgetful(mfusepy.Operations):
 
     def mkdir(self, path: str, mode: int) -> int:
         uid, gid, _ = mfusepy.fuse_get_context()
-        os.mkdir(self._live_path(path), mode)
-        os.chown(self._live_path(path), uid, gid)
-        self._journal.append(("mkdir", path, stat.S_IMODE(mode), uid, gid))
-        return 0
+
+        def create_at(root: str) -> None:
+            os.mkdir(root + path, stat.S_IMODE(mode))
+            os.chown(root + path, uid, gid)
+
+        return self._do(create_at)
 
     def unlink(self, path: str) -> int:
-        os.unlink(self._live_path(path))
-        self._journal.append(("unlink", path))
-        return 0
+        return self._do(lambda root: os.unlink(root + path))
 
     def rmdir(self, path: str) -> int:
-        os.rmdir(self._live_path(path))
-        self._journal.append(("rmdir", path))
-        return 0
+        return self._do(lambda root: os.rmdir(root + path))
 
     def rename(self, old: str, new: str, flags: int = 0) -> int:
         if flags:
             raise mfusepy.FuseOSError(errno.EINVAL)
-        os.rename(self._live_path(old), self._live_path(new))
-        self._journal.append(("rename", old, new))
-        return 0
+        return self._do(lambda root: os.rename(root + old, root + new))
 
     def symlink(self, target: str, source: str) -> int:
-        os.symlink(source, self._live_path(target))
-        self._journal.append(("symlink", target, source))
-        return 0
+        return self._do(lambda root: os.symlink(source, root + target))
 
     def chmod(self, path: str, mode: int) -> int:
-        os.chmod(self._live_path(path), stat.S_IMODE(mode))
-        self._journal.append(("chmod", path, stat.S_IMODE(mode)))
-        return 0
+        return self._do(lambda root: os.chmod(root + path, stat.S_IMODE(mode)))
 
     def chown(self, path: str, uid: int, gid: int) -> int:
-        os.chown(self._live_path(path), uid, gid)
-        self._journal.append(("chown", path, uid, gid))
-        return 0
+        return self._do(lambda root: os.chown(root + path, uid, gid))
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
         os.utime(self._live_path(path), ns=times) if times else os.utime(self._live_path(path))

@@ -1,4 +1,4 @@
-"""Faults around the processes, for `./run campaign single-faults`: clocks, names, TLS, files, read-only.
+"""Faults around the processes: clocks, names, TLS, files.
 
 A silent name server needs root and Linux: a process sees another `/etc/resolv.conf` in a mount namespace.
 """
@@ -7,45 +7,48 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from campaigns.chaos.single_faults import Fault, Scene
+from campaigns.chaos.faults import Fault
+from campaigns.chaos.scene import Scene
 from campaigns.chaos.stage import Installation
 from dev.postgres import cluster
 from tests.pipeline import clocks
 
 NAME_SERVER = "127.0.0.53"
+AHEAD = timedelta(days=40)
 
 
-def restaffed(*, clocks: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None) -> Fault:
-    """The processes of the product run with other clocks or settings."""
+def restaffed(**changes: Any) -> Fault:
+    """The processes of the product start again with other settings, clocks or surroundings (`Staff`)."""
 
     @asynccontextmanager
     async def fault(scene: Scene) -> AsyncIterator[None]:
-        async with _restaffed(scene.stage, clocks=clocks, settings=settings):
+        staff = scene.stage.staff
+        await scene.stage.restaff(replace(staff, **changes), wait=False)
+        try:
             yield
+        finally:
+            await scene.stage.restaff(staff, wait=False)
 
     return fault
 
 
-@asynccontextmanager
-async def _restaffed(
-    stage: Installation,
-    *,
-    clocks: Mapping[str, str] | None = None,
-    settings: Mapping[str, str] | None = None,
-    within: Sequence[str] = (),
-) -> AsyncIterator[None]:
-    workers = stage.workers_wanted
-    await stage.restaff(
-        workers=workers, constants={}, settings=settings or {}, clocks=clocks, within=within, wait=False
-    )
-    try:
-        yield
-    finally:
-        await stage.restaff(workers=workers, constants={}, settings={}, wait=False)
+def wrong_clock(name: str, offset: str) -> Fault:
+    """A process starts again with a clock that is off; it must take and deliver events of this moment."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        scene.caller.off = timedelta()
+        async with restaffed(clocks={name: offset})(scene):
+            yield
+
+    return fault
 
 
 def clock_file(stage: Installation, name: str, offset: str = "+0") -> Path:
@@ -75,10 +78,7 @@ def clock_of_postgres_jumps(offset: str) -> Fault:
 
     @asynccontextmanager
     async def fault(scene: Scene) -> AsyncIterator[None]:
-        plain = cluster.BARE  # type: ignore[attr-defined]
-        file = clock_file(scene.stage, "postgres")
-        try:
-            await _restart(scene.stage, {**plain, **clocks.environment(str(file))})
+        async with _postgres_at(scene.stage, str(clock_file(scene.stage, "postgres"))):
             await asyncio.sleep(5)
             clock_file(scene.stage, "postgres", offset)
             await asyncio.sleep(10)
@@ -86,10 +86,36 @@ def clock_of_postgres_jumps(offset: str) -> Fault:
                 worker.signal(9)
             clock_file(scene.stage, "postgres")
             yield
-        finally:
-            await _restart(scene.stage, plain)
 
     return fault
+
+
+@asynccontextmanager
+async def host_ahead(scene: Scene) -> AsyncIterator[None]:
+    """The host is 40 days ahead, with its callers.
+
+    What waited before is then too old, and its day is dropped. Amazon, whose clock is right, may refuse
+    what comes meanwhile.
+    """
+    ledger, offset = scene.caller.ledger, f"+{AHEAD.days}d"
+    scene.excused = dict.fromkeys(ledger.offered, (None, ["expired"]))
+    scene.caller.off = AHEAD
+    names = [each.name for each in (*scene.stage.apis, *scene.stage.workers)]
+    async with _postgres_at(scene.stage, offset), restaffed(clocks=dict.fromkeys(names, offset))(scene):
+        yield
+        scene.excused = {**dict.fromkeys(ledger.offered, (["dead"],)), **scene.excused}
+        scene.caller.off = timedelta()
+
+
+@asynccontextmanager
+async def _postgres_at(stage: Installation, offset: str) -> AsyncIterator[None]:
+    """Postgres starts again with a wrong clock, and in the end with the right one."""
+    plain = cluster.BARE  # type: ignore[attr-defined]
+    try:
+        await _restart(stage, {**plain, **clocks.environment(offset)})
+        yield
+    finally:
+        await _restart(stage, plain)
 
 
 async def _restart(stage: Installation, environment: dict[str, str]) -> None:
@@ -107,11 +133,9 @@ async def silent_name_server(scene: Scene) -> AsyncIterator[None]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((NAME_SERVER, 53))
         mount = f'mount --bind {folder}/resolv.conf /etc/resolv.conf && exec "$@"'
-        async with _restaffed(
-            scene.stage,
-            settings={"AMAZON_BASE_URL": "http://amazon.test:8001"},
-            within=("unshare", "--mount", "sh", "-c", mount, "sh"),
-        ):
+        settings = {"AMAZON_BASE_URL": "http://amazon.test:8001"}
+        within = ("unshare", "--mount", "sh", "-c", mount, "sh")
+        async with restaffed(settings=settings, within=within)(scene):
             yield
 
 
@@ -120,22 +144,8 @@ async def hanging_handshake(scene: Scene) -> AsyncIterator[None]:
     """Amazon accepts connections and never answers the first message of TLS."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as silent:
         port = silent.getsockname()[1]
-        async with _restaffed(scene.stage, settings={"AMAZON_BASE_URL": f"https://127.0.0.1:{port}"}):
+        async with restaffed(settings={"AMAZON_BASE_URL": f"https://127.0.0.1:{port}"})(scene):
             yield
-
-
-@asynccontextmanager
-async def read_only(scene: Scene) -> AsyncIterator[None]:
-    """Postgres refuses all writes, as after a failover to a server that is not promoted."""
-    await scene.stage.ask("ALTER SYSTEM SET default_transaction_read_only = on")
-    await scene.stage.ask("SELECT pg_reload_conf()")
-    try:
-        yield
-    finally:
-        async with scene.stage.office() as connection:
-            await connection.execute("SET default_transaction_read_only = off")
-            await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
-            await connection.execute("SELECT pg_reload_conf()")
 
 
 @asynccontextmanager
@@ -144,14 +154,8 @@ async def no_files(scene: Scene) -> AsyncIterator[None]:
     worker = scene.stage.workers[0]
     assert worker.running is not None
     scene.touched |= await scene.stage.lanes_of(worker)
-    with _most_files(worker.running.pid, 1):
-        yield
-
-
-@contextlib.contextmanager
-def _most_files(pid: int, number: int) -> Iterator[None]:
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (number, before[1]))
+    pid, before = worker.running.pid, resource.prlimit(worker.running.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, before[1]))
     try:
         yield
     finally:

@@ -1,11 +1,13 @@
-"""The judge of liveness: one thing is broken for ever, and everything else must go on.
+"""The judge of liveness: while one thing is broken, everything else must go on.
 
 Each rule is one function from the evidence to the violations, as in `tests.crashes.judge`, which judges
-safety afterwards.
+safety afterwards. A liveness schedule is judged by what a lane may stand still for and by its usual pace, a
+single fault by the bounds of its row.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.crashes.evidence import Objection
 
@@ -37,6 +39,15 @@ class DamageRecord:
     allowed: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The longest time between two 202s and from a 202 to Amazon, and the reports of which one must come."""
+
+    gap: float
+    delay: float
+    signs: frozenset[str]
+
+
 @dataclass(slots=True)
 class LivenessEvidence:
     """What a liveness run leaves behind. Moments are seconds since 1970."""
@@ -53,14 +64,37 @@ class LivenessEvidence:
     declared: set[str] = field(default_factory=set)  # events that are named as damaged
     undeclared: set[str] = field(default_factory=set)  # events reported as unreadable without damage
     damages: Sequence[DamageRecord] = ()
-    erasures: Mapping[str, float | None] = field(default_factory=dict)  # seconds until finished
+    unfinished_erasures: Sequence[str] = ()
     unanswered: set[str] = field(default_factory=set)  # offered while an API was frozen, never answered
-    internal_errors: Sequence[str] = ()
+    internal_errors: list[str] = field(default_factory=list)
+    misplaced: Sequence[str] = ()  # events that were sent to another advertiser
+    bounds: Bounds | None = None
+    intake: Sequence[float] = ()  # when each event was acknowledged
+    signs: set[str] = field(default_factory=set)  # what the service reported
 
     @property
     def longest_standstill(self) -> float:
         scaled = LONGEST_STANDSTILL_S * self.lease_s / USUAL_LEASE_S
         return scaled + SLACK_S * self.stretch + 2 * self.noise_s
+
+    @property
+    def gap(self) -> float:
+        """The longest time between two 202s."""
+        times = pairwise(sorted(self.intake))
+        return max((after - before for before, after in times), default=float("inf"))
+
+    @property
+    def delay(self) -> float:
+        """The longest time from a 202 to Amazon, of the lanes that the fault does not touch."""
+        return max(
+            (
+                lane.delivered.get(event, self.ended) - at
+                for lane in self.lanes
+                if not lane.is_sick
+                for event, at in lane.accepted.items()
+            ),
+            default=0.0,
+        )
 
 
 def judge(seen: LivenessEvidence) -> list[Objection]:
@@ -71,7 +105,7 @@ def judge(seen: LivenessEvidence) -> list[Objection]:
 def healthy_lanes_progress(seen: LivenessEvidence) -> Iterator[str]:
     """No healthy lane in which something waits stands still for longer than a lease and a quarter."""
     for lane in seen.lanes:
-        if lane.is_sick:
+        if lane.is_sick or seen.bounds is not None:
             continue
         longest, at = standstill(lane, seen.ended, seen.declared)
         if longest > seen.longest_standstill:
@@ -150,10 +184,9 @@ def damage_is_named(seen: LivenessEvidence) -> Iterator[str]:
 
 
 def erasures_finish(seen: LivenessEvidence) -> Iterator[str]:
-    """Every erasure is finished while the thing is broken."""
-    for erasure, seconds in seen.erasures.items():
-        if seconds is None:
-            yield f"{erasure} is still under way"
+    """Every erasure is finished, in a liveness schedule while the thing is broken."""
+    for erasure in seen.unfinished_erasures:
+        yield f"{erasure} is still under way"
 
 
 def callers_are_answered(seen: LivenessEvidence) -> Iterator[str]:
@@ -165,6 +198,29 @@ def callers_are_answered(seen: LivenessEvidence) -> Iterator[str]:
 def nothing_answers_500(seen: LivenessEvidence) -> Iterator[str]:
     """No route answers 500 because of a damaged row."""
     yield from seen.internal_errors
+
+
+def only_its_own_advertiser(seen: LivenessEvidence) -> Iterator[str]:
+    """No event is sent to another advertiser than that of its destination."""
+    for event in seen.misplaced:
+        yield f"{event} was sent to another advertiser"
+
+
+def bounds_hold(seen: LivenessEvidence) -> Iterator[str]:
+    """Intake and the advertisers that a single fault does not touch go on within the bounds of its row."""
+    if seen.bounds is not None:
+        # On a machine without a free core, everything takes as much longer as processes wait for one.
+        stretch = max(1.0, seen.stretch / 2)
+        if seen.gap > seen.bounds.gap * stretch:
+            yield f"gap above {seen.bounds.gap * stretch:.0f} s"
+        if seen.delay > seen.bounds.delay * stretch:
+            yield f"delay above {seen.bounds.delay * stretch:.0f} s"
+
+
+def a_fault_is_reported(seen: LivenessEvidence) -> Iterator[str]:
+    """The service reports a single fault, if its row demands it."""
+    if seen.bounds is not None and seen.bounds.signs and not seen.bounds.signs & seen.signs:
+        yield "nothing reported it"
 
 
 # Rules whose bounds are times: on a machine without a free core they say nothing.
@@ -188,4 +244,7 @@ RULES: tuple[Rule, ...] = (
     erasures_finish,
     callers_are_answered,
     nothing_answers_500,
+    only_its_own_advertiser,
+    bounds_hold,
+    a_fault_is_reported,
 )

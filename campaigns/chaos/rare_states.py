@@ -1,15 +1,14 @@
-"""Rare states that a set of liveness schedules must have met, each with how it is detected.
+"""Rare states that a set of liveness schedules must have met, each with the line that shows it.
 
-A campaign that never met a state proves nothing about it. Each state is a predicate over what a run left
-behind: log lines, metrics, rows, the stand-in's record and the callers' answers. A comment below
-lists states that no schedule reaches yet.
+A campaign that never met a state proves nothing about it. The lines are those that the processes log, and
+those that `requests_lines` and `gather` make of everything else: the stand-in's record, the callers' answers,
+metrics, rows and the log of Postgres. A comment below lists states that no schedule reaches yet.
 """
 
 import contextlib
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,158 +17,97 @@ import asyncpg
 import httpx
 
 from app.delivery.balance_check import BalanceCheck, BalanceScope
-from campaigns.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
+from campaigns.chaos.actions import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
 from campaigns.running import say
 from tests.crashes.evidence import Request
 
 if TYPE_CHECKING:
-    from campaigns.chaos.liveness_run import Run
+    from campaigns.chaos.liveness_run import LivenessRun
     from campaigns.chaos.stage import Installation
 
-_SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
+DUPLICATE = 'amazon_conversions_events_received_total{result="duplicate"}'
 
 
-@dataclass(slots=True)
-class Facts:
-    """What one run left behind."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line with these fields, and one field above a number, in a run in which one of these was broken."""
 
-    broken: str
-    logs: Sequence[Mapping[str, Any]] = ()
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    rows: Mapping[str, int] = field(default_factory=dict)
-    requests: Sequence[Request] = ()
-    answers: Mapping[str, int] = field(default_factory=dict)
-    readiness: frozenset[int] = frozenset()
-    starts: int = 0
-    postgres: str = ""
-    merge_window_s: float = 0.0
-    accepted: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by advertiser
-    damage_states: frozenset[str] = frozenset()
+    event: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+    above: tuple[str, float] = ("", 0)
+    broken: Sequence[str] = ()
 
-    def logged(self, event: str, **fields: object) -> bool:
-        return any(
-            line.get("event") == event and all(line.get(name) == value for name, value in fields.items())
-            for line in self.logs
+    def is_met(self, lines: Iterable[Mapping[str, Any]], broken: str) -> bool:
+        name, least = self.above
+        return (not self.broken or broken in self.broken) and any(
+            line.get("event") == self.event
+            and line.items() >= self.fields.items()
+            and (not name or line.get(name, 0) > least)
+            for line in lines
         )
 
-    def in_error(self, text: str) -> bool:
-        return any(text in str(line.get("error", "")) for line in self.logs)
 
-    def metric(self, name: str, label: str = "") -> bool:
-        return any(value > 0 and key.startswith(name) and label in key for key, value in self.metrics.items())
-
-
-Detector = Callable[[Facts], bool]
-
-
-def _resent_after_clear_acceptance(facts: Facts) -> bool:
-    """The first answer was clear and complete, and its settlement was not written: it was refused or lost."""
-    accepted = Counter(event for request in facts.requests if request.clear for event in request.accepted)
-    return facts.broken == FROZEN_WORKER and any(times > 1 for times in accepted.values())
-
-
-def _throttled_in_a_merge_window(facts: Facts) -> bool:
-    return any(
-        request.status == 429
-        and any(
-            0 < at - request.ended < facts.merge_window_s for at in facts.accepted.get(request.advertiser, ())
-        )
-        for request in facts.requests
-    )
-
-
-def _settled_late(facts: Facts) -> bool:
-    return any(
-        line.get("event") == "attempt.finished"
-        and line.get("outcome") == "lost"
-        and line.get("duration_ms", 0) > 1_500
-        for line in facts.logs
-    )
-
-
-# State → how it is detected.
-STATES: Mapping[str, Detector] = {
+# State → the line that shows it. Events without a dot are no log lines of the product.
+STATES: Mapping[str, Line] = {
     # Ownership
-    "a lane was taken under a second fence": lambda f: any(
-        line.get("event") == "lane.acquired" and line.get("fence", 0) > 1 for line in f.logs
+    "a lane was taken under a second fence": Line("lane.acquired", above=("fence", 1)),
+    "a lease lapsed with a frozen owner": Line("lane.acquired", above=("fence", 1), broken=[FROZEN_WORKER]),
+    "a worker lost a lane that it held": Line("lane.lost"),
+    "a worker gave back lanes beyond its share": Line("lane.released"),
+    "a silent session was ended by another worker": Line("a session was terminated"),
+    # The first answer was clear and complete, and its settlement was not written: it was refused or lost.
+    "the settlement of a frozen worker was refused by the fence": Line(
+        "accepted twice, clearly", broken=[FROZEN_WORKER]
     ),
-    "a lease lapsed with a frozen owner": lambda f: (
-        f.broken == FROZEN_WORKER
-        and any(line.get("event") == "lane.acquired" and line.get("fence", 0) > 1 for line in f.logs)
-    ),
-    "a worker lost a lane that it held": lambda f: f.logged("lane.lost"),
-    "a worker gave back lanes beyond its share": lambda f: f.logged("lane.released"),
-    "a silent session was ended by another worker": lambda f: (
-        "terminating connection due to administrator" in f.postgres
-    ),
-    "the settlement of a frozen worker was refused by the fence": _resent_after_clear_acceptance,
-    "an attempt without a result was recovered": lambda f: f.logged("attempt.recovered"),
+    "an attempt without a result was recovered": Line("attempt.recovered"),
     # Requests to Amazon
-    "429 with Retry-After": lambda f: any(r.status == 429 and r.retry_after for r in f.requests),
-    "429 during a merge window": _throttled_in_a_merge_window,
-    "5xx from Amazon": lambda f: any((r.status or 0) >= 500 for r in f.requests),
-    "a request reached its deadline": _settled_late,
-    "an answer was lost after acceptance": lambda f: any(
-        any(r.taken) and not r.clear and r.status is None for r in f.requests
+    "429 with Retry-After": Line("request", {"status": 429}, ("retry_after", 0)),
+    "429 during a merge window": Line("request", {"status": 429, "in_merge_window": True}),
+    "5xx from Amazon": Line("request", above=("status", 499)),
+    "a request reached its deadline": Line("attempt.finished", {"outcome": "lost"}, ("duration_ms", 1_500)),
+    "an answer was lost after acceptance": Line("request", {"clear": False, "status": 0, "any_taken": True}),
+    "the same events were sent again": Line("sent again"),
+    "a part of a request was refused for now": Line(
+        "request", {"clear": True, "any_taken": True, "all_taken": False}
     ),
-    "the same events were sent again": lambda f: any(
-        times > 1 for times in Counter(event for r in f.requests for event in r.ids).values()
-    ),
-    "a part of a request was refused for now": lambda f: any(
-        r.clear and any(r.taken) and not all(r.taken) for r in f.requests
-    ),
-    "an access token was refused": lambda f: any(r.status == 401 for r in f.requests),
-    "a token was refreshed": lambda f: f.logged("token.refreshed"),
-    "a token was being refreshed by another worker": lambda f: f.logged(
-        "token.unavailable", reason="refreshing"
-    ),
-    "a breaker opened": lambda f: f.rows.get("breaker open", 0) > 0,
-    "a breaker let a probe through": lambda f: f.logged("breaker.probe_sent"),
-    "events were retried one by one": lambda f: (
-        f.rows.get("retried exceptions", 0) > 0 or any(line.get("kind") == "retry" for line in f.logs)
-    ),
+    "an access token was refused": Line("request", {"status": 401}),
+    "a token was refreshed": Line("token.refreshed"),
+    "a token was being refreshed by another worker": Line("token.unavailable", {"reason": "refreshing"}),
+    "a breaker opened": Line("breaker open"),
+    "a breaker let a probe through": Line("breaker.probe_sent"),
+    "events were retried one by one": Line("retried exceptions"),
     # Damage
-    "a batch that cannot be opened was named": lambda f: f.logged("batch.unreadable", reason="not_opened"),
-    "a batch on a bad page was named": lambda f: f.logged("batch.unreadable", reason="XX001"),
-    "a batch whose row is missing was named": lambda f: f.logged("batch.unreadable", reason="missing"),
-    "a torn schema sample was read": lambda f: "delivered" in f.damage_states,
-    "a missing state was declared by the balance check": lambda f: (
-        "declared by the imbalance check" in f.damage_states
+    "a batch that cannot be opened was named": Line("batch.unreadable", {"reason": "not_opened"}),
+    "a batch on a bad page was named": Line("batch.unreadable", {"reason": "XX001"}),
+    "a batch whose row is missing was named": Line("batch.unreadable", {"reason": "missing"}),
+    "a torn schema sample was read": Line("damaged", {"state": "delivered"}),
+    "a missing state was declared by the balance check": Line(
+        "damaged", {"state": "declared by the imbalance check"}
     ),
-    "a checksum failure was raised by Postgres": lambda f: (
-        "invalid page in block" in f.postgres or f.in_error("XX001")
-    ),
+    "a checksum failure was raised by Postgres": Line("a page was invalid"),
     # Erasures
-    "an erasure passed over a damaged batch": lambda f: f.logged("erasure.batch_unreadable"),
-    "an erasure took an event that waited": lambda f: f.rows.get("erased waiting", 0) > 0,
-    "an erasure took an event that was delivered": lambda f: f.rows.get("erased delivered", 0) > 0,
-    "one scan finished several erasures": lambda f: any(
-        line.get("event") == "erasure.finished" and line.get("erasures", 0) > 1 for line in f.logs
-    ),
+    "an erasure passed over a damaged batch": Line("erasure.batch_unreadable"),
+    "an erasure took an event that waited": Line("erased waiting"),
+    "an erasure took an event that was delivered": Line("erased delivered"),
+    "one scan finished several erasures": Line("erasure.finished", above=("erasures", 1)),
     # On receipt
-    "a flush was refused": lambda f: f.logged("flush.refused"),
-    "a single-round-trip flush fell back": lambda f: f.logged("flush.single_round_trip_unavailable"),
-    "a post was answered 503": lambda f: f.answers.get("503", 0) > 0,
-    "a caller got no answer and repeated": lambda f: any(key.startswith("lost") for key in f.answers),
-    "a repeated event was a duplicate": lambda f: f.metric(
-        "amazon_conversions_events_received_total", "duplicate"
-    ),
-    "a post ran into a frozen API": lambda f: (
-        f.broken == FROZEN_API and any("Timeout" in key for key in f.answers)
-    ),
-    "a process was not ready": lambda f: 503 in f.readiness,
+    "a flush was refused": Line("flush.refused"),
+    "a single-round-trip flush fell back": Line("flush.single_round_trip_unavailable"),
+    "a post was answered 503": Line("503"),
+    "a caller got no answer and repeated": Line("lost"),
+    "a repeated event was a duplicate": Line(DUPLICATE),
+    "a post ran into a frozen API": Line("lost", {"why": "ReadTimeout"}, broken=[FROZEN_API]),
+    "a process was not ready": Line("not ready"),
     # The database
-    "a settlement failed and was written again": lambda f: f.logged(
-        "settlement.write_failed", will_retry=True
+    "a settlement failed and was written again": Line("settlement.write_failed", {"will_retry": True}),
+    "a statement reached its deadline on a half-open connection": Line(
+        "TimeoutError", broken=[HALF_OPEN_OWN, HALF_OPEN_WORKER]
     ),
-    "a statement reached its deadline on a half-open connection": lambda f: (
-        f.broken in {HALF_OPEN_OWN, HALF_OPEN_WORKER} and f.in_error("TimeoutError")
-    ),
-    "sessions ended with a restart of Postgres": lambda f: f.in_error("57P0"),
-    "a COMMIT or its answer was lost": lambda f: f.rows.get("cuts", 0) > 0,
-    "a worker could not reach the database": lambda f: f.logged("worker.database_error"),
+    "sessions ended with a restart of Postgres": Line("57P0"),
+    "a COMMIT or its answer was lost": Line("cut"),
+    "a worker could not reach the database": Line("worker.database_error"),
     # Processes
-    "a process was killed and started again": lambda f: f.starts > 0,
+    "a process was killed and started again": Line("started again"),
 }
 
 # No liveness schedule reaches or shows:
@@ -193,32 +131,62 @@ async def imbalance(stage: "Installation", destination: str) -> bool:
         return any(one["destination_id"] == destination for one in check.report())
 
 
-async def gather(stage: "Installation", run: "Run") -> set[str]:
+def requests_lines(
+    requests: Sequence[Request], accepted: Mapping[str, Sequence[float]], merge_window_s: float
+) -> Iterator[dict[str, Any]]:
+    """Yield what the stand-in's record shows; `accepted` has the moments of 202s by advertiser."""
+    for request in requests:
+        waits = [at - request.ended for at in accepted.get(request.advertiser, ())]
+        yield {
+            "event": "request",
+            "status": request.status or 0,
+            "retry_after": request.retry_after or 0.0,
+            "clear": request.clear,
+            "any_taken": any(request.taken),
+            "all_taken": all(request.taken),
+            "in_merge_window": any(0 < wait < merge_window_s for wait in waits),
+        }
+    sent = Counter(event for request in requests for event in request.ids)
+    clearly = Counter(event for request in requests if request.clear for event in request.accepted)
+    for name, times in (("sent again", sent), ("accepted twice, clearly", clearly)):
+        if any(number > 1 for number in times.values()):
+            yield {"event": name}
+
+
+async def gather(stage: "Installation", run: "LivenessRun") -> set[str]:
     """Return the states of the table that this run has met so far."""
-    requests = run.requests()
-    advertiser = {
-        name: run.healthy[post.destination].advertiser for post in run.schedule.posts() for name in post.names
+    ledger = run.scene.caller.ledger
+    advertisers = {one.number: one.advertiser for one in run.scene.destinations}
+    accepted: dict[str, list[float]] = defaultdict(list)
+    for name, at in ledger.acknowledged.items():
+        if (place := ledger.offered[name]) in advertisers:
+            accepted[advertisers[place]].append(at)
+    merge_window_s = int(run.schedule.settings["MERGE_WINDOW_MS"]) / 1000
+    lines = _lines(stage.folder, run.log_offsets)
+    lines += requests_lines(run.requests(), accepted, merge_window_s)
+    postgres = _tail(stage.folder / "cluster" / "postgres.log", run.log_offsets)
+    errors = " ".join(str(line.get("error", "")) for line in lines)
+    starts = sum(process.starts - 1 for process in (*stage.apis, *stage.workers))
+    met = {
+        "a session was terminated": "terminating connection due to administrator" in postgres,
+        "a page was invalid": "invalid page in block" in postgres or "XX001" in errors,
+        "57P0": "57P0" in errors,
+        "TimeoutError": "TimeoutError" in errors,
+        "retried exceptions": any(line.get("kind") == "retry" for line in lines),
+        "not ready": 503 in run.readiness,
+        "cut": any(proxy.cuts_made for proxy in stage.proxies.values()),
+        "started again": starts > 0,
+        DUPLICATE: await _counts_duplicates(stage),
     }
-    accepted: dict[str, list[float]] = {}
-    for name, at in run.caller.ledger.acknowledged_at.items():
-        if name in advertiser:
-            accepted.setdefault(advertiser[name], []).append(at)
-    facts = Facts(
-        broken=run.schedule.broken,
-        logs=_lines(stage.folder, run.log_offsets),
-        metrics=await _metrics(stage),
-        rows=await _rows(stage, [one.number for one in run.destinations])
-        | {"cuts": sum(proxy.cuts_made for proxy in stage.to_database.values())},
-        requests=requests,
-        answers=run.caller.ledger.answers,
-        readiness=frozenset(run.readiness),
-        starts=sum(process.starts - 1 for process in (*stage.apis, *stage.workers)),
-        postgres=_tail(stage.folder / "cluster" / "postgres.log", run.log_offsets),
-        merge_window_s=int(run.schedule.settings["MERGE_WINDOW_MS"]) / 1000,
-        accepted=accepted,
-        damage_states=frozenset(state for one in run.seen.damages for state in one.states.values()),
-    )
-    return {state for state, detector in STATES.items() if detector(facts)}
+    lines += [{"event": name} for name, is_met in met.items() if is_met]
+    lines += [{"event": name} for name in await _rows(stage, [one.number for one in run.destinations])]
+    for answer in ledger.answers:
+        what, _, why = answer.partition(": ")
+        lines.append({"event": what, "why": why})
+    lines += [
+        {"event": "damaged", "state": state} for one in run.seen.damages for state in one.states.values()
+    ]
+    return {state for state, line in STATES.items() if line.is_met(lines, run.schedule.broken)}
 
 
 def offsets(folder: Path) -> dict[Path, int]:
@@ -245,20 +213,19 @@ def _lines(folder: Path, since: Mapping[Path, int]) -> list[dict[str, Any]]:
     return found
 
 
-async def _metrics(stage: "Installation") -> dict[str, float]:
-    """Return the highest value of each series of all processes that answer."""
-    found: dict[str, float] = {}
+async def _counts_duplicates(stage: "Installation") -> bool:
+    """Tell whether a process that answers has counted a duplicate."""
     async with httpx.AsyncClient(trust_env=False, timeout=1) as client:
-        for process in (*stage.apis, *stage.workers):
-            port = stage.metrics.get(process.name)
+        for port in stage.metrics.values():
             with contextlib.suppress(httpx.HTTPError):
                 text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-                for name, labels, value in _SAMPLE.findall(text):
-                    found[name + labels] = max(float(value), found.get(name + labels, 0.0))
-    return found
+                counts = [line for line in text.splitlines() if line.startswith(DUPLICATE)]
+                if any(not line.endswith(" 0.0") for line in counts):
+                    return True
+    return False
 
 
-async def _rows(stage: "Installation", destinations: Sequence[str]) -> dict[str, int]:
+async def _rows(stage: "Installation", destinations: Sequence[str]) -> list[str]:
     rows = await stage.ask(
         "WITH mine AS (SELECT number, lane FROM destinations WHERE id = ANY($1)) "
         "SELECT 'breaker ' || breaker AS what, count(*) AS n FROM lanes WHERE id IN (SELECT lane FROM mine) "
@@ -269,7 +236,7 @@ async def _rows(stage: "Installation", destinations: Sequence[str]) -> dict[str,
         "FROM exceptions e JOIN mine m ON m.number = e.destination WHERE e.erased_at IS NOT NULL GROUP BY 1",
         list(destinations),
     )
-    return {row["what"]: row["n"] for row in rows}
+    return [row["what"] for row in rows if row["n"]]
 
 
 def report(met: set[str], file: Path | None) -> list[str]:

@@ -1,8 +1,8 @@
 """Try connections to Postgres whose other end falls silent: `./run campaign silent-network`.
 
-`stall`: a proxy acknowledges everything and passes nothing on. `drop` (root, Linux): the client runs in a
-network namespace of its own, and from one moment on every packet between it and Postgres goes to an address
-that nobody has. Prints after how many seconds each end gives its connections up.
+The client runs in a network namespace of its own (root, Linux), and from one moment on every packet between
+it and Postgres goes to an address that nobody has. Prints after how many seconds each end gives its
+connections up. Proxies that acknowledge everything and pass nothing on are rows of `single-faults`.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -27,7 +26,6 @@ from app.store.database import keepalive
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos.stage import POSTGRES
 from dev.postgres.cluster import Cluster
-from tests.pipeline.tcp_proxy import Proxy
 
 SPACE, HERE, THERE = "liveness-probe", "10.99.7.1", "10.99.7.2"
 MOST_S = 75.0
@@ -63,24 +61,6 @@ async def _gone(connection: asyncpg.Connection, began: float) -> float | None:
             return None
         await asyncio.sleep(0.1)
     return round(time.monotonic() - began, 1)
-
-
-async def stalled(dsn: str) -> dict[str, float | None]:
-    """Let a proxy fall silent while a statement is asked."""
-    proxy = Proxy(urlsplit(dsn).port or 5432)
-    await proxy.start()
-    try:
-        through = proxy.address(dsn)
-        asking = await keepalive.connect(through, server_settings=session_settings("probe"), timeout=10)
-        await asking.fetchval(STATEMENT)
-        proxy.stall()
-        began = time.monotonic()
-        return {
-            "the statement": await _refused(asking, began),
-            "the asking connection": await _gone(asking, began),
-        }
-    finally:
-        await proxy.close()
 
 
 async def dropped(cluster: Cluster, folder: Path) -> dict[str, float | None]:
@@ -142,33 +122,28 @@ def namespace() -> Iterator[None]:
         subprocess.run(["ip", "netns", "del", SPACE], check=False)
 
 
-async def measure(mode: str) -> int:
+async def measure() -> int:
     """Print what was seen; return 0 where each end gave up in time."""
     folder = Path(tempfile.mkdtemp(prefix="conversions-silent-"))
     folder.chmod(0o755)
-    is_far = mode == "drop"
-    listens = {"listen_addresses": f"127.0.0.1,{HERE}"} if is_far else {}
-    cluster = Cluster(folder / "cluster", settings={**POSTGRES, **listens})
-    with namespace() if is_far else contextlib.nullcontext():
+    settings = {**POSTGRES, "listen_addresses": f"127.0.0.1,{HERE}"}
+    cluster = Cluster(folder / "cluster", settings=settings)
+    with namespace():
         await asyncio.to_thread(cluster.start)
         try:
-            if is_far:
-                found = await dropped(cluster, folder)
-            else:
-                found = await stalled(cluster.url.replace("+asyncpg", ""))
+            found = await dropped(cluster, folder)
         finally:
             await asyncio.to_thread(cluster.stop)
             shutil.rmtree(folder, ignore_errors=True)
-    print(mode, json.dumps(found))
+    print(json.dumps(found))
     return 0 if all(one is not None and one <= MOST_S for one in found.values()) else 1
 
 
 def main() -> int:
     """Measure once."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("stall", "drop", "client"), nargs="?", default="stall")
-    mode = parser.parse_args().mode
-    if mode == "client":
+    parser.add_argument("mode", choices=("drop", "client"), nargs="?", default="drop")
+    if parser.parse_args().mode == "client":
         print(json.dumps(asyncio.run(client(os.environ["PROBE_DSN"]))), flush=True)
         return 0
-    return asyncio.run(measure(mode))
+    return asyncio.run(measure())

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from campaigns.chaos import faults
 from campaigns.chaos import host_faults as host
-from campaigns.chaos import single_faults as faults
-from campaigns.chaos.single_faults import Fault
+from campaigns.chaos import outside_faults as outside
+from campaigns.chaos.faults import Fault, lease_session, session, signalled
 
 ADVERTISERS = 6
 
@@ -28,41 +29,49 @@ def one_of(*signs: str) -> frozenset[str]:
     return frozenset(signs)
 
 
+_DATABASE = ("api", "worker")  # the ways to it
 _LANE = "SELECT FROM lanes WHERE id = (SELECT lane FROM destinations WHERE number = {}) FOR UPDATE"
 _FLUSH_LOCK = "SELECT pg_advisory_xact_lock_shared(7301)"
+_FAILING = one_of("failing")
 _NOT_READY = one_of("flushes_refused", "database_unavailable", "database_refused", "no answer")
 # A minute of failures, two restarts, and the wait after seven of them (`RetryPolicy`).
 _AFTER_BACKOFF = 60 + 2 * 20 + 128.0
+_CLOCK = one_of("clock_off")
+_OFFSETS = {
+    f"{size} {way}": f"{sign}{offset}"
+    for size, offset in (("5 min", "5m"), ("2 h", "2h"), ("40 days", "40d"))
+    for way, sign in (("ahead", "+"), ("late", "-"))
+}
 _SLOW = {"kind": "slow", "ms": 20_000}
 
 ROWS: tuple[Row, ...] = (
-    Row("L1 a worker is frozen", faults.frozen_worker, lasts=75),
-    Row("L2 an advertiser hangs", faults.of_amazon({"kind": "never"}, touched=1)),
-    Row("L2 an advertiser answers after 80 s", faults.of_amazon({"kind": "slow", "ms": 80_000}, touched=1)),
+    Row("L1 a worker is frozen", faults.frozen("workers"), lasts=75),
+    Row("L2 an advertiser hangs", outside.of_amazon({"kind": "never"}, touched=1)),
+    Row("L2 an advertiser answers after 80 s", outside.of_amazon({"kind": "slow", "ms": 80_000}, touched=1)),
     Row(
         "L2b 13 of 18 hang, 1 worker",
-        faults.of_amazon({"kind": "never"}, touched=13),
+        outside.of_amazon({"kind": "never"}, touched=13),
         45,
         workers=1,
         advertisers=18,
     ),
-    Row("L2b 13 of 18 answer after 20 s", faults.of_amazon(_SLOW, touched=13), 60, workers=1, advertisers=18),
-    Row("L2b 5 of 18 answer after 20 s", faults.of_amazon(_SLOW, touched=5), 45, workers=1, advertisers=18),
-    Row("a state row names another destination", faults.misplaced_batch, 20),
-    Row("the session of lane leases is frozen", faults.frozen_lease_session, 60, delay=45),
     Row(
-        "the session of the incident monitor is frozen",
-        faults.frozen_session("%INSERT INTO commit_probes%"),
-        60,
+        "L2b 13 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=13), 60, workers=1, advertisers=18
+    ),
+    Row("L2b 5 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=5), 45, workers=1, advertisers=18),
+    Row("a state row names another destination", faults.misplaced_batch, 20),
+    Row("the session of lane leases is frozen", signalled(lease_session), 60, delay=45),
+    Row(
+        "the session of the incident monitor is frozen", signalled(session("%INSERT INTO commit_probes%")), 60
     ),
     Row(
         "the session of the erasure scan is frozen",
-        faults.frozen_session("%FROM erasures%", application="conversions-worker", erases=True),
+        signalled(session("%FROM erasures%", application="conversions-worker"), erases=True),
         75,
     ),
     Row(
         "the session of a flush is frozen",
-        faults.frozen_session("%store_flush%"),
+        signalled(session("%store_flush%")),
         gap=60,
         delay=60,
         signs=_NOT_READY,
@@ -103,28 +112,33 @@ ROWS: tuple[Row, ...] = (
         "the locks of maintenance are held",
         faults.holding("SELECT pg_advisory_xact_lock(7302)", "SELECT pg_advisory_xact_lock(7303)"),
     ),
-    Row("Amazon is half open for all", faults.network(amazon=True), 60, delay=120, signs=one_of("failing")),
-    Row("connections to Amazon are half open", faults.network(amazon=True, open_only=True), delay=30),
-    Row("Postgres is half open for all", faults.network(), 50, gap=100, delay=120, signs=_NOT_READY),
+    Row("Amazon is half open for all", outside.silent("amazon"), 60, delay=120, signs=_FAILING),
+    Row("connections to Amazon are half open", outside.silent("amazon", open_only=True), delay=30),
+    Row(
+        "Postgres is half open for all", outside.silent(*_DATABASE), 50, gap=100, delay=120, signs=_NOT_READY
+    ),
     Row(
         "connections to Postgres are silent",
-        faults.network(open_only=True),
+        outside.silent(*_DATABASE, open_only=True),
         60,
         gap=45,
         delay=60,
         signs=_NOT_READY,
     ),
-    Row("connections of one worker to Postgres are silent", faults.network(worker=1), 75, delay=75),
-    Row("Postgres is 200 ms away", faults.network(latency=0.1), gap=8, delay=15),
-    *(
-        Row(f"the clock of a worker is {words}", host.restaffed(clocks={"worker-0": offset}), 25, 45, 60)
-        for words, offset in (
-            ("5 min ahead", "+5m"),
-            ("5 min late", "-5m"),
-            ("2 h ahead", "+2h"),
-            ("2 h late", "-2h"),
-        )
+    Row(
+        "connections of one worker to Postgres are silent", outside.silent(*_DATABASE, worker=1), 75, delay=75
     ),
+    Row("Postgres is 200 ms away", outside.slow(*_DATABASE, latency=0.1), gap=8, delay=15),
+    *(
+        Row(f"the clock of a worker is {words}", host.wrong_clock("worker-0", offset), 25, 45, 60)
+        for words, offset in _OFFSETS.items()
+    ),
+    *(
+        Row(f"the clock of the API is {words}", host.wrong_clock("api-0", offset), 25, 45, 60, signs=_CLOCK)
+        for words, offset in _OFFSETS.items()
+        if "5 min" not in words
+    ),
+    Row("the clock of the whole host is 40 days ahead, and back", host.host_ahead, 25, 45, 60),
     *(
         Row(f"the clock of {which} jumps 2 h {way}", host.clock_jumps(name, offset), 25, jumps=name)
         for which, name in (("a running worker", "worker-0"), ("the running API", "api-0"))
@@ -137,17 +151,17 @@ ROWS: tuple[Row, ...] = (
     Row("Postgres is killed three times", faults.restarts(kills=True), 15, gap=25, delay=40),
     Row(
         "the token endpoint hangs",
-        faults.without_tokens({"kind": "token_slow", "ms": 60_000}),
+        outside.without_tokens({"kind": "token_slow", "ms": 60_000}),
         60,
         delay=120,
-        signs=one_of("failing"),
+        signs=_FAILING,
     ),
     Row(
         "the token endpoint answers 500",
-        faults.without_tokens({"kind": "token_5xx"}),
+        outside.without_tokens({"kind": "token_5xx"}),
         60,
         delay=120,
-        signs=one_of("failing"),
+        signs=_FAILING,
     ),
     Row(
         "the name of Amazon does not resolve",
@@ -155,15 +169,10 @@ ROWS: tuple[Row, ...] = (
         45,
         gap=45,
         delay=120,
-        signs=one_of("failing"),
+        signs=_FAILING,
     ),
     Row(
-        "the name server is silent",
-        host.silent_name_server,
-        60,
-        gap=45,
-        delay=_AFTER_BACKOFF,
-        signs=one_of("failing"),
+        "the name server is silent", host.silent_name_server, 60, gap=45, delay=_AFTER_BACKOFF, signs=_FAILING
     ),
     Row(
         "a TLS handshake with Amazon hangs",
@@ -171,7 +180,7 @@ ROWS: tuple[Row, ...] = (
         60,
         gap=45,
         delay=_AFTER_BACKOFF,
-        signs=one_of("failing"),
+        signs=_FAILING,
     ),
     Row(
         "number sequences are exhausted",
@@ -183,14 +192,26 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "a Retry-After of 999999999 s",
-        faults.of_amazon({"kind": "429", "retry_after": 999_999_999, "times": 1}, touched=1),
+        outside.of_amazon({"kind": "429", "retry_after": 999_999_999, "times": 1}, touched=1),
         10,
     ),
     Row("300 persons are erased, 50,000 events are stored", faults.erasures(300, posts=100), 40, workers=1),
     Row(
-        "own: the synchronous standby is gone", faults.missing_standby, 40, gap=80, delay=80, signs=_NOT_READY
+        "own: the synchronous standby is gone",
+        faults.setting("synchronous_standby_names", "gone"),
+        40,
+        gap=80,
+        delay=80,
+        signs=_NOT_READY,
     ),
     Row("own: a worker crashes every three seconds", faults.crash_loop, 45, delay=20),
-    Row("own: Postgres is read-only", host.read_only, 30, gap=60, delay=60, signs=_NOT_READY),
+    Row(
+        "own: Postgres is read-only",
+        faults.setting("default_transaction_read_only", "on"),
+        30,
+        gap=60,
+        delay=60,
+        signs=_NOT_READY,
+    ),
     Row("own: a worker can open no file", host.no_files, 45),
 )

@@ -10,14 +10,16 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -28,7 +30,7 @@ from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos import constants
 from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError
-from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
+from dev.postgres.postmaster import free_port, is_of_cluster
 from tests.crashes import stored
 from tests.pipeline import clocks
 from tests.pipeline.tcp_proxy import Proxy
@@ -38,6 +40,7 @@ POSTGRES: Mapping[str, str] = {**DURABLE, "shared_buffers": "96MB", "max_wal_siz
 READY_S = 180.0
 CLOSES = {"Connection": "close"}
 MEMORY_MIB = 256
+UNFINISHED = "SELECT count(*) FROM erasures WHERE finished_at IS NULL"
 
 
 @dataclass
@@ -60,39 +63,62 @@ class Process:
                 self.running.send_signal(number)
 
 
-@dataclass
-class Installation:
-    """`folder` holds the cluster, the logs and the stand-in's records."""
+@dataclass(frozen=True)
+class Staff:
+    """The processes of the product: how many, and how they run."""
 
-    folder: Path
-    apis_wanted: int = 2
-    workers_wanted: int = 2
-    apis: list[Process] = field(default_factory=list)
-    workers: list[Process] = field(default_factory=list)
-    # Of a liveness campaign: drawn constants and settings, and clocks that are off, by name of process.
+    apis: int = 2
+    workers: int = 2
+    # Drawn constants and settings, and clocks that are off, by name of process.
     constants: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     clocks: Mapping[str, str] = field(default_factory=dict)
-    within: Sequence[str] = ()  # the program that runs the processes of the product, with its arguments
+    within: Sequence[str] = ()  # the program that runs the processes, with its arguments
+
+
+@dataclass
+class Installation:
+    """A context; `folder` holds the cluster, the logs and the stand-in's records, and goes with it."""
+
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="conversions-chaos-")))
+    staff: Staff = Staff()
+    ready_path: str = "/health/ready"
+    apis: list[Process] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
     metrics: dict[str, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)  # batches that earlier runs on this stage damaged
     frozen: list[Process] = field(default_factory=list)  # stopped for ever: neither killed nor started anew
 
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await self.close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     async def start(self) -> None:
         """Start everything and wait until the API is ready."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         self.postgres_turn = asyncio.Lock()
         self._lifeline, self._held = os.pipe()
-        self.cluster = Cluster(self.folder / "cluster", settings=POSTGRES)
-        await asyncio.to_thread(self.cluster.start)
-        await asyncio.to_thread(migrate.upgrade, self.cluster.url)
+        await asyncio.to_thread(self.start_postgres)
         self.standin_port = free_port()
         postgres = urlsplit(self.cluster.url).port
         assert postgres is not None
-        self.to_amazon = Proxy(self.standin_port)
-        self.to_database = {"api": Proxy(postgres), "worker": Proxy(postgres)}
-        for proxy in (self.to_amazon, *self.to_database.values()):
+        # The ways to Amazon, and from each role to the database.
+        self.proxies = {
+            "amazon": Proxy(self.standin_port),
+            "api": Proxy(postgres),
+            "worker": Proxy(postgres),
+        }
+        for proxy in self.proxies.values():
             await proxy.start()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.api = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -105,37 +131,29 @@ class Installation:
         )
         self._run(self.standin, "api")
         self._watching = asyncio.create_task(self._watch())
-        self.staff()
+        self._name_processes()
         await self.ready()
 
-    def staff(self) -> None:
+    def start_postgres(self) -> None:
+        """Start a migrated cluster."""
+        self.cluster = Cluster(self.folder / "cluster", settings=POSTGRES)
+        self.cluster.start()
+        migrate.upgrade(self.cluster.url)
+
+    def _name_processes(self) -> None:
         """Name the processes of the product; the watcher starts them."""
         descriptor = self._listener.fileno()
-        program = "campaigns.chaos.constants" if self.constants else "app"
+        program = "campaigns.chaos.constants" if self.staff.constants else "app"
         self.apis = [
             Process(f"api-{n}", (program, "serve", "--socket", str(descriptor)), (descriptor,))
-            for n in range(self.apis_wanted)
+            for n in range(self.staff.apis)
         ]
-        self.workers = [Process(f"worker-{n}", (program, "work")) for n in range(self.workers_wanted)]
+        self.workers = [Process(f"worker-{n}", (program, "work")) for n in range(self.staff.workers)]
 
-    async def restaff(
-        self,
-        *,
-        workers: int,
-        constants: Mapping[str, float],
-        settings: Mapping[str, str],
-        clocks: Mapping[str, str] | None = None,
-        within: Sequence[str] = (),
-        wait: bool = True,
-    ) -> None:
-        """Have processes of the product with these constants and settings; others are killed first.
-
-        `within` is the program that runs them, with its arguments.
-        """
+    async def restaff(self, staff: Staff, *, wait: bool = True) -> None:
+        """Have these processes of the product; others are killed first."""
         old = [*self.apis, *self.workers, *self.frozen]
-        wanted = (workers, constants, settings, clocks or {}, within)
-        known = (self.workers_wanted, self.constants, self.settings, self.clocks, self.within)
-        if wanted == known and not self.frozen:
+        if staff == self.staff and not self.frozen:
             await self.ready()
             return
         self.apis, self.workers, self.frozen = [], [], []
@@ -143,18 +161,17 @@ class Installation:
             process.signal(signal.SIGKILL)
             if process.running is not None:
                 await asyncio.to_thread(process.running.wait)
-        self.workers_wanted, self.constants, self.settings = workers, constants, settings
-        self.clocks, self.within = clocks or {}, within
-        for proxy in (self.to_amazon, *self.to_database.values()):
+        self.staff = staff
+        for proxy in self.proxies.values():
             proxy.heal()
             proxy.reset()
-        self.staff()
+        self._name_processes()
         if wait:
             await self.ready()
 
     async def ready(self) -> None:
         """Wait until the stand-in and the API answer well."""
-        for address in (f"{self.amazon}/_sandbox/health", f"{self.api}/health/ready"):
+        for address in (f"{self.amazon}/_sandbox/health", f"{self.api}{self.ready_path}"):
             until = asyncio.get_running_loop().time() + READY_S
             async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
                 while True:
@@ -175,7 +192,7 @@ class Installation:
             process.signal(signal.SIGKILL)
             if process.running is not None:
                 await asyncio.to_thread(process.running.wait)
-        for proxy in (self.to_amazon, *self.to_database.values()):
+        for proxy in self.proxies.values():
             await proxy.close()
         await asyncio.to_thread(self.cluster.stop)
         self._listener.close()
@@ -184,39 +201,9 @@ class Installation:
 
     # -- faults ---------------------------------------------------------------------------------
 
-    async def kill_postmaster(self) -> None:
-        """SIGKILL to the postmaster; its backends notice, and the watcher starts it again."""
-        if (found := PidFile.of(self.folder / "cluster" / "postgres")) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(found.pid, signal.SIGKILL)
-
-    async def stop_postgres(self, pids: Sequence[int], seconds: float) -> None:
-        """SIGSTOP to some processes of Postgres, and SIGCONT after a while."""
-        try:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(seconds)
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-
-    def postmaster(self) -> list[int]:
-        found = PidFile.of(self.folder / "cluster" / "postgres")
-        return [] if found is None else [found.pid]
-
-    async def backends(self) -> list[int]:
-        """Return the backends that serve the product, in order of pid."""
-        rows = await self.ask(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE application_name LIKE 'conversions%' AND datname = current_database() ORDER BY pid"
-        )
-        return [row["pid"] for row in rows]
-
     async def heal(self) -> None:
         """Take every fault of the stage's own away."""
-        for proxy in (self.to_amazon, *self.to_database.values()):
+        for proxy in self.proxies.values():
             proxy.heal()
         for process in (*self.apis, *self.workers, *self.frozen):
             process.signal(signal.SIGCONT)
@@ -262,13 +249,14 @@ class Installation:
             connection.terminate()
 
     async def drain(self, destinations: Sequence[str], *, seconds: float) -> None:
-        """Wait until nothing of these destinations is open, or the time is over."""
+        """Wait until nothing of these destinations and no erasure is open, or the time is over."""
         until = asyncio.get_running_loop().time() + seconds
-        async with self.office() as connection:
-            while await stored.waiting(connection, destinations):
-                if asyncio.get_running_loop().time() > until:
+        while asyncio.get_running_loop().time() < until:
+            async with self.office() as connection:
+                unfinished = await connection.fetchval(UNFINISHED)
+                if not unfinished and not await stored.waiting(connection, destinations):
                     return
-                await asyncio.sleep(0.2)
+            await asyncio.sleep(0.3)
 
     async def destinations(self) -> int:
         """Return how many destinations earlier runs created: the next advertiser is a new one."""
@@ -285,10 +273,10 @@ class Installation:
     async def leftovers(self) -> list[str]:
         """Return what is not as it was at the beginning: memory, connections, transactions, leases."""
         bounds = {
-            "conversions-api": 16 * self.apis_wanted,
-            "conversions-worker": 20 * self.workers_wanted,
+            "conversions-api": 16 * self.staff.apis,
+            "conversions-worker": 20 * self.staff.workers,
             # Flushes and the incident monitor of an API; leases, notifications and the monitor of a worker.
-            "conversions-own": 2 * self.apis_wanted + 3 * self.workers_wanted,
+            "conversions-own": 2 * self.staff.apis + 3 * self.staff.workers,
         }
         found: list[str] = []
         for _ in range(100):  # a server notices a killed client within seconds
@@ -335,25 +323,24 @@ class Installation:
 
     async def _watch(self) -> None:
         while True:
-            await self._revive_postgres()
+            if not self.cluster.alive():
+                # Killed again while it starts, it is started again, as a supervisor would.
+                async with self.postgres_turn:
+                    with contextlib.suppress(EmbeddedError):
+                        if not self.cluster.alive():
+                            await asyncio.to_thread(self.cluster.start)
             for role, group in (("api", self.apis), ("worker", self.workers)):
                 for process in group:
                     if not process.alive:
                         self._run(process, role)
             await asyncio.sleep(0.2)
 
-    async def _revive_postgres(self) -> None:
-        if not self.cluster.alive():
-            # Killed again while it starts, it is started again, as a supervisor would.
-            async with self.postgres_turn:
-                with contextlib.suppress(EmbeddedError):
-                    await asyncio.to_thread(self.cluster.start)
-
     def _run(self, process: Process, role: str) -> None:
         process.starts += 1
+        within = () if process is self.standin else self.staff.within
         with (self.folder / f"{process.name}.log").open("ab") as log:
             process.running = subprocess.Popen(
-                [*(() if process is self.standin else self.within), sys.executable, "-m", *process.arguments],
+                [*within, sys.executable, "-m", *process.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -367,28 +354,28 @@ class Installation:
         return {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": self.to_database[role].address(self.cluster.url),
+            "DATABASE_URL": self.proxies[role].address(self.cluster.url),
             "DATA_DIR": str(self.folder),
             "ENCRYPTION_KEYS": f"k1:{self._encryption}",
             "BOOTSTRAP_ADMIN_KEY": self.key,
             "AMAZON_CLIENT_ID": "chaos",
             "AMAZON_CLIENT_SECRET": "chaos",
-            "AMAZON_BASE_URL": f"http://127.0.0.1:{self.to_amazon.port}",
+            "AMAZON_BASE_URL": self.proxies["amazon"].address(f"{self.amazon}/").rstrip("/"),
             "PUBLIC_URL": self.api,
             "PORT": "8000",
             "SANDBOX_PORT": "8001",
-            "LOG_LEVEL": "info" if role == "worker" or self.constants else "warning",
+            "LOG_LEVEL": "info" if role == "worker" or self.staff.constants else "warning",
             parent_watch.PARENT_VARIABLE: str(self._lifeline),
-            constants.VARIABLE: json.dumps(dict(self.constants)),
-            **self.settings,
+            constants.VARIABLE: json.dumps(dict(self.staff.constants)),
+            **self.staff.settings,
         }
 
     def _clock(self, name: str) -> dict[str, str]:
-        return clocks.environment(self.clocks[name]) if name in self.clocks else {}
+        return clocks.environment(self.staff.clocks[name]) if name in self.staff.clocks else {}
 
     def _metrics(self, name: str) -> dict[str, str]:
         """Give each process of a liveness campaign a port on which it shows its metrics."""
-        if not self.constants or name == "standin":
+        if not self.staff.constants or name == "standin":
             return {}
         if name not in self.metrics:
             self.metrics[name] = free_port()

@@ -3,15 +3,14 @@
 About a minute. The long form is `./run campaign chaos` (docs/campaigns.md).
 """
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from campaigns.chaos.actions import ACTIONS as IMPLEMENTED
-from campaigns.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
-from campaigns.chaos.schedule import ACTIONS as DRAWN
-from campaigns.chaos.schedule import Schedule, Step, draw
+from campaigns.chaos.actions import FROZEN_WORKER
+from campaigns.chaos.campaign import REGRESSIONS, played
+from campaigns.chaos.schedule import Schedule, draw, draw_liveness
+from campaigns.chaos.stage import Installation
 
 EVENTS = 600
 STORED = {path.stem: Schedule.read(path) for path in sorted(REGRESSIONS.glob("*.json"))}
@@ -27,49 +26,36 @@ SHORT = [draw(8, EVENTS), STORED.pop("seed_6")]
 )
 async def test_no_promise_is_broken_under_seeded_faults(schedules: list[Schedule]) -> None:
     """Callers, database and the stand-in agree as sets of ids."""
-    async with staged() as stage:
+    async with Installation() as stage:
         for schedule in schedules:
             report = await played(stage, schedule)
             details = [report.line(), *map(str, schedule.steps)]
             assert report.objections == [], details
-            assert report.delivered > 0.9 * schedule.events, details
+            assert report.counts["delivered"] > 0.9 * schedule.events, details
 
 
-def test_one_number_decides_everything_that_is_drawn() -> None:
-    """The same seed is the same schedule, posts and poisoned events; another one is another."""
-    first, again, other = draw(7, 300), draw(7, 300), draw(8, 300)
-    assert (first, first.posts(), first.poison()) == (again, again.posts(), again.poison())
-    assert first.posts() != other.posts()
-    names = [name for post in first.posts() for name in post.names]
+def test_one_number_decides_everything_that_is_drawn(tmp_path: Path) -> None:
+    """The same seed is the same schedule; a stored one is read unchanged, constants and settings included."""
+    for first, again, other in (
+        (draw(7, 300), draw(7, 300), draw(8, 300)),
+        (draw_liveness(7), draw_liveness(7), draw_liveness(8)),
+    ):
+        (tmp_path / "stored.json").write_text(first.as_json())
+        assert Schedule.read(tmp_path / "stored.json") == first == again
+        assert (first.posts(), first.poison()) == (again.posts(), again.poison())
+        assert first.posts() != other.posts()
+    names = [name for post in draw(7, 300).posts() for name in post.names]
     assert len(names) == len(set(names)) == 300
+    before, after = draw_liveness(7).parts()
+    assert len(before) + len(after) == len(draw_liveness(7).posts())
+    assert after[0].at < 1
 
 
-def test_every_act_that_is_drawn_can_be_done() -> None:
-    """No schedule asks for what the stage cannot do."""
-    assert set(DRAWN) <= set(IMPLEMENTED)
-
-
-def test_a_stored_schedule_is_read_unchanged(tmp_path: Path) -> None:
-    """Also long after the way of drawing has changed."""
-    schedule = draw(11, 200)
-    assert Schedule.read(keep(schedule, tmp_path)) == schedule
-
-
-async def test_a_failing_schedule_is_made_as_small_as_it_still_fails() -> None:
-    """Steps that do not matter are dropped, and events halved."""
-    needed = {"kill a worker", "lose a COMMIT's answer"}
-    others = [
-        Step(float(n), action) for n, action in enumerate(("kill an API", "Amazon", "pause and resume"))
-    ]
-    steps = (others[0], Step(3.0, "kill a worker"), *others[1:], Step(6.0, "lose a COMMIT's answer"))
-    tried = []
-
-    async def fails(schedule: Schedule) -> bool:
-        await asyncio.sleep(0)
-        tried.append(schedule)
-        return needed <= {step.action for step in schedule.steps} and schedule.events >= 100
-
-    smallest = await shrink(Schedule(1, 1_000, 5.0, steps), fails)
-    assert {step.action for step in smallest.steps} == needed
-    assert 100 <= smallest.events < 200
-    assert len(tried) < 30
+def test_liveness_schedules_draw_more_lanes_than_workers_and_what_can_be_broken() -> None:
+    """A frozen worker leaves another one, and a request fits into its lease."""
+    for seed in range(1, 200):
+        schedule = draw_liveness(seed)
+        assert schedule.advertisers > schedule.workers
+        assert schedule.damages
+        assert schedule.broken != FROZEN_WORKER or schedule.workers > 1
+        assert schedule.constants["request_deadline_s"] < schedule.constants["lease_s"] * 2 / 3

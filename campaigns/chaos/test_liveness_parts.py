@@ -4,9 +4,8 @@ import os
 import random
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ import pytest
 
 from campaigns.chaos import constants, rare_states
 from campaigns.chaos.damage import PAGE, Page
-from campaigns.chaos.liveness_judge import RULES, DamageRecord, LaneRecord, LivenessEvidence, judge
-from campaigns.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, LivenessSchedule, draw
+from campaigns.chaos.liveness_judge import RULES, Bounds, DamageRecord, LaneRecord, LivenessEvidence, judge
 from tests.crashes.evidence import Request
 from tests.faulty_module import ROOT
-from tests.pipeline import clocks
 
 
 def honest() -> LivenessEvidence:
@@ -35,7 +32,6 @@ def honest() -> LivenessEvidence:
         lease_s=4.0,
         declared={"d1"},
         damages=(DamageRecord("content torn", {"d1": "dead unreadable"}, frozenset({"dead unreadable"})),),
-        erasures={"erasure 0": 1.0},
     )
 
 
@@ -52,6 +48,11 @@ def _stuck(seen: LivenessEvidence) -> None:
     seen.lanes = (replace(well, delivered={event: at for event, at in well.delivered.items() if at < 110}),)
 
 
+def _bound(seen: LivenessEvidence, gap: float = 1.5, delay: float = 0.5, signs: Sequence[str] = ()) -> None:
+    seen.lanes, seen.bounds = seen.lanes[:1], Bounds(gap, delay, frozenset(signs))
+    seen.intake = [*seen.lanes[0].accepted.values()]
+
+
 FORGERIES = {
     "a lane stops": ("healthy_lanes_progress", _stuck),
     "a lane is four seconds late": ("healthy_lanes_keep_their_pace", lambda seen: _late(seen, 4.0)),
@@ -63,8 +64,15 @@ FORGERIES = {
         ),
     ),
     "a sound event is called unreadable": ("damage_is_named", lambda seen: seen.undeclared.add("7/0")),
-    "an erasure hangs": ("erasures_finish", lambda seen: setattr(seen, "erasures", {"erasure 0": None})),
+    "an erasure hangs": ("erasures_finish", lambda seen: setattr(seen, "unfinished_erasures", ["erasure 0"])),
     "a caller gets no answer": ("callers_are_answered", lambda seen: seen.unanswered.add("e1")),
+    "an event goes to another advertiser": (
+        "only_its_own_advertiser",
+        lambda seen: setattr(seen, "misplaced", ["e1"]),
+    ),
+    "posts wait beside a single fault": ("bounds_hold", lambda seen: _bound(seen, gap=0.5)),
+    "an advertiser waits beside a single fault": ("bounds_hold", lambda seen: _bound(seen, delay=0.05)),
+    "nothing reports a single fault": ("a_fault_is_reported", lambda seen: _bound(seen, signs=["failing"])),
     "a view answers 500": ("nothing_answers_500", lambda seen: setattr(seen, "internal_errors", ["GET …"])),
 }
 
@@ -72,6 +80,9 @@ FORGERIES = {
 def test_an_honest_record_is_acquitted() -> None:
     """Also with an advertiser that never answers, and a batch that is damaged."""
     assert judge(honest()) == []
+    beside_a_single_fault = honest()
+    _bound(beside_a_single_fault)
+    assert judge(beside_a_single_fault) == []
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -86,27 +97,6 @@ def test_a_forged_record_is_found_out(forgery: str) -> None:
 def test_every_rule_has_a_forgery() -> None:
     """A rule that no record breaks would prove nothing."""
     assert {rule.__name__ for rule in RULES} == {rule for rule, _ in FORGERIES.values()}
-
-
-def test_a_schedule_is_read_as_it_was_drawn(tmp_path: Path) -> None:
-    """Constants and settings included, so that a seed repeats after the tables have changed."""
-    schedule = draw(7)
-    (tmp_path / "kept.json").write_text(schedule.as_json())
-    assert LivenessSchedule.read(tmp_path / "kept.json") == schedule == draw(7) != draw(8)
-    assert schedule.posts() == draw(7).posts()
-    before, after = schedule.parts()
-    assert len(before) + len(after) == len(schedule.posts())
-    assert after[0].at < 1
-
-
-def test_schedules_draw_more_lanes_than_workers_and_what_can_be_broken() -> None:
-    """A frozen worker leaves another one, and a request fits into its lease."""
-    for seed in range(1, 200):
-        schedule = draw(seed)
-        assert schedule.advertisers > schedule.workers
-        assert schedule.damages
-        assert schedule.broken != FROZEN_WORKER or schedule.workers > 1
-        assert schedule.constants["request_deadline_s"] < schedule.constants["lease_s"] * 2 / 3
 
 
 @pytest.mark.parametrize("name", constants.CONSTANTS)
@@ -151,113 +141,39 @@ def test_a_flipped_page_is_repaired_by_flipping_it_again(tmp_path: Path) -> None
     assert file.read_bytes() == original
 
 
-@pytest.mark.skipif(clocks.library() is None, reason="libfaketime is not installed (.ci/run installs it)")
-def test_a_clock_that_is_off_by_forty_days_leaves_the_monotonic_one_alone() -> None:
-    """Timers of a process with a wrong date run at their usual pace."""
-    ask = "import time; print(time.time(), time.monotonic())"
-    environment = {**os.environ, **clocks.environment("+40d")}
-    ran = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)
-    wall, monotonic = map(float, ran.stdout.split())
-    ahead = datetime.fromtimestamp(wall, UTC) - datetime.now(UTC)
-    assert abs(ahead - timedelta(days=40)) < timedelta(minutes=1)
-
-    assert abs(monotonic - time.monotonic()) < 60
-
-
-@pytest.mark.skipif(clocks.library() is None, reason="libfaketime is not installed (.ci/run installs it)")
-def test_the_clock_of_a_running_process_jumps(tmp_path: Path) -> None:
-    """It reads the offset from a file each time."""
-    file = tmp_path / "clock"
-    file.write_text("+0\n")
-    ask = "import sys, time\nfor line in sys.stdin: print(time.time(), flush=True)"
-    environment = {**os.environ, **clocks.environment(str(file))}
-    with subprocess.Popen(
-        [sys.executable, "-c", ask], env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for offset, ahead in (("+0", 0), ("+2h", 7200), ("-2h", -7200), ("+0", 0)):
-            file.write_text(offset + "\n")
-            process.stdin.write("\n")
-            process.stdin.flush()
-            assert abs(float(process.stdout.readline()) - time.time() - ahead) < 60, offset
-
-
-def _facts(**changes: Any) -> rare_states.Facts:
-    return replace(rare_states.Facts(broken="nothing"), **changes)
-
-
-def _request(**changes: Any) -> Request:
-    usual = Request(1, "7", 1.0, 1.1, 207, None, True, ("a", "b"), ("x", "y"), (True, True))
-    return replace(usual, **changes)
-
-
-def _log(event: str, **fields: object) -> rare_states.Facts:
-    return _facts(logs=[{"event": event, **fields}])
-
-
-# For each state, facts in which it was met; nothing in them is met without them.
-MET = {
-    "a lane was taken under a second fence": _log("lane.acquired", fence=2),
-    "a lease lapsed with a frozen owner": replace(_log("lane.acquired", fence=2), broken=FROZEN_WORKER),
-    "a worker lost a lane that it held": _log("lane.lost"),
-    "a worker gave back lanes beyond its share": _log("lane.released"),
-    "a silent session was ended by another worker": _facts(
-        postgres="FATAL:  terminating connection due to administrator command"
-    ),
-    "the settlement of a frozen worker was refused by the fence": _facts(
-        broken=FROZEN_WORKER, requests=[_request(), _request(number=2)]
-    ),
-    "an attempt without a result was recovered": _log("attempt.recovered"),
-    "429 with Retry-After": _facts(requests=[_request(status=429, retry_after=2.0)]),
-    "429 during a merge window": _facts(
-        requests=[_request(status=429)], merge_window_s=0.4, accepted={"7": [1.2]}
-    ),
-    "5xx from Amazon": _facts(requests=[_request(status=503)]),
-    "a request reached its deadline": _log("attempt.finished", outcome="lost", duration_ms=2_000),
-    "an answer was lost after acceptance": _facts(requests=[_request(clear=False, status=None)]),
-    "the same events were sent again": _facts(requests=[_request(), _request(number=2)]),
-    "a part of a request was refused for now": _facts(requests=[_request(taken=(True, False))]),
-    "an access token was refused": _facts(requests=[_request(status=401)]),
-    "a token was refreshed": _log("token.refreshed"),
-    "a token was being refreshed by another worker": _log("token.unavailable", reason="refreshing"),
-    "a breaker opened": _facts(rows={"breaker open": 1}),
-    "a breaker let a probe through": _log("breaker.probe_sent"),
-    "events were retried one by one": _facts(rows={"retried exceptions": 1}),
-    "a batch that cannot be opened was named": _log("batch.unreadable", reason="not_opened"),
-    "a batch on a bad page was named": _log("batch.unreadable", reason="XX001"),
-    "a batch whose row is missing was named": _log("batch.unreadable", reason="missing"),
-    "a torn schema sample was read": _facts(damage_states=frozenset({"delivered"})),
-    "a missing state was declared by the balance check": _facts(
-        damage_states=frozenset({"declared by the imbalance check"})
-    ),
-    "a checksum failure was raised by Postgres": _facts(postgres="ERROR:  invalid page in block 1"),
-    "an erasure passed over a damaged batch": _log("erasure.batch_unreadable"),
-    "an erasure took an event that waited": _facts(rows={"erased waiting": 1}),
-    "an erasure took an event that was delivered": _facts(rows={"erased delivered": 1}),
-    "one scan finished several erasures": _log("erasure.finished", erasures=2),
-    "a flush was refused": _log("flush.refused"),
-    "a single-round-trip flush fell back": _log("flush.single_round_trip_unavailable"),
-    "a post was answered 503": _facts(answers={"503": 1}),
-    "a caller got no answer and repeated": _facts(answers={"lost: ReadError": 1}),
-    "a repeated event was a duplicate": _facts(
-        metrics={'amazon_conversions_events_received_total{result="duplicate"}': 1.0}
-    ),
-    "a post ran into a frozen API": _facts(broken=FROZEN_API, answers={"lost: ReadTimeout": 1}),
-    "a process was not ready": _facts(readiness=frozenset({503})),
-    "a settlement failed and was written again": _log("settlement.write_failed", will_retry=True),
-    "a statement reached its deadline on a half-open connection": replace(
-        _log("worker.database_error", error="TimeoutError at x"), broken=HALF_OPEN_OWN
-    ),
-    "sessions ended with a restart of Postgres": _log("worker.database_error", error="X[57P01] at y"),
-    "a COMMIT or its answer was lost": _facts(rows={"cuts": 1}),
-    "a worker could not reach the database": _log("worker.database_error"),
-    "a process was killed and started again": _facts(starts=1),
-}
+PRODUCT = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
 
 
 @pytest.mark.parametrize("state", rare_states.STATES)
 def test_a_rare_state_is_detected_where_it_was_met_and_nowhere_else(state: str) -> None:
-    """A detector that never says yes, or always does, would hide that a state was not met."""
-    assert rare_states.STATES[state](MET[state])
-    assert not rare_states.STATES[state](_facts())
+    """A pattern that nothing fits, or everything, would hide that a state was not met."""
+    wanted = rare_states.STATES[state]
+    if "." in wanted.event:
+        assert any(f'"{wanted.event}"' in source for source in PRODUCT), "the product never logs this"
+    name, least = wanted.above
+    line = {"event": wanted.event, **wanted.fields, **({name: least + 1} if name else {})}
+    (broken, *_) = wanted.broken or ["nothing"]
+    assert wanted.is_met([line], broken)
+    assert not wanted.is_met([{**line, "event": "another"}], broken)
+    for part in (*wanted.fields, name):
+        assert not part or not wanted.is_met([{**line, part: None if part != name else least}], broken)
+    assert not wanted.broken or not wanted.is_met([line], "nothing")
+
+
+def test_the_record_of_the_stand_in_shows_the_states_of_requests() -> None:
+    """What a request was like: refused, lost, taken in part, sent again."""
+
+    def states(**changes: Any) -> set[str]:
+        usual = Request(1, "7", 1.0, 1.1, 207, None, True, ("a", "b"), ("x", "y"), (True, True))
+        lines = [*rare_states.requests_lines([replace(usual, **changes)], {"7": [1.2]}, merge_window_s=0.4)]
+        return {state for state, line in rare_states.STATES.items() if line.is_met(lines, "nothing")}
+
+    assert states() == set()
+    assert states(status=429, retry_after=2.0) == {"429 with Retry-After", "429 during a merge window"}
+    assert states(status=503) == {"5xx from Amazon"}
+    assert states(status=401) == {"an access token was refused"}
+    assert states(clear=False, status=None) == {"an answer was lost after acceptance"}
+    assert states(taken=(True, False)) == {"a part of a request was refused for now"}
+    one = Request(1, "7", 1.0, 1.1, 207, None, True, ("a",), ("x",), (True,))
+    twice = {line["event"] for line in rare_states.requests_lines([one, one], {}, merge_window_s=0)}
+    assert twice == {"request", "sent again", "accepted twice, clearly"}

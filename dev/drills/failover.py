@@ -1,9 +1,16 @@
-"""The failover drill: kill the primary database under load, promote its standby, and count lost events."""
+"""The failover drill: kill the primary database under load, promote its standby, and count lost events.
+
+`./run campaign failover` repeats it with a standby that lags before, and with one that is not waited for.
+"""
 
 import argparse
+import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +26,7 @@ HERE = "/proc/self/cwd"  # the server's account may not be allowed to enter the 
 
 
 class Standby:
-    """A Postgres server that replicates the database of a stage synchronously."""
+    """A Postgres server that replicates the database of a stage."""
 
     def __init__(self, stage: Stage, port: int) -> None:
         self.home, self.port = stage.folder / "standby", port
@@ -39,8 +46,8 @@ class Standby:
             raise DrillFailed(f"psql failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode().strip()
 
-    def start(self) -> None:
-        """Copy the primary and replicate it. From then on, the primary's commits wait for this server."""
+    def start(self, *, synchronous: bool = True) -> None:
+        """Copy the primary and replicate it. The primary's commits then wait for this server, if `synchronous`."""
         primary = str(self._primary.port)
         self.home.mkdir(mode=0o700)
         self._account.give(self.home)
@@ -59,13 +66,26 @@ class Standby:
             cwd=self.home, env=BARE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, **self._account.identity(),
         )  # fmt: skip
-        self.query("ALTER SYSTEM SET synchronous_standby_names = '*'", int(primary))
+        names, wanted = ("*", "sync") if synchronous else ("", "async")
+        self.query(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'", int(primary))
         self.query("SELECT pg_reload_conf()", int(primary))
         until = time.monotonic() + 60
-        while self.query("SELECT sync_state FROM pg_stat_replication", int(primary)) != "sync":
+        while self.query("SELECT sync_state FROM pg_stat_replication", int(primary)) != wanted:
             if time.monotonic() > until:
                 raise DrillFailed("The standby does not follow the primary.")
             time.sleep(0.2)
+
+    @contextmanager
+    def lagging(self) -> Iterator[None]:
+        """Receive nothing during the block. What was sent meanwhile is lost if the primary is lost."""
+        receiver = int(self.query("SELECT pid FROM pg_stat_wal_receiver"))
+        os.kill(receiver, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            # What waits in the receiver's socket is lost too, as on a machine that dies.
+            for how in (signal.SIGTERM, signal.SIGCONT):
+                os.kill(receiver, how)
 
     def promote(self) -> None:
         """Make this server the primary."""
@@ -85,16 +105,35 @@ class Standby:
         return {"PGPASSWORD": str(self._primary.password)}
 
 
-def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and True if every accepted event was delivered once."""
-    seconds = asked.seconds or SECONDS
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """What a failover measured: requests, events, and seconds after the end of the primary."""
+
+    requests: int
+    failed: int
+    accepted: int
+    lost: int
+    totals: Mapping[str, int]  # of the stand-in
+    counts: Mapping[str, int]  # of the service
+    promoted_s: float
+    ready_s: float
+
+    @property
+    def passed(self) -> bool:
+        return not self.lost and not self.totals["other_bytes"]
+
+
+def fail_over(
+    folder: Path, *, seconds: float = SECONDS, lag_s: float = 0.0, synchronous: bool = True
+) -> Failover:
+    """Post for so many seconds; in the middle, let the standby lag, kill the primary and promote the standby."""
     stage = Stage(folder)
     standby: Standby | None = None
     try:
         stage.open(workers=2)
         primary = urlsplit(stage.cluster.url)
         standby = Standby(stage, free_port())
-        standby.start()
+        standby.start(synchronous=synchronous)
         # Restart the service with the addresses of both servers, as in production.
         both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         stage.settings = with_servers(stage.settings, both)
@@ -105,10 +144,18 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         load = Load(stage)
         load.start()
         time.sleep(seconds / 2)
-        stage.destroy_database()
+        # What workers deliver meanwhile would not be lost.
+        workers = [stage.children[name] for name in ("worker-1", "worker-2")]
+        with standby.lagging() if lag_s else nullcontext():
+            for worker in workers if lag_s else ():
+                worker.send_signal(signal.SIGSTOP)
+            time.sleep(lag_s)
+            stage.destroy_database()
         began = time.monotonic()
         standby.promote()
         promoted = time.monotonic() - began
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
         stage.wait_ready()
         ready = time.monotonic() - began
         time.sleep(seconds / 2)
@@ -119,18 +166,26 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         stage.close()
         if standby is not None:
             standby.stop()
-    lost = set(load.accepted) - ids
-    report = f"""Failover drill, {datetime.now(UTC):%d %B %Y}: {len(load.accepted):,} events accepted in {load.requests:,} requests
+    lost = load.accepted.keys() - ids
+    return Failover(
+        load.requests, load.failed, len(load.accepted), len(lost), totals, counts, promoted, ready
+    )
+
+
+def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
+    """Run the drill. Return its report, and True if every accepted event was delivered once."""
+    found = fail_over(folder, seconds=asked.seconds or SECONDS)
+    report = f"""Failover drill, {datetime.now(UTC):%d %B %Y}: {found.accepted:,} events accepted in {found.requests:,} requests
 
 | question | result |
 |---|---|
-| primary killed until the standby is promoted | {promoted:.1f} s |
-| primary killed until the API is ready | {ready:.1f} s |
-| requests without an answer or with 5xx meanwhile; callers repeated them | {load.failed:,} |
-| events that Amazon got with other content under the same id | {totals["other_bytes"]} |
-| events that Amazon got again with the same id and content | {totals["repeats"]:,} |
-| counts after draining | {counts["delivered"]:,} delivered, {counts["dead"]} dead |
+| primary killed until the standby is promoted | {found.promoted_s:.1f} s |
+| primary killed until the API is ready | {found.ready_s:.1f} s |
+| requests without an answer or with 5xx meanwhile; callers repeated them | {found.failed:,} |
+| events that Amazon got with other content under the same id | {found.totals["other_bytes"]} |
+| events that Amazon got again with the same id and content | {found.totals["repeats"]:,} |
+| counts after draining | {found.counts["delivered"]:,} delivered, {found.counts["dead"]} dead |
 
-Lost events: {len(lost)}
+Lost events: {found.lost}
 """
-    return report, not lost and not totals["other_bytes"]
+    return report, found.passed

@@ -1,75 +1,99 @@
-"""What a liveness run is judged by: records for the judge of liveness and for that of safety."""
+"""What a run is judged by: records for the judge of liveness and for that of safety."""
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from campaigns.chaos import rare_states
+from campaigns.chaos.administrator import Destination
+from campaigns.chaos.caller import Ledger
 from campaigns.chaos.damage import RETRIED, Damage, Expected
 from campaigns.chaos.liveness_judge import DamageRecord, LaneRecord
 from tests.crashes import stored
 from tests.crashes.evidence import Evidence, Request
 
 if TYPE_CHECKING:
-    from campaigns.chaos.liveness_run import Run
+    from campaigns.chaos.liveness_run import LivenessRun
+    from campaigns.chaos.run import Run
 
 NAMED = "dead unreadable"
 
 
-async def read_views(run: "Run") -> None:
-    """Gather what the judge of liveness needs, with the thing still broken."""
-    seen, ledger = run.seen, run.caller.ledger
+def lanes(
+    destinations: Sequence[Destination],
+    ledger: Ledger,
+    requests: Sequence[Request],
+    *,
+    sick: Collection[str] = (),
+    moving: Collection[str] = (),
+    damaged: Collection[str] = (),
+    left_out: Collection[str] = (),
+    since: Mapping[str, float] = {},
+) -> list[LaneRecord]:
+    """Return a record for each advertiser; `since` says from when on destinations that were paused send."""
+    advertisers = {one.number: one.advertiser for one in destinations}
+    owners = {name: advertisers[place] for name, place in ledger.offered.items()}
+    accepted = {
+        name: max(at, since.get(ledger.offered[name], at))
+        for name, at in ledger.acknowledged.items()
+        if name not in left_out
+    }
     taken: dict[str, float] = {}
-    for request in run.requests():
+    for request in requests:
         for event in request.accepted:
             taken.setdefault(event, request.ended)
-    places = {
-        post_name: run.healthy[post.destination].advertiser
-        for post in run.schedule.posts()
-        for post_name in post.names
-    }
-    victims = {victim.advertiser for victim in run.victims}
-    damaged = {event for one in run.damages for event in one.events}
-    places |= {
-        name: run.victims[int(name.split("-")[2])].advertiser
-        for name in ledger.acknowledged
-        if name.startswith("dam-")
-    }
-    # What waits in a paused destination may be sent from the end of the baseline on.
-    since = seen.baseline[1]
-    accepted = {
-        name: at if name.startswith("ev-") else max(at, since)
-        for name, at in ledger.acknowledged_at.items()
-        if name not in run.erased
-    }
-    seen.lanes = [
+    return [
         LaneRecord(
-            name=f"advertiser {index}",
-            accepted={n: at for n, at in accepted.items() if places[n] == one.advertiser},
-            delivered={n: at for n, at in taken.items() if places.get(n) == one.advertiser},
-            is_sick=one.advertiser == run.sick,
-            is_moving=one.advertiser in run.moving,
-            has_damage=one.advertiser in victims,
+            name=f"advertiser {one}",
+            accepted={name: at for name, at in accepted.items() if owners[name] == one},
+            delivered={name: at for name, at in taken.items() if owners.get(name) == one},
+            is_sick=one in sick,
+            is_moving=one in moving,
+            has_damage=one in damaged,
         )
-        for index, one in enumerate(run.healthy)
+        for one in dict.fromkeys(advertisers.values())
     ]
-    seen.declared = damaged
+
+
+def misplaced(destinations: Sequence[Destination], ledger: Ledger, requests: Sequence[Request]) -> list[str]:
+    """Return the events that were sent to another advertiser than that of their destination."""
+    advertisers = {one.number: one.advertiser for one in destinations}
+    return [
+        event
+        for request in requests
+        for event in request.accepted
+        if event in ledger.offered and advertisers[ledger.offered[event]] != request.advertiser
+    ]
+
+
+async def read_views(run: "LivenessRun") -> None:
+    """Gather what the judge of liveness needs, with the thing still broken."""
+    seen, scene, ledger, requests = run.seen, run.scene, run.scene.caller.ledger, run.requests()
+    seen.declared = {event for one in run.damages for event in one.events}
+    seen.lanes = lanes(
+        run.destinations,
+        ledger,
+        requests,
+        sick={run.sick},
+        moving=scene.touched,
+        damaged={victim.advertiser for victim in run.victims},
+        left_out=run.erased,
+        since=dict.fromkeys((victim.number for victim in run.victims), seen.baseline[1]),
+    )
+    seen.misplaced = misplaced(run.destinations, ledger, requests)
+    taken = {event for lane in seen.lanes for event in lane.delivered}
     async with run.stage.office() as connection:
         seen.damages = [await _record(run, connection, one, taken) for one in run.damages]
         seen.undeclared = await _unreadable_elsewhere(run, connection)
-    seen.erasures = {f"erasure {index}": took for index, took in enumerate(run.erasures.values())}
-    seen.unanswered = {
-        name for name in ledger.offered - ledger.acknowledged - ledger.refused if name.startswith("ev-")
-    }
+    seen.unfinished_erasures = await scene.unfinished_erasures()
+    seen.unanswered = {name for name in ledger.unanswered if name.startswith("ev-")}
     await _ask_about_damage(run)
-    seen.internal_errors = run.errors + sorted(
-        {odd for odd in run.operator.unexpected if odd.endswith("500")}
-    )
 
 
-async def _record(run: "Run", connection: Any, one: Damage, taken: dict[str, float]) -> DamageRecord:
+async def _record(run: "LivenessRun", connection: Any, one: Damage, taken: set[str]) -> DamageRecord:
     rows = await connection.fetch(
         "SELECT batch, place, status, reason FROM exceptions WHERE batch = ANY($1::bigint[])",
         list(one.batches),
@@ -99,7 +123,7 @@ async def _record(run: "Run", connection: Any, one: Damage, taken: dict[str, flo
     return DamageRecord(one.kind, states, frozenset(allowed))
 
 
-async def _unreadable_elsewhere(run: "Run", connection: Any) -> set[str]:
+async def _unreadable_elsewhere(run: "LivenessRun", connection: Any) -> set[str]:
     rows = await connection.fetch(
         "SELECT e.batch, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
         "WHERE d.id = ANY($1) AND e.reason = 'unreadable'",
@@ -109,7 +133,7 @@ async def _unreadable_elsewhere(run: "Run", connection: Any) -> set[str]:
     return {f"{row['batch']}/{row['place']}" for row in rows if row["batch"] not in damaged}
 
 
-async def _ask_about_damage(run: "Run") -> None:
+async def _ask_about_damage(run: "LivenessRun") -> None:
     """Read every view of the damaged destinations; none may answer 500."""
     for one in run.damages:
         path = f"/destinations/{one.destination}"
@@ -118,46 +142,61 @@ async def _ask_about_damage(run: "Run") -> None:
         addresses += [f"/events/{event}?destination_id={one.destination}"] if event else []
         for address in addresses:
             try:
-                await run.operator.ask("GET", address, patience=3, timeout=5)
+                await run.scene.operator.ask("GET", address, patience=3, timeout=5)
             except AssertionError as error:
-                run.errors.append(f"{one.kind}: GET {address.replace(path, '…')}: {error}"[:160])
+                run.seen.internal_errors.append(
+                    f"{one.kind}: GET {address.replace(path, '…')}: {error}"[:160]
+                )
 
 
 async def safety(run: "Run") -> Evidence:
     """Gather what the judge of safety needs; damaged events are judged elsewhere and left out."""
-    ledger = run.caller.ledger
+    scene, ledger = run.scene, run.scene.caller.ledger
     damaged = {event for one in run.damages for event in one.events}
-    batches = {batch for one in run.damages for batch in one.batches if one.kind != RETRIED}
     numbers = [one.number for one in run.destinations]
-    fresh = await _fresh(run)
-    seen = Evidence(samples=run.samples, transit=run.transit, fresh=fresh, erasable=set(run.erased))
+    seen = Evidence(
+        samples=run.samples,
+        stops=scene.stops,
+        transit=scene.transit,
+        fresh=await _fresh(run),
+        guilty=run.guilty,
+        erasable=run.erased,
+    )
+    run.stage.damaged |= {batch for one in run.damages for batch in one.batches if one.kind != RETRIED}
     async with run.stage.office() as connection:
-        run.stage.damaged |= batches
         found = await stored.places(connection, numbers, without=run.stage.damaged)
         seen.attempts = await stored.attempts(connection, numbers)
     seen.stored = {event: states for event, states in found.items() if event not in damaged}
     seen.requests = [_without(request, damaged) for request in run.requests()]
-    seen.offered = ledger.offered - damaged
-    seen.acknowledged = ledger.acknowledged - damaged
+    seen.offered = ledger.offered.keys() - damaged
+    seen.acknowledged = ledger.acknowledged.keys() - damaged
     seen.refused = ledger.refused - damaged
-    odd = Counter(one for one in ledger.unexpected)
+    if not damaged:
+        seen.listed, total = {}, Counter[str]()
+        for destination in run.destinations:
+            seen.listed |= await scene.operator.listed(destination)
+            sample = await scene.operator.sample(destination, patience=30)
+            assert sample is not None
+            total.update(sample.counts)
+        seen.final_counts = total
+    unexpected = Counter(ledger.unexpected)
     seen.leftovers = [
         *await run.stage.leftovers(),
-        *(f"{number}x {text}" for text, number in odd.items()),
+        *(f"{number}x {text}" for text, number in unexpected.items()),
     ]
     return seen
 
 
 async def _fresh(run: "Run") -> dict[str, bool]:
+    """Post an event to each destination, and tell whether it is delivered."""
     names = [f"fresh-{run.schedule.seed}-{index}" for index in range(len(run.destinations))]
-    until = asyncio.get_running_loop().time() + 20
-    await asyncio.gather(
-        *(
-            run.caller.send([name], one.number, until)
-            for name, one in zip(names, run.destinations, strict=True)
-        )
+    until = asyncio.get_running_loop().time() + 60
+    sends = (
+        run.scene.caller.send([name], one.number, until)
+        for name, one in zip(names, run.destinations, strict=True)
     )
-    deadline = time.monotonic() + 25
+    await asyncio.gather(*sends)
+    deadline = time.monotonic() + 60
     while True:
         taken = {event for request in run.requests() for event in request.accepted}
         if taken.issuperset(names) or time.monotonic() > deadline:

@@ -1,0 +1,262 @@
+"""Faults outside of the service: of the network, of Amazon, and what people do."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from campaigns.chaos.administrator import MAPPING, Destination
+from campaigns.chaos.faults import Fault, once, send
+from campaigns.chaos.scene import Scene
+from campaigns.chaos.stage import Process
+from tests.crashes.evidence import Stop
+from tests.pipeline.tcp_proxy import Cut
+
+LATENCY_S = 0.12
+REFRESH_BEGINS_S = 6.0
+
+
+# -- The network ---------------------------------------------------------------------------------
+
+
+def cut(role: str, message: bytes, which: int, *, towards_client: bool) -> Fault:
+    """The connection to the database is cut when one of the next of these messages passes."""
+
+    async def act(scene: Scene) -> None:
+        scene.stage.proxies[role].cuts.append(Cut(message, towards_client, 1 + which % 4))
+
+    return once(act)
+
+
+def reset(name: str) -> Fault:
+    """All connections of a way are reset."""
+
+    async def act(scene: Scene) -> None:
+        scene.stage.proxies[name].reset()
+
+    return once(act)
+
+
+def slow(*names: str, latency: float = 0.0, drip: int | None = None) -> Fault:
+    """A way has a latency, or passes so few bytes a second."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        proxies = [scene.stage.proxies[name] for name in names]
+        if "amazon" in names:
+            scene.transit = max(scene.transit, 2 * latency)
+        for proxy in proxies:
+            proxy.latency, proxy.drip = latency, drip
+        try:
+            yield
+        finally:
+            for proxy in proxies:
+                proxy.latency, proxy.drip = 0.0, None
+
+    return fault
+
+
+def silent(*names: str, open_only: bool = False, worker: int | None = None) -> Fault:
+    """A way passes nothing on, or only the open connections do not, or only those of a worker."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        proxies = [scene.stage.proxies[name] for name in names]
+        clients = None if worker is None else _ports(scene.stage.workers[worker])
+        for proxy in proxies:
+            if open_only or clients is not None:
+                proxy.stall_open(clients)
+            else:
+                proxy.stall()
+        try:
+            yield
+        finally:
+            for proxy in proxies:
+                proxy.heal()
+
+    return fault
+
+
+def _ports(worker: Process) -> set[int]:
+    """Return the local ports of a process's connections."""
+    assert worker.running is not None
+    folder = f"/proc/{worker.running.pid}"
+    inodes = set()
+    for name in os.listdir(f"{folder}/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"{folder}/fd/{name}")
+            inodes |= {target[8:-1]} if target.startswith("socket:[") else set()
+    with open(f"{folder}/net/tcp") as table:
+        rows = [line.split() for line in table.read().splitlines()[1:]]
+    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
+def silent_connection(role: str, application: str, which: int) -> Fault:
+    """One connection to the database passes nothing on until the stage is healed.
+
+    The application `lease` stands for the session that holds the advisory locks of a worker's lanes.
+    """
+    chosen = (
+        "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid::int8 = 7311)"
+        if application == "lease"
+        else f"application_name LIKE '{application}'"
+    )
+
+    async def act(scene: Scene) -> None:
+        rows = await scene.stage.ask(
+            f"SELECT client_port AS port FROM pg_stat_activity WHERE {chosen} "
+            "AND datname = current_database() ORDER BY pid"
+        )
+        ports = [row["port"] for row in rows]
+        start = which % max(1, len(ports))
+        if any(map(scene.stage.proxies[role].stall_one, ports[start:] + ports[:start])) and role == "worker":
+            # Which worker it was is not known from outside: every lane may have to move.
+            scene.touched |= {one.advertiser for one in scene.destinations}
+
+    return once(act)
+
+
+# -- Amazon and the ops team ---------------------------------------------------------------------
+
+
+def of_amazon(*faults: Mapping[str, Any], touched: int | None = None, which: int | None = None) -> Fault:
+    """Amazon has faults for the first destinations, for the advertiser of one, or for all."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        targets = ["*"]
+        if which is not None:
+            targets = [scene.chosen(which).advertiser]
+        elif touched is not None:
+            targets = [each.advertiser for each in scene.touch(touched)]
+        for target in targets:
+            await scene.add_faults(target, *faults)
+        try:
+            yield
+        finally:
+            for target in targets:
+                await scene.remove_faults(target, *faults)
+
+    return fault
+
+
+def without_tokens(fault_of_tokens: Mapping[str, Any]) -> Fault:
+    """All access tokens have expired, and the token endpoint has a fault."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        async with of_amazon(fault_of_tokens)(scene):
+            await scene.stage.ask("UPDATE sign_ins SET access_until = now() - interval '1 second'")
+            yield
+
+    return fault
+
+
+def killed_in_refresh(which: int) -> Fault:
+    """Kill the worker that refreshes a token; its lease of the refresh outlives it."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        destination = scene.chosen(which)
+        scene.touched.add(destination.advertiser)
+        slow = {"kind": "401", "times": 1}, {"kind": "token_slow", "ms": 5_000}
+        async with of_amazon(*slow, which=which)(scene):
+            send(await _refreshing(scene, destination), signal.SIGKILL)
+            yield
+
+    return fault
+
+
+async def _refreshing(scene: Scene, destination: Destination) -> Sequence[int]:
+    """Wait for the worker that refreshes the token of this destination; nothing if no worker does."""
+    query = (
+        "SELECT refresh_owner FROM sign_ins WHERE destination = $1 AND refresh_owner IS NOT NULL "
+        "AND refresh_until > clock_timestamp()"
+    )
+    until = time.monotonic() + REFRESH_BEGINS_S
+    while time.monotonic() < until:
+        for row in await scene.stage.ask(query, destination.number):
+            for worker in scene.stage.workers:
+                if worker.running is not None and f"-{worker.running.pid}-" in row["refresh_owner"]:
+                    return [worker.running.pid]
+        await asyncio.sleep(0.05)
+    return []
+
+
+def pause(which: int) -> Fault:
+    """Somebody pauses a destination, and resumes it."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        destination = scene.chosen(which)
+
+        async def resume() -> None:
+            await scene.operator.ask("POST", f"{destination.path}/resume")
+
+        async with _stopped(scene, destination, "pause", resume):
+            yield
+
+    return fault
+
+
+def disconnect(which: int) -> Fault:
+    """Somebody disconnects a destination, and signs in again."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        destination = scene.chosen(which)
+        async with _stopped(scene, destination, "disconnect", lambda: scene.operator.sign_in(destination)):
+            yield
+
+    return fault
+
+
+@asynccontextmanager
+async def _stopped(
+    scene: Scene, destination: Destination, action: str, end: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Nothing is sent of a destination; the judge gets to know when."""
+    async with scene.turn(action, destination):
+        answer = await scene.operator.ask("POST", f"{destination.path}/{action}")
+        since = time.time()
+        yield
+        until = time.time()
+        await end()
+    if answer.status_code == 200:
+        # All events that were offered to the destination so far, and those that the run still offers to it.
+        ids = scene.caller.ledger.ids_of(destination.number)
+        scene.stops.append(Stop(f"a {action}", destination.advertiser, ids, since, until))
+
+
+def revoke(which: int) -> Fault:
+    """Every sign-in of the advertiser is dead; a while later a person signs in anew."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        advertiser = scene.chosen(which).advertiser
+        async with of_amazon({"kind": "revoked"}, which=which)(scene):
+            yield
+            for destination in scene.destinations:
+                if destination.advertiser == advertiser:
+                    async with scene.turn("disconnect", destination):
+                        await scene.operator.sign_in(destination)
+
+    return fault
+
+
+def publish(which: int) -> Fault:
+    """New events are converted otherwise from now on; those stored keep their bytes."""
+
+    async def act(scene: Scene) -> None:
+        destination = scene.chosen(which)
+        path = f"{destination.path}/mappings/{destination.mapping}"
+        fields = MAPPING["custom_data"] if which % 2 else []
+        extra = {"name": f"version_{which}", "path": "event.properties.brand"}
+        await scene.operator.ask("PATCH", path, json={"custom_data": [*fields, extra]})
+        await scene.operator.ask("POST", f"{path}/publish")
+
+    return once(act)
