@@ -347,6 +347,8 @@ _SPECIAL: Final = {
     "polish_shop": Family(None, ("PL",)),
     "brazilian_shop": Family("America/Sao_Paulo", ("BR",)),
     "gross_lines": Family(missing=("value",)),
+    "money_in_two_members": Family(missing=("value",)),
+    "pieces_on_some_lines": Family(missing=("units_sold",)),
     "amounts_with_scale": Family(None, ("DE", "FR", "GB", "US")),
     "times_of_c": Family("Europe/Zurich"),
     "short_years": Family("Europe/Zurich", ("DE", "AT")),

@@ -420,20 +420,6 @@ def discounts_and_freight(order: Order) -> tuple[JSON, Truth]:
     }, order.truth(value=total)
 
 
-def units_and_nanos(order: Order) -> tuple[JSON, Truth]:
-    """Write amounts in whole units and billionths, which are left out if they are 0."""
-    total = order.total if order.number % 4 else Decimal(int(order.total))
-    nanos = int(total % 1 * 10**9)
-    money = {"currencyCode": order.currency, "units": str(int(total))} | ({"nanos": nanos} if nanos else {})
-    return {
-        "event": "purchase",
-        "time": iso(order),
-        "orderTotal": money,
-        "quantity": order.units,
-        "customer": person(order),
-    }, order.truth(value=total)
-
-
 def pieces_on_some_lines(order: Order) -> tuple[JSON, Truth]:
     rows = [
         {"sku": sku, "price": f"{p:.2f}"} | ({"quantity": q} if q > 1 else {}) for sku, _, p, q in order.lines

@@ -183,16 +183,6 @@ def currency_in_the_amount(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def pieces_left_out(order: Order) -> tuple[JSON, Truth]:
-    """Write no quantity where it is one. The units of an event that mixes both are unknown."""
-    rows = [
-        {"sku": sku, "price": float(price), **({"quantity": q} if q > 1 else {})}
-        for sku, _, price, q in order.lines
-    ]
-    event = {"event": "purchase", "time": ms(order), "currency": order.currency, "products": rows}
-    return {**event, **person(order)}, order.truth()
-
-
 def minor_units(order: Order) -> tuple[JSON, Truth]:
     """Write amounts in the smallest unit of the currency. Yen have none."""
     places = 1 if order.currency == "JPY" else 100
@@ -597,7 +587,7 @@ def list_of_one(order: Order) -> tuple[JSON, Truth]:
 
 
 def money_in_two_members(order: Order) -> tuple[JSON, Truth]:
-    """Write an amount in two members, which nothing adds. Its units are no pieces."""
+    """Write an amount in two members, which no step adds. Its units are no pieces."""
     nanos = int(order.total % 1 * 10**9)
     return {
         "event": "purchase",

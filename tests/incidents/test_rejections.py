@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.domain.event import Rejection, read_events
-from app.domain.outcomes.reasons import INGEST_REASONS
-from app.domain.outcomes.rejection_details import rejection_detail
+from app.domain.outcomes.reasons import INGEST_REASONS, rejection_detail
 from tests.incidents.conftest import Service
 from tests.pipeline.world import event, eventually
 

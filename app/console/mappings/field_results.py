@@ -172,7 +172,6 @@ UNDECIDED: Final[Mapping[str, str]] = {
         "Some products have no quantity. Orders with such a product are sent without units."
     ),
     "quantity_not_readable": "The quantities of the products are no numbers. Choose the number of units.",
-    "missing_quantity_is_one": "Some products have no quantity. Each of them counts as one. Check this.",
     "total_missing": (
         "The events have a price and a quantity, but no total. The quantities of the source are multiplied."
     ),

@@ -44,23 +44,10 @@ class MatchKeyRule:
     hashed: bool
 
 
-# The order of match keys in an Amazon event.
-MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
-    MatchKeyRule("email", MatchKeyType.EMAIL, hashed=True),
-    MatchKeyRule("phone", MatchKeyType.PHONE, hashed=True),
-    MatchKeyRule("first_name", MatchKeyType.FIRST_NAME, hashed=True),
-    MatchKeyRule("last_name", MatchKeyType.LAST_NAME, hashed=True),
-    MatchKeyRule("address", MatchKeyType.ADDRESS, hashed=True),
-    MatchKeyRule("city", MatchKeyType.CITY, hashed=True),
-    MatchKeyRule("state", MatchKeyType.STATE, hashed=True),
-    MatchKeyRule("postal", MatchKeyType.POSTAL, hashed=True),
-    MatchKeyRule("maid", MatchKeyType.MAID, hashed=False),
-    MatchKeyRule("ramp_id", MatchKeyType.RAMP_ID, hashed=False),
-    MatchKeyRule("match_id", MatchKeyType.MATCH_ID, hashed=False),
-    MatchKeyRule("real_id", MatchKeyType.REAL_ID, hashed=False),
-    MatchKeyRule("merkle_id", MatchKeyType.MERKLE_ID, hashed=False),
-    MatchKeyRule("kantar_id", MatchKeyType.KANTAR_ID, hashed=False),
-    MatchKeyRule("fip", MatchKeyType.FIP, hashed=False),
+_UNHASHED: Final = frozenset("MAID RAMP_ID MATCH_ID REAL_ID MERKLE_ID KANTAR_ID FIP".split())  # noqa: SIM905
+# In the order of match keys in an Amazon event. A field has the name of its type.
+MATCH_KEYS: Final = tuple(
+    MatchKeyRule(kind.lower(), kind, hashed=kind not in _UNHASHED) for kind in MatchKeyType
 )
 
 

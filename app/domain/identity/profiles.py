@@ -122,79 +122,54 @@ def _amazon_name(text: str, country: str) -> str | DroppedKey:
     return _careful_name(text, country)
 
 
-_AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _amazon_name)
-_AMAZON_ID: Final = ("P8: unhashed", _unless_placeholder(_trim(raw)))
+_NAMES: Final = (_T.FIRST_NAME, _T.LAST_NAME)
+_IDS: Final = (_T.RAMP_ID, _T.REAL_ID, _T.MERKLE_ID, _T.KANTAR_ID)  # of partners
 _AMAZON: Final[_Rules] = {
     _T.EMAIL: ("P8, the schema's text: a-z 0-9 . @ - kept", amazon_email),
     _T.PHONE: ("P8, P9: digits with country code", amazon_phone),
-    _T.FIRST_NAME: _AMAZON_NAME,
-    _T.LAST_NAME: _AMAZON_NAME,
+    **dict.fromkeys((*_NAMES, _T.CITY), ("P8: a-z 0-9 kept", _amazon_name)),
     _T.ADDRESS: (
         "P8, contract §3.2: the public normaliser's words",
         _unless_placeholder_or_digest(_if_any(amazon_address)),
     ),
-    _T.CITY: _AMAZON_NAME,
     _T.STATE: (
         "P8: two letters in US and CA, else as city",
         _unless_placeholder_or_digest(_if_any(amazon_state)),
     ),
     _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _unless_placeholder_or_digest(_amazon_postal)),
     _T.MAID: ("P8, P9: unhashed, a UUID", amazon_maid),
-    _T.RAMP_ID: _AMAZON_ID,
     _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _unless_placeholder(_trim(match_id))),
-    _T.REAL_ID: _AMAZON_ID,
-    _T.MERKLE_ID: _AMAZON_ID,
-    _T.KANTAR_ID: _AMAZON_ID,
+    **dict.fromkeys(_IDS, ("P8: unhashed", _unless_placeholder(_trim(raw)))),
     _T.FIP: ("the schema: a full IPv4 or IPv6 address; public", _unless_placeholder(amazon_ip_address)),
 }
 
-_SEGMENT_STANDARD: Final = ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))
-_SEGMENT_ID: Final = ("Segment 2026-08: untouched", raw)
 _SEGMENT: Final[_Rules] = {
     _T.EMAIL: ("Segment 2026-08: lower, a-z 0-9 . @ + - kept", _letters(keep("a-z0-9.@+-"))),
     _T.PHONE: ("Segment 2026-08: digits", segment_phone),
-    _T.FIRST_NAME: _SEGMENT_STANDARD,
-    _T.LAST_NAME: _SEGMENT_STANDARD,
-    _T.ADDRESS: _SEGMENT_STANDARD,
-    _T.CITY: _SEGMENT_STANDARD,
-    _T.STATE: _SEGMENT_STANDARD,
+    **dict.fromkeys(
+        (*_NAMES, _T.ADDRESS, _T.CITY, _T.STATE), ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))
+    ),
     _T.POSTAL: ("Segment 2026-08: lower, white space removed", _if_any(_segment_postal)),
     _T.MAID: ("Segment 2026-08: untouched", maid),
-    _T.RAMP_ID: _SEGMENT_ID,
     _T.MATCH_ID: ("Segment 2026-08: untouched", match_id),
-    _T.REAL_ID: _SEGMENT_ID,
-    _T.MERKLE_ID: _SEGMENT_ID,
-    _T.KANTAR_ID: _SEGMENT_ID,
-    _T.FIP: _SEGMENT_ID,
+    **dict.fromkeys((*_IDS, _T.FIP), ("Segment 2026-08: untouched", raw)),
 }
 
-_TEMPLATE_NAME: Final = ("tag template 2026-09: lower, a-z kept", _letters(keep("a-z")))
-_TEMPLATE_ID: Final = ("tag template 2026-09: trimmed", _trim(raw))
 _AMAZON_GTM: Final[_Rules] = {
     _T.EMAIL: ("tag template 2026-09: lower, a-z 0-9 . @ _ - kept", _letters(keep("a-z0-9.@_-"))),
     _T.PHONE: ("tag template 2026-09: digits after the country's code", template_phone),
-    _T.FIRST_NAME: _TEMPLATE_NAME,
-    _T.LAST_NAME: _TEMPLATE_NAME,
+    **dict.fromkeys(_NAMES, ("tag template 2026-09: lower, a-z kept", _letters(keep("a-z")))),
     _T.ADDRESS: ("tag template 2026-09: its words", _if_any(template_address)),
     _T.CITY: ("tag template 2026-09: lower, a-z 0-9 kept", _letters(_alnum)),
     _T.STATE: ("P8: the correct table, else the first two", _if_any(template_state)),
     _T.POSTAL: ("tag template 2026-09: cut at the first dash, a-z 0-9 kept", _if_any(_template_postal)),
     _T.MAID: ("tag template 2026-09: trimmed", _trim(maid)),
-    _T.RAMP_ID: _TEMPLATE_ID,
     _T.MATCH_ID: ("tag template 2026-09: trimmed", _trim(match_id)),
-    _T.REAL_ID: _TEMPLATE_ID,
-    _T.MERKLE_ID: _TEMPLATE_ID,
-    _T.KANTAR_ID: _TEMPLATE_ID,
-    _T.FIP: _TEMPLATE_ID,
+    **dict.fromkeys((*_IDS, _T.FIP), ("tag template 2026-09: trimmed", _trim(raw))),
 }
 
 
-def _named(profile: Profile, rules: _Rules) -> Mapping[MatchKeyType, ProfileRule]:
-    return {kind: ProfileRule(f"{profile}.{kind.lower()}", *rule) for kind, rule in rules.items()}
-
-
 PROFILES: Final[Mapping[Profile, Mapping[MatchKeyType, ProfileRule]]] = {
-    Profile.AMAZON: _named(Profile.AMAZON, _AMAZON),
-    Profile.SEGMENT: _named(Profile.SEGMENT, _SEGMENT),
-    Profile.AMAZON_GTM: _named(Profile.AMAZON_GTM, _AMAZON_GTM),
+    profile: {kind: ProfileRule(f"{profile}.{kind.lower()}", *rule) for kind, rule in rules.items()}
+    for profile, rules in zip(Profile, (_AMAZON, _SEGMENT, _AMAZON_GTM), strict=True)
 }

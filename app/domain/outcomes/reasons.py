@@ -26,18 +26,24 @@ class JourneyCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an event was not delivered, with the journey's code and a remedy for the operator."""
+    """Why an event was not delivered, with the journey's code and a remedy for the operator.
+
+    `detail` is the sentence of a stored rejection, with names and paths of the mapping. The response to the
+    sender can contain more. The sentence must contain no text and no member name of an event, which can be
+    personal data.
+    """
 
     word: str
     code: JourneyCode
     remedy: str
+    detail: str = "{field} has no value that Amazon accepts as {mapping_field}."
 
 
 _FILE: Final = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
 
 
 def _reasons(table: str) -> Mapping[str, Reason]:
-    return {word: Reason(word, JourneyCode(code), remedy) for word, (code, remedy) in _FILE[table].items()}
+    return {word: Reason(word, JourneyCode(code), *texts) for word, (code, *texts) in _FILE[table].items()}
 
 
 INGEST_REASONS: Final = _reasons("ingest")
@@ -50,3 +56,9 @@ class WarningView(TypedDict):
 
     code: str
     field: str | None
+
+
+def rejection_detail(reason: str, field: str | None, mapping_field: str | None) -> str:
+    """Return the sentence of a stored rejection."""
+    sentence = REASONS[reason].detail
+    return sentence.format(field=field or "A field", mapping_field=mapping_field or "its destination field")

@@ -17,13 +17,8 @@ from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import WORDS, word_list, words_of
 from app.domain.suggestions.observations import ObservedPath, Written
 
-# Signs that decide: one or two digits after the last sign, or both signs.
-_COMMA: Final = re.compile(r"\d,\d{1,2}(?![\d,.])|\.\d{3},|,-")
-_POINT: Final = re.compile(r"\d\.\d{1,2}(?![\d,.])|,\d{2,3}\.|\.\d{4,}")
-_EITHER: Final = re.compile(r"\d([.,])\d{3}(?!\d)")
-_VARIED: Final = re.compile(
-    r"[.,]\d(?!\d)|\.\d{4,}"
-)  # decimals of a computer, which writes as many as there are
+# Decimals of a computer, which writes as many as there are.
+_VARIED: Final = re.compile(r"[.,]\d(?!\d)|\.\d{4,}")
 _WORDED: Final = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
 _OTHER: Final = {",": ".", ".": ","}
 _MAX_WORDS: Final = 3
@@ -72,19 +67,17 @@ class Notation:
 def notation_of(values: Iterable[Any], countries: Iterable[str], divisor: int = 1) -> Notation:
     """Return how amounts are written. `countries` decide where the values cannot."""
     texts = [value for value in values if type(value) is str]
-    comma = sum(_COMMA.search(text) is not None for text in texts)
-    point = sum(_POINT.search(text) is not None and _COMMA.search(text) is None for text in texts)
-    either = {
-        match[1]
-        for text in texts
-        if not (_COMMA.search(text) or _POINT.search(text)) and (match := _EITHER.search(text))
-    }
     if not texts:
         return Notation(divisor=divisor)
+    # How each text is read with a decimal comma, and with a decimal point.
+    read = [(read_amount(text, ","), read_amount(text, ".")) for text in texts]
+    comma = sum(with_comma is not None and with_point is None for with_comma, with_point in read)
+    point = sum(with_point is not None and with_comma is None for with_comma, with_point in read)
+    # The signs that are decimal signs or separate thousands: `1.220` is 1.22 or 1220.
+    either = {"." if a > b else "," for a, b in read if a is not None and b is not None and a != b}
     if comma or point:
-        readable = {sign: sum(read_amount(text, sign) is not None for text in texts) for sign in ",."}
         sign = "," if comma > point else "."
-        mixed = readable[sign] < len(texts) and bool(comma and point) and readable[_OTHER[sign]] > 0
+        mixed = bool(comma and point)
         if mixed and either:
             sign = _OTHER[min(either)]  # `1,220` is read as 1220 first
         varied = any(_VARIED.search(text) for text in texts)

@@ -8,10 +8,13 @@ a list.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from app.domain.mapping.pipes import make_step, run
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import Step, StepProblem
 from app.domain.suggestions.names import plain, rank, words_in, words_of
 
 MAX_PATHS: Final = 400
@@ -42,6 +45,11 @@ Written = dict[str, Any]  # a source of a mapping document
 def place_of(source: Written) -> str:
     """Return the path or template that a source reads."""
     return str(source.get("path") or source["template"])
+
+
+def compiled(steps: Sequence[Any]) -> tuple[Step, ...]:
+    """Return the functions of written steps of a pipe."""
+    return tuple(step for step in map(make_step, steps) if not isinstance(step, StepProblem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +103,13 @@ class ObservedPath:
 
     def replacing(self, words: Mapping[str, str], *first: str) -> "ObservedPath":
         """Return the path with steps that replace words in its texts, after other first steps."""
-
-        def replaced(text: str) -> str:
-            for word, other in words.items():
-                text = text.replace(word, other)
-            return text
-
         steps = [["replace", word, other] for word, other in words.items()]
-        return self.through(*first, *steps, by=replaced) if words else self
+        return self.through(*first, *steps) if words else self
 
-    def through(self, *steps: Any, by: Callable[[str], str]) -> "ObservedPath":
-        """Return the path with further steps, which change its texts as a function does."""
-        values = tuple(by(value) if type(value) is str else value for value in self.values)
+    def through(self, *steps: Any) -> "ObservedPath":
+        """Return the path with further steps for texts, and the texts that they give."""
+        made = compiled(steps)
+        values = tuple(run(made, value, Reading()) if type(value) is str else value for value in self.values)
         return replace(self, source=self.piped(*steps), values=values)
 
     def with_plain_digits(self) -> "ObservedPath":

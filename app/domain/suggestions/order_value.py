@@ -1,7 +1,7 @@
 """Find the value of an order and its currency: a total, or sums over the list of products."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -28,12 +28,10 @@ _SIGNS: Final = key_by_word("currency_signs")
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _ENOUGH: Final = 10  # whole amounts, to wonder about them
 _PIECES: Final = range(1, MAX_MEMBERS + 1)
-_NANOS: Final = frozenset({"nanos"})
 _DIVISORS: Final = {str(by): by for by in (100, 1, 1000, 10)}
 _DECIMALS: Final = {"2": 100, "0": 1, "3": 1000, "1": 10}
 # The names of what stands beside an amount that is written as a whole number, and what it means.
 _SCALE: Final = dict.fromkeys(word_list("decimals"), _DECIMALS) | {"divisor": _DIVISORS}
-_CENTS: Final = "0000000"  # which billionths of whole cents end with
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def _joined(sources: Sequence[Written]) -> Written:
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
     """Return the paths that may hold the order's total, the most probable first."""
     ranked = []
-    for place, each in enumerate(_amounts(found)):
+    for place, each in enumerate(map(as_amounts, found.values)):
         score, words = rank("value", each.names), each.words
         tax = with_tax(each.names)  # `total_tax` is a tax, `total_incl_tax` is none
         if each.in_list or words & (WORDS["no_total"] - WORDS["tax"] if tax else WORDS["no_total"]):
@@ -134,46 +132,16 @@ def _in_currency(each: ObservedPath) -> int:
     return 60 * ("currency" in words_in(each.names[-1:]) and not each.words & _OTHER_CURRENCY)
 
 
-def _amounts(found: ObservedPaths) -> Iterable[ObservedPath]:
-    """Yield the paths as amounts. Whole units with billionths beside them have the name of both."""
-    for each in found.values:
-        both = _beside(each, found, _NANOS) and each.names[-1] == "units"
-        yield replace(each, names=each.names[:-1]) if both else as_amounts(each)
-
-
-def _beside(each: ObservedPath, found: ObservedPaths, names: Collection[str]) -> ObservedPath | None:
-    """Return the path of a member with one of the names beside an amount in an object."""
+def _scale_of(each: ObservedPath, found: ObservedPaths) -> ObservedPath | None:
+    """Return the member beside an amount in an object that says by what the amount is divided."""
     above = each.path.rpartition(".")[0]
-    return next(
-        (
-            other
-            for other in found.values
-            if above and other.path.rpartition(".")[0] == above and joined(other.names[-1]) in names
-        ),
-        None,
-    )
-
-
-def _with_nanos(each: ObservedPath, nanos: ObservedPath) -> AmountSources:
-    """Return the sources of whole units and billionths, of which only whole cents are read.
-
-    The zeros in front of the cents are written, and those behind them cut off.
-    """
-    steps = [["replace", "[0]", "00"]]
-    steps += [["replace", f"[{cents}{_CENTS}]", f"0{cents}"] for cents in range(1, 10)]
-    steps += [["replace", f"{_CENTS}]", ""], ["replace", "[", ""]]
-    both = {"template": f"{{{each.path}}}.[{{{nanos.path}}}]", "pipe": [*steps, "to_number"]}
-    above, _, name = each.path.rpartition(".")
-    whole = ["sum", name, {"decimal": "."}]
-    alone = {"path": above, "pipe": [["where", nanos.path.rpartition(".")[2], "absent"], whole]}
-    return AmountSources([both, alone], Notation(), is_guarded=True)
+    beside = (other for other in found.values if above and other.path.rpartition(".")[0] == above)
+    return next((other for other in beside if joined(other.names[-1]) in _SCALE), None)
 
 
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
     """Return how to read a path: with what stands beside it, or for each currency if the currency matters."""
-    if (nanos := _beside(each, found, _NANOS)) and each.path.endswith(".units"):
-        return _with_nanos(each, nanos)
-    if divisor == 1 and (scale := _beside(each, found, _SCALE.keys())):
+    if divisor == 1 and (scale := _scale_of(each, found)):
         divisors = _SCALE[joined(scale.names[-1])]
         if set(map(str, scale.found)) <= divisors.keys():
             read = [guarded(scale, each, [text], Notation(divisor=by)) for text, by in divisors.items()]
@@ -196,7 +164,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     name = products.price or products.line_total
     if not name or words_beside([value for value in products.column(name) if type(value) is str]):
         return None
-    if any(joined(names[-1]) in {*_SCALE, *_NANOS} for names in products.paths.values()):
+    if any(joined(names[-1]) in _SCALE for names in products.paths.values()):
         return None  # no sum reads whole numbers with what stands beside them
     names, values = [name], [*products.column(name)]
     if products.price and products.quantity:
@@ -266,7 +234,9 @@ def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
     """Return the paths that may hold the price of an event about one product, which has no list."""
     return [
         each
-        for each in sorted(_amounts(found), key=lambda each: -rank("price", each.names) - _in_currency(each))
+        for each in sorted(
+            map(as_amounts, found.values), key=lambda each: -rank("price", each.names) - _in_currency(each)
+        )
         if rank("price", each.names) > 25
         and not each.in_list
         and share(each.found, is_amount) >= 0.5

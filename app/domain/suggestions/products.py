@@ -9,8 +9,6 @@ from typing import Any, Final
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
 from app.domain.mapping.paths import IMPASSABLE, parse_path, walk
-from app.domain.mapping.pipes import MAX_PIPE_STEPS
-from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.amounts import as_amounts, notation_of, read_amount
 from app.domain.suggestions.names import WORDS, joined, plain, rank, table, words_in
 from app.domain.suggestions.observations import (
@@ -34,7 +32,6 @@ _MAX_COLUMNS: Final = 8
 _MAX_COUNTS: Final = 3
 _MAX_TOTALS: Final = 12
 _WITH_ZEROS: Final = re.compile(r"\d+([.,])0+")  # a quantity as tills write it: `2,000`
-_MOST_ABSENT: Final = MAX_MEMBERS - 2
 _CUSTOM_DATA: Final = {name: frozenset(words) for name, words in table("custom_data").items()}
 _CUT: Final = ["substring", 0, MAX_CUSTOM_LENGTH]
 _JOIN: Final = ["unique", ["join", ", "], _CUT]
@@ -252,12 +249,7 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
         options = [{"decimal": sign} for sign in signs if sign]
         reason = "The sum of the products' quantities."
         sources.append({"path": products.source.path, "pipe": [["sum", products.quantity, *options]]})
-        if products.incomplete_quantity:
-            undecided = ("quantity_missing_in_some_products",)
-            if own is None and all(read_amount(value) != 1 for value in column):
-                source = trial.all_of("units_sold", [*sources, *_with_ones_left_out(products)])
-                words = f"{reason[:-1]}; one that is left out is 1."
-                return FieldFinding(source, words, ("missing_quantity_is_one",))
+        undecided = ("quantity_missing_in_some_products",) if products.incomplete_quantity else ()
     elif products and products.unread_quantity:
         undecided = ("quantity_not_readable",)
     elif products:
@@ -287,23 +279,6 @@ def _own_number(found: ObservedPaths) -> tuple[Written, str] | None:
 def _sign_of(quantity: str) -> str | None:
     match = _WITH_ZEROS.fullmatch(quantity)
     return match[1] if match else None
-
-
-def _with_ones_left_out(products: Products) -> list[Written]:
-    """Return sources of the units where some products have no quantity: for each number of these, one.
-
-    The last one is for orders in which no product has a quantity.
-    """
-    path, quantity = products.source.path, products.source.member(products.quantity)
-    template = f"[[{{{path} | count}}-{{{quantity} | count}}]]{{{quantity} | sum}}"
-    sources: list[Written] = []
-    for absent in range(1, _MOST_ABSENT + 1):
-        add = ["to_number", ["add", absent]]
-        counts = range(1, MAX_PIPE_STEPS - len(add) + 1)
-        cut = [["replace", f"[[{absent + count}-{count}]]", ""] for count in counts]
-        sources.append({"template": template, "pipe": [*cut, *add]})
-    few = {str(count): str(count) for count in range(1, _MOST_ABSENT + 2)}
-    return [*sources, {"path": path, "pipe": ["count", "to_string", ["map", few], "to_number"]}]
 
 
 # --- Custom data ----------------------------------------------------------------------------------

@@ -2,18 +2,32 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import available_timezones
 
-from app.domain.mapping.pipes import MAX_PIPE_STEPS
+from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
+from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import MAX_MEMBERS
+from app.domain.mapping.steps import Step
 from app.domain.suggestions.names import WORDS, rank
-from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.time_forms import FRACTION, LOCAL_ISO, OFF, OFFSET, SERIAL, SWAP, UNITS, form_of
-from app.domain.suggestions.time_texts import is_month_doubtful, is_utc, parts_of, readable
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled
+from app.domain.suggestions.time_texts import (
+    FRACTION,
+    LOCAL_ISO,
+    OFF,
+    OFFSET,
+    SERIAL,
+    SWAP,
+    UNITS,
+    form_of,
+    is_month_doubtful,
+    is_utc,
+    parts_of,
+    readable,
+)
 from app.domain.suggestions.trial import Trial
 
 ZONE_NEEDED: Final = "zone_needed"
@@ -34,14 +48,19 @@ _BARE_OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-4]):?[0-5]\d|Z", re.ASCII)
 _COMPACT_DATE: Final = re.compile(r"(?:19|20)\d{6}", re.ASCII)
 _COMPACT_CLOCK: Final = re.compile(r"\d{4}(?:\d\d)?", re.ASCII)
 _HALF_HOURS: Final = {"+05": "Asia/Kolkata", "+09": "Australia/Darwin"}  # without summer time
-# Excel counts days since this day. Its times name no zone.
-_DAY_ZERO: Final = datetime(1899, 12, 30, tzinfo=UTC)
-_FROM_DAYS: Final = ("to_number", ["add", -25_569], ["multiply", 86_400], "round")
+# Excel counts days since 1899-12-30. Its times name no zone.
+_FROM_DAYS: Final = ("to_number", ["add", -25_569], ["multiply", 86_400], "round", "epoch_s")
 
 _PLAIN: Final = frozenset(
     {"iso", "rfc2822", "epoch_s", "epoch_ms"}
 )  # read without the step `time` (interface §4.3)
 _FROM_NANOSECONDS: Final = ("to_string", ["substring", 0, 16], ["time", {"formats": ["epoch_us"]}])
+# The steps that read the forms which are no format of the step `time`.
+_STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
+    **{form: (step,) for form, step in FRACTION.items()},
+    "epoch_ns": _FROM_NANOSECONDS,
+    SERIAL: _FROM_DAYS,
+}
 
 
 def find_time(
@@ -193,35 +212,23 @@ def _score(each: ObservedPath, now: datetime) -> int:
     return max(score, 1)
 
 
-def _local_moment(text: str, *, day_first: bool) -> datetime | None:
-    """Read the date and hour of a local time as if it were UTC, to compare it with now."""
-    date = _DATE.match(text)
-    if date is None:
-        return None
-    first, _, second, third = date.groups()
-    year, month, day = (first, second, third) if len(first) == 4 else (third, second, first)
-    if len(first) != 4 and not day_first:
-        month, day = day, month
-    try:
-        return datetime(int(year), int(month), int(day), tzinfo=UTC)
-    except ValueError:
-        return None
+@lru_cache(maxsize=256)
+def _reader_of(form: str) -> tuple[Step, ...]:
+    """Return the steps that read a form, a local time as if it were in UTC."""
+    local = "iso" if form == LOCAL_ISO else form.removesuffix(OFF)
+    return compiled(_STEPS.get(form, [["time", {"formats": [local], "zone": "UTC"}]]))
+
+
+def _moment(value: Any, form: str) -> datetime | None:
+    text = OFFSET.sub("", value.strip()) if form.endswith(OFF) else value
+    read = run(_reader_of(form), text, Reading())
+    return datetime.fromisoformat(read) if type(read) is str else None
 
 
 def _is_recent(value: Any, now: datetime) -> bool:
-    form = form_of(value)
-    if form is None:
-        return False
-    if form.startswith("epoch"):
-        unit = UNITS[FRACTION.get(form, form)]
-        at = datetime.fromtimestamp(int(Decimal(str(value).strip()) / unit), UTC)
-        return now - _PAST < at < now + _FUTURE
-    if form == SERIAL:
-        at = _DAY_ZERO + timedelta(days=float(value))
-        return now - _PAST < at < now + _FUTURE
-    if form == "rfc2822" or "MM" in form:
-        return str(now.year) in value or str(now.year - 1) in value
-    moments = [_local_moment(value.strip(), day_first=first) for first in (True, False)]
+    form = form_of(value) or ""
+    forms = (form, form.translate(SWAP)) if _has_day_and_month(form) else (form,)
+    moments = (_moment(value, each) for each in forms if each)
     return any(at and now - _PAST < at < now + _FUTURE for at in moments)
 
 
@@ -234,7 +241,7 @@ def _source(
         if zone is None:
             return None, [ZONE_NEEDED]
         in_zone = ["time", {"formats": ["iso"], "zone": zone}]
-        return each.piped(*_FROM_DAYS, "epoch_s", ["replace", "Z", ""], in_zone), []
+        return each.piped(*_FROM_DAYS, ["replace", "Z", ""], in_zone), []
     if forms.keys() & FRACTION.keys():
         units = {FRACTION.get(form, form) for form in found}
         problems = [] if len(units) == 1 else ["several_formats"]
@@ -267,7 +274,7 @@ def _ordered(
         texts = [text.strip() for text in each.texts if form_of(text) == form]
         swap, is_proven = False, True
         if _has_day_and_month(form):
-            day_first, is_proven = _day_comes_first(texts, now, country)
+            day_first, is_proven = _day_comes_first(texts, form, now, country)
             swap = not day_first
         ordered.append(form.translate(SWAP) if swap else form)
         undecided += [] if is_proven else ["order_of_day_and_month"]
@@ -276,32 +283,20 @@ def _ordered(
 
 def _has_day_and_month(form: str) -> bool:
     """Return whether a form begins with a day and a month, whose order it does not show."""
-    return form[0] == "D" and "MM" not in form
+    return form.startswith("D") and "MM" not in form
 
 
-def _day_comes_first(texts: Sequence[str], now: datetime, country: str) -> tuple[bool, bool]:
+def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: str) -> tuple[bool, bool]:
     """Return whether the day stands before the month, and whether the values prove it."""
-    dates = [date for text in texts if (date := _DATE.match(text)) and len(date[4]) == 4]
-    if any(int(date[1]) > 12 for date in dates):
-        return True, True
-    if any(int(date[3]) > 12 for date in dates):
-        return False, True
-    distance = {
-        first: _distance((_local_moment(date[0], day_first=first) for date in dates), now)
-        for first in (True, False)
-    }
+    day_first = [_moment(text, form) for text in texts]
+    month_first = [_moment(text, form.translate(SWAP)) for text in texts]
+    if None in month_first or None in day_first:  # there are no 13 months
+        return None in month_first, True
     # The dates of new events are close to now in the right order, and spread over months in the other.
-    near, far = sorted(distance.values())
-    if near < timedelta(days=3) and far > timedelta(days=20):
-        return distance[True] < distance[False], True
-    if dates and dates[0][2] == ".":
-        return True, True
-    return country != "US", False
-
-
-def _distance(moments: Iterable[datetime | None], now: datetime) -> timedelta:
-    found = [abs(now - at) for at in moments if at is not None]
-    return max(found, default=timedelta(days=10_000))
+    first, second = (max(abs(now - at) for at in read if at) for read in (day_first, month_first))
+    if min(first, second) < timedelta(days=3) and max(first, second) > timedelta(days=20):
+        return first < second, True
+    return (True, True) if form[1] == "." else (country != "US", False)
 
 
 def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:

@@ -12,8 +12,7 @@ from pydantic import Field
 from app.domain.event import JOURNEY_IDS, NO_JOURNEY, EventProblem, Rejection
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber
-from app.domain.outcomes.reasons import JourneyCode
-from app.domain.outcomes.rejection_details import rejection_detail
+from app.domain.outcomes.reasons import JourneyCode, rejection_detail
 from app.store import MAX_BIGINT, PipelineConnection, fetch_rows, read_row, read_sql, transactions
 from app.store.events.batches import Numbers
 
