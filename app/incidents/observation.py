@@ -10,7 +10,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
-from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
+from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.policy import Preference
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import PipelineConnection, transactions
@@ -117,10 +117,13 @@ class Observer:
         known = await incident_facts.read(
             connection,
             watched,
-            failing_s=[_window(each, Kind.FAILING) for each in settings.values()],
-            rejections_s=[_window(each, Kind.REJECTIONS) for each in settings.values()],
+            failing_s=[each.of(Kind.FAILING).window_seconds for each in settings.values()],
+            rejections_s=[each.of(Kind.REJECTIONS).window_seconds for each in settings.values()],
             max_event_age=self.max_event_age,
-            expiring_within=max(map(_expiry, settings.values()), default=timedelta(0)),
+            expiring_within=max(
+                (timedelta(hours=each.of(Kind.EXPIRING).hours) for each in settings.values()),
+                default=timedelta(0),
+            ),
             volumes=self._volumes,
         )
         breakers = self._breaker_times(watched)
@@ -182,16 +185,3 @@ class Observer:
 def _later(since: datetime | None, waiting: datetime | None) -> datetime | None:
     """Return the later of both times; None if one of them is None."""
     return None if since is None or waiting is None else max(since, waiting)
-
-
-def _window(settings: Alerting, kind: Kind) -> float:
-    """Return the seconds over which failures or rejections are counted."""
-    threshold = settings.of(kind)
-    assert isinstance(threshold, FailingThreshold | RejectionsThreshold)
-    return threshold.window_seconds
-
-
-def _expiry(settings: Alerting) -> timedelta:
-    threshold = settings.of(Kind.EXPIRING)
-    assert isinstance(threshold, ExpiryThreshold)
-    return timedelta(hours=threshold.hours)

@@ -138,7 +138,7 @@ def state_of(status: Status, reason: str | None = None, **more: object) -> Event
         (state_of(Status.RETRYING, tries=2), "2 failed attempts. "),
         (state_of(Status.HELD), "paused. The event is on hold until it is resumed. It expires at 2026-12-15"),
         (state_of(Status.PARKED), "revoked or has expired"),
-        (state_of(Status.PARKED, "endpoint_not_found"), "until a probe succeeds"),
+        (state_of(Status.PARKED, "endpoint_not_found"), "One request is sent every 5 minutes"),
         (state_of(Status.DELIVERED), "Amazon accepted it at 2026-11-24 10:00:02 UTC. No action needed."),
         (state_of(Status.DELIVERED, finished_at=None), "Amazon accepted it. No action needed."),
         (

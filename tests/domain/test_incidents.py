@@ -1,5 +1,6 @@
 """The states of incidents, their conditions and the messages about them, without any I/O."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_thresholds_are_merged_member_by_member() -> None:
     stored = thresholds.merged(stored, {"failing": {"share": None, "window_seconds": 30}, "backlog": None})
     assert stored == {"failing": {"min_requests": 3, "window_seconds": 30}}
     failing = thresholds.read(stored).of(Kind.FAILING)
-    assert failing == thresholds.FailingThreshold(min_requests=3, window_seconds=30)
+    assert failing == replace(thresholds.DEFAULTS[Kind.FAILING], min_requests=3, window_seconds=30)
 
 
 BACKLOG = Finding(Kind.BACKLOG, "The oldest waiting event is older than 15 minutes.", 3)

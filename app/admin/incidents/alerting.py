@@ -1,6 +1,5 @@
 """The `alerting` and the notifications of a destination as request bodies."""
 
-from dataclasses import fields
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model
@@ -20,7 +19,7 @@ def _member(name: str, default: bool | float) -> Any:
 
 
 def _threshold(kind: Kind, default: Threshold) -> Any:
-    members = {each.name: (_member(each.name, getattr(default, each.name)), None) for each in fields(default)}
+    members = {name: (_member(name, value), None) for name, value in default.members.items()}
     title = f"{kind.value.title().replace('_', '')}Threshold"
     return create_model(title, __base__=RequestBody, **members)  # type: ignore[call-overload]
 

@@ -3,7 +3,6 @@ callbacks.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import timedelta
 from typing import Final
 
@@ -131,12 +130,12 @@ def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:
         members: dict[str, float | str | None] = {
             "enabled": None if f"{kind.value}.enabled" in form else False
         }
-        for member in fields(default):
-            if member.name == "enabled":
+        for name, usual in default.members.items():
+            if name == "enabled":
                 continue
-            given = form.number(f"{kind.value}.{member.name}")
-            if member.name == "share" and isinstance(given, float | int):
+            given = form.number(f"{kind.value}.{name}")
+            if name == "share" and isinstance(given, float | int):
                 given = round(given / 100, 6)
-            members[member.name] = None if given == getattr(default, member.name) else given
+            members[name] = None if given == usual else given
         body[kind.value] = members
     return body

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from app.domain.identity.keys import (
+    HASHED_FIELDS,
     MATCH_KEYS,
     DroppedKey,
     DropReason,
@@ -22,6 +23,7 @@ from app.domain.identity.profiles import PROFILES, ProfileRule
 
 __all__ = [
     "ALREADY_HASHED",
+    "HASHED_FIELDS",
     "KEY_MAKERS",
     "MATCH_KEYS",
     "DropReason",

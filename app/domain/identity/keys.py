@@ -49,6 +49,7 @@ _UNHASHED: Final = frozenset("MAID RAMP_ID MATCH_ID REAL_ID MERKLE_ID KANTAR_ID 
 MATCH_KEYS: Final = tuple(
     MatchKeyRule(kind.lower(), kind, hashed=kind not in _UNHASHED) for kind in MatchKeyType
 )
+HASHED_FIELDS: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
 
 
 class MatchKey(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from app.domain.incidents.causes import (
     ACCESS,
@@ -20,15 +20,7 @@ from app.domain.incidents.causes import (
 )
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
-from app.domain.incidents.thresholds import (
-    AgeThreshold,
-    Alerting,
-    EventsThreshold,
-    ExpiryThreshold,
-    FailingThreshold,
-    RejectionsThreshold,
-    VolumeThreshold,
-)
+from app.domain.incidents.thresholds import Alerting, Threshold
 
 # `broken`: status 5xx or an unreadable response. `lost`: a timeout or a lost connection.
 FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})
@@ -51,12 +43,10 @@ class DestinationFacts:
     last_status: int | None = None
     success_at: datetime | None = None  # end of the last request that Amazon answered
     unanswered_since: datetime | None = None  # start of the oldest request in progress
-    silent_since: datetime | None = (
-        None  # start of the oldest request without response since the last response
-    )
-    no_token_since: datetime | None = (
-        None  # events wait since then, because the access token is not refreshed
-    )
+    # The start of the oldest request without response since the last response.
+    silent_since: datetime | None = None
+    # Events wait since then, because the access token is not refreshed.
+    no_token_since: datetime | None = None
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
     oldest_live_at: datetime | None = None
@@ -126,7 +116,7 @@ def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
     return _waiting(kind, SIGN_IN[reason].headline, facts, reason)
 
 
-def _failing(facts: DestinationFacts, limit: FailingThreshold, now: datetime) -> Finding | None:
+def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
             return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
@@ -144,7 +134,7 @@ def _failing(facts: DestinationFacts, limit: FailingThreshold, now: datetime) ->
     return None
 
 
-def _throttled(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> Finding | None:
+def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     is_throttled = (facts.blocked or facts.last_outcome == "throttled") and not facts.is_paused
     if not is_throttled or facts.oldest_live_at is None:
         return None
@@ -154,7 +144,7 @@ def _throttled(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> F
     return _waiting(Kind.THROTTLED, text, facts)
 
 
-def _backlog(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> Finding | None:
+def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     oldest = facts.oldest_waiting_at
     if facts.is_paused or oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
         return None
@@ -162,7 +152,7 @@ def _backlog(facts: DestinationFacts, limit: AgeThreshold, now: datetime) -> Fin
     return _waiting(Kind.BACKLOG, text, facts)
 
 
-def _expiring(facts: DestinationFacts, limit: ExpiryThreshold, now: datetime) -> Finding | None:
+def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     expiry, since = facts.first_expiry_at, facts.expiring_since
     if expiry is None or since is None or now - since < EXPIRY_GRACE:
         return None
@@ -178,14 +168,14 @@ def _expiring(facts: DestinationFacts, limit: ExpiryThreshold, now: datetime) ->
     )
 
 
-def _dead_letters(facts: DestinationFacts, limit: EventsThreshold, _now: datetime) -> Finding | None:
+def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
     if facts.dead_open < limit.min_events:
         return None
     text = f"{_events(facts.dead_open)} failed permanently."
     return Finding(Kind.DEAD_LETTERS, text, facts.dead_open, facts.oldest_dead_at)
 
 
-def _rejections(facts: DestinationFacts, limit: RejectionsThreshold, now: datetime) -> Finding | None:
+def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     if facts.received_at is None or facts.rejected < limit.share * facts.received or not facts.rejected:
         return None
     text = f"{facts.rejected} of {_events(facts.received)} were rejected on receipt."
@@ -198,7 +188,7 @@ def _rejections(facts: DestinationFacts, limit: RejectionsThreshold, now: dateti
     return finding if is_recent and facts.received >= limit.min_events else None
 
 
-def _volume_drop(facts: DestinationFacts, limit: VolumeThreshold, _now: datetime) -> Finding | None:
+def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
     if facts.days_of_volume < MIN_DAYS_OF_VOLUME or len(facts.same_hours) < MIN_DAYS_OF_VOLUME:
         return None
     usual = median(facts.same_hours)
@@ -212,8 +202,7 @@ def _mapping_problem(kind: Kind, found: SuspectAmounts | SchemaDrift | None) -> 
     return Finding(kind, found.sentence, found.events, reason=found.reason) if found else None
 
 
-# The second argument is the threshold of the kind, of the type that `DEFAULTS` has.
-Condition = Callable[[DestinationFacts, Any, datetime], Finding | None]
+Condition = Callable[[DestinationFacts, Threshold, datetime], Finding | None]
 
 CONDITIONS: Final[Mapping[Kind, Condition]] = {
     Kind.SIGN_IN_LOST: lambda facts, *_: _access(Kind.SIGN_IN_LOST, facts),

@@ -10,73 +10,41 @@ from app.domain.incidents.kinds import KINDS, Kind
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The threshold of a kind of incident that can only be enabled or disabled."""
+    """The threshold of a kind of incident. A kind has the members that are not 0 in its row of `DEFAULTS`.
 
-    enabled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class FailingThreshold(Threshold):
-    """A share of requests that failed within a window, or the time for which the circuit breaker is open."""
-
-    share: float = 0.5
-    min_requests: int = 10
-    window_seconds: float = 60.0
-    breaker_seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RejectionsThreshold(Threshold):
-    """A share of events that were rejected within a window."""
-
-    share: float = 0.2
-    min_events: int = 50
-    window_seconds: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class AgeThreshold(Threshold):
-    """The age of the oldest waiting event."""
-
-    minutes: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiryThreshold(Threshold):
-    """The remaining time until an event expires."""
-
-    hours: float = 24.0
-
-
-@dataclass(frozen=True, slots=True)
-class EventsThreshold(Threshold):
-    """The number of events that failed permanently."""
-
-    min_events: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeThreshold(Threshold):
-    """A share of the usual number of events in an hour: the median of the same hour on other days.
-
-    No incident opens if the usual number is below `min_events`, because a share of so few events means
-    little.
+    `share` is that of requests that failed or of events that were rejected within `window_seconds`, or of the
+    usual number of events in an hour, which is the median of the same hour on other days. With fewer requests
+    or events than `min_requests` or `min_events`, a share means little. `breaker_seconds` is the time for
+    which the circuit breaker is open, `minutes` the age of the oldest waiting event, and `hours` the time
+    until an event expires.
     """
 
-    share: float = 0.1
-    min_events: int = 10
+    enabled: bool = True
+    share: float = 0.0
+    min_requests: int = 0
+    min_events: int = 0
+    window_seconds: float = 0.0
+    breaker_seconds: float = 0.0
+    minutes: float = 0.0
+    hours: float = 0.0
+
+    @property
+    def members(self) -> dict[str, bool | float]:
+        """The members that the kind has, by name."""
+        values = {member.name: getattr(self, member.name) for member in fields(self)}
+        return {name: value for name, value in values.items() if name == "enabled" or value}
 
 
 DEFAULTS: Final[Mapping[Kind, Threshold]] = {
     Kind.SIGN_IN_LOST: Threshold(),
     Kind.AMAZON_FORBIDDEN: Threshold(),
-    Kind.FAILING: FailingThreshold(),
-    Kind.THROTTLED: AgeThreshold(minutes=5.0),
-    Kind.BACKLOG: AgeThreshold(),
-    Kind.EXPIRING: ExpiryThreshold(),
-    Kind.DEAD_LETTERS: EventsThreshold(),
-    Kind.REJECTIONS: RejectionsThreshold(),
-    Kind.VOLUME_DROP: VolumeThreshold(),
+    Kind.FAILING: Threshold(share=0.5, min_requests=10, window_seconds=60.0, breaker_seconds=10.0),
+    Kind.THROTTLED: Threshold(minutes=5.0),
+    Kind.BACKLOG: Threshold(minutes=15.0),
+    Kind.EXPIRING: Threshold(hours=24.0),
+    Kind.DEAD_LETTERS: Threshold(min_events=1),
+    Kind.REJECTIONS: Threshold(share=0.2, min_events=50, window_seconds=300.0),
+    Kind.VOLUME_DROP: Threshold(share=0.1, min_events=10),
     Kind.VALUE_SUSPECT: Threshold(),
     Kind.SCHEMA_DRIFT: Threshold(),
 }
@@ -109,10 +77,7 @@ class Alerting:
 
     def view(self) -> dict[str, Any]:
         """Return every threshold, including defaults, as the API shows it."""
-        shown: dict[str, Any] = {
-            kind.value: {field.name: getattr(threshold, field.name) for field in fields(threshold)}
-            for kind, threshold in self.thresholds.items()
-        }
+        shown = {kind.value: threshold.members for kind, threshold in self.thresholds.items()}
         return {**shown, MUTED_UNTIL: self.muted_until}
 
 

@@ -1,6 +1,6 @@
 """Compile the source of a field in a mapping: a constant, a path, a template, or the first of several."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -144,8 +144,8 @@ def compile_source(
     if problems:
         return problems
     found = [member for member in members if member is not None]
-    made = [step for member in found for step in (*member.pipe, *member.inner)] + list(outer)
-    paths = tuple(dict.fromkeys(path for member in found for path in member.paths))
+    made = [step for member in found for step in member.made] + list(outer)
+    paths = tuple(dict.fromkeys(each.text for member in found for each in member.placeholders))
     compared = _read_in_members(paths, [step for step in made if step.row.name == pipes.WHERE])
     named = _read_in_members(paths, [step for step in made if step.row.name != pipes.WHERE])
     outer_steps = tuple(each.step for each in outer)
@@ -158,7 +158,7 @@ def compile_source(
     return Source(
         read,
         paths,
-        () if pipes.hashes(outer) else tuple(path for member in found for path in member.clear_paths),
+        () if pipes.hashes(outer) else tuple(path for member in found for path in member.clear_paths()),
         default=default,
         fallbacks=tuple(
             (f".first_of[{place}]", pipes.run(outer_steps, member.const, Reading()))
@@ -168,7 +168,7 @@ def compile_source(
         rule=" | ".join((*([] if kind == "path" else [kind]), *functions)),
         pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
         on_error=choice,
-        steps=sum(member.steps + pipes.cost(outer) + 1 for member in found),
+        steps=sum(member.steps + pipes.cost(outer) + 2 for member in found),
         checks=len(found),
         functions=frozenset(each.row.name for each in made),
         compared=compared,
@@ -212,16 +212,28 @@ def _kind(written: Any, at: str) -> tuple[str, list[MappingProblem]]:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A compiled const, path or template. `value` returns its value after its pipe, before any check."""
+    """A compiled const, path or template. `value` returns its value after its pipe, before any check.
+
+    A path is a placeholder without the text of a template.
+    """
 
     value: Value
-    paths: tuple[str, ...] = ()
-    clear_paths: tuple[str, ...] = ()
-    const: Any = None
-    steps: int = 1
     pipe: tuple[MadeStep, ...] = ()
-    inner: tuple[MadeStep, ...] = ()  # of placeholders
+    placeholders: tuple[Placeholder, ...] = ()
     texts: str = ""
+    const: Any = None
+
+    @property
+    def made(self) -> tuple[MadeStep, ...]:
+        return (*self.pipe, *(step for each in self.placeholders for step in each.steps))
+
+    @property
+    def steps(self) -> int:
+        return pipes.cost(self.made) + (len(self.placeholders) if self.texts else 0)
+
+    def clear_paths(self) -> Iterator[str]:
+        if not pipes.hashes(self.pipe):
+            yield from (each.text for each in self.placeholders if not pipes.hashes(each.steps))
 
 
 def _members(
@@ -259,30 +271,14 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
             sentence = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
             problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
             return None
-        return _Member(
-            path_value(path, pipe),
-            (text,),
-            () if pipes.hashes(pipe) else (text,),
-            steps=1 + pipes.cost(pipe),
-            pipe=pipe,
-        )
+        return _Member(path_value(path, pipe), pipe, (Placeholder(text, path, ()),))
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."
     if isinstance(parts, str):
         problems.append(MappingProblem(f"{at}.template", "template_invalid", parts))
         return None
-    placeholders = [part for part in parts if isinstance(part, Placeholder)]
-    inner = tuple(step for part in placeholders for step in part.steps)
-    return _Member(
-        template_value(parts, pipe),
-        tuple(part.text for part in placeholders),
-        ()
-        if pipes.hashes(pipe)
-        else tuple(part.text for part in placeholders if not pipes.hashes(part.steps)),
-        steps=1 + pipes.cost(pipe) + len(placeholders) + pipes.cost(inner),
-        pipe=pipe,
-        inner=inner,
-        texts="".join(part if isinstance(part, str) else " " for part in parts),
-    )
+    placeholders = tuple(part for part in parts if isinstance(part, Placeholder))
+    texts = "".join(part if isinstance(part, str) else " " for part in parts)
+    return _Member(template_value(parts, pipe), pipe, placeholders, texts)
 
 
 def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> tuple[MadeStep, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
-from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.identity import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.pipes import PIPES, WHERE
@@ -69,8 +69,6 @@ _OTHER: Final = _CLEAR | {K.NATIONAL_PHONE, K.PERSONAL_TEXT}  # of the other tex
 _OPEN: Final = ("event_id", "user_agent", "match_id")  # fields that take any text
 _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 
-_HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
-
 
 def _is_certain(
     field: str, source: Source, entry: SampleEntry, steps: Pattern, profile: Profile, *, unmapped: bool
@@ -103,7 +101,7 @@ def _is_certain(
         return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
     if "time" in shown:
         return kind in _FIXED or kind in _TIMES
-    return "hash" in shown and field in _HASHED and certain
+    return "hash" in shown and field in HASHED_FIELDS and certain
 
 
 def _may_join(field: str, source: Source, kind: ValueKind) -> bool:

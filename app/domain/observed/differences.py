@@ -7,7 +7,7 @@ import msgspec
 
 from app.domain.conversion.convert import Conversion
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity import HASHED_FIELDS, MATCH_KEYS
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.sources import Source
 
@@ -28,7 +28,7 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
     changed = {
         field_of(name)
         for name in before.keys() | after.keys()
-        if not _is_same(before.get(name), after.get(name))
+        if _what_decides(before.get(name)) != _what_decides(after.get(name))
     }
     if (was.consent and was.consent.mode) is not (becomes.consent and becomes.consent.mode):
         changed.add("consent")
@@ -37,7 +37,7 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
     if "event_type" in changed:
         changed |= _BY_TYPE
     if "refuse" in {was.prehashed, becomes.prehashed} and was.prehashed != becomes.prehashed:
-        changed |= {rule.field for rule in MATCH_KEYS if rule.hashed}
+        changed |= HASHED_FIELDS
     if changed & KEYS.keys():
         changed.add(NO_KEY)
     return changed
@@ -51,15 +51,15 @@ def continued_fields(was: Mapping, becomes: Mapping) -> set[str]:
     return {name for name in names if becomes.by_field[name].continues(was.by_field[name])}
 
 
-def _is_same(was: Source | None, becomes: Source | None) -> bool:
-    """Return whether two sources give the same value for each event."""
-    return was is becomes or (
-        was is not None
-        and becomes is not None
-        and all(
-            getattr(was, name) == getattr(becomes, name)
-            for name in ("paths", "const", "default", "fallbacks", "pipe", "on_error")
-        )
+def _what_decides(source: Source | None) -> Any:
+    """Return the same for two sources that give the same value for each event."""
+    return source and (
+        source.paths,
+        source.const,
+        source.default,
+        source.fallbacks,
+        source.pipe,
+        source.on_error,
     )
 
 

@@ -6,7 +6,6 @@ format. A text that could surprise a check is an `ODD_TEXT`.
 
 import email.utils
 import hashlib
-import ipaddress
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -208,7 +207,7 @@ def _text_kind(text: str, now: datetime) -> ValueKind:
     if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
         return ValueKind.UUID if _is_key("maid", word) else ValueKind.ODD_TEXT
     if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
-        return ValueKind.IP_ADDRESS if _is_public(word) else ValueKind.ODD_TEXT
+        return ValueKind.IP_ADDRESS if _is_key("fip", word) else ValueKind.ODD_TEXT
     return _time_kind(text, now) or _digits_kind(text, now) or _number_text_kind(text) or _word_kind(text)
 
 
@@ -262,14 +261,6 @@ def _is_key(field: str, text: str) -> bool:
     """Return whether every identity profile makes a match key of a text."""
     keys = (match_key(profile, _RULES[field], text, country="US") for profile in Profile)
     return all(type(key) is MatchKey for key in keys)
-
-
-def _is_public(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return address.is_global and not address.is_multicast
 
 
 def _word_kind(text: str) -> ValueKind:

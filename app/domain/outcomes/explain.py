@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from app.domain.outcomes.missing_endpoint import PROBE_EVERY
+from app.domain.incidents.causes import SIGN_IN
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
 
@@ -50,8 +50,8 @@ def explain(state: EventState) -> str:
             cause = "The organisation is suspended" if is_suspended else "The destination is paused"
             return f"{cause}. The event is on hold until it is resumed. {_deadline(state)}"
         case Status.PARKED:
-            cause, condition = _PARKED.get(state.reason or "", _PARKED["sign_in_revoked"])
-            return f"{cause}. The event waits until {condition}. {_deadline(state)}"
+            lost = SIGN_IN.get((state.reason or "").removeprefix("sign_in_"), SIGN_IN["revoked"])
+            return f"{lost.headline} {lost.remedy} {_deadline(state)}"
         case Status.DELIVERED:
             if state.erased_at is not None:
                 return (
@@ -97,22 +97,6 @@ def explain_duplicate(
 UNCLEAR_ANSWERS = {
     "missing_index": "Amazon's response did not mention this event.",
     "contradictory": "Amazon's response listed this event as both accepted and rejected.",
-}
-
-_RECONNECTED = "the destination is reconnected"
-# For each reason: the cause, and the condition that ends the wait.
-_PARKED = {
-    "sign_in_revoked": ("Amazon access was revoked or has expired", _RECONNECTED),
-    "sign_in_unauthorized": ("Amazon rejects the sign-in even with a new access token (401)", _RECONNECTED),
-    "sign_in_forbidden": (
-        "The signed-in Amazon user may not send events for this advertiser (403)",
-        "that user gets access and the destination is reconnected",
-    ),
-    "endpoint_not_found": (
-        "Amazon returns 404: it does not know this address or advertiser account",
-        f"a probe succeeds (one is sent {PROBE_EVERY}). Check the region and the advertiser ID",
-    ),
-    "sign_in_disconnected": ("The destination was disconnected in this service", _RECONNECTED),
 }
 
 

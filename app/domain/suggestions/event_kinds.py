@@ -10,15 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.conversion.event_types import PURCHASE
-from app.domain.suggestions.names import (
-    SHAPE_ROWS,
-    WORDS,
-    joined,
-    key_by_word,
-    word_list,
-    words_in,
-    words_of,
-)
+from app.domain.suggestions.names import SHAPE_ROWS, WORDS, joined, key_by_word, word_list, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
 
 

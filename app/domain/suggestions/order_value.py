@@ -47,6 +47,12 @@ class AmountSources:
         """Whether a person has to check the decimal sign."""
         return not self.is_guarded and not (self.notation.certain and not self.notation.mixed)
 
+    def finding(self, trial: Trial, reason: str, undecided: tuple[str, ...] = ()) -> FieldFinding | None:
+        """Return one source of all; None if it gives no value."""
+        choose = trial.all_of if self.is_guarded else trial.first_of
+        source = choose("value", self.sources)
+        return FieldFinding(trial.without_unreadable(source), reason, undecided) if source else None
+
 
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
     """Return whether the events look like orders: products with prices, or an order with a total."""
@@ -100,10 +106,7 @@ def find_value(
         undecided = ("may_be_hundredths",)
         sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
         chosen = replace(chosen, sources=sources)
-    choose = trial.all_of if chosen.is_guarded else trial.first_of
-    source = choose("value", chosen.sources)
-    finding = FieldFinding(trial.without_unreadable(source), reason, undecided) if source else None
-    return finding, amount
+    return chosen.finding(trial, reason, undecided), amount
 
 
 def _joined(sources: Sequence[Written]) -> Written:
@@ -267,26 +270,24 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             continue
         if pieces is None or {str(value) for value in pieces.found} == {"1"}:
             reading = _read(each, found, trial, notation.divisor)
-            choose = trial.all_of if reading.is_guarded else trial.first_of
-            if source := choose("value", reading.sources):
-                reason = f"Named {each.label}; {reading.notation.words}."
-                return FieldFinding(trial.without_unreadable(source), reason)
-            continue
-        if above in found.objects and "pipe" not in each.source:
-            reason = f"{each.label} times {pieces.names[-1]}"
+            reason = f"Named {each.label}; {reading.notation.words}."
+            if finding := reading.finding(trial, reason):
+                return finding
+        elif above in found.objects and "pipe" not in each.source:
             pipes = notation.sums([each.names[-1], pieces.names[-1]])
-            sources = [{"path": above, "pipe": pipe} for pipe in pipes]
+            reading = AmountSources([{"path": above, "pipe": pipe} for pipe in pipes], notation)
+            reason = f"{each.label} times {pieces.names[-1]}; {notation.words}."
+            if finding := reading.finding(trial, reason):
+                return finding
         else:
             often = [int(number) for number, _ in Counter(map(str, pieces.found)).most_common()]
             numbers = [n for n in dict.fromkeys([*often, *_PIECES]) if n][:MAX_MEMBERS]
             sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
-            if source := trial.all_of("value", sources):
-                several = ", ".join(map(str, sorted(numbers)))
-                reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}"
-                return FieldFinding(source, f"{reason}; {notation.words}.", ("total_missing",))
-            continue
-        if source := trial.first_of("value", sources):
-            return FieldFinding(trial.without_unreadable(source), f"{reason}; {notation.words}.")
+            several = ", ".join(map(str, sorted(numbers)))
+            reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}; {notation.words}."
+            reading = AmountSources(sources, notation, is_guarded=True)
+            if finding := reading.finding(trial, reason, ("total_missing",)):
+                return finding
     return None
 
 

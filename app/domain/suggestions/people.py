@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import is_number, number_text
+from app.domain.identity import HASHED_FIELDS
 from app.domain.identity.phone_plans import PLANS
 from app.domain.identity.phones import calling_code
 from app.domain.mapping.fields import FIELDS
@@ -36,9 +37,6 @@ _INTERNATIONAL_DIGITS: Final = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 _CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
 _NUMBERED_PART: Final = re.compile(r"[0-9]{1,5}", re.ASCII)  # such as phone1, phone2 and phone3
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
-_HASHED: Final = frozenset(
-    {"email", "phone", "first_name", "last_name", "address", "city", "state", "postal"}
-)
 
 
 def _bare_email(text: str) -> str:
@@ -64,7 +62,10 @@ _SHAPES: Final[dict[str, Callable[[str], Any]]] = {
     "ip_address": _IP.fullmatch,
     "user_agent": lambda text: len(text) >= 8,
 }
-_OWN: Final = _HASHED | {"maid", "match_id"}  # fields that somebody else than the customer may have, too
+_OWN: Final = HASHED_FIELDS | {
+    "maid",
+    "match_id",
+}  # fields that somebody else than the customer may have, too
 # Fields that other modules of this package find, or that no name suggests.
 _ELSEWHERE: Final = frozenset({"event_timestamp", "currency", "event_id"})
 PERSONAL_FIELDS: Final = tuple(
@@ -89,7 +90,9 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
     composed, parts = _composed_phones(found) if field == "phone" else ([], set[str]())
     for place, each in enumerate((*composed, *found.values)):
         texts = [text for value in each.found if (text := text_of(value)) is not None]
-        fits = sum(1 for text in texts if fits_shape(text) or (field in _HASHED and _SHA256.fullmatch(text)))
+        fits = sum(
+            1 for text in texts if fits_shape(text) or (field in HASHED_FIELDS and _SHA256.fullmatch(text))
+        )
         score = rank(field, each.names)
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
