@@ -6,18 +6,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents.causes import (
-    ACCESS,
-    CHAIN,
-    FAILURES,
-    OPERATOR,
-    OTHERS,
-    PAUSED,
-    SIGN_IN,
-    cause_of,
-    failure_of,
-    failure_sentence,
-)
+from app.domain.incidents import causes
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import Alerting, Threshold
@@ -113,19 +102,19 @@ def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
     reason = facts.sign_in_reason
     if reason is None or (reason in FORBIDDEN_REASONS) is not (kind is Kind.AMAZON_FORBIDDEN):
         return None
-    return _waiting(kind, SIGN_IN[reason].headline, facts, reason)
+    return _waiting(kind, causes.SIGN_IN[reason].headline, facts, reason)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
-            return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
+            return _waiting(Kind.FAILING, causes.FAILURES[reason].headline, facts, reason)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
-    reason = failure_of(facts.last_outcome or "lost", facts.last_status)
-    text = failure_sentence(reason, facts.last_status)
+    reason = causes.failure_of(facts.last_outcome or "lost", facts.last_status)
+    text = causes.failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
         text += f" {facts.failed_requests} of {facts.requests} requests failed."
         return _waiting(Kind.FAILING, text, facts, reason)
@@ -164,7 +153,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
         facts.expiring_events,
         facts.oldest_waiting_at,
         expiry,
-        PAUSED if facts.is_paused else None,
+        causes.PAUSED if facts.is_paused else None,
     )
 
 
@@ -244,17 +233,18 @@ class Explained:
 
     def explains(self, kind: Kind) -> bool:
         """Return whether an open incident of this kind is resolved into the incident of the cause."""
-        return self.cause is not None and kind in CHAIN and kind is not self.cause
+        return self.cause is not None and kind in causes.CHAIN and kind is not self.cause
 
 
 def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
     """Return which of the problems found, or of the open incidents, explains the others."""
     found = {finding.kind: finding for finding in findings}
-    cause = cause_of(found, is_open)
+    cause = causes.cause_of(found, is_open)
     if cause is None:
         return Explained(found)
-    consequences = tuple(sorted(kind for kind in found if kind in CHAIN and kind not in (cause, *ACCESS)))
-    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in CHAIN}
+    explained = {*causes.CHAIN} - {cause, *causes.ACCESS}
+    consequences = tuple(sorted(explained & found.keys()))
+    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in causes.CHAIN}
     severity = max((KINDS[kind].severity for kind in (cause, *consequences)), key=lambda each: each.rank)
     return Explained(kept, cause, consequences, severity)
 
@@ -282,11 +272,11 @@ def in_general_words(
         return None
     return Finding(
         finding.kind,
-        OTHERS[OPERATOR].headline,
+        causes.OTHERS[causes.OPERATOR].headline,
         sum(each.waiting_events for each in waiting),
         _earliest(each.oldest_waiting_at for each in waiting),
         _earliest(each.earliest_expiry_at for each in waiting),
-        OPERATOR,
+        causes.OPERATOR,
     )
 
 

@@ -11,19 +11,8 @@ from app.domain.identity.phones import phone_spellings
 from app.domain.privacy.carried_key import folded
 
 HASH: Final = "hash"
-# Fields that identify one person. A name, a city or a postal code belongs to many people.
-IDENTIFYING_FIELDS: Final = (
-    "email",
-    "phone",
-    "maid",
-    "ramp_id",
-    "match_id",
-    "real_id",
-    "merkle_id",
-    "kantar_id",
-    "fip",
-)
-
+# Fields that identify one person, as each id does. A name, a city or a postal code belongs to many people.
+IDENTIFYING_FIELDS: Final = ("email", "phone", *(rule.field for rule in MATCH_KEYS if not rule.hashed))
 _RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
 

@@ -1,36 +1,16 @@
-"""Find what happened in the events, and where: by the shapes of well-known tools, else by names.
-
-The facts are from the public documentation of each tool, see docs/suggestions.md.
-"""
+"""Find what happened in the events, and where: by names, else by the shape of the events."""
 
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from app.domain.conversion.event_types import PURCHASE
-from app.domain.suggestions.names import SHAPE_ROWS, WORDS, joined, key_by_word, word_list, words_in, words_of
+from app.domain.suggestions.names import WORDS, joined, key_by_word, word_list, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
 
-
-@dataclass(frozen=True, slots=True)
-class EventShape:
-    """A tool whose events are recognised by their shape: one of `marks` is a set of names that all occur.
-
-    `event_type` and `event_source` are those of all its events, where the tool has only one.
-    """
-
-    name: str
-    marks: tuple[frozenset[str], ...]
-    event_type: str = ""
-    event_source: str = ""
-
-
-SHAPES: Final = tuple(
-    EventShape(**{**row, "marks": tuple(frozenset(mark.split()) for mark in row["marks"])})
-    for row in SHAPE_ROWS
-)
+# The members of a Shopify order, which has no event name.
+_SHOPIFY: Final = ({"line_items", "total_price"}, {"line_items", "financial_status"})
 _TYPES_AS_WRITTEN: Final = key_by_word("event_types")
 EVENT_NAMES: Final = tuple(_TYPES_AS_WRITTEN)
 
@@ -65,16 +45,14 @@ _LONGEST_NAME: Final = 80
 _MOST_NAMES: Final = 100  # in the table of a mapping
 
 
-def recognise(found: ObservedPaths) -> EventShape | None:
-    """Return the tool whose shape the events have."""
+def is_shopify_order(found: ObservedPaths) -> bool:
+    """Return whether the events have the shape of an order webhook of Shopify."""
     names = {name for each in found.values for name in each.names}
     names |= {name for each in found.lists for name in each.names}
-    return next((shape for shape in SHAPES if any(mark <= names for mark in shape.marks)), None)
+    return any(marks <= names for marks in _SHOPIFY)
 
 
-def find_event_type(
-    found: ObservedPaths, shape: EventShape | None, *, is_order: bool
-) -> tuple[FieldFinding, str]:
+def find_event_type(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -> tuple[FieldFinding, str]:
     """Return the events' type by their name, else by their shape; and the most frequent type."""
     named = _name_of_event(found)
     names = named.texts if named else []
@@ -82,7 +60,7 @@ def find_event_type(
     known = [event_type for event_type, _ in types.most_common() if event_type]
     if named is None or not known:
         undone = bool(WORDS["undone"] & words_in(names))
-        finding = _by_shape(found, shape, is_order=is_order and not undone)
+        finding = _by_shape(found, is_shopify=is_shopify, is_order=is_order and not undone)
         return finding, finding.source
     reason = f"By the event's name at {named.path}."
     if len(types) == 1:
@@ -92,14 +70,14 @@ def find_event_type(
     return FieldFinding(named.piped(["map", rows]), reason, ("several_event_types",)), known[0]
 
 
-def _by_shape(found: ObservedPaths, shape: EventShape | None, *, is_order: bool) -> FieldFinding:
+def _by_shape(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -> FieldFinding:
     for each in found.values:  # a measure of Adobe XDM: `commerce.purchases.value` is 1
         if each.names[-3:-2] == ("commerce",) and each.names[-1] == "value":
             event_type = event_type_of(f"commerce {each.names[-2]}")
             if event_type and len(each.found) * 2 > len(each.values):
                 return FieldFinding(event_type, f"By the measure {each.path}.")
-    if shape and shape.event_type and is_order:
-        return FieldFinding(shape.event_type, f"A {shape.name} is a purchase.")
+    if is_shopify and is_order:
+        return FieldFinding(PURCHASE, "A Shopify order is a purchase.")
     if is_order:
         reason = "No list has the events' name, but they look like orders."
         return FieldFinding(PURCHASE, reason, ("event_name_unknown",))
@@ -131,7 +109,7 @@ _PLATFORMS: Final = key_by_word("event_sources")
 _USUAL_PLATFORMS: Final = word_list("usual_platforms")
 
 
-def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFinding:
+def find_event_source(found: ObservedPaths, *, is_shopify: bool) -> FieldFinding:
     """Return where the events happen: by a platform that they name, else by their shape, else a website."""
     for each in found.values:
         words = [text.strip().lower() for text in each.texts]
@@ -149,8 +127,8 @@ def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFi
         return FieldFinding("WEBSITE", "The events have members of a browser.")
     if names & WORDS["offline"]:
         return FieldFinding("OFFLINE", "The events have members of a shop's till.")
-    if shape and shape.event_source:
-        return FieldFinding(shape.event_source, f"Where a {shape.name} usually happens.")
+    if is_shopify:
+        return FieldFinding("WEBSITE", "Where a Shopify order usually happens.")
     return FieldFinding("WEBSITE", "Nothing in the events says where they happen.", ("assumed_website",))
 
 

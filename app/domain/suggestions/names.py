@@ -16,10 +16,6 @@ from typing import Any, Final
 _FILE: Final[Mapping[str, Any]] = tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
 
 
-# The tools whose events are recognised by their shape.
-SHAPE_ROWS: Final[Sequence[Mapping[str, Any]]] = _FILE["shapes"]
-
-
 def table(name: str) -> dict[str, tuple[str, ...]]:
     """Return the words of each key of a table, in their order."""
     return {key: _split(words) for key, words in _FILE[name].items()}

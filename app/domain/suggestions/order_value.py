@@ -57,7 +57,7 @@ class AmountSources:
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
     """Return whether the events look like orders: products with prices, or an order with a total."""
     has_order = any(rank("order_id", each.names) > 25 for each in found.values)
-    has_products = products is not None and bool(products.price or products.line_total)
+    has_products = products is not None and bool(products.amount)
     has_currency = any(rank("currency", each.names) > 45 for each in found.values)
     has_amount = bool(_totals(found)) or any(True for _ in _single_prices(found))
     return has_products or ((has_order or has_currency) and has_amount)
@@ -164,17 +164,17 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
 
 def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSources | None:
     """Return the sum over the products."""
-    name = products.price or products.line_total
+    name = products.amount
     if not name or words_beside([value for value in products.column(name) if type(value) is str]):
         return None
     if any(joined(names[-1]) in _SCALE for names in products.paths.values()):
         return None  # no sum reads whole numbers with what stands beside them
     names, values = [name], [*products.column(name)]
-    if products.price and products.quantity:
+    if products.is_unit and products.quantity:
         names.append(products.quantity)
         values += [value for value in products.column(products.quantity) if "." in str(value)]
     notation = notation_of(values, trial.countries, divisor_of(products.paths[name]))
-    skip = products.incomplete_price
+    skip = None in products.column(name)
     path = products.source.path
     for currency in _currencies(found, None):
         above, _, code = currency.path.rpartition(".")
@@ -199,7 +199,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
 
 def _first_price(found: ObservedPaths, products: Products) -> ObservedPath | None:
     """Return the path of the amount of the first product, which has the currency of all."""
-    path = products.source.member(products.price or products.line_total).replace("[*]", "[0]")
+    path = products.source.member(products.amount).replace("[*]", "[0]")
     return next((each for each in found.values if each.path == path), None)
 
 

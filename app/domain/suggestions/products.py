@@ -39,16 +39,24 @@ _JOIN: Final = ["unique", ["join", ", "], _CUT]
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The product list of the events: how its members name price, line total and quantity; empty if not."""
+    """The product list of the events: how its members name amount and quantity; empty if they do not.
+
+    With `is_unit`, the amount is the price of one piece, else that of the line.
+    """
 
     source: ProductList
     paths: Mapping[str, tuple[str, ...]]  # of the members, each with the names that lead to it
-    price: str = ""
-    line_total: str = ""
+    amount: str = ""
+    is_unit: bool = True
     quantity: str = ""
-    incomplete_price: bool = False
-    incomplete_quantity: bool = False
-    unread_quantity: bool = False  # there is a member with a usual name, whose values are no numbers
+
+    @property
+    def has_unread_quantity(self) -> bool:
+        """Whether there is a member with a usual name of a quantity, which may be no number."""
+        return any(
+            rank("units_sold", names) > _USUAL and not words_in(names) & WORDS["no_count"]
+            for names in self.paths.values()
+        )
 
     def by_event(self, path: str) -> list[list[Any]]:
         """Return the values of the members of each event at a path."""
@@ -64,7 +72,7 @@ def find_products(found: ObservedPaths) -> Products | None:
     best: tuple[int, Products] | None = None
     for each in found.lists:
         products = _products_of(each, found)
-        amounts = bool(products.price or products.line_total) * 40 + bool(products.quantity) * 30
+        amounts = bool(products.amount) * 40 + bool(products.quantity) * 30
         score = amounts + rank("products", each.names) // 2
         if amounts and (best is None or score > best[0]):
             best = score, products
@@ -95,32 +103,16 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
     price = best("price", WORDS["no_price"], is_amount, quantity)
     if (price or line_total) and not quantity:
         quantity = next((path for path in paths if _looks_like_counts(paths[path], columns[path])), "")
+    is_unit = bool(price)
     if price and price == line_total:
-        own = paths[price]
-        unit = rank("price", own) >= rank("line_total", own)
-        price, line_total = (price, "") if unit else ("", line_total)
-    if price and line_total and words_in(paths[price]) & WORDS["no_price"]:
-        price = ""  # such as a list price
-    if price and line_total and quantity and rank("price", paths[price]) >= 95:
-        agree = _multiplies(columns[price], columns[quantity], columns[line_total])
-        line_total = line_total if agree else ""
+        is_unit = rank("price", paths[price]) >= rank("line_total", paths[price])
+    elif price and line_total:
+        is_unit = not words_in(paths[price]) & WORDS["no_price"]  # such as a list price
+    amount = price if is_unit else line_total
     if proven := _proven_by_sums(each, paths, columns, found):
-        amounts, counts = proven
-        price, line_total = (amounts, "") if counts else ("", amounts)
-        quantity = counts or quantity
-    return Products(
-        each,
-        paths,
-        price,
-        line_total,
-        quantity,
-        incomplete_price=None in columns.get(price or line_total, ()),
-        incomplete_quantity=None in columns.get(quantity, ()),
-        unread_quantity=any(
-            rank("units_sold", names) > _USUAL and not words_in(names) & WORDS["no_count"]
-            for names in paths.values()
-        ),
-    )
+        amount, counts = proven
+        is_unit, quantity = bool(counts), counts or quantity
+    return Products(each, paths, amount, is_unit, quantity)
 
 
 def _proven_by_sums(
@@ -221,17 +213,6 @@ def _is_small_count(value: Any) -> bool:
     return is_count(value) and (read_amount(value) or 0) <= _MAX_COUNT
 
 
-def _multiplies(prices: Sequence[Any], quantities: Sequence[Any], totals: Sequence[Any]) -> bool:
-    """Return whether most totals are the price times the quantity."""
-    rows = [
-        (price * quantity, total)
-        for each in zip(prices, quantities, totals, strict=True)
-        for price, quantity, total in [tuple(read_amount(v, ".") or read_amount(v, ",") for v in each)]
-        if price is not None and quantity is not None and total is not None
-    ]
-    return bool(rows) and sum(abs(a - b) <= _CENT for a, b in rows) * 2 > len(rows)
-
-
 # --- Units ----------------------------------------------------------------------------------------
 
 
@@ -249,8 +230,8 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
         options = [{"decimal": sign} for sign in signs if sign]
         reason = "The sum of the products' quantities."
         sources.append({"path": products.source.path, "pipe": [["sum", products.quantity, *options]]})
-        undecided = ("quantity_missing_in_some_products",) if products.incomplete_quantity else ()
-    elif products and products.unread_quantity:
+        undecided = ("quantity_missing_in_some_products",) if None in column else ()
+    elif products and products.has_unread_quantity:
         undecided = ("quantity_not_readable",)
     elif products:
         reason = "The number of products: they have no quantity."

@@ -19,7 +19,7 @@ from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
 from app.domain.suggestions.event_kinds import EVENT_NAMES as KNOWN_NAMES
-from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise, spellings
+from app.domain.suggestions.event_kinds import find_event_source, find_event_type, is_shopify_order, spellings
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
 from app.domain.suggestions.order_value import find_currency, find_value, is_order
@@ -108,8 +108,9 @@ class _Suggesting:
         if country.source:
             codes = tuple(_code(value) for value in self.trial.values(country.source))
             self.trial = dataclasses.replace(self.trial, countries=codes)
-        shape = recognise(self.found)
-        kind, event_type = find_event_type(self.found, shape, is_order=is_order(self.found, self.products))
+        is_shopify = is_shopify_order(self.found)
+        is_purchase = is_order(self.found, self.products)
+        kind, event_type = find_event_type(self.found, is_shopify=is_shopify, is_order=is_purchase)
         self.trial = dataclasses.replace(self.trial, event_type=event_type)
         if pinned := self.settings.pins.get(event_type):
             name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
@@ -117,7 +118,7 @@ class _Suggesting:
             name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         self.document |= {"name": name.source, "action": ACTION}
         self._state("event_type", kind)
-        self._state("event_source", find_event_source(self.found, shape))
+        self._state("event_source", find_event_source(self.found, is_shopify=is_shopify))
         self._state("event_name", name)
         self._state("country_code", country)
         self.document["fields"] = {}
