@@ -14,7 +14,6 @@ from app.domain.incidents.conditions import (
     DestinationFacts,
     Explained,
     Finding,
-    ServiceLimits,
     channel_finding,
     destination_findings,
     explain,
@@ -81,7 +80,6 @@ class IncidentMonitor:
         monotonic: Callable[[], float],
         telemetry: Telemetry,
         retention: timedelta,
-        limits: ServiceLimits | None = None,
     ) -> None:
         self._owner = owner
         self._connect = connect
@@ -93,7 +91,6 @@ class IncidentMonitor:
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._retention = retention
-        self._limits = limits or ServiceLimits()
         self._owned = False
         self._excludes_earlier = False  # whether this session keeps monitors of the last release away
         self._forget_at = monotonic()
@@ -145,7 +142,7 @@ class IncidentMonitor:
         observation = await self._observer.observe(connection, commit_s=commit_s)
         async with connection.transaction():
             stored = await incidents.current(connection)
-            changes = decide(observation, stored, self._limits)
+            changes = decide(observation, stored)
             await self._write(connection, changes)
             await self._planner.plan(connection, observation, channels)
             await incidents.record_run(connection)
@@ -201,9 +198,7 @@ def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
     return fails and oldest is not None and now - oldest > STALLED_WITH_FAILURES_AFTER
 
 
-def decide(
-    observation: Observation, stored: Sequence[StoredIncident], limits: ServiceLimits
-) -> list[_Change]:
+def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_Change]:
     """Return the incidents that an observation opens, updates, reopens, merges or resolves. Does no I/O."""
     latest: dict[_Subject, StoredIncident] = {}
     for each in stored:
@@ -211,7 +206,7 @@ def decide(
         if subject not in latest or not latest[subject].incident.is_open:
             latest[subject] = each
     is_open = {subject: each for subject, each in latest.items() if each.incident.is_open}
-    findings = _findings_of_service(observation, is_open, limits)
+    findings = _findings_of_service(observation, is_open)
     watched = {each.id: each for each in observation.destinations}
     explained: dict[str, Explained] = {}
     for destination in observation.destinations:
@@ -263,14 +258,14 @@ def _is_accepted(stored: StoredIncident | None, finding: Finding | None, now: da
 
 
 def _findings_of_service(
-    observation: Observation, is_open: Mapping[_Subject, StoredIncident], limits: ServiceLimits
+    observation: Observation, is_open: Mapping[_Subject, StoredIncident]
 ) -> dict[_Subject, Finding]:
     """Return the problems of the service, as each organisation reads them, and those of channels."""
     findings: dict[_Subject, Finding] = {}
     destinations: dict[str, list[DestinationFacts]] = {}
     for each in observation.destinations:
         destinations.setdefault(each.organisation, []).append(each.facts)
-    for found in service_findings(observation.service, limits):
+    for found in service_findings(observation.service):
         findings[DEFAULT_ORGANISATION, None, found.kind] = found
         for organisation, facts in destinations.items():
             if organisation == DEFAULT_ORGANISATION:
@@ -280,7 +275,7 @@ def _findings_of_service(
             if general is not None:
                 findings[organisation, None, found.kind] = general
     for organisation, failing in observation.failing_channels.items():
-        if (problem := channel_finding(failing, limits)) is not None:
+        if (problem := channel_finding(failing)) is not None:
             findings[organisation, None, problem.kind] = problem
     return findings
 

@@ -13,7 +13,6 @@ from app.domain.incidents.conditions import (
     DestinationFacts,
     Finding,
     ServiceFacts,
-    ServiceLimits,
     channel_finding,
     destination_findings,
     service_findings,
@@ -135,17 +134,16 @@ def test_a_fault_that_is_over_does_not_count_although_its_window_is_full() -> No
 def test_the_kinds_of_the_service() -> None:
     """They have thresholds of their own."""
     minute = timedelta(minutes=1)
-    limits = ServiceLimits()
-    assert list(service_findings(ServiceFacts(), limits)) == []
+    assert list(service_findings(ServiceFacts())) == []
     facts = ServiceFacts(without_worker_for=minute, slow_commits_for=minute)
-    assert [found.kind for found in service_findings(facts, limits)] == [Kind.NO_WORKER, Kind.DATABASE_SLOW]
+    assert [found.kind for found in service_findings(facts)] == [Kind.NO_WORKER, Kind.DATABASE_SLOW]
 
 
 def test_channels_of_an_organisation_fail_after_a_while() -> None:
     """The finding names those that do."""
     minute = timedelta(minutes=1)
-    assert channel_finding({"ops": 14 * minute}, ServiceLimits()) is None
-    found = channel_finding({"ops": 15 * minute, "mail": minute}, ServiceLimits())
+    assert channel_finding({"ops": 14 * minute}) is None
+    found = channel_finding({"ops": 15 * minute, "mail": minute})
     assert found == Finding(Kind.NOTIFICATIONS_FAILING, "Channels do not accept messages: ops.")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
 from app.domain.incidents.causes import ACCESS, CHAIN
-from app.domain.incidents.conditions import DestinationFacts, ServiceFacts, ServiceLimits
+from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.machine import Transition
 from app.domain.notifications.policy import MessageType, Preference, SentMessages, due_message
@@ -51,7 +51,7 @@ class Monitor:
             "dst", DestinationNumber(1), "acme", facts, thresholds.read(None), Preference()
         )
         observation = Observation(self.now, [destination], service or ServiceFacts(), {})
-        for change in decide(observation, self.stored, ServiceLimits()):
+        for change in decide(observation, self.stored):
             self.transitions.append(change.transition)
             old = {each.id: each for each in self.stored}
             if change.id in old:

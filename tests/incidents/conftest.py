@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from app.domain.incidents.conditions import ServiceLimits
 from app.domain.notifications.channels import Channel, read_webhooks
 from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
@@ -66,7 +65,6 @@ class Watch:
             monotonic=time.monotonic,
             telemetry=world.resources.telemetry,
             retention=timedelta(days=90),
-            limits=ServiceLimits(),
         )
         clients = ChannelClients(WebhookClient(now=world.resources.clock.now), None)
         delivery = NotificationDelivery(

@@ -18,6 +18,10 @@ MIN_DAYS_OF_VOLUME: Final = 7
 EXPIRY_GRACE: Final = timedelta(seconds=5)  # an event that is old on receipt may be delivered immediately
 SILENT_FOR: Final = timedelta(seconds=45)  # longer than the timeout of a request
 REJECTIONS_END_AFTER: Final = timedelta(hours=1)
+# A problem of the service must last at least this long.
+WITHOUT_WORKER: Final = timedelta(seconds=60)
+SLOW_COMMITS: Final = timedelta(seconds=60)
+CHANNEL_FAILING: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +75,6 @@ class ServiceFacts:
     oldest_waiting_at: datetime | None = None
     earliest_expiry_at: datetime | None = None
     slow_commits_for: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceLimits:
-    """The thresholds for incidents of the service. A problem must last at least this long."""
-
-    without_worker: timedelta = timedelta(seconds=60)
-    slow_commits: timedelta = timedelta(seconds=60)
-    channel_failing: timedelta = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +244,11 @@ def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explain
     return Explained(kept, cause, consequences, severity)
 
 
-def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
+def service_findings(facts: ServiceFacts) -> Iterator[Finding]:
     """Yield the current problems of the service."""
-    if facts.without_worker_for >= limits.without_worker:
+    if facts.without_worker_for >= WITHOUT_WORKER:
         yield _waiting(Kind.NO_WORKER, "Events wait and no worker delivers them.", facts)
-    if facts.slow_commits_for >= limits.slow_commits:
+    if facts.slow_commits_for >= SLOW_COMMITS:
         yield Finding(Kind.DATABASE_SLOW, "Commits to the database take more than a second.")
 
 
@@ -280,12 +275,12 @@ def in_general_words(
     )
 
 
-def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> Finding | None:
+def channel_finding(failing: Mapping[str, timedelta]) -> Finding | None:
     """Return the problem of an organisation's notification channels, or None.
 
     `failing` maps the name of each failing channel to how long it has failed.
     """
-    names = sorted(name for name, lasted in failing.items() if lasted >= limits.channel_failing)
+    names = sorted(name for name, lasted in failing.items() if lasted >= CHANNEL_FAILING)
     if not names:
         return None
     return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not accept messages: {', '.join(names)}.")
