@@ -21,7 +21,7 @@ from app.domain.suggestions.amounts import (
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
-from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.trial import Trial, one_of
 
 _OTHER_CURRENCY: Final = WORDS["other_currency"] | {code.lower() for code in CURRENCIES}
 _SIGNS: Final = key_by_word("currency_signs")
@@ -75,22 +75,22 @@ def find_value(
     """
     lines = _lines(found, products, trial) if products else None
     # Invented amounts are no total of invented lines.
-    summed = trial.values(_joined(lines.sources)) if lines and not trial.invented else ()
+    summed = trial.values(one_of(lines.sources)) if lines and not trial.invented else ()
     total, amount, reason = None, None, ""
     for each in _totals(found)[:6]:
         divisor = divisor_of(each.names)
         reading = _read(each, found, trial, divisor)
-        ratio = _ratio(trial.values(_joined(reading.sources)), summed)
+        ratio = _ratio(trial.values(one_of(reading.sources)), summed)
         if divisor == 1 and ratio is not None and 50 <= ratio <= 200:
             reading = _read(each, found, trial, 100)
         elif ratio is not None and not Decimal("0.4") <= ratio <= Decimal("2.5"):
             continue  # not the total of these products
-        if any(trial.usable("value", _joined(reading.sources))):
+        if any(trial.usable("value", one_of(reading.sources))):
             total, amount, reason = reading, each, f"Named {each.label}; {reading.notation.words}."
             break
     if total and not (total.is_open and lines and not lines.is_open):
         chosen = total
-        if lines and not all(trial.usable("value", _joined(total.sources))):
+        if lines and not all(trial.usable("value", one_of(total.sources))):
             chosen = replace(total, sources=[*total.sources, *lines.sources])
     elif lines:
         chosen, amount = lines, _first_price(found, products) if products else None
@@ -107,10 +107,6 @@ def find_value(
         sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
         chosen = replace(chosen, sources=sources)
     return chosen.finding(trial, reason, undecided), amount
-
-
-def _joined(sources: Sequence[Written]) -> Written:
-    return sources[0] if len(sources) == 1 else {"first_of": list(sources)}
 
 
 def _totals(found: ObservedPaths) -> list[ObservedPath]:

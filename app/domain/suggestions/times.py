@@ -28,7 +28,7 @@ from app.domain.suggestions.time_texts import (
     parts_of,
     readable,
 )
-from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.trial import Trial, one_of
 
 ZONE_NEEDED: Final = "zone_needed"
 _MAX_FORMATS: Final = 8
@@ -78,7 +78,7 @@ def find_time(
             rows.append((sources, each, problems))
         elif not rows:
             unread += problems
-    chosen = _chosen([sources for sources, *_ in rows], trial)
+    chosen = trial.first_of("event_timestamp", [one_of(sources) for sources, *_ in rows])
     if chosen is None:
         return FieldFinding(None, "", tuple(dict.fromkeys(unread)) or ("not_found",))
     used = chosen.get("first_of", [chosen])
@@ -99,20 +99,6 @@ def _parts_that_are_times(each: ObservedPath, now: datetime) -> list[tuple[int, 
     if sum(len(part.found) for _, part in scored) * 2 < len(each.found):
         return []
     return sorted(scored, key=lambda row: len(row[1].source.get("pipe", ())))
-
-
-def _chosen(rows: Sequence[Sequence[Written]], trial: Trial) -> Written | None:
-    """Return the first row that gives times, with those that help where it gives none."""
-    if all(len(sources) == 1 for sources in rows):
-        return trial.first_of("event_timestamp", [sources[0] for sources in rows])
-    flat: list[Written] = []
-    covered = [False] * len(trial.events)
-    for sources in rows:
-        usable = trial.usable("event_timestamp", {"first_of": [*sources]})
-        if any(use and not cover for use, cover in zip(usable, covered, strict=True)):
-            flat += sources
-            covered = [use or cover for use, cover in zip(usable, covered, strict=True)]
-    return {"first_of": flat[:MAX_MEMBERS]} if len(flat) > 1 else flat[0] if flat else None
 
 
 def _sources(

@@ -25,6 +25,11 @@ MAX_CANDIDATES: Final = 4  # of one `first_of`
 _FEW: Final = 10  # events, too few to know that a second source never helps
 
 
+def one_of(sources: Sequence[Written]) -> Written:
+    """Return a source that tries these in turn."""
+    return sources[0] if len(sources) == 1 else {"first_of": list(sources[:MAX_MEMBERS])}
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """The events on which sources are tried, and the country of each; empty if it is unknown."""
@@ -70,7 +75,7 @@ class Trial:
 
     def all_of(self, name: str, sources: Sequence[Written]) -> Written | None:
         """Return one source of all, of which each reads some events; others cost the field, not the event."""
-        source = {"first_of": list(sources[:MAX_MEMBERS])} if len(sources) > 1 else sources[0]
+        source = one_of(sources)
         return {**source, "on_error": "omit"} if any(self.usable(name, source)) else None
 
     def without_unreadable(self, source: Written) -> Written:
@@ -81,8 +86,8 @@ class Trial:
     def first_of(self, name: str, sources: Sequence[Written]) -> Written | None:
         """Return one source for a field: the first candidate, and those that help where it has no value.
 
-        Of few events, nothing is concluded from a candidate that did not help. Returns None if no candidate
-        has a usable value.
+        A candidate can be a `first_of` itself. Of few events, nothing is concluded from a candidate that did
+        not help. Returns None if no candidate has a usable value.
         """
         chosen: list[Written] = []
         covered = [False] * len(self.events)
@@ -99,7 +104,7 @@ class Trial:
                 break
         if not chosen:
             return None
-        return chosen[0] if len(chosen) == 1 else {"first_of": chosen}
+        return one_of([source for each in chosen for source in each.get("first_of", [each])])
 
 
 _KEYS: Final = {rule.field: rule for rule in MATCH_KEYS}
