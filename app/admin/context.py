@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
@@ -20,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin.access import NO_CALLER, Caller
 from app.admin.access.person_claims import PersonClaims
+from app.admin.mappings.evaluation import EvaluationSettings
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
-from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
@@ -76,10 +75,6 @@ class DeliveryControl(Protocol):
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers that a destination changed. Without the notification they notice it later."""
         ...
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def _nothing() -> None:
@@ -136,7 +131,7 @@ class RefusalLimit:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class AppContext:
+class AppContext(EvaluationSettings):
     """The resources of a use case. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
@@ -159,16 +154,9 @@ class AppContext:
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     spans: Spans | None = None
-    now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
     outcomes: DatabaseResults | None = None  # results of database commits
     clock: DatabaseClock | None = None  # knows the offset of this machine's clock
-    # Previews and received events are evaluated with these four values. Event ids that the service derives
-    # depend on the pepper.
-    pepper: bytes = b""
-    max_event_age: timedelta = timedelta(days=21)
-    warn_event_age: timedelta = timedelta(days=7)
-    consent: ConsentSettings = field(default_factory=ConsentSettings)
     # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
     people: "OidcClient | None" = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)

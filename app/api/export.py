@@ -9,7 +9,7 @@ import io
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
@@ -70,7 +70,7 @@ async def export(
     The first page is read before the response starts, so an error on the first page still gets a status code.
     """
     first = await page_at(cursor, ROWS)
-    columns = [field.name for field in fields(row)] if is_dataclass(row) else list(row.model_fields)
+    columns = list(TypeAdapter(row).json_schema(mode="serialization")["properties"])
     if format_ is ExportFormat.CSV:
         lines, media_type = _csv(columns, first, page_at), "text/csv; charset=utf-8"
     else:

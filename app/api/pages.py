@@ -30,8 +30,8 @@ async def rejection_page(
     """Return a page of the rejected events of a destination. Raises Refusal (404, 422)."""
     below = record_id_of(context, cursor)
     rows = await list_rejections(context, destination_id, wanted, limit=limit + 1, below=below)
-    items, next_cursor = split_page(context, rows, limit, lambda stored: (stored.id,))
-    return RejectionPage(items=[stored.record for stored in items], next_cursor=next_cursor)
+    items, next_cursor = split_page(context, rows, limit, lambda record: (record.id,))
+    return RejectionPage(items=list(items), next_cursor=next_cursor)
 
 
 class AuditPage(Page[AuditEntry]):

@@ -1,9 +1,8 @@
 """Apply a configuration file in one transaction, through the use cases of the API."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +15,7 @@ from app.admin.mappings import drafts as mapping_use_cases
 from app.admin.mappings import publishing
 from app.admin.mappings.backtest import comparison, summary
 from app.admin.mappings.drafts import valid_draft
+from app.admin.mappings.evaluation import EvaluationSettings
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, error_body
 from app.config_as_code.plan import (
@@ -27,7 +27,6 @@ from app.config_as_code.plan import (
     plan,
 )
 from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
-from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
 from app.store import PipelineConnection, driver_of, mappings
@@ -38,7 +37,7 @@ from app.store.mappings import StoredMapping
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyOptions:
+class ApplyOptions(EvaluationSettings):
     """Who applies a file, and which changes are allowed.
 
     The backtests of changed mappings use the event ages and the consent settings. `max_loss` is the largest
@@ -48,11 +47,6 @@ class ApplyOptions:
     by: str
     prune: bool = False
     max_loss: Fraction | None = None
-    max_event_age: timedelta = timedelta(days=21)
-    warn_event_age: timedelta = timedelta(days=7)
-    consent: ConsentSettings = field(default_factory=ConsentSettings)
-    pepper: bytes = field(default=b"", repr=False)  # the key of fingerprints of texts in the samples
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     organisation: str = DEFAULT_ORGANISATION
     channels: frozenset[str] = frozenset()  # the names of the organisation's notification channels
 

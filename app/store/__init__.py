@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
+from pydantic import Field
 
 if TYPE_CHECKING:  # workers run without SQLAlchemy, which takes 20 MB
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -58,6 +59,9 @@ def read_sql(module: str) -> Mapping[str, str]:
 
 
 T = TypeVar("T")
+
+INTERNAL: Final = Field(exclude=True)
+"""A member that no response has."""
 
 read_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 """Read stored JSON. Numbers stay exact, so that a mapping does what the preview of its draft showed."""

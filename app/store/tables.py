@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from pydantic import Field
 from sqlalchemy import (
     Boolean,
     Column,
@@ -30,8 +29,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
 from sqlalchemy.types import TypeEngine
 
 METADATA: Final = MetaData()
-INTERNAL: Final = Field(exclude=True)
-"""A member that no response has."""
 
 
 class _Instant(DOMAIN):

@@ -8,8 +8,8 @@ import pytest
 from app.admin.destinations.preflight import ENTITY_HINT, PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import DEFAULT_RATE, Region, State
-from app.store.destinations.amazon_accounts import AmazonAccount
 from app.store.destinations.destinations import Destination
+from app.store.destinations.sign_ins import AmazonAccount
 from tests.api.world import ApiWorld
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)

@@ -9,7 +9,6 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import app.store.access.keys
-import app.store.destinations.amazon_accounts
 import app.store.destinations.destinations
 import app.store.destinations.sign_ins
 import app.store.mappings.event_names

@@ -25,7 +25,7 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.store import audit
 from app.store.access import keys
 from app.store.audit import AuditAction
-from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
+from app.store.destinations import destinations, sign_ins, token_leases
 from app.store.destinations.destinations import Destination
 from app.store.destinations.sign_ins import PendingSignIn
 from app.store.organisations.scope import EVERY
@@ -172,7 +172,7 @@ async def _store_connection(
             lifetime_s=tokens.lifetime_s,
             connected_by=connected_by,
         )
-        await amazon_accounts.save(connection, before.id, name=account.name, currency=account.currency)
+        await sign_ins.save_account(connection, before.id, name=account.name, currency=account.currency)
         after = await destinations.set_sign_in(connection, before.id, "valid")
         old, new = audit_view(before), {**audit_view(after), "amazon_account": account.name}
         action = AuditAction.DESTINATION_CONNECTED

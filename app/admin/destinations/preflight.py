@@ -14,9 +14,9 @@ from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import driver_of, mappings
 from app.store.database import readiness
-from app.store.destinations import amazon_accounts, destinations, sign_ins, token_leases
-from app.store.destinations.amazon_accounts import AmazonAccount
+from app.store.destinations import destinations, sign_ins, token_leases
 from app.store.destinations.destinations import Destination
+from app.store.destinations.sign_ins import AmazonAccount
 
 Status = Literal["ok", "failed", "unknown"]
 CLOCK_TOLERANCE_SECONDS = 5.0
@@ -75,7 +75,7 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
         facts = PreflightFacts(
             destination=destination,
             configured=context.amazon_configured,
-            account=await amazon_accounts.find(connection, destination.id),
+            account=await sign_ins.find_account(connection, destination.id),
             live_answer=live_answer,
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),

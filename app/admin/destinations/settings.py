@@ -27,7 +27,7 @@ from app.domain.ids import DestinationId
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import Health, health_of
 from app.store import PipelineConnection, incidents
-from app.store.destinations import amazon_accounts, destinations
+from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting
 
@@ -125,7 +125,7 @@ async def change_destination(
         ):
             after = await destinations.touch(connection, after.id)
         if "currency" in body.model_fields_set:
-            account = await amazon_accounts.find(connection, after.id)
+            account = await sign_ins.find_account(connection, after.id)
             if account is not None and account.currency not in (None, after.currency):
                 warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
         result = await _saved(driver, after, context.now(), warnings)

@@ -13,12 +13,12 @@ from app.store import PipelineConnection
 from app.store.events import batches, failures, rejections
 from app.store.events.batches import DestinationRef, MappingRef
 from app.store.events.failures import FailureGroup
-from app.store.events.rejections import RejectionSummary, StoredRejection
+from app.store.events.rejections import RejectionRecord, RejectionSummary
 
 
 async def list_rejections(
     context: AppContext, destination_id: str, wanted: EventQuery, *, limit: int, below: int | None = None
-) -> list[StoredRejection]:
+) -> list[RejectionRecord]:
     """Return up to `limit` records of a destination, newest first. Raises Refusal (404, 422).
 
     With `below`, return only records with a lower id.

@@ -48,8 +48,7 @@ async def read_event_history(
             duplicates = {row.key: row for row in await attempts.mapped_duplicates(connection, list(keys))}
             places = {key: (row.batch, row.place) for key, row in duplicates.items()}
         wanted = EventQuery(event_id=event_id, mapping_id=mapping_id)
-        stored = await rejections.newest(connection, [destination.number], wanted, limit=_MOST_REJECTIONS)
-        records = [each.record for each in stored]
+        records = await rejections.newest(connection, [destination.number], wanted, limit=_MOST_REJECTIONS)
         if not places and records:
             return rejected_history(destination, event_id, mapping_id, records)
         if not places:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
@@ -16,7 +16,7 @@ from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
-from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, Status, tally
+from app.domain.outcomes.status import AcceptedEventCounts, CountTotals, EventCounts, Status, tally
 from app.store import PipelineConnection
 from app.store.events import journey_figures
 from app.store.events.batches import DestinationRef
@@ -66,9 +66,10 @@ async def counts_of(
     connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
 ) -> EventCounts:
     """Return the counts of a journey, a node, or a node of a journey."""
-    totals = await journey_figures.totals(
+    found = await journey_figures.by_node(
         connection, destination.number, journey_id=wanted.journey_id, node_id=wanted.node_id
     )
+    totals = CountTotals(*map(sum, zip(*(astuple(each) for _, _, each in found), strict=True)))
     return tally(totals, State(destination.state))
 
 

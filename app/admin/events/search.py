@@ -27,7 +27,7 @@ from app.store import PipelineConnection, ledger
 from app.store.destinations import destinations
 from app.store.events import attempts, batches, rejections
 from app.store.events.batches import DestinationRef, Mappings, Numbers
-from app.store.events.rejections import StoredRejection
+from app.store.events.rejections import RejectionRecord
 
 _FIRST_ID: Final = 2**62  # above every id
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
@@ -144,7 +144,7 @@ class _Search:
                 before=(before.batch, before.place),
                 limit=limit,
             )
-        records: list[StoredRejection] = []
+        records: list[RejectionRecord] = []
         if before.rejection > 0 and self.wanted.may_be_rejected:
             records = await rejections.newest(
                 self.connection, self.numbers, self.wanted, limit=limit + 1, below=before.rejection
@@ -218,7 +218,7 @@ class _Search:
         self,
         before: SearchPosition,
         accepted: EventScan,
-        records: Sequence[StoredRejection],
+        records: Sequence[RejectionRecord],
         limit: int,
         *,
         has_more: bool,
@@ -229,11 +229,11 @@ class _Search:
         """
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
-            records[-1].record.received_at if has_more else _NO_TIME,
+            records[-1].received_at if has_more else _NO_TIME,
         )
         chosen = take_newest(
             [item.event.received_at for item in accepted.items],
-            [stored.record.received_at for stored in records],
+            [record.received_at for record in records],
             horizon,
             limit,
         )
@@ -255,8 +255,8 @@ class _Search:
         following = SearchPosition(batch, place, rejection) if batch or rejection else None
         return EventPage(items, following, accepted.unreadable_batches, accepted.back_to)
 
-    def _rejected(self, stored: StoredRejection) -> EventSummary:
-        return rejected_summary(self.known[stored.destination], stored.record)
+    def _rejected(self, record: RejectionRecord) -> EventSummary:
+        return rejected_summary(self.known[record.destination], record)
 
 
 def take_newest(

@@ -169,23 +169,19 @@ def accepted_summary(
         destination_name=destination.name,
         received_at=batch.accepted_at,
         accepted_at=batch.accepted_at,
-        event_id=shape.event_id if shape else None,
         status=status,
         code=REASONS[reason].code if reason is not None and reason in REASONS else None,
         reason=reason,
-        event_type=shape.event_type if shape else None,
         event_time=shape.event_at if shape else None,
         mapping_id=mapping_of(shape, mappings) if shape else None,
-        mapping_version=shape.mapping_version if shape else None,
-        **{name: getattr(shape, name) for name in JOURNEY_IDS if shape},
-        amazon_code=exception.amazon_code if exception else None,
-        amazon_message=exception.amazon_message if exception else None,
-        request_id=shape.request_id if shape else None,
-        dismissed_at=exception.dismissed_at if exception else None,
-        dismissed_by=exception.dismissed_by if exception else None,
+        **{name: getattr(shape, name) for name in _OF_SHAPE if shape},
+        **{name: getattr(exception, name) for name in _OF_EXCEPTION if exception},
     )
 
 
+# The members of a summary that are members of the event's metadata, of its exception, and of a rejection.
+_OF_SHAPE: Final = ("event_id", "event_type", "mapping_version", "request_id", *JOURNEY_IDS)
+_OF_EXCEPTION: Final = ("amazon_code", "amazon_message", "dismissed_at", "dismissed_by")
 _OF_RECORD: Final = (
     "received_at", "event_id", "code", "reason", "mapping_id", "field", "detail", "request_id", *JOURNEY_IDS
 )  # fmt: skip

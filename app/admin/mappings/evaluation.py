@@ -1,8 +1,9 @@
 """The conversion rules of a mapping, for previews and backtests."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,23 +16,22 @@ from app.store.mappings import StoredMapping, event_names
 UNSAVED: Final = MappingId("map_unsaved")
 
 
-class EvaluationSettings(Protocol):
-    """The deployment's settings that conversions depend on."""
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    @property
-    def max_event_age(self) -> timedelta: ...
 
-    @property
-    def warn_event_age(self) -> timedelta: ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """The deployment's settings that conversions depend on.
 
-    @property
-    def consent(self) -> ConsentSettings: ...
+    `pepper` is the key of the event ids that the service derives, and of fingerprints of texts.
+    """
 
-    @property
-    def pepper(self) -> bytes: ...
-
-    @property
-    def now(self) -> Callable[[], datetime]: ...
+    pepper: bytes = field(default=b"", repr=False)
+    max_event_age: timedelta = timedelta(days=21)
+    warn_event_age: timedelta = timedelta(days=7)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    now: Callable[[], datetime] = _now
 
 
 async def rules_of(

@@ -8,18 +8,6 @@ from app.api.events.models import EXAMPLE_EVENT
 _ID: Final = EXAMPLE_EVENT["event_id"]
 OTHER_ID: Final = "ord-1002:node-7"
 
-ACCEPTED: Final = {
-    "accepted": 1,
-    "duplicates": 0,
-    "rejected": 0,
-    "results": [{"index": 0, "event_id": _ID, "status": "accepted"}],
-}
-DUPLICATE: Final = {
-    "accepted": 0,
-    "duplicates": 1,
-    "rejected": 0,
-    "results": [{"index": 0, "event_id": _ID, "status": "duplicate"}],
-}
 REJECTION: Final = {
     "status": "rejected",
     "code": "BAD_REQUEST",
@@ -28,21 +16,20 @@ REJECTION: Final = {
     "mapping_field": "event_timestamp",
     "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
 }
-SOME_REJECTED: Final = {
-    "accepted": 1,
-    "duplicates": 0,
-    "rejected": 1,
-    "results": [
-        {"index": 0, "event_id": _ID, "status": "accepted"},
-        {"index": 1, "event_id": OTHER_ID, **REJECTION},
-    ],
-}
-ALL_REJECTED: Final = {
-    "accepted": 0,
-    "duplicates": 0,
-    "rejected": 1,
-    "results": [{"index": 0, "event_id": OTHER_ID, **REJECTION}],
-}
+
+
+def _results(*results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the response with these results."""
+    statuses = [result["status"] for result in results]
+    counts = [statuses.count(status) for status in ("accepted", "duplicate", "rejected")]
+    listed = [{"index": index, **result} for index, result in enumerate(results)]
+    return {**dict(zip(("accepted", "duplicates", "rejected"), counts, strict=True)), "results": listed}
+
+
+ACCEPTED: Final = _results({"event_id": _ID, "status": "accepted"})
+DUPLICATE: Final = _results({"event_id": _ID, "status": "duplicate"})
+SOME_REJECTED: Final = _results({"event_id": _ID, "status": "accepted"}, {"event_id": OTHER_ID, **REJECTION})
+ALL_REJECTED: Final = _results({"event_id": OTHER_ID, **REJECTION})
 NOT_READ: Final = {
     "error": "invalid",
     "detail": "The query has an unknown or duplicate parameter. Accepted parameters: destination_id, "

@@ -27,7 +27,7 @@ from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, d
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
-from app.store.destinations import amazon_accounts
+from app.store.destinations import sign_ins
 from app.store.incidents import IncidentFilter
 
 router = PageRouter()
@@ -138,7 +138,7 @@ async def resume(visit: CurrentDestination) -> Response:
 async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
     """Set the destination's currency to the currency of the Amazon account."""
     async with visit.context.engine.connect() as connection:
-        account = await amazon_accounts.find(connection, visit.destination.id)
+        account = await sign_ins.find_account(connection, visit.destination.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
@@ -184,7 +184,7 @@ async def ask(visit: CurrentDestination) -> Response:
 
 async def _preflight_page(visit: DestinationVisit, result: Preflight, *, rechecked: bool) -> Response:
     async with visit.context.engine.connect() as connection:
-        account = await amazon_accounts.find(connection, visit.destination.id)
+        account = await sign_ins.find_account(connection, visit.destination.id)
     return await visit.show(
         "preflight.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),

@@ -11,9 +11,9 @@ from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, f
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
-from app.store import read_row
+from app.store import INTERNAL, read_row
 from app.store.statements import execute, fetch, fetch_one, read_all, read_one, read_written
-from app.store.tables import INTERNAL, columns_of, flat, insert_own, own, table, update_own
+from app.store.tables import columns_of, flat, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

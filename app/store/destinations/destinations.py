@@ -22,9 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import DestinationSettings, RequestRate, State
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.store import Row, read_row
+from app.store import INTERNAL, Row, read_row
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
-from app.store.tables import INSTANT, INTERNAL, columns_of, flat, insert_own, own, table, update_own
+from app.store.tables import INSTANT, columns_of, flat, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

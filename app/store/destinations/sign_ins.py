@@ -1,20 +1,20 @@
-"""Sign-ins: OAuth states of those in progress, and the encrypted tokens of each connected destination.
+"""Sign-ins: OAuth states of those in progress, and the encrypted tokens and the account of each destination.
 
 Each state is valid once and for ten minutes.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Column, LargeBinary, Text, delete, func, update
+from sqlalchemy import Column, LargeBinary, Text, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
 from app.store import read_row, read_sql
 from app.store.statements import execute, fetch_value, read_one
-from app.store.tables import INSTANT, columns_of, insert_own, table
+from app.store.tables import INSTANT, columns_of, insert_own, own, table
 
 SQL: Final = read_sql(__file__)
 
@@ -120,3 +120,36 @@ async def delete_tokens(connection: AsyncConnection, destination: DestinationId)
     """Delete the tokens of a destination."""
     statement = "DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = $1"
     await execute(connection, statement, destination)
+
+
+@dataclass(frozen=True, slots=True)
+class AmazonAccount:
+    """The advertiser as Amazon reported it to the signed-in user. A field that Amazon left out is None."""
+
+    name: str | None
+    currency: str | None
+    seen_at: datetime
+
+
+AMAZON_ACCOUNTS = table(
+    "amazon_accounts",
+    AmazonAccount,
+    Column("organisation_id", Text, nullable=False),
+    Column("destination", Text, primary_key=True),
+)
+
+
+async def save_account(
+    connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
+) -> None:
+    """Store the name and currency that Amazon reported, in place of earlier values."""
+    statement = insert_own(AMAZON_ACCOUNTS, destination=destination, name=name, currency=currency)
+    newer = {"name": name, "currency": currency, "seen_at": func.now()}
+    await execute(connection, statement.on_conflict_do_update(index_elements=["destination"], set_=newer))
+
+
+async def find_account(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
+    """Return what Amazon last reported about a destination's account, or None before the first sign-in."""
+    statement = select(*columns_of(AMAZON_ACCOUNTS, AmazonAccount))
+    of_destination = (own(AMAZON_ACCOUNTS), AMAZON_ACCOUNTS.c.destination == destination)
+    return await read_one(connection, partial(read_row, AmazonAccount), statement.where(*of_destination))

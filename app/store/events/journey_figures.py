@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import PipelineConnection, fetch_only, fetch_scalar, read_row, read_sql
+from app.store import PipelineConnection, fetch_scalar, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -71,25 +71,19 @@ async def add(
     await connection.execute(SQL["add"], *(list(column) for column in zip(*rows, strict=True)))
 
 
-async def totals(
+async def by_node(
     connection: PipelineConnection,
     destination: DestinationNumber,
     *,
-    journey_id: str | None,
-    node_id: str | None,
-) -> CountTotals:
-    """Return the figures of a journey, of a node, or of a node of a journey."""
-    return await fetch_only(connection, CountTotals, SQL["totals"], destination, journey_id, node_id)
-
-
-async def by_node(
-    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
+    since: datetime | None = None,
+    journey_id: str | None = None,
+    node_id: str | None = None,
 ) -> list[tuple[str | None, str | None, CountTotals]]:
-    """Return (journey id, node id, figures) of each node from the day (UTC) of `since` on.
+    """Return (journey id, node id, figures) of each node, from the day (UTC) of `since` on.
 
     The rest of the days with more than 1,000 nodes has no ids.
     """
-    rows = await connection.fetch(SQL["by_node"], destination, since)
+    rows = await connection.fetch(SQL["by_node"], destination, since, journey_id, node_id)
     return [(row["journey_id"], row["node_id"], read_row(CountTotals, row)) for row in rows]
 
 

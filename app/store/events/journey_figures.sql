@@ -31,16 +31,6 @@ FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[])
 ON CONFLICT (destination, day, node, writer) DO UPDATE
 SET rejected = f.rejected + excluded.rejected, duplicates = f.duplicates + excluded.duplicates
 
--- name: totals
-SELECT coalesce(sum(f.accepted), 0)::bigint AS accepted, coalesce(sum(f.duplicates), 0)::bigint AS duplicates,
-  coalesce(sum(f.rejected), 0)::bigint AS rejected, coalesce(sum(f.retrying), 0)::bigint AS retrying,
-  coalesce(sum(f.delivered), 0)::bigint AS delivered, coalesce(sum(f.dead), 0)::bigint AS dead,
-  coalesce(sum(f.expired), 0)::bigint AS expired, coalesce(sum(f.erased), 0)::bigint AS erased
-FROM journey_figures f LEFT JOIN journey_nodes n
-  ON n.destination = f.destination AND n.day = f.day AND n.number = f.node
-WHERE f.destination = $1
-  AND ($2::text IS NULL OR n.journey_id = $2) AND ($3::text IS NULL OR n.node_id = $3)
-
 -- name: by_node
 SELECT n.journey_id, n.node_id,
   coalesce(sum(f.accepted), 0)::bigint AS accepted, coalesce(sum(f.duplicates), 0)::bigint AS duplicates,
@@ -50,7 +40,8 @@ SELECT n.journey_id, n.node_id,
 FROM journey_figures f LEFT JOIN journey_nodes n
   ON n.destination = f.destination AND n.day = f.day AND n.number = f.node
 WHERE f.destination = $1
-  AND f.day >= ($2::timestamptz AT TIME ZONE 'UTC')::date GROUP BY 1, 2
+  AND ($2::timestamptz IS NULL OR f.day >= ($2::timestamptz AT TIME ZONE 'UTC')::date)
+  AND ($3::text IS NULL OR n.journey_id = $3) AND ($4::text IS NULL OR n.node_id = $4) GROUP BY 1, 2
 
 -- name: fold
 WITH split AS (

@@ -13,7 +13,7 @@ from app.domain.event import JOURNEY_IDS, NO_JOURNEY, EventProblem, Rejection
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.reasons import JourneyCode, rejection_detail
-from app.store import MAX_BIGINT, PipelineConnection, fetch_rows, read_row, read_sql, transactions
+from app.store import INTERNAL, MAX_BIGINT, PipelineConnection, fetch_rows, read_row, read_sql, transactions
 from app.store.events.batches import Numbers
 
 SQL: Final = read_sql(__file__)
@@ -108,14 +108,8 @@ class RejectionRecord:
     execution_id: str | None
     journey_id: str | None
     node_id: str | None
-
-
-class StoredRejection(NamedTuple):
-    """A record with its id and its destination. A later record has a higher id."""
-
-    id: int
-    destination: DestinationNumber
-    record: RejectionRecord
+    id: Annotated[int, INTERNAL]  # a later record has a higher one
+    destination: Annotated[DestinationNumber, INTERNAL]
 
 
 # The records that a search of several destinations reads.
@@ -131,7 +125,7 @@ async def newest(
     *,
     limit: int,
     below: int | None = None,
-) -> list[StoredRejection]:
+) -> list[RejectionRecord]:
     """Return up to `limit` records of these destinations with ids below `below`, newest first.
 
     Of several destinations, only the newest 100,000 records of the organisation are searched, unless the
@@ -165,7 +159,7 @@ async def newest(
         limit,
         *given,
     )
-    return [StoredRejection(row["id"], DestinationNumber(row["destination"]), _record(row)) for row in rows]
+    return [_record(row) for row in rows]
 
 
 def _record(row: asyncpg.Record) -> RejectionRecord:

@@ -164,15 +164,11 @@ async def mapping_problems(
     suspects: dict[DestinationNumber, SuspectAmounts] = {}
     drifts: dict[DestinationNumber, SchemaDrift] = {}
     for row in rows:
-        number, mapping, path = row["destination"], row["mapping"], row["suspect_path"]
-        if row["suspect_rule"] is not None:
-            amounts = SuspectAmounts(mapping, row["suspect_rule"], path, row["suspects"], row["purchases"])
-            suspects.setdefault(number, amounts)
-        if row["drift_path"] is not None:
-            drifts.setdefault(
-                number,
-                SchemaDrift(
-                    mapping, row["drift_path"], row["drift_successor"], row["events"], row["drift_is_text"]
-                ),
+        number = row["destination"]
+        if row["rule"] is not None:
+            suspects.setdefault(
+                number, read_row(SuspectAmounts, row, path=row["suspect_path"], events=row["suspects"])
             )
+        if row["path"] is not None:
+            drifts.setdefault(number, read_row(SchemaDrift, row))
     return suspects, drifts

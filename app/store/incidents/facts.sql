@@ -228,8 +228,8 @@ FROM first f LEFT JOIN volumes v ON v.destination = f.destination
 GROUP BY f.destination, f.hour
 
 -- name: mapping_problems
-SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule, c.suspect_path, c.suspects,
-  c.drift_path, c.drift_successor, c.drift_is_text
+SELECT c.destination, c.mapping, c.events, c.purchases, c.suspect_rule AS rule, c.suspect_path, c.suspects,
+  c.drift_path AS path, c.drift_successor AS successor, c.drift_is_text AS is_text
 FROM mapping_checks c
 WHERE (c.suspect_rule IS NOT NULL OR c.drift_path IS NOT NULL)
   AND c.observed_at > now() - interval '1 day'

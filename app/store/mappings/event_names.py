@@ -10,10 +10,10 @@ from pydantic import Field
 from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import read_row
+from app.store import INTERNAL, read_row
 from app.store.destinations.destinations import DESTINATIONS
 from app.store.statements import execute, read_all, read_one, read_written
-from app.store.tables import INTERNAL, columns_of, insert_own, own, table, update_own
+from app.store.tables import columns_of, insert_own, own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)

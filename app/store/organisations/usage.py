@@ -25,14 +25,6 @@ class DayUsage:
     bytes: int
 
 
-# An attempt that failed before anything was sent is not a request.
-_REQUESTS = """(SELECT count(*) FROM attempts a JOIN destinations d ON d.number = a.destination
-    WHERE d.organisation_id = o.id AND a.day = {day} AND a.outcome IS DISTINCT FROM 'not_sent')"""
-_BYTES = """(SELECT coalesce(sum(s.bytes), 0) FROM batch_states s
-    JOIN destinations d ON d.number = s.destination
-    WHERE d.organisation_id = o.id AND s.day = {day})"""
-
-
 async def record_day(connection: PipelineConnection, day: date) -> None:
     """Store the usage of a day before its partitions are dropped. Repeating it changes nothing."""
     await connection.execute(SQL["record_day"], day)

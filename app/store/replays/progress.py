@@ -10,8 +10,7 @@ from pydantic import ConfigDict, Field
 
 from app.domain.event import JourneySelection
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, read_row, read_sql
-from app.store.tables import INTERNAL
+from app.store import INTERNAL, PipelineConnection, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 
