@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from app.admin.destinations import settings_of
+from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.config_as_code.model import VERSION
 from app.config_as_code.plan import ExistingConfiguration, alerting_members
 from app.domain.destination import State
@@ -17,18 +18,7 @@ from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import StoredMapping
 
 # The order in which people write the members of a mapping.
-_ORDER = (
-    "name",
-    "action",
-    "event_type",
-    "event_source",
-    "event_name",
-    "country_code",
-    "fields",
-    "custom_data",
-    "consent",
-    "prehashed",
-)
+_ORDER = tuple(DOCUMENT_SCHEMA["properties"])
 
 
 def export(stored: ExistingConfiguration, *, ids: bool = True) -> str:

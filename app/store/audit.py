@@ -86,22 +86,20 @@ async def record(
     action: AuditAction,
     subject: str,
     *,
-    destination: str | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one row in the transaction of the action, so that both are committed or neither.
 
-    A row whose subject is a destination belongs to this destination. If both `before` and `after` are given,
-    their unchanged members are left out.
+    A row whose subject is a destination, or its mapping or incident, belongs to this destination. If both
+    `before` and `after` are given, their unchanged members are left out.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: before[name] for name in before if name in changed}
         after = {name: after[name] for name in after if name in changed}
-    of = subject if subject.startswith("dst_") else destination
     values = (None if each is None else _encode(each) for each in (before, after))
-    await execute(connection, SQL["record"], actor, action, subject, of, *values)
+    await execute(connection, SQL["record"], actor, action, subject, *values)
 
 
 @dataclass(frozen=True, slots=True)

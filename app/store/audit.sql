@@ -41,4 +41,9 @@ FROM audit WHERE organisation_id = acting_organisation() AND id = ANY ($1::bigin
 
 -- name: record
 INSERT INTO audit (organisation_id, actor, action, subject, destination, before, after)
-VALUES (acting_organisation(), $1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb)
+VALUES (acting_organisation(), $1, $2, $3,
+  -- The row belongs to the destination of its subject, if it has one.
+  CASE WHEN $3 LIKE 'dst\_%' THEN $3 ELSE coalesce(
+    (SELECT destination FROM mappings WHERE organisation_id = acting_organisation() AND id = $3),
+    (SELECT destination FROM incidents WHERE organisation_id = acting_organisation() AND id = $3)) END,
+  $4::text::jsonb, $5::text::jsonb)

@@ -29,7 +29,6 @@ async def actions(engine: AsyncEngine, number: int = ACTIONS) -> None:
                 "key_1",
                 audit.AuditAction.DESTINATION_CHANGED,
                 f"dst_{place}",
-                destination=None if place % 2 else f"dst_{place}",
                 before={"name": 'a "quoted" ü\n', "rate": 1.5},
                 after={"name": f"b{place}", "rate": 2},
             )

@@ -6,7 +6,8 @@ commit the change first, so that no further request to Amazon starts. They retur
 flight.
 """
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypeVar
 
@@ -60,6 +61,24 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     if found.state is State.ARCHIVED:
         raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
     return found
+
+
+@asynccontextmanager
+async def reading(
+    context: AppContext, destination_id: str
+) -> AsyncIterator[tuple[AsyncConnection, Destination]]:
+    """Lend a connection, and the destination, archived or not. Raises Refusal (not found)."""
+    async with context.engine.connect() as connection:
+        yield connection, await find_visible(connection, context.caller, destination_id)
+
+
+@asynccontextmanager
+async def changing(
+    context: AppContext, destination_id: str
+) -> AsyncIterator[tuple[AsyncConnection, PipelineConnection, Destination]]:
+    """Begin a transaction in which the destination is locked. Raises Refusal (not found, archived)."""
+    async with context.transaction() as (connection, driver):
+        yield connection, driver, await lock_visible(connection, context.caller, destination_id)
 
 
 _PUBLIC = TypeAdapter(Destination)
@@ -138,8 +157,7 @@ async def switch_status_callback(
     context: AppContext, destination_id: str, *, enabled: bool
 ) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
-    async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, driver, found):
         await set_status_callback(connection, driver, found, enabled, by=context.caller.actor)
         return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
 
@@ -159,8 +177,7 @@ async def resume_destination(context: AppContext, destination_id: str) -> Destin
 
 
 async def _set_paused(context: AppContext, destination_id: str, *, paused: bool) -> Destination:
-    async with context.engine.begin() as connection:
-        before = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, before):
         if before.paused == paused:
             return before
         after = await destinations.set_paused(connection, before.id, paused)
@@ -171,8 +188,7 @@ async def _set_paused(context: AppContext, destination_id: str, *, paused: bool)
 
 async def disconnect_destination(context: AppContext, destination_id: str) -> Destination:
     """Delete the Amazon tokens. The destination becomes `draft`, or `needs_reconnect` if events wait."""
-    async with context.engine.begin() as connection:
-        before = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, before):
         if before.sign_in == "none":
             return before
         # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
@@ -180,13 +196,12 @@ async def disconnect_destination(context: AppContext, destination_id: str) -> De
         await sign_ins.delete_tokens(connection, before.id)
         await _record(connection, context.caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
-    async with context.transaction() as (connection, driver):
-        after = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, driver, current):
         await partitions.hold_flushes(driver)
-        is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
-        if is_disconnected and not await context.delivery_control.waiting(driver, after.number):
-            after = await destinations.set_sign_in(connection, after.id, "none")
-    return after
+        is_disconnected = (current.sign_in, current.sign_in_reason) == ("broken", "disconnected")
+        if is_disconnected and not await context.delivery_control.waiting(driver, current.number):
+            return await destinations.set_sign_in(connection, current.id, "none")
+    return current
 
 
 async def archive_destination(

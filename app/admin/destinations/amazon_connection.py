@@ -14,7 +14,7 @@ from typing import assert_never
 from app.admin.access import BOOTSTRAP
 from app.admin.access.person_claims import PERSON
 from app.admin.context import AppContext
-from app.admin.destinations import audit_view, lock_visible
+from app.admin.destinations import audit_view, changing
 from app.admin.destinations.preflight import not_visible_sentence
 from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
@@ -45,8 +45,7 @@ async def begin_connection(context: AppContext, destination_id: str) -> str:
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
     place = sign_ins.verifier_place(state_hash)
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         await sign_ins.begin(
             connection,
             state_hash=state_hash,

@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.identity import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
@@ -42,8 +42,7 @@ class ObservedEvents:
 async def read_event_schema(context: AppContext, destination_id: str) -> EventSchema:
     """Return the event schema of a destination, including the newest events of this process."""
     await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         stored = await schema_samples.of_destination(connection, destination.id)
     return await context.compute(lambda: merge_samples(stored.counted()))
 
@@ -54,8 +53,7 @@ async def read_observed(context: AppContext, destination_id: str, zone: str | No
     `zone` is the time zone of times that name none.
     """
     await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         stored = await schema_samples.of_destination(connection, destination.id)
         settings = await settings_of(context, connection, destination, zone)
     key = fingerprint_key(context.pepper, destination.number)
@@ -92,8 +90,7 @@ async def suggest_mapping(
         raise Refusal(ErrorCode.INVALID, "The zone is no name of the IANA time zone database.", problem)
     if events is None:
         return (await read_observed(context, destination_id, zone)).suggestion
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         settings = await settings_of(context, connection, destination, zone)
     # Hundreds of events take longer than the event loop may be occupied.
     return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
@@ -66,8 +66,7 @@ class Preflight:
 
 async def check_setup(context: AppContext, destination_id: str, *, ask: bool = False) -> Preflight:
     """Check every requirement for delivery. With `ask`, call Amazon, which may take ten seconds."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open during the call to Amazon.
     live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)

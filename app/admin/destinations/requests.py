@@ -12,7 +12,7 @@ import msgspec
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.events.history import ATTEMPT
-from app.admin.events.search import find_visible_row
+from app.admin.events.search import reading_row
 from app.admin.refusals import ErrorCode, Refusal, require_found
 from app.amazon.messages import cut_values
 from app.crypto import CannotDecrypt, Vault, open_batch
@@ -39,10 +39,9 @@ async def read_requests(
     limit: int,
 ) -> RequestPage:
     """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        number = (await find_visible_row(connection, context.caller, destination_id)).number
+    async with reading_row(context, destination_id) as (connection, destination):
         return await figures.request_page(
-            connection, number, since=since, before=before, failed=failed, limit=limit
+            connection, destination.number, since=since, before=before, failed=failed, limit=limit
         )
 
 
@@ -74,11 +73,10 @@ async def read_request(context: AppContext, destination_id: str, attempt_id: str
         attempt = int(context.opaque.open(attempt_id, kind=ATTEMPT))
     except CannotDecrypt:
         raise Refusal(ErrorCode.NOT_FOUND) from None
-    async with context.pool.acquire() as connection:
-        number = (await find_visible_row(connection, context.caller, destination_id)).number
-        row = require_found(await figures.request(connection, number, attempt))
+    async with reading_row(context, destination_id) as (connection, destination):
+        row = require_found(await figures.request(connection, destination.number, attempt))
         places = {(BatchId(batch), day) for batch, day in row.days.items()}
-        stored = await batches.read(connection, places, number)
+        stored = await batches.read(connection, places, destination.number)
     content = await context.compute(partial(_content, context.vault, row, stored))
     response = row.response and msgspec.json.decode(row.response, type=ResponseDetails)
     return RequestDetails(row.row, response or None, content)
@@ -122,5 +120,5 @@ async def retry_now(context: AppContext, destination_id: str) -> None:
         if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
         await queueing.make_due(driver, found.number)
-        await lanes.notify_retry(driver, await queueing.lane_of(driver, found.number))
+        await lanes.notify_retry(driver, found.lane)
         await audit.record(connection, context.caller.actor, AuditAction.EVENTS_RETRIED, found.id)

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import (
+    changing,
     extended,
     find_visible,
     insert_destination,
-    lock_visible,
     settings_of,
     update_settings,
 )
@@ -110,8 +110,7 @@ async def change_destination(
 
     Raises Refusal (412) if the version of the destination is not in `expected`.
     """
-    async with context.transaction() as (connection, driver):
-        before = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, driver, before):
         require_version(before.version, expected)
         settings = _changed(before, body)
         warnings: list[CurrencyWarning] = []

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.events.journeys import count_stored, counts_of
-from app.admin.events.search import find_visible_row
+from app.admin.events.search import reading_row
 from app.domain.destination import RequestRate, State
 from app.domain.event_query import EventQuery
 from app.domain.observed.coverage import MatchKeyCoverage, match_key_coverage
@@ -96,8 +96,7 @@ class ExecutionStats:
 
 async def read_stats(context: AppContext, destination_id: str) -> DestinationStats:
     """Return the statistics of a destination. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         return await destination_stats(connection, destination, max_event_age=context.max_event_age)
 
 
@@ -105,8 +104,7 @@ async def read_filtered_stats(
     context: AppContext, destination_id: str, wanted: EventQuery
 ) -> JourneyStats | ExecutionStats:
     """Return the statistics of a journey, a node or an execution. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         if wanted.execution_id is not None:
             stored, back_to = await count_stored(connection, destination, wanted)
             return ExecutionStats(destination.id, stored, stored.waiting, back_to)

@@ -7,7 +7,7 @@ from datetime import datetime
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.scan import require_mapping
-from app.admin.events.search import find_visible_row
+from app.admin.events.search import find_visible_row, reading_row
 from app.domain.event_query import EventQuery
 from app.store import PipelineConnection
 from app.store.events import batches, failures, rejections
@@ -60,8 +60,7 @@ async def list_failures(
     context: AppContext, destination_id: str, *, since: datetime | None = None
 ) -> list[Failure]:
     """Return the groups of dead and expired events accepted since a time. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         mappings = await batches.mappings(connection, [destination.id])
         only = next(iter(mappings)) if len(mappings) == 1 else None
         groups = await failures.groups(connection, destination.number, since=since, only_mapping=only)

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.admin.context import AppContext
 from app.admin.events.scan import BatchReader, exceptions_of
-from app.admin.events.search import find_visible_row
+from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
 from app.domain.destination import State
@@ -51,8 +51,7 @@ async def read_journey_figures(
     context: AppContext, destination_id: str, *, since: datetime
 ) -> JourneyFigures:
     """Return the figures by node from the day (UTC) of a time on. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         found = await journey_figures.by_node(connection, destination.number, since=since)
     rows = [NodeFigures(journey, node, tally(totals, State.ACTIVE)) for journey, node, totals in found]
     rows.sort(

@@ -1,6 +1,7 @@
 """List events of one or all visible destinations, accepted and rejected events together, newest first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -69,10 +70,18 @@ async def find_visible_row(
     return require_found(await batches.destination(connection, DestinationId(destination_id)))
 
 
+@asynccontextmanager
+async def reading_row(
+    context: AppContext, destination_id: str
+) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+    """Lend a connection of the pipeline, and the destination. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        yield connection, await find_visible_row(connection, context.caller, destination_id)
+
+
 async def mapping_names(context: AppContext, destination_id: str) -> dict[str, str]:
     """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         mappings = await batches.mappings(connection, [destination.id])
         return {mapping.id: mapping.name for mapping in mappings.values()}
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, lock_visible
+from app.admin.destinations import changing, find_visible
 from app.admin.events.search import find_visible_row
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
@@ -122,10 +122,8 @@ async def _record(
     after = await incidents.find(driver, before.id)
     assert after is not None
     if after != before:
-        old, new, destination = _audit_view(before), _audit_view(after), after.incident.destination
-        await audit.record(
-            connection, caller.actor, action, after.id, destination=destination, before=old, after=new
-        )
+        old, new = _audit_view(before), _audit_view(after)
+        await audit.record(connection, caller.actor, action, after.id, before=old, after=new)
     return after
 
 
@@ -177,8 +175,7 @@ async def set_preference(context: AppContext, destination: str, preference: Pref
     known = {
         channel.name for channel in context.channels if channel.organisation == context.caller.organisation
     }
-    async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, context.caller, destination)
+    async with changing(context, destination) as (connection, driver, found):
         await change_preference(connection, driver, found, preference, known, by=context.caller.actor)
     return preference
 

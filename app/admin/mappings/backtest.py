@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.evaluation import EvaluationSettings, rules_of
 from app.admin.mappings.schema import compile_or_refuse
@@ -37,8 +37,7 @@ async def backtest_draft(
     nothing is published yet.
     """
     await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         if document is None:
             draft = compile_or_refuse(mapping.draft)

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, lock_visible
+from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
 from app.admin.mappings.schema import draft_warnings, name_problem, refusal_of_document
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
@@ -114,8 +114,7 @@ async def reread(connection: AsyncConnection, destination: Destination, mapping:
 
 async def read_mapping(context: AppContext, destination_id: str, mapping_id: str) -> MappingDetails:
     """Return a mapping, archived or not."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         found = await reread(connection, destination, mapping_id)
     return await context.compute(found.details)
 
@@ -124,8 +123,7 @@ async def list_mappings(
     context: AppContext, destination_id: str, *, limit: int, after: int | None = None
 ) -> list[MappingDetails]:
     """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
     return [
         MappingDetails(row, check_publishable(dict(row.draft)), draft_warnings(row.draft, destination.region))
@@ -142,8 +140,7 @@ async def search_mappings(context: AppContext, words: str, *, limit: int) -> lis
 async def create_draft(context: AppContext, destination_id: str, members: Document) -> MappingDetails:
     """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
     draft = valid_draft({"action": ACTION, **_present(members)})
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         mapping = MappingId(new_id("map_"))
         await create_mapping(connection, destination.id, mapping, draft, by=context.caller.actor)
         created = await reread(connection, destination, mapping)
@@ -164,9 +161,7 @@ async def create_mapping(
     """Create an unpublished mapping under a new id."""
     await stored_mappings.create(connection, mapping, destination, draft)
     await schema_samples.close_paths(connection, destination, match_key_paths(draft))
-    await audit.record(
-        connection, by, AuditAction.MAPPING_CREATED, mapping, destination=destination, after=draft
-    )
+    await audit.record(connection, by, AuditAction.MAPPING_CREATED, mapping, after=draft)
 
 
 async def change_draft(
@@ -177,8 +172,7 @@ async def change_draft(
     expected: Collection[int] | None,
 ) -> MappingDetails:
     """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         before = await find_mapping(connection, destination, mapping_id, lock=True)
         require_version(before.version, expected)
         draft = valid_draft(_present({**before.draft, **members}))
@@ -194,15 +188,15 @@ async def change_mapping(
     if draft != before.draft:
         await stored_mappings.change_draft(connection, before.id, draft)
         await schema_samples.close_paths(connection, before.destination, match_key_paths(draft))
-        await record_change(connection, by, AuditAction.MAPPING_CHANGED, before, before.draft, draft)
+        action = AuditAction.MAPPING_CHANGED
+        await audit.record(connection, by, action, before.id, before=before.draft, after=draft)
 
 
 async def delete_mapping(
     context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
 ) -> MappingDetails:
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         before = await find_mapping(connection, destination, mapping_id)
         if before.archived_at is None:
             before = await find_mapping(connection, destination, mapping_id, lock=True)
@@ -216,21 +210,7 @@ async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *,
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     await stored_mappings.archive(connection, before.id)
     await destinations.count_published(connection, before.destination)
-    await record_change(connection, by, AuditAction.MAPPING_ARCHIVED, before, before.draft, None)
-
-
-async def record_change(
-    connection: AsyncConnection,
-    by: str,
-    action: AuditAction,
-    mapping: StoredMapping,
-    before: Document | None,
-    after: Document | None,
-) -> None:
-    """Record a change of a mapping in the audit."""
-    await audit.record(
-        connection, by, action, mapping.id, destination=mapping.destination, before=before, after=after
-    )
+    await audit.record(connection, by, AuditAction.MAPPING_ARCHIVED, before.id, before=before.draft)
 
 
 def _present(members: Document) -> Document:

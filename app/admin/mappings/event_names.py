@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -86,8 +86,7 @@ async def find_name_conflict(
     context: AppContext, destination_id: str, mapping_id: str
 ) -> RenameImpact | None:
     """Return the effect of renaming the pinned name to that of a mapping's draft; None if they are equal."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         compiled = compile_mapping(dict(mapping.draft))
         if not isinstance(compiled, Mapping):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.evaluation import UNSAVED, rules_of
 from app.admin.mappings.schema import compile_or_refuse
@@ -35,8 +35,7 @@ async def preview_event(
     document: Document | None = None,
 ) -> ConversionPreview | RejectionPreview:
     """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         rules = await rules_of(connection, context, destination, mapping)
     if document is None:
@@ -74,8 +73,7 @@ async def preview_draft(
 
     `mapping_id` is None for a mapping that is not saved.
     """
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
         rules = await rules_of(connection, context, destination, mapping)
     written = dict(document)

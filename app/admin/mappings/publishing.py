@@ -15,15 +15,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
-from app.admin.mappings.drafts import MappingDetails, find_mapping, record_change, reread
+from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
 from app.admin.mappings.pinned_names import pin
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
-from app.store import mappings
+from app.store import audit, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
@@ -113,7 +113,8 @@ async def publish_mapping(
     await destinations.count_published(connection, destination.id)
     # A note is free text: the audit records only that the note exists.
     after = {**before.draft, "published_version": version, **({"has_note": True} if note else {})}
-    await record_change(connection, by, AuditAction.MAPPING_PUBLISHED, before, _published(before), after)
+    old, action = _published(before), AuditAction.MAPPING_PUBLISHED
+    await audit.record(connection, by, action, before.id, before=old, after=after)
 
 
 def _published(mapping: StoredMapping) -> Document | None:
@@ -146,15 +147,8 @@ async def roll_back(
             await destinations.count_published(connection, destination.id)
         after = await reread(connection, destination, before.id)
         if before.published_version != version:
-            action = AuditAction.MAPPING_ROLLED_BACK
-            await record_change(
-                connection,
-                context.caller.actor,
-                action,
-                before,
-                _published(before),
-                _published(after.mapping),
-            )
+            action, old, new = AuditAction.MAPPING_ROLLED_BACK, _published(before), _published(after.mapping)
+            await audit.record(connection, context.caller.actor, action, before.id, before=old, after=new)
     return await context.compute(after.details)
 
 
@@ -182,8 +176,7 @@ async def list_versions(
     context: AppContext, destination_id: str, mapping_id: str, *, limit: int, below: int | None = None
 ) -> list[PublishedVersion]:
     """Return up to `limit` versions, newest first. With `below`, return only versions with a lower number."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
     return [

@@ -11,8 +11,8 @@ import msgspec
 from pydantic import Field
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
-from app.admin.events.search import find_visible_row
+from app.admin.destinations import reading
+from app.admin.events.search import reading_row
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.crypto import Vault, open_batch
@@ -44,8 +44,7 @@ _DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
 async def read_findings(context: AppContext, destination_id: str) -> list[DedupeFinding]:
     """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
     await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         published = await published_of(connection, [destination.id])
         samples = [await schema_samples.recent(connection, each.id) for each in published]
     async with context.pool.acquire() as pooled:
@@ -98,8 +97,7 @@ async def compare_ids(
     since = since or now - PERIOD
     if since >= until:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("since", "invalid"))
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         account = await event_ids.account(connection, destination.number)
         mappings = await event_ids.mapping_ids(connection, destination.number)
         given = list(dict.fromkeys(ids))

@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import lock_visible
+from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
 from app.admin.match_quality.inputs import TestConversionsRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
@@ -74,8 +74,7 @@ async def send_test_conversions(
     if event_name_problem(body.event_name):
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("event_name", "event_name_invalid"))
     name = clean_event_name(body.event_name)
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
         if name in pinned:

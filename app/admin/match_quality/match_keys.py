@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.mappings.evaluation import rules_of
 from app.domain.match_quality.match_keys import MatchQuality, match_quality
@@ -29,8 +29,7 @@ async def read_match_quality(
 ) -> list[MappingQuality]:
     """Return the match quality of up to `limit` mappings with numbers above `after`, oldest first."""
     await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         stored = await mappings.page(connection, destination.id, limit=limit, after=after)
         computations = [await _computation(context, connection, destination, each) for each in stored]
     return [

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.admin.context import AppContext
 from app.admin.events.scan import exceptions_of
-from app.admin.events.search import find_visible_row
+from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
@@ -103,8 +103,7 @@ async def _kinds(
 ) -> tuple[_Kinds, DestinationRef, Tally]:
     """Read the mappings, and count the events that were not accepted."""
     counted: Tally = defaultdict(DayCounts)
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, context.caller, destination_id)
+    async with reading_row(context, destination_id) as (connection, destination):
         dataset = await reconciliation.dataset_name(connection, destination.number)
         found = await reconciliation.versions(connection, destination.number)
         kinds = _Kinds(

@@ -6,19 +6,15 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, lock_visible
+from app.admin.destinations import changing, find_visible, reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
 from app.store import audit
 from app.store.audit import AuditAction
-from app.store.destinations.destinations import Destination
-from app.store.mappings import StoredMapping
 from app.store.match_quality import shadows
 
 
@@ -61,10 +57,10 @@ async def start_shadow(
 
     An earlier shadow of the destination ends. Raises Refusal (404, 409, 422).
     """
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, _, destination):
         mapping = await find_mapping(connection, destination, mapping_id, lock=True)
         compile_or_refuse(mapping.draft)
+        by = context.caller.actor
         if mapping.published_version is None:
             detail = "No version is published yet, so there is nothing to compare the draft with."
             raise Refusal(ErrorCode.NOT_PUBLISHABLE, detail)
@@ -75,10 +71,10 @@ async def start_shadow(
             mapping.draft,
             share=share,
             minutes=minutes,
-            by=context.caller.actor,
+            by=by,
         )
         after = {"share": share, "minutes": minutes}
-        await _record(connection, context.caller, AuditAction.SHADOW_STARTED, destination, mapping, after)
+        await audit.record(connection, by, AuditAction.SHADOW_STARTED, mapping.id, after=after)
     return await read_shadow(context, destination_id, mapping_id)
 
 
@@ -89,15 +85,14 @@ async def end_shadow(context: AppContext, destination_id: str, mapping_id: str) 
         destination = await find_visible(connection, context.caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if await shadows.end(connection, destination.number, mapping.number):
-            await _record(connection, context.caller, AuditAction.SHADOW_ENDED, destination, mapping, None)
+            await audit.record(connection, context.caller.actor, AuditAction.SHADOW_ENDED, mapping.id)
     return await read_shadow(context, destination_id, mapping_id)
 
 
 async def read_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """Return the results of a mapping's shadow, including the newest events of this process."""
     await context.synchronise_shadows()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
+    async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         found = await shadows.find(connection, destination.number, mapping.number)
     counts = found.counts if found else ShadowCounts()
@@ -118,14 +113,3 @@ async def read_shadow(context: AppContext, destination_id: str, mapping_id: str)
         newly_accepted=counts.newly_accepted,
         skipped=counts.skipped,
     )
-
-
-async def _record(
-    connection: AsyncConnection,
-    caller: Caller,
-    action: AuditAction,
-    destination: Destination,
-    mapping: StoredMapping,
-    after: dict[str, float] | None,
-) -> None:
-    await audit.record(connection, caller.actor, action, mapping.id, destination=destination.id, after=after)

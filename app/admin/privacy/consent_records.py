@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.events.search import reading_row
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import BatchId, MappingId, MappingNumber
@@ -103,9 +104,7 @@ async def list_consent_records(
 
 async def blocked_by_consent(context: AppContext, destination_id: str) -> list[ConsentStops]:
     """Return how many events the consent check rejected, by reason and basis."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
-    async with context.pool.acquire() as pipeline:
+    async with reading_row(context, destination_id) as (pipeline, destination):
         return await counts.consent_stops(pipeline, destination.number)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, lock_visible
+from app.admin.destinations import changing, find_visible, lock_visible
 from app.admin.refusals import require_found
 from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
@@ -104,7 +104,6 @@ async def replay_steps(
         events = await selected(driver, destination, wanted, max_age)
         found = await _count(driver, events)
         before = await batches.waiting(driver, destination.number, queueing.QUEUE)
-        lane = await queueing.lane_of(driver, destination.number)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
         queued = found.ready
         if replay_id is not None:
@@ -114,7 +113,9 @@ async def replay_steps(
             await audit.record(connection, caller.actor, action, destination.id, after=after)
             queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
-        requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
+        requests, seconds = (
+            await _time_of(driver, destination.lane, found.ready + before) if queued else (0, 0.0)
+        )
         result = ReplayResult(
             dry_run=dry_run,
             matched=found.matched,
@@ -208,8 +209,7 @@ async def dismiss_dead_letters(
 
     Dismissed events stay `dead` and keep their history.
     """
-    async with context.transaction() as (connection, driver):
-        found = await lock_visible(connection, context.caller, destination_id)
+    async with changing(context, destination_id) as (connection, driver, found):
         events = await selected(driver, found, wanted)
         matched = await dead_letters.dismiss(
             driver, events.selection, by=context.caller.actor, dry_run=dry_run
