@@ -37,8 +37,13 @@ class Command:
 
     name: str
     help: str
-    run: str
+    run: str = ""
     needs: str = PLAIN
+
+    @property
+    def place(self) -> str:
+        """Return `run`, or the module with the name of the command."""
+        return self.run or f"app.commands.{self.name.replace('-', '_')}"
 
 
 COMMANDS = (
@@ -54,8 +59,7 @@ COMMANDS = (
     Command(
         "database-roles",
         "create the database roles of processes and backups, or print the SQL that does",
-        "app.commands.database_roles",
-        COMPLETE,
+        needs=COMPLETE,
     ),
     Command(
         "backup",
@@ -73,7 +77,7 @@ COMMANDS = (
         "rehearse restore, upgrade, failover, high availability or a game day on this machine",
         "dev.drills.command",
     ),
-    Command("health", "is the process of this container ready? (for health checks)", "app.commands.health"),
+    Command("health", "is the process of this container ready? (for health checks)"),
     Command("sandbox", "run the Amazon stand-in; its page /faults simulates errors", "dev.commands:sandbox"),
     Command(
         "example",
@@ -104,13 +108,8 @@ COMMANDS = (
         "print the JSON schema of the configuration file, for editors",
         "app.config_as_code.commands:schema",
     ),
-    Command("replay", "queue a destination's dead or expired events again", "app.commands.replay", COMPLETE),
-    Command(
-        "backfill",
-        "send the rows of a CSV or NDJSON file as events, behind live traffic",
-        "app.commands.backfill",
-        KEYS,
-    ),
+    Command("replay", "queue a destination's dead or expired events again", needs=COMPLETE),
+    Command("backfill", "send the rows of a CSV or NDJSON file as events, behind live traffic", needs=KEYS),
     *(
         Command(name, text, "app.commands.api.commands", KEYS)
         for name, text in (
@@ -124,31 +123,18 @@ COMMANDS = (
             ("erase", "erase a person; the value comes from standard input"),
         )
     ),
-    Command("keys", "list, create and revoke API keys", "app.commands.keys", COMPLETE),
+    Command("keys", "list, create and revoke API keys", needs=COMPLETE),
     Command(
         "rotate-keys",
         "encrypt every data key and token with the first of ENCRYPTION_KEYS",
         "app.commands.rotate_encryption_keys",
         COMPLETE,
     ),
-    Command("audit", "verify that no audit row was changed", "app.commands.audit", COMPLETE),
+    Command("audit", "verify that no audit row was changed", needs=COMPLETE),
+    Command("balance", "check that ledger, batches and counts agree on every event", needs=COMPLETE),
+    Command("doctor", "check that the deployment is healthy and safely configured", needs=COMPLETE),
     Command(
-        "balance",
-        "check that ledger, batches and counts agree on every event",
-        "app.commands.balance",
-        COMPLETE,
-    ),
-    Command(
-        "doctor",
-        "check that the deployment is healthy and safely configured",
-        "app.commands.doctor",
-        COMPLETE,
-    ),
-    Command(
-        "scan-personal-data",
-        "search every column of the database for personal data in clear",
-        "app.commands.scan_personal_data",
-        COMPLETE,
+        "scan-personal-data", "search every column of the database for personal data in clear", needs=COMPLETE
     ),
     Command("sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom"),
     Command("docs", "serve the documents as a site with a search", "dev.site.command"),
@@ -252,5 +238,5 @@ def _parser(words: Sequence[str]) -> Parser:
 
 
 def _function_of(command: Command) -> tuple[ModuleType, str]:
-    module, _, function = command.run.partition(":")
+    module, _, function = command.place.partition(":")
     return importlib.import_module(module), function or "run"

@@ -44,7 +44,7 @@ def _as_integer(value: Any) -> Any:
 class RequestBody(BaseModel):
     """A request body. Unknown fields are refused, and `"5"` is not a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -234,6 +234,17 @@ def _day(value: Any) -> Any:
 
 
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
+class DayRange(BaseModel):
+    """Days (UTC), both ends included."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    first: Day | None = Field(default=None, alias="from")
+    """The first day (UTC)."""
+    last: Day | None = Field(default=None, alias="to")
+    """The last day (UTC), by default today."""
 
 
 class RateLimitInput(RequestBody):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Query
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
@@ -16,6 +17,27 @@ from app.store.audit import AuditEntry, AuditFilter
 router = SecuredRouter("audit")
 
 
+class AuditQuery(BaseModel):
+    """The filter of a list of administrative actions."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    destination: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="destination_id")
+    """Only entries of this destination."""
+    action: AuditActionName | None = None
+    """Only this action, such as `mapping.published`."""
+    kind: AuditKindName | None = None
+    """Only actions with this prefix, such as `mapping`."""
+    actor: Annotated[str, Field(max_length=200)] | None = None
+    """Only actions of this key, or of people whose name contains this text."""
+    target: Annotated[str, Field(max_length=200)] | None = None
+    """Only actions on this id, or on this destination."""
+    since: Instant | None = None
+    """Only actions at or after this time."""
+    until: Instant | None = None
+    """Only actions before this time."""
+
+
 @router.get(
     "/audit",
     Scope.KEYS_ADMIN,
@@ -24,32 +46,8 @@ router = SecuredRouter("audit")
     responses=EXPORTED,
 )
 async def list_all(
-    context: Context,
-    listing: Listed,
-    destination_id: Annotated[
-        str | None, Query(max_length=64, description="Only entries of this destination.")
-    ] = None,
-    action: Annotated[
-        AuditActionName | None, Query(description="Only this action, such as `mapping.published`.")
-    ] = None,
-    kind: Annotated[
-        AuditKindName | None, Query(description="Only actions with this prefix, such as `mapping`.")
-    ] = None,
-    actor: Annotated[
-        str | None,
-        Query(
-            max_length=200,
-            description="Only actions of this key, or of people whose name contains this text.",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None, Query(max_length=200, description="Only actions on this id, or on this destination.")
-    ] = None,
-    since: Annotated[Instant | None, Query(description="Only actions at or after this time.")] = None,
-    until: Annotated[Instant | None, Query(description="Only actions before this time.")] = None,
+    context: Context, wanted: Annotated[AuditQuery, Query()], listing: Listed
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    page_at = partial(
-        audit_page, context, AuditFilter(actor, kind, action, target, destination_id, since, until)
-    )
+    page_at = partial(audit_page, context, AuditFilter(**wanted.model_dump()))
     return await listing.answer(AuditEntry, page_at, name="audit")

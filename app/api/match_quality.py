@@ -6,23 +6,23 @@ from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import Day
-from app.admin.match_quality.dedupe import IdComparison, compare_ids, read_findings
-from app.admin.match_quality.inputs import (
-    CompareIdsRequest,
-    ExplainGapRequest,
-    ExplainHashRequest,
-    ShadowRequest,
+from app.admin.inputs import DayRange
+from app.admin.match_quality.dedupe import CompareIdsRequest, IdComparison, compare_ids, read_findings
+from app.admin.match_quality.marked_conversions import (
     TestConversionsRequest,
+    TestConversionsView,
+    send_test_conversions,
 )
-from app.admin.match_quality.marked_conversions import TestConversionsView, send_test_conversions
 from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
-from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
-from app.admin.match_quality.shadow import ShadowView, end_shadow, read_shadow, start_shadow
-from app.admin.privacy.hash_value import explain_hash
+from app.admin.match_quality.reconciliation import (
+    ExplainGapRequest,
+    explain_reconciliation,
+    read_reconciliation,
+)
+from app.admin.match_quality.shadow import ShadowRequest, ShadowView, end_shadow, read_shadow, start_shadow
+from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING
@@ -41,14 +41,17 @@ class MappingQualityView(ResponseBody):
 
     mapping_id: str
     mapping_name: str
-    prehashed: str = Field(description="What the mapping says of match keys that come hashed.")
-    events: int = Field(description="The number of sampled events, at most 1,000.")
+    prehashed: str
+    """What the mapping says of match keys that come hashed."""
+    events: int
+    """The number of sampled events, at most 1,000."""
     coverage: Mapping[str, KeyCoverage]
-    doubtful_keys: Sequence[str] = Field(
-        description="Keys that came hashed in more than half of the events, by a rule that is not declared."
-    )
-    sendable_share: float = Field(description="The share of the events with at least one match key.")
-    score: float = Field(description="Sendable identity, 0 to 10.")
+    doubtful_keys: Sequence[str]
+    """Keys that came hashed in more than half of the events, by a rule that is not declared."""
+    sendable_share: float
+    """The share of the events with at least one match key."""
+    score: float
+    """Sendable identity, 0 to 10."""
     formula: str
     what_if: Sequence[WhatIf]
 
@@ -104,7 +107,7 @@ async def compare_event_ids(on: OnDestination, body: CompareIdsRequest) -> IdCom
 
     The time range is that of the acceptance, by default the last seven days. Nothing of the body is stored.
     """
-    return await compare_ids(*on, body.ids, body.since, body.until)
+    return await compare_ids(*on, body)
 
 
 RECONCILIATION = "/destinations/{destination_id}/reconciliation"
@@ -116,15 +119,22 @@ class ReconciledDayView(ResponseBody):
     day: date
     event_name: str | None
     event_type: str | None
-    event_source: str | None = Field(description="Null for rejected events whose source differs per event.")
+    event_source: str | None
+    """Null for rejected events whose source differs per event."""
     dataset_name: str | None
-    accepted: int = Field(description="Events that this service accepted.")
-    sent: int = Field(description="Events that were in a request to Amazon.")
-    amazon_accepted: int = Field(description="Conversions that Amazon listed under `success`.")
+    accepted: int
+    """Events that this service accepted."""
+    sent: int
+    """Events that were in a request to Amazon."""
+    amazon_accepted: int
+    """Conversions that Amazon listed under `success`."""
     amazon_refused: int
-    repeated_ids: int = Field(description="Not accepted: an earlier event had the id. By day of receipt.")
-    without_consent: int = Field(description="Not accepted, because consent lacks. By day of receipt.")
-    rejected: int = Field(description="Not accepted for another reason. By day of receipt.")
+    repeated_ids: int
+    """Not accepted: an earlier event had the id. By day of receipt."""
+    without_consent: int
+    """Not accepted, because consent lacks. By day of receipt."""
+    rejected: int
+    """Not accepted for another reason. By day of receipt."""
     waiting: int
 
     @classmethod
@@ -136,35 +146,33 @@ class ReconciledDayView(ResponseBody):
 class ReconciliationPage(Page[ReconciledDayView]):
     """A page of the reconciliation, newest day first."""
 
-    amc_sql: str = Field(description="The query for Amazon Marketing Cloud that counts the same events.")
-    complete: bool = Field(description="False if not all stored events could be counted in 20 seconds.")
+    amc_sql: str
+    """The query for Amazon Marketing Cloud that counts the same events."""
+    complete: bool
+    """False if not all stored events could be counted in 20 seconds."""
 
 
 class GapView(ResponseBody):
     """The difference between what Amazon accepted and what it shows."""
 
-    gap: int = Field(description="Accepted by Amazon minus shown; negative if it shows more.")
+    gap: int
+    """Accepted by Amazon minus shown; negative if it shows more."""
     sentence: str
-    stable_at: datetime = Field(description="When Amazon's numbers for the day should no longer change.")
+    stable_at: datetime
+    """When Amazon's numbers for the day should no longer change."""
 
 
 @router.get(RECONCILIATION, Scope.DESTINATIONS_READ, summary="Read the reconciliation")
 async def read_days(
-    on: OnDestination,
-    paging: Paging,
-    first: Annotated[
-        Day | None, Query(alias="from", description="The first UTC day, by default six before the last.")
-    ] = None,
-    last: Annotated[
-        Day | None, Query(alias="to", description="The last UTC day, by default today; at most 31 days.")
-    ] = None,
+    on: OnDestination, days: Annotated[DayRange, Query()], paging: Paging
 ) -> ReconciliationPage:
     """Count what Amazon should show: conversions by UTC day, event name, type, source and data set.
 
+    By default, these are the last seven days. At most 31 are counted.
     `amc_sql` asks Amazon for its own numbers of the same events. Amazon's campaign reports count attributed
     conversions and never equal these.
     """
-    found = await read_reconciliation(*on, first, last)
+    found = await read_reconciliation(*on, days.first, days.last)
     return paging.part(
         ReconciliationPage, found.items, ReconciledDayView.of, amc_sql=found.amc_sql, complete=found.complete
     )
@@ -173,8 +181,7 @@ async def read_days(
 @router.post(RECONCILIATION + "/explain", Scope.EVENTS_READ, summary="Explain a gap")
 async def explain_day(on: OnDestination, body: ExplainGapRequest) -> GapView:
     """Explain the number that Amazon shows for an event name on a UTC day, in one paragraph."""
-    found = await explain_reconciliation(*on, body.day, body.event_name, body.amazon_count)
-    return GapView.model_validate(found)
+    return GapView.model_validate(await explain_reconciliation(*on, body))
 
 
 SHADOW = MAPPING + "/shadow"
@@ -186,7 +193,7 @@ async def begin(on: OnMapping, body: ShadowRequest) -> ShadowView:
 
     The draft is copied: later edits change nothing. A destination has one shadow, so that another one ends.
     """
-    return await start_shadow(*on, share=body.share, minutes=body.minutes)
+    return await start_shadow(*on, body)
 
 
 @router.get(SHADOW, Scope.DESTINATIONS_READ, summary="Read a shadow")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import Query, Response
-from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import Day, NewOrganisation, OrganisationChange
+from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
 from app.admin.organisations import (
     change_organisation,
     count_destinations,
@@ -54,8 +53,10 @@ class OwnOrganisationView(ResponseBody):
     name: str
     state: Literal["active", "suspended"]
     limits: OrganisationLimits
-    destinations: int = Field(description="The number of destinations, to compare with the limit.")
-    usage: UsageView = Field(description="The usage of the last 30 days.")
+    destinations: int
+    """The number of destinations, to compare with the limit."""
+    usage: UsageView
+    """The usage of the last 30 days."""
 
 
 class OrganisationPage(Page[Organisation]):
@@ -129,20 +130,9 @@ async def resume(context: Context, id: str, response: Response) -> Organisation:
 @router.get(
     "/organisations/{id}/usage", Scope.ORGANISATIONS_ADMIN, summary="Read the usage of an organisation"
 )
-async def usage(
-    id: str,
-    context: Context,
-    paging: Paging,
-    first: Annotated[
-        Day | None,
-        Query(alias="from", description="The first day (UTC), by default 29 days before the last."),
-    ] = None,
-    last: Annotated[
-        Day | None, Query(alias="to", description="The last day (UTC), by default today.")
-    ] = None,
-) -> UsagePage:
-    """Return the accepted events, requests to Amazon and stored bytes of each day, and the sums over all
-    days.
+async def usage(id: str, context: Context, days: Annotated[DayRange, Query()], paging: Paging) -> UsagePage:
+    """Return the accepted events, requests to Amazon and stored bytes of each day, by default of the last
+    30, and the sums over all days.
     """
-    days = await organisation_usage_by_day(context, id, first, last)
-    return paging.part(UsagePage, days, total=UsageView.of(days))
+    found = await organisation_usage_by_day(context, id, days.first, days.last)
+    return paging.part(UsagePage, found, total=UsageView.of(found))

@@ -7,7 +7,6 @@ from operator import lt
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
@@ -31,9 +30,8 @@ class Page(ResponseBody, Generic[Item]):
     """A page of a list. Each list has its own subclass, so that the subclass gives its name to the schema."""
 
     items: list[Item]
-    next_cursor: str | None = Field(
-        description="Send it as `cursor` for the next page. Null on the last page."
-    )
+    next_cursor: str | None
+    """Send it as `cursor` for the next page. Null on the last page."""
 
 
 def cursor_of(context: AppContext, *parts: object) -> str:

@@ -145,14 +145,18 @@ class StoredEventsView(ResponseBody):
 class SubjectSearchView(ResponseBody):
     """The counts of a person's stored events. They contain no values."""
 
-    id: str = Field(description="The id of this search in the audit.")
+    id: str
+    """The id of this search in the audit."""
     identifiers: list[str]
-    events: int = Field(description="Stored events that carry a match key of the person.")
+    events: int
+    """Stored events that carry a match key of the person."""
     items: list[StoredEventsView]
     batches_searched: int
-    unreadable_batches: int = Field(description="The number of damaged batches. They were not searched.")
+    unreadable_batches: int
+    """The number of damaged batches. They were not searched."""
     not_searched: list[str]
-    next_cursor: str | None = Field(description="Repeat with this `cursor` until it is null.")
+    next_cursor: str | None
+    """Repeat with this `cursor` until it is null."""
 
 
 @router.post("/subjects/find", Scope.ERASE, tags=["subjects"], summary="Count a person's stored events")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import nlargest
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from app.telemetry import Telemetry
 
@@ -108,28 +108,20 @@ class RecentRows(Generic[Id, Row]):
                 del self._entries[id_]
 
 
-class Refreshable(Protocol):
-    """A cache that can read its rows again."""
-
-    async def refresh(self) -> None:
-        """Read the recently used rows again."""
-        ...
-
-
 async def keep_fresh(
-    caches: Sequence[Refreshable],
+    refreshes: Sequence[Callable[[], Awaitable[None]]],
     telemetry: Telemetry,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Refresh caches until the task is cancelled.
+    """Call the `refresh` of caches until the task is cancelled.
 
     After an error the rows expire, and the next requests read them.
     """
     while True:
         await sleep(REFRESH_SECONDS)
-        for cache in caches:
+        for refresh in refreshes:
             try:
-                await cache.refresh()
+                await refresh()
             except Exception as error:
                 telemetry.failed("cache.refresh_failed", error, level=logging.WARNING)

@@ -20,22 +20,19 @@ router = SecuredRouter("events")
 class EventSelectionBody(EventFilter, RequestBody):
     """A selection of events. A member that is absent accepts any value."""
 
-    event_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)] | None = Field(
-        default=None, description="Only these events."
-    )
-    dry_run: bool = Field(default=True, description="Count, and change nothing.")
+    event_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)] | None = None
+    """Only these events."""
+    dry_run: bool = True
+    """Count, and change nothing."""
 
 
 class ReplayRequest(EventSelectionBody):
     """The events to replay."""
 
-    status: Literal["dead", "expired"] | None = Field(
-        default=None, examples=["dead"], description="Default: both."
-    )
-    include_dismissed: bool = Field(
-        default=False,
-        description="Also replay dismissed dead letters. Those in `event_ids` are always replayed.",
-    )
+    status: Literal["dead", "expired"] | None = Field(default=None, examples=["dead"])
+    """Default: both."""
+    include_dismissed: bool = False
+    """Also replay dismissed dead letters. Those in `event_ids` are always replayed."""
 
 
 class DeadLetterFilter(EventSelectionBody):

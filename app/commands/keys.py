@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.access.actor import actor
 from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import name_problem_code
 from app.commands.failure import CommandFailed
-from app.commands.organisation import add_organisation_argument, engine_for
+from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.access import keys

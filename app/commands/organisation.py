@@ -1,6 +1,7 @@
-"""The option `--organisation` of commands that use the database."""
+"""For whom a command on the database acts: the option `--organisation`, and the name in the audit."""
 
 import argparse
+import getpass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,3 +29,11 @@ async def engine_for(resources: Resources, asked: argparse.Namespace) -> AsyncEn
         if await organisations.find(connection, organisation) is None:
             raise CommandFailed(f"The organisation {organisation} does not exist. Nothing was changed.")
     return engine
+
+
+def actor() -> str:
+    """Return `cli:ACCOUNT` of the operating system, or `cli` when the account is unknown."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"

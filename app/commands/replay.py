@@ -4,11 +4,10 @@ import argparse
 from datetime import UTC, datetime, timedelta
 
 from app.admin.access import Caller, Scope
-from app.admin.access.actor import actor
 from app.admin.refusals import Refusal
 from app.admin.replays.replay import ReplayResult, replay_steps
 from app.commands.failure import CommandFailed
-from app.commands.organisation import add_organisation_argument, engine_for
+from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId
 from app.domain.outcomes.reasons import REASONS

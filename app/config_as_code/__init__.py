@@ -1,6 +1,6 @@
 """Configuration as code: destinations, mappings and limits in one YAML file.
 
 `read` parses the file, `plan` compares it with the database, and `apply` applies it in one transaction.
-`show` prints the plan, `export` writes a file, and `commands` has the CLI. ADR 0015 describes how entries are
+`export` writes a file, and `commands` has the CLI, which prints the plan. ADR 0015 describes how entries are
 matched.
 """

@@ -25,19 +25,12 @@ class DesiredDestination(NewDestination):
     """A destination in the file. Without `id`, it is matched by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
-    status_callback: Annotated[
-        bool | None,
-        Field(description="Report final states to the journey engine. If absent, the stored value is kept."),
-    ] = None
-    alerting: Annotated[
-        AlertingInput | None,
-        AfterValidator(_without_window),
-        Field(description="Thresholds by kind of incident. If absent, the stored ones are kept."),
-    ] = None
-    notifications: Annotated[
-        NotificationPreference | None,
-        Field(description="The messages about incidents. If absent, the stored settings are kept."),
-    ] = None
+    status_callback: bool | None = None
+    """Report final states to the journey engine. If absent, the stored value is kept."""
+    alerting: Annotated[AlertingInput | None, AfterValidator(_without_window)] = None
+    """Thresholds by kind of incident. If absent, the stored ones are kept."""
+    notifications: NotificationPreference | None = None
+    """The messages about incidents. If absent, the stored settings are kept."""
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 
 

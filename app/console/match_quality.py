@@ -12,13 +12,16 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.incidents import list_incidents
 from app.admin.mappings.drafts import change_draft, read_mapping
-from app.admin.match_quality import inputs
-from app.admin.match_quality.dedupe import compare_ids, read_findings
-from app.admin.match_quality.marked_conversions import send_test_conversions
+from app.admin.match_quality.dedupe import CompareIdsRequest, compare_ids, read_findings
+from app.admin.match_quality.marked_conversions import TestConversionsRequest, send_test_conversions
 from app.admin.match_quality.match_keys import read_match_quality
-from app.admin.match_quality.reconciliation import explain_reconciliation, read_reconciliation
-from app.admin.match_quality.shadow import end_shadow, read_shadow, start_shadow
-from app.admin.privacy.hash_value import explain_hash
+from app.admin.match_quality.reconciliation import (
+    ExplainGapRequest,
+    explain_reconciliation,
+    read_reconciliation,
+)
+from app.admin.match_quality.shadow import ShadowRequest, end_shadow, read_shadow, start_shadow
+from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
@@ -70,12 +73,8 @@ async def explain(visit: CurrentDestination, form: Form) -> Response:
 
     async def gap() -> Any:
         number = read_integer(form.text("amazon_count"))
-        body = inputs.ExplainGapRequest.model_validate(
-            {"day": day, "event_name": name, "amazon_count": number}
-        )
-        return await explain_reconciliation(
-            visit.context, visit.destination.id, body.day, body.event_name, body.amazon_count
-        )
+        body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
+        return await explain_reconciliation(visit.context, visit.destination.id, body)
 
     return await _answer(visit, form, "gap", gap)
 
@@ -87,7 +86,7 @@ async def check_hash(visit: CurrentDestination, form: Form) -> Response:
     async def explanation() -> Any:
         names = ("field", "value", "hash", "country")
         body = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
-        return explain_hash(inputs.ExplainHashRequest.model_validate(body))
+        return explain_hash(ExplainHashRequest.model_validate(body))
 
     response = await _answer(visit, form, "hash", explanation)
     response.headers["Cache-Control"] = "no-store"
@@ -100,8 +99,8 @@ async def compare(visit: CurrentDestination, form: Form) -> Response:
 
     async def comparison() -> Any:
         lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
-        body = inputs.CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
-        return await compare_ids(visit.context, visit.destination.id, body.ids, None, None)
+        body = CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
+        return await compare_ids(visit.context, visit.destination.id, body)
 
     return await _answer(visit, form, "comparison", comparison)
 
@@ -133,10 +132,8 @@ async def shadow(visit: CurrentDestination, form: Form) -> Response:
         return visit.done("shadow_ended", HERE)
     try:
         percent, minutes = read_integer(form.text("percent")), read_integer(form.text("minutes"))
-        body = inputs.ShadowRequest.model_validate({"share": (percent or 0) / 100, "minutes": minutes})
-        await start_shadow(
-            visit.context, visit.destination.id, mapping, share=body.share, minutes=body.minutes
-        )
+        body = ShadowRequest.model_validate({"share": (percent or 0) / 100, "minutes": minutes})
+        await start_shadow(visit.context, visit.destination.id, mapping, body)
     except FORM_ERRORS as error:
         problems, status = problems_of(error)
         return await _show(visit, problems={"shadow": problems}, status=status)
@@ -150,7 +147,7 @@ async def send_test(visit: CurrentDestination, form: Form) -> Response:
     async def sent() -> Any:
         names = {"dataset_name": form.text("dataset_name"), "event_name": form.text("test_name")}
         given = {"count": read_integer(form.text("count")), **names}
-        body = inputs.TestConversionsRequest.model_validate(given)
+        body = TestConversionsRequest.model_validate(given)
         return await send_test_conversions(visit.context, visit.destination.id, body)
 
     return await _answer(visit, form, "test", sent)

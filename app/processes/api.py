@@ -171,7 +171,9 @@ async def build_application(
         "rejections": intake.recorder.run(),
         "queue_age": queue_ages.run(),
         "inbound_limits": organisations.limits.run(resources.pool, resources.telemetry),
-        "refresh": keep_fresh((application.state.key_ring, organisations), resources.telemetry),
+        "refresh": keep_fresh(
+            (application.state.key_ring.refresh, organisations.refresh), resources.telemetry
+        ),
     }
     tasks = [asyncio.create_task(job, name=name) for name, job in background.items()]
     try:

@@ -242,7 +242,7 @@ class TestTheBackgroundTask:
                 raise asyncio.CancelledError
 
         with caplog.at_level(logging.WARNING, "app"), pytest.raises(asyncio.CancelledError):
-            await keep_fresh([table.cache for table in tables], Telemetry(), sleep=sleep)
+            await keep_fresh([table.cache.refresh for table in tables], Telemetry(), sleep=sleep)
         assert slept == [REFRESH_SECONDS] * 3
         assert [len(table.reads) for table in tables] == [3, 3]
         assert [record.message for record in caplog.records] == ["cache.refresh_failed"] * 2

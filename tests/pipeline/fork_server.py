@@ -198,8 +198,8 @@ if __name__ == "__main__":
     from app.processes import api, worker  # noqa: F401
 
     for command in cli.COMMANDS:
-        if command.run.startswith("app."):
-            importlib.import_module(command.run.partition(":")[0])
+        if command.place.startswith("app."):
+            importlib.import_module(command.place.partition(":")[0])
     gc.collect()
     gc.freeze()
     sys.exit(cli.main(serve(socket.socket(fileno=int(sys.argv[1])))))

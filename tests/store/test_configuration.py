@@ -294,7 +294,7 @@ async def test_recording_the_use_of_keys_waits_for_no_other_transaction(engine: 
     async with engine.begin() as connection:
         used = [(await created_key(connection, letter)).id for letter in "ab"]
     async with engine.begin() as other, engine.begin() as connection:
-        assert await keys.lock(other, used[0]) is not None
+        await other.execute(text("SELECT FROM api_keys WHERE id = :id FOR UPDATE"), {"id": used[0]})
         async with asyncio.timeout(30):
             await keys.note_use(connection, used)
         found = [await keys.find(connection, key) for key in used]

@@ -79,7 +79,7 @@ async def read_request(context: AppContext, destination_id: str, attempt_id: str
         stored = await batches.read(connection, places, destination.number)
     content = await context.compute(partial(_content, context.vault, row, stored))
     response = row.response and msgspec.json.decode(row.response, type=ResponseDetails)
-    return RequestDetails(row.row, response or None, content)
+    return RequestDetails(row, response or None, content)
 
 
 def _content(

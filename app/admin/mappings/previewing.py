@@ -1,5 +1,6 @@
-"""Use cases that preview the conversion of an event. They store nothing and send nothing."""
+"""Use cases that preview the conversion of an event, or send it to the sandbox on a development machine."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,22 @@ from typing import Any
 import msgspec
 
 from app.admin.context import AppContext
-from app.admin.destinations import reading
+from app.admin.destinations import find_visible, reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.evaluation import UNSAVED, rules_of
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode
+from app.admin.refusals import ErrorCode, Refusal
 from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Trace
-from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
+from app.domain.event import (
+    BodyProblem,
+    Event,
+    Rejection,
+    check_event_id,
+    content_digest,
+    derived_event_id,
+    read_events,
+)
+from app.domain.ids import DestinationId
 from app.domain.mapping.document import check_publishable, compile_parts
 from app.domain.observed.preview import (
     ConversionPreview,
@@ -23,6 +33,9 @@ from app.domain.observed.preview import (
     preview_fields,
     rejection_view,
 )
+from app.domain.trace import RequestTrace
+from app.ingest.evaluate import PendingRequest, SenderAccess
+from app.ingest.intake import EventResult
 from app.store.destinations.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 
@@ -105,3 +118,38 @@ def _event_of(
         return rejection
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
     return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
+
+
+@dataclass(frozen=True, slots=True)
+class SentSample:
+    """The id of a sample event and its result."""
+
+    event_id: str
+    result: EventResult
+
+
+async def send_sample_event(
+    context: AppContext, destination_id: str, mapping_id: str | None, content: dict[str, Any]
+) -> SentSample:
+    """Send an event under a new id. Raises Refusal: 403 in production, 404, 503."""
+    if not context.development:
+        raise Refusal(
+            ErrorCode.FORBIDDEN,
+            "Test events are only for the sandbox; in production, Amazon would count them.",
+        )
+    async with context.engine.connect() as connection:
+        await find_visible(connection, context.caller, destination_id)
+    event_id = f"console-test-{secrets.token_hex(5)}"
+    # The event goes to this destination, whatever it says itself.
+    routing = {"destination_id": destination_id} | ({"mapping_id": mapping_id} if mapping_id else {})
+    body = [{**content, "event_id": event_id, **routing}]
+    events = read_events(body, default_destination=destination_id, default_mapping=mapping_id)
+    assert not isinstance(events, BodyProblem)
+    allowed = context.caller.destination_ids
+    own = None if allowed is None else frozenset(map(DestinationId, allowed))
+    request = PendingRequest(events, SenderAccess(context.caller.organisation, own), RequestTrace())
+    results = await context.intake.receive(request)
+    if results is None:
+        raise Refusal(ErrorCode.UNAVAILABLE)
+    (result,) = results
+    return SentSample(event_id, result)

@@ -13,6 +13,7 @@ from pydantic import Field
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.events.search import reading_row
+from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.crypto import Vault, open_batch
@@ -59,6 +60,14 @@ async def read_findings(context: AppContext, destination_id: str) -> list[Dedupe
     return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
 
 
+class CompareIdsRequest(RequestBody):
+    """The event ids that the tag sent, and the time range of their events."""
+
+    ids: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=100_000)]
+    since: Instant | None = None
+    until: Instant | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class DifferenceCount:
     """Why ids of the tag differ from ids that are meant to be the same."""
@@ -80,27 +89,21 @@ class IdComparison:
     ]
 
 
-async def compare_ids(
-    context: AppContext,
-    destination_id: str,
-    ids: Sequence[str],
-    since: datetime | None,
-    until: datetime | None,
-) -> IdComparison:
+async def compare_ids(context: AppContext, destination_id: str, body: CompareIdsRequest) -> IdComparison:
     """Compare ids with those of the events accepted within a time range. Raises Refusal (404, 422).
 
     The ledger has a digest of each id, which finds equal ones exactly. The reasons of the others are found
     among the events that can still be read.
     """
     now = context.now()
-    until = until or now + timedelta(minutes=1)
-    since = since or now - PERIOD
+    until = body.until or now + timedelta(minutes=1)
+    since = body.since or now - PERIOD
     if since >= until:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("since", "invalid"))
     async with reading_row(context, destination_id) as (connection, destination):
         account = await event_ids.account(connection, destination.number)
         mappings = await event_ids.mapping_ids(connection, destination.number)
-        given = list(dict.fromkeys(ids))
+        given = list(dict.fromkeys(body.ids))
         keys = await context.compute(_keys, given, account, destination.id, mappings)
         places = await _places(connection, [key for of_id in keys.values() for key in of_id])
         within = await event_ids.batches_between(

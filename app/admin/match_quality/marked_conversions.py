@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.context import AppContext
 from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
-from app.admin.match_quality.inputs import TestConversionsRequest
+from app.admin.inputs import DatasetName, RequestBody
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.amazon.wire import usable_token
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
@@ -37,6 +37,14 @@ from app.store.mappings import event_names
 
 _MOST_REQUESTS: Final = 10
 _PERIOD: Final = timedelta(hours=1)
+
+
+class TestConversionsRequest(RequestBody):
+    """How many marked conversions to send, and the data set and the event name of their own."""
+
+    count: Annotated[int, Field(ge=1, le=3)] = 1
+    dataset_name: DatasetName
+    event_name: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 @dataclass(frozen=True, slots=True)

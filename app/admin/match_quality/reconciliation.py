@@ -5,12 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.events.scan import exceptions_of
 from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
+from app.admin.inputs import Day, RequestBody
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.batch import EventMetadata, read_shapes
@@ -38,6 +41,14 @@ _SECONDS: Final = 20.0  # of one request
 _UNKNOWN: Final = EventKind(None, None, None, None)
 
 Tally = dict[tuple[date, EventKind], DayCounts]
+
+
+class ExplainGapRequest(RequestBody):
+    """The number that Amazon shows for an event name on a UTC day."""
+
+    day: Day
+    event_name: Annotated[str, Field(min_length=1, max_length=256)]
+    amazon_count: Annotated[int, Field(ge=0, le=10**12)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,10 @@ async def read_reconciliation(
     return Reconciliation(items, amc_sql(names), complete)
 
 
-async def explain_reconciliation(
-    context: AppContext, destination_id: str, day: date, event_name: str, amazon_count: int
-) -> Gap:
+async def explain_reconciliation(context: AppContext, destination_id: str, body: ExplainGapRequest) -> Gap:
     """Explain the number that Amazon shows for an event name on a UTC day. Raises Refusal (404)."""
-    found = await read_reconciliation(context, destination_id, day, day)
-    return explain_gap(found.items, day, event_name, amazon_count, context.now())
+    found = await read_reconciliation(context, destination_id, body.day, body.day)
+    return explain_gap(found.items, body.day, body.event_name, body.amazon_count, context.now())
 
 
 @dataclass(frozen=True, slots=True)

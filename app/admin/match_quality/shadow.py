@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import changing, find_visible, reading
+from app.admin.inputs import NUMBER, RequestBody
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
@@ -16,6 +17,13 @@ from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
 from app.store import audit
 from app.store.audit import AuditAction
 from app.store.match_quality import shadows
+
+
+class ShadowRequest(RequestBody):
+    """The share of the live events to convert with the draft, and for how long."""
+
+    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), NUMBER]
+    minutes: Annotated[int, Field(ge=1, le=1440)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,11 @@ class ShadowView:
     ]
 
 
+_COUNTS: Final = ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")
+
+
 async def start_shadow(
-    context: AppContext, destination_id: str, mapping_id: str, *, share: float, minutes: int
+    context: AppContext, destination_id: str, mapping_id: str, body: ShadowRequest
 ) -> ShadowView:
     """Convert a share of the live events with a snapshot of the draft, for some minutes.
 
@@ -60,7 +71,6 @@ async def start_shadow(
     async with changing(context, destination_id) as (connection, _, destination):
         mapping = await find_mapping(connection, destination, mapping_id, lock=True)
         compile_or_refuse(mapping.draft)
-        by = context.caller.actor
         if mapping.published_version is None:
             detail = "No version is published yet, so there is nothing to compare the draft with."
             raise Refusal(ErrorCode.NOT_PUBLISHABLE, detail)
@@ -69,12 +79,12 @@ async def start_shadow(
             destination.number,
             mapping.number,
             mapping.draft,
-            share=share,
-            minutes=minutes,
-            by=by,
+            share=body.share,
+            minutes=body.minutes,
+            by=context.caller.actor,
         )
-        after = {"share": share, "minutes": minutes}
-        await audit.record(connection, by, AuditAction.SHADOW_STARTED, mapping.id, after=after)
+        action = AuditAction.SHADOW_STARTED
+        await audit.record(connection, context.caller.actor, action, mapping.id, after=body.model_dump())
     return await read_shadow(context, destination_id, mapping_id)
 
 
@@ -102,14 +112,9 @@ async def read_shadow(context: AppContext, destination_id: str, mapping_id: str)
         started_at=found.started_at if found else None,
         ends_at=found.ends_at if found else None,
         started_by=found.started_by if found else None,
-        events=counts.events,
-        same=counts.same,
-        different=counts.different,
         fields=[
             ShadowFieldView(name, numbers[GAINED], numbers[LOST], numbers[CHANGED])
             for name, numbers in sorted(counts.fields.items())
         ],
-        newly_rejected=counts.newly_rejected,
-        newly_accepted=counts.newly_accepted,
-        skipped=counts.skipped,
+        **{name: getattr(counts, name) for name in _COUNTS},
     )

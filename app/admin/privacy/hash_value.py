@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from dataclasses import field as member
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin.inputs import HashRequest
-from app.admin.match_quality.inputs import ExplainHashRequest
+from app.admin.inputs import HashRequest, RequestBody
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.countries import read_country
 from app.domain.identity import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile, clean, match_key
@@ -16,6 +15,15 @@ from app.domain.match_quality import foreign_hash
 from app.domain.match_quality.foreign_hash import HashExplanation
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}
+
+
+class ExplainHashRequest(RequestBody):
+    """A value in clear and a digest of it. They appear in no error, log line or row."""
+
+    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
+    value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    hash: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    country: Annotated[str, Field(max_length=20)] = "US"
 
 
 @dataclass(frozen=True, slots=True)

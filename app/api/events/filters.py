@@ -21,13 +21,14 @@ Id = Annotated[str, Field(max_length=256)]
 class JourneyFilter(BaseModel):
     """A filter by journey, node and execution. The titles are labels of the console."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    execution_id: Id | None = Field(
-        default=None, title="Execution", description="Only events of this journey execution."
-    )
-    journey_id: Id | None = Field(default=None, title="Journey", description="Only events of this journey.")
-    node_id: Id | None = Field(default=None, title="Node", description="Only events of this journey node.")
+    execution_id: Id | None = Field(default=None, title="Execution")
+    """Only events of this journey execution."""
+    journey_id: Id | None = Field(default=None, title="Journey")
+    """Only events of this journey."""
+    node_id: Id | None = Field(default=None, title="Node")
+    """Only events of this journey node."""
 
     def query(self, **more: Any) -> EventQuery:
         """Return the filter of the use cases, with the members in `more`."""
@@ -41,26 +42,25 @@ JOURNEY_LABELS: Final = {name: field.title or name for name, field in JourneyFil
 class EventFilter(JourneyFilter):
     """A filter of accepted and rejected events. A member that is absent accepts any value."""
 
-    reason: ReasonName | None = Field(default=None, description="Only events with this reason.")
-    since: Instant | None = Field(
-        default=None, description="Only events accepted or rejected at or after this time."
-    )
-    until: Instant | None = Field(
-        default=None, description="Only events accepted or rejected before this time."
-    )
-    mapping_id: Id | None = Field(default=None, description="Only events of this mapping.")
+    reason: ReasonName | None = None
+    """Only events with this reason."""
+    since: Instant | None = None
+    """Only events accepted or rejected at or after this time."""
+    until: Instant | None = None
+    """Only events accepted or rejected before this time."""
+    mapping_id: Id | None = None
+    """Only events of this mapping."""
 
 
 class MixedFilter(EventFilter):
     """A filter of accepted and rejected events, which can also select only rejected ones by their status."""
 
-    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = Field(
-        default=None, description="Only events of this status."
-    )
-    event_type: EventTypeName | None = Field(default=None, description="Only accepted events of this type.")
-    dismissed: bool | None = Field(
-        default=None, description="Only dismissed dead letters, or only other events."
-    )
+    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = None
+    """Only events of this status."""
+    event_type: EventTypeName | None = None
+    """Only accepted events of this type."""
+    dismissed: bool | None = None
+    """Only dismissed dead letters, or only other events."""
 
     def query(self, **more: Any) -> EventQuery:
         """Return the filter of the use cases, with the members in `more`."""
@@ -72,23 +72,23 @@ class MixedFilter(EventFilter):
 class SearchFilter(MixedFilter):
     """The filter of the search over all destinations."""
 
-    q: Id | None = Field(
-        default=None,
-        description="An event id, execution id, journey id, node id, or request id (ours or Amazon's).",
-    )
-    destination_id: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Only events of this destination."
-    )
+    q: Id | None = None
+    """An event id, execution id, journey id, node id, or request id (ours or Amazon's)."""
+    destination_id: Annotated[str, Field(max_length=64)] | None = None
+    """Only events of this destination."""
 
 
 class RejectionFilter(EventFilter):
     """The filter of counts of rejected events."""
 
-    field: Id | None = Field(default=None, description="Only events with this source path.")
+    field: Id | None = None
+    """Only events with this source path."""
 
 
 class RecordFilter(RejectionFilter):
     """The filter of a list of rejected events."""
 
-    event_id: Id | None = Field(default=None, description="Only events with this id.")
-    request_id: Id | None = Field(default=None, description="Only events of this post.")
+    event_id: Id | None = None
+    """Only events with this id."""
+    request_id: Id | None = None
+    """Only events of this post."""

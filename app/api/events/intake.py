@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Body, Query
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Scope as ASGIScope
 
@@ -59,17 +59,16 @@ class Priority(StrEnum):
 class EventsQuery(BaseModel):
     """The query parameters of POST /events."""
 
-    destination_id: Annotated[
-        str | None, Field(max_length=64, description="Default for events without one.")
-    ] = None
-    mapping_id: Annotated[str | None, Field(max_length=64, description="Default for events without one.")] = (
-        None
-    )
-    priority: Annotated[
-        Priority,
-        Field(description="`low` is for backfill: live events get at least four fifths of the requests."),
-    ] = Priority.LIVE
-    dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    destination_id: Annotated[str | None, Field(max_length=64)] = None
+    """Default for events without one."""
+    mapping_id: Annotated[str | None, Field(max_length=64)] = None
+    """Default for events without one."""
+    priority: Priority = Priority.LIVE
+    """`low` is for backfill: live events get at least four fifths of the requests."""
+    dry_run: bool = False
+    """Return what would be sent; store nothing."""
 
 
 NO_QUERY: Final = EventsQuery()

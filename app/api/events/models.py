@@ -85,12 +85,10 @@ class EventResults(TypedDict):
 class EventSummaryPage(Page[EventSummary]):
     """A page of events, newest first."""
 
-    unreadable_batches: int = Field(
-        description="The number of damaged batches. Their events are missing from the page."
-    )
-    searched_back_to: datetime | None = Field(
-        description="The search covered accepted events back to this time."
-    )
+    unreadable_batches: int
+    """The number of damaged batches. Their events are missing from the page."""
+    searched_back_to: datetime | None
+    """The search covered accepted events back to this time."""
 
 
 class RejectionPage(Page[RejectionRecord]):

@@ -28,10 +28,8 @@ router = SecuredRouter("mappings")
 class SuggestedMapping(ResponseBody):
     """A suggested mapping. It can be saved as it is."""
 
-    mapping: dict[str, Any] = Field(
-        description="The mapping document; empty without events.",
-        json_schema_extra={"properties": DOCUMENT_SCHEMA["properties"]},
-    )
+    mapping: dict[str, Any] = Field(json_schema_extra={"properties": DOCUMENT_SCHEMA["properties"]})
+    """The mapping document; empty without events."""
     rows: list[SuggestedRow]
     undecided: list[Undecided]
 
@@ -70,7 +68,8 @@ class EventCount(ResponseBody):
     """The number of events that the draft would reject, or whose result is unclear, for one reason."""
 
     reason: str
-    field: str | None = Field(description="The source path in the mapping.")
+    field: str | None
+    """The source path in the mapping."""
     mapping_field: str | None
     events: int
 
@@ -79,19 +78,23 @@ class BacktestResult(ResponseBody):
     """The effect of a draft on recent events."""
 
     published_version: int
-    events: int = Field(description="The number of events checked.")
-    lost: dict[str, int] = Field(description="Events that lose a match key, by key.")
-    gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
-    changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
+    events: int
+    """The number of events checked."""
+    lost: dict[str, int]
+    """Events that lose a match key, by key."""
+    gained: dict[str, int]
+    """Events that gain a match key, by key."""
+    changed: list[str]
+    """Mapping fields that would be sent with another value."""
     newly_rejected: list[EventCount]
-    newly_accepted: int = Field(description="Events that only the draft accepts.")
-    unclear: list[EventCount] = Field(
-        description="Events with a result that depends on texts that are not stored."
-    )
-    repeated_event_ids: int = Field(description="Events that would repeat the event id of an earlier event.")
-    loss: float = Field(
-        description="The largest share of events that lose one match key or would be rejected (0 to 1)."
-    )
+    newly_accepted: int
+    """Events that only the draft accepts."""
+    unclear: list[EventCount]
+    """Events with a result that depends on texts that are not stored."""
+    repeated_event_ids: int
+    """Events that would repeat the event id of an earlier event."""
+    loss: float
+    """The largest share of events that lose one match key or would be rejected (0 to 1)."""
     summary: str
 
 
@@ -134,7 +137,8 @@ class PathView(ResponseBody):
     """A path that occurs in recent events."""
 
     path: str
-    types: dict[str, float] = Field(description="The share of each JSON type (0 to 1).")
+    types: dict[str, float]
+    """The share of each JSON type (0 to 1)."""
     forms: list[str]
     fill_rate: float
     suggested_for: list[str]
@@ -143,10 +147,10 @@ class PathView(ResponseBody):
 class EventSchemaView(Page[PathView]):
     """A page of the paths of recent events."""
 
-    events: int = Field(description="The number of events from which the figures are computed.")
-    suggestions: dict[str, list[str]] = Field(
-        description="The paths that a suggested mapping reads, by field."
-    )
+    events: int
+    """The number of events from which the figures are computed."""
+    suggestions: dict[str, list[str]]
+    """The paths that a suggested mapping reads, by field."""
 
 
 @router.get(ONE + "/event-schema", Scope.DESTINATIONS_READ, summary="Read the event schema")

@@ -128,11 +128,6 @@ async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     return await read_one(connection, _read, _select(_COLUMN.id == key))
 
 
-async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
-    """Return a key and lock it until the transaction ends; None if it is unknown, revoked or expired."""
-    return await read_one(connection, _read, _select(_COLUMN.id == key, _ALIVE).with_for_update())
-
-
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
     """Revoke a key permanently. Return None if it was revoked before."""
     statement = update_own(API_KEYS, _COLUMN.id == key, _COLUMN.revoked_at.is_(None), revoked_at=func.now())

@@ -1,6 +1,6 @@
 """Read a destination's figures for the console: rates, response times, requests and failures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -98,17 +98,16 @@ async def request_page(
     return RequestPage(items, None)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRequest(RequestRow):
     """One request with the batches that it carried, their days, and Amazon's response as JSON, if stored.
 
     For single events, `places` has the position of the event in the batch with the same index.
     """
 
-    row: RequestRow
-    batches: Sequence[int]
-    places: Sequence[int] | None
-    days: Mapping[int, date]
+    batches: tuple[int, ...]
+    places: tuple[int, ...] | None
+    days: dict[int, date]
     response: str | None
 
 
@@ -120,13 +119,7 @@ async def request(
     if row is None:
         return None
     days = await connection.fetch(SQL["days_of_batches"], destination, row["batches"])
-    return StoredRequest(
-        read_row(RequestRow, row),
-        row["batches"],
-        row["places"],
-        {each["batch"]: each["day"] for each in days},
-        row["response"],
-    )
+    return read_row(StoredRequest, row, days={each["batch"]: each["day"] for each in days})
 
 
 @dataclass(frozen=True, slots=True)

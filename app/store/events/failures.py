@@ -10,7 +10,6 @@ from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 
-_MOST_GROUPS: Final = 50
 _MESSAGE: Final = f"regexp_replace(coalesce(e.amazon_message, ''), '{POSITION_IN_REQUEST}', '', 'g')"
 # `failure_cause` of a row of `exceptions e`.
 CAUSE: Final = f"left(md5(coalesce(e.amazon_code, '') || E'\\n' || {_MESSAGE}), 12)"

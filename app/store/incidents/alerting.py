@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.ids import DestinationId
-from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.kinds import Severity
 from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection, read_sql
+from app.store import PipelineConnection, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -58,11 +58,6 @@ async def write_preference(
 
 def alerting_row(row: Any) -> AlertingRow:
     """Convert a row of the table `destination_alerting`, or of an outer join with it, to an `AlertingRow`."""
-    return AlertingRow(
-        msgspec.json.decode(row["alerting"] or "{}"),
-        Preference(
-            None if row["channels"] is None else frozenset(row["channels"]),
-            None if row["kinds"] is None else frozenset(map(Kind, row["kinds"])),
-            Severity(row["min_severity"] or "warning"),
-        ),
-    )
+    severity = row["min_severity"] or Severity.WARNING
+    preference = read_row(Preference, row, min_severity=severity)
+    return AlertingRow(msgspec.json.decode(row["alerting"] or "{}"), preference)
