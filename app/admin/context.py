@@ -37,6 +37,7 @@ from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, sco
 from app.telemetry import Spans, describe_exception
 
 if TYPE_CHECKING:
+    from app.admin.destinations.delivery_control import DeliveryControl
     from app.oidc_client import OidcClient
 
 logger = logging.getLogger("app.admin.context")
@@ -55,26 +56,6 @@ class SendConversions(Protocol):
     async def __call__(
         self, region: Region, *, access_token: str, advertiser_id: str, conversions: Sequence[bytes]
     ) -> SentRequest: ...
-
-
-class DeliveryControl(Protocol):
-    """Delivery operations for use cases on a destination."""
-
-    async def quiesce(self, destination: DestinationNumber) -> None:
-        """Return when each request to Amazon for the destination has a stored result or has timed out."""
-        ...
-
-    async def waiting(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events wait for delivery."""
-        ...
-
-    async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
-        """Mark all waiting events as dead, with reason `discarded`, and return their number."""
-        ...
-
-    async def wake(self, destination: DestinationNumber) -> None:
-        """Notify workers that a destination changed. Without the notification they notice it later."""
-        ...
 
 
 async def _nothing() -> None:
@@ -141,7 +122,7 @@ class AppContext(EvaluationSettings):
     sign_in: SignIn
     find_advertiser: FindAdvertiser
     send_conversions: SendConversions
-    delivery_control: DeliveryControl
+    delivery_control: "DeliveryControl"
     readiness: Readiness
     public_url: str
     development: bool = False

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from app.admin.destinations.delivery_control import StoreDeliveryControl
+from app.admin.destinations.delivery_control import DeliveryControl
 from app.admin.mappings.backtest import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -104,7 +104,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
     """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
-    control = StoreDeliveryControl(
+    control = DeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
         monotonic=time.monotonic,

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.admin.access.person_claims import PersonClaims
 from app.admin.context import AppContext
-from app.admin.destinations.delivery_control import StoreDeliveryControl
+from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.api.access.inbound_limits import OrganisationCache
@@ -117,7 +117,7 @@ async def build_application(
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
         send_conversions=client.send,
-        delivery_control=StoreDeliveryControl(
+        delivery_control=DeliveryControl(
             pool=resources.pool,
             writer=resources.writer,
             monotonic=time.monotonic,

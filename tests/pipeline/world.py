@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from pydantic import SecretStr
 
-from app.admin.destinations.delivery_control import StoreDeliveryControl
+from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.callbacks import CallbackReceiver
@@ -234,8 +234,8 @@ class World:
 
     def holding(
         self, *, callbacks_enabled: bool = False, monotonic: Callable[[], float] | None = None
-    ) -> StoreDeliveryControl:
-        return StoreDeliveryControl(
+    ) -> DeliveryControl:
+        return DeliveryControl(
             pool=self.resources.pool,
             writer=1,
             monotonic=monotonic or asyncio.get_running_loop().time,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -15,32 +16,24 @@ from app.telemetry import Telemetry
 _POLL_SECONDS = 0.05
 
 
-class StoreDeliveryControl:
-    """Implement `DeliveryControl` on the database. Each API process has one instance."""
+@dataclass(frozen=True, slots=True)
+class DeliveryControl:
+    """Delivery operations for use cases on a destination. Each API process has one instance."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        writer: int,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        callbacks_enabled: bool = False,
-    ) -> None:
-        self._pool = pool
-        self._writer = writer
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._callbacks_enabled = callbacks_enabled
+    pool: asyncpg.Pool
+    writer: int
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    callbacks_enabled: bool = False
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return when each request to Amazon for a destination has a stored result or has timed out.
 
         Call it after committing the change that prevents further attempts.
         """
-        deadline = self._monotonic() + SETTLED_WITHIN.total_seconds()
-        while self._monotonic() < deadline:
-            async with self._pool.acquire() as connection:
+        deadline = self.monotonic() + SETTLED_WITHIN.total_seconds()
+        while self.monotonic() < deadline:
+            async with self.pool.acquire() as connection:
                 if not await attempts.any_in_flight(connection, destination, younger_than=SETTLED_WITHIN):
                     return
             await asyncio.sleep(_POLL_SECONDS)
@@ -56,14 +49,14 @@ class StoreDeliveryControl:
         """
         events, retrying = await batches.discard(connection, destination)
         await counts.add(
-            connection, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
+            connection, self.writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
-        self._telemetry.settled.labels(Status.DEAD).inc(events)
-        if self._callbacks_enabled and events:
+        self.telemetry.settled.labels(Status.DEAD).inc(events)
+        if self.callbacks_enabled and events:
             await callbacks.mark_failed(connection, [destination])
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers that a destination changed. Without the notification they notice it later."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             await lanes.notify_waiting(connection, {await queueing.lane_of(connection, destination): 0})
