@@ -310,6 +310,8 @@ def test_an_event_that_was_only_rejected() -> None:
         execution_id="exe-1",
         journey_id="jrn-1",
         node_id="node-1",
+        id=1,
+        destination=DestinationNumber(1),
     )
     older = replace(newest, reason="country_missing", execution_id="exe-0")
     shown = rejected_history(DESTINATION, "ord-1", None, [newest, older])

@@ -73,8 +73,6 @@ FOR_ALL = {
     "lanes.record_summary": _LANE,
     "lanes.release": _LANE,
     "lanes.renew": _LANE,
-    "organisations.usage._REQUESTS": "a part of statements that name the organisation by its id",
-    "organisations.usage._BYTES": "a part of statements that name the organisation by its id",
     "organisations.usage.record_day": "maintenance adds up each organisation before it drops a day",
     "organisations.usage.by_day": "the platform asks for an organisation, named by its id",
     "organisations.organisations.set_suspended": "the platform suspends an organisation, named by its id",
