@@ -5,8 +5,10 @@ The routes are read from the application, so that a new one is tried as well, or
 
 from typing import Any
 
+import pytest
+
 from app.admin.access import Scope
-from app.api.access.secured_route import SecuredRoute, scopes_of
+from app.api.access.secured_route import SecuredRoute, SecuredRouter, scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from tests.api.world import DESTINATION, EVENT, MAPPING, PUBLIC, ApiWorld
@@ -223,3 +225,12 @@ async def test_with_one_scope_that_the_route_names_it_works(world: ApiWorld) -> 
             answer = await world.call(method, url, BODIES.get((method, path)), key=keys[scope])
             assert answer.status_code in (200, 201), (method, path, scope, answer.text)
             await world.sql("DELETE FROM event_names")
+
+
+async def _open_by_mistake() -> None: ...
+
+
+def test_a_route_without_scopes_cannot_be_built() -> None:
+    """Unless it is marked as public, so that no route is public by mistake."""
+    with pytest.raises(TypeError, match="name the scopes"):
+        SecuredRouter().get("/x")(_open_by_mistake)

@@ -63,5 +63,5 @@ class Caller:
         return self.key if self.person is None else f"{self.person} ({self.key})"
 
 
-NO_CALLER: Final = Caller(KeyId(""), frozenset(), frozenset())
+NO_CALLER: Final = Caller(KeyId(""), frozenset(), frozenset(), OrganisationId(""))
 """The caller of a public route. It may do nothing and sees no destination."""

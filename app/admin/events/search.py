@@ -5,6 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from heapq import merge
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from app.admin.access import Caller
@@ -275,15 +278,10 @@ def take_newest(
 
     Each list is newest first. Items older than the horizon are left out.
     """
-    chosen: list[bool] = []
-    a = r = 0
-    while len(chosen) < limit and (a < len(accepted) or r < len(rejected)):
-        is_accepted = r == len(rejected) or (a < len(accepted) and accepted[a] >= rejected[r])
-        if (accepted[a] if is_accepted else rejected[r]) < horizon:
-            break
-        chosen.append(is_accepted)
-        a, r = a + is_accepted, r + (not is_accepted)
-    return chosen
+    lists = ([(at, True) for at in accepted], [(at, False) for at in rejected])
+    merged = merge(*lists, key=itemgetter(0), reverse=True)
+    newer = takewhile(lambda each: each[0] >= horizon, merged)
+    return [is_accepted for _, is_accepted in islice(newer, limit)]
 
 
 _EQUAL: Final = ("status", "reason", "mapping_id", "field", *MEMBERS)

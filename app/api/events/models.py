@@ -25,19 +25,18 @@ EXAMPLE_EVENT: dict[str, Any] = {
 class SentEvent(TypedDict, total=False):
     """An event. The ids below identify and route it. A mapping reads all other members by their paths."""
 
-    __pydantic_config__ = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]})  # type: ignore[misc]
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]}, use_attribute_docstrings=True
+    )
 
-    event_id: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=256,
-            description="The idempotency key. Pages and logs show it, so an id with an `@`, a phone number "
-            "or an advertising id is refused. Default: derived from the content.",
-        ),
-    ]
-    destination_id: Annotated[str, Field(description="Default: `destination_id` of the query.")]
-    mapping_id: Annotated[str, Field(description="Default: `mapping_id` of the query, or the only mapping.")]
+    event_id: Annotated[str, Field(min_length=1, max_length=256)]
+    """The idempotency key. Pages and logs show it, so an id with an `@`, a phone number or an advertising id
+    is refused. Default: derived from the content.
+    """
+    destination_id: str
+    """Default: `destination_id` of the query."""
+    mapping_id: str
+    """Default: `mapping_id` of the query, or the only mapping."""
 
 
 class EventsBatch(TypedDict):
