@@ -6,8 +6,8 @@ its sample.
 
 import asyncio
 import secrets
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -178,7 +178,7 @@ class SchemaSampler:
     monotonic: Callable[[], float]
     telemetry: Telemetry
     _mappings: dict[MappingNumber, _SampledMapping] = field(default_factory=dict)
-    _waiting: list[_WaitingEvent] = field(default_factory=list)
+    _waiting: deque[_WaitingEvent] = field(default_factory=deque)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _groups: dict[GroupKey, _Group] = field(default_factory=dict)
     _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
@@ -270,10 +270,11 @@ class SchemaSampler:
 
     async def _sample(self) -> None:
         self._arrived.clear()
-        now, waiting, self._waiting = self.now(), self._waiting, []
-        if waiting:
+        now = self.now()
+        if self._waiting:
             self._has_samples.set()
-        for number, event in enumerate(waiting, 1):
+        while self._waiting:
+            event = self._waiting.popleft()
             mapping = event.mapping
             if (group := self._groups.get(event.group)) is None:
                 group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
@@ -290,7 +291,7 @@ class SchemaSampler:
                 group.different[EVENT_ID] += 0  # says that the ids of the group are counted
                 mapping.counter.count(group.different, EVENT_ID, event.event_id)
             mapping.window.note(sample, mapping.paths, event.purchase, event.content)
-            if number % _SLICE == 0:
+            if len(self._waiting) % _SLICE == 0:
                 await asyncio.sleep(0)
 
     async def write(self) -> None:
@@ -326,21 +327,24 @@ class SchemaSampler:
             if self._erasures.setdefault(destination, erasures) == erasures
         }
         self._erasures |= {destination: erasures for destination, (_, erasures) in locked.items()}
+        self._forget(paths.keys() - known.keys())
         written: dict[MappingNumber, _SampledMapping] = {}
         rows = []
         for (number, version, sent), group in sorted(groups.items(), key=lambda item: item[0][0]):
             if (fingerprints := known.get(group.mapping.destination)) is None:
-                # The samples may be of an event that was erased after they were taken. So may later ones.
                 group.mapping.counter = ValueCounter()
-                self._groups = {
-                    key: later for key, later in self._groups.items() if later.mapping is not group.mapping
-                }
             else:
                 rows.append((number, group.packed(version, sent), fingerprints))
                 written[number] = group.mapping
         await schema_samples.add(connection, rows)
         await schema_samples.write_fingerprints(connection, known)
         await self._write_checks(connection, written)
+
+    def _forget(self, destinations: Set[DestinationNumber]) -> None:
+        """Drop what was observed of destinations with an erasure: it may be of an erased event."""
+        for key in [key for key, each in self._groups.items() if each.mapping.destination in destinations]:
+            self._groups.pop(key).mapping.counter = ValueCounter()
+        self._waiting = deque(each for each in self._waiting if each.mapping.destination not in destinations)
 
     async def _write_checks(
         self, connection: PipelineConnection, mappings: Mapping[MappingNumber, _SampledMapping]

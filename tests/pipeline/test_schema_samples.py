@@ -19,7 +19,7 @@ from app.ingest.destination_cache import AgeLimits
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
-from tests.pipeline.rows import MAPPING
+from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import BEGAN, World, event, eventually, waiting_sessions
@@ -227,3 +227,32 @@ async def test_events_are_sampled_while_samples_are_written(world: World, sample
     await writing
     assert counted(await groups(world, sampler, dst)) == 2
     running.cancel()
+
+
+@pytest.mark.parametrize("is_sampled", [True, False])
+async def test_an_erasure_during_a_write_drops_what_was_observed_meanwhile(
+    world: World, sampler: SchemaSampler, is_sampled: bool
+) -> None:
+    """Of each mapping of the destination, sampled or not: it may be of an event that was erased."""
+    dst = await world.destination()
+    mappings = f"map_{dst[4:]}", f"map_2{dst[5:]}"
+    async with world.resources.pool.acquire() as connection, connection.transaction():
+        await publish(connection, dst, mappings[1], MAPPING, version=1)
+    await world.post(dst, *(event(n, mapping_id=mapping) for n, mapping in enumerate(mappings)))
+    await sampler.write()
+    running = asyncio.create_task(sampler.run())
+    if not is_sampled:
+        running.cancel()
+    await world.post(dst, event(3, mapping_id=mappings[0]))
+    async with world.resources.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")
+        writing = asyncio.create_task(sampler.write())
+        await eventually(lambda: waiting_sessions(world))
+        await world.post(dst, event(4, mapping_id=mappings[1]))
+        await eventually(lambda: bool(sampler._waiting) is not is_sampled)
+        await other.execute("UPDATE schema_fingerprints SET erasures = erasures + 1")
+    await writing
+    await sampler.write()
+    running.cancel()
+    rows = await world.fetch("SELECT sum(events) AS events FROM schema_samples")
+    assert rows[0]["events"] == 2
