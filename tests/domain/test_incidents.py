@@ -156,6 +156,18 @@ def test_thresholds_are_merged_member_by_member() -> None:
     assert failing == replace(thresholds.DEFAULTS[Kind.FAILING], min_requests=3, window_seconds=30)
 
 
+def test_a_threshold_has_the_members_of_its_row() -> None:
+    """Others would be zeros, and fields of the form without a use."""
+    view = DEFAULTS.view()
+    assert view["sign_in_lost"] == {"enabled": True}
+    assert view["backlog"] == {"enabled": True, "minutes": 15.0}
+    assert view["volume_drop"] == {"enabled": True, "share": 0.1, "min_events": 10}
+    assert {member for row in thresholds.DEFAULTS.values() for member in row.members} == {
+        "enabled",
+        *thresholds.RANGES,
+    }
+
+
 BACKLOG = Finding(Kind.BACKLOG, "The oldest waiting event is older than 15 minutes.", 3)
 FAILING = Finding(Kind.FAILING, "5 of 10 requests to Amazon failed.", 3)
 
