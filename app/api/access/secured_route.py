@@ -30,16 +30,6 @@ _SCOPES = "__scopes__"
 _RAW = "__raw_body__"
 
 
-def requires(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Allow only keys with at least one of these scopes."""
-
-    def mark(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _SCOPES, any_of)
-        return endpoint
-
-    return mark
-
-
 def public(endpoint: Endpoint) -> Endpoint:
     """Allow requests without a key."""
     setattr(endpoint, _SCOPES, ())
@@ -126,8 +116,9 @@ class SecuredRouter(APIRouter):
         self, method: str, path: str, any_of: tuple[Scope, ...], settings: dict[str, Any]
     ) -> Callable[[Endpoint], Endpoint]:
         def add(endpoint: Endpoint) -> Endpoint:
-            secured = requires(*any_of)(endpoint) if any_of else endpoint
-            self.add_api_route(path, secured, methods=[method], **settings)
+            if any_of:
+                setattr(endpoint, _SCOPES, any_of)
+            self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 
         return add
