@@ -12,9 +12,11 @@ WHERE NOT EXISTS (SELECT FROM ledger l
 ORDER BY c.ordinal ON CONFLICT DO NOTHING
 
 -- name: find
--- One query per generation: Postgres 16 and older would not use the index for a range of generations.
-SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
-UNION ALL
-SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 1 AND key = ANY($2)
-UNION ALL
-SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 2 AND key = ANY($2)
+-- One query per generation: Postgres 16 and older would not use the index for a range of generations. LIMIT makes it
+-- one index probe per key. Without it, Postgres 15 may read a complete generation that was not analysed yet.
+SELECT l.* FROM unnest($2::bytea[]) AS k (key), LATERAL (
+  (SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = k.key LIMIT 1)
+  UNION ALL
+  (SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 1 AND key = k.key LIMIT 1)
+  UNION ALL
+  (SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 2 AND key = k.key LIMIT 1)) l
