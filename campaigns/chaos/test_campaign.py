@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.chaos.actions import FROZEN_WORKER
+from campaigns.chaos.actions import ACTIONS, FROZEN_WORKER
 from campaigns.chaos.campaign import REGRESSIONS, played
-from campaigns.chaos.schedule import Schedule, draw, draw_liveness
+from campaigns.chaos.schedule import NOTHING, Schedule, draw, draw_liveness
 from campaigns.chaos.stage import Installation
 
 EVENTS = 600
@@ -57,5 +57,6 @@ def test_liveness_schedules_draw_more_lanes_than_workers_and_what_can_be_broken(
         schedule = draw_liveness(seed)
         assert schedule.advertisers > schedule.workers
         assert schedule.damages
+        assert {schedule.broken, *(step.action for step in schedule.steps)} <= {NOTHING, *ACTIONS}
         assert schedule.broken != FROZEN_WORKER or schedule.workers > 1
         assert schedule.constants["request_deadline_s"] < schedule.constants["lease_s"] * 2 / 3
