@@ -22,6 +22,7 @@ Fault = Callable[[Scene], AbstractAsyncContextManager[None]]
 Find = Callable[[Scene], Awaitable[Sequence[int]]]
 
 CATCH_S = 20.0
+UNDER_WAY_S = 1.0  # a frozen worker may still get lanes by a statement that it has sent
 # Returns the pid of a session of the service, as soon as one matches.
 _CATCHER = """
     CREATE OR REPLACE FUNCTION pg_temp.catch(pattern text, state_wanted text, application text)
@@ -144,6 +145,7 @@ def frozen(group: str, which: int = 0) -> Fault:
         member = members[which % len(members)]
         scene.stage.freeze(member)
         if group == "workers":
+            await asyncio.sleep(UNDER_WAY_S)
             scene.touched |= await scene.stage.lanes_of(member)
 
     return once(act)

@@ -97,9 +97,10 @@ class LivenessRun(Run):
         async with self.beside(posts, SAMPLE_EVERY_S) as posting:
             await asyncio.sleep(BASELINE_S)
             self.seen.baseline = (began, time.time())
-            self._erase()
+            await self._erase()
             await self._damage()
-            self._erase()
+            await self._erase()
+            await self._until_owned()
             broke = time.time()
             if schedule.broken != NOTHING:
                 broken = Step(0.0, schedule.broken, schedule.which)
@@ -107,7 +108,7 @@ class LivenessRun(Run):
             await asyncio.gather(*map(self.do, schedule.steps))
             for proxy in self.stage.proxies.values():
                 proxy.cuts = []
-            self._erase()
+            await self._erase()
             await posting
             # What the storm left behind is drained by now, or is what the rules on standing still are for.
             await asyncio.sleep(QUIET_AFTER_S)
@@ -132,13 +133,25 @@ class LivenessRun(Run):
                 await self.scene.remove_faults(victim.advertiser, REFUSAL)
             await self.scene.operator.ask("POST", f"{victim.path}/resume")
 
-    def _erase(self) -> None:
-        """Ask for the erasure of a person whose event went to a healthy lane, in the baseline or just now."""
+    async def _until_owned(self) -> None:
+        """Wait until workers own the lanes again after a restart of Postgres: that is not what breaks."""
+        query = (
+            "SELECT count(*) AS n FROM lanes WHERE advertiser_id = ANY($1) AND id NOT IN (SELECT objid::int8 "
+            "FROM pg_locks WHERE locktype = 'advisory' AND classid::int8 = 7311 AND granted)"
+        )
+        advertisers = [one.advertiser for one in self.scene.destinations]
+        for _ in range(100):
+            if not (await self.stage.ask(query, advertisers))[0]["n"]:
+                return
+            await asyncio.sleep(0.1)
+
+    async def _erase(self) -> None:
+        """Erase a person whose event went to a healthy lane, in the baseline or just now."""
         mine = sorted(one for one in self.scene.caller.ledger.acknowledged if one.startswith("ev-"))
         if mine:
             name = self.luck.choice(mine)
             self.erased.add(name)
-            self.scene.erase(f"{name}@example.com")
+            await self.scene.erase(f"{name}@example.com")
 
     async def heal(self) -> None:
         """Repair what was broken and let everything drain."""

@@ -58,8 +58,8 @@ class Scene:
             self._faults[advertiser].remove(fault)
         await self.operator.faults(advertiser, self._faults[advertiser])
 
-    def erase(self, email: str) -> None:
-        """Request the erasure of a person, without a wait for the answer."""
+    def erase(self, email: str) -> "asyncio.Task[None]":
+        """Request the erasure of a person; return what ends with the answer."""
         place = len(self.erasures)
         self.erasures.append(None)
 
@@ -70,7 +70,9 @@ class Scene:
             assert answer.status_code == 202, answer.text
             self.erasures[place] = answer.json()["id"]
 
-        self._tasks.add(asyncio.create_task(request()))
+        task = asyncio.create_task(request())
+        self._tasks.add(task)
+        return task
 
     async def drain(self, destinations: list[str], *, seconds: float) -> None:
         """Wait until nothing of these destinations and no erasure is open, or the time is over."""
