@@ -1,7 +1,7 @@
 """The tables of the configuration: statements, and the check of the migrations, follow from one declaration.
 
-A table has a column for each field of its row type. `tests/store/test_tables.py` compares the tables with the
-schema that the migrations make.
+A table has a column for each field of its row type. `tests/store/test_configuration.py` compares the tables
+with the schema that the migrations make.
 """
 
 from collections.abc import Iterator

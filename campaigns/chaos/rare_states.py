@@ -117,7 +117,7 @@ STATES: Mapping[str, Line] = {
 # - a partition was made late: only with a clock that jumps (`./run campaign clock-faults`)
 # - an erasure scan was taken over from a frozen worker: a scan of these small tables lasts milliseconds
 # - ids reserved before a crash were given again: needs a crash before a COMMIT; its own test
-# - a serialization failure or deadlock in a flush: raised by tests/crashes/test_error_answers.py only
+# - a serialization failure or deadlock in a flush: raised by tests/crashes/test_crash_points.py only
 # - an event expired: events of a liveness schedule are hours old at most
 
 

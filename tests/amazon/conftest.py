@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
-from listening import listen
+
+from tests.listening import listen
 
 __all__ = ["listen"]
 

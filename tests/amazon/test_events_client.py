@@ -1,6 +1,7 @@
 """Sending conversions over a real socket and over a mocked one: every ending is a value."""
 
 import asyncio
+import gc
 import json
 import socket
 from pathlib import Path
@@ -9,7 +10,6 @@ from unittest.mock import AsyncMock
 
 import httpx
 import pytest
-from listening import Heard, Listen, content_of
 
 from app.amazon.client import EventsClient
 from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
@@ -26,6 +26,7 @@ from app.domain.outcomes.outcome import (
     TransportError,
 )
 from tests.commands.tls import Certificates
+from tests.listening import Heard, Listen, content_of
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
@@ -309,3 +310,30 @@ async def test_proxies_of_the_environment_are_not_used(
     server = await listen(respond_accepted)
     async with EventsClient("client-1", server.url) as client:
         assert (await send(client)).status == 207
+
+
+def requests() -> list[object]:
+    """Return what is in memory of requests and answers, those of other tests too."""
+    return [one for one in gc.get_objects() if type(one) in (httpx.Request, httpx.Response)]
+
+
+async def test_a_request_is_gone_as_soon_as_it_was_answered() -> None:
+    """Half a megabyte of body each: with much waiting, hundreds of them before the collector comes."""
+
+    def take(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(207, json={"success": [{"index": 0, "event": None}], "error": []})
+
+    client = EventsClient("client", "http://amazon.test", httpx.MockTransport(take))
+    gc.collect()
+    before = {id(one) for one in requests()}
+    gc.disable()
+    try:
+        for _ in range(5):
+            await client.send(
+                Region.NA, access_token="Atza|1", advertiser_id="1", conversions=[b'{"eventId":"e"}']
+            )
+        left = [one for one in requests() if id(one) not in before]
+    finally:
+        gc.enable()
+        await client.close()
+    assert left == []

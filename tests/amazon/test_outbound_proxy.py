@@ -3,13 +3,9 @@
 import asyncio
 import base64
 import json
-import shutil
-import socket
 import ssl
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +23,8 @@ from app.oidc_client import OidcClient
 from app.outbound import Outbound
 from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port
-from tests.amazon.listening import Heard, Listener, listening
 from tests.commands.tls import Certificates
+from tests.listening import Heard, Listener, listening
 
 pytestmark = pytest.mark.process  # tinyproxy
 
@@ -183,53 +179,6 @@ async def test_a_webhook_on_a_direct_host_never_reaches_the_proxy() -> None:
         assert await webhooks.post(server.url, [], "id", b"{}") == Acknowledged()
         await webhooks.close()
         assert proxy.targets == []
-
-
-@contextmanager
-def tinyproxy(folder: Path) -> Iterator[str]:
-    program = shutil.which("tinyproxy")
-    if program is None:
-        pytest.skip("Debian's package tinyproxy-bin is not installed")
-    port = free_port()
-    configuration = folder / "tinyproxy.conf"
-    configuration.write_text(
-        f"Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nBasicAuth proxy-user secret\n"
-    )
-    process = subprocess.Popen([program, "-d", "-c", str(configuration)], stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        yield f"http://proxy-user:secret@127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-async def test_a_real_proxy_forwards_events(tmp_path: Path) -> None:
-    """tinyproxy with an account. Its client sees only the address of this machine on its network."""
-    with tinyproxy(tmp_path) as url:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # sends nothing
-            address = probe.getsockname()[0]
-        certificates = Certificates.create(tmp_path / "ca", address=address)
-        listener = Listener(answer)
-        server = await asyncio.start_server(listener.serve, address, 0, ssl=certificates.server)
-        base = f"https://{address}:{server.sockets[0].getsockname()[1]}"
-        client = EventsClient("client", base, outbound=Outbound(url, ca_file=certificates.authority))
-        for _ in range(3):
-            sent = await client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
-            assert sent.status == 207
-        assert listener.connections == 1
-        wrong = Outbound(url.replace("secret", "other"), ca_file=certificates.authority)
-        refused = EventsClient("client", base, outbound=wrong)
-        sent = await refused.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
-        assert isinstance(sent.reply, TransportError)
-        for each in (client, refused):
-            await each.close()
-        server.close()
 
 
 def test_connections_use_tls_1_2_or_newer() -> None:

@@ -10,7 +10,6 @@ import httpx
 import pytest
 import respx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from listening import Heard, Listen, content_of
 from pydantic import SecretStr
 
 from app.amazon.tokens import (
@@ -25,6 +24,7 @@ from app.amazon.tokens import (
 )
 from app.amazon.transport import CONNECTIONS
 from app.domain.destination import Region
+from tests.listening import Heard, Listen, content_of
 
 GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bearer", "expires_in": 3600}
 REDIRECT = "https://conversions.example/oauth/amazon/callback"

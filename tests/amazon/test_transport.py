@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from listening import Heard, Listen, content_of
 
 from app.amazon.transport import BodyTooLong, ConnectionPool
 from app.amazon.wire import MAX_BYTES
 from app.outbound import Outbound
 from tests.commands.tls import Certificates
+from tests.listening import Heard, Listen, content_of
 
 BODY = b'{"success":[]}'
 

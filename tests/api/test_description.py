@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jsonschema
 import pytest
 
@@ -21,16 +20,6 @@ from tests.api.description import description_of
 from tests.api.world import MAPPING, ApiWorld
 
 MODULES = sorted((Path(__file__).parents[2] / "app" / "api").rglob("*.py"))
-
-
-@pytest.mark.reads_only
-@pytest.mark.parametrize("wrong", [{"status": "fine"}, {"status": "ok", "more": 1}, {}], ids=str)
-def test_a_response_that_is_not_as_described_fails_its_test(world: ApiWorld, wrong: dict[str, Any]) -> None:
-    """A wrong value, a member without description, and a missing member."""
-    request = httpx.Request("GET", "http://x/health/live")
-    response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
-    with pytest.raises(jsonschema.ValidationError):
-        description_of(world.app).check(response)
 
 
 @pytest.mark.reads_only

@@ -1,10 +1,16 @@
-"""`/health/live` and `/health/ready`."""
+"""Routes without a key: health, metrics, and documents that never change."""
+
+import re
+from dataclasses import replace
 
 import asyncpg
+import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from app.health import Readiness
-from tests.api.world import ApiWorld
+from app.telemetry import Telemetry
+from tests.api.world import ApiWorld, make_world
 
 
 @pytest.mark.reads_only
@@ -75,3 +81,98 @@ async def test_ready_is_red_when_the_database_is_away(world: ApiWorld) -> None:
     """And says so in bounded time."""
     async with asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/none", min_size=0) as nowhere:
         assert await Readiness(nowhere, lambda: 0.0).reasons() == ("database_unavailable",)
+
+
+async def test_metrics_count_by_route_template(world: ApiWorld) -> None:
+    """No id and no key is a label."""
+    made = await world.create_destination()
+    await world.call("GET", f"/destinations/{made['id']}")
+    await world.call("GET", "/ada@example.com")
+    await world.call("GET", "/ada2@example.com")
+    text = (await world.call("GET", "/metrics", key=None)).text
+    requests = 'amazon_conversions_http_requests_total{method="GET"'
+    assert f'{requests},route="/destinations/{{destination_id}}",status="200"}} 1.0' in text
+    assert f'{requests},route="unknown",status="404"}} 2.0' in text
+    assert made["id"] not in text
+    assert "example.com" not in text
+
+
+@pytest.mark.reads_only
+async def test_metrics_are_computed_once_a_second(world: ApiWorld) -> None:
+    """A flood of requests costs one computation."""
+
+    async def metrics() -> str:
+        return (await world.call("GET", "/metrics", key=None)).text
+
+    first = await metrics()
+    await world.call("GET", "/health/live", key=None)
+    assert await metrics() == first
+    world.elapsed += 1
+    assert await metrics() != first
+
+
+def test_the_metrics_of_the_interface_have_series_from_the_start() -> None:
+    """Interface §12: every process has them, whatever it has done until now."""
+    text = generate_latest(Telemetry().registry).decode()
+    for wanted in (
+        'events_received_total{result="accepted"}',
+        'events_rejected_total{reason="timestamp_missing"}',
+        'events_settled_total{status="delivered"}',
+        'attempts_total{outcome="throttled"}',
+        "request_duration_seconds_bucket",
+        "flush_duration_seconds_bucket",
+        "claim_duration_seconds_bucket",
+        "build_info",
+    ):
+        assert f"\namazon_conversions_{wanted}" in text
+
+
+PUBLISHED = ("/docs", "/openapi.json", "/metrics")
+
+
+@pytest.mark.reads_only
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_a_fixed_document_has_an_entity_tag_and_is_compressed(world: ApiWorld, path: str) -> None:
+    """A client that has the document gets 304; a client without gzip gets the same content."""
+    plain = await world.call("GET", path, key=None, headers={"Accept-Encoding": "identity"})
+    packed = await world.call("GET", path, key=None, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert packed.content == plain.content
+    etag = plain.headers["etag"]
+    known = await world.call("GET", path, key=None, headers={"If-None-Match": f'"other", {etag}'})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", etag)
+    other = await world.call("GET", path, key=None, headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+@pytest.mark.reads_only
+async def test_what_is_not_published_is_not_found_and_not_linked(world: ApiWorld) -> None:
+    """As in production, where only the monitoring port has metrics."""
+    hidden = make_world(world.engine)
+    hidden.app.state.context = replace(hidden.app.state.context, publishes_reference=False)
+    for path in PUBLISHED:
+        assert (await world.call("GET", path, key=None)).status_code == 200
+        assert (await hidden.call("GET", path, key=None)).status_code == 404
+    pages: dict[bool, httpx.Response] = {}
+    for published, each in ((True, world), (False, hidden)):
+        pages[published] = await each.call("GET", "/console/sign-in", key=None)
+    assert ["/docs" in pages[published].text for published in (True, False)] == [True, False]
+    await hidden.client.aclose()
+
+
+@pytest.mark.reads_only
+async def test_the_docs_need_no_outside_asset(world: ApiWorld) -> None:
+    """Every address in the page is our own, and its policy allows nothing else, no inline script or style."""
+    page = await world.call("GET", "/docs", key=None)
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    addresses = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert all(address.startswith(("/", "#")) for address in addresses), addresses
+    assert not re.search(r"<style|<script>| style=| on\w+=", page.text)
+    for address in addresses:
+        if address.startswith("/console/static/"):
+            assert (await world.call("GET", address, key=None)).status_code == 200
+    assert "/destinations/{destination_id}/mappings" in page.text  # without JavaScript too

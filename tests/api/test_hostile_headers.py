@@ -1,13 +1,23 @@
-"""Headers, queries and paths that break a parser are the caller's fault on every route: never a 500."""
+"""Headers, queries, paths and forms that break a parser are the caller's fault on every route: no 500."""
 
+import base64
 import re
+from dataclasses import dataclass, replace
+from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
+from app.api.access.secured_route import scopes_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of
+from app.console.access.sign_in import _PLACE, _Pending
+from app.domain.sign_in import Logout, OidcFailure
+from app.oidc_client import OidcClient
 from tests.api.test_queries import routes, signed_in
-from tests.api.world import BOOTSTRAP, ApiWorld
+from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld
+from tests.console.identity_provider import ISSUER, Provider
 
 BRACKET = "http://["
 SETS = {
@@ -62,13 +72,47 @@ async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld) -> None:
     assert tried > 800
 
 
-VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
+VALUES = ("", "%00", "%ff%fe", "%ED%A0%80", "9" * 5_000, "1e999", "MQ MQ")
+FIELDS = ("key", "next", "logout_token")  # of the forms without a key
+STATE = "the-state-of-a-started-sign-in"
+
+
+@dataclass
+class NoPeople:
+    """A provider that knows no one."""
+
+    async def authorization_url(self, **values: Any) -> str:
+        return "https://people.example.com/authorize"
+
+    async def exchange(self, code: str, **values: Any) -> OidcFailure:
+        return OidcFailure("code_refused")
+
+    async def logout_of(self, token: str) -> Logout | OidcFailure:
+        client = OidcClient(ISSUER, "console", None, "", transport=httpx.MockTransport(Provider()))
+        return await client.logout_of(token)
+
+    async def logout_url(self, **values: Any) -> None:
+        return None
+
+
+def started_sign_in(world: ApiWorld) -> str:
+    """Configure the provider; return the cookie of a started sign-in."""
+    context = replace(world.context, people=NoPeople())  # type: ignore[arg-type]
+    world.app.state.context = context
+    pending = _Pending(STATE, "nonce", "verifier" * 8, "/console", False, world.now.timestamp() + 500)
+    sealed = context.vault.seal(msgspec.json.encode(pending), place=_PLACE)
+    return f"__Host-oidc={base64.urlsafe_b64encode(sealed).decode()}"
 
 
 @pytest.mark.campaign
 async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> None:
-    """Each declared parameter with each value, and each value as every id of the path."""
+    """Each declared parameter with each value, and each value as every id of the path.
+
+    The cookie of a started sign-in lets the callback compare its state.
+    """
     await signed_in(world)
+    cookie = started_sign_in(world).split("=", 1)
+    world.client.cookies.set(*cookie)
     made = await world.create_destination()
     tried = 0
     for method, address, route in routes(world):
@@ -82,6 +126,11 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> No
             answer = await world.call(method, one)
             assert answer.status_code < 500, (method, one, answer.text[:200])
             tried += 1
+        if method == "POST" and not scopes_of(route.endpoint):
+            for one in (f"{name}={value}" for name in FIELDS for value in VALUES):
+                headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": PUBLIC}
+                answer = await world.client.request(method, named, content=one, headers=headers)
+                assert answer.status_code < 500, (named, one)
     assert tried > 300
 
 
@@ -125,3 +174,13 @@ async def test_a_row_number_of_five_thousand_digits_is_no_row(world: ApiWorld) -
     form = {"csrf": token[1], "custom." + "9" * 5_000 + ".name": "brand"}
     answer = await world.client.post(f"{here}/preview", data=form, headers={"Origin": "http://testserver"})
     assert answer.status_code < 500, answer.text[:300]
+
+
+@pytest.mark.parametrize(("state", "status"), [(STATE, 403), ("%C3%A9", 400), ("%ff", 400)])
+async def test_the_callback_compares_any_state(world: ApiWorld, state: str, status: int) -> None:
+    """The right state reaches the provider; another is refused, whatever its letters."""
+    cookie = started_sign_in(world)
+    answer = await world.client.get(
+        f"/console/oidc/callback?state={state}&code=x", headers={"Cookie": cookie, "Accept": "text/html"}
+    )
+    assert answer.status_code == status, answer.text

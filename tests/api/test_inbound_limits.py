@@ -12,6 +12,8 @@ import pytest_asyncio
 from app.api.access.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
 from app.domain.ids import OrganisationId
 from app.store.organisations.scope import EVERY, SETTING
+from tests.pipeline.service import serving
+from tests.pipeline.world import event, eventually
 
 ACME = OrganisationId("default")
 LIMIT = 100
@@ -215,6 +217,15 @@ class TestRows:
         deployment.processes[0].wait(ACME, None)
         await deployment.run(1)
         assert await deployment.rows() == 1
+
+
+async def test_an_api_process_tells_the_others_its_demand(database_url: str) -> None:
+    """In the background, after a post of an organisation with a limit."""
+    async with serving(database_url) as service:
+        change = {"limits": {"events_per_second": LIMIT}}
+        assert (await service.client.patch("/organisations/default", json=change)).status_code == 200
+        await service.post(await service.world.destination(), event(1))
+        await eventually(lambda: service.world.fetch("SELECT FROM inbound_demand"))
 
 
 def test_requests_that_waited_together_are_not_all_admitted() -> None:

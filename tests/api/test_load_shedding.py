@@ -172,17 +172,6 @@ async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(crowd: Call
 
 
 @pytest.mark.reads_only
-async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., Crowd]) -> None:
-    """No request is in flight any more: the gauges are at zero."""
-    crowded = crowd(body_bytes=5 * MIB)
-    await crowded.hold(of_size(5 * MIB))
-    assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 503
-    await crowded.let_go()
-    assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 202
-    assert crowded.is_idle
-
-
-@pytest.mark.reads_only
 async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
     """Of fifty that are turned away together not all come back in one second."""
     crowded = crowd(body_bytes=5 * MIB)

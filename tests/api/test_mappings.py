@@ -121,19 +121,6 @@ async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) 
     assert "custom_data" not in answer.json()
 
 
-async def test_a_stale_if_match_is_412(world: ApiWorld) -> None:
-    """For PATCH, publish, rollback and DELETE alike."""
-    path, stale = await world.mapping_path(published=True), {"If-Match": '"1"'}
-    for method, action, body in (
-        ("PATCH", "", {"name": "x"}),
-        ("POST", "/publish", None),
-        ("POST", "/rollback", {"version": 1}),
-        ("DELETE", "", None),
-    ):
-        answer = await world.call(method, path + action, body, headers=stale)
-        assert (answer.status_code, answer.json()["error"]) == (412, "stale")
-
-
 async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_active(world: ApiWorld) -> None:
     """Interface §3."""
     made = await world.create_destination()

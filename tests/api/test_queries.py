@@ -108,33 +108,6 @@ async def test_the_callback_ignores_what_it_does_not_know(world: ApiWorld) -> No
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_state")
 
 
-MISSPELT = (
-    "DRY_RUN=true",
-    "dryrun=1",
-    "dry-run=true",
-    "dryRun=true",
-    "dry%52un=true",
-    "prio=low",
-    "=true",
-    "+dry_run=1",
-)
-
-
-@pytest.mark.reads_only
-async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: ApiWorld) -> None:
-    """Nothing is sent by accident: neither `Content-Type` nor the body matter any more."""
-    for query in MISSPELT:
-        answer = await world.call("POST", f"/events?{query}", b"not even JSON")
-        assert answer.status_code == 422, query
-        assert [one["problem"] for one in answer.json()["fields"]] == ["unknown_parameter"], query
-
-
-@pytest.mark.reads_only
-async def test_dry_run_twice_is_refused(world: ApiWorld) -> None:
-    """The last one would have won."""
-    assert refused(await world.call("POST", "/events?dry_run=true&dry_run=false"), ("dry_run", "duplicate"))
-
-
 @pytest.mark.reads_only
 async def test_what_a_name_holds_is_not_repeated(world: ApiWorld) -> None:
     """A name that does not look like one may be a person's."""

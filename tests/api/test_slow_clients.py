@@ -266,28 +266,6 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
     assert server.closed("head_bytes") == 1
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        pytest.param("Hello, is it me you are looking for?\r\n\r\n", id="prose"),
-        pytest.param("GET /\r\n", id="a request line of 1991"),
-        pytest.param(
-            "POST /quick HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nhello\r\n",
-            id="a chunk without a size",
-        ),
-    ],
-)
-async def test_bytes_that_are_no_http_get_400_with_a_problem(
-    server: Running, head: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """At once, and once: an application that was asked already does not answer as well."""
-    answer, _ = await answer_to(server, head)
-    assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert server.closed("head") == server.closed("body") == 0
-    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
-
-
 async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:
     """Sixty-four megabytes of unread response do not stay in memory."""
     client = await Client.of(server)

@@ -157,44 +157,6 @@ CLOSE = "Connection: close"
 
 
 @pytest.mark.reads_only
-async def test_posts_that_come_together_are_answered_in_their_order(world: ApiWorld) -> None:
-    """Whichever way each of them takes: pipelined ones wait for the one before."""
-    async with served(application(world)) as port:
-        bodies = [EVENT % number for number in range(4)]
-        got = await exchanged(port, b"".join(map(post, bodies)) + post(EVENT % 4, CLOSE))
-    assert got.count(b"HTTP/1.1 202") == 5
-    assert [got.index(b'"e%d"' % number) for number in range(5)] == sorted(
-        got.index(b'"e%d"' % number) for number in range(5)
-    )
-
-
-@pytest.mark.reads_only
-async def test_a_connection_that_is_to_be_closed_is(world: ApiWorld) -> None:
-    """Asked by header, or by the version of HTTP; and the answer says so."""
-    async with served(application(world)) as port:
-        for one in (post(EVENT % 1, CLOSE), post(EVENT % 1, version="1.0")):
-            got = await exchanged(port, one)
-            assert got.startswith(b"HTTP/1.1 202")
-            assert b"connection: close" in got
-
-
-@pytest.mark.reads_only
-async def test_a_body_may_come_in_pieces_and_unannounced(world: ApiWorld) -> None:
-    """In chunks of HTTP, byte by byte, or after 100 Continue."""
-    chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\nConnection: close")
-    body = EVENT % 7
-    async with served(application(world)) as port:
-        for parts in (
-            [chunked, *(b"1\r\n%c\r\n" % letter for letter in body), b"0\r\n\r\n"],
-            [b"%c" % letter for letter in post(body, CLOSE)],
-            [post(body, CLOSE, "Expect: 100-continue")],
-        ):
-            got = await exchanged(port, *parts)
-            assert b"HTTP/1.1 202" in got
-            assert b'"e7"' in got
-
-
-@pytest.mark.reads_only
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: ApiWorld) -> None:
     """500 in the one shape, with nothing of the event in it."""
     async with served(application(world, BrokenIntake())) as port:
@@ -266,11 +228,6 @@ async def test_browsers_get_hsts_where_tls_is_required(world: ApiWorld) -> None:
         pytest.param("dry_run=perhaps", {("dry_run", "not_a_boolean")}, id="no boolean"),
         pytest.param("priority=high", {("priority", "not_in_list")}, id="no priority"),
         pytest.param("mapping_id=" + "m" * 65, {("mapping_id", "too_long")}, id="too long an id"),
-        pytest.param("dryrun=true", {("dryrun", "unknown_parameter")}, id="an unknown parameter"),
-        pytest.param(
-            "dry_run=true&dry_run=false", {("dry_run", "duplicate")}, id="a parameter that is given twice"
-        ),
-        pytest.param("ada%40example.com=1", {("?", "unknown_parameter")}, id="a name that may be a value"),
     ],
 )
 async def test_a_query_that_cannot_be_read_is_refused(

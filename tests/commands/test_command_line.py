@@ -1,12 +1,22 @@
 """The command line fails in one sentence, and with the exit code that scripts rely on."""
 
+import asyncio
 import base64
 import hashlib
+import http.server
+import json
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import asyncpg
 import pytest
 
+from app import cli
+from app.commands import health
+from tests.config_as_code.files import acme, file
 from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
@@ -92,3 +102,127 @@ def test_every_command_has_help() -> None:
     shown = command("--help").stdout
     for name in ("up", "serve", "work", "migrate", "sandbox", "test", "check", "doctor"):
         assert f"\n    {name} " in shown
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Answers readiness as a process does."""
+
+    reasons: tuple[str, ...] = ()
+
+    def do_GET(self) -> None:
+        """Answer 200 or 503."""
+        self.send_response(503 if self.reasons else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"reasons": self.reasons}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A process that is ready."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("role", "variable"),
+    [("serve", "PORT"), ("serve", "METRICS_PORT"), ("work", "METRICS_PORT"), ("sandbox", "SANDBOX_PORT")],
+)
+def test_a_ready_process_is_healthy(
+    role: str, variable: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each role is asked on its own port."""
+    monkeypatch.delenv("METRICS_PORT", raising=False)
+    monkeypatch.setenv(variable, str(port))
+    assert health.main([role]) == 0
+
+
+def test_the_reasons_are_printed(
+    port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`docker inspect` shows them."""
+    monkeypatch.setattr(Answer, "reasons", ("clock_off", "stopping"))
+    monkeypatch.setenv("METRICS_PORT", str(port))
+    assert health.main(["work"]) == 1
+    assert capsys.readouterr().out == "clock_off, stopping\n"
+
+
+def test_nobody_listening_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hangs while it starts, or a worker that cannot be asked."""
+    monkeypatch.setenv("METRICS_PORT", "1")
+    assert health.main(["serve"]) == 1
+    monkeypatch.delenv("METRICS_PORT")
+    assert health.main(["work"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "role"),
+    [
+        (
+            [["/sbin/docker-init", "--", "python", "-m", "app", "work"], ["python", "-m", "app", "health"]],
+            "work",
+        ),
+        ([["python", "-m", "app", "sandbox", ""]], "sandbox"),
+        ([["python", "-m", "app", "migrate"]], "migrate"),
+        ([["python", "-m", "app", "health"], ["sh"]], "serve"),
+    ],
+)
+def test_the_role_is_that_of_the_running_process(lines: list[list[str]], role: str) -> None:
+    """The image has one health check for all roles."""
+    assert health.running_role(lines) == role
+
+
+def test_a_command_that_ends_by_itself_is_healthy() -> None:
+    """An orchestrator must not kill a migration that runs for a minute."""
+    assert health.problem_of("migrate", {}) is None
+
+
+@pytest.fixture
+def run(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> object:
+    """Run a command on the test's database; return exit code, output and errors."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+
+    async def command(*words: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(cli.main, list(words))
+        return code, *capsys.readouterr()
+
+    return command
+
+
+async def test_commands_act_for_the_organisation_in_the_option(
+    run: object, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """What they create in one, the others do not see."""
+    assert callable(run)
+    await owner.execute("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')")
+    configuration, acting = tmp_path / "file.yaml", ("--organisation", "acme")
+    configuration.write_text(file(acme()))
+    assert (await run("keys", "create", "of acme", "replay", *acting))[0] == 0
+    assert (await run("apply", str(configuration), *acting))[0] == 0
+    for words, part in ((("keys", "list"), "of acme"), (("export",), "advertiser_id")):
+        assert part in (await run(*words, *acting))[1]
+        assert part not in (await run(*words))[1]
+    assert (await run("plan", str(configuration), *acting))[0] == 0
+    assert (await run("plan", str(configuration)))[0] == 2
+    _, exported, _ = await run("export", *acting)
+    destination = next(word for word in exported.split() if word.startswith("dst_"))
+    assert (await run("replay", destination, "--dry-run", *acting))[0] == 0
+    code, _, errors = await run("replay", destination, "--dry-run")
+    assert (code, "does not exist" in errors) == (1, True)
+
+
+@pytest.mark.parametrize("organisation", ["nowhere", "*", ""])
+async def test_an_unknown_organisation_is_refused(run: object, organisation: str) -> None:
+    """Also the name with which the service acts for all of them."""
+    assert callable(run)
+    for words in (("keys", "list"), ("export",), ("replay", "dst_1")):
+        code, out, errors = await run(*words, "--organisation", organisation)
+        assert (code, out, "does not exist. Nothing was changed." in errors) == (1, "", True), words

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Self
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -29,7 +28,6 @@ from app.crypto import Vault
 from app.settings import Settings, named_keys
 from app.store.database import backups, balance, migrate, privileges
 from app.store.encryption.secrets import keep_first
-from dev.drills.failover import Standby
 from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
 from dev.postgres.postmaster import free_port
 from tests.commands.tls import Certificates, tls_front
@@ -364,30 +362,6 @@ def test_a_certificate_that_is_not_accepted(
     assert len(lines) == 1, lines
     assert "certificate" in lines[0]
     assert [word for word in [*words, "sslrootcert"] if word not in lines[0]] == [], lines
-
-
-def test_a_standby_before_the_primary(installation: Installation, doctor: Doctor) -> None:
-    """The URL names both servers, the standby first; with target_session_attrs nothing is wrong."""
-    stage = cast(Any, SimpleNamespace(folder=installation.folder, cluster=installation.cluster))
-    standby = Standby(stage, free_port())
-    with installation.prepared(Case("", "", [])) as settings:
-        standby.start()
-        try:
-            first = urlsplit(installation.cluster.url).netloc.rpartition("@")[2]
-            both = {
-                name: settings[name].replace(first, f"127.0.0.1:{standby.port},{first}")
-                for name in ("DATABASE_URL", "WORKER_DATABASE_URL")
-            }
-            _, lines = doctor(settings | both)
-            primary = {name: f"{url}?target_session_attrs=read-write" for name, url in both.items()}
-            assert doctor(settings | primary) == (0, [])
-        finally:
-            reset = ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
-            installation.execute("postgres", *reset)
-            standby.stop()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("database accepts no writes")
-    assert "target_session_attrs=read-write" in lines[0]
 
 
 def test_a_pooler(installation: Installation, doctor: Doctor) -> None:

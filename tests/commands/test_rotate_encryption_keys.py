@@ -1,6 +1,10 @@
-"""`rotate-keys` re-encrypts every value, can be interrupted and repeated, and reports unreadable values."""
+"""Rotating encryption keys, and keys that are wrong or missing."""
 
+import asyncio
 import base64
+import hashlib
+import os
+import subprocess
 from collections.abc import Callable
 
 import asyncpg
@@ -13,6 +17,8 @@ from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
 from app.store.database.deployment import read_deployment
 from app.store.encryption import sealed_values
+from dev.postgres.postmaster import free_port
+from tests.pipeline import fork_server
 
 OLD, NEW, LOST = (NamedKey(name, name.encode()[:1] * 32) for name in ("old", "new", "lost"))
 
@@ -155,3 +161,43 @@ async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str)
         ):
             async with open_resources(settings_of(database_url, wrong), role="test", pool_size=1):
                 pass
+
+
+# Of each way in which a command opens the database, one.
+COMMANDS = ("serve", "work", "keys list", "export")
+
+
+def key(word: str) -> str:
+    return base64.b64encode(hashlib.sha256(word.encode()).digest()).decode()
+
+
+def run(database_url: str, command: str, keys: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "ENCRYPTION_KEYS": keys,
+        "BOOTSTRAP_ADMIN_KEY": "an-admin-key-for-tests-0123456789abcdef",
+        "AMAZON_CLIENT_ID": "client",
+        "PORT": str(free_port()),
+    }
+    return fork_server.run(command.split(), environment)
+
+
+@pytest.mark.parametrize(("wrong", "commands"), [("k1", COMMANDS), ("k2", COMMANDS[:1])])
+@pytest.mark.process
+async def test_every_command_says_so_in_one_sentence(
+    database_url: str, wrong: str, commands: tuple[str, ...]
+) -> None:
+    """Another key under the same id, and a key under another id. Exit code 2, no traceback, no key shown."""
+    right = Settings(database_url=database_url, encryption_keys=f"k1:{key('right')}")
+    async with open_resources(right, role="worker", pool_size=1):
+        pass
+    for command in commands:
+        ended = await asyncio.to_thread(run, database_url, command, f"{wrong}:{key('wrong')}")
+        assert ended.returncode == 2, (command, ended.stdout, ended.stderr)
+        assert "ENCRYPTION_KEYS: they cannot decrypt the database's secret" in ended.stderr, command
+        assert "Traceback" not in ended.stderr + ended.stdout, command
+        assert key("wrong") not in ended.stderr + ended.stdout
+    doctor = await asyncio.to_thread(run, database_url, "doctor", f"{wrong}:{key('wrong')}")
+    assert "FAILURE  ENCRYPTION_KEYS cannot decrypt the database's secret" in doctor.stdout
+    assert doctor.returncode == 1

@@ -16,7 +16,8 @@ from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDiffer
 from app.domain.match_quality.foreign_hash import REMEDIES
 from app.domain.match_quality.reconciliation import DayCounts
 from tests.console.test_sessions import PAGE
-from tests.incidents.conftest import KEY, Service, service
+from tests.pipeline.conftest import service
+from tests.pipeline.service import Service
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import event
 
@@ -31,10 +32,10 @@ class Visitor:
         headers = {**PAGE, "Origin": "http://localhost"}
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
         self.page = f"/console/destinations/{destination}/match-quality"
-        self.token = ""
+        self.key, self.token = service.key, ""
 
     async def open(self) -> str:
-        await self.client.post("/console/sign-in", data={"key": KEY})
+        await self.client.post("/console/sign-in", data={"key": self.key})
         answer = await self.client.get(self.page)
         assert answer.status_code == 200, answer.text
         found = re.search(r'name="csrf" value="([0-9a-f]{64})"', answer.text)

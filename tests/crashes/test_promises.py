@@ -1,10 +1,8 @@
 """The engine's promises, each in its smallest form: every one has a broken build that must turn it red."""
 
 import asyncio
-from dataclasses import replace
 
 import asyncpg
-import pytest
 
 from tests.crashes.amazon import Reply, StandIn, refuse, say_nothing_of, take, take_and_hang_up
 from tests.crashes.evidence import Request
@@ -155,28 +153,3 @@ async def test_a_batch_that_commits_late_is_not_passed_by(database_url: str) -> 
             assert await late
             await quick.deliver()
         assert await verdict(stage) == []
-
-
-@pytest.mark.parametrize("how", [Break.DIE_BEFORE, Break.DIE_AFTER], ids=lambda how: how.name.lower())
-async def test_a_rehearsal_that_loses_an_event_is_found_out(database_url: str, how: Break) -> None:
-    """The stage itself can fail: take a batch away behind the engine's back, and the judge objects."""
-    async with rehearse(database_url) as stage:
-        dst = await stage.destination()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-1", "e-2")
-            if how is Break.DIE_AFTER:
-                await life.deliver()
-        await stage.office.execute("DELETE FROM batches")
-        rules = {objection.rule for objection in judge(await stage.evaluated())}
-        assert "acknowledged_is_stored" in rules
-
-
-async def test_a_stand_in_that_forgets_is_found_out(database_url: str) -> None:
-    """What is called delivered must be in the stand-in's own record."""
-    async with rehearse(database_url) as stage:
-        dst = await stage.destination()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-1")
-            await life.deliver()
-        stage.amazon.requests = [replace(one, taken=(False,)) for one in stage.amazon.requests]
-        assert [objection.rule for objection in judge(await stage.evaluated())] == ["delivered_was_accepted"]

@@ -16,6 +16,7 @@ KEPT, CLOSED, EITHER = True, False, None
 MIB = 1024 * 1024
 
 EVENT = json.dumps(event(DESTINATION, EVENT_ID)).encode()
+NAMING = json.dumps(event(DESTINATION, EVENT_ID, note="\nPOST /events RTSP/1.0")).encode()
 SMUGGLED = b"GET /health/live HTTP/1.1\r\nHost: smuggled\r\nX-Request-Id: smuggled\r\n\r\n"
 HTTP = "interface §15"
 
@@ -101,13 +102,7 @@ WELL_FORMED = [
     row("length", "RFC 9112 §6.2", post(), 202, KEPT),
     row("one chunk", "RFC 9112 §7.1", chunked(ONE_CHUNK), 202, KEPT),
     row("two chunks", "RFC 9112 §7.1", chunked(), 202, KEPT, bytewise=True),
-    row(
-        "chunks of one byte",
-        "RFC 9112 §7.1",
-        chunked(chunks(*[b" "] * 60, EVENT)),
-        202,
-        KEPT,
-    ),
+    row("chunks of one byte", "RFC 9112 §7.1", chunked(chunks(*[b" "] * 60, EVENT)), 202, KEPT),
     row(
         "chunk size in capitals, with zeros",
         "RFC 9112 §7.1",
@@ -127,8 +122,8 @@ WELL_FORMED = [
         "coding with blanks around",
         "RFC 9110 §5.5",
         chunked(coding="Transfer-Encoding: \tchunked \t"),
-        (202, 400, 501),
-        EITHER,
+        400,
+        CLOSED,
     ),
     row(
         "field names in lower case",
@@ -153,6 +148,9 @@ WELL_FORMED = [
     row("percent-encoded path", "RFC 3986 §6.2.2.2", post(target="/%65vents"), 202, KEPT),
     row("ids in the query", "interface §2", post(target=f"/events?destination_id={DESTINATION}"), 202, KEPT),
     row("empty query", "RFC 9112 §3.2.1", post(target="/events?"), 202, KEPT),
+    row("an empty Host", "RFC 9112 §3.2", post(fields=("Host:", *USUAL[1:])), 202, KEPT),
+    row("an address as Host", "RFC 9112 §3.2", post(fields=("Host: [::1]:8000", *USUAL[1:])), 202, KEPT),
+    row("a body that names a protocol", HTTP, post(body=NAMING), 202, KEPT),
     row("close", "RFC 9112 §9.6", post("Connection: close"), 202, CLOSED),
     row("close among options", "RFC 9112 §9.6", post("Connection: x, Close"), 202, CLOSED),
     row("HTTP/1.0", "RFC 9112 §9.3", post(version="HTTP/1.0"), 202, CLOSED),
@@ -174,38 +172,30 @@ WELL_FORMED = [
         202,
         CLOSED,
     ),
-    row("an unknown expectation", "RFC 9110 §10.1.1", post("Expect: 200-maybe"), (202, 417), EITHER),
+    row("an unknown expectation", "RFC 9110 §10.1.1", post("Expect: 200-maybe"), 417, CLOSED),
     row("liveness", "interface §6", get(), 200, KEPT),
-    row("HEAD", "RFC 9110 §9.3.2", get(method="HEAD"), (200, 405), KEPT, head=True),
-    row(
-        "HEAD of nothing",
-        "RFC 9110 §9.3.2",
-        get(method="HEAD", target="/nothing"),
-        (401, 404),
-        KEPT,
-        head=True,
-    ),
-    row("GET with a body", "RFC 9110 §9.3.1", get("Content-Length: 5") + b"hello", (200, 400, 415), EITHER),
-    row("no such path", "interface §6", post(target="/nothing"), (401, 404), EITHER),
-    row("a slash too many", "RFC 3986 §6.2.2", post(target="/events/"), (401, 404, 405, 307), EITHER),
-    row("two slashes", "RFC 9112 §3.2.1", post(target="//events"), (401, 404, 405), EITHER),
+    row("HEAD", "RFC 9110 §9.3.2", get(method="HEAD"), 200, KEPT, head=True),
+    row("HEAD of nothing", "RFC 9110 §9.3.2", get(method="HEAD", target="/nothing"), 404, KEPT, head=True),
+    row("GET with a body", "RFC 9110 §9.3.1", get("Content-Length: 5") + b"hello", 415, KEPT),
+    row("no such path", "interface §6", post(target="/nothing"), 404, KEPT),
+    row("a slash too many", "RFC 3986 §6.2.2", post(target="/events/"), 405, KEPT),
+    row("two slashes", "RFC 9112 §3.2.1", post(target="//events"), 404, KEPT),
 ]
 
 
 def offers(name: str, *lines: str) -> list[Case]:
     """Return an offer to change the protocol, on several routes: each is served as HTTP/1.1 with its body."""
-    smuggle = {"body": SMUGGLED}
     return [
         row(f"{name}: events", HTTP, post(*lines), 202, KEPT),
         row(f"{name}: events, chunked", HTTP, chunked(HALVES, *lines), 202, KEPT),
-        row(f"{name}: events without a key", HTTP, post(*lines, fields=NO_KEY, **smuggle), 401, EITHER),
+        row(f"{name}: events without a key", HTTP, post(*lines, fields=NO_KEY, body=SMUGGLED), 401, KEPT),
         row(f"{name}: liveness", HTTP, get(*lines), 200, KEPT),
         row(
             f"{name}: liveness with a body",
             HTTP,
             get(*lines, f"Content-Length: {len(SMUGGLED)}") + SMUGGLED,
-            (200, 400, 415),
-            EITHER,
+            415,
+            KEPT,
         ),
     ]
 
@@ -251,8 +241,23 @@ OFFERS = [
     row("an offer with a percent-encoded path", HTTP, post(*H2C, target="/%65vents"), 202, KEPT),
     row("an offer with a query", HTTP, post(*H2C, target=f"/events?destination_id={DESTINATION}"), 202, KEPT),
     row("an offer with trailers", HTTP, chunked(chunks(EVENT, trailers=["X-End: 1"]), *H2C), 202, KEPT),
-    row("an offer with nothing to send", HTTP, post(*H2C, body=b""), 400, EITHER),
-    row("an offer of a whole request as its body", HTTP, post(*H2C, body=SMUGGLED), 400, EITHER),
+    row("an offer with a large field", HTTP, post(*H2C, f"X-Name: {'a' * 60_000}"), 202, KEPT, cut=False),
+    row(
+        "an offer with a field too large", HTTP, post(*H2C, f"X-Name: {'a' * 70_000}"), 431, CLOSED, cut=False
+    ),
+    row("an offer that expects a miracle", HTTP, post(*H2C, "Expect: a-miracle"), 417, CLOSED),
+    row("an offer in RTSP/1.0", HTTP, post(*H2C, version="RTSP/1.0"), 505, CLOSED),
+    row("an offer in HTTP/2.0", HTTP, post(*H2C, version="HTTP/2.0"), 505, CLOSED),
+    row("an offer with two Hosts", HTTP, post(*H2C, "Host: other"), 400, CLOSED),
+    row(
+        "an offer with another coding",
+        HTTP,
+        chunked(HALVES, *H2C, coding="Transfer-Encoding: gzip"),
+        501,
+        CLOSED,
+    ),
+    row("an offer with nothing to send", HTTP, post(*H2C, body=b""), 400, KEPT),
+    row("an offer of a whole request as its body", HTTP, post(*H2C, body=SMUGGLED), 400, KEPT),
     row(
         "an offer with two lengths",
         HTTP,
@@ -266,94 +271,74 @@ OFFERS = [
         HTTP,
         post(*H2C, target="/keys", fields=NO_KEY, body=SMUGGLED),
         401,
-        EITHER,
+        KEPT,
     ),
-    row("an offer to POST /keys", HTTP, post(*WEBSOCKET, target="/keys", body=b'{"name": "x"}'), 403, EITHER),
+    row("an offer to POST /keys", HTTP, post(*WEBSOCKET, target="/keys", body=b'{"name": "x"}'), 403, KEPT),
     row(
         "an offer to an unknown path",
         HTTP,
         post(*H2C, target="/nope", method="PUT", body=SMUGGLED),
-        (401, 404),
-        EITHER,
+        404,
+        KEPT,
     ),
-    row("an offer with HEAD", HTTP, get(*H2C, method="HEAD"), (200, 405), KEPT, head=True),
+    row("an offer with HEAD", HTTP, get(*H2C, method="HEAD"), 200, KEPT, head=True),
     row(
         "HEAD with an offer and a body",
         HTTP,
         get(*H2C, f"Content-Length: {len(SMUGGLED)}", method="HEAD") + SMUGGLED,
-        (200, 405, 415),
-        EITHER,
+        415,
+        KEPT,
         head=True,
     ),
-    row(
-        "CONNECT",
-        "RFC 9110 §9.3.6",
-        head("Host: edge", method="CONNECT", target="edge:80"),
-        (400, 401, 404, 405, 501),
-        EITHER,
-    ),
+    row("CONNECT", "RFC 9110 §9.3.6", head("Host: edge", method="CONNECT", target="edge:80"), 501, CLOSED),
     row(
         "CONNECT with a body that is a request",
         "RFC 9110 §9.3.6",
         head("Host: edge", f"Content-Length: {len(SMUGGLED)}", method="CONNECT", target="edge:80") + SMUGGLED,
-        (400, 401, 404, 405, 501),
-        EITHER,
+        501,
+        CLOSED,
     ),
-    row("the preface of HTTP/2", HTTP, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505), CLOSED),
+    row("the preface of HTTP/2", HTTP, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, CLOSED),
 ]
 
 
-def trailing(name: str, *trailers: str, **more: object) -> bytes:
-    del name
-    fields = more.get("fields", USUAL)
-    return chunked(chunks(EVENT, trailers=trailers), fields=fields)  # type: ignore[arg-type]
+def trailing(*trailers: str, fields: Sequence[str] = USUAL) -> bytes:
+    return chunked(chunks(EVENT, trailers=trailers), fields=fields)
 
 
 NO_TYPE = tuple(line for line in USUAL if not line.startswith("Content-Type"))
 TRAILERS = [
-    row("unknown trailers", "RFC 9112 §7.1.2", trailing("", "X-End: 1", "Y:"), 202, KEPT, bytewise=True),
-    row("key in a trailer", "RFC 9110 §6.5.1", trailing("", f"X-Api-Key: {KEY}", fields=NO_KEY), 401, EITHER),
+    row("unknown trailers", "RFC 9112 §7.1.2", trailing("X-End: 1", "Y:"), 202, KEPT, bytewise=True),
+    row("key in a trailer", "RFC 9110 §6.5.1", trailing(f"X-Api-Key: {KEY}", fields=NO_KEY), 401, EITHER),
     row(
         "Authorization in a trailer",
         "RFC 9110 §6.5.1",
-        trailing("", f"Authorization: Bearer {KEY}", fields=NO_KEY),
+        trailing(f"Authorization: Bearer {KEY}", fields=NO_KEY),
         401,
         EITHER,
     ),
-    row(
-        "a second key in a trailer", "RFC 9110 §6.5.1", trailing("", "Authorization: Bearer other"), 202, KEPT
-    ),
+    row("a second key in a trailer", "RFC 9110 §6.5.1", trailing("Authorization: Bearer other"), 202, KEPT),
     row(
         "the media type in a trailer",
         "RFC 9110 §6.5.1",
-        trailing("", "Content-Type: application/json", fields=NO_TYPE),
+        trailing("Content-Type: application/json", fields=NO_TYPE),
         415,
         EITHER,
     ),
-    row("a coding in a trailer", "RFC 9110 §6.5.1", trailing("", "Content-Encoding: gzip"), 202, KEPT),
+    row("a coding in a trailer", "RFC 9110 §6.5.1", trailing("Content-Encoding: gzip"), 202, KEPT),
+    row("a request id in a trailer", "RFC 9110 §6.5.1", trailing("X-Request-Id: from-a-trailer"), 202, KEPT),
+    row("a length in a trailer", "RFC 9110 §6.5.1", trailing("Content-Length: 3"), 400, CLOSED),
+    row("a transfer coding in a trailer", "RFC 9110 §6.5.1", trailing(CHUNKED), 400, CLOSED),
+    row("a Host in a trailer", "RFC 9110 §6.5.1", trailing("Host: other"), 202, KEPT),
+    row("close in a trailer", "RFC 9110 §6.5.1", trailing("Connection: close"), 202, CLOSED),
     row(
-        "a request id in a trailer",
-        "RFC 9110 §6.5.1",
-        trailing("", "X-Request-Id: from-a-trailer"),
-        202,
-        KEPT,
-    ),
-    row("a length in a trailer", "RFC 9110 §6.5.1", trailing("", "Content-Length: 3"), (202, 400), EITHER),
-    row("a transfer coding in a trailer", "RFC 9110 §6.5.1", trailing("", CHUNKED), (202, 400), EITHER),
-    row("a Host in a trailer", "RFC 9110 §6.5.1", trailing("", "Host: other"), 202, KEPT),
-    row("close in a trailer", "RFC 9110 §6.5.1", trailing("", "Connection: close"), 202, EITHER),
-    row(
-        "an offer in a trailer",
-        "RFC 9110 §6.5.1",
-        trailing("", "Connection: upgrade", "Upgrade: h2c"),
-        202,
-        KEPT,
+        "an offer in a trailer", "RFC 9110 §6.5.1", trailing("Connection: upgrade", "Upgrade: h2c"), 202, KEPT
     ),
     *(
         row(
             f"{name} in a trailer of a refused post",
             "RFC 9112 §9.6",
-            trailing("", trailer, fields=NO_KEY),
+            trailing(trailer, fields=NO_KEY),
             (400, 401),
             EITHER,
         )
@@ -365,7 +350,7 @@ TRAILERS = [
             ("a line without a colon", "X-End"),
         )
     ),
-    row("Expect in a trailer", "RFC 9110 §6.5.1", trailing("", "Expect: 100-continue"), 202, KEPT),
+    row("Expect in a trailer", "RFC 9110 §6.5.1", trailing("Expect: 100-continue"), 202, KEPT),
     row(
         "a trailer for a GET",
         "RFC 9110 §6.5.1",
@@ -374,14 +359,14 @@ TRAILERS = [
         401,
         EITHER,
     ),
-    row("a trailer that is folded", "RFC 9112 §5.2", trailing("", "X-End: 1", " 2"), 400, CLOSED),
-    row("a trailer without a colon", "RFC 9112 §5", trailing("", "X-End"), 400, CLOSED),
-    row("a trailer with a blank before its colon", "RFC 9112 §5.1", trailing("", "X-End : 1"), 400, CLOSED),
+    row("a trailer that is folded", "RFC 9112 §5.2", trailing("X-End: 1", " 2"), 400, CLOSED),
+    row("a trailer without a colon", "RFC 9112 §5", trailing("X-End"), 400, CLOSED),
+    row("a trailer with a blank before its colon", "RFC 9112 §5.1", trailing("X-End : 1"), 400, CLOSED),
     row(
         "trailers too large",
         "RFC 9112 §7.1.2",
-        trailing("", *(f"X-{n}: {'a' * 1000}" for n in range(80))),
-        (400, 431),
+        trailing(*(f"X-{n}: {'a' * 1000}" for n in range(80))),
+        431,
         CLOSED,
         cut=False,
     ),
@@ -421,33 +406,33 @@ LENGTHS = [
 ]
 
 
-def coded(name: str, *codings: str, body: bytes = HALVES, status: tuple[int, ...] = (400, 501)) -> Case:
+def coded(status: int, name: str, *codings: str) -> Case:
     lines = [f"Transfer-Encoding: {coding}" for coding in codings]
-    return row(name, "RFC 9112 §6.1", head(*USUAL, *lines) + body, status, CLOSED)
+    return row(name, "RFC 9112 §6.1", head(*USUAL, *lines) + HALVES, status, CLOSED)
 
 
 CODINGS = [
-    coded("identity, chunked", "identity, chunked"),
-    coded("gzip, chunked", "gzip, chunked"),
-    coded("chunked, chunked", "chunked, chunked"),
-    coded("chunked, identity", "chunked, identity"),
-    coded("identity", "identity"),
-    coded("gzip", "gzip"),
-    coded("an unknown coding", "xchunked"),
-    coded("chunked with a parameter", "chunked;q=1"),
-    coded("chunked in quotes", '"chunked"'),
-    coded("chunked behind a vertical tab", "\x0bchunked"),
-    coded("two lines: identity, chunked", "identity", "chunked"),
-    coded("two lines: chunked, identity", "chunked", "identity"),
-    coded("two lines: chunked, chunked", "chunked", "chunked"),
-    coded("two lines: gzip, chunked", "gzip", "chunked"),
-    coded("no coding", ""),
+    coded(501, "identity, chunked", "identity, chunked"),
+    coded(501, "gzip, chunked", "gzip, chunked"),
+    coded(400, "chunked, chunked", "chunked, chunked"),
+    coded(400, "chunked, identity", "chunked, identity"),
+    coded(501, "identity", "identity"),
+    coded(501, "gzip", "gzip"),
+    coded(501, "an unknown coding", "xchunked"),
+    coded(501, "chunked with a parameter", "chunked;q=1"),
+    coded(501, "chunked in quotes", '"chunked"'),
+    coded(400, "chunked behind a vertical tab", "\x0bchunked"),
+    coded(501, "two lines: identity, chunked", "identity", "chunked"),
+    coded(400, "two lines: chunked, identity", "chunked", "identity"),
+    coded(400, "two lines: chunked, chunked", "chunked", "chunked"),
+    coded(501, "two lines: gzip, chunked", "gzip", "chunked"),
+    coded(400, "no coding", ""),
     row(
         "a list of chunked and nothing",
         "RFC 9110 §5.6.1",
         chunked(coding="Transfer-Encoding: chunked,"),
-        (202, 400, 501),
-        EITHER,
+        400,
+        CLOSED,
     ),
     row("HTTP/1.0 with a coding", "RFC 9112 §6.1", chunked(version="HTTP/1.0"), 400, CLOSED),
     row(
@@ -464,13 +449,7 @@ CODINGS = [
         400,
         CLOSED,
     ),
-    row(
-        "a coding on GET",
-        "RFC 9112 §6.1",
-        get("Transfer-Encoding: gzip, chunked") + HALVES,
-        (400, 501),
-        CLOSED,
-    ),
+    row("a coding on GET", "RFC 9112 §6.1", get("Transfer-Encoding: gzip, chunked") + HALVES, 501, CLOSED),
 ]
 
 L = b"%x" % N
@@ -499,8 +478,8 @@ CHUNKS = [
         "an extension without end",
         "RFC 9112 §7.1.1",
         chunked(L + b";" + b"a" * 200_000 + b"\r\n" + EVENT + b"\r\n0\r\n\r\n"),
-        (202, 400, 413, 431),
-        EITHER,
+        202,
+        KEPT,
         cut=False,
     ),
 ]
@@ -532,20 +511,21 @@ HEADS = [
     bad_head("a bare LF between fields", HTTP, "X-Name: a\nX-Other: b"),
     row("bare LF everywhere", HTTP, post().replace(b"\r\n", b"\n"), 400, CLOSED),
     row("a bare LF at the end of the head", HTTP, post().replace(b"\r\n\r\n", b"\r\n\n"), 400, CLOSED),
-    row("HTTP/2.0", HTTP, post(version="HTTP/2.0"), (400, 505), CLOSED),
-    row("HTTP/3.0", HTTP, post(version="HTTP/3.0"), (400, 505), CLOSED),
-    row("HTTP/1.2", HTTP, post(version="HTTP/1.2"), (400, 505), CLOSED),
-    row("HTTP/0.9", HTTP, post(version="HTTP/0.9"), (400, 505), CLOSED),
-    row("HTTP/1.10", HTTP, post(version="HTTP/1.10"), (400, 505), CLOSED),
-    row("http/1.1", "RFC 9112 §2.3", post(version="http/1.1"), (400, 505), CLOSED),
-    row("RTSP/1.0", HTTP, post(version="RTSP/1.0"), (400, 505), CLOSED),
-    row("ICE/1.0", HTTP, post(version="ICE/1.0"), (400, 505), CLOSED),
-    row("RTSP/1.0 on another path", HTTP, get(version="RTSP/1.0"), (400, 505), CLOSED),
-    row("HTTP/2.0 on another path", HTTP, get(version="HTTP/2.0"), (400, 505), CLOSED),
+    row("HTTP/2.0", HTTP, post(version="HTTP/2.0"), 505, CLOSED),
+    row("HTTP/3.0", HTTP, post(version="HTTP/3.0"), 505, CLOSED),
+    row("HTTP/1.2", HTTP, post(version="HTTP/1.2"), 505, CLOSED),
+    row("HTTP/0.9", HTTP, post(version="HTTP/0.9"), 505, CLOSED),
+    row("HTTP/1.10", HTTP, post(version="HTTP/1.10"), 400, CLOSED),
+    row("http/1.1", "RFC 9112 §2.3", post(version="http/1.1"), 400, CLOSED),
+    row("RTSP/1.0", HTTP, post(version="RTSP/1.0"), 505, CLOSED, bytewise=True),
+    row("ICE/1.0", HTTP, post(version="ICE/1.0"), 400, CLOSED),
+    row("RTSP/1.0 on another path", HTTP, get(version="RTSP/1.0"), 505, CLOSED),
+    row("HTTP/2.0 on another path", HTTP, get(version="HTTP/2.0"), 505, CLOSED),
     row("no Host on another path", "RFC 9112 §3.2", head(method="GET", target="/health/live"), 400, CLOSED),
     row("two Hosts on another path", "RFC 9112 §3.2", get("Host: other"), 400, CLOSED),
     row("no version", HTTP, b"POST /events\r\n\r\n", (400, 505), CLOSED),
-    row("two blanks in the request line", "RFC 9112 §3", post(target=" /events"), (202, 400), EITHER),
+    row("a request line of 1991", "RFC 9112 §2.3", b"GET /\r\n", (400, 505), CLOSED, cut=False),
+    row("two blanks in the request line", "RFC 9112 §3", post(target=" /events"), 202, KEPT),
     row("a tab in the request line", "RFC 9112 §3", post().replace(b"POST /", b"POST\t/"), 400, CLOSED),
     row("a blank in the target", "RFC 9112 §3.2", post(target="/events x"), 400, CLOSED),
     row("a fragment", "RFC 9112 §3.2", post(target="/events#a"), 400, CLOSED),
@@ -557,13 +537,11 @@ HEADS = [
     row("a path without a slash", "RFC 9112 §3.2.1", post(target="events"), 400, CLOSED),
     row("a fragment on another path", "RFC 9112 §3.2", get(target="/health/live#a"), 400, CLOSED),
     row("NUL in the target", "RFC 9112 §3.2", post(target="/events\0"), 400, CLOSED),
-    row("a star as the target", "RFC 9112 §3.2.4", post(target="*"), (400, 401, 404, 405), EITHER),
-    row(
-        "an authority as the target", "RFC 9112 §3.2.3", post(target="edge:80"), (400, 401, 404, 405), EITHER
-    ),
-    row("method in lower case", "RFC 9110 §9.1", post(method="post"), (400, 405, 501), CLOSED),
-    row("unknown method", "RFC 9110 §9.1", post(method="FETCH"), (400, 405, 501), CLOSED),
-    row("another method", "RFC 9110 §15.5.6", post(method="PUT"), 405, EITHER),
+    row("a star as the target", "RFC 9112 §3.2.4", post(target="*"), 404, KEPT),
+    row("an authority as the target", "RFC 9112 §3.2.3", post(target="edge:80"), 400, CLOSED),
+    row("method in lower case", "RFC 9110 §9.1", post(method="post"), 400, CLOSED),
+    row("unknown method", "RFC 9110 §9.1", post(method="FETCH"), 400, CLOSED),
+    row("another method", "RFC 9110 §15.5.6", post(method="PUT"), 405, KEPT),
     row(
         "a greeting of TLS",
         "RFC 9112 §2.2",
@@ -591,14 +569,7 @@ HEADS = [
         CLOSED,
         cut=False,
     ),
-    row(
-        "a target too long",
-        "RFC 9112 §3",
-        post(target="/events?" + "a" * 70_000),
-        (414, 431),
-        CLOSED,
-        cut=False,
-    ),
+    row("a target too long", "RFC 9112 §3", post(target="/events?" + "a" * 70_000), 431, CLOSED, cut=False),
 ]
 
 
@@ -607,26 +578,26 @@ def big(size: int) -> bytes:
 
 
 REFUSED = [
-    row("no key, with a body", "RFC 9112 §9.6", post(fields=NO_KEY), 401, EITHER),
+    row("no key, with a body", "RFC 9112 §9.6", post(fields=NO_KEY), 401, KEPT),
     row("no key, chunked", "RFC 9112 §9.6", chunked(fields=NO_KEY), 401, EITHER),
-    row("no key, a large body", HTTP, post(fields=NO_KEY, body=big(MIB)), 401, EITHER, cut=False),
+    row("no key, a large body", HTTP, post(fields=NO_KEY, body=big(MIB)), 401, KEPT, cut=False),
     row(
         "no key, a large chunked body",
         HTTP,
         chunked(chunks(*[b" " * 65_536] * 20), fields=NO_KEY),
         401,
-        EITHER,
+        CLOSED,
         cut=False,
     ),
     row(
         "no key, close", HTTP, post("Connection: close", fields=NO_KEY, body=big(MIB)), 401, CLOSED, cut=False
     ),
-    row("two keys", "interface §2", post("Authorization: Bearer other"), 400, EITHER),
-    row("no media type", "interface §2", post(fields=NO_TYPE, body=big(MIB)), 415, EITHER, cut=False),
-    row("compressed", "interface §2", post("Content-Encoding: gzip", body=big(MIB)), 415, EITHER, cut=False),
+    row("two keys", "interface §2", post("Authorization: Bearer other"), 400, KEPT),
+    row("no media type", "interface §2", post(fields=NO_TYPE, body=big(MIB)), 415, KEPT, cut=False),
+    row("compressed", "interface §2", post("Content-Encoding: gzip", body=big(MIB)), 415, KEPT, cut=False),
     row("compressed, chunked", "interface §2", chunked(HALVES, "Content-Encoding: gzip"), 415, EITHER),
-    row("6 MiB", HTTP, post(body=big(6 * MIB)), 413, EITHER, cut=False),
-    row("15 MiB", HTTP, post(body=big(15 * MIB)), 413, EITHER, cut=False),
+    row("6 MiB", HTTP, post(body=big(6 * MIB)), 413, KEPT, cut=False),
+    row("15 MiB", HTTP, post(body=big(15 * MIB)), 413, KEPT, cut=False),
     row("6 MiB, close", HTTP, post("Connection: close", body=big(6 * MIB)), 413, CLOSED, cut=False),
     row("15 MiB, close", HTTP, post("Connection: close", body=big(15 * MIB)), 413, CLOSED, cut=False),
     row("15 MiB in HTTP/1.0", HTTP, post(body=big(15 * MIB), version="HTTP/1.0"), 413, CLOSED, cut=False),
@@ -634,7 +605,7 @@ REFUSED = [
         "no key, 6 MiB, close",
         HTTP,
         post("Connection: close", fields=NO_KEY, body=big(6 * MIB)),
-        (401, 413),
+        401,
         CLOSED,
         cut=False,
     ),
@@ -646,29 +617,27 @@ REFUSED = [
         CLOSED,
         cut=False,
     ),
-    row("6 MiB, chunked", HTTP, chunked(chunks(*[b" " * MIB] * 6)), 413, EITHER, cut=False),
+    row("6 MiB, chunked", HTTP, chunked(chunks(*[b" " * MIB] * 6)), 413, CLOSED, cut=False),
     row(
         "15 MiB in a query's way",
         HTTP,
         post(body=big(15 * MIB), target="/events?dry_run=true"),
         413,
-        EITHER,
+        KEPT,
         cut=False,
     ),
-    row(
-        "6 MiB to another path", HTTP, post(body=big(6 * MIB), target="/keys"), (403, 413), EITHER, cut=False
-    ),
+    row("6 MiB to another path", HTTP, post(body=big(6 * MIB), target="/keys"), 403, KEPT, cut=False),
     row(
         "6 MiB to nothing",
         HTTP,
         post(body=big(6 * MIB), target="/nothing", fields=NO_KEY),
-        (401, 404, 413),
-        EITHER,
+        404,
+        KEPT,
         cut=False,
     ),
     row("no JSON", "interface §2", post(body=b"{"), 400, KEPT),
     row("no body", "interface §2", post(body=b""), 400, KEPT),
-    row("no length", "RFC 9112 §6.3", head(*USUAL), (400, 411), KEPT),
+    row("no length", "RFC 9112 §6.3", head(*USUAL), 400, KEPT),
 ]
 
 CASES: list[Case] = [*WELL_FORMED, *OFFERS, *TRAILERS, *LENGTHS, *CODINGS, *CHUNKS, *HEADS, *REFUSED]

@@ -4,13 +4,12 @@ Three laws hold for all of them: each response on a connection belongs to a requ
 exactly if its request got a 202, and a status does not depend on where segments end.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterable
 
 import pytest
 
-from tests.edge.cases import CASES, ID_LENGTH, KEY, Case, head, post
+from tests.edge.cases import CASES, ID_LENGTH, KEY, Case, chunked, head, post
 from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Wire, boundaries, single_bytes
 
@@ -18,6 +17,17 @@ _numbers = itertools.count()
 # With these the server may close at once: it cannot know where the request ends.
 FRAMING = frozenset({400, 414, 431, 501, 505})
 GOOD = Case("good", "", post(), frozenset({202}), True)
+IN_CHUNKS = Case("good, in chunks", "", chunked(), frozenset({202}), True)
+WORDS = {
+    400: ("malformed", "credentials_ambiguous"),
+    401: ("unauthorized",),
+    413: ("too_large",),
+    415: ("unsupported_media_type",),
+    417: ("expectation_failed",),
+    431: ("head_too_large",),
+    501: ("not_implemented",),
+    505: ("http_version_not_supported",),
+}
 
 
 def new_id() -> str:
@@ -70,6 +80,9 @@ def judge(case: Case, event_id: str, got: Exchange, how: str) -> None:
     assert got.responses, details
     assert got.responses[0].status in case.status, details
     assert got.responses[0].request_id != "from-a-trailer", details
+    assert not got.interim or b"HTTP/1.0" not in case.request, details
+    words = WORDS.get(got.responses[0].status)
+    assert case.head or words is None or got.responses[0].json()["error"] in words, details
     if case.kept is True:
         assert got.statuses[1:] == [200], details
     elif case.kept is False:
@@ -132,24 +145,24 @@ def test_a_request_gets_what_the_table_says(desk: Desk, case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.cut], ids=lambda case: case.name)
 def test_a_request_behind_a_good_one_gets_the_same(desk: Desk, case: Case) -> None:
     """A good post before it, in the same segment, is answered first, or refused and not stored."""
-    first, second = new_id(), new_id()
-    wire = Wire(desk.service.port)
-    wire.send(desk.fill(GOOD, first) + desk.fill(case, second) + desk.probe(second))
-    got = wire.read(heads=frozenset({1} if case.head else ()))
-    wire.close()
-    if got.statuses and got.statuses[0] == 202:
-        desk.note(first, got.responses.pop(0).status)
-    else:
-        # One refusal for both is right where nothing of them was acted upon.
-        assert len(got.statuses) == 1, got
-        assert got.statuses[0] in case.status & FRAMING, got
-        desk.note(first, None)
-    desk.note(second, got.statuses[0] if got.statuses else None)
-    if case.name.startswith("RTSP/1.0"):
-        # The parser takes the version of the first request of a segment for all of them, so this one is
-        # served as HTTP. Its framing is the same in both protocols: nothing is smuggled.
-        case = dataclasses.replace(case, status=case.status | {200, 202})
-    judge(case, second, got, "behind a good one")
+    # Behind a body that ends no line, the parser takes RTSP for HTTP. Both have the same framing.
+    good = IN_CHUNKS if "RTSP" in case.name else GOOD
+    for size in (50, 1 << 20) if case.bytewise else (1 << 20,):
+        first, second = new_id(), new_id()
+        whole = desk.fill(good, first) + desk.fill(case, second) + desk.probe(second)
+        wire = Wire(desk.service.port)
+        wire.send(*(whole[at : at + size] for at in range(0, len(whole), size)))
+        got = wire.read(heads=frozenset({1} if case.head else ()))
+        wire.close()
+        if got.statuses and got.statuses[0] == 202:
+            desk.note(first, got.responses.pop(0).status)
+        else:
+            # One refusal for both is right where nothing of them was acted upon.
+            assert (len(got.statuses), good) == (1, GOOD), got
+            assert got.statuses[0] in case.status & FRAMING, got
+            desk.note(first, None)
+        desk.note(second, got.statuses[0] if got.statuses else None)
+        judge(case, second, got, f"behind a good one, {size} bytes at once")
 
 
 def test_twenty_requests_in_one_segment_are_answered_in_order(desk: Desk) -> None:
@@ -220,5 +233,5 @@ def test_a_client_that_ends_its_half_within_a_body_stores_nothing(desk: Desk) ->
     wire.end_sending()
     got = wire.read()
     wire.close()
-    assert got.statuses in ([], [400])
+    assert (got.statuses, got.end) == ([], "eof")
     desk.note(event_id, None)

@@ -34,6 +34,7 @@ class Exchange:
     end: str = "open"
     rest: bytes = b""  # bytes that are no response
     unsent: bool = False  # the server closed before everything was sent
+    interim: int = 0  # responses before the final ones (1xx)
 
     @property
     def statuses(self) -> list[int]:
@@ -117,6 +118,7 @@ class Wire:
                 response, self._received = taken
                 if response.status >= 200:
                     result.responses.append(response)
+                result.interim += response.status < 200
                 continue
             if result.end != "open":
                 break

@@ -1,7 +1,6 @@
 """A pipeline with an incident monitor, and a receiver for its messages."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -9,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest_asyncio
 
 from app.domain.notifications.channels import Channel, read_webhooks
@@ -17,15 +15,13 @@ from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.processes.api import build_application
-from app.processes.resources import open_resources
 from app.webhook_client import WebhookClient
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, make_world, settings_of, stamp
+from tests.pipeline.conftest import service
+from tests.pipeline.service import Service
+from tests.pipeline.world import World, make_world, stamp
 
 PUBLIC = "http://ours.test"
-KEY = "bootstrap-key-of-thirty-two-letters"
 
 
 @dataclass
@@ -146,45 +142,4 @@ async def watch(database_url: str) -> AsyncIterator[Watch]:
         await made.close()
 
 
-@dataclass
-class Service:
-    """The application with its ingest, as a client sees it."""
-
-    world: World
-    client: httpx.AsyncClient
-
-    async def post(self, destination: str, *events: Any, **headers: str) -> list[dict[str, Any]]:
-        answer = await self.client.post(
-            f"/events?destination_id={destination}", content=json.dumps(list(events)), headers=headers
-        )
-        assert answer.status_code in (202, 207, 422), answer.text
-        results: list[dict[str, Any]] = answer.json()["results"]
-        return results
-
-    async def send(self, path: str, **body: Any) -> httpx.Response:
-        return await self.client.post(path, content=json.dumps(body))
-
-    async def get(self, path: str, **query: str) -> Any:
-        answer = await self.client.get(path, params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
-@pytest_asyncio.fixture
-async def service(database_url: str) -> AsyncIterator[Service]:
-    """One application on the test's own database."""
-    chosen = settings_of(database_url, bootstrap_admin_key=KEY)
-    async with (
-        open_resources(chosen, role="api", pool_size=6) as resources,
-        build_application(resources) as application,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(application),
-            base_url="http://testserver",
-            headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
-        ) as client,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
-        yield Service(world, client)
-
-
-__all__ = ["Service", "Watch", "stamp"]
+__all__ = ["Service", "Watch", "service", "stamp"]

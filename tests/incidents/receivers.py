@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.listening import Heard, listening
+
 SECRET_BYTES = b"a-secret-of-thirty-two-bytes-ok!"
 SECRET = "whsec_" + base64.b64encode(SECRET_BYTES).decode()
 
@@ -19,34 +21,16 @@ class WebhookReceiver:
     """Takes messages and verifies their signatures; `mode` is how it answers."""
 
     mode: str = "ok"
-    port: int = 0
+    url: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     requests: int = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/secret-path"
-
     def of_type(self, name: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["type"] == f"incident.{name}"]
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().split("\r\n")[1:]
-                headers = {
-                    line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines if line
-                }
-                body = await reader.readexactly(int(headers["content-length"]))
-                self.requests += 1
-                await self._answer(headers, body, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    async def _answer(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        self.requests += 1
         match self.mode:
             case "hang":
                 await writer.wait_closed()
@@ -62,9 +46,9 @@ class WebhookReceiver:
                     f"HTTP/1.1 302 Found\r\nlocation: {self.url}\r\ncontent-length: 0\r\n\r\n".encode()
                 )
             case _:
-                verify(headers, body)
-                self.messages.append(json.loads(body))
-                self.ids.append(headers["webhook-id"])
+                verify(heard.headers, heard.body)
+                self.messages.append(json.loads(heard.body))
+                self.ids.append(heard.headers["webhook-id"])
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         await writer.drain()
 
@@ -80,9 +64,6 @@ def verify(headers: dict[str, str], body: bytes) -> None:
 async def webhook_receiver(mode: str = "ok") -> AsyncIterator[WebhookReceiver]:
     """Listen on a free port during the block."""
     receiver = WebhookReceiver(mode)
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(receiver.answer) as listener:
+        receiver.url = f"{listener.url}/secret-path"
         yield receiver
-    finally:
-        server.close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.match_quality.dedupe import FindingKind, IdDifference, differences
+from app.domain.match_quality.dedupe import IdDifference, differences
 from tests.incidents.conftest import Service
 from tests.pipeline.rows import publish
 from tests.pipeline.world import MAPPING, event, eventually
@@ -173,11 +173,3 @@ def test_only_real_differences_are_named(
 ) -> None:
     """Neighbouring numbers are different events."""
     assert differences(there, here) == expected
-
-
-def test_every_kind_of_finding_has_a_seeded_fault() -> None:
-    """The kinds of the interface."""
-    assert {kind.value for kind in FindingKind} == {
-        "event_id_derived", "event_id_constant", "event_id_per_session", "same_id_two_types",
-        "same_id_two_mappings",
-    }  # fmt: skip

@@ -311,11 +311,7 @@ async def test_beside_a_monitor_of_the_release_before_the_leases_one_computes(wa
     assert not await earlier.fetchval(takes)
     await watch.monitor.leave()
     await other.monitor.leave()
-
-    async def has_ended() -> bool:
-        return bool(await earlier.fetchval(takes))
-
-    await eventually(has_ended)
+    await eventually(lambda: earlier.fetchval(takes))
     await earlier.close()
     await other.close()
 
@@ -346,11 +342,7 @@ async def test_the_session_of_a_frozen_process_ends(watch: Watch) -> None:
     assert watch.world.receiving is not None
     frozen = await watch.world.receiving.connect()
     await incidents.limit_silence(frozen, timedelta(seconds=0.3))
-
-    async def has_ended() -> bool:
-        return frozen.is_closed()
-
-    await eventually(has_ended)
+    await eventually(frozen.is_closed)
 
 
 async def test_a_frozen_backend_keeps_no_other_process_from_computing(watch: Watch) -> None:

@@ -53,7 +53,7 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
         scopes=["events:write", "events:read", "destinations:read"],
     )
     assert made.status_code == 201, made.text
-    service.client.headers["Authorization"] = f"Bearer {made.json()['key']}"
+    service.client.headers["X-Api-Key"] = made.json()["key"]
     await service.post(destination, nameless(1, journey={"id": "j1", "node_id": "n1"}), event(2))
     path = f"/destinations/{destination}"
     assert [item["event_id"] for item in (await service.get(f"{path}/rejections"))["items"]] == ["no-1"]

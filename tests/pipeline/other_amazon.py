@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from tests.listening import Heard, listening
+
 
 class OtherAmazon:
     """A bare HTTP/1.1 server: sign-in without a page, older account calls only, echo-less 207."""
@@ -17,29 +19,17 @@ class OtherAmazon:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
+        async with listening(self._converse) as listener:
+            yield listener.url
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode("latin-1").split("\r\n")
-                method, target, _ = lines[0].split(" ", 2)
-                headers = {
-                    k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)
-                }
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                status, more, answer = self._answer(method, target, headers, body)
-                text = json.dumps(answer).encode()
-                more = {"Content-Type": "application/json", "Content-Length": str(len(text)), **more}
-                fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-                writer.write(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode() + text)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+    async def _converse(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        method, target, _ = heard.head.split(" ", 2)
+        status, more, answer = self._answer(method, target, heard.headers, heard.body)
+        text = json.dumps(answer).encode()
+        more = {"Content-Type": "application/json", "Content-Length": str(len(text)), **more}
+        fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode() + text)
+        await writer.drain()
 
     def _answer(
         self, method: str, target: str, headers: dict[str, str], body: bytes

@@ -5,7 +5,6 @@ import base64
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest_asyncio
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
 from app.webhook_client import CallbackClient
+from tests.listening import Heard, listening
 from tests.pipeline.amazon import Request, items
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
 from tests.pipeline.processes import Product, running_product
@@ -52,34 +52,16 @@ class Receiver:
     taken: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator["Receiver"]:
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/notices"
-        try:
-            yield self
-        finally:
-            server.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:] if line)
-                headers = {name.lower(): value.strip() for name, _, value in pairs}
-                body = await reader.readexactly(int(headers["content-length"]))
-                self.got.append((headers, body))
-                answer = self.answers.pop(0) if self.answers else "204 No Content"
-                if answer == "hang":
-                    await reader.read()  # until the other side gives up
-                    return
-                if answer.startswith("2"):
-                    self.taken += msgspec.json.decode(body)["data"]["events"]
-                writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    async def answer(self, heard: Heard, writer: asyncio.StreamWriter) -> None:
+        self.got.append((heard.headers, heard.body))
+        answer = self.answers.pop(0) if self.answers else "204 No Content"
+        if answer == "hang":
+            await heard.reader.read()  # until the other side gives up
+            return
+        if answer.startswith("2"):
+            self.taken += msgspec.json.decode(heard.body)["data"]["events"]
+        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
 
     def states(self) -> Counter[str]:
         return Counter(one["state"] for one in self.taken)
@@ -87,7 +69,9 @@ class Receiver:
 
 @pytest_asyncio.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver().listening() as made:
+    made = Receiver()
+    async with listening(made.answer) as listener:
+        made.url = f"{listener.url}/notices"
         yield made
 
 
@@ -139,13 +123,8 @@ async def test_final_states_are_delivered_in_batches_with_valid_signatures(
 
 
 async def nothing_owed(world: World) -> bool:
-    async def none() -> bool:
-        rows = await world.fetch(
-            "SELECT (SELECT count(*) FROM callback_events), (SELECT count(*) FROM callbacks)"
-        )
-        return tuple(rows[0]) == (0, 0)
-
-    return bool(await eventually(none))
+    owed = "SELECT FROM callback_events UNION ALL SELECT FROM callbacks"
+    return bool(await eventually(lambda: world.fetch(f"SELECT WHERE NOT EXISTS ({owed})")))
 
 
 async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
@@ -177,11 +156,7 @@ async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: 
     world.work(journey=engine_of(receiver))
 
     await eventually(lambda: "ord-1001" in {one["event_id"] for one in receiver.taken})
-
-    async def is_done() -> bool:
-        return not await world.fetch("SELECT FROM callback_events UNION ALL SELECT FROM callbacks")
-
-    await eventually(is_done)
+    assert await nothing_owed(world)
 
 
 async def test_a_receiver_that_hangs_delays_nobody_but_itself(world: World, receiver: Receiver) -> None:
@@ -333,11 +308,7 @@ async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, r
     receiver.answers = ["500 No"] * 2
     await world.post(dst, event(1))
     world.work(journey=engine_of(receiver))
-
-    async def failed() -> bool:
-        return bool(await world.fetch("SELECT FROM callbacks WHERE problem = 'status_500'"))
-
-    await eventually(failed)
+    await eventually(lambda: world.fetch("SELECT FROM callbacks WHERE problem = 'status_500'"))
     await world.fetch("UPDATE callbacks SET made_at = now() - interval '8 days', due_at = now()")
     assert await nothing_owed(world)
     registry = world.resources.telemetry.registry

@@ -73,7 +73,7 @@ async def test_each_accepted_event_has_its_record(service: Service) -> None:
     found: list[dict[str, Any]] = []
     query: dict[str, str] = {"limit": "2"}
     while True:
-        page = await service.ask(f"/destinations/{dst}/consent-records", **query)
+        page = await service.get(f"/destinations/{dst}/consent-records", **query)
         found += page["items"]
         if page["next_cursor"] is None:
             break
@@ -107,7 +107,7 @@ async def test_events_without_consent_are_counted_by_their_basis(service: Servic
     await service.world.post(dst, event(9, mapping_id=gpp))
 
     async def stopped() -> list[tuple[str, str | None, int]]:
-        page = await service.ask(f"{path}/consent-records")
+        page = await service.get(f"{path}/consent-records")
         return [(one["reason"], one["basis"], one["events"]) for one in page["stopped"]]
 
     assert await stopped() == [
@@ -116,7 +116,7 @@ async def test_events_without_consent_are_counted_by_their_basis(service: Servic
         ("consent_missing", "amazon", 1),
         ("consent_missing", "none", 1),
     ]
-    stats = await service.ask(f"{path}/stats")
+    stats = await service.get(f"{path}/stats")
     assert stats["counts"]["rejected"] == 5
     assert stats["match_key_coverage"] == {"events": 0, "match_keys": [], "dropped": []}
     assert stats["rates"]["accepted_per_second"] == 0

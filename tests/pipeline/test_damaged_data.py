@@ -209,14 +209,9 @@ async def test_a_wrong_destination_number_sends_nothing_to_another_advertiser(
         await spoil(world, wrong, UNREADABLE[damage])
         await world.post(wrong, event(5), organisation="org_other")
     world.work()
-
-    async def is_final() -> bool:
-        return not await world.fetch(
-            "SELECT 1 FROM batch_states WHERE settled_at IS NULL UNION SELECT 1 FROM exceptions "
-            "WHERE status = 'retrying'"
-        )
-
-    await eventually(is_final)
+    waits = "SELECT FROM batch_states WHERE settled_at IS NULL UNION ALL SELECT FROM exceptions "
+    waits += "WHERE status = 'retrying'"
+    await eventually(lambda: world.fetch(f"SELECT WHERE NOT EXISTS ({waits})"))
     sent = {
         event["eventId"].rpartition(":")[2] for request in world.amazon.requests for event in request.events
     }
@@ -355,15 +350,9 @@ async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
     await spoil(world, dst, raise_on_update)
     await world.fetch(f"DROP TABLE batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}")
     world.work()
-
-    async def is_done() -> bool:
-        (row,) = await world.fetch(
-            "SELECT count(data_key) = 1 AND to_regclass($1) IS NOT NULL AS done FROM batch_states",
-            f"batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}",
-        )
-        return bool(row["done"])
-
-    await eventually(is_done)
+    done = "SELECT FROM batch_states HAVING count(data_key) = 1 AND to_regclass($1) IS NOT NULL"
+    partition = f"batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}"
+    await eventually(lambda: world.fetch(done, partition))
 
 
 async def test_an_attempt_whose_row_is_lost_is_made_again(world: World) -> None:

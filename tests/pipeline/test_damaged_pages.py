@@ -4,14 +4,10 @@ A cluster of its own, stopped to damage its files: some five seconds.
 """
 
 import asyncio
-import itertools
-import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from app.admin.destinations.stats import destination_stats
@@ -21,10 +17,9 @@ from app.store.events import batches
 from app.store.organisations.scope import scoped_pool
 from dev.postgres.cluster import Cluster
 from tests.databases import own_cluster
-from tests.pipeline.processes import ADMIN, Product, running_product
-from tests.pipeline.test_damaged_data import FAILED, MANY
+from tests.pipeline.test_damaged_data import FAILED
 from tests.pipeline.test_erasing import erase, finished
-from tests.pipeline.world import event, eventually, make_world
+from tests.pipeline.world import event, make_world
 
 pytestmark = pytest.mark.process
 
@@ -49,30 +44,6 @@ async def flip(cluster: Cluster, relation: str, page: int) -> None:
         file.seek(page * PAGE + PAGE // 2)
         file.write(bytes((byte ^ 1,)))
     await asyncio.to_thread(cluster.start)
-
-
-async def test_a_damaged_page_of_contents_costs_the_batches_on_it(cluster: Cluster) -> None:
-    """The others, the sister destination, and erasures of other people go on; the receipt counts them."""
-    async with make_world(cluster.url) as world:
-        sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
-        for first in range(0, 6 * MANY, MANY):
-            await world.post(sick, *(event(n) for n in range(first, first + MANY)))
-        await world.post(sister, event(1))
-        amazon = world.amazon
-    toast = "(SELECT reltoastrelid FROM pg_class WHERE oid = (SELECT tableoid FROM batches LIMIT 1))"
-    await flip(cluster, toast, 1)
-    async with make_world(cluster.url, amazon) as world:
-        erasure = await erase(world, email=f"person{6 * MANY - 1}@example.com")
-        world.work()
-        await world.until(sister, delivered=1)
-        counts = await world.until(sick, queued=0, retrying=0, erased=1)
-        unreadable = counts["dead"] // MANY
-        assert 1 <= unreadable <= 4
-        assert (counts["dead"], counts["delivered"]) == (unreadable * MANY, (6 - unreadable) * MANY - 1)
-        # What an erasure writes may meet the page as well; then it counts that batch too.
-        assert (await finished(world, erasure)).unreadable in (unreadable, unreadable + 1)
-        reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions WHERE status = 'dead'")
-        assert [row["reason"] for row in reasons] == ["unreadable"]
 
 
 async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cluster: Cluster) -> None:
@@ -111,43 +82,3 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cl
             None,
             None,
         )
-
-
-@pytest.mark.long
-async def test_readiness_follows_a_damaged_page_of_the_ledger(cluster: Cluster, tmp_path: Path) -> None:
-    """Not ready within ten seconds of the first refused post; after the repair ready again without a post."""
-    async with running_product(Product(cluster.url, tmp_path / "log.txt")) as operator:
-        api, client, numbers = operator.product.api, operator.client, itertools.count()
-        destination = await operator.destination("1000000001")
-
-        async def post() -> int:
-            body = event(next(numbers), destination_id=destination)
-            try:
-                answer = await client.post(f"{api}/events", json=body, headers={"X-Api-Key": ADMIN})
-            except httpx.HTTPError:
-                return 0
-            return answer.status_code
-
-        async def is_refused() -> bool:
-            return "flushes_refused" in (await client.get(f"{api}/health/ready")).json()["reasons"]
-
-        async def is_red() -> bool:
-            assert await post() != 202
-            return await is_refused()
-
-        async def is_green() -> bool:
-            return not await is_refused()
-
-        assert await post() == 202
-        assert not await is_refused()
-        await flip(cluster, "'ledger_g1'", 0)
-        began = time.monotonic()
-        await eventually(is_red, seconds=30, every=0.2)
-        assert time.monotonic() - began < 12
-        metrics = (await client.get(f"{api}/metrics")).text
-        assert 'amazon_conversions_database_errors_total{class="XX"}' in metrics
-        doctor = await asyncio.to_thread(operator.product.run, "doctor")
-        assert (doctor.returncode, "data checksums failed" in doctor.stdout) == (1, True)
-        await flip(cluster, "'ledger_g1'", 0)
-        await eventually(is_green, seconds=30, every=0.2)
-        assert await post() == 202

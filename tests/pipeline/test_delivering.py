@@ -192,22 +192,6 @@ async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> Non
     assert len(world.amazon.requests) == requests
 
 
-async def test_what_is_due_has_left_when_the_clock_was_advanced(world: World) -> None:
-    """So a test that advances it and sees no request knows that none was due."""
-    dst = await world.destination()
-    world.stop_clock()
-    await world.post(dst, event(1))
-    world.work(listens=False)
-    await world.advance(POLL_EVERY_S / 2)
-    assert len(world.amazon.requests) == 1
-    assert (await world.counts(dst))["delivered"] == 1
-    await world.post(dst, event(2))
-    await world.advance(POLL_EVERY_S * 0.49)
-    assert len(world.amazon.requests) == 1, "time passed that the test did not let pass"
-    await world.advance(POLL_EVERY_S * 0.02)
-    assert len(world.amazon.requests) == 2
-
-
 async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world: World) -> None:
     """invalid_grant means reconnect; nothing else does."""
     dst = await world.destination()

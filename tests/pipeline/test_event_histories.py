@@ -101,11 +101,11 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
         history["attempts"][0]["settled_at"]
     ) > timedelta(seconds=50)
     for one, name in ((dst, "ord-1"), (sibling, "ord-2")):
-        (listed,) = (await service.ask(f"/destinations/{one}/events", reason="throttled"))["items"]
+        (listed,) = (await service.get(f"/destinations/{one}/events", reason="throttled"))["items"]
         assert (listed["event_id"], listed["status"], listed["code"]) == (name, "queued", "RATE_LIMIT")
         assert (await world.counts(one))["queued"] == 1
     await world.until(other, delivered=1)
-    assert (await service.ask(f"/destinations/{other}/events", reason="throttled"))["items"] == []
+    assert (await service.get(f"/destinations/{other}/events", reason="throttled"))["items"] == []
 
 
 async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
@@ -293,7 +293,7 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     )
     history = await service.history(second, "k2")
     assert (history["duplicate_of"]["event_id"], history["duplicate_of"]["destination_id"]) == ("k1", first)
-    limited = await service.ask("/events/k2", key=made["key"], destination_id=second)
+    limited = await service.get("/events/k2", key=made["key"], destination_id=second)
     assert limited["duplicate_of"]["event_id"] is limited["duplicate_of"]["destination_id"] is None
     assert "k1" not in str(limited)
     assert first not in str(limited)
@@ -326,7 +326,7 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
     assert (len(one["attempts"]), len(two["attempts"])) == (1, 1)
     for dst, status, name in ((first, "dead", "ord-1"), (second, "delivered", "ord-2")):
         for query in ({}, {"status": status}):
-            listed = (await service.ask(f"/destinations/{dst}/events", **query))["items"]
+            listed = (await service.get(f"/destinations/{dst}/events", **query))["items"]
             assert [item["event_id"] for item in listed] == [name]
 
 
@@ -357,7 +357,7 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
         "FROM destinations WHERE id = $1",
         dst,
     )
-    rates = (await service.ask(f"/destinations/{dst}/stats"))["rates"]
+    rates = (await service.get(f"/destinations/{dst}/stats"))["rates"]
     assert (rates["accepted_per_second"], rates["delivered_per_second"]) == (0.2, 0.1)
     assert rates["failed_requests_per_second"] == 0
     assert rates["requests_per_second"] == round(len(world.amazon.requests) / 300, 3)
@@ -402,7 +402,7 @@ async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Ser
     await world.post(dst, sent, sent)
     history = await service.history(dst, sent["event_id"])
     assert history["dropped_match_keys"] == [{"match_key": "PHONE", "reason": "placeholder"}]
-    stats = await service.ask(f"/destinations/{dst}/stats")
+    stats = await service.get(f"/destinations/{dst}/stats")
     assert stats["match_key_coverage"]["dropped"] == [
         {"match_key": "PHONE", "reason": "placeholder", "events": 1}
     ]

@@ -43,12 +43,12 @@ def with_ids(number: int) -> dict[str, Any]:
 
 async def search(service: Service, **query: str) -> list[str]:
     """Return the ids of the events on all pages. On a busy machine a page can end early."""
-    found, page = [], await service.ask("/event-search", **query)
+    found, page = [], await service.get("/event-search", **query)
     while True:
         found += [item["event_id"] for item in page["items"]]
         if page["next_cursor"] is None:
             return found
-        page = await service.ask("/event-search", **query, cursor=page["next_cursor"])
+        page = await service.get("/event-search", **query, cursor=page["next_cursor"])
 
 
 async def batches_read(world: World, id_: str) -> list[int]:
@@ -107,7 +107,7 @@ async def test_a_batch_that_cannot_be_read_is_not_left_out(
     await world.fetch("UPDATE batches SET shapes = 'x' WHERE id = (SELECT min(id) FROM batches)")
     await index(maintenance)
     assert await world.fetch("SELECT 1 FROM id_digests WHERE digests IS NULL")
-    assert (await reader.ask("/event-search", q="x-3"))["unreadable_batches"] == 1
+    assert (await reader.get("/event-search", q="x-3"))["unreadable_batches"] == 1
 
 
 async def test_batches_are_indexed_once_by_one_worker(

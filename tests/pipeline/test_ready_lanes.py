@@ -1,23 +1,30 @@
-"""The dispatcher looks at every ready lane each time a request ends, also if thousands wait for a slot."""
+"""Which lane and which queue is served next: ready lanes, retries, idle lanes, low priority."""
 
 import asyncio
 import sys
+from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import FrameType, SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.lane import Alarms, Lane
+from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane
 from app.delivery.request_content import RequestContent
-from app.domain.ids import DEFAULT_ORGANISATION, LaneId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import CAPACITY, WorkKind
 from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit
+from app.ingest.intake import EventResult
 from app.store.database.results import DatabaseResults
+from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
+from tests.pipeline.amazon import Request, items
+from tests.pipeline.world import World, event
 
 NOW = 10.0
 CONTENT = RequestContent(
@@ -117,3 +124,218 @@ def test_a_lane_may_hang_after_a_failure_and_beside_a_slow_request() -> None:
     beside = lane_of(pace, Alarms())
     beside.begin_request(CONTENT, NOW, deadline=NOW)
     assert [beside.may_hang(NOW + later) for later in (0.0, SLOW_S)] == [False, True]
+
+
+AT = 100.0
+
+
+def lane() -> Lane:
+    return Lane(LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0), 1e9, Pace(RateLimit(10, 10)))
+
+
+LIVE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {WorkKind.LIVE: -1.0})
+
+
+async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> None:
+    """Each request is chosen anew, so the retry does not wait until no live event is due."""
+
+    def fail_one(request: Request) -> httpx.Response | None:
+        if request.number != 3:
+            return None
+        return items("INTERNAL_ERROR", *[None] * (len(request.events) - 1))
+
+    world.amazon.script = fail_one
+    dst = await world.destination()
+    await world.post(dst, event(0))
+    world.stop_clock()
+    world.work()
+    await world.advance(1)
+    requests, number = world.amazon.requests, 0
+    while len(requests) <= 3 or requests[3].ids[0] not in world.amazon.accepted:
+        number += 1
+        assert number < 40
+        await world.post(dst, event(number))
+        await world.make_due()
+        await world.advance(0.03)
+    await world.advance(1)
+    assert (await world.counts(dst))["delivered"] == number + 1
+
+
+def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
+    """Almost no wait after the first failure, then twice as long each time, up to half a minute."""
+    owned = lane()
+    waits = [owned.back_off(DestinationNumber(1), WorkKind.LIVE, AT).until - AT for _ in range(15)]
+    assert waits[0] <= 0.1
+    assert waits == sorted(waits)
+    assert waits[8] > 10
+    assert waits[-1] == LONGEST_BACKOFF_S
+    poll, later = LanePoll(None, 0, (), (LIVE,)), AT + LONGEST_BACKOFF_S
+    assert owned.select(poll, AT, AT) is None
+    assert owned.select(poll, later, later - 0.1) is None
+    assert owned.select(poll, later, later) == (LIVE, WorkKind.LIVE, False)
+    number, long_after = DestinationNumber(1), later + LONGEST_BACKOFF_S
+    assert owned.back_off(number, WorkKind.LIVE, long_after - 0.1).failures == 16
+    assert owned.back_off(number, WorkKind.LIVE, long_after + 2 * LONGEST_BACKOFF_S).failures == 1
+
+
+def test_destinations_take_turns_also_beside_the_retries_of_one() -> None:
+    owned, served = lane(), Counter[tuple[int, WorkKind]]()
+    both = {WorkKind.LIVE: -1.0, WorkKind.RETRY: -1.0}
+    queues = [replace(LIVE, number=DestinationNumber(number)) for number in range(1, 7)]
+    poll = LanePoll(None, 0, (), (replace(queues[0], due_in=both), *queues[1:]))
+    for now in range(100, 148):
+        selected = owned.select(poll, now, now)
+        assert selected is not None
+        queue, kind, _ = selected
+        served[queue.number, kind] += 1
+        content = RequestContent(queue, (), (), (), (), None, has_more=False, kind=kind)
+        owned.begin_request(content, now, deadline=now)
+    assert [served[number, WorkKind.LIVE] for number in range(1, 7)] == [6] * 6
+    assert served[1, WorkKind.RETRY] == 12
+
+
+IDLE = 300
+WATCHED_S = 20
+
+
+async def transactions(world: World) -> int:
+    """Return how many transactions the sessions of the workers have ended; a lone statement is one."""
+    # A session reports its transactions up to ten seconds late, or after it was asked for them.
+    report = "SELECT pg_stat_force_next_flush()"
+    async with AsyncExitStack() as stack:
+        pool = world.delivering.pool
+        for _ in range(pool.get_max_size()):
+            connection = await stack.enter_async_context(pool.acquire())
+            await connection.execute(report)
+    for dispatcher, _ in world.workers:
+        assert dispatcher.leases._session is not None
+        await dispatcher.leases._session.execute(report)
+    (row,) = await world.fetch("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    return int(row["xact_commit"])
+
+
+async def own(world: World, number: int) -> None:
+    """Let a worker own that many lanes and deliver everything in them."""
+    destinations = [await world.destination() for _ in range(number)]
+    for dst in destinations:
+        await world.post(dst, event(1))
+    world.stop_clock()
+    dispatcher = world.work(listens=False)
+    await world.advance(2 * POLL_EVERY_S)
+    assert not await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NULL")
+    owned = dispatcher.leases.owned
+    assert len(owned) == number
+    assert all(lane.wake_at is None for lane in owned.values())
+
+
+@pytest.mark.campaign
+async def test_idle_lanes_cost_no_statements(world: World) -> None:
+    """Three hundred idle lanes cost as few statements as one: the worker's background jobs."""
+    await own(world, IDLE)
+    before = await transactions(world)
+    asked = await transactions(world) - before
+    before = await transactions(world)
+    await world.advance(WATCHED_S)
+    ended = await transactions(world) - before - asked
+    # About five a second for leases, erasures, overdue attempts and maintenance; one statement per lane and
+    # second would be 300.
+    assert ended <= 10 * WATCHED_S, f"{ended} transactions in {WATCHED_S} s with {IDLE} idle lanes"
+    assert ended >= WATCHED_S, "the worker's own polls were not counted"
+
+
+async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World) -> None:
+    """Without notifications: among many idle lanes the one with a due event is woken within two polls."""
+    await own(world, 30)
+    dst = await world.destination()
+    for number, delivered in enumerate((1, 2)):
+        await world.post(dst, event(number))
+        await world.advance(2 * POLL_EVERY_S)
+        assert (await world.counts(dst))["delivered"] == delivered
+
+
+async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World) -> None:
+    """A lane whose next retry is minutes away still sends what comes meanwhile, though no notice is heard."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    world.stop_clock()
+    world.work(listens=False)
+    await world.advance(2 * POLL_EVERY_S)
+    assert (await world.counts(dst))["delivered"] == 1
+    await world.fetch(
+        "UPDATE batch_states SET disposition = NULL, settled_at = NULL, due_at = now() + interval '1 hour'"
+    )
+    await world.advance(2 * POLL_EVERY_S)  # the worker has seen the later one
+    await world.post(dst, event(2))
+    await world.advance(2 * POLL_EVERY_S)
+    assert await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL")
+
+
+def test_an_earlier_alarm_replaces_a_later_one() -> None:
+    """Each lane is due once, in the order of the times."""
+    alarms = Alarms()
+    lanes = [
+        Lane(
+            LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
+            1e9,
+            Pace(RateLimit(10, 10)),
+            alarms,
+        )
+        for number in range(3)
+    ]
+    for lane, at in zip((*lanes, lanes[2]), (5.0, 2.0, 9.0, 1.0), strict=True):
+        lane.wake(at)
+    lanes[0].wake(7.0)
+    assert alarms.next_at == 1.0
+    assert list(alarms.due(5.0)) == [lanes[2], lanes[1], lanes[0]]
+    for lane in lanes:
+        lane.begin_claim(10.0)
+    assert list(alarms.due(10.0)) == []
+    assert alarms.next_at == float("inf")
+
+
+async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
+    return await world.post(dst, *(event(n) for n in numbers), low_priority=True)
+
+
+async def test_what_is_live_leaves_first_however_much_was_filled_in_before(world: World) -> None:
+    """Three low requests wait; the live one that came last is not the last to leave."""
+    dst = await world.destination(rate=20, burst=1)
+    for start in (0, 500, 1000):
+        await post_low(world, dst, *range(start, start + 500))
+    await world.post(dst, *(event(n) for n in range(5000, 5010)))
+    world.work()
+    await world.until(dst, delivered=1510)
+    sizes = [len(request.events) for request in world.amazon.requests]
+    assert sizes.index(10) <= 1
+    assert sorted(sizes) == [10, 500, 500, 500]
+
+
+async def test_low_and_live_share_one_commit_and_no_batch(world: World) -> None:
+    """A batch waits in one queue; what came with `low` stands in the one for replays."""
+    dst = await world.destination()
+    await post_low(world, dst, 1, 2)
+    await world.post(dst, event(3))
+    rows = await world.fetch("SELECT queue, events FROM batch_states ORDER BY queue")
+    assert [(row["queue"], row["events"]) for row in rows] == [(0, 1), (2, 2)]
+
+
+async def test_an_id_is_accepted_once_whatever_its_priority(world: World) -> None:
+    """Filling in what came live already, or twice, is harmless."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    assert [one.status for one in await post_low(world, dst, 1, 2)] == ["duplicate", "accepted"]
+    assert [one.status for one in await post_low(world, dst, 1, 2)] == ["duplicate", "duplicate"]
+    assert (await world.counts(dst))["accepted"] == 2
+
+
+async def test_what_fails_keeps_its_place_behind_what_is_live(world: World) -> None:
+    """A low event that Amazon wants again is retried among replays, not among live retries."""
+    dst = await world.destination()
+    world.amazon.script = lambda request: (
+        None if request.number else world.amazon.take(request, but=range(len(request.events)))
+    )
+    await post_low(world, dst, 1)
+    world.work()
+    await world.until(dst, delivered=1)
+    rows = await world.fetch("SELECT queue, status FROM exceptions")
+    assert [(row["queue"], row["status"]) for row in rows] == [(2, "delivered")]

@@ -281,8 +281,8 @@ async def test_a_replay_over_http_of_several_transactions_has_one_id(
     ids = [f"ord-{number}" for number in range(5)]
     answer = await service.do(f"/destinations/{dst}/replay", {"dry_run": False, "event_ids": ids})
     assert (answer["matched"], answer["replayed"], answer["remaining"]) == (5, 5, 0)
-    (record,) = (await service.ask(f"/destinations/{dst}/replays"))["items"]
-    (row,) = (await service.ask("/audit", action="events.replayed"))["items"]
+    (record,) = (await service.get(f"/destinations/{dst}/replays"))["items"]
+    (row,) = (await service.get("/audit", action="events.replayed"))["items"]
     assert record["replay_id"] == row["after"]["replay_id"] == answer["replay_id"]
     assert record["replayed"] == row["after"]["matched"] == 5
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -41,13 +41,9 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     assert len(leaving.leases.owned) == 2
 
     leaving.stop()
-
-    async def handed_over() -> bool:
-        (lane,) = await world.fetch("SELECT owner FROM lanes WHERE advertiser_id = '2'")
-        return lane["owner"] is None
-
     # Before there is anything to send: a look that was under way at the stop may still find what comes now.
-    await eventually(handed_over)
+    handed_over = "SELECT FROM lanes WHERE advertiser_id = '2' AND owner IS NULL"
+    await eventually(lambda: world.fetch(handed_over))
     following = world.work()
     await world.post(idle, event(3))
     await world.until(idle, delivered=2)
@@ -111,7 +107,7 @@ async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]
     product.ports = {"api-1": product.api_port, "api-2": free_port()}
     product.listener.close()  # here each listens for itself
     for name, port in product.ports.items():
-        product.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
+        product.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="60")
     async with running_product(product, apis=(), workers=("worker-1", "worker-2")) as made:
         yield made
 
@@ -149,9 +145,12 @@ async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operat
         for pair in (("api-1", "worker-1"), ("api-2", "worker-2")):
             for name in pair:
                 product.children[name].send_signal(signal.SIGTERM)
+            await eventually(lambda left=pair[0]: left not in balancer.good)
+            await asyncio.gather(*answers)
+            product.children[pair[0]].send_signal(signal.SIGTERM)  # skips the rest of the delay
             for name in pair:
                 assert await asyncio.to_thread(product.children[name].wait, 40) == 0, name
-            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="1")
+            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="60")
             product.work(pair[1])
             await eventually(lambda: len(balancer.good) == 2, seconds=30)
         done.set()

@@ -13,10 +13,9 @@ from app.domain.event import Event, read_events
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
-from bench import against, outbox, reference
+from bench import outbox, reference
 from bench.conversion import RICH, converter, events
 from bench.events import MAPPING, bodies
-from bench.report import quantile, table
 from bench.stand_in import StandIn
 from tests.domain.conversions import convert
 
@@ -78,26 +77,6 @@ def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -
     ((_, numbers),) = json.loads(ask(stand_in, "/_log"))
     assert numbers == list(range(7))
     assert ask(stand_in, "/_count") == b"0"
-
-
-def test_a_quantile_is_a_value_that_was_measured() -> None:
-    """The share below it is the one asked for."""
-    assert quantile([3, 1, 2, 4], 0.5) == 3
-    assert quantile(range(100), 0.99) == 99
-    assert "| 1,234 | 12.3 | 1.23 |" in table(("a", "b", "c"), [(1234.4, 12.34, 1.234)])
-
-
-def test_six_rounds_are_the_fewest_whose_range_is_a_95_percent_interval() -> None:
-    """Nine rounds leave out the lowest and the highest ratio."""
-    assert against.interval([1.3, 1.0, 1.1, 0.9, 1.2, 1.6]) == (0.9, 1.6)
-    assert against.interval([9, 1, 2, 3, 4, 5, 6, 7, 8]) == (2, 8)
-    assert 2 / 2**against.ROUNDS <= 0.05 < 2 / 2 ** (against.ROUNDS - 1)
-
-
-def test_a_round_is_compared_with_the_rounds_of_the_base_around_it() -> None:
-    """A machine that slows down evenly changes no ratio."""
-    base, ours = [{"whole": cost} for cost in (1.0, 3.0, 5.0)], [{"whole": cost} for cost in (2.0, 4.0)]
-    assert against.ratios(ours, base, "whole") == [1.0, 1.0]
 
 
 def test_the_rich_mapping_reads_what_its_page_says() -> None:

@@ -1,13 +1,20 @@
-"""The files for a forge and for editors agree with the project."""
+"""The files for a forge, for editors and of a release agree with the project."""
 
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from app import telemetry
+from dev.components import locked_packages, vendored_files
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
@@ -91,3 +98,91 @@ def test_generated_and_vendored_files_are_marked() -> None:
     ]
     assert len(generated) > 5
     assert marked("linguist-generated", generated) == []
+
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VERSION: str = PROJECT["project"]["version"]
+
+
+def test_the_changelog_begins_with_the_version() -> None:
+    """With its date, or unreleased; versions descend."""
+    headings = re.findall(
+        r"(?m)^## (\d+)\.(\d+)\.(\d+) \((?:unreleased|\d{4}-\d\d-\d\d)\)$",
+        (ROOT / "CHANGELOG.md").read_text(),
+    )
+    assert len(headings) == (ROOT / "CHANGELOG.md").read_text().count("\n## ")
+    versions = [tuple(map(int, heading)) for heading in headings]
+    assert ".".join(map(str, versions[0])) == VERSION
+    assert versions == sorted(set(versions), reverse=True)
+
+
+def test_the_documents_build_the_version() -> None:
+    """The example of the image is copied by operators."""
+    deployment = (ROOT / "docs" / "deployment.md").read_text()
+    assert set(re.findall(r"VERSION=([\d.]+)", deployment)) == {VERSION}
+
+
+def test_the_wheel_holds_every_package_that_the_image_copies() -> None:
+    """`app` imports the launcher of `dev` and the sandbox by command; migrations lie beside them."""
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = set(re.findall(r"(?m)^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text()))
+    assert {*wheel["packages"], "migrations"} == copied
+    assert wheel["force-include"] == {"migrations": "migrations", "alembic.ini": "alembic.ini"}
+
+
+def test_an_installed_wheel_knows_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There is no pyproject.toml beside it; the metadata of the installed distribution has the version."""
+    package = tmp_path / "app"
+    package.mkdir()
+    installed = tmp_path / "amazon_conversions_destination-7.8.9.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: amazon-conversions-destination\nVersion: 7.8.9\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(telemetry, "__file__", str(package / "telemetry.py"))
+    assert telemetry._read_version() == "7.8.9"
+
+
+def printed(*options: str) -> str:
+    command = [sys.executable, "-m", "app", "sbom", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("options", "locked"), [((), "runtime.txt"), (("--dev",), "dev.txt")])
+@pytest.mark.process
+def test_every_locked_package_is_listed_with_its_digests(options: tuple[str, ...], locked: str) -> None:
+    """As many packages and digests as the list has, and twice the same bytes."""
+    text = printed(*options)
+    document: dict[str, Any] = json.loads(text)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    listed = (ROOT / "requirements" / locked).read_text()
+    packages = [each for each in document["components"] if each["purl"].startswith("pkg:pypi/")]
+    assert len(packages) == len(re.findall(r"(?m)^\S+==", listed))
+    digests = [each for package in packages for each in package["properties"]]
+    assert len([each for each in digests if each["name"] == "file:sha256"]) == listed.count("--hash=sha256:")
+    assert printed(*options) == text
+
+
+@pytest.mark.process
+def test_no_host_is_named_but_that_of_the_schema() -> None:
+    """The document does not say where packages were installed from."""
+    hosts = [line for line in printed().splitlines() if "://" in line]
+    assert hosts == ['  "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",']
+
+
+@pytest.mark.process
+def test_vendored_libraries_are_listed_with_their_files() -> None:
+    """The image holds them, too: htmx and uPlot."""
+    listed = {each["purl"]: each for each in json.loads(printed())["components"]}
+    files = vendored_files()
+    assert len(files) == 3
+    for file in files:
+        parts = listed[f"pkg:npm/{file.package}@{file.version}"]["components"]
+        digests = {part["name"]: part["hashes"][0]["content"] for part in parts}
+        assert digests[file.file] == file.digest
+
+
+@pytest.mark.process
+def test_every_package_names_its_licence() -> None:
+    """For the list, and for THIRD_PARTY_NOTICES.md."""
+    unknown = [each.name for each in locked_packages("runtime.txt") if each.licence is None]
+    assert unknown == []

@@ -36,14 +36,6 @@ def test_a_statement_sees_the_sessions_of_its_own_database_only() -> None:
     assert {path: texts for path, texts in found.items() if texts} == {}
 
 
-def test_a_statement_without_a_limit_is_found() -> None:
-    """Also in a formatted string; a limit counts wherever it stands."""
-    waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
-    assert len(unlimited(f'x = "{waits}"')) == len(unlimited(f'x = f"{waits} {{more}}"')) == 1
-    assert unlimited(f'x = f"{waits} AND {{SESSIONS_HERE}}"') == []
-    assert unlimited(f'x = ("{waits} " "AND pid = $1")') == []
-
-
 @pytest.mark.reads_only
 @pytest.mark.parametrize(
     "change",
@@ -59,12 +51,3 @@ async def test_a_test_that_only_reads_changes_nothing(owner: asyncpg.Connection,
     """A test with the mark `reads_only` that changes something fails: no other test meets its rows."""
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
         await owner.execute(change)
-
-
-@pytest.mark.reads_only
-def test_tests_that_only_read_share_a_database(database_url: str, read_only_database_url: str) -> None:
-    assert database_url == read_only_database_url
-
-
-def test_a_test_without_the_mark_has_its_own(database_url: str, read_only_database_url: str) -> None:
-    assert database_url != read_only_database_url

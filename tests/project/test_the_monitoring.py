@@ -122,12 +122,6 @@ def test_an_alert_of_backups_has_the_limit_of_doctor() -> None:
     assert numbers["SlotRetainsWal"] == {MAX_RETAINED_BYTES}
 
 
-def test_the_number_of_a_setting_is_found() -> None:
-    """The rule above can fail."""
-    assert numbers_of('max(x_1{a="3"}[5m]) > 20 * 86400 and y > 0.5') == {20 * 86_400, 0.5}
-    assert 20 * 86_400 in durations_of_settings()
-
-
 WORDS = ("result", "reason", "status", "outcome", "kind", "class")
 
 
@@ -143,14 +137,6 @@ def test_a_query_names_label_values_that_are_written() -> None:
     }
     assert {"dead", "parked", "throttled", "unreachable"} <= values
     assert [value for value in sorted(values) if f'"{value}"' not in source] == []
-
-
-def test_a_wrong_query_is_found() -> None:
-    """The rule above can fail, by name, by label and by grouping."""
-    assert problems_of("amazon_conversions_nothing") == ["amazon_conversions_nothing"]
-    assert problems_of('amazon_conversions_waiting_events{state="x"}') == ["state"]
-    assert problems_of("sum by (nothing) (amazon_conversions_lanes_owned)") == ["nothing"]
-    assert problems_of("amazon_conversions:nothing") == ["amazon_conversions:nothing"]
 
 
 @pytest.mark.parametrize("promised", PROMISED.split())

@@ -26,13 +26,6 @@ async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event
     assert answer.headers["amazon-advertising-api-requestid"]
 
 
-async def test_a_request_of_refused_events_is_still_207(caller: Any) -> None:
-    answer = await caller.send({}, "x", 5, None, [])
-    assert answer.status_code == 207
-    assert [one["index"] for one in answer.json()["error"]] == [0, 1, 2, 3, 4]
-    assert answer.json()["success"] == []
-
-
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [

@@ -105,13 +105,6 @@ async def test_a_code_buys_tokens_of_amazons_form(caller: Any) -> None:
     assert max(len(tokens["access_token"]), len(tokens["refresh_token"])) <= 2048
 
 
-async def test_a_code_is_good_once(caller: Any) -> None:
-    code = await caller.code()
-    assert (await caller.redeem(code)).status_code == 200
-    again = await caller.redeem(code)
-    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
-
-
 async def test_a_code_lives_five_minutes(caller: Any, clock: Any) -> None:
     young, old = await caller.code(), await caller.code()
     clock.now += 299

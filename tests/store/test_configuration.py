@@ -1,24 +1,34 @@
-"""What the configuration half of the store promises: races, exactness, one-time states, the audit."""
+"""What the configuration half of the store promises: races, exactness, conditions, the audit, its tables."""
 
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import text
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+import app.store.access.keys
+import app.store.destinations.destinations
+import app.store.destinations.sign_ins
+import app.store.mappings.event_names
+import app.store.organisations.organisations  # noqa: F401 - each module declares its tables
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, State
-from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
-from app.store import audit, mappings
+from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
+from app.domain.incidents.destination_condition import RULES, Condition, Fact
+from app.store import mappings
 from app.store.access import keys
 from app.store.access.keys import ApiKey, KeyGrant
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
+from app.store.destinations.health import condition_sql
 from app.store.errors import is_unavailable
-from app.store.mappings import event_names
+from app.store.tables import METADATA
 
 DRAFT = DestinationSettings(
     name="Acme",
@@ -150,37 +160,6 @@ async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: 
         await connection.execute(text("UPDATE destinations SET archived_at = archived_at, name = 'Other'"))
 
 
-async def test_of_names_pinned_at_once_all_see_the_first(engine: AsyncEngine) -> None:
-    """Twenty transactions pin twenty names: one is new, and every one reads the same."""
-
-    async def pin(number: int) -> tuple[str, bool]:
-        async with engine.begin() as connection:
-            pinned, new = await event_names.pin(connection, "58", "LEAD", f"Name {number}")
-        return pinned.name, new
-
-    found = await asyncio.gather(*(pin(number) for number in range(20)))
-    assert len({name for name, _ in found}) == 1
-    assert [new for _, new in found].count(True) == 1
-
-
-async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
-    """Of twenty at once, one gets it; later ones get nothing."""
-    await create(engine)
-    async with engine.begin() as connection:
-        await sign_ins.begin(
-            connection, state_hash=b"h", destination=FIRST, key=KeyId("key_x"), sealed_verifier=b"v"
-        )
-
-    async def use() -> object:
-        async with engine.begin() as connection:
-            return await sign_ins.spend(connection, b"h")
-
-    found = await asyncio.gather(*(use() for _ in range(20)))
-    assert [pending for pending in found if pending is not None] == [
-        sign_ins.PendingSignIn(DEFAULT_ORGANISATION, FIRST, KeyId("key_x"), b"v")
-    ]
-
-
 async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
     """They are swept up as new ones begin."""
     await create(engine)
@@ -249,44 +228,11 @@ async def test_a_mapping_cannot_point_at_a_version_that_does_not_exist(engine: A
             await mappings.point_at(connection, MAPPING, 7)
 
 
-async def test_the_audit_keeps_what_changed(engine: AsyncEngine) -> None:
-    """Members that are the same before and after are left out; an act without a before keeps all of it."""
-    async with engine.begin() as connection:
-        await audit.record(connection, "k", "a", "s", before={"x": 1, "y": 2, "z": 0}, after={"x": 1, "y": 3})
-        await audit.record(connection, "k", "b", "s", after={"x": 1})
-        newest, oldest = await audit.newest(connection, limit=10, id_of=str)
-    assert (oldest.before, oldest.after) == ({"y": 2, "z": 0}, {"y": 3})
-    assert (newest.before, newest.after) == (None, {"x": 1})
-
-
-async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
-    """The row is part of the act's own transaction."""
-    with pytest.raises(RuntimeError):
-        async with engine.begin() as connection:
-            await audit.record(connection, "k", "a", "s")
-            raise RuntimeError
-    assert await scalar(engine, "SELECT count(*) FROM audit") == 0
-
-
 async def created_key(connection: AsyncConnection, letter: str) -> ApiKey:
     """Create a key with a digest of this letter."""
     grant = KeyGrant(name="k", scopes=("events:write",), destination_ids=None, expires_at=None)
     id_, digest = KeyId(f"key_{letter * 20}"), letter.encode() * 32
     return await keys.create(connection, id_, grant, hint="ack_", digest=digest, created_by="bootstrap")
-
-
-async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:
-    """Revoked or expired."""
-    async with engine.begin() as connection:
-        key = await created_key(connection, "d")
-        assert await keys.find_alive(connection, [b"d" * 32, b"e" * 32]) == {b"d" * 32: key}
-        await connection.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second'"))
-        assert await keys.find_alive(connection, [b"d" * 32]) == {}
-        assert not await keys.is_alive(connection, key.id)
-        await connection.execute(text("UPDATE api_keys SET expires_at = NULL"))
-        assert await keys.revoke(connection, key.id) is not None
-        assert await keys.revoke(connection, key.id) is None
-        assert await keys.find_alive(connection, [b"d" * 32]) == {}
 
 
 async def test_recording_the_use_of_keys_waits_for_no_other_transaction(engine: AsyncEngine) -> None:
@@ -322,3 +268,73 @@ async def test_a_transient_error_is_distinguished_from_a_wrong_statement(engine:
             pass
     assert is_unavailable(refused.value)
     assert not is_unavailable(ValueError())
+
+
+FACTS = [fact for fact in Fact if fact is not Fact.ANYTHING]
+
+
+def condition_of(true: set[Fact]) -> Condition:
+    """Return the condition in words of its own: what a person at the home page would expect."""
+    if Fact.ARCHIVED in true:
+        return Condition.DELETED
+    if true & {Fact.SIGN_IN_LOST, Fact.CRITICAL}:
+        return Condition.NEEDS_ATTENTION
+    if Fact.PAUSED in true:
+        return Condition.PAUSED
+    if Fact.WARNING in true:
+        return Condition.NEEDS_ATTENTION
+    if Fact.STALLED in true:
+        return Condition.STALLED
+    if Fact.OPEN_INCIDENT in true:
+        return Condition.RECOVERING
+    if Fact.NOT_ACTIVE in true:
+        return Condition.SETUP
+    return Condition.HEALTHY if Fact.RECENT_EVENT in true else Condition.IDLE
+
+
+async def test_the_sql_decides_as_the_rules_for_all_facts(owner: asyncpg.Connection) -> None:
+    """All 512 combinations; a fact that is unknown (null) counts as false."""
+    tables = ", ".join(f"(VALUES (true), (NULL)) AS {fact} (yes)" for fact in FACTS)
+    names = ", ".join(f"{fact}.yes AS {fact}" for fact in FACTS)
+    condition = condition_sql({Fact.ANYTHING: "true"} | {fact: f"{fact}.yes" for fact in FACTS})
+    rows = await owner.fetch(f"SELECT {condition} AS condition, {names} FROM {tables}")
+    assert len(rows) == 2 ** len(FACTS)
+    for row in rows:
+        true = {fact for fact in FACTS if row[fact.value]}
+        assert row["condition"] == condition_of(true), true
+
+
+def test_each_condition_and_each_fact_has_a_rule() -> None:
+    """The last rule holds for every destination."""
+    assert {condition for _, condition in RULES} == set(Condition)
+    assert [fact for fact, _ in RULES if fact is not Fact.ANYTHING] == sorted(
+        FACTS, key=[fact for fact, _ in RULES].index
+    )
+    assert RULES[-1][0] is Fact.ANYTHING
+
+
+def differences(connection: Connection, metadata: MetaData) -> list[Any]:
+    """Return what alembic would change in the declared tables: columns, their types, and NOT NULL.
+
+    Only the migrations declare indexes, constraints and defaults, because no statement is made of them.
+    """
+
+    def is_compared(_: Any, name: str | None, kind: str, __: bool, ___: Any) -> bool:
+        return kind == "column" or (kind == "table" and name in metadata.tables)
+
+    settings = {"compare_type": True, "include_object": is_compared}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=settings), metadata))
+
+
+async def test_alembic_finds_no_difference(engine: AsyncEngine) -> None:
+    """Neither a column too many nor one too few, nor another type."""
+    assert set(METADATA.tables) == {
+        "destinations",
+        "api_keys",
+        "organisations",
+        "event_names",
+        "amazon_accounts",
+        "oauth_states",
+    }
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences, METADATA) == []

@@ -1,7 +1,8 @@
-"""One statement that settles a delivered request: all of it is written, or nothing is."""
+"""Lanes: only the owner writes a result, and a lane without an owner can be acquired by every worker."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -9,7 +10,7 @@ import pytest_asyncio
 
 from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import PerItemReply, SentRequest
-from app.store import attempts
+from app.store import attempts, due_work, lanes
 from app.store.attempts import StartedAttempt
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease
@@ -103,3 +104,90 @@ async def test_a_new_owner_waits_for_what_is_being_written(c: asyncpg.Connection
             await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
     await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
     await other.close()
+
+
+LANE, LEASE = LaneId(1), timedelta(seconds=50)
+
+
+@pytest_asyncio.fixture
+async def sessions(database_url: str) -> AsyncIterator[tuple[asyncpg.Connection, ...]]:
+    """Two workers' sessions and one that is no worker; a free lane."""
+    connections = [await asyncpg.connect(database_url.replace("+asyncpg", "")) for _ in range(3)]
+    await connections[2].execute(
+        "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE VALUES (1, 'NA', '1')"
+    )
+    yield tuple(connections)
+    for connection in connections:
+        await connection.close()
+
+
+@asynccontextmanager
+async def row_lock(other: asyncpg.Connection) -> AsyncIterator[None]:
+    """Hold the row of the lane, as a request for an erasure or a frozen worker does."""
+    async with other.transaction():
+        await other.execute("SELECT FROM lanes WHERE id = 1 FOR UPDATE")
+        yield
+
+
+async def test_a_worker_that_found_the_row_locked_does_not_keep_the_lane(
+    sessions: tuple[asyncpg.Connection, ...],
+) -> None:
+    """Its advisory lock would keep the lane from the other worker as long as both live."""
+    first, second, other = sessions
+    async with row_lock(other):
+        assert await lanes.acquire(first, LANE, "first", lease=LEASE) is None
+    assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
+
+
+async def test_a_worker_whose_statement_failed_does_not_keep_the_lane(
+    sessions: tuple[asyncpg.Connection, ...],
+) -> None:
+    first, second, _ = sessions
+    await first.execute("SET default_transaction_read_only = on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await lanes.acquire(first, LANE, "first", lease=LEASE)
+    assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
+
+
+async def test_a_release_does_not_wait_for_a_locked_row(sessions: tuple[asyncpg.Connection, ...]) -> None:
+    """The lock ends, and a lease without it keeps the lane from no other worker."""
+    first, second, other = sessions
+    lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
+    assert lease is not None
+    await first.execute("SET lock_timeout = '20ms'")
+    async with row_lock(other):
+        await lanes.release(first, lease)
+    assert await due_work.busy_lanes(second) == []
+    assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
+
+
+async def test_a_renewal_does_not_wait_for_a_locked_row(sessions: tuple[asyncpg.Connection, ...]) -> None:
+    """The lane of that row is not renewed, and still owned. A lane with another fence is not owned."""
+    first, _, other = sessions
+    await other.execute(
+        "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE "
+        "VALUES (2, 'NA', '2'), (3, 'NA', '3')"
+    )
+    leases = [await lanes.acquire(first, LaneId(number), "first", lease=LEASE) for number in (1, 2, 3)]
+    fences = [(lease.id, lease.fence) for lease in leases if lease is not None]
+    assert len(fences) == 3
+    await other.execute("UPDATE lanes SET fence = 9 WHERE id = $1", fences[2][0])
+    await first.execute("SET lock_timeout = '20ms'")
+    async with row_lock(other):
+        assert await lanes.renew(first, fences, lease=LEASE) == {fences[0][0]: False, fences[1][0]: True}
+    assert await lanes.renew(first, fences, lease=LEASE) == {fences[0][0]: True, fences[1][0]: True}
+
+
+async def test_a_renewal_does_not_meet_the_results_of_requests(
+    sessions: tuple[asyncpg.Connection, ...],
+) -> None:
+    """A lane with many results a second would otherwise not be renewed. A new owner waits for them."""
+    first, second, other = sessions
+    lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
+    assert lease is not None
+    async with other.transaction():
+        await lanes.hold(other, lease)
+        assert await lanes.renew(first, [(LANE, lease.fence)], lease=LEASE) == {LANE: True}
+        await lanes.release(first, lease)
+        assert await lanes.acquire(second, LANE, "second", lease=LEASE) is None
+    assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None

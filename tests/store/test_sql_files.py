@@ -1,4 +1,4 @@
-"""The statements in the `.sql` files of app/store: Postgres accepts each of them, and no other is there.
+"""The rules for SQL: where it stands, that Postgres accepts it, its comments, and how much is assembled.
 
 SQL that Python assembles can be neither run nor explained without it. It is for optional filters and for
 names of tables, and its number has a limit.
@@ -76,8 +76,50 @@ def test_few_statements_are_assembled() -> None:
     assert len(found) <= MOST_ASSEMBLED, "\n".join(found)
 
 
-def test_an_assembled_statement_is_found() -> None:
-    """In each way in which Python can assemble one."""
-    found = assembled('a = f"SELECT {x}"\nb = "SELECT {}".format(x)\nc = S + " WHERE a"\n')
-    assert len(list(found)) == 3
-    assert list(assembled('d = "SELECT 1"\ne = f"{x} of {y}"\n')) == []
+CTE = re.compile(
+    r"^\s*(?:WITH (?:RECURSIVE )?|\), )?(\w+)(?: \([\w, ]+\))? AS (?:NOT )?(?:MATERIALIZED )?\($"
+)
+
+
+def ctes_without_comment(source: str) -> list[str]:
+    """Return the names of the common table expressions without a comment above or on their first line."""
+    lines = source.splitlines()
+    return [
+        found[1]
+        for above, line, below in zip(lines, lines[1:], lines[2:], strict=False)
+        if (found := CTE.match(line)) and not any(near.lstrip().startswith("--") for near in (above, below))
+    ]
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted([*STORE.rglob("*.py"), *STORE.rglob("*.sql")]),
+    ids=lambda path: path.relative_to(STORE).as_posix(),
+)
+def test_each_cte_has_a_comment(file: Path) -> None:
+    """A comment says what a common table expression is for."""
+    assert ctes_without_comment(file.read_text()) == []
+
+
+OUTSIDE = sorted(path for path in STORE.parent.rglob("*.py") if STORE not in path.parents)
+# How a statement begins, behind comments: a verb in capitals and a word that may follow it.
+STATEMENT = re.compile(
+    r"\s*(--[^\n]*\n\s*)*"
+    r"(SELECT|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|WITH\s+\w+(\s*\(|\s+AS)|SET\s+(LOCAL|SESSION|\w+\s*(=|TO))"
+    r"|(CREATE|ALTER|DROP)\s+[A-Z]+|GRANT\s+\w+|REVOKE\s+\w+|TRUNCATE\s+\w+|COPY\s+\w+|LISTEN\s+\w+|NOTIFY\s+\w+"
+    r"|LOCK\s+TABLE|SHOW\s+\w+|CALL\s+\w+|EXPLAIN\b|BEGIN\b|COMMIT\b|ROLLBACK\b|SAVEPOINT\b|VACUUM\b|ANALYZE\b)"
+)
+
+
+def literals(source: str) -> list[str]:
+    """Return the strings of a module that begin as an SQL statement does."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and STATEMENT.match(node.value)
+    ]
+
+
+def test_modules_outside_the_store_contain_no_sql() -> None:
+    """Not even a `SET LOCAL`: `app/store/transactions.py` has functions for those."""
+    assert {path: found for path in OUTSIDE if (found := literals(path.read_text()))} == {}

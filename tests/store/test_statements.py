@@ -191,33 +191,6 @@ def test_every_statement_of_a_table_names_the_organisation() -> None:
     assert found - without_table == set(TABLES_FOR_ALL)
 
 
-def test_a_statement_of_a_table_without_its_organisation_is_found(tmp_path: Path) -> None:
-    """In the function that makes it."""
-    module = tmp_path / "module.py"
-    module.write_text(
-        "def a(c):\n    return select(T.c.id).where(own(T))\n"
-        "def b(c):\n    return select(T.c.id)\n"
-        "def d(c):\n    return update_own(T, name=1)\n"
-    )
-    assert unscoped_functions(module, tmp_path) == {"module.b"}
-
-
-def test_a_statement_without_its_organisation_is_found(tmp_path: Path) -> None:
-    """In each way in which the store writes SQL."""
-    module = tmp_path / "module.py"
-    module.write_text(
-        'A = "SELECT 1 FROM mappings "\n'
-        "async def f(c):\n"
-        '    """FROM mappings: a docstring."""\n'
-        '    await c.execute(text(A + "WHERE id = :id"))\n'
-        '    await c.fetch(f"SELECT {x} " f"FROM mappings WHERE id = {\'y\'}")\n'
-    )
-    texts = list(statements(module, tmp_path))
-    assert [place for place, _ in texts] == ["module.A", "module.f", "module.f"]
-    assert "FROM mappings WHERE id = :id" in texts[1][1]
-    assert "FROM mappings WHERE id = " in texts[2][1]
-
-
 def place_of(path: Path, root: Path) -> str:
     """Return the dotted name of a module, or of the module that reads an `.sql` file, below `root`."""
     parts = path.relative_to(root).with_suffix("").parts

@@ -193,6 +193,7 @@ _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
         ErrorCode.DESTINATION_ARCHIVED,
         ErrorCode.NOT_CONNECTED,
         ErrorCode.AMAZON_UNAVAILABLE,
+        ErrorCode.TOO_MANY_REQUESTS,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""A real socket that misbehaves on purpose, for what no mocked transport shows."""
+"""HTTP servers on real sockets, each with a script that may misbehave."""
 
 import asyncio
 import ssl
@@ -19,6 +19,12 @@ class Heard:
     body: bytes
     reader: asyncio.StreamReader
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the header fields by their names in lower case."""
+        pairs = (line.partition(":") for line in self.head.split("\r\n")[1:] if line)
+        return {name.lower(): value.strip() for name, _, value in pairs}
+
 
 @dataclass
 class Listener:
@@ -34,15 +40,8 @@ class Listener:
         self.connections += 1
         try:
             while head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1"):
-                length = next(
-                    (
-                        int(line[15:])
-                        for line in head.lower().split("\r\n")
-                        if line.startswith("content-length:")
-                    ),
-                    0,
-                )
-                request = Heard(head, await reader.readexactly(length), reader)
+                request = Heard(head, b"", reader)
+                request.body = await reader.readexactly(int(request.headers.get("content-length", "0")))
                 self.heard.append(request)
                 self.request_arrived.set()
                 await self.script(request, writer)
