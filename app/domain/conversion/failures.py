@@ -26,6 +26,7 @@ class Invented(str):
     """
 
     form: str | None = None
+    is_present = True  # in the event, for certain
     as_is: object = None
     """A value that every check treats like the event's if no step changes it, or None."""
 

@@ -62,8 +62,9 @@ def join_step(arguments: list[Any]) -> Step | str:
     return step
 
 
-def count(members: list[Any], _reading: Reading) -> int:
-    return len(members)
+def count(members: list[Any], _reading: Reading) -> Any:
+    is_unclear = any(isinstance(each, Invented) and not each.is_present for each in members)
+    return UNCLEAR if is_unclear else len(members)
 
 
 def unique(members: list[Any], reading: Reading) -> Any:

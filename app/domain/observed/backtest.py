@@ -20,8 +20,7 @@ from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path
-from app.domain.mapping.paths import Step as PathStep
-from app.domain.observed.certainty import StandIns, put_unknown
+from app.domain.observed.certainty import SampleGaps, StandIns
 from app.domain.observed.differences import (
     KEYS,
     NO_KEY,
@@ -31,15 +30,9 @@ from app.domain.observed.differences import (
     different_values,
     field_of,
 )
-from app.domain.observed.schema_sample import (
-    MORE_ITEMS,
-    Fingerprint,
-    SampleGroup,
-    SchemaSample,
-    may_be_unsampled,
-)
+from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
-from app.domain.observed.value_kinds import EMPTY, ValueKind
+from app.domain.observed.value_kinds import EMPTY
 
 CONTENT_UNKNOWN: Final = "content_unknown"
 REPEATS_UNKNOWN: Final = "repeats_unknown"
@@ -170,24 +163,12 @@ class _Side:
         self._plan = ConversionPlan(mapping, rules)
         self._rules = rules
         self._stand_ins = StandIns(mapping, rules.profile, fingerprint)
-        self._compared = {steps[0] for source in self.sources.values() for steps in source.compared}
-        self._paths = {path for source in self.sources.values() for path in source.paths}
-
-    def _compares_more(self, steps: tuple[PathStep, ...], sample: SchemaSample) -> bool:
-        """Return whether `where` may select members of a list that the sample leaves out."""
-        is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
-        return is_longer and steps[0] in self._compared
+        self._gaps = SampleGaps(mapping)
 
     def outcome(self, sample: SchemaSample, sampled: Set[str], now: datetime) -> _Outcome:
         """Convert the synthetic event of a sample. It has all values at the paths `sampled`."""
         content = synthetic_event(sample, now, self._stand_ins.replace)
-        # The members of a list or object that is itself in the sample were left out.
-        closed = {entry.path for entry in sample if entry.kind in (ValueKind.OBJECT, ValueKind.LIST)}
-        found = {entry.path for entry in sample} - closed
-        for path in self._paths - (sampled - closed):
-            steps = parse_path(path) or ()
-            if path not in found and (may_be_unsampled(path, sample) or self._compares_more(steps, sample)):
-                put_unknown(content, steps)
+        self._gaps.fill(content, sample, sampled)
         trace: list[Step] = []
         event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
         result = self._plan.convert(event, "backtest", now, trace=trace)

@@ -4,7 +4,7 @@ The kind of a value and the source that reads it decide. Where the result depend
 event has an `Invented` text, with which a conversion is `unclear`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from collections.abc import Mapping as MappingOf
 from functools import lru_cache
 from typing import Any, Final
@@ -13,11 +13,19 @@ from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
-from app.domain.mapping.paths import EACH, parse_path, walk
+from app.domain.mapping.paths import EACH, Step, parse_path, walk
 from app.domain.mapping.pipes import PIPES, WHERE
 from app.domain.mapping.sources import Pattern, Source
 from app.domain.mapping.steps import ALWAYS
-from app.domain.observed.schema_sample import LISTED, Fingerprint, SampleEntry
+from app.domain.observed.schema_sample import (
+    LISTED,
+    MORE_ITEMS,
+    Fingerprint,
+    SampleEntry,
+    SchemaSample,
+    is_unsampled,
+    may_be_unsampled,
+)
 from app.domain.observed.synthetic_event import put
 from app.domain.observed.value_kinds import ValueKind
 
@@ -182,14 +190,74 @@ class StandIns:
         )
 
 
-def put_unknown(content: dict[str, Any], steps: Pattern) -> None:
-    """Put a text that is not known where a path leads. A list of which members are known gets another one."""
-    value: Any = StoredText("text")
-    whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
-    sampled = walk(content, steps[:whole])
-    if type(sampled) is not list or whole == len(steps):
-        put(content, steps[:whole], value)
+class SampleGaps:
+    """Where a mapping reads what a sample may leave out: there the result is unclear."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        sources = [source for _, source in mapping.sources]
+        self._compared = {steps[0] for source in sources for steps in source.compared}
+        self._paths = {path for source in sources for path in source.paths}
+        # What is read in the members of lists by names that no sample has, with the path of the list.
+        self._hidden = {
+            (path, steps)
+            for source in sources
+            for path in source.paths
+            for steps in (*source.members, *source.compared)
+            if any(map(is_unsampled, steps))
+        }
+
+    def fill(self, content: dict[str, Any], sample: SchemaSample, sampled: Set[str]) -> None:
+        """Put unknown texts into the event of a sample. The sample has all values at the paths `sampled`."""
+        # The members of a list or object that is itself in the sample were left out.
+        closed = {entry.path for entry in sample if entry.kind in (K.OBJECT, K.LIST)}
+        found = {entry.path for entry in sample} - closed
+        below = tuple(path + sign for path in found for sign in ".[")  # where nothing can be
+        unread = {path for path in self._paths - found if not path.startswith(below)}
+        for path in unread - (sampled - closed):
+            steps = parse_path(path) or ()
+            if may_be_unsampled(path, sample) or self._compares_more(steps, sample):
+                _put_unknown(content, steps)
+        for path, steps in self._hidden:
+            is_absent = path in sampled and walk(content, parse_path(path) or ()) is None
+            if path in unread and not is_absent:
+                _put_unknown(content, steps)
+
+    def _compares_more(self, steps: Pattern, sample: SchemaSample) -> bool:
+        """Return whether `where` may select members of a list that the sample leaves out."""
+        is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
+        return is_longer and steps[0] in self._compared
+
+
+def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
+    """Put a text that may be absent where a path leads, if no value is known there.
+
+    It is put in the known members of a list that lack it. If none does, the list gets further members.
+    """
+    place = next((n for n, step in enumerate(steps) if _is_open(step, walk(content, steps[:n]))), len(steps))
+    known, step, rest = walk(content, steps[:place]), (*steps, None)[place], steps[place + 1 :]
+    if known is None or (step is None and type(known) in (dict, list)):
+        put(content, steps[:place], _unknown())
         return
-    for step in reversed(steps[whole + 1 :]):
-        value = {step: value} if isinstance(step, str) else [value]
-    sampled.append(value)
+    is_list = type(known) is list
+    members = [] if step is not EACH else known if is_list else [known]
+    lacking = [each for each in members if type(each) is dict and (EACH in rest or walk(each, rest) is None)]
+    for member in lacking:
+        _put_unknown(member, rest)
+    if is_list and not lacking:
+        last = step if isinstance(step, int) else -1
+        known.extend([_unknown() for _ in range(len(known), max(len(known), last) + 1)])
+
+
+def _is_open(step: Step, members: Any) -> bool:
+    """Return whether a step may lead to a member of a list that is none of the known ones."""
+    return (
+        step is EACH
+        or step == -1
+        or (type(members) is list and isinstance(step, int) and step >= len(members))
+    )
+
+
+def _unknown() -> StoredText:
+    text = StoredText("text")
+    text.is_present = False
+    return text

@@ -128,13 +128,14 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH:
         return True
     for step in steps:
-        if _is_unsampled(step):
+        if is_unsampled(step):
             return True
     # The members of an object or list that is itself in the sample were left out.
     return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)
 
 
-def _is_unsampled(step: Step) -> bool:
+def is_unsampled(step: Step) -> bool:
+    """Return whether a sample may leave out what a step of a path leads to."""
     # The members of a list that are left out are like the others, or its kind is `LIST`.
     return not _is_plain(step) if isinstance(step, str) else isinstance(step, int) and step >= MAX_ITEMS
 
