@@ -150,7 +150,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operat
             product.children[pair[0]].send_signal(signal.SIGTERM)  # skips the rest of the delay
             for name in pair:
                 assert await asyncio.to_thread(product.children[name].wait, 40) == 0, name
-            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="60")
+            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="0")
             product.work(pair[1])
             await eventually(lambda: len(balancer.good) == 2, seconds=30)
         done.set()
@@ -158,7 +158,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operat
         statuses = Counter(await asyncio.gather(*answers))
         watching.cancel()
         assert statuses == {"202": len(answers)}
-        assert len(answers) > 100
+        assert len(answers) > 50
 
         async def all_there() -> bool:
             counts = [await operator.counts(one) for one in destinations]
