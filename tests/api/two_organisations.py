@@ -216,6 +216,7 @@ async def _made(world: ApiWorld) -> Two:
         if name == "alpha":
             ids |= made
             erasure, _ = await request_erasure(
+                world.context.within(OrganisationId("alpha")).engine,
                 ScopedPool(world.context.pool, OrganisationId("alpha")),  # type: ignore[arg-type]
                 world.context.vault,
                 {"email": "ada@example.com"},

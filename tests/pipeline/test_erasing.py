@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy.exc import DBAPIError
 
 from app.admin.privacy import erasure
 from app.crypto import open_batch
@@ -30,6 +31,7 @@ EMAIL = "person3@example.com"
 
 async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
     id, _ = await erasure.request_erasure(  # noqa: A001
+        world.resources.engine_of(organisation),
         scoped_pool(world.resources.pool, organisation),
         world.resources.vault,
         values or {"email": EMAIL},
@@ -82,6 +84,18 @@ async def test_what_waits_is_never_sent_and_its_neighbours_are(world: World) -> 
     assert (done.waiting, done.dead, done.delivered) == (1, 0, 0)
     assert "ord-3" not in sent_ids(world)
     assert len(persons(await stored_bodies(world))) == 0
+
+
+async def test_an_erasure_and_its_audit_row_are_stored_together(world: World) -> None:
+    """A crash between them would leave an erasure without the record of who requested it."""
+    await world.fetch("ALTER TABLE audit RENAME TO audit_lost")
+    with pytest.raises(DBAPIError):
+        await erase(world)
+    assert not await world.fetch("SELECT 1 FROM erasures")
+    await world.fetch("ALTER TABLE audit_lost RENAME TO audit")
+    id = await erase(world)  # noqa: A001
+    rows = await world.fetch("SELECT actor, subject, after FROM audit WHERE action LIKE 'subject.%'")
+    assert [tuple(row) for row in rows] == [("key_test", id, '{"identifiers": ["email"]}')]
 
 
 async def test_a_batch_of_one_person_is_closed_by_its_erasure(world: World) -> None:

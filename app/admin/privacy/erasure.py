@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -19,7 +20,7 @@ from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
-from app.store import audit
+from app.store import audit, transaction
 from app.store.audit import AuditAction
 from app.store.encryption import secrets as stored_secrets
 from app.store.organisations.scope import PipelinePool
@@ -79,6 +80,7 @@ class ErasureReceipt:
 
 
 async def request_erasure(
+    engine: AsyncEngine,
     pool: PipelinePool,
     vault: Vault,
     identifiers: Mapping[str, str],
@@ -88,13 +90,17 @@ async def request_erasure(
 ) -> tuple[str, datetime]:
     """Commit an erasure, wait until earlier requests to Amazon have ended, and return its id and time.
 
-    After the commit, no event with any of these values is sent, and workers erase the stored events.
+    After the commit, no event with any of these values is sent, and workers erase the stored events. The
+    audit records the kinds of the identifiers, but not their values.
     """
-    id = f"era_{secrets.token_hex(10)}"  # noqa: A001
+    id, kinds = f"era_{secrets.token_hex(10)}", sorted(identifiers)  # noqa: A001
     values = sorted(await asyncio.to_thread(values_of, identifiers))
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
-    async with pool.acquire() as connection, connection.transaction():
-        at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)
+    action, after = AuditAction.SUBJECT_ERASURE_REQUESTED, {"identifiers": kinds}
+    async with transaction(engine) as (configuration, connection):
+        await audit.record(configuration, by, action, id, after=after)
+        # The erasure comes last, because flushes wait for its commit.
+        at = await erasures.ask(connection, id, by=by, kinds=kinds, sealed=sealed)
     async with pool.acquire() as connection:
         newest = await erasures.newest_attempt(connection)
     until = monotonic() + SETTLED_WITHIN.total_seconds()
@@ -122,11 +128,13 @@ async def erase_person(context: AppContext, identifiers: Mapping[str, str]) -> R
     """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
     require_unlimited(context.caller)
     id_, at = await request_erasure(
-        context.pool, context.vault, identifiers, by=context.caller.actor, monotonic=context.monotonic
+        context.engine,
+        context.pool,
+        context.vault,
+        identifiers,
+        by=context.caller.actor,
+        monotonic=context.monotonic,
     )
-    async with context.engine.begin() as connection:
-        action, after = AuditAction.SUBJECT_ERASURE_REQUESTED, {"identifiers": sorted(identifiers)}
-        await audit.record(connection, context.caller.actor, action, id_, after=after)
     return RequestedErasure(id_, "under_way", at)
 
 
