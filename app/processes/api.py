@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -43,9 +43,10 @@ from app.server.secondary import respond_while_starting
 from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
 from app.store.organisations.scope import NONE
-from app.telemetry import configure_logging
+from app.telemetry import Telemetry, configure_logging
 
 POOL_SIZE = 6
+_RESTART_AFTER_S = 1.0
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
@@ -163,19 +164,22 @@ async def build_application(
     flush_task = asyncio.create_task(intake.run(), name="flush")
     application = create_application(context)
     organisations: OrganisationCache = application.state.organisations
-    background = {
-        "notify": intake.notifier.run(),
-        "sample": intake.sampler.run(),
-        "count_repeated_ids": intake.repeated.run(),
-        "shadow": intake.shadows.run(),
-        "rejections": intake.recorder.run(),
-        "queue_age": queue_ages.run(),
-        "inbound_limits": organisations.limits.run(resources.pool, resources.telemetry),
-        "refresh": keep_fresh(
-            (application.state.key_ring.refresh, organisations.refresh), resources.telemetry
+    background: dict[str, Callable[[], Awaitable[None]]] = {
+        "notify": intake.notifier.run,
+        "sample": intake.sampler.run,
+        "count_repeated_ids": intake.repeated.run,
+        "shadow": intake.shadows.run,
+        "rejections": intake.recorder.run,
+        "queue_age": queue_ages.run,
+        "inbound_limits": partial(organisations.limits.run, resources.pool, resources.telemetry),
+        "refresh": partial(
+            keep_fresh, (application.state.key_ring.refresh, organisations.refresh), resources.telemetry
         ),
     }
-    tasks = [asyncio.create_task(job, name=name) for name, job in background.items()]
+    tasks = [
+        asyncio.create_task(_keep_running(name, job, resources.telemetry), name=name)
+        for name, job in background.items()
+    ]
     try:
         yield application
     finally:
@@ -188,6 +192,17 @@ async def build_application(
         await sign_in.close()
         if people is not None:
             await people.aclose()
+
+
+async def _keep_running(name: str, job: Callable[[], Awaitable[None]], telemetry: Telemetry) -> None:
+    """Run a background job until cancelled. After a defect, log the defect and begin the job again."""
+    while True:
+        try:
+            await job()
+        except* Exception as defects:
+            for defect in defects.exceptions:
+                telemetry.failed("job.failed", defect, level=40, job=name)
+        await asyncio.sleep(_RESTART_AFTER_S)
 
 
 def build_ingest(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -> Intake:

@@ -20,6 +20,7 @@ from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
 from tests.pipeline.rows import MAPPING, publish
+from tests.pipeline.service import serving
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import BEGAN, World, event, eventually, waiting_sessions
@@ -75,6 +76,28 @@ async def test_events_that_the_mapping_rejects_are_sampled_too(world: World, sam
         (1, True, 1),
         (1, False, 10),
     }
+
+
+async def test_a_defect_ends_no_sampling(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event that it concerns is lost, and the next ones are sampled soon."""
+    failed = list[int]()
+
+    def sample_or_fail(*arguments: Any, **named: Any) -> SchemaSample:
+        if not failed:
+            failed.append(1)
+            raise ZeroDivisionError
+        return take_sample(*arguments, **named)
+
+    monkeypatch.setattr("app.ingest.schema_sampler.take_sample", sample_or_fail)
+    async with serving(database_url) as service:
+        dst = await service.world.destination()
+        await service.post(dst, event(1))
+        await eventually(lambda: failed)
+        await service.post(dst, event(2))
+        await eventually(lambda: service.world.fetch("SELECT 1 FROM schema_samples"))
+    assert "job.failed" in [record.message for record in caplog.records]
 
 
 async def test_an_event_without_consent_is_not_sampled(world: World, sampler: SchemaSampler) -> None:
