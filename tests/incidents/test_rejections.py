@@ -205,6 +205,12 @@ def test_every_reason_has_a_fixed_sentence() -> None:
         assert "None" not in rejection_detail(reason, None, None)
 
 
+def test_a_reason_of_another_release_has_a_sentence_too() -> None:
+    """Its record is listed beside those of reasons that this release knows."""
+    sentence = "user.country has no value that Amazon accepts as country_code."
+    assert rejection_detail("of_another_release", "user.country", "country_code") == sentence
+
+
 def test_a_rejection_that_was_read_in_part_knows_its_destination() -> None:
     """So that it is counted there."""
     read = read_events([{"event_id": 5}], default_destination="dst_1", default_mapping=None)

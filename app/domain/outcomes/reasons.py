@@ -36,14 +36,16 @@ class Reason:
     word: str
     code: JourneyCode
     remedy: str
-    detail: str = "{field} has no value that Amazon accepts as {mapping_field}."
+    detail: str
 
 
+_NOT_ACCEPTED: Final = "{field} has no value that Amazon accepts as {mapping_field}."
 _FILE: Final = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
 
 
 def _reasons(table: str) -> Mapping[str, Reason]:
-    return {word: Reason(word, JourneyCode(code), *texts) for word, (code, *texts) in _FILE[table].items()}
+    rows = {word: (*row, _NOT_ACCEPTED)[:3] for word, row in _FILE[table].items()}
+    return {word: Reason(word, JourneyCode(code), *texts) for word, (code, *texts) in rows.items()}
 
 
 INGEST_REASONS: Final = _reasons("ingest")
@@ -59,6 +61,6 @@ class WarningView(TypedDict):
 
 
 def rejection_detail(reason: str, field: str | None, mapping_field: str | None) -> str:
-    """Return the sentence of a stored rejection."""
-    sentence = REASONS[reason].detail
+    """Return the sentence of a stored rejection. Another release may have stored a reason unknown here."""
+    sentence = REASONS[reason].detail if reason in REASONS else _NOT_ACCEPTED
     return sentence.format(field=field or "A field", mapping_field=mapping_field or "its destination field")
