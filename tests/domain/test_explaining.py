@@ -32,7 +32,7 @@ def test_a_parked_event_explains_the_state_of_the_sign_in(reason: str, words: st
     explanation = explain(state_of(Status.PARKED, reason))
     assert words in explanation
     assert "reconnect" in explanation.lower()
-    assert explanation.endswith("It expires at 2026-12-15 10:00:02 UTC.")
+    assert explanation.endswith("The event waits. It expires at 2026-12-15 10:00:02 UTC.")
 
 
 def test_an_event_on_hold_of_a_suspended_organisation_names_the_organisation() -> None:

@@ -51,7 +51,7 @@ def explain(state: EventState) -> str:
             return f"{cause}. The event is on hold until it is resumed. {_deadline(state)}"
         case Status.PARKED:
             lost = SIGN_IN.get((state.reason or "").removeprefix("sign_in_"), SIGN_IN["revoked"])
-            return f"{lost.headline} {lost.remedy} {_deadline(state)}"
+            return f"{lost.headline} {lost.remedy} The event waits. {_deadline(state)}"
         case Status.DELIVERED:
             if state.erased_at is not None:
                 return (
