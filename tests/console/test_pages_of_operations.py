@@ -175,6 +175,8 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
         refused = await case.post(D + "/notifications/thresholds", **{"failing.share": share})
         assert refused.status_code == 422, share
         assert "Thresholds not saved." in refused.text
+    refused = await case.post(D + "/settings", name="Acme", currency="USD", burst="9" * 20)
+    assert (refused.status_code, "Out of range." in refused.text) == (422, True)
     every = [kind for kind in alerting if kind != "muted_until"]
     await case.post(D + "/notifications/thresholds", **{f"{kind}.enabled": "yes" for kind in every})
     (row,) = await case.world.sql("SELECT alerting FROM destination_alerting")

@@ -130,7 +130,7 @@ class PageForm(FormData):
         """Return a field as a number; None if empty. Another text stays a text, which the models refuse."""
         text = self.text(name)
         if text.isascii() and "_" not in text:
-            for read in (int, float) if len(text) < 16 else (float,):  # a longer one may be infinite
+            for read in (int, float) if len(text) < 300 else (float,):  # a longer integer exceeds each float
                 with suppress(ValueError):
                     return read(text)
         return text or None
