@@ -150,14 +150,14 @@ class Stage:
             words += ["--socket", str(self.listener.fileno())]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [sys.executable, "-m", "app", *words], cwd=code, env=environment, stdin=subprocess.DEVNULL,
+                [_python(code), "-m", "app", *words], cwd=code, env=environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=(self.listener.fileno(),), start_new_session=True,
             )  # fmt: skip
 
     def run(self, *words: str, code: Path = ROOT) -> str:
         """Run a command of the service and return its output. Raises DrillFailed if it fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
+            [_python(code), "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         if done.returncode:
@@ -278,3 +278,9 @@ class Stage:
             self.listener.close()
         with suppress(AttributeError, EmbeddedError):
             self.cluster.stop()
+
+
+def _python(code: Path) -> str:
+    """Return the Python of a checkout, which is another one than this if its packages are others."""
+    own = code / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable

@@ -55,6 +55,8 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     with tempfile.TemporaryDirectory(prefix="conversions-release-") as name:
         old, new = Path(name) / "old", Path(name) / "new"
         _check_out(asked.source or "HEAD", old)
+        if _runtime_packages(old) != _runtime_packages(ROOT):
+            subprocess.run([old / "run", "--help"], stdout=subprocess.DEVNULL, check=True)  # makes .venv
         if asked.source is None:
             _check_out("HEAD", new)
             _make_next_release(new)
@@ -123,6 +125,10 @@ def _check_out(source: str, folder: Path) -> None:
     if packed.returncode:
         raise DrillFailed(f"git has no release {source} here.")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+
+
+def _runtime_packages(checkout: Path) -> bytes:
+    return (checkout / "requirements" / "runtime.txt").read_bytes()
 
 
 def _make_next_release(folder: Path) -> None:
