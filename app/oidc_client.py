@@ -19,7 +19,7 @@ from joserfc.errors import BadSignatureError, InvalidClaimError, JoseError, Miss
 from joserfc.jwk import KeySet
 
 from app.domain.sign_in import Identity, Logout, OidcFailure
-from app.outbound import DIRECT, Outbound
+from app.outbound import DIRECT, REMOVED_HEADERS, Outbound
 
 with warnings.catch_warnings(record=True):
     # The import of Authlib warns that it prefers httpx2 (see pyproject.toml).
@@ -44,8 +44,6 @@ _KEYS_S: Final = 3_600.0
 _KEYS_RETRY_S: Final = 30.0  # after a token that could not be verified, read the keys at most this often
 _TIMEOUT_S: Final = 8.0
 _MAX_REPLY: Final = 512 * 1024
-# Headers that are not true of a complete response, and cookies.
-_REMOVED: Final = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
 # With `max_age`, a provider must return the claim `auth_time` (OpenID Connect Core §3.1.2.1). So long an age
 # forces no new sign-in.
 _ANY_AGE_S: Final = 30 * 86_400
@@ -197,7 +195,9 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
                     raise httpx.ReadError("the response is too long")
         finally:
             await response.aclose()
-        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _REMOVED]
+        headers = [
+            (name, value) for name, value in response.headers.raw if name.lower() not in REMOVED_HEADERS
+        ]
         return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
 
 

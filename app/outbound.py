@@ -10,6 +10,12 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 import httpx
 
+# Headers that are not true of a complete response, and cookies: a cookie of one advertiser must not be sent
+# with another advertiser's request.
+REMOVED_HEADERS: Final = frozenset(
+    {b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outbound:

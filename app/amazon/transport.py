@@ -17,7 +17,7 @@ import httpx
 
 from app.amazon.wire import endpoints
 from app.domain.destination import Region
-from app.outbound import Outbound
+from app.outbound import REMOVED_HEADERS, Outbound
 
 MAX_REPLY_BYTES = 1_048_576
 # A response may repeat every event of the request (contract §4.1). If such a response was refused, the
@@ -25,9 +25,6 @@ MAX_REPLY_BYTES = 1_048_576
 ECHO = 2
 CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own limit for events
 _MAX_HEAD: Final = 100 * 1024  # bytes of the headers of a response, and of its trailers
-# Headers that are not true of a complete response, and cookies: a cookie of one advertiser must not be sent
-# with another advertiser's request.
-_REMOVED: Final = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
 
 
 class BodyTooLong(httpx.ReadError):
@@ -113,7 +110,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
                 self._idle[origin].append(connection)
         finally:
             self._free.release()
-        kept = [(name, value) for name, value in head.headers if name not in _REMOVED]
+        kept = [(name, value) for name, value in head.headers if name not in REMOVED_HEADERS]
         return httpx.Response(head.status_code, headers=kept, content=content, request=request)
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ from asyncpg import InsufficientPrivilegeError
 from app.commands.balance import sentence
 from app.commands.doctor_facts import Facts, lacking, read
 from app.crypto import Vault
+from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import (
     MAX_BACKUP_AGE,
     MAX_RETAINED_BYTES,
@@ -28,7 +29,6 @@ from app.domain.installation import (
 from app.domain.weak_secrets import is_weak_password
 from app.settings import Settings, weak_key_ids
 from app.store.database.backups import SLOT
-from app.store.database.clock import MOST_SKEW_S
 from app.store.errors import DRIVER_ERRORS, connection_problem
 
 MIN_POSTGRES_VERSION = 150_000

@@ -14,9 +14,9 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.wording import events, number
+from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.store.access import sessions
-from app.store.database.clock import MOST_SKEW_S
 from app.telemetry import VERSION
 
 router = PageRouter()

@@ -46,7 +46,7 @@ from app.store.organisations.scope import NONE
 from app.telemetry import Telemetry, configure_logging
 
 POOL_SIZE = 6
-_RESTART_AFTER_S = 1.0
+_RESTART_AFTER_S = 1.0  # so that a lasting defect does not fill the log
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:

@@ -283,7 +283,7 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
     """Return the time at which each lane next has due events. Unreadable events count as due now."""
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
-        now: datetime = await _begin(connection)
+        now: datetime = await transactions.started_at(connection)
         for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
             found = await _due_times(connection, row["number"], (), ())
             due_at = now if found is None else found["due_at"]
@@ -302,7 +302,6 @@ async def _poll_around_damage(
     rows: list[dict[str, Any]] = []
     damaged: set[DestinationNumber] = set()
     async with connection.transaction():
-        await _begin(connection)
         for row in await connection.fetch(
             f"SELECT {_POLL_COLUMNS} FROM {_POLL_TABLES} WHERE l.id = $1 ORDER BY d.number", lane
         ):
@@ -313,12 +312,6 @@ async def _poll_around_damage(
                 damaged.add(DestinationNumber(row["number"]))
             rows.append({**row, **(found or _NOTHING)})
     return rows, frozenset(damaged)
-
-
-async def _begin(connection: PipelineConnection) -> datetime:
-    # A sequential scan for any destination would meet the damaged page.
-    await connection.execute("SET LOCAL enable_seqscan = off")
-    return await transactions.started_at(connection)
 
 
 async def _due_times(

@@ -177,7 +177,7 @@ def draw_liveness(seed: int) -> Schedule:
     may_break = {kind: weight for kind, weight in BROKEN.items() if workers > 1 or kind != FROZEN_WORKER}
     broken = luck.choices(list(may_break), weights=list(may_break.values()))[0]
     steps = []
-    # What ends a connection or its process would mend one that is half-open.
+    # What ends a connection or its process would also end a half-open connection.
     drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]
     if workers == 1:
         # The start of a process takes an unknown time, and no other process could continue meanwhile.

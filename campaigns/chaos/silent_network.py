@@ -1,7 +1,7 @@
 """Try connections to Postgres whose other end falls silent: `./run campaign silent-network`.
 
 The client runs in a network namespace of its own (root, Linux), and from one moment on every packet between
-it and Postgres goes to an address that nobody has. Prints after how many seconds each end gives its
+it and Postgres goes to an unused address. Prints after how many seconds each end gives its
 connections up. Proxies that acknowledge everything and pass nothing on are rows of `single-faults`.
 """
 

@@ -9,7 +9,7 @@ from campaigns.chaos.failover import line, play
 
 
 def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> None:
-    """The service finds the new primary by itself, and delivers every event."""
+    """The service finds the new primary automatically, and delivers every event."""
     found = play(1)
     assert found.passed, line(1, found)
     assert found.accepted > 500

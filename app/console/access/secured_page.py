@@ -66,7 +66,7 @@ class SecuredPage(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
-        # Open pages call the streams of live updates by themselves. That keeps no session alive.
+        # Open pages request the streams of live updates automatically. That keeps no session alive.
         scopes, is_activity = scopes_of(self.endpoint), not self.path.endswith("/live")
         parameters = parameters_of(self.dependant, self.endpoint)
 

@@ -7,8 +7,26 @@ from app.domain.identity.keys import DroppedKey, DropReason
 
 # Words for a missing value, as programs print them. Case matters, because Null, Nil and Nan are surnames.
 NOTHING_WORDS: Final = frozenset(
-    "null NULL (null) <null> [null] nil None undefined UNDEFINED NaN N/A n/a #N/A \\N (none)".split()  # noqa: SIM905
-) | {"(not set)", "[object Object]"}
+    {
+        "null",
+        "NULL",
+        "(null)",
+        "<null>",
+        "[null]",
+        "nil",
+        "None",
+        "undefined",
+        "UNDEFINED",
+        "NaN",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "\\N",
+        "(none)",
+        "(not set)",
+        "[object Object]",
+    }
+)
 
 # Unfilled templates: {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*.
 _TEMPLATE: Final = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%%|<%|%>|\[\[|\]\]|\*\||\|\*")
