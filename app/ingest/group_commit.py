@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import asyncpg
 
 from app.domain.ids import DestinationId, LaneId, OrganisationId
 from app.ingest.dedup import Flush
-from app.ingest.evaluate import Evaluator, PendingRequest
+from app.ingest.evaluate import SLICE_EVENTS, Evaluator, PendingRequest
 from app.ingest.flush_writer import FlushWriter
 from app.store import flush as flush_store
 from app.store import lanes
@@ -23,6 +24,9 @@ MAX_EVENTS = 1_000
 # A flush of this many requests starts without a wait for more. While the database writes it, this process
 # evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
+# Large requests wait for others that are being evaluated, this many times as long as others wait: 30 ms by
+# default, in which about 1,000 events are evaluated.
+LARGE_REQUESTS_WAIT = 10
 
 # SQLSTATE classes of errors that no single request of a transaction causes: connection lost, rolled back for
 # concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
@@ -200,10 +204,27 @@ class GroupCommit:
     _has_requests: asyncio.Event = field(default_factory=asyncio.Event)
     _may_flush: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: bool = False
+    _evaluation: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _expected: int = 0  # large requests that are being evaluated, or wait for that
+    _flushed: int = 0  # requests of the last flush
 
     def __post_init__(self) -> None:
         # The gauge reads the number when metrics are scraped: setting it with every request costs more.
         self.telemetry.waiting_posts.set_function(lambda: self.queue.events)
+
+    @asynccontextmanager
+    async def evaluating_large(self) -> AsyncIterator[None]:
+        """Let one large request at a time be parsed and evaluated, before it is stored.
+
+        So a post of few events waits for no more than one of them.
+        """
+        self._expected += 1
+        try:
+            async with self._evaluation:
+                yield
+        finally:
+            self._expected -= 1
+            self._may_flush.set()
 
     async def store(self, request: PendingRequest) -> bool:
         """Store the events of an evaluated request, and return True after the commit, with their results set.
@@ -214,35 +235,44 @@ class GroupCommit:
             return False
         self.queue.add(request)
         self._has_requests.set()
-        if self._is_large_enough():
+        if self._expected or self._is_large_enough():
             self._may_flush.set()
         return await request.response
 
     async def run(self) -> None:
         """Write groups until `close` was called and the queue is empty."""
-        several = False  # whether the last flush had several requests
         while not (self._closing and not self.queue.requests):
             await self._has_requests.wait()
-            if several:
+            if self._expected and self._awaits_large_requests():
+                await self._linger(LARGE_REQUESTS_WAIT * self.linger_s, self._awaits_large_requests)
+            elif self._flushed > 1:
                 # Their senders are likely to post again at once, and can share a flush.
-                await self._linger()
+                await self._linger(self.linger_s)
             requests = self.queue.take(MAX_EVENTS)
             if not self.queue.requests and not self._closing:
                 self._has_requests.clear()
-            several = len(requests) > 1
+            self._flushed = len(requests)
             if requests:
                 await self._flush(requests)
             requests = []  # frees their memory while waiting
         await self.session.close()
 
-    async def _linger(self) -> None:
-        """Wait until the queue is large enough for a flush, but no longer than FLUSH_WAIT_MS."""
-        if self._is_large_enough():
-            return
-        self._may_flush.clear()
-        timer = asyncio.get_running_loop().call_later(self.linger_s, self._may_flush.set)
-        await self._may_flush.wait()
-        timer.cancel()
+    async def _linger(self, seconds: float, is_needed: Callable[[], bool] = lambda: True) -> None:
+        """Wait until the queue is large enough for a flush, but no longer than this and than `is_needed`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while is_needed() and not self._is_large_enough():
+                    self._may_flush.clear()
+                    await self._may_flush.wait()
+
+    def _awaits_large_requests(self) -> bool:
+        """Return whether fewer than half of the large requests are evaluated.
+
+        One half is then written while the process evaluates the other half. The senders of the last flush
+        count as expected, because they are likely to post again. Small requests never wait for large ones.
+        """
+        is_large = self.queue.events >= SLICE_EVENTS * self.queue.requests
+        return is_large and self._expected > 0 and self.queue.requests < self._expected + self._flushed
 
     def _is_large_enough(self) -> bool:
         return self._closing or self.queue.requests >= FLUSH_MIN_REQUESTS or self.queue.events >= MAX_EVENTS

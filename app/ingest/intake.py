@@ -58,6 +58,8 @@ class Intake:
         self._find = self.evaluator.destinations.get
         # The task of `run` flushes until `close` was called; queued events are still stored and answered.
         self.run, self.close = self.group_commit.run, self.group_commit.close
+        # Limits the evaluation of large requests to one at a time.
+        self.evaluating_large = self.group_commit.evaluating_large
         # Matches and converts the events of a request, with pauses for other requests.
         self.evaluate = self.evaluator.evaluate
         # Cached, because looking up a series by its label costs more than counting.

@@ -7,7 +7,7 @@ path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -90,7 +90,6 @@ class EventsEndpoint:
     admission: AdmissionController
     middleware: RequestMiddleware
     monotonic: Callable[[], float]
-    _large_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a post (ASGI)."""
@@ -170,9 +169,8 @@ class EventsEndpoint:
         is_estimated = len(body) >= ESTIMATE_PARSED_SIZE_FROM
         if is_estimated and (problem := admission.memory_problem(permit, body)) is not None:
             raise Refusal.of(problem)
-        # Only one large body is parsed and evaluated at a time, so that posts of few events wait for no more
-        # than one of them.
-        async with self._large_bodies if len(body) > _LARGE_BODY_BYTES else nullcontext():
+        large = len(body) > _LARGE_BODY_BYTES
+        async with context.intake.evaluating_large() if large else nullcontext():
             read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
             del body
             events = intake.reject_late(read, late) if late else read

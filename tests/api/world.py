@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -124,6 +124,9 @@ class FakeIntake:
     """An intake that accepts all events and stores none. `sent` are the events of the last request."""
 
     sent: list[Event | Rejection]
+
+    def evaluating_large(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def evaluate(self, request: PendingRequest) -> None:
         self.sent = list(request.events)
