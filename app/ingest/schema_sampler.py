@@ -49,7 +49,7 @@ Find = Callable[[DestinationId], CachedDestination | None]
 
 @dataclass(slots=True)
 class SampleBudget:
-    """A token bucket of samples."""
+    """A token bucket of samples. It may begin with more tokens than its capacity."""
 
     capacity: float
     per_second: float
@@ -57,7 +57,8 @@ class SampleBudget:
     tokens: float
 
     def is_available(self, now: float) -> bool:
-        self.tokens = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
+        refilled = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
+        self.tokens = max(self.tokens, refilled)
         self.updated_at = now
         return self.tokens >= 1
 
@@ -169,7 +170,7 @@ class SchemaSampler:
     """Samples events that a mapping accepted or rejected, except those that lack consent.
 
     The first thousand events of a mapping are sampled, then ten a second. All mappings of a process together
-    get 500 samples at first, then 20 a second.
+    get 500 samples at first, then 20 a second, of which a burst of events gets at most 100.
     """
 
     pool: asyncpg.Pool
@@ -182,7 +183,7 @@ class SchemaSampler:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _groups: dict[GroupKey, _Group] = field(default_factory=dict)
     _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
-    _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(500, 20, 0.0, 500))
+    _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(100, 20, 0.0, 500))
     _has_samples: asyncio.Event = field(default_factory=asyncio.Event)  # to write
     _sampling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -16,7 +16,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.domain.observed.fingerprints import match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.schema_sampler import SchemaSampler
+from app.ingest.schema_sampler import SampleBudget, SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
 from tests.pipeline.rows import MAPPING, publish
@@ -61,6 +61,15 @@ def words(found: list[SampleGroup], path: str) -> set[str | bytes | None]:
     return {
         entry.word for group in found for sample in group.samples for entry in sample if entry.path == path
     }
+
+
+def test_a_budget_may_begin_with_more_than_a_later_burst_gets() -> None:
+    budget = SampleBudget(capacity=100, per_second=20, updated_at=0.0, tokens=500)
+
+    def taken(now: float) -> int:
+        return [budget.take(now) for _ in range(1_000)].count(True)
+
+    assert [taken(1.0), taken(2.0), taken(3_600.0)] == [500, 20, 100]
 
 
 async def test_events_that_the_mapping_rejects_are_sampled_too(world: World, sampler: SchemaSampler) -> None:
