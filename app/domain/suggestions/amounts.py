@@ -142,8 +142,7 @@ def guarded(
 
 
 def as_amounts(each: ObservedPath) -> ObservedPath:
-    """Return a path with steps that replace digits of other scripts, and the words beside amounts."""
-    each = each.with_plain_digits()
+    """Return a path with steps that replace the words beside amounts."""
     return each.replacing(dict.fromkeys(words_beside(each.texts), ""))
 
 
