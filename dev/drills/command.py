@@ -2,9 +2,11 @@
 
 import argparse
 import importlib
+import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
@@ -32,16 +34,32 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         return 2
     # SystemExit runs the `finally` blocks of the drill, which end its processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    drill = importlib.import_module(f"dev.drills.{asked.name}")
+    return rehearse(importlib.import_module(f"dev.drills.{asked.name}").run, asked)
+
+
+def rehearse(drill: Callable[[Path, argparse.Namespace], tuple[str, bool]], asked: argparse.Namespace) -> int:
+    """Run a drill in a temporary folder, and print its report. If it does not pass, copy the logs first."""
     with tempfile.TemporaryDirectory(prefix="conversions-drill-") as name:
-        folder = Path(name)
+        folder, passed = Path(name), False
         folder.chmod(0o755)
         try:
-            report, passed = drill.run(folder, asked)
+            report, passed = drill(folder, asked)
         except DrillFailed as problem:
             sys.stderr.write(f"{problem}\n")
             return 1
+        finally:
+            if not passed:
+                sys.stderr.write(f"The logs are in {_copy_logs(folder)}.\n")
     sys.stdout.write(report)
     if asked.report is not None:
         asked.report.write_text(report)
     return 0 if passed else 1
+
+
+def _copy_logs(folder: Path) -> Path:
+    kept = Path(tempfile.mkdtemp(prefix="conversions-drill-logs-"))
+    for log in folder.rglob("*.log"):
+        target = kept / log.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, target)
+    return kept

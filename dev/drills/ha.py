@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dev.drills.ha_report import Round, gaps, table
 from dev.drills.load import Load
-from dev.drills.patroni import NODES, PatroniCluster, missing
+from dev.drills.patroni import NODES, PACKAGES, PatroniCluster, missing
 from dev.drills.stage import DrillFailed, Stage
 from dev.drills.write_probe import CREATE, WriteProbe
 
@@ -158,9 +158,7 @@ def _recovers(load: Load, began: float) -> bool:
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     """Run the drill. Return its report, and True if every round met every target."""
     if lacking := missing():
-        raise DrillFailed(
-            f"The drill needs {', '.join(lacking)} (Debian: patroni etcd-server postgresql haproxy)."
-        )
+        raise DrillFailed(f"The drill needs {', '.join(lacking)} (Debian: {' '.join(PACKAGES)}).")
     rounds = [
         *_rounds(PatroniCluster(folder / "direct"), asked, faults),
         *_rounds(PatroniCluster(folder / "control", synchronous=False), asked, lambda *of: [lagging(*of, may_lose=True)]),

@@ -13,7 +13,7 @@ import signal
 import string
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,17 @@ from typing import Any, Final
 import httpx
 
 from app.settings import ROOT
-from dev.drills.stage import DrillFailed
+from dev.drills.stage import DrillFailed, last_line
 
 SHIPPED: Final = ROOT / "deploy" / "patroni"
 PROGRAMS: Final = ("patroni", "etcd", "haproxy", "ip", "setpriv")
+AGENTS: Final = {  # what runs on each node; Patroni starts Postgres
+    "etcd": ["etcd", "--log-level=error"],
+    "patroni": ["patroni", str(SHIPPED / "patroni.yml")],
+    "yield-full-disk": [str(SHIPPED / "yield-full-disk")],
+}
+# Debian's packages. Its patroni can be installed without python3-etcd, and then does not start.
+PACKAGES: Final = ("patroni", "python3-etcd", "etcd-server", "postgresql", "haproxy")
 NODES: Final = ("node1", "node2", "node3")
 NETWORK: Final = "10.213.77"
 ADDRESSES: Final = {node: f"{NETWORK}.{number + 11}" for number, node in enumerate(NODES)}
@@ -133,13 +140,9 @@ class PatroniCluster:
         account = "setpriv --reuid=postgres --regid=postgres --clear-groups --"
         inside = f"ip netns exec {node} {account}".split()
         running = set(self.processes(node).values())
-        for program, words in (
-            ("etcd", ["etcd", "--log-level=error"]),
-            ("patroni", ["patroni", str(SHIPPED / "patroni.yml")]),
-            ("yield-full-disk", [str(SHIPPED / "yield-full-disk")]),
-        ):
-            if program not in running:
-                self._spawn(inside, words, environment, f"{node}-{program}")
+        for agent, words in AGENTS.items():
+            if agent not in running:
+                self._spawn(inside, words, environment, f"{node}-{agent}")
 
     def stop(self) -> None:
         """End all processes of the nodes, and remove the nodes."""
@@ -248,8 +251,18 @@ class PatroniCluster:
         until = time.monotonic() + SETTLED_S
         while not (is_settled(self.status(), synchronous=wanted) and self.has_whole_etcd()):
             if time.monotonic() > until:
-                raise DrillFailed(f"The cluster did not settle: {json.dumps(self.status())}")
+                ended = self.not_running({node: set(self.processes(node).values()) for node in NODES})
+                raise DrillFailed(ended or f"The cluster did not settle: {json.dumps(self.status())}")
             time.sleep(0.5)
+
+    def not_running(self, running: Mapping[str, Set[str]]) -> str:
+        """Return a sentence that names each agent that is not among the programs of its node."""
+        return "; ".join(
+            f"{node}-{agent} does not run: {last_line(self.folder / f'{node}-{agent}.log')}"
+            for node, programs in running.items()
+            for agent in AGENTS
+            if agent not in programs
+        )
 
     def _values(self, node: str) -> dict[str, str]:
         return {

@@ -183,7 +183,10 @@ class Stage:
             time.sleep(0.05)
 
     def wait_ready(self, name: str | None = None, *, sandbox: bool = True) -> float:
-        """Wait until the API and the sandbox, or a process, are ready. Return the seconds that this took."""
+        """Wait until the API and the sandbox, or a process, are ready. Return the seconds that this took.
+
+        Raises DrillFailed if a process ends meanwhile, or after READY_S.
+        """
         began = time.monotonic()
         addresses = [f"{self.api}/health/ready", *([f"{self.sandbox}/_sandbox/health"] if sandbox else [])]
         if name is not None:
@@ -193,6 +196,10 @@ class Stage:
             while True:
                 with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2):  # noqa: S310
                     break
+                for child, process in self.children.items():
+                    if code := process.poll():
+                        last = last_line(self.folder / f"{child}.log")
+                        raise DrillFailed(f"{child} ended with code {code}: {last}")
                 if time.monotonic() - began > READY_S:
                     raise DrillFailed(f"{address} was not ready within {READY_S:.0f} s.")
                 time.sleep(0.1)
@@ -278,6 +285,12 @@ class Stage:
             self.listener.close()
         with suppress(AttributeError, EmbeddedError):
             self.cluster.stop()
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log, where a process that ended says why."""
+    lines = log.read_text(errors="replace").splitlines() or ["its log is empty"]
+    return lines[-1]
 
 
 def _python(code: Path) -> str:

@@ -1,5 +1,6 @@
 """Drills: refused in production, made of the shipped files, judged by targets; the long form runs each."""
 
+import argparse
 import asyncio
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import string
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +22,16 @@ import yaml
 from app import cli
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from dev.drills import api_proxy, gameday, patroni
+from dev.drills import api_proxy, command, gameday, patroni
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultInjector
 from dev.drills.ha_report import Gap, Round, gaps
 from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.patroni import ADDRESSES, NODES, is_settled, node_environment
 from dev.drills.shortened_rules import shorten
-from dev.drills.stage import with_roles, with_servers
+from dev.drills.stage import DrillFailed, Stage, with_roles, with_servers
 from dev.environment import with_url
+from dev.postgres.postmaster import free_port
 from tests.commands.test_settings import GOOD_PRODUCTION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +51,63 @@ def test_a_release_runs_every_drill() -> None:
     """The long form below runs only where somebody asks for it."""
     steps = (ROOT / "docs" / "releasing.md").read_text()
     assert [name for name in NAMES if f"./run drill {name}" not in steps] == []
+
+
+def test_the_logs_of_a_drill_outlive_it_only_if_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder is removed in any case; without the logs, a failure would have no cause."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asked = argparse.Namespace(report=None)
+
+    def write(folder: Path) -> None:
+        (folder / "node").mkdir()
+        (folder / "node" / "api-1.log").write_text("the cause\n")
+        (folder / "node" / "data").write_text("large")
+
+    def stop(folder: Path, _: argparse.Namespace) -> tuple[str, bool]:
+        write(folder)
+        raise DrillFailed("It cannot continue.")
+
+    def end(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
+        write(folder)
+        return "the report\n", asked.passed
+
+    assert command.rehearse(stop, asked) == 1
+    assert command.rehearse(end, argparse.Namespace(report=None, passed=False)) == 1
+    named = re.findall(r"The logs are in (\S+)\.\n", capsys.readouterr().err)
+    assert [(Path(each) / "node" / "api-1.log").read_text() for each in named] == ["the cause\n"] * 2
+    assert not [*tmp_path.rglob("data")]
+    assert command.rehearse(end, argparse.Namespace(report=None, passed=True)) == 0
+    assert (capsys.readouterr().err, len([*tmp_path.iterdir()])) == ("", 2)
+
+
+@pytest.mark.process
+def test_a_drill_names_the_process_that_ended(tmp_path: Path) -> None:
+    """It does not wait until a time-out for an answer that cannot come."""
+    stage = Stage(tmp_path)
+    stage.settings = Settings.model_construct(port=free_port(), sandbox_port=free_port())
+    (tmp_path / "api-1.log").write_text("first\nno such setting\n")
+    stage.children["api-1"] = subprocess.Popen([sys.executable, "-c", "exit(3)"])
+    with pytest.raises(DrillFailed, match="api-1 ended with code 3: no such setting"):
+        stage.wait_ready()
+
+
+def test_the_documents_name_the_packages_of_high_availability() -> None:
+    """Debian's patroni does not depend on its client of etcd (python3-etcd)."""
+    for page in ("CONTRIBUTING.md", "docs/high-availability.md"):
+        words = set(re.findall(r"[\w-]+", (ROOT / page).read_text()))
+        assert not set(patroni.PACKAGES) - words, page
+
+
+def test_a_cluster_that_does_not_settle_names_what_does_not_run(tmp_path: Path) -> None:
+    cluster = patroni.PatroniCluster(tmp_path)
+    (tmp_path / "node2-patroni.log").write_text("INFO: start\nAvailable implementations: consul\n")
+    running = {node: {"etcd", "patroni", "yield-full-disk"} for node in NODES}
+    running["node2"].remove("patroni")
+    assert cluster.not_running(running) == "node2-patroni does not run: Available implementations: consul"
+    running["node2"].add("patroni")
+    assert cluster.not_running(running) == ""
 
 
 def test_a_command_without_database_gets_no_url() -> None:
