@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 
 from app.domain.installation import MAX_RETAINED_BYTES
+from app.incidents.monitor import LEASE
 from app.store.database.backups import SLOT
 from dev.drills.load import Load
 from dev.drills.monitoring import Monitoring
@@ -38,6 +39,10 @@ _COUNT = """
     UPDATE counts SET accepted = accepted + $2 WHERE (destination, day, writer) = (
       SELECT destination, day, writer FROM counts WHERE destination = $1 AND accepted > 3
       ORDER BY day, writer LIMIT 1)
+"""
+_LEASED_MONITOR = """
+    INSERT INTO job_leases VALUES ('incidents', 'drill', clock_timestamp() + $1)
+    ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until
 """
 _USUAL_VOLUME = """
     INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted)
@@ -356,12 +361,20 @@ class FaultInjector:
         self.stage.cluster.start()
 
     def _lease_monitor(self) -> None:
-        self.stage.execute(
-            "INSERT INTO job_leases VALUES ('incidents', 'drill', now() + interval '1 day') "
-            "ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until"
-        )
+        """Hold the lease of the incident monitor, and renew it: a process takes over a longer one than its own."""
+        self._released = threading.Event()
+        self.stage.execute(_LEASED_MONITOR, LEASE)
+
+        def renew() -> None:
+            while not self._released.wait(1):
+                self.stage.execute(_LEASED_MONITOR, LEASE)
+
+        self._leaser = threading.Thread(target=renew, daemon=True)
+        self._leaser.start()
 
     def _release_monitor(self) -> None:
+        self._released.set()
+        self._leaser.join()
         self.stage.execute("DELETE FROM job_leases WHERE job = 'incidents'")
 
     def _run(self, target: Callable[[], None]) -> None:

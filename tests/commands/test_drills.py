@@ -10,7 +10,10 @@ import string
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast, get_args
@@ -20,11 +23,13 @@ import pytest
 import yaml
 
 from app import cli
+from app.incidents.monitor import LEASE
 from app.setting_types import DatabaseRole
 from app.settings import Settings
+from app.store.database.job_leases import SQL
 from dev.drills import api_proxy, command, gameday, patroni
 from dev.drills.command import NAMES
-from dev.drills.faults import FaultInjector
+from dev.drills.faults import FaultCase, FaultInjector
 from dev.drills.ha_report import Gap, Round, gaps
 from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.patroni import ADDRESSES, NODES, is_settled, node_environment
@@ -151,22 +156,51 @@ def test_a_game_day_has_a_fault_for_every_alert() -> None:
     assert sorted(name for fault in everything for name in fault.alerts) == sorted(gameday.ALERTS)
 
 
-@pytest.mark.parametrize("alert", ["BackupTooOld", "ErasureOverdue", "IncidentsNotComputed"])
-def test_the_schema_accepts_a_fault_that_changes_rows(database_url: str, alert: str) -> None:
-    """The game day runs only before a release; a new constraint must not surprise it there."""
+def execute(database_url: str, statement: str, *values: object) -> list[asyncpg.Record]:
+    """Run a statement as a stage does."""
 
-    async def run(statement: str, *values: object) -> list[asyncpg.Record]:
+    async def run() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
         try:
             return list(await connection.fetch(statement, *values))
         finally:
             await connection.close()
 
-    stage = SimpleNamespace(execute=lambda *words: asyncio.run(run(*words)))
+    return asyncio.run(run())
+
+
+def fault_of(alert: str, database_url: str) -> FaultCase:
+    """Return the fault of a game day that raises an alert, on a database without a service."""
+    stage = SimpleNamespace(execute=partial(execute, database_url))
     faults = FaultInjector(cast(Any, stage), cast(Any, None), {})
     (fault,) = (each for each in [*faults.independent(), *faults.of_processes()] if alert in each.alerts)
+    return fault
+
+
+@pytest.mark.parametrize("alert", ["BackupTooOld", "ErasureOverdue", "IncidentsNotComputed"])
+def test_the_schema_accepts_a_fault_that_changes_rows(database_url: str, alert: str) -> None:
+    """The game day runs only before a release; a new constraint must not surprise it there."""
+    fault = fault_of(alert, database_url)
     fault.inject()
     fault.repair()
+
+
+def test_no_process_gets_the_lease_of_the_monitor_during_its_fault(database_url: str) -> None:
+    """The lease is as long as one of the service, which would take over a longer one, and is renewed."""
+    execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+    fault = fault_of("IncidentsNotComputed", database_url)
+
+    def leased_until() -> datetime:
+        [row] = execute(database_url, "SELECT leased_until FROM job_leases")
+        return row["leased_until"]
+
+    fault.inject()
+    assert not execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+    first, until = leased_until(), time.monotonic() + 20
+    while leased_until() == first:
+        assert time.monotonic() < until
+    fault.repair()
+    assert execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
 
 
 def test_the_proxy_of_an_upgrade_is_the_shipped_one() -> None:
