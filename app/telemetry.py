@@ -249,7 +249,7 @@ def describe_exception(error: BaseException | None) -> str:
         file = code.co_filename.removesuffix("/__init__.py").rpartition("/")[2]
         places.append(f"{file}:{trace.tb_lineno}:{code.co_name}")
         trace = trace.tb_next
-    state = getattr(error, "sqlstate", None)
+    state = getattr(_driver_error(error), "sqlstate", None)
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
 
 

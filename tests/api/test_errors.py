@@ -210,6 +210,26 @@ async def test_a_database_that_is_away_is_503_with_retry_after(world: ApiWorld) 
         assert answer.headers["retry-after"]
 
 
+async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that starts, one without connections and one that stops are different repairs."""
+
+    class Starting(Exception):
+        sqlstate = "57P03"
+
+    async def away(*_: object) -> None:
+        raise DBAPIError("x", {}, Starting())
+
+    made = await world.create_destination()
+    world.delivery_control.quiesce = away  # type: ignore[method-assign]
+    answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+    assert answer.status_code == 503
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    (unavailable,) = [line for line in lines if line["event"] == "api.database_unavailable"]
+    assert unavailable["error"].startswith("DBAPIError[57P03] at ")
+
+
 @pytest.mark.reads_only
 @pytest.mark.parametrize(
     "query",
