@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev.drills.load import Load
-from dev.drills.stage import DrillFailed, Stage, with_servers
+from dev.drills.stage import DrillFailed, Stage, chosen_postgres, with_servers
 from dev.postgres.binaries import BARE, Account, Programs, reachable_binaries
 from dev.postgres.cluster import ALWAYS, DURABLE, OWNER
 from dev.postgres.postmaster import free_port
@@ -32,7 +32,7 @@ class Standby:
         self.home, self.port = stage.folder / "standby", port
         self._primary = urlsplit(stage.cluster.url)
         self._account = Account.for_cluster(self.home)
-        self._programs = Programs(reachable_binaries(self._account), self._account)
+        self._programs = Programs(chosen_postgres() or reachable_binaries(self._account), self._account)
         self._child: subprocess.Popen[bytes] | None = None
 
     def query(self, statement: str, port: int | None = None) -> str:

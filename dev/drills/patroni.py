@@ -22,7 +22,7 @@ from typing import Any, Final
 import httpx
 
 from app.settings import ROOT
-from dev.drills.stage import DrillFailed, last_line
+from dev.drills.stage import DrillFailed, chosen_postgres, last_line
 
 SHIPPED: Final = ROOT / "deploy" / "patroni"
 PROGRAMS: Final = ("patroni", "etcd", "haproxy", "ip", "setpriv")
@@ -136,6 +136,8 @@ class PatroniCluster:
     def run(self, node: str) -> None:
         """Start what does not run on a node: etcd, Patroni, which starts Postgres, and the watch on its disk."""
         environment = node_environment((SHIPPED / "node.env").read_text(), self._values(node))
+        if chosen := chosen_postgres():
+            environment["PATRONI_POSTGRESQL_BIN_DIR"] = str(chosen)
         environment["YIELD_EVERY_S"] = "20"  # a drill fills the same disk again in the next round but one
         account = "setpriv --reuid=postgres --regid=postgres --clear-groups --"
         inside = f"ip netns exec {node} {account}".split()

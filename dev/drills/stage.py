@@ -30,6 +30,11 @@ from dev.postgres.postmaster import PidFile, free_port
 READY_S = 90.0
 
 
+def chosen_postgres() -> Path | None:
+    """Return the folder of the Postgres that `TEST_POSTGRES_BIN` names, as for the tests."""
+    return Path(chosen) if (chosen := os.environ.get("TEST_POSTGRES_BIN")) else None
+
+
 def with_roles(settings: Settings, url: str) -> Settings:
     """Give API, workers and backups a database role each, as the documents recommend. The owner only migrates."""
     scheme, _, rest = url.partition("://")
@@ -87,7 +92,7 @@ class Stage:
         processes with ports of their own.
         """
         if url is None:
-            self.cluster = Cluster(self.folder)
+            self.cluster = Cluster(self.folder, chosen_postgres())
             self.cluster.start()
         self.url = url or self.cluster.url
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
