@@ -59,12 +59,13 @@ def event(name: str, at: datetime) -> dict[str, Any]:
 class Caller:
     """Posts at its own times, whatever becomes of earlier posts, and repeats what was not answered."""
 
-    def __init__(self, api: str, key: str, luck: random.Random) -> None:
+    def __init__(self, api: str, key: str, luck: random.Random, *, keeps: bool = True) -> None:
+        """With `keeps`, connections are used again; without, each post may reach another API process."""
         self._api = httpx.AsyncClient(
             base_url=api,
             headers={"Authorization": f"Bearer {key}"},
             timeout=PATIENCE_S,
-            limits=httpx.Limits(max_connections=64),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=None if keeps else 0),
             trust_env=False,
         )
         self._luck = luck

@@ -22,6 +22,8 @@ from tests.pipeline import clocks
 
 NAME_SERVER = "127.0.0.53"
 AHEAD = timedelta(days=40)
+BEFORE_JUMPS = timedelta(hours=3)
+OF_TWO_CLOCKS = ("timestamp_future", "event_too_old")
 
 
 def restaffed(**changes: Any) -> Fault:
@@ -64,6 +66,7 @@ def clock_jumps(name: str, offset: str) -> Fault:
 
     @asynccontextmanager
     async def fault(scene: Scene) -> AsyncIterator[None]:
+        scene.caller.off = timedelta()
         clock_file(scene.stage, name, offset)
         try:
             yield
@@ -78,6 +81,7 @@ def clock_of_postgres_jumps(offset: str) -> Fault:
 
     @asynccontextmanager
     async def fault(scene: Scene) -> AsyncIterator[None]:
+        scene.caller.off = -BEFORE_JUMPS  # or an event would be of the future while Postgres is behind
         async with _postgres_at(scene.stage, str(clock_file(scene.stage, "postgres"))):
             await asyncio.sleep(5)
             clock_file(scene.stage, "postgres", offset)
@@ -105,6 +109,8 @@ async def host_ahead(scene: Scene) -> AsyncIterator[None]:
         yield
         scene.excused = {**dict.fromkeys(ledger.offered, (["dead"],)), **scene.excused}
         scene.caller.off = timedelta()
+    # The clocks of the callers and of the host do not jump at the same moment.
+    ledger.unexpected[:] = [one for one in ledger.unexpected if not one.endswith(OF_TWO_CLOCKS)]
 
 
 @asynccontextmanager

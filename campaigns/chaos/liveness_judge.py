@@ -66,7 +66,7 @@ class LivenessEvidence:
     damages: Sequence[DamageRecord] = ()
     unfinished_erasures: Sequence[str] = ()
     unanswered: set[str] = field(default_factory=set)  # offered while an API was frozen, never answered
-    internal_errors: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)  # answers that no caller may get
     misplaced: Sequence[str] = ()  # events that were sent to another advertiser
     bounds: Bounds | None = None
     intake: Sequence[float] = ()  # when each event was acknowledged
@@ -195,9 +195,9 @@ def callers_are_answered(seen: LivenessEvidence) -> Iterator[str]:
         yield f"{len(seen.unanswered)} events never answered: {', '.join(sorted(seen.unanswered)[:4])}"
 
 
-def nothing_answers_500(seen: LivenessEvidence) -> Iterator[str]:
-    """No route answers 500 because of a damaged row."""
-    yield from seen.internal_errors
+def answers_are_expected(seen: LivenessEvidence) -> Iterator[str]:
+    """No route answers 500, and no event is rejected that a healthy service accepts."""
+    yield from seen.unexpected
 
 
 def only_its_own_advertiser(seen: LivenessEvidence) -> Iterator[str]:
@@ -243,7 +243,7 @@ RULES: tuple[Rule, ...] = (
     damage_is_named,
     erasures_finish,
     callers_are_answered,
-    nothing_answers_500,
+    answers_are_expected,
     only_its_own_advertiser,
     bounds_hold,
     a_fault_is_reported,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +144,7 @@ async def _ask_about_damage(run: "LivenessRun") -> None:
             try:
                 await run.scene.operator.ask("GET", address, patience=3, timeout=5)
             except AssertionError as error:
-                run.seen.internal_errors.append(
-                    f"{one.kind}: GET {address.replace(path, '…')}: {error}"[:160]
-                )
+                run.seen.unexpected.append(f"{one.kind}: GET {address.replace(path, '…')}: {error}"[:160])
 
 
 async def safety(run: "Run") -> Evidence:
@@ -179,12 +177,13 @@ async def safety(run: "Run") -> Evidence:
             assert sample is not None
             total.update(sample.counts)
         seen.final_counts = total
-    unexpected = Counter(ledger.unexpected)
-    seen.leftovers = [
-        *await run.stage.leftovers(),
-        *(f"{number}x {text}" for text, number in unexpected.items()),
-    ]
+    seen.leftovers = [*await run.stage.leftovers(), *counted(ledger.unexpected)]
     return seen
+
+
+def counted(sentences: Iterable[str]) -> Iterator[str]:
+    """Return each sentence once, with how often it occurs."""
+    return (f"{number}x {text}" for text, number in Counter(sentences).items())
 
 
 async def _fresh(run: "Run") -> dict[str, bool]:

@@ -80,7 +80,7 @@ class Run:
             await self.load()
             await self.heal()
             seen = await records.safety(self)
-            self.seen.internal_errors += {*self.scene.operator.unexpected}
+            self.seen.unexpected += {*self.scene.operator.unexpected}
             self.report.objections = [*liveness_judge.judge(self.seen), *judge(seen)]
             self._count(seen)
             await self.repair()

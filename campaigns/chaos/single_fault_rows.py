@@ -19,6 +19,7 @@ class Row:
     lasts: float = 35.0
     gap: float = 6.0
     delay: float = 10.0
+    apis: int = 1
     workers: int = 2
     advertisers: int = ADVERTISERS
     signs: frozenset[str] = frozenset()  # at least one of these is reported while the fault lasts
@@ -137,6 +138,18 @@ ROWS: tuple[Row, ...] = (
         Row(f"the clock of the API is {words}", host.wrong_clock("api-0", offset), 25, 45, 60, signs=_CLOCK)
         for words, offset in _OFFSETS.items()
         if "5 min" not in words
+    ),
+    *(
+        Row(
+            f"the clock of one of two APIs is {words}",
+            host.wrong_clock("api-0", offset),
+            25,
+            45,
+            60,
+            apis=2,
+            signs=_CLOCK,
+        )
+        for words, offset in (("an hour late", "-1h"), ("40 days ahead", "+40d"))
     ),
     Row("the clock of the whole host is 40 days ahead, and back", host.host_ahead, 25, 45, 60),
     *(

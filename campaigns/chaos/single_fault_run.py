@@ -25,7 +25,7 @@ from campaigns.chaos.host_faults import clock_file
 from campaigns.chaos.liveness_judge import Bounds, LivenessEvidence
 from campaigns.chaos.scene import Scene
 from campaigns.chaos.single_fault_rows import ROWS, Row
-from campaigns.chaos.stage import Installation, Staff
+from campaigns.chaos.stage import CLOSES, Installation, Staff
 from campaigns.running import commit, say
 from tests.crashes import stored
 from tests.crashes.evidence import Objection
@@ -60,11 +60,11 @@ class Result:
 async def play(stage: Installation, row: Row, number: int) -> Result:
     """Play one row on a healthy stage, and leave it healthy."""
     jumping = {row.jumps: str(clock_file(stage, row.jumps))} if row.jumps else {}
-    await stage.restaff(Staff(apis=1, workers=row.workers, clocks=jumping))
+    await stage.restaff(Staff(apis=row.apis, workers=row.workers, clocks=jumping))
     scene = Scene(
         stage,
         Administrator(stage.api, stage.amazon, stage.key),
-        Caller(stage.api, stage.key, random.Random(number)),
+        Caller(stage.api, stage.key, random.Random(number), keeps=row.apis == 1),
     )
     seen = LivenessEvidence(bounds=Bounds(row.gap, row.delay, row.signs))
     signs: dict[str, float] = {}
@@ -110,7 +110,7 @@ async def _post(scene: Scene, place: int) -> None:
 
 async def _observe(stage: Installation, signs: dict[str, float], began: float) -> None:
     """Note, each second, what readiness and the open incidents report."""
-    async with httpx.AsyncClient(base_url=stage.api, timeout=3, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=stage.api, timeout=3, trust_env=False, headers=CLOSES) as client:
         while True:
             found = list[str]()
             try:
@@ -135,6 +135,7 @@ async def _gather(scene: Scene, seen: LivenessEvidence) -> None:
         places = await stored.places(connection, scene.numbers)
     excused = {name for name, ends in scene.excused.items() if places.get(name) in ends}
     seen.lanes = records.lanes(scene.destinations, ledger, requests, sick=scene.touched, left_out=excused)
+    seen.unexpected = [*records.counted([*ledger.unexpected, *scene.operator.unexpected])]
     seen.misplaced = records.misplaced(scene.destinations, ledger, requests)
     seen.unfinished_erasures = await scene.unfinished_erasures()
     seen.intake = [*ledger.acknowledged.values()]

@@ -73,7 +73,7 @@ FORGERIES = {
     "posts wait beside a single fault": ("bounds_hold", lambda seen: _bound(seen, gap=0.5)),
     "an advertiser waits beside a single fault": ("bounds_hold", lambda seen: _bound(seen, delay=0.05)),
     "nothing reports a single fault": ("a_fault_is_reported", lambda seen: _bound(seen, signs=["failing"])),
-    "a view answers 500": ("nothing_answers_500", lambda seen: setattr(seen, "internal_errors", ["GET …"])),
+    "a view answers 500": ("answers_are_expected", lambda seen: setattr(seen, "unexpected", ["GET …"])),
 }
 
 
