@@ -5,6 +5,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,6 +20,7 @@ import pytest_asyncio
 from app import cli
 from app.commands.api.client import ApiUnreachable
 from app.commands.api.commands import (
+    COMMANDS,
     FIRST_EVENTS,
     TAIL_COLUMNS,
     TAIL_FILTERS,
@@ -191,6 +193,21 @@ async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: 
         process.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, errors) == (130, b"")
+
+
+async def test_the_help_of_a_list_names_the_order_of_its_route(world: World) -> None:
+    """A list shows 50 items at first: which ones, the help must say as the API does."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{world.port}/openapi.json")  # type: ignore[attr-defined]
+    described = answer.json()["paths"]
+    compared = 0
+    for words, actions in COMMANDS.items():
+        for action in actions.values():
+            order = re.search(r"(newest|oldest) first", action.help)
+            if order is not None:
+                compared += 1
+                assert order[0] in described[action.path]["get"]["description"], (words, action.help)
+    assert compared == 6
 
 
 def test_a_tail_repeats_nothing_and_loses_nothing() -> None:

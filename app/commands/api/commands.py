@@ -81,7 +81,7 @@ _ERASE = ApiAction("POST", "/subjects/erase", "erase a person", ("field",))
 COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     "destinations": {
         "list": ApiAction(
-            "GET", "/destinations", "list destinations, newest first",
+            "GET", "/destinations", "list destinations, oldest first",
             columns=("id", "name", "state", "health", "open_incidents", "region", "advertiser_id"),
         ),
         "show": ApiAction("GET", _ONE, "show one destination", _DESTINATION),
@@ -90,7 +90,7 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     },
     "mappings": {
         "list": ApiAction(
-            "GET", _ONE + "/mappings", "list mappings, newest first", _DESTINATION,
+            "GET", _ONE + "/mappings", "list mappings, oldest first", _DESTINATION,
             columns=("id", "name", "state", "published_version", "event_type", "event_name"),
         ),
         "publish": ApiAction(
