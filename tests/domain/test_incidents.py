@@ -115,6 +115,21 @@ def test_silence_a_server_error_and_an_unreadable_response_differ() -> None:
     assert "outbound network access" in texts[2][1]
 
 
+def test_large_counts_are_written_in_full() -> None:
+    """All in one notation, and none with an exponent."""
+    busy: list[dict[str, Any]] = [
+        {"received": 7_200_000, "rejected": 2_934_000, "received_at": NOW},
+        {"requests": 12_000, "failed_requests": 11_000, "last_outcome": "broken"},
+        {"days_of_volume": 7, "same_hours": (1_234_500,) * 8, "last_hour": 9_000},
+        {"days_of_volume": 7, "same_hours": (10, 11, 11, 12, 13, 14, 14, 15), "last_hour": 0},
+    ]
+    summaries = [destination_findings(DestinationFacts(**facts), DEFAULTS, NOW)[0].summary for facts in busy]
+    assert summaries[0] == "2,934,000 of 7,200,000 events were rejected on receipt."
+    assert "11,000 of 12,000 requests failed." in summaries[1]
+    assert summaries[2] == "9,000 events in the last hour; the median of this hour is 1,234,500."
+    assert summaries[3] == "0 events in the last hour; the median of this hour is 12.5."
+
+
 def test_silence_opens_within_a_minute_although_few_requests_ended() -> None:
     """Amazon or its token server never answers. An event must wait for it."""
     for silent in ("silent_since", "no_token_since"):

@@ -111,7 +111,7 @@ def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findin
     reason = causes.failure_of(facts.last_outcome or "lost", facts.last_status)
     text = causes.failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
-        text += f" {facts.failed_requests} of {facts.requests} requests failed."
+        text += f" {facts.failed_requests:,} of {facts.requests:,} requests failed."
         return _waiting(Kind.FAILING, text, facts, reason)
     if facts.breaker_open_for >= timedelta(seconds=limit.breaker_seconds):
         return _waiting(Kind.FAILING, f"{text} The circuit breaker is open.", facts, reason)
@@ -162,7 +162,7 @@ def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> 
 def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     if facts.received_at is None or facts.rejected < limit.share * facts.received or not facts.rejected:
         return None
-    text = f"{facts.rejected} of {_events(facts.received)} were rejected on receipt."
+    text = f"{facts.rejected:,} of {_events(facts.received)} were rejected on receipt."
     if facts.rejected_for is not None:
         text += f" Most common reason: {facts.rejected_for.replace('_', ' ')}."
     finding = Finding(Kind.REJECTIONS, text, facts.rejected, reason=facts.rejected_for)
@@ -178,7 +178,7 @@ def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> F
     usual = median(facts.same_hours)
     if usual < limit.min_events or facts.last_hour >= limit.share * usual:
         return None
-    text = f"{_events(facts.last_hour)} in the last hour; the median of this hour is {usual:g}."
+    text = f"{_events(facts.last_hour)} in the last hour; the median of this hour is {usual:,.10g}."
     return Finding(Kind.VOLUME_DROP, text)
 
 
