@@ -168,7 +168,7 @@ WAITING: dict[str, Any] = {
 DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
 REJECTED: dict[str, Any] = {
     "recent_rejections": [("BAD_REQUEST", "timestamp_missing", 9)],
-    "recent": RecentOutcomes(accepted_in_hour=9, rejected_in_hour=9),
+    "recent": RecentOutcomes(received_in_hour=18, rejected_in_hour=9),
 }
 EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
 

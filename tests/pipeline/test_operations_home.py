@@ -326,6 +326,22 @@ async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> Non
     assert page.count("Nothing is sent until the destination is reconnected.") == 3
 
 
+async def test_the_diagnosis_and_the_tiles_show_one_share_of_rejected_events(service: Service) -> None:
+    """Both divide by the received events, repeated ones included, as the incident does."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    await world.post(dst, event(1), event(2), {**event(3), "event": {"name": "addToCart"}})
+
+    async def shares() -> bool:
+        page = await service.console(f"/destinations/{dst}", range="1h")
+        diagnosed = re.search(r"(\d+)\s%\sof the events of the last hour were rejected", page)
+        compared = re.search(r"rejected</a> \((\d+)\s%\)", page)
+        return diagnosed is not None and compared is not None and diagnosed[1] == compared[1] == "20"
+
+    await eventually(shares)
+
+
 async def test_another_observed_currency_is_offered(service: Service) -> None:
     """The diagnosis names both, and a button changes the destination's."""
     world = service.world

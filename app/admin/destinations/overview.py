@@ -27,7 +27,7 @@ _BY_DAY: Final = timedelta(hours=3)  # from this bucket width on, match keys are
 class RecentOutcomes:
     """Counts of the last hour and day; the diagnosis uses them to decide whether a fault has ended."""
 
-    accepted_in_hour: int = 0
+    received_in_hour: int = 0
     rejected_in_hour: int = 0
     expired_in_day: int = 0
 
@@ -122,7 +122,9 @@ async def _recent(connection: PipelineConnection, number: DestinationNumber, now
     hour = await outcome_history.buckets(connection, [number], width=minute, since=now - _HOUR)
     day = await outcome_history.buckets(connection, [number], width=quarter, since=now - _DAY)
     return RecentOutcomes(
-        accepted_in_hour=sum(bucket.accepted for bucket in hour[number]),
+        received_in_hour=sum(
+            bucket.accepted + bucket.duplicates + bucket.rejected for bucket in hour[number]
+        ),
         rejected_in_hour=sum(bucket.rejected for bucket in hour[number]),
         expired_in_day=sum(bucket.expired for bucket in day[number]),
     )
