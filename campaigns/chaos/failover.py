@@ -27,7 +27,8 @@ def line(seed: int, found: Failover) -> str:
         f"seed {seed}: {'kept' if found.passed else 'BROKEN'}; promoted after {found.promoted_s:.1f} s, "
         f"ready after {found.ready_s:.1f} s; {found.accepted} acknowledged in {found.requests} requests, "
         f"{found.counts['delivered']} delivered, {found.totals['repeats']} sent again, "
-        f"{found.totals['other_bytes']} with other content, {found.lost} lost"
+        f"{found.totals['other_bytes']} with other content, {found.unaccepted} never accepted, "
+        f"{found.lost} lost"
     )
 
 

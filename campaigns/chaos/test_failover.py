@@ -3,9 +3,12 @@
 About half a minute each. The long form is `./run campaign failover` (docs/campaigns.md).
 """
 
+from dataclasses import replace
+
 import pytest
 
 from campaigns.chaos.failover import line, play
+from dev.drills.failover import Failover
 
 
 def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> None:
@@ -14,6 +17,15 @@ def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> Non
     assert found.passed, line(1, found)
     assert found.accepted > 500
     assert found.promoted_s < 30
+
+
+def test_a_forged_record_is_found_out() -> None:
+    """An event that is lost, that nobody was told of, or that changed, each breaks a promise."""
+    honest = Failover(9, 1, 9, 0, 0, {"other_bytes": 0}, {"delivered": 9}, 1.0, 2.0)
+    assert honest.passed
+    assert not replace(honest, lost=1).passed
+    assert not replace(honest, unaccepted=1).passed
+    assert not replace(honest, totals={"other_bytes": 1}).passed
 
 
 @pytest.mark.long
