@@ -516,6 +516,37 @@ def short_years_in_two_columns(order: Order) -> tuple[JSON, Truth]:
     return event, replace(truth, at=truth.at.replace(second=0))
 
 
+def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
+    """Write local times, and the name of their zone beside them."""
+    zone = order.random.choice(("Europe/Berlin", "America/New_York", "Asia/Tokyo"))
+    return {
+        "event": "purchase",
+        "local_time": order.at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"),
+        "timezone": zone,
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }, order.truth()
+
+
+def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
+    zone = order.random.choice((ZURICH, SYDNEY, SAO_PAULO))
+    local = order.at.astimezone(zone)
+    offset = local.strftime("%z")
+    return {
+        "event": "purchase",
+        "occurred": {
+            "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
+            "utc_offset": f"{offset[:3]}:{offset[3:]}",
+        },
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
+    }, order.truth()
+
+
 def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
     zone = order.random.choice(("Europe/Zurich", "Europe/London", "America/Sao_Paulo"))
     at = order.at.astimezone(ZoneInfo(zone))
@@ -528,6 +559,18 @@ def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
             "items": lines(order, "sku", "price", "quantity"),
         },
         "customer": person(order),
+    }, order.truth()
+
+
+def names_of_zones(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(ZoneInfo("America/New_York"))
+    return {
+        "event": "purchase",
+        "time": local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "total": float(order.total),
+        "currency": order.currency,
+        "quantity": order.units,
+        "user": person(order),
     }, order.truth()
 
 

@@ -180,14 +180,6 @@ def test_words_for_utc_do_not_change_local_times() -> None:
         assert found.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("beside", ["Europe/Lisbon", "+01:00"])
-def test_a_zone_beside_a_local_time_is_left_to_a_person(beside: str) -> None:
-    """All times are read in the given zone, which may be another one."""
-    events = orders(time=lambda n: f"2026-11-24T{n % 10:02}:30:00", tz=beside)
-    assert ("event_timestamp", "other_zones") in undecided(suggested(events, zone="Europe/Berlin"))
-    assert ("event_timestamp", "other_zones") not in undecided(suggested(orders(tz=beside)))
-
-
 def test_times_with_offsets_have_their_order_of_day_and_month() -> None:
     """It follows from the dates, as in times without an offset."""
     suggestion = suggested(orders(time=lambda n: f"11/{13 + n}/2026 10:00 +0100"))

@@ -1,7 +1,7 @@
 """Purchases as less common tools write them: abbreviations, words beside values, names that say nothing."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -58,6 +58,21 @@ def times_between_words(order: Order) -> tuple[JSON, Truth]:
         "CurrencyCode": order.currency,
         "Customer": {"Email": order.email, "Phone": order.phone, "CountryCode": order.country},
         "OrderItems": [{"Sku": sku, "Quantity": quantity} for sku, _, _, quantity in order.lines],
+    }, order.truth()
+
+
+def days_of_excel(order: Order) -> tuple[JSON, Truth]:
+    """Write local times as days since 1900, as Excel stores them."""
+    local = order.at.astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=UTC)
+    days = (local - datetime(1899, 12, 30, tzinfo=UTC)) / timedelta(days=1)
+    return {
+        "Order Date": round(days, 9),
+        "E-mail": order.email,
+        "Phone #": order.phone,
+        "Country": order.country,
+        "Order Total": float(order.total),
+        "Currency": order.currency,
+        "Qty": order.units,
     }, order.truth()
 
 

@@ -76,6 +76,23 @@ def phone_in_three_members(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
+def phone_in_numbered_parts(order: Order) -> tuple[JSON, Truth]:
+    parts = order.phone.split("-") if order.phone else ["", "", ""]
+    return {
+        "orderDatetime": order.at.astimezone(TOKYO).strftime("%Y-%m-%dT%H:%M:%S+0900"),
+        "totalPrice": int(order.total),
+        "currency": "JPY",
+        "orderer": {
+            "emailAddress": order.email,
+            "phoneNumber1": parts[0],
+            "phoneNumber2": parts[1],
+            "phoneNumber3": parts[2],
+            "countryCode": "JP",
+        },
+        "itemList": lines(order, "itemNumber", "price", "units"),
+    }, order.truth()
+
+
 def phone_with_extension(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "Order Completed",
@@ -84,6 +101,21 @@ def phone_with_extension(order: Order) -> tuple[JSON, Truth]:
         "currency": "USD",
         "units": order.units,
         "user": person(order, phone=order.phone and f"{order.phone} ext. {order.number % 90 + 10}"),
+    }, order.truth()
+
+
+def full_width(order: Order) -> tuple[JSON, Truth]:
+    wide = {ord(char): ord(char) + 0xFEE0 for char in "0123456789,-/:"}
+    local = order.at.astimezone(TOKYO).strftime("%Y/%m/%d %H:%M:%S")
+    return {
+        "イベント": "購入",
+        "日時": local.translate(wide),
+        "合計": f"{int(order.total):,}円".translate(wide),
+        "通貨": "JPY",
+        "数量": str(order.units).translate(wide),
+        "メール": order.email,
+        "電話": order.phone and order.phone.translate(wide),
+        "国": "JP",
     }, order.truth()
 
 
@@ -195,6 +227,18 @@ def indian_groups(order: Order) -> tuple[JSON, Truth]:
         "quantity": order.units,
         "customer": {"email_id": order.email, "mobile_no": order.phone, "country": "GB"},
     }, replace(order.truth(value=total), currency="INR")
+
+
+def arabic_digits(order: Order) -> tuple[JSON, Truth]:
+    digits = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
+    return {
+        "الحدث": "شراء",
+        "الوقت": iso(order),
+        "المجموع": f"{order.total:,.2f} ر.س".translate(digits),
+        "العملة": "SAR",
+        "الكمية": order.units,
+        "العميل": {"البريد": order.email, "الهاتف": order.phone, "الدولة": order.country},
+    }, replace(order.truth(), currency="SAR")
 
 
 def two_currencies(order: Order) -> tuple[JSON, Truth]:
@@ -335,6 +379,18 @@ def american_months(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         "quantity": order.units,
         **person(order),
+    }, order.truth()
+
+
+def japanese_times(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(TOKYO)
+    return {
+        "イベント名": "購入",
+        "注文日時": f"{local:%Y}年{local:%m}月{local:%d}日 {local:%H}時{local:%M}分{local:%S}秒",
+        "合計金額": f"¥{int(order.total):,}",
+        "通貨": "JPY",
+        "数量": order.units,
+        "顧客": {"メールアドレス": order.email, "電話番号": order.phone, "国": "JP"},
     }, order.truth()
 
 

@@ -179,7 +179,7 @@ UNDECIDED: Final[Mapping[str, str]] = {
     "no_match_key": "No email address or other match key was found. Map at least one.",
     "not_found": "Nothing that fits was found. Choose the event field.",
     "language_of_months": "The names of months fit several languages. Check the replaced names.",
-    "other_zones": "Only times of the zones in the source are read. Send times with an offset.",
+    "other_zones": "Only times of the zones in the source are read. Send times with an offset, if you can.",
     "order_of_day_and_month": "The dates do not show whether the day comes first. Check the time formats.",
     "several_event_types": "The events have several names. Use one mapping for each.",
     "several_formats": "The times have several forms; only the most frequent one can be read.",

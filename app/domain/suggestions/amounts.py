@@ -142,7 +142,8 @@ def guarded(
 
 
 def as_amounts(each: ObservedPath) -> ObservedPath:
-    """Return a path with steps that replace the words beside amounts."""
+    """Return a path with steps that replace digits of other scripts, and the words beside amounts."""
+    each = each.with_plain_digits()
     return each.replacing(dict.fromkeys(words_beside(each.texts), ""))
 
 

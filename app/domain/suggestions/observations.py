@@ -7,6 +7,7 @@ a list.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -34,6 +35,9 @@ _NAMING: Final = (
     "schema",
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
+
+# The decimal and the group sign that belong to digits of another script, by the digit 0.
+_SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": ".", "\uff0c": ","}}
 
 Written = dict[str, Any]  # a source of a mapping document
 
@@ -107,6 +111,17 @@ class ObservedPath:
         made = compiled(steps)
         values = tuple(run(made, value, Reading()) if type(value) is str else value for value in self.values)
         return replace(self, source=self.piped(*steps), values=values)
+
+    def with_plain_digits(self) -> "ObservedPath":
+        """Return the path with steps that replace the digits of another script, such as full-width ones."""
+        others = {char for text in self.texts if not text.isascii() for char in text if not char.isascii()}
+        zeros = {chr(ord(char) - unicodedata.digit(char)) for char in others if char.isdecimal()}
+        if len(zeros) != 1:
+            return self
+        (zero,) = zeros
+        forms = {char: unicodedata.normalize("NFKC", char) for char in others if not char.isdecimal()}
+        signs = {char: form for char, form in forms.items() if form in {*"-/:+", " "}}
+        return self.replacing({chr(ord(zero) + n): str(n) for n in range(10)} | _SIGNS.get(zero, {}) | signs)
 
 
 @dataclass(frozen=True, slots=True)

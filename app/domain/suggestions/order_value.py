@@ -18,7 +18,7 @@ from app.domain.suggestions.amounts import (
     notation_of,
     words_beside,
 )
-from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, words_in
+from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
 from app.domain.suggestions.trial import Trial, one_of
@@ -28,6 +28,10 @@ _SIGNS: Final = key_by_word("currency_signs")
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _ENOUGH: Final = 10  # whole amounts, to wonder about them
 _PIECES: Final = range(1, MAX_MEMBERS + 1)
+_DIVISORS: Final = {str(by): by for by in (100, 1, 1000, 10)}
+_DECIMALS: Final = {"2": 100, "0": 1, "3": 1000, "1": 10}
+# The names of what stands beside an amount that is written as a whole number, and what it means.
+_SCALE: Final = dict.fromkeys(word_list("decimals"), _DECIMALS) | {"divisor": _DIVISORS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
             continue
         if rank("units_sold", each.names) >= score or share(each.found, is_amount) < 0.5:
             continue
-        if any(type(value) is bool for value in each.found) or _has_scale(each, found):
+        if any(type(value) is bool for value in each.found):
             continue
         score += tax + _in_currency(each) - 40 * bool(words & _OTHER_CURRENCY)
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
@@ -127,15 +131,20 @@ def _in_currency(each: ObservedPath) -> int:
     return 60 * ("currency" in words_in(each.names[-1:]) and not each.words & _OTHER_CURRENCY)
 
 
-def _has_scale(each: ObservedPath, found: ObservedPaths) -> bool:
-    """Return whether a member beside an amount says by what it is divided: no step reads that."""
+def _scale_of(each: ObservedPath, found: ObservedPaths) -> ObservedPath | None:
+    """Return the member beside an amount in an object that says by what the amount is divided."""
     above = each.path.rpartition(".")[0]
     beside = (other for other in found.values if above and other.path.rpartition(".")[0] == above)
-    return any(joined(other.names[-1]) in WORDS["decimals"] for other in beside)
+    return next((other for other in beside if joined(other.names[-1]) in _SCALE), None)
 
 
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
-    """Return how to read a path: for each currency, if the currency matters."""
+    """Return how to read a path: with what stands beside it, or for each currency if the currency matters."""
+    if divisor == 1 and (scale := _scale_of(each, found)):
+        divisors = _SCALE[joined(scale.names[-1])]
+        if set(map(str, scale.found)) <= divisors.keys():
+            read = [guarded(scale, each, [text], Notation(divisor=by)) for text, by in divisors.items()]
+            return AmountSources(read, Notation(divisor=100), is_guarded=True)
     notation = notation_of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
     if currency is not None and "path" in each.source and not each.is_named_member:
@@ -154,7 +163,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     name = products.amount
     if not name or words_beside([value for value in products.column(name) if type(value) is str]):
         return None
-    if any(joined(names[-1]) in WORDS["decimals"] for names in products.paths.values()):
+    if any(joined(names[-1]) in _SCALE for names in products.paths.values()):
         return None  # no sum reads whole numbers with what stands beside them
     names, values = [name], [*products.column(name)]
     if products.is_unit and products.quantity:
@@ -231,7 +240,6 @@ def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
         and not each.in_list
         and share(each.found, is_amount) >= 0.5
         and not each.words & (WORDS["no_price"] | {"tax", "shipping"})
-        and not _has_scale(each, found)
     ]
 
 

@@ -35,6 +35,7 @@ _IP: Final = re.compile(
 )
 _INTERNATIONAL_DIGITS: Final = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 _CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
+_NUMBERED_PART: Final = re.compile(r"[0-9]{1,5}", re.ASCII)  # such as phone1, phone2 and phone3
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
 
 
@@ -137,12 +138,20 @@ def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]
             siblings.setdefault(each.names[:-1], []).append(each)
             if each.words & WORDS["with_calling_code"] and _all_fit(each, _INTERNATIONAL_DIGITS):
                 phones.append(_template(f"+{{{each.path}}}", each.names, each))
-    for beside in siblings.values():
+    for names, beside in siblings.items():
         areas = [each for each in beside if _is_part(each, "area_code", _AREA_CODE)]
         rest = [each for each in beside if each not in areas]
         codes = [each for each in rest if _is_part(each, "calling_code", _CALLING_CODE)]
         others = [each for each in rest if each not in codes]
         numbers = [each for each in others if rank("phone", each.names)]
+        numbered = [
+            each for each in numbers if _all_fit(each, _NUMBERED_PART) and each.names[-1][-1].isdigit()
+        ]
+        if len(numbered) > 1:
+            parts |= {each.path for each in numbered}
+            whole = "".join(f"{{{each.path}}}" for each in numbered)
+            phones.append(_template(whole, (*names, numbered[0].names[-1][:-1]), *numbered))
+            continue
         for number in numbers:
             texts = [text_of(value) or "" for value in number.found]
             if any(text.strip().startswith(("+", "00")) for text in texts):

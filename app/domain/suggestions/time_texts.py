@@ -31,7 +31,9 @@ _NUMBERED: Final = re.compile(
 # `… 10:00:00 GMT+0100 (Central European Standard Time)`, `… 10:00:00 +0100`
 OFFSET: Final = re.compile(r"(?: ?(?:GMT|UTC)| )[+-](?:0\d|1[0-4]):?(?:00|30)$", re.ASCII)
 OFF: Final = "±"  # at the end of a form: an offset follows the local time
+_DAYS: Final = (40_000, 60_000)
 LOCAL_ISO: Final = "iso_local"
+SERIAL: Final = "serial_days"
 SWAP: Final = str.maketrans("DM", "MD")  # of the first two parts of a date
 FRACTION: Final = {"epoch_s_fraction": "epoch_s", "epoch_ms_fraction": "epoch_ms"}
 _WITH_FRACTION: Final = {form: name for name, form in FRACTION.items()}
@@ -58,6 +60,8 @@ def form_of(value: Any) -> str | None:
 
 
 def _epoch_form(number: int | Decimal) -> str | None:
+    if _DAYS[0] <= number < _DAYS[1] and number != int(number):
+        return SERIAL
     for form, unit in UNITS.items():
         if 10**9 * unit <= number < 4 * 10**9 * unit:
             return form if number == int(number) else _WITH_FRACTION.get(form)
@@ -94,6 +98,12 @@ _WORDED: Final = re.compile(
     r"(?P<after>[^0-9].*)?",
     re.ASCII,
 )
+# `2026年11月24日 10時30分05秒`: a word after each part.
+_WORD: Final = r" ?[^\W\d_]{1,2} ?"
+_LETTERED: Final = re.compile(
+    rf"\d{{4}}(?P<y>{_WORD})\d\d?(?P<mo>{_WORD})\d\d?(?P<d>[^\W\d_]{{1,2}})(?P<gap> ?)\d\d?(?P<h>{_WORD})"
+    rf"\d\d(?P<mi>{_WORD})?(?:\d\d(?P<s>[^\W\d_]{{1,2}}))?"
+)
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MONTHS: Final = tuple(table("months").values())
 _SPELLED: Final = [tuple(map(style, names)) for names in _MONTHS for style in (str, str.upper, str.lower)]
@@ -107,6 +117,8 @@ _BRACKETS: Final = re.compile(r" \([^()]+\)$")
 _UTC_INSIDE: Final = re.compile(r" (?:UTC|GMT) (?=\d{4}$)")  # `Nov 24 10:00:00 UTC 2026`
 _SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(\d\d)(?=(,? |T))", re.ASCII)
 _YEARS: Final = 8
+_ZONE_NAMES: Final = {name: offset for offset, names in table("zones").items() for name in names}
+_ZONES_OF_A_COUNTRY: Final = 4  # such as EST and EDT, CST and CDT
 _SIGNED: Final = re.compile(r"[+-]\d")
 _HALVES: Final = {"a.m.": "AM", "p.m.": "PM", "a. m.": "AM", "p. m.": "PM"}
 _ZONE_NAME: Final = re.compile(r"[A-Z]{1,5}")
@@ -137,12 +149,12 @@ def _kind(value: object) -> str | None:
 def readable(each: ObservedPath, now: datetime) -> ObservedPath:
     """Return a path of times with steps that replace the words around and in them.
 
-    The name of a zone is not cut off.
+    Digits of other scripts are replaced, too. The name of a zone that is no unique one is not cut off.
     """
     if not rank("event_timestamp", each.names):
         return each
-    each = _with_numbers_of_months(_without_days(each))
-    each = _with_long_years(each, now)
+    each = _with_numbers_of_months(_without_days(each.with_plain_digits()))
+    each = _with_offsets(_with_long_years(each, now))
     if inside := {match[0] for text in each.texts if (match := _UTC_INSIDE.search(text))}:
         each = each.replacing(dict.fromkeys(sorted(inside), " "))
     if any(half in text for text in each.texts for half in _HALVES):
@@ -184,8 +196,26 @@ def _with_long_years(each: ObservedPath, now: datetime) -> ObservedPath:
     return each.replacing({f"{sign}{short}{gap}": f"{sign}{year}{gap}" for short, year in years.items()})
 
 
+def _with_offsets(each: ObservedPath) -> ObservedPath:
+    """Return a path with steps that replace the names of zones that are unique: ` EST` is `-0500`.
+
+    Behind a time that is not in ISO 8601, the offset keeps its space.
+    """
+    ends = {text.rpartition(" ")[2] for text in each.texts}
+    if not ends or not ends <= _ZONE_NAMES.keys() or len(ends) > _ZONES_OF_A_COUNTRY:
+        return each
+    others = {name[:-2] + {"S": "D", "D": "S"}.get(name[-2], name[-2]) + name[-1] for name in ends}
+    names = [*ends, *sorted(others & _ZONE_NAMES.keys() - ends)]
+    gap = "" if all(ISO.match(text) for text in each.texts) else " "
+    return each.replacing({f" {name}": f"{gap}{_ZONE_NAMES[name]}" for name in names})
+
+
 def _words_of_time(text: str) -> dict[str, str]:
     """Return what replaces the words around and in a time."""
+    if match := _LETTERED.fullmatch(text):
+        year, month, day, hour, minute, second = match.group("y", "mo", "d", "h", "mi", "s")
+        rest = {minute: ":", second: ""} if second else {minute or "": ""}
+        return {year: "/", month: "/", day: "" if match["gap"] else " ", hour: ":"} | rest
     match = _WORDED.fullmatch(text)
     after = match["after"] or "" if match else ""
     name = after.strip(" ()[]")

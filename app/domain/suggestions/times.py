@@ -19,7 +19,9 @@ from app.domain.suggestions.time_texts import (
     LOCAL_ISO,
     OFF,
     OFFSET,
+    SERIAL,
     SWAP,
+    UNITS,
     form_of,
     is_month_doubtful,
     is_utc,
@@ -46,6 +48,8 @@ _BARE_OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-4]):?[0-5]\d|Z", re.ASCII)
 _COMPACT_DATE: Final = re.compile(r"(?:19|20)\d{6}", re.ASCII)
 _COMPACT_CLOCK: Final = re.compile(r"\d{4}(?:\d\d)?", re.ASCII)
 _HALF_HOURS: Final = {"+05": "Asia/Kolkata", "+09": "Australia/Darwin"}  # without summer time
+# Excel counts days since 1899-12-30. Its times name no zone.
+_FROM_DAYS: Final = ("to_number", ["add", -25_569], ["multiply", 86_400], "round", "epoch_s")
 
 _PLAIN: Final = frozenset(
     {"iso", "rfc2822", "epoch_s", "epoch_ms"}
@@ -55,6 +59,7 @@ _FROM_NANOSECONDS: Final = ("to_string", ["substring", 0, 16], ["time", {"format
 _STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
     **{form: (step,) for form, step in FRACTION.items()},
     "epoch_ns": _FROM_NANOSECONDS,
+    SERIAL: _FROM_DAYS,
 }
 
 
@@ -62,8 +67,8 @@ def find_time(
     found: ObservedPaths, trial: Trial, zone: str | None, now: datetime, country: str
 ) -> FieldFinding:
     """Return the source of the event's time. `country` is the most frequent country of the events."""
-    paths = (*_dates_with_clocks(found), *found.values)
-    read = [parts for each in paths if (parts := _parts_that_are_times(each, now))]
+    composed = (*_dates_with_clocks(found), *_times_with_offsets(found))
+    read = [parts for each in (*composed, *found.values) if (parts := _parts_that_are_times(each, now))]
     read.sort(key=lambda parts: -max(score for score, _ in parts))
     unread: list[str] = []  # why the paths before the first source cannot be read
     rows: list[tuple[list[Written], ObservedPath, list[str]]] = []
@@ -103,29 +108,19 @@ def _sources(
     forms = Counter(form for value in each.found for form in (form_of(value),) if form)
     formats, undecided = _ordered(list(forms), each, now, country)
     undecided += ["language_of_months"] if is_month_doubtful(each) else []
-    if several := _by_zone(each, formats):
+    if several := _by_zone(each, formats, found):
         return several, ["other_zones", *undecided]
     source, problems = _source(each, forms, "UTC" if is_utc(each) else zone, formats)
-    if source and "'zone'" in str(source) and any(map(_has_zones, found.values)):
-        undecided.append("other_zones")
     return [source] if source else [], problems + undecided
 
 
-def _has_zones(each: ObservedPath) -> bool:
-    """Return whether a path has the zone or the offset of a time beside it."""
-    texts = each.texts
-    return bool(texts) and all(
-        _BARE_OFFSET.fullmatch(text) or text in available_timezones() for text in texts
-    )
-
-
-def _by_zone(each: ObservedPath, formats: Sequence[str]) -> list[Written]:
-    """Return a source for each zone of local times, if an offset follows them.
+def _by_zone(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> list[Written]:
+    """Return a source for each zone of local times, if an offset follows them, or a zone stands beside them.
 
     The offsets an hour before and after are read, too: those of summer.
     """
     if not all(form.endswith(OFF) for form in formats):
-        return []
+        return _by_zone_beside(each, formats, found)
     formats = [form.removesuffix(OFF) for form in formats]
     ends = Counter(end for text in each.texts if (end := OFFSET.search(text)))
     often = [end for end, _ in Counter(end[0] for end in ends).most_common()]
@@ -138,8 +133,33 @@ def _by_zone(each: ObservedPath, formats: Sequence[str]) -> list[Written]:
     return _within_limits(each.piped(*pipe) for pipe in pipes)
 
 
+def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> list[Written]:
+    beside = next((other for other in found.values if _has_zones(other)), None)
+    if beside is None or "path" not in each.source or set(formats) & {*_PLAIN, *UNITS, SERIAL}:
+        return []
+    formats = ["iso" if form == LOCAL_ISO else form for form in formats]
+    template = f"[[{{{beside.path}}}]] {{{each.path}}}"
+    return _within_limits(
+        {
+            "template": template,
+            "pipe": [
+                ["replace", f"[[{zone}]] ", ""],
+                *each.source.get("pipe", ()),
+                ["time", {"formats": formats, "zone": zone}],
+            ],
+        }
+        for zone, _ in Counter(beside.texts).most_common()
+    )
+
+
 def _within_limits(sources: Iterable[Written]) -> list[Written]:
     return [source for source in sources if len(source["pipe"]) <= MAX_PIPE_STEPS][:MAX_MEMBERS]
+
+
+def _has_zones(each: ObservedPath) -> bool:
+    texts = each.texts
+    plain = "pipe" not in each.source and 0 < len(texts) == len(each.values)
+    return plain and all("/" in text and text in available_timezones() for text in texts)
 
 
 def _shifted(end: str, hours: int) -> str:
@@ -166,9 +186,10 @@ def _score(each: ObservedPath, now: datetime) -> int:
     if not values or len(forms) * 2 < len(values) or each.words & WORDS["never"]:
         return 0
     recent = sum(_is_recent(value, now) for value in values)
-    if not named and any(form.startswith("epoch") for form in forms):
+    if not named and any(form.startswith(("epoch", SERIAL)) for form in forms):
         # Digits alone can be any number, but hardly a recent time in each event.
-        return 1 if recent == len(values) > _FEW and len(set(values)) > 1 else 0
+        is_time = recent == len(values) > _FEW and SERIAL not in forms and len(set(values)) > 1
+        return 1 if is_time else 0
     score = 20 + named + 30 * len(forms) // len(each.values)
     if recent * 2 < len(values):
         score -= 100
@@ -202,6 +223,11 @@ def _source(
 ) -> tuple[Written | None, list[str]]:
     """Return the source for the forms, and what could not be decided."""
     found = [form for form, _ in forms.most_common()]
+    if SERIAL in found:
+        if zone is None:
+            return None, [ZONE_NEEDED]
+        in_zone = ["time", {"formats": ["iso"], "zone": zone}]
+        return each.piped(*_FROM_DAYS, ["replace", "Z", ""], in_zone), []
     if forms.keys() & FRACTION.keys():
         units = {FRACTION.get(form, form) for form in found}
         problems = [] if len(units) == 1 else ["several_formats"]
@@ -271,15 +297,28 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
             if is_compact and not rank("event_timestamp", clock.names):
                 continue  # four digits can be any number
             if fits and clock.names[:-1] == date.names[:-1]:
-                pairs.append(_joined(date, clock))
+                pairs.append(_joined(date, clock, " "))
     return pairs
 
 
-def _joined(first: ObservedPath, second: ObservedPath) -> ObservedPath:
+def _times_with_offsets(found: ObservedPaths) -> list[ObservedPath]:
+    """Return a template for each local time that has an offset beside it: `{time}{offset}`."""
+    pairs = []
+    for offset in found.values:
+        if not _all_match(offset, _BARE_OFFSET):
+            continue
+        for time in found.values:
+            is_local = bool(time.texts) and all(form_of(text) == LOCAL_ISO for text in time.texts)
+            if is_local and "pipe" not in time.source and time.names[:-1] == offset.names[:-1]:
+                pairs.append(_joined(time, offset, ""))
+    return pairs
+
+
+def _joined(first: ObservedPath, second: ObservedPath, gap: str) -> ObservedPath:
     """Return a template of two paths."""
-    source = {"template": f"{{{first.path} | trim}} {{{second.path} | trim}}"}
+    source = {"template": f"{{{first.path} | trim}}{gap}{{{second.path} | trim}}"}
     both = tuple(
-        None if a is None or b is None else f"{a.strip()} {b.strip()}"
+        None if a is None or b is None else f"{a.strip()}{gap}{b.strip()}"
         for a, b in zip(first.values, second.values, strict=True)
     )
     return ObservedPath(source, first.names, both)
