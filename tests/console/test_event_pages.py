@@ -160,8 +160,6 @@ def test_errors_are_grouped_replayed_and_dismissed(desk: Desk) -> None:
     assert job in desk.get(f"{here}/replays")
     history = desk.get(f"{here}/event", id="dead-0")
     assert f'href="{job}"' in history
-    assert "Payload shape" in history
-    assert "match key sent" in history
     filtered = desk.get(f"{here}/replay", status="dead", journey_id="welcome")
     assert "1 event will be resent" in read(httpx.Response(200, text=filtered))
     dismissed = desk.submit(filtered, f"{here}/dismiss", [("status", "dead"), ("node_id", "n7")])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.destinations.overview import DiagnosisFacts, MatchKeySample, RecentOutcomes
+from app.admin.destinations.overview import DiagnosisFacts, RecentOutcomes
 from app.admin.destinations.stats import Breaker, DestinationStats
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
@@ -19,7 +19,6 @@ from app.console.events.timeline import HistoryEntry, collapse, match_keys, time
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.pages import part
 from app.console.wording import age, amazon_message, change, number, share
-from app.domain.batch import EventMetadata
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.observed.coverage import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
@@ -109,23 +108,6 @@ def test_a_condensed_line_keeps_its_sum() -> None:
     assert len(condensed(values)) <= 24
     assert sum(condensed(values)) == sum(values)
     assert condensed([1, 2]) == [1, 2]
-
-
-def test_match_key_coverage_is_a_share_with_a_trend_by_day() -> None:
-    """A day without samples is left out; a key that no event has is too."""
-    day, later = NOW - timedelta(days=2), NOW
-    samples = [
-        MatchKeySample(day, [shape("EMAIL"), shape()]),
-        MatchKeySample(later, [shape("EMAIL", "PHONE")] * 2),
-    ]
-    email, phone = present.coverage(samples)
-    assert (email.label, email.share, email.trend) == ("Email", "75 %", "by day: 50 %, 100 %")
-    assert (phone.percent, phone.trend) == (50, "by day: 0 %, 100 %")
-    assert present.coverage([]) == []
-
-
-def shape(*keys: str) -> EventMetadata:
-    return EventMetadata(0, "e", 1, 1, "ADD_TO_SHOPPING_CART", 0, keys, (), None)
 
 
 ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 0)

@@ -85,22 +85,6 @@ async def test_requests_and_waiting_events_are_recorded(world: World) -> None:
     assert found.oldest_waiting_seconds == 42.0
 
 
-async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(world: World) -> None:
-    """Not from those before the range."""
-    destination = await world.destination()
-    number = await world.number(destination)
-    await world.post(destination, event(1), event(2))
-    world.work()
-    await world.until(destination, delivered=2)
-    now = datetime.now(UTC)
-    async with world.pool.acquire() as connection:
-        found = await figures.daily_samples(connection, number, since=now - timedelta(days=7))
-        later = await figures.daily_samples(connection, number, since=now + timedelta(seconds=1))
-    shapes, unreadable = figures.shapes_in(found)
-    assert ({shape.event_id for shape in shapes}, unreadable) == ({"ord-1", "ord-2"}, 0)
-    assert later == []
-
-
 async def test_old_buckets_are_deleted(world: World) -> None:
     number = await world.number(await world.destination())
     await world.fetch(

@@ -1,14 +1,13 @@
-"""The content of a destination's page: statistics, history, requests, times, match keys."""
+"""The content of a destination's page: statistics, history, requests, times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from app.admin.context import AppContext
 from app.admin.destinations.stats import DestinationStats, destination_stats
 from app.admin.events.search import find_visible_row
-from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.destinations import figures, outcome_history
@@ -17,10 +16,7 @@ from app.store.destinations.outcome_history import OutcomeBucket, Period
 from app.store.replays import dead_letters
 
 _REQUESTS: Final = 20
-_NEWEST_BATCHES: Final = 60
-_SHAPES_PER_DAY: Final = 600
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_BY_DAY: Final = timedelta(hours=3)  # from this bucket width on, match keys are sampled by day
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,6 @@ class DiagnosisFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class MatchKeySample:
-    """The metadata of some events that were accepted on one day (UTC), newest first."""
-
-    day: datetime
-    shapes: Sequence[EventMetadata]
-
-
-@dataclass(frozen=True, slots=True)
 class DestinationOverview:
     """The statistics of a destination and its history since the start of a time range.
 
@@ -66,7 +54,6 @@ class DestinationOverview:
     history: Sequence[OutcomeBucket]
     response_times: Sequence[ResponseTimes]
     rejections: Sequence[tuple[str, str, int]]
-    samples: Sequence[MatchKeySample]
     first_answer: datetime | None
     previous: OutcomeBucket | None
 
@@ -89,7 +76,6 @@ async def read_overview(
             history=history[number],
             response_times=times,
             rejections=await figures.rejection_reasons(connection, number, since=since.date()),
-            samples=await _samples(connection, number, since, bucket),
             first_answer=await figures.first_answer(connection, number),
             previous=None
             if previous is None
@@ -128,26 +114,3 @@ async def _recent(connection: PipelineConnection, number: DestinationNumber, now
         rejected_in_hour=sum(bucket.rejected for bucket in hour[number]),
         expired_in_day=sum(bucket.expired for bucket in day[number]),
     )
-
-
-async def _samples(
-    connection: PipelineConnection, number: DestinationNumber, since: datetime, bucket: timedelta
-) -> list[MatchKeySample]:
-    """Return the newest batches and, for ranges of days, some batches of each earlier day."""
-    newest = await figures.samples(connection, number, _NEWEST_BATCHES) or []
-    found = [sample for sample in newest if sample.accepted_at >= since]
-    if bucket >= _BY_DAY:
-        days = {_day_of(sample.accepted_at) for sample in found}
-        older = await figures.daily_samples(connection, number, since=since)
-        found += [sample for sample in older if _day_of(sample.accepted_at) not in days]
-    by_day: dict[datetime, list[figures.MetadataSample]] = {}
-    for sample in found:
-        by_day.setdefault(_day_of(sample.accepted_at), []).append(sample)
-    return [
-        MatchKeySample(day, figures.shapes_in(samples)[0][:_SHAPES_PER_DAY])
-        for day, samples in sorted(by_day.items())
-    ]
-
-
-def _day_of(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

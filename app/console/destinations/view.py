@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.admin.destinations.overview import MatchKeySample
 from app.admin.destinations.stats import DestinationStats
-from app.console.destinations.chart_view import line
 from app.console.destinations.diagnosis_view import DiagnosisInput
-from app.console.wording import STATUSES, age, failed_requests, match_key_label, number, share, state_key
-from app.domain.identity import MATCH_KEYS
+from app.console.wording import STATUSES, age, failed_requests, number, share, state_key
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.status import EventCounts
 from app.store.destinations.outcome_history import OutcomeBucket
@@ -158,33 +155,6 @@ def _first_expiry(given: DiagnosisInput) -> Gauge:
     is_soon = expiry - given.now < timedelta(days=2)
     meaning = "The oldest waiting event reaches Amazon's age limit at this time."
     return Gauge("First expiry", "soon" if is_soon else "", meaning, "bad" if is_soon else "quiet", expiry)
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """The share of the sampled events that contain a match key, and its trend by day in percent."""
-
-    label: str
-    share: str
-    percent: int
-    spark: str
-    trend: str
-
-
-def coverage(samples: Sequence[MatchKeySample]) -> list[Coverage]:
-    """Return the coverage of each match key. `samples` are by day, oldest first."""
-    days = [[shape.match_keys for shape in sample.shapes] for sample in samples if sample.shapes]
-    total, rows = sum(map(len, days)), []
-    for key in (rule.type.value for rule in MATCH_KEYS):
-        count = sum(key in keys for day in days for keys in day)
-        if not count:
-            continue
-        trend = [round(100 * sum(key in keys for keys in day) / len(day)) for day in days]
-        spark = line(trend) if len(trend) > 1 else ""
-        words = "by day: " + ", ".join(f"{percent} %" for percent in trend)
-        label, percent = match_key_label(key), round(100 * count / total)
-        rows.append(Coverage(label, share(count, total), percent, spark, words))
-    return sorted(rows, key=lambda row: -row.percent)
 
 
 @dataclass(frozen=True, slots=True)

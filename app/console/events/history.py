@@ -8,7 +8,6 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory
-from app.admin.mappings.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.page import diagnosis_of
@@ -73,9 +72,6 @@ async def _content(visit: DestinationVisit, history: EventHistory) -> dict[str, 
         "story": timeline.timeline(history, mapping, names),
         "mapping_name": mapping,
         "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
-        "shape": await payload_shape(
-            visit.context, visit.destination, history.mapping_id, history.mapping_version, history.match_keys
-        ),
         "warnings": timeline.warnings(history),
         "cause": failure_cause(history.amazon_code, history.amazon_message),
         "final": is_final,

@@ -191,28 +191,11 @@ async def samples(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
     """Return the metadata of a destination's newest batches, newest first; None if the states are damaged."""
-    return await _samples(connection, SQL["samples"], destination, limit)
-
-
-async def _samples(
-    connection: PipelineConnection, statement: str, *arguments: object
-) -> list[MetadataSample] | None:
     async with damage.tolerated(connection):
-        rows = await connection.fetch(statement, *arguments)
+        rows = await connection.fetch(SQL["samples"], destination, limit)
         shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
         return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
     return None
-
-
-async def daily_samples(
-    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
-) -> list[MetadataSample]:
-    """Return the metadata of some batches that Amazon accepted on each day since a time, newest first.
-
-    It reads the batches of the newest requests of a day, because batches have no index by time. The list is
-    empty if their states are damaged.
-    """
-    return await _samples(connection, SQL["daily_samples"], destination, since) or []
 
 
 async def rejection_reasons(

@@ -120,18 +120,3 @@ FROM accepted, sent, seconds
 SELECT s.batch, s.day, s.accepted_at FROM batch_states s
 WHERE s.destination = $1 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
 ORDER BY s.batch DESC LIMIT $2
-
--- name: daily_samples
-WITH sent AS (
-  -- Up to 20 batches of each of the two newest answered requests of each day.
-  SELECT DISTINCT b.batch
-  FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
-    (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
-  CROSS JOIN LATERAL (
-    SELECT batches[1:20] AS batches FROM attempts
-    WHERE destination = $1 AND day = d::date AND outcome = 'answered'
-    ORDER BY started_at DESC LIMIT 2) a
-  CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
-SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
-WHERE s.accepted_at >= $2 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
-ORDER BY s.batch DESC
