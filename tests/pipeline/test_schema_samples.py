@@ -66,10 +66,10 @@ def words(found: list[SampleGroup], path: str) -> set[str | bytes | None]:
 def test_a_budget_may_begin_with_more_than_a_later_burst_gets() -> None:
     budget = SampleBudget(capacity=100, per_second=20, updated_at=0.0, tokens=500)
 
-    def taken(now: float) -> int:
+    def sampled(now: float) -> int:
         return [budget.take(now) for _ in range(1_000)].count(True)
 
-    assert [taken(1.0), taken(2.0), taken(3_600.0)] == [500, 20, 100]
+    assert [sampled(1.0), sampled(2.0), sampled(3_600.0)] == [500, 20, 100]
 
 
 async def test_events_that_the_mapping_rejects_are_sampled_too(world: World, sampler: SchemaSampler) -> None:
