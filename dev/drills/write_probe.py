@@ -13,7 +13,7 @@ EVERY_S: Final = 0.1
 TIMEOUT_S: Final = 1.0
 TABLE: Final = "public.drill_writes"
 # A row fills a page, so that a write needs space on the disk, as the service's writes do.
-CREATE: Final = f"CREATE TABLE {TABLE} (filler text STORAGE EXTERNAL)"
+CREATE: Final = f"CREATE TABLE {TABLE} (filler text); ALTER TABLE {TABLE} ALTER filler SET STORAGE EXTERNAL"
 WRITE: Final = f"INSERT INTO {TABLE} VALUES (repeat('x', 8000))"
 
 

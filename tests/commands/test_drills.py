@@ -35,6 +35,7 @@ from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.patroni import ADDRESSES, NODES, is_settled, node_environment
 from dev.drills.shortened_rules import shorten
 from dev.drills.stage import DrillFailed, Stage, with_roles, with_servers
+from dev.drills.write_probe import CREATE, TABLE, WRITE
 from dev.environment import with_url
 from dev.postgres.postmaster import free_port
 from tests.commands.test_settings import GOOD_PRODUCTION
@@ -201,6 +202,14 @@ def test_no_process_gets_the_lease_of_the_monitor_during_its_fault(database_url:
         assert time.monotonic() < until
     fault.repair()
     assert execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+
+
+async def test_the_probe_of_high_availability_fills_a_page(owner: asyncpg.Connection) -> None:
+    """On every supported Postgres: 15 knows no STORAGE in CREATE TABLE."""
+    await owner.execute(CREATE)
+    for _ in range(3):
+        await owner.execute(WRITE)
+    assert await owner.fetchval(f"SELECT pg_total_relation_size('{TABLE}')") >= 3 * 8192
 
 
 def test_the_proxy_of_an_upgrade_is_the_shipped_one() -> None:
