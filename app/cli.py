@@ -188,13 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         from app.processes.resources import database_role
 
-        is_api = database_role(command.name) == "api"
-        remedy = "run it where the API runs" if is_api else "set MIGRATION_DATABASE_URL"
-        print(
-            f"The role of the database URL lacks privileges for {command.name}: {remedy}, "
-            "or run `migrate` to grant them.",
-            file=sys.stderr,
-        )
+        if command.name in {"database-roles", "migrate"}:
+            remedy = "set MIGRATION_DATABASE_URL to the owner of the database"
+        elif database_role(command.name) == "api":
+            remedy = "run it where the API runs, or run `migrate` to grant them"
+        else:
+            remedy = "set MIGRATION_DATABASE_URL, or run `migrate` to grant them"
+        print(f"The role of the database URL lacks privileges for {command.name}: {remedy}.", file=sys.stderr)
         return 1
 
 

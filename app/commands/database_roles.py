@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import asyncpg
+
 from app.commands.failure import CommandFailed
 from app.processes.resources import connected_as
 from app.setting_types import DatabaseRole
@@ -65,7 +67,15 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
     async with connected_as(settings, "database-roles", server_settings={}) as connection:
         for name in await privileges.missing(connection, roles):
-            await privileges.create_role(connection, name, passwords[name], replicates=name == roles.backup)
+            replicates = name == roles.backup
+            try:
+                await privileges.create_role(connection, name, passwords[name], replicates=replicates)
+            except asyncpg.InsufficientPrivilegeError as refused:
+                raise CommandFailed(
+                    "The role of the database URL lacks privileges for database-roles: it may not create "
+                    f"{name} ({refused}). Run it as a superuser, or give the output of "
+                    "`database-roles --sql` to your administrator."
+                ) from None
         try:
             await schema_revision.require(connection)
         except NotMigrated:

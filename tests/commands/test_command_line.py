@@ -17,6 +17,7 @@ import pytest
 from app import cli
 from app.commands import health
 from tests.config_as_code.files import acme, file
+from tests.databases import ROLES, acting_as
 from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
@@ -26,6 +27,25 @@ KEY = "k1:" + base64.b64encode(hashlib.sha256(b"a key of this test").digest()).d
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return fork_server.run(words, {**os.environ, **environment})
+
+
+def test_a_role_that_may_not_set_up_the_database_is_not_sent_to_migrate(empty_database_url: str) -> None:
+    """`migrate` would end in the same way. On Postgres 15, only a superuser creates the role of backups."""
+    role = acting_as(empty_database_url, ROLES.backup)
+    settings = {
+        "MIGRATION_DATABASE_URL": role,
+        "DATABASE_URL": role.replace(ROLES.backup or "", "new_role"),
+        "ENCRYPTION_KEYS": KEY,
+    }
+    for words in ("database-roles", "migrate"):
+        ended = command(words, **settings)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith(f"The role of the database URL lacks privileges for {words}: ")
+        assert "run `migrate`" not in ended.stderr
+        assert "Traceback" not in ended.stderr
+    ended = command("database-roles", **settings)
+    assert "may not create new_role" in ended.stderr
+    assert "`database-roles --sql`" in ended.stderr
 
 
 def test_wrong_settings_end_with_2_and_no_traceback() -> None:
