@@ -127,6 +127,11 @@ class PatroniCluster:
             self.ask(NODES[0], "PATCH", "/config", {"synchronous_mode": False})
             self.settle()
         self.execute(f"CREATE ROLE {DATABASE} LOGIN CREATEROLE REPLICATION PASSWORD '{self.password}'")
+        # On Postgres 15, only a superuser creates the role of backups.
+        self.execute(
+            "DO $$ BEGIN IF current_setting('server_version_num')::int < 160000 THEN "
+            f"ALTER ROLE {DATABASE} SUPERUSER; END IF; END $$"
+        )
         self.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE}")
         if self.behind_proxy:
             values = self._values("proxy") | {"LISTEN": PROXY}
