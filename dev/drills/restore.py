@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.settings import ROOT
 from dev.drills.load import Load
-from dev.drills.stage import DrillFailed, Stage
+from dev.drills.stage import DrillFailed, Stage, last_line
 from dev.environment import with_url
 
 SECONDS = 30
@@ -88,15 +88,18 @@ Lost events: {len(lost) + len(missing) + len(undelivered)}
 
 def _follow(stage: Stage, saved: Path) -> "subprocess.Popen[str]":
     """Start `backup --follow`, and return its process when the base backup is complete."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "app", "backup", str(saved), "--follow"], cwd=ROOT, text=True,
-        env={**stage.environment(ROOT), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    messages = stage.folder / "backup.log"
+    with messages.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "app", "backup", str(saved), "--follow"], cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+            env={**stage.environment(ROOT), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=log,
+        )  # fmt: skip
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith("Streaming WAL"):
             return child
-    raise DrillFailed("backup --follow ended before its base backup was complete.")
+    child.wait()
+    raise DrillFailed(f"backup --follow ended before its base backup was complete: {last_line(messages)}")
 
 
 def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:

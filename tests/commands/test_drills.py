@@ -27,7 +27,7 @@ from app.incidents.monitor import LEASE
 from app.setting_types import DatabaseRole
 from app.settings import Settings
 from app.store.database.job_leases import SQL
-from dev.drills import api_proxy, command, gameday, patroni
+from dev.drills import api_proxy, command, gameday, patroni, restore
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultCase, FaultInjector
 from dev.drills.ha_report import Gap, Round, gaps
@@ -97,6 +97,15 @@ def test_a_drill_names_the_process_that_ended(tmp_path: Path) -> None:
     stage.children["api-1"] = subprocess.Popen([sys.executable, "-c", "exit(3)"])
     with pytest.raises(DrillFailed, match="api-1 ended with code 3: no such setting"):
         stage.wait_ready()
+
+
+@pytest.mark.process
+def test_a_drill_says_why_its_backup_ended(tmp_path: Path) -> None:
+    """Its messages are in a log: in a drill that passes, a lost server is no error of the backup."""
+    stage = Stage(tmp_path)
+    stage.settings = Settings.model_construct(log_level="unknown")
+    with pytest.raises(DrillFailed, match=r"backup --follow ended .*: .*LOG_LEVEL"):
+        restore._follow(stage, tmp_path / "saved")
 
 
 def test_the_documents_name_the_packages_of_high_availability() -> None:
