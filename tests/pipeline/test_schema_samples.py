@@ -232,16 +232,16 @@ async def test_a_lost_sample_delays_no_event(
 ) -> None:
     """An event is only noted while it is answered; it is sampled later, in slices."""
     dst = await world.destination()
-    taken = []
+    calls = []
 
     def take(*arguments: Any, **options: Any) -> SchemaSample:
-        taken.append(1)
+        calls.append(1)
         return take_sample(*arguments, **options)
 
     monkeypatch.setattr("app.ingest.schema_sampler.take_sample", take)
     await world.post(dst, *(event(n) for n in range(50)))
-    assert not taken
-    assert counted(await groups(world, sampler, dst)) == len(taken) == 50
+    assert not calls
+    assert counted(await groups(world, sampler, dst)) == len(calls) == 50
 
 
 async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
