@@ -6,6 +6,7 @@ differences. For wrong settings `plan` returns 1, so that CI does not mistake an
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -178,11 +179,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, wants no more. At exit Python would write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         from app.store.errors import connection_problem
 
         if sentence := connection_problem(error):
             print(f"The database cannot be used: {sentence}.", file=sys.stderr)
+            return 1
+        if isinstance(error, OSError) and error.filename is not None:
+            print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
             return 1
         if getattr(getattr(error, "orig", error), "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
@@ -203,6 +211,7 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
         import asyncio  # not needed for most commands
 
         done = asyncio.run(done)
+    sys.stdout.flush()
     return done or 0
 
 

@@ -47,7 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_settings: object, asked: argparse.Namespace) -> int:
     """Run every case in every requested region."""
-    host = (urlsplit(asked.url).hostname or "").lower()
+    try:
+        host = (urlsplit(asked.url).hostname or "").lower()
+    except ValueError:
+        host = ""
     if not host:
         print("The address is not valid. Use one such as http://127.0.0.1:8001.", file=sys.stderr)
         return 2

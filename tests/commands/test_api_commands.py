@@ -197,7 +197,7 @@ async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: 
 
 async def test_the_help_of_a_list_names_the_order_of_its_route(world: World) -> None:
     """A list shows 50 items at first: which ones, the help must say as the API does."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.get(f"http://127.0.0.1:{world.port}/openapi.json")  # type: ignore[attr-defined]
     described = answer.json()["paths"]
     compared = 0

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,46 @@ def test_a_plan_ends_with_2_on_wrong_arguments_and_with_1_on_wrong_settings() ->
         assert command(*words).returncode == 2, words
     assert command("plan", "f.yaml", PORT="x").returncode == 1
     assert command("plan", "--help").returncode == 0
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "elsewhere", "http://", "http://[x", "ftp://x"])
+def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
+    """Also for commands that would otherwise wait for the API to return."""
+    for words in (("backfill", "orders.csv"), ("events", "tail"), ("destinations", "list")):
+        ended = command(*words, "--api", address)
+        assert ended.returncode == 2, words
+        assert "must be an address such as" in ended.stderr
+    if address != "ftp://x":
+        ended = command("conformance", address)
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Path) -> None:
+    """The folder is an argument, so its fault is no bug."""
+    occupied = tmp_path / "file"
+    occupied.touch()
+    (tmp_path / "backups" / "base-20261124T100000Z").mkdir(parents=True)
+    restore = ("restore", str(tmp_path / "backups"), "--data-dir")
+    for words in ((*restore, str(occupied)), (*restore, "/proc/folder"), ("docs", "--build", str(occupied))):
+        ended = command(*words)
+        assert ended.returncode == 1, words
+        assert ended.stderr.startswith(words[-1]), ended.stderr
+        assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_a_reader_that_wants_no_more_ends_the_command_quietly() -> None:
+    """As `head` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "app", "schema"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:

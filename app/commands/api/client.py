@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -17,10 +18,24 @@ PAGE = 200
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--api` and `--key-file`, the options of every command that calls the API."""
-    parser.add_argument("--api", metavar="URL", help="address of the API; default: the one on this machine")
+    parser.add_argument(
+        "--api", type=_address, metavar="URL", help="address of the API; default: the one on this machine"
+    )
     parser.add_argument(
         "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
     )
+
+
+def _address(text: str) -> str:
+    """Check an address before the first request, because a command repeats requests without a response."""
+    try:
+        url = urlsplit(text)
+        is_valid = url.scheme in {"http", "https"} and bool(url.hostname)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise argparse.ArgumentTypeError("must be an address such as https://conversions.example")
+    return text
 
 
 def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: float) -> httpx.Client:
