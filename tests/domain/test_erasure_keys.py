@@ -93,6 +93,7 @@ def phones(draw: st.DrawFn, country: str) -> tuple[str, str]:
             phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL),
             phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL),
             f"+{code} ({trunk}){national}",
+            f"00{code} ({trunk}){national}",
         ]
     )
     return draw(spellings), draw(spellings)
@@ -149,6 +150,13 @@ def test_every_spelling_finds_every_other(field: str, data: st.DataObject) -> No
 def test_every_spelling_of_a_phone_number_finds_every_other(country: str, data: st.DataObject) -> None:
     written, by = data.draw(phones(country))
     assert all(found for _, found in is_found("phone", written, by, country)), (written, by)
+
+
+@pytest.mark.parametrize("written", ["+49 151 23456789", "+49 (0)151 23456789", "0049 (0)151/23456789"])
+@pytest.mark.parametrize("country", ["DE", "US", "GB", "CH"])
+def test_an_international_number_is_found_in_events_of_other_countries(written: str, country: str) -> None:
+    """The tag template puts the calling code of the event's country before it."""
+    assert all(found for _, found in is_found("phone", written, "+49 151 23456789", country))
 
 
 @pytest.mark.parametrize(

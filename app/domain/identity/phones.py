@@ -82,11 +82,13 @@ def phone_spellings(text: str, countries: Iterable[str]) -> frozenset[str]:
     numbers = {number for number in read if isinstance(number, str)}
     spellings: set[str] = set()
     for digits in numbers:
-        spellings |= {digits, *(prefix + digits for prefix in _CALLS_ABROAD)}
-        if len(numbers) == 1:  # the tag template adds the event's country to a number of another country
-            spellings |= {plan.code + digits for plan in PLANS.values()}
+        abroad = {digits}
         if number := _parse_possible("+" + digits, None):
             spellings |= _spellings_at_home(number)
+            abroad.add(f"{number.country_code}{_trunk(number)}{digits[len(str(number.country_code)) :]}")
+        spellings |= abroad | {prefix + each for prefix in _CALLS_ABROAD for each in abroad}
+        if len(numbers) == 1:  # the tag template adds the event's country to a number of another country
+            spellings |= {plan.code + each for plan in PLANS.values() for each in abroad}
     # The tag template removes zeros.
     return frozenset(spellings | {each.lstrip("0") for each in spellings})
 
@@ -94,12 +96,17 @@ def phone_spellings(text: str, countries: Iterable[str]) -> frozenset[str]:
 def _spellings_at_home(number: PhoneNumber) -> set[str]:
     """Return the digits as dialled in the number's country, also behind the country's code: `+44 (0)20 …`."""
     code, national = number.country_code or 0, phonenumbers.national_significant_number(number)
-    region = phonenumbers.region_code_for_country_code(code)
-    trunk = phonenumbers.ndd_prefix_for_region(region, True) or ""
+    trunk = _trunk(number)
     written = _NOT_DIGIT.sub("", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
     dialled = {national, trunk + national, trunk.lstrip("0") + national, written, written.lstrip("0")}
     # A code without `+` can be read as a part of the national number, and gets the code again.
     return dialled | {f"{code}{each}" for each in dialled} | {f"{code}{code}{national}"}
+
+
+def _trunk(number: PhoneNumber) -> str:
+    """Return the prefix for calls within a number's country. Many write it abroad, too: `0044 (0)20 …`."""
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    return phonenumbers.ndd_prefix_for_region(region, True) or ""
 
 
 def _unless_zeros(digits: str, number: str) -> str | DroppedKey:
