@@ -1,5 +1,7 @@
 """Settings and advisory locks that end with the current transaction."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
@@ -38,3 +40,14 @@ async def try_lock(connection: PipelineConnection, number: int) -> bool:
 async def started_at(connection: PipelineConnection) -> datetime:
     """Return the start time of the transaction on the database's clock."""
     return await fetch_scalar(connection, datetime, "SELECT now()")
+
+
+@asynccontextmanager
+async def in_index_order(connection: PipelineConnection) -> AsyncIterator[None]:
+    """Let Postgres read the newest rows by an index during the block, also without statistics.
+
+    It would otherwise read all rows of a destination in the order of their pages, and sort them.
+    """
+    async with connection.transaction():
+        await connection.execute("SET LOCAL random_page_cost = 1")
+        yield

@@ -1,115 +1,113 @@
 """A page of events costs what the page holds, however many events are stored."""
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
+import asyncpg
+import pytest
+
 from app.domain.event_query import EventQuery
-from app.domain.ids import BatchId, DestinationNumber
+from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationNumber
 from app.domain.outcomes.status import Status
+from app.processes.resources import pool_settings
 from app.store import ledger
 from app.store.destinations import figures
 from app.store.events import attempts, batches, id_digests, journey_figures, rejections
 from app.store.events import figures as event_figures
+from app.store.organisations.scope import scoped_pool
 from app.store.replays import selection
 from app.store.replays.selection import ReplaySelection
+from tests.databases import ROLES, acting_as
 from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
 KEY: Final = b"0123456789abcdef"
-MOST_PAGES: Final = 300  # of 8 KiB, of which the tables have thousands
+MOST_PAGES: Final = 360  # of 8 KiB: seven for each batch of a page of 50. The tables have thousands.
+# If all events were settled at the last ANALYZE, Postgres expects none to wait, and reads the newest batches.
+KNOWN: Final = {("of few events", "waiting", "a plan")}
+ANALYZE: Final = (
+    "ANALYZE batches, batch_states, exceptions, attempts, rejection_records, journey_figures, ledger, "
+    "id_digests"
+)
+# Only the test itself brings statistics up to date.
+WITHOUT_AUTOVACUUM: Final = """
+    DO $$ DECLARE name text; BEGIN
+      FOR name IN SELECT oid::regclass::text FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+      LOOP EXECUTE 'ALTER TABLE ' || name || ' SET (autovacuum_enabled = off)'; END LOOP; END $$
+"""
+_PAGES_READ: Final = """
+    SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = current_schema()::regnamespace
+"""
 
 
-class Explained:
-    """A connection that also counts the pages that each statement reads."""
+class Counted:
+    """A connection that also counts the pages of tables and indexes that each statement reads."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.pages = 0
 
-    async def _explain(self, statement: str, *arguments: Any) -> None:
-        text = await self._connection.fetchval(
-            f"EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) {statement}", *arguments
-        )
-        [plan] = json.loads(text)
-        read = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    async def _counted(self, kind: str, *given: Any) -> Any:
+        async with self._connection.transaction():
+            before = await self._connection.fetchval(_PAGES_READ)
+            result = await getattr(self._connection, kind)(*given)
+            read = await self._connection.fetchval(_PAGES_READ) - before
         self.pages = max(self.pages, read)
+        return result
 
-    async def fetch(self, statement: str, *arguments: Any) -> Any:
-        await self._explain(statement, *arguments)
-        return await self._connection.fetch(statement, *arguments)
+    async def fetch(self, *given: Any) -> Any:
+        return await self._counted("fetch", *given)
 
-    async def fetchval(self, statement: str, *arguments: Any) -> Any:
-        await self._explain(statement, *arguments)
-        return await self._connection.fetchval(statement, *arguments)
+    async def fetchval(self, *given: Any) -> Any:
+        return await self._counted("fetchval", *given)
 
-    async def fetchrow(self, statement: str, *arguments: Any) -> Any:
-        await self._explain(statement, *arguments)
-        return await self._connection.fetchrow(statement, *arguments)
+    async def fetchrow(self, *given: Any) -> Any:
+        return await self._counted("fetchrow", *given)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
 
-async def fill(world: World) -> list[DestinationNumber]:
-    """Store 40,000 batches of two destinations: sent ones, with dead letters in every second one."""
-    numbers = [await world.number(await world.destination()) for _ in range(2)]
-    await world.fetch(
+async def fill(
+    world: World, number: int, *, first: int = 1, count: int = BATCHES, dead: str = "dead"
+) -> None:
+    """Store batches of two destinations: sent ones, with dead letters in every second one."""
+    today = "(now() AT TIME ZONE 'UTC')::date"
+    for statement in (
+        "INSERT INTO batches (id, day, destination, content, shapes) "
+        f"SELECT n, {today}, $1 + n % 2, 'c', 's' FROM rows",
         "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, data_key,"
         "  disposition, settled_at, accepted_at) "
-        "SELECT n, (now() AT TIME ZONE 'UTC')::date, $1 + n % 2, 10, 100, now(), now(), 'key',"
-        "  CASE WHEN n % 5000 = 1 THEN 'expired' ELSE 'sent' END, now(), now() - interval '1 s' * ($2 - n) "
-        "FROM generate_series(1, $2::int) n",
-        numbers[0],
-        BATCHES,
-    )
-    await world.fetch(
+        f"SELECT n, {today}, $1 + n % 2, 10, 100, now(), now(), 'key',"
+        "  CASE WHEN n % 5000 = 1 THEN 'expired' ELSE 'sent' END, now(), now() - interval '1 s' * ($3 - n) "
+        "FROM rows",
         "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason) "
-        "SELECT n / 2 * 2, n % 2, (now() AT TIME ZONE 'UTC')::date, $1, 'dead', now(), 'amazon_refused' "
-        "FROM generate_series(2, $2::int) n "
-        "UNION ALL SELECT -n, 0, (now() AT TIME ZONE 'UTC')::date, 1000000 + n / 100, 'dead', now(), 'x' "
-        "FROM generate_series(1, $2::int) n",
-        numbers[0],
-        BATCHES,
-    )
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
-        "  settled_at, outcome, request_id) "
-        "SELECT n, (now() AT TIME ZONE 'UTC')::date, 1, $1, 1, 'w', ARRAY[n::bigint], 1, 1, now(),"
-        "  'answered', 'amzn-' || n FROM generate_series(1, $2::int) n",
-        numbers[0],
-        BATCHES,
-    )
-    await world.fetch(
+        f"SELECT n / 2 * 2, n % 2, {today}, $1, '{dead}', now(), 'amazon_refused' FROM rows WHERE n > 1 "
+        f"UNION ALL SELECT -n, 0, {today}, 1000000 + n / 100, '{dead}', now(), 'x' FROM rows",
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
+        "settled_at, outcome, request_id) "
+        f"SELECT n, {today}, 1, $1, 1, 'w', ARRAY[n::bigint], 1, 1, now(), 'answered', 'amzn-' || n "
+        "FROM rows",
         "INSERT INTO rejection_records (organisation_id, destination, received_at, event_id, code, reason) "
-        "SELECT 'default', $1 + n % 2, now(), 'bad-' || n, 'BAD_REQUEST', 'timestamp_missing' "
-        "FROM generate_series(1, $2::int) n",
-        numbers[0],
-        BATCHES,
-    )
-    await world.fetch(
+        "SELECT 'default', $1 + n % 2, now(), 'bad-' || n, 'BAD_REQUEST', 'timestamp_missing' FROM rows",
         "INSERT INTO journey_figures (destination, day, node, writer, accepted) "
-        "SELECT 1000000 + n / 1000, (now() AT TIME ZONE 'UTC')::date, n % 1000 + 1, 1, 1 "
-        "FROM generate_series(1, $1::int) n",
-        BATCHES,
-    )
-    await world.fetch(
+        f"SELECT 1000000 + n / 1000, {today}, n % 1000 + 1, 1, 1 FROM rows",
         "INSERT INTO ledger (generation, key, content, batch, place) "
-        "SELECT 1, substr(sha256(n::text::bytea), 1, 11), '', n, 0 FROM generate_series(1, $1::int) n",
-        BATCHES,
-    )
-    await world.fetch(
+        "SELECT 1, substr(sha256(n::text::bytea), 1, 11), '', n, 0 FROM rows",
         "INSERT INTO id_digests (organisation_id, first_batch, last_batch, day, digests) "
-        "SELECT 'default', 20 * n + 1, 20 * n + 20, (now() AT TIME ZONE 'UTC')::date, $2 "
-        "FROM generate_series(0, $1::int / 20 - 1) n",
-        BATCHES,
-        bytes(600),
-    )
-    await world.fetch(
-        "ANALYZE batch_states, exceptions, attempts, rejection_records, journey_figures, ledger, id_digests"
-    )
-    return numbers
+        f"SELECT 'default', n, n + 19, {today}, decode(repeat('00', 600), 'hex') FROM rows WHERE n % 20 = 1",
+    ):
+        await world.fetch(
+            "WITH rows AS (SELECT n FROM generate_series($2::int, $3::int) AS n"
+            f"  WHERE $1::int IS NOT NULL) {statement}",
+            number,
+            first,
+            first + count - 1,
+        )
 
 
 Read = Callable[[Any, list[DestinationNumber]], Awaitable[Any]]
@@ -175,15 +173,59 @@ READS: Final[dict[str, Read]] = {
 }
 
 
-async def test_a_read_does_not_grow_with_the_tables(world: World) -> None:
-    numbers = await fill(world)
+@asynccontextmanager
+async def session(world: World, **settings: str) -> AsyncIterator[Counted]:
+    """Connect as a request of the organisation `default` does."""
+    pool = await asyncpg.create_pool(
+        acting_as(world.url, ROLES.api).replace("+asyncpg", "", 1),
+        server_settings=pool_settings("api") | settings,
+        min_size=1,
+        max_size=1,
+    )
+    async with pool, scoped_pool(pool, DEFAULT_ORGANISATION).acquire() as connection:
+        counted = Counted(connection)
+        counted.now = await connection.fetchval("SELECT now()")  # type: ignore[attr-defined]
+        counted.today = counted.now.date()  # type: ignore[attr-defined]
+        yield counted
+
+
+async def pages_of(connection: Counted, numbers: list[DestinationNumber]) -> dict[str, int]:
     pages = {}
-    async with world.pool.acquire() as connection:
-        explained = Explained(connection)
-        explained.now = await connection.fetchval("SELECT now()")  # type: ignore[attr-defined]
-        explained.today = explained.now.date()  # type: ignore[attr-defined]
-        for name, read in READS.items():
-            explained.pages = 0
-            await read(explained, numbers)
-            pages[name] = explained.pages
-    assert {name: read for name, read in pages.items() if read > MOST_PAGES} == {}, pages
+    for name, read in READS.items():
+        connection.pages = 0
+        await read(connection, numbers)
+        pages[name] = connection.pages
+    return pages
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "none", "of empty tables", "of few events"])
+async def test_a_read_does_not_grow_with_the_tables(world: World, statistics: str) -> None:
+    """Also until Postgres analyses the tables, for example after an upgrade of Postgres."""
+    *numbers, other, _ = [await world.number(await world.destination()) for _ in range(4)]
+    await world.fetch(WITHOUT_AUTOVACUUM)
+    if statistics == "of few events":
+        await fill(world, other, first=BATCHES + 1, count=1_000, dead="delivered")
+    if statistics in ("of empty tables", "of few events"):
+        await world.fetch(ANALYZE)
+    generic = {"plan_cache_mode": "force_generic_plan"}
+    async with (
+        session(world, **generic) as planned,
+        session(world) as connection,
+        session(world, **generic) as later,
+    ):
+        if statistics == "of few events":  # a plan of empty tables is soon made again
+            await pages_of(planned, numbers)
+        await fill(world, numbers[0])
+        if statistics == "fresh":
+            await world.fetch(ANALYZE)
+        found = {
+            "an earlier plan": await pages_of(planned, numbers),
+            "a plan": await pages_of(connection, numbers),
+            "a generic plan": await pages_of(later, numbers),
+        }
+    assert {
+        (name, plan): read
+        for plan, pages in found.items()
+        for name, read in pages.items()
+        if read > MOST_PAGES and (statistics, name, plan) not in KNOWN
+    } == {}

@@ -269,7 +269,7 @@ async def test_a_later_page_of_batches_begins_at_its_place_in_the_index(c: async
         await c.execute(f"PREPARE page (integer, bigint, integer) AS {event_batches._candidates(status)}")
         plan = "\n".join(row[0] for row in await c.fetch("EXPLAIN EXECUTE page (1, 700, 10)"))
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
-        assert any("<= COALESCE" in line for line in conditions), plan
+        assert any("<= $2" in line for line in conditions), plan
         await c.execute("DEALLOCATE page")
 
 

@@ -25,12 +25,14 @@ NUMBER: Final = 5_000
 FIRST_FINAL: Final = 1_000_001
 SPARE_PAGES: Final = {"of open events": 400}  # else 60: an index has lost most of its rows
 
-# Statements that read all open events, or all of a destination. For a join Postgres may look up each of them.
+# Statements that read all open events, or all or all dead ones of a destination. For a join Postgres may look
+# up each of them.
 WIDE: Final = {
     "batches._FORGET",
     "callbacks.mark_failed",
     "callbacks.read_status",
     "database.system_facts.waiting_events",
+    "events.figures.destination_figures",
     "events.failures.groups",
     "match_quality.reconciliation.mapped_duplicates",
     "organisations.usage.record_day",

@@ -18,7 +18,7 @@ GROUP BY 1 ORDER BY 1
 -- An attempt that failed before anything was sent (`not_sent`) is not a request.
 SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts
 WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM 'not_sent'
-ORDER BY started_at DESC LIMIT $2
+ORDER BY started_at DESC LIMIT (SELECT $2::int)
 
 -- name: request_page
 WITH scanned AS (
@@ -30,7 +30,7 @@ WITH scanned AS (
     AND day >= ($2 AT TIME ZONE 'UTC')::date - 1
     AND ($3::timestamptz IS NULL OR (started_at, id) < ($3, $4::bigint))
   -- Failed requests are few: without a limit, their page could read every request of the range.
-  ORDER BY started_at DESC, id DESC LIMIT CASE WHEN $5 THEN $7::int ELSE $6 END
+  ORDER BY started_at DESC, id DESC LIMIT (SELECT CASE WHEN $5 THEN $7::int ELSE $6 END)
 )
 SELECT read.n AS scanned, read.started_at AS back_to, read.id AS back_to_id, found.*
 FROM (SELECT count(*) AS n, min(started_at) AS started_at,
@@ -95,7 +95,7 @@ WITH accepted AS (
   -- they cover only the part of it since the oldest of them.
   SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
   FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
-        ORDER BY batch DESC LIMIT $3) newest
+        ORDER BY batch DESC LIMIT (SELECT $3::bigint)) newest
   WHERE accepted_at > now() - $2::interval
 ), sent AS (
   -- Settled requests of the span.
@@ -119,4 +119,4 @@ FROM accepted, sent, seconds
 -- name: samples
 SELECT s.batch, s.day, s.accepted_at FROM batch_states s
 WHERE s.destination = $1 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
-ORDER BY s.batch DESC LIMIT $2
+ORDER BY s.batch DESC LIMIT (SELECT $2::int)

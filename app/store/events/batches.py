@@ -8,7 +8,7 @@ from typing import Final
 from asyncpg import Record
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, fetch_scalar, read_row, read_sql
+from app.store import MAX_BIGINT, PipelineConnection, fetch_scalar, read_row, read_sql
 from app.store.database import damage
 from app.store.database.partitions import STORED
 
@@ -157,29 +157,37 @@ async def newest(
     """
     if numbers is not None and len(numbers) == 1:
         # Compare the destination too: an id used twice must not show another destination's events.
-        source = f"({_candidates(wanted)}) c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1"
+        source = f"({_candidates(wanted)}) c {_OF_CANDIDATES}"
         given: object = numbers[0]
     else:
-        source = f"""{_OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY} s
-          JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()"""
+        source = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
         given = None if numbers is None else list(numbers)
     rows = await connection.fetch(
-        f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} ORDER BY s.batch DESC LIMIT $3",
+        f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} "
+        "ORDER BY s.batch DESC LIMIT (SELECT $3::int)",
         given,
-        before,
+        MAX_BIGINT if before is None else before,
         limit,
         after,
     )
     return await with_shapes(connection, rows)
 
 
+_OF_CANDIDATES: Final = """
+    CROSS JOIN LATERAL (SELECT * FROM batch_states
+       WHERE batch = c.batch AND day = c.day AND destination = $1 OFFSET 0) s"""
 _OF_FEW: Final = """
-    (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
-       WHERE destination = given.number AND batch <= coalesce($2, 9223372036854775807)
-       ORDER BY batch DESC LIMIT $3) n)"""
+    (SELECT number FROM destinations
+       WHERE organisation_id = acting_organisation() AND number = ANY($1)) d
+    CROSS JOIN LATERAL (SELECT * FROM batch_states
+       WHERE destination = d.number AND batch <= $2
+       ORDER BY batch DESC LIMIT (SELECT $3::int)) s"""
+# `+ 0`: the newest batches of all organisations are read by id, not all batches of each destination.
 _OF_MANY: Final = """
-    (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
-     AND batch <= coalesce($2, 9223372036854775807))"""
+    (SELECT * FROM batch_states WHERE destination + 0 = ANY(ARRAY(
+       SELECT number FROM destinations WHERE organisation_id = acting_organisation()
+         AND ($1::integer[] IS NULL OR number = ANY($1))))
+     AND batch <= $2) s"""
 
 
 async def exceptions(
@@ -208,19 +216,24 @@ async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) ->
 # The newest batches of one kind. For a rare kind Postgres uses an index; for a frequent kind it scans from
 # the newest batch. It chooses well only if each kind is a separate query: with OR it would scan a million
 # batches to find three expired ones. The start of a page is compared without OR too. Otherwise a generic plan
-# could not use it as an index condition, and each page would read all newer batches again.
+# could not use it as an index condition, and each page would read all newer batches again. For the same
+# reason it is no `coalesce`, which a role with row-level security may not compare in an index.
+#
+# `LIMIT (SELECT …)`, here and in the other statements for pages: without statistics Postgres expects fewer
+# rows than a page has, and would read and sort all. With an unknown limit it expects to need a tenth of them.
 _BATCHES_THAT = """
-  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
-    AND s.batch <= coalesce($2, 9223372036854775807)
-  ORDER BY s.batch DESC LIMIT $3
+  SELECT s.batch, s.day FROM batch_states s WHERE s.destination = $1 AND {} AND s.batch <= $2
+  ORDER BY s.batch DESC LIMIT (SELECT $3::int)
 """
 _BATCHES_WITH = """
-  SELECT e.batch FROM exceptions e
-    JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
-      -- The page begins here in both tables: a merge of them must not read the newer batches.
-      AND s.batch <= coalesce($2, 9223372036854775807)
-  WHERE e.destination = $1 AND e.status = '{}' AND e.batch <= coalesce($2, 9223372036854775807)
-  GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
+  SELECT e.batch, e.day FROM exceptions e
+  WHERE e.destination = $1 AND e.status = '{}' AND e.batch <= $2
+    AND e.day >= '2000-01-01'  -- as the index says
+  GROUP BY e.batch, e.day
+  -- Once for each batch, by its id.
+  HAVING (SELECT true FROM batch_states s
+    WHERE s.batch = e.batch AND s.day = e.day AND s.destination = $1 LIMIT 1)
+  ORDER BY e.batch DESC, e.day DESC LIMIT (SELECT $3::int)
 """
 
 

@@ -5,7 +5,7 @@ WITH texts AS (
     count(*) AS events, count(e.dismissed_at) AS dismissed, min(e.changed_at) AS first_at,
     max(e.changed_at) AS last_at
   FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
-  WHERE e.destination = $1 AND e.status IN ('dead', 'expired')
+  WHERE e.destination = $1 AND e.status IN ('dead', 'expired') AND e.day >= '2000-01-01'
     AND ($2::timestamptz IS NULL OR s.accepted_at >= $2)
   GROUP BY 1, 2, 3, 4, 5
   UNION ALL

@@ -11,7 +11,7 @@ SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.err
      SELECT code, reason, sum(rejected)::bigint AS n FROM rejections WHERE destination = d.number
      GROUP BY code, reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
   (SELECT coalesce(json_agg(x), '[]')::text FROM (
-     SELECT reason, count(*) AS n FROM exceptions WHERE destination = d.number AND status = 'dead'
+     SELECT reason, count(*) AS n FROM exceptions WHERE destination = d.number AND status = 'dead' AND day >= '2000-01-01'
      GROUP BY reason) x) AS dead
 FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from app.domain.batch import read_shapes
 from app.domain.id_digests import DigestRange, SearchedBatch
 from app.domain.ids import BatchId
-from app.store import MAX_BIGINT, PipelineConnection, read_sql
+from app.store import MAX_BIGINT, PipelineConnection, read_sql, transactions
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
@@ -57,9 +57,10 @@ async def next_spans(
     Also returns whether these are all. The newest batches have no digests yet, so they come first. Batches
     before the day `since` are left out.
     """
-    rows = await connection.fetch(
-        SQL["next_spans"], MAX_BIGINT if highest is None else highest, digest, since, _RANGES
-    )
+    async with transactions.in_index_order(connection):
+        rows = await connection.fetch(
+            SQL["next_spans"], MAX_BIGINT if highest is None else highest, digest, since, _RANGES
+        )
     spans: list[BatchSpan] = []
     for row in rows:
         span = BatchSpan(row["first"], row["last"])

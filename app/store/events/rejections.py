@@ -115,7 +115,7 @@ class RejectionRecord:
 # The records that a search of several destinations reads.
 _NEWEST_OF_ALL: Final = """(SELECT * FROM rejection_records
   WHERE organisation_id = (SELECT acting_organisation())
-  AND id < coalesce($2, 9223372036854775807) ORDER BY id DESC LIMIT 100000)"""
+  AND id < $2 ORDER BY id DESC LIMIT (SELECT 100000))"""
 
 
 async def newest(
@@ -142,23 +142,23 @@ async def newest(
             conditions.append("r.destination = ($1::integer[])[1]")
         case _:
             conditions.append("r.destination = ANY($1::integer[])")
-    rows = await connection.fetch(
-        f"""
-        SELECT r.*, m.id AS mapping_id
-        FROM (
-          -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
-          SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
-            AND r.id < coalesce($2, {MAX_BIGINT}) AND {" AND ".join(conditions)}
-          ORDER BY r.id DESC LIMIT $3
-        ) r LEFT JOIN mappings m
-          ON m.organisation_id = (SELECT acting_organisation()) AND m.number = r.mapping
-        ORDER BY r.id DESC
-        """,
-        None if numbers is None else list(numbers),
-        below,
-        limit,
-        *given,
-    )
+    async with transactions.in_index_order(connection):
+        rows = await connection.fetch(
+            f"""
+            SELECT r.*, (SELECT m.id FROM mappings m
+              WHERE m.organisation_id = acting_organisation() AND m.number = r.mapping) AS mapping_id
+            FROM (
+              -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
+              SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
+                AND r.id < $2 AND {" AND ".join(conditions)}
+              ORDER BY r.id DESC LIMIT (SELECT $3::int)
+            ) r ORDER BY r.id DESC
+            """,
+            None if numbers is None else list(numbers),
+            MAX_BIGINT if below is None else below,
+            limit,
+            *given,
+        )
     return [_record(row) for row in rows]
 
 

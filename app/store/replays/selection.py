@@ -40,8 +40,9 @@ FOUND = f"""
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AND e.erased_at IS NULL AS has_key
-    FROM exceptions e JOIN batch_states s ON s.batch = e.batch
-    WHERE e.destination = $1 AND e.status = ANY($2) AND ($6::text IS NULL OR e.reason = $6)
+    FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
+    WHERE e.destination = $1 AND e.status = ANY($2) AND e.day >= '2000-01-01'
+      AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)
       AND ($9::text IS NULL OR {CAUSE} = $9)

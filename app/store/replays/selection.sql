@@ -40,6 +40,10 @@ UPDATE batch_states s SET events = s.events - m.events,
 FROM moved m WHERE s.batch = m.batch
 
 -- name: candidate_batches
--- All exceptions of a batch have its day. Postgres 15 sorts all rows for a DISTINCT of both columns.
-SELECT DISTINCT ON (batch) batch, day FROM exceptions
-WHERE destination = $1 AND status = ANY($2) AND batch > $3 ORDER BY batch LIMIT $4
+-- All exceptions of a batch have its day. One query per status, because the index has their order then.
+SELECT DISTINCT batch, day FROM unnest($2::text[]) AS wanted (status), LATERAL (
+  SELECT batch, day FROM exceptions
+  WHERE destination = $1 AND status = wanted.status AND batch > $3
+    AND day >= '2000-01-01'  -- as the index says
+  GROUP BY batch, day ORDER BY batch, day LIMIT (SELECT $4::int)) found
+ORDER BY batch LIMIT $4::int
