@@ -21,6 +21,7 @@ from bench import (
     backlog,
     conversion,
     dedupe,
+    erasures,
     export,
     fairness,
     many_lanes,
@@ -65,6 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "sizes",
             "traces",
             "conversion",
+            "erasures",
         ),
         help="only one part; `lanes` needs --against",
     )
@@ -101,6 +103,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                     "waiting": lambda: waiting.run(running, pipeline, sizes=(10_000, 1_000_000)),
                     "rejections": lambda: rejections.run(running, pipeline, rounds=rounds),
                     "export": lambda: export.run(running, pipeline, events=1_000_000),
+                    "erasures": lambda: erasures.run(running, pipeline, events=5_000_000),
                     "sizes": lambda: sizes.run(running, pipeline),
                     "traces": lambda: traces.run(running, pipeline, rounds=rounds),
                 }
