@@ -11,6 +11,9 @@ from campaigns.chaos.stage import Installation
 from tests.crashes.evidence import Stop
 
 ERASED_WITHIN_S = 150.0
+# At each step of a request httpx compares all requests with all connections. Hundreds at once would leave the
+# proxies of this process, through which the service reaches its database, no time.
+ERASURES_AT_ONCE = 32
 Ends = Sequence[Sequence[str] | None]  # the states of an event that it may have; None: it is no longer stored
 
 
@@ -27,6 +30,7 @@ class Scene:
     transit: float = 0.0
     excused: dict[str, Ends] = field(default_factory=dict)  # events that may end without a delivery
     erasures: list[str | None] = field(default_factory=list)  # ids, once each request is answered
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ERASURES_AT_ONCE))
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _faults: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
@@ -64,9 +68,10 @@ class Scene:
         self.erasures.append(None)
 
         async def request() -> None:
-            answer = await self.operator.ask(
-                "POST", "/subjects/erase", json={"email": email}, patience=ERASED_WITHIN_S, timeout=8
-            )
+            async with self._slots:
+                answer = await self.operator.ask(
+                    "POST", "/subjects/erase", json={"email": email}, patience=ERASED_WITHIN_S, timeout=8
+                )
             assert answer.status_code == 202, answer.text
             self.erasures[place] = answer.json()["id"]
 
