@@ -1,60 +1,37 @@
 """What the console's pages weigh and cost with much stored.
 
-    python -m tests.console.weight                     # a million events in full batches
-    python -m tests.console.weight --batch-size 1     # a million posted one by one
-    python -m tests.console.weight --events 100000
-
-It starts an instance of its own, fills it by SQL with what such a past leaves behind, and opens every page.
-Beside the time until the last byte it measures the CPU time of the API's process and of Postgres, which says
-what a page costs on a machine that others use too.
+An instance is filled by SQL with what a long past leaves behind, and every page is opened. The CPU time of
+the API's process and of Postgres says what a page costs on a machine that others use too.
 """
 
-import argparse
-import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from statistics import median
 
 import asyncpg
 import httpx
 
 from app.domain.batch import EventMetadata, pack
-from app.store.destinations import outcome_history
-from app.store.incidents import facts
-from tests.console.screens import instance
-from tests.console.showcase import Cast, furnish, signed_in
+from tests.console.showcase import Cast, signed_in
 from tests.pipeline.processes import ADMIN, Product
 
 MOST_BYTES, MOST_MS = 100_000, 200.0
-DESTINATIONS = 5_000
 _KEYS = ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
 _CONTENT = 243  # bytes that a stored event takes
-_TIMES, _MOST_TIMES = 4, 12
+_MOST_TIMES = 12
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """A page: bytes on the wire with its style sheets and scripts, and the server's time to the last byte.
+    """A page: bytes on the wire with its style sheets and scripts, and the CPU time of the server.
 
-    CPU times are the lowest of all tries: others are that of the page and of work in the background.
+    The CPU time is the lowest of all tries: others are that of the page and of work in the background.
     """
 
     name: str
-    page: int
     whole: int
-    best_ms: float
-    median_ms: float
-    worst_ms: float
-    process_ms: float
-    postgres_ms: float
-
-    @property
-    def cpu_ms(self) -> float:
-        return self.process_ms + self.postgres_ms
+    cpu_ms: float
 
 
 async def make_room(dsn: str, batches: int) -> None:
@@ -64,7 +41,7 @@ async def make_room(dsn: str, batches: int) -> None:
     await connection.close()
 
 
-async def fill(dsn: str, cast: Cast, *, events: int, size: int, destinations: int = DESTINATIONS) -> None:
+async def fill(dsn: str, cast: Cast, *, events: int, size: int, destinations: int) -> None:
     """Add a past to the shop: delivered events, one in a hundred dead, a tenth as many rejected, requests.
 
     Beside it stand active `destinations` with a history and requests of their own.
@@ -207,7 +184,7 @@ async def _fill(
         "FROM destinations d, generate_series(1, 3) n, "
         "  LATERAL (SELECT now() - n * interval '4 minutes' AS at) x"
     )
-    await _fill_history(connection, every=1 if events >= 1_000_000 else 16)
+    await _fill_history(connection, every=16)
     await connection.execute(
         "INSERT INTO audit (actor, action, subject, destination, before, after) "
         "SELECT 'key_1', 'destination.changed', $1, $1, '{\"name\": \"a\"}', '{\"name\": \"b\"}' "
@@ -243,13 +220,13 @@ async def _fill_history(connection: asyncpg.Connection, *, every: int) -> None:
     )
 
 
-async def weigh(product: Product, dsn: str, cast: Cast, *, times: int = _TIMES) -> list[Weighed]:
-    """Open every page as a browser would, at least `times` times, and return what each costs."""
+async def weigh(product: Product, dsn: str, cast: Cast) -> list[Weighed]:
+    """Open every page as a browser would, and return what each costs."""
     meter = CpuMeter(product.children["api"].pid, await asyncpg.connect(dsn))
     async with signed_in(product) as client:
         answer = await client.get("/incidents", headers={"Authorization": f"Bearer {ADMIN}"})
         pages = cast.pages | {"incident": f"/console/incidents/{answer.json()['items'][0]['id']}"}
-        weighed = [await _weigh(client, meter, name, path, times) for name, path in pages.items()]
+        weighed = [await _weigh(client, meter, name, path) for name, path in pages.items()]
     await meter.connection.close()
     return weighed
 
@@ -276,90 +253,15 @@ def _cpu_ms(process: int) -> float:
     return sum(int(file.read_text().split()[0]) for file in files) / 1e6
 
 
-async def time_monitor(dsn: str) -> list[tuple[str, float]]:
-    """Return the statements that the monitor runs every few seconds, each with its best time in ms."""
-    connection = await asyncpg.connect(dsn, server_settings={"app.organisation_id": "*", "jit": "off"})
-    try:
-        watched = await facts.watched(connection)
-
-        async def read() -> object:
-            return await facts.read(
-                connection,
-                watched,
-                failing_s=[60.0] * len(watched),
-                rejections_s=[300.0] * len(watched),
-                max_event_age=timedelta(days=21),
-                expiring_within=timedelta(days=1),
-                volumes={},
-            )
-
-        statements: dict[str, Callable[[], Awaitable[object]]] = {
-            "watched": lambda: facts.watched(connection),
-            "read": read,
-            "workers": lambda: facts.workers(connection, lease=timedelta(minutes=1)),
-            "record_intake": lambda: facts.record_intake(connection),
-            "volumes (every 10 s)": lambda: facts.volumes(connection),
-            "outcome_history.record (every 15 s)": lambda: outcome_history.record(connection, {}),
-        }
-        return [(name, await _best_ms(run)) for name, run in statements.items()]
-    finally:
-        await connection.close()
-
-
-async def _best_ms(run: Callable[[], Awaitable[object]]) -> float:
-    took = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        await run()
-        took.append((time.perf_counter() - began) * 1000)
-    return min(took)
-
-
-async def _weigh(client: httpx.AsyncClient, meter: CpuMeter, name: str, path: str, times: int) -> Weighed:
-    took, costs, answer = [], [], None
+async def _weigh(client: httpx.AsyncClient, meter: CpuMeter, name: str, path: str) -> Weighed:
+    costs: list[float] = []
     # What runs in the background costs too; an expensive page is expensive at every try.
-    while len(took) < times or (min(map(sum, costs)) > MOST_MS and len(took) < _MOST_TIMES):
+    while not costs or (min(costs) > MOST_MS and len(costs) < _MOST_TIMES):
         process, sessions = await meter.read()
-        began = time.perf_counter()
         answer = await client.get(path)
-        took.append((time.perf_counter() - began) * 1000)
         later, present = await meter.read()
-        costs.append((later - process, sum(ms - sessions.get(pid, 0.0) for pid, ms in present.items())))
-    assert answer is not None
+        costs.append(later - process + sum(ms - sessions.get(pid, 0.0) for pid, ms in present.items()))
     assert answer.status_code in (200, 404), (path, answer.status_code)
-    page = answer.num_bytes_downloaded
     found = {part.split('"')[0] for part in answer.text.split('"/console/static/')[1:]}
     assets = sum([(await client.get(f"/console/static/{one}")).num_bytes_downloaded for one in found])
-    return Weighed(name, page, page + assets, min(took), median(took), max(took), *min(costs, key=sum))
-
-
-def main() -> None:
-    """Fill, weigh, and print a table; ends with 1 where a page is too heavy, or costs too much CPU time."""
-    asked = argparse.ArgumentParser(prog="python -m tests.console.weight", description=__doc__)
-    asked.add_argument("--events", type=int, default=1_000_000)
-    asked.add_argument("--batch-size", type=int, default=500)
-    chosen = asked.parse_args()
-    with instance() as (product, dsn):
-        asyncio.run(make_room(dsn, chosen.events // chosen.batch_size))
-        cast = furnish(product, dsn)
-        asyncio.run(fill(dsn, cast, events=chosen.events, size=chosen.batch_size))
-        weighed = asyncio.run(weigh(product, dsn, cast))
-        monitor = asyncio.run(time_monitor(dsn))
-    print(f"{chosen.events:,} events in batches of {chosen.batch_size}\n")
-    print("| page | kB, page | kB, with style and scripts | CPU ms, process | CPU ms, Postgres "
-          "| ms, best of 4 | ms, median | ms, worst |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
-    for one in sorted(weighed, key=lambda one: -one.cpu_ms):
-        print(f"| {one.name} | {one.page / 1000:.0f} | {one.whole / 1000:.0f} "
-              f"| {one.process_ms:.0f} | {one.postgres_ms:.0f} "
-              f"| {one.best_ms:.0f} | {one.median_ms:.0f} | {one.worst_ms:.0f} |")  # fmt: skip
-    print("\n| statement of the monitor | ms, best of 4 |\n|---|---|")
-    for name, ms in monitor:
-        print(f"| {name} | {ms:.0f} |")
-    heavy = [one.name for one in weighed if one.whole > MOST_BYTES or one.cpu_ms > MOST_MS]
-    if heavy:
-        raise SystemExit(f"\ntoo heavy or too slow: {', '.join(heavy)}")
-
-
-if __name__ == "__main__":
-    main()
+    return Weighed(name, answer.num_bytes_downloaded + assets, min(costs))

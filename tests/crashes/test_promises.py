@@ -1,4 +1,4 @@
-"""The engine's promises, each in its smallest form: every one has a broken build that must turn it red."""
+"""The engine's promises, each in its smallest form."""
 
 import asyncio
 
