@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from campaigns.attacks import fuzzing
 from campaigns.attacks.fuzzing import TARGETS, Finding, check, fuzz, seeds
+from tests.tables import cases
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -30,12 +31,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     check("traits", text)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("reads", "finding"),
-    [
-        pytest.param(lambda value: value[3], "raised IndexError", id="raises"),
-        pytest.param(lambda value: fuzzing._no_person("ada@example.com"), "a person's value", id="leaks"),
-    ],
+    {
+        "raises": (lambda value: value[3], "raised IndexError"),
+        "leaks": (lambda value: fuzzing._no_person("ada@example.com"), "a person's value"),
+    },
 )
 def test_a_broken_reader_is_found(monkeypatch: pytest.MonkeyPatch, reads: Any, finding: str) -> None:
     """The fuzzer itself is tested with readers that break its laws."""

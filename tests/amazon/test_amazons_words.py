@@ -14,52 +14,43 @@ from app.amazon.wire import DETAILS_HEADERS, MAX_DETAILS_BYTES, response_details
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity import MatchKeyType
 from app.domain.outcomes.outcome import ItemError, ResponseDetails
+from tests.tables import cases
 
 DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("spoken", "kept"),
-    [
-        pytest.param("eventTime is not RFC 3339", "eventTime is not RFC 3339", id="a plain sentence stays"),
-        pytest.param("ada@example.com is bad", "*** is bad", id="an e-mail address goes"),
-        pytest.param(f"hash {DIGEST} unknown", "hash *** unknown", id="a digest goes"),
-        pytest.param(f"hash {DIGEST.upper()[:40]} unknown", "hash *** unknown", id="half a digest goes"),
-        pytest.param("phone +1 (555) 010-0199 bad", "phone *** bad", id="a phone number goes"),
-        pytest.param("phone 15550100199 bad", "phone *** bad", id="a run of digits goes"),
-        pytest.param("ip 192.168.1.1 bad", "ip *** bad", id="an IPv4 address goes"),
-        pytest.param("ip 1.2.3.4 bad", "ip *** bad", id="a short IPv4 address goes"),
-        pytest.param("ip 2001:0db8:85a3::8a2e:0370:7334 bad", "ip *** bad", id="an IPv6 address goes"),
-        pytest.param("id 38400000-8cf0-11bd-b23e-10b96e40000d bad", "id *** bad", id="a MAID goes"),
-        pytest.param("id XY1000bIwxFxxxAbc0192 bad", "id *** bad", id="an opaque id goes"),
-        pytest.param("token Atza|IwEBIJ bad", "token *** bad", id="a token of Amazon's goes"),
-        pytest.param("value 'Jane' bad", "value *** bad", id="what stands between quotes goes"),
-        pytest.param('value "Jane', "value ***", id="an open quote goes to its end"),
-        pytest.param("value 'O'Brien' bad", "value *** bad", id="an apostrophe does not end a quote"),
-        pytest.param(
-            "member 'eventTime' bad", "member 'eventTime' bad", id="a word of the schema stays in quotes"
-        ),
-        pytest.param(
-            "the event's type isn't known", "the event's type isn't known", id="apostrophes are no quotes"
-        ),
-        pytest.param('bad: {"matchKeys":[{"values":["x"]}]} there', "bad: *** there", id="JSON goes whole"),
-        pytest.param('bad: {"matchKeys":[{"va', "bad: ***", id="JSON cut off goes to its end"),
-        pytest.param("events[3].value too low", "events[3].value too low", id="a path stays"),
-        pytest.param(
-            "one\r\ntwo\x1b[31m\u202ethree", "one two [31m three", id="control characters become spaces"
-        ),
-        pytest.param("\ud800", "", id="half a surrogate pair goes"),
-        pytest.param(f"value {DIGEST * 3}, {'{'} and Jane", "value *** ***", id="a word without end goes"),
-        pytest.param(
-            "'" + "x " * 490 + "' bad ada-lovelace-of-london@example.com",
-            "*** bad",
-            id="a word cut in two goes",
-        ),
-        pytest.param("'" + "x" * 200 + " Jane' bad", "*** bad", id="a quote goes whole, however long"),
-        pytest.param("x " * 500, ("x " * 150)[:299] + "…", id="at most 300 characters"),
-        pytest.param(None, "", id="nothing says nothing"),
-        pytest.param({"a": 1}, "", id="an object says nothing"),
-    ],
+    {
+        "a plain sentence stays": ("eventTime is not RFC 3339", "eventTime is not RFC 3339"),
+        "an e-mail address goes": ("ada@example.com is bad", "*** is bad"),
+        "a digest goes": (f"hash {DIGEST} unknown", "hash *** unknown"),
+        "half a digest goes": (f"hash {DIGEST.upper()[:40]} unknown", "hash *** unknown"),
+        "a phone number goes": ("phone +1 (555) 010-0199 bad", "phone *** bad"),
+        "a run of digits goes": ("phone 15550100199 bad", "phone *** bad"),
+        "an IPv4 address goes": ("ip 192.168.1.1 bad", "ip *** bad"),
+        "a short IPv4 address goes": ("ip 1.2.3.4 bad", "ip *** bad"),
+        "an IPv6 address goes": ("ip 2001:0db8:85a3::8a2e:0370:7334 bad", "ip *** bad"),
+        "a MAID goes": ("id 38400000-8cf0-11bd-b23e-10b96e40000d bad", "id *** bad"),
+        "an opaque id goes": ("id XY1000bIwxFxxxAbc0192 bad", "id *** bad"),
+        "a token of Amazon's goes": ("token Atza|IwEBIJ bad", "token *** bad"),
+        "what stands between quotes goes": ("value 'Jane' bad", "value *** bad"),
+        "an open quote goes to its end": ('value "Jane', "value ***"),
+        "an apostrophe does not end a quote": ("value 'O'Brien' bad", "value *** bad"),
+        "a word of the schema stays in quotes": ("member 'eventTime' bad", "member 'eventTime' bad"),
+        "apostrophes are no quotes": ("the event's type isn't known", "the event's type isn't known"),
+        "JSON goes whole": ('bad: {"matchKeys":[{"values":["x"]}]} there', "bad: *** there"),
+        "JSON cut off goes to its end": ('bad: {"matchKeys":[{"va', "bad: ***"),
+        "a path stays": ("events[3].value too low", "events[3].value too low"),
+        "control characters become spaces": ("one\r\ntwo\x1b[31m\u202ethree", "one two [31m three"),
+        "half a surrogate pair goes": ("\ud800", ""),
+        "a word without end goes": (f"value {DIGEST * 3}, {'{'} and Jane", "value *** ***"),
+        "a word cut in two goes": ("'" + "x " * 490 + "' bad ada-lovelace-of-london@example.com", "*** bad"),
+        "a quote goes whole, however long": ("'" + "x" * 200 + " Jane' bad", "*** bad"),
+        "at most 300 characters": ("x " * 500, ("x " * 150)[:299] + "…"),
+        "nothing says nothing": (None, ""),
+        "an object says nothing": ({"a": 1}, ""),
+    },
 )
 def test_amazons_message_is_stored_without_possible_echoes(spoken: object, kept: str) -> None:
     """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""

@@ -27,6 +27,7 @@ from app.domain.outcomes.outcome import (
 )
 from tests.commands.tls import Certificates
 from tests.listening import Heard, Listen, content_of
+from tests.tables import cases
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
@@ -131,25 +132,19 @@ async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
     writer.write(content_of(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("script", "reply"),
-    [
-        pytest.param(reset_at_once, TransportError("cut"), id="a reset connection"),
-        pytest.param(close_without_answer, TransportError("cut"), id="a connection closed without an answer"),
-        pytest.param(
-            announce_more_than_comes,
-            TransportError("cut"),
-            id="a body shorter than announced, though it parses",
-        ),
-        pytest.param(end_inside_a_chunk, TransportError("cut"), id="a body that ends inside a chunk"),
-        pytest.param(speak_something_else, TransportError("cut"), id="something that is not HTTP"),
-        pytest.param(never_answer, TransportError("timeout"), id="no answer at all"),
-        pytest.param(drip, TransportError("timeout"), id="a body byte by byte, each byte in time"),
-        pytest.param(drip_headers, TransportError("timeout"), id="headers byte by byte"),
-        pytest.param(
-            send_gzip, ServerError("amazon_unreadable"), id="a compressed body that was not requested"
-        ),
-    ],
+    {
+        "a reset connection": (reset_at_once, TransportError("cut")),
+        "a connection closed without an answer": (close_without_answer, TransportError("cut")),
+        "a body shorter than announced, though it parses": (announce_more_than_comes, TransportError("cut")),
+        "a body that ends inside a chunk": (end_inside_a_chunk, TransportError("cut")),
+        "something that is not HTTP": (speak_something_else, TransportError("cut")),
+        "no answer at all": (never_answer, TransportError("timeout")),
+        "a body byte by byte, each byte in time": (drip, TransportError("timeout")),
+        "headers byte by byte": (drip_headers, TransportError("timeout")),
+        "a compressed body that was not requested": (send_gzip, ServerError("amazon_unreadable")),
+    },
 )
 async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
     listen: Listen, script: Any, reply: Reply

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 
 from app.amazon.accounts import CannotTell, NotVisible, Visible, find_advertiser
 from app.amazon.client import EventsClient
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import Unauthorized
+from tests.tables import cases
 
 QUERY, PROFILES, ADVERTISERS = "/adsApi/v1/query/advertiserAccounts", "/v2/profiles", "/dsp/advertisers"
 GONE = httpx.Response(404)
@@ -64,107 +64,85 @@ def dsp(*numbers: Any, member: str = "response", **more: Any) -> dict[str, Any]:
 FOUND = Visible("EUR", "Acme")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("amazon", "found"),
-    [
-        pytest.param(
-            Amazon(query={"advertiserAccounts": [account("123")]}),
-            FOUND,
-            id="by the DSP number among its ids",
-        ),
-        pytest.param(Amazon(query={"advertiserAccounts": [account(123)]}), FOUND, id="as a number, too"),
-        pytest.param(
+    {
+        "by the DSP number among its ids": (Amazon(query={"advertiserAccounts": [account("123")]}), FOUND),
+        "as a number, too": (Amazon(query={"advertiserAccounts": [account(123)]}), FOUND),
+        "not in a definite list: the others are named": (
             Amazon(query={"advertiserAccounts": [account("9"), account("8")]}),
             NotVisible(("9", "8")),
-            id="not in a definite list: the others are named",
         ),
-        pytest.param(
+        "a number that only contains it is another": (
             Amazon(query={"advertiserAccounts": [account("1230"), account("0123")]}),
             NotVisible(("1230", "0123")),
-            id="a number that only contains it is another",
         ),
-        pytest.param(
+        "by the older calls where the query is unknown": (
             Amazon(profiles=[profile(7)], advertisers=dsp("123")),
             FOUND,
-            id="by the older calls where the query is unknown",
         ),
-        pytest.param(
+        "under the list's other name": (
             Amazon(profiles=[profile(7)], advertisers=dsp(123, member="advertisers")),
             FOUND,
-            id="under the list's other name",
         ),
-        pytest.param(
+        "not among a profile's advertisers": (
             Amazon(profiles=[profile(7)], advertisers=dsp("9")),
             NotVisible(("9",)),
-            id="not among a profile's advertisers",
         ),
-        pytest.param(Amazon(profiles=[]), NotVisible(()), id="no profile in this region: nothing is visible"),
-        pytest.param(
+        "no profile in this region: nothing is visible": (Amazon(profiles=[]), NotVisible(())),
+        "a seller's profile holds no DSP advertiser": (
             Amazon(profiles=[profile(7, "seller")]),
             NotVisible(()),
-            id="a seller's profile holds no DSP advertiser",
         ),
-        pytest.param(
+        "an empty query is checked against the older calls": (
             Amazon(query={"advertiserAccounts": []}, profiles=[profile(7)], advertisers=dsp("123")),
             FOUND,
-            id="an empty query is checked against the older calls",
         ),
-        pytest.param(
+        "an empty query stands where those say nothing": (
             Amazon(query={"advertiserAccounts": []}),
             NotVisible(()),
-            id="an empty query stands where those say nothing",
         ),
-        pytest.param(
+        "a query that is forbidden": (
             Amazon(query=httpx.Response(403), profiles=[profile(7)], advertisers=dsp("123")),
             FOUND,
-            id="a query that is forbidden",
         ),
-        pytest.param(
+        "a query that gives no list": (
             Amazon(query={"advertiserAccounts": "?"}, profiles=[profile(7)], advertisers=dsp("123")),
             FOUND,
-            id="a query that gives no list",
         ),
-        pytest.param(
+        "a token that neither takes": (
             Amazon(query=httpx.Response(401), profiles=httpx.Response(401)),
             Unauthorized(),
-            id="a token that neither takes",
         ),
-        pytest.param(
+        "forbidden everywhere": (
             Amazon(query=httpx.Response(403), profiles=httpx.Response(403)),
             CannotTell("forbidden"),
-            id="forbidden everywhere",
         ),
-        pytest.param(
+        "failing everywhere": (
             Amazon(query=httpx.Response(500), profiles=httpx.Response(503)),
             CannotTell("amazon_error"),
-            id="failing everywhere",
         ),
-        pytest.param(
+        "no server": (
             Amazon(query=httpx.ConnectError("x"), profiles=httpx.ConnectError("x")),
             CannotTell("connect"),
-            id="no server",
         ),
-        pytest.param(
+        "throttled": (
             Amazon(query=httpx.Response(429), profiles=httpx.Response(429)),
             CannotTell("throttled"),
-            id="throttled",
         ),
-        pytest.param(
+        "HTML": (
             Amazon(query=httpx.Response(200, text="<html>"), profiles=httpx.Response(200, text="<html>")),
             CannotTell("unreadable"),
-            id="HTML",
         ),
-        pytest.param(
+        "a profile that fails leaves the list unfinished": (
             Amazon(profiles=[profile(7)], advertisers=httpx.Response(500)),
             CannotTell("amazon_error"),
-            id="a profile that fails leaves the list unfinished",
         ),
-        pytest.param(
+        "profiles of any shape": (
             Amazon(profiles=[None, 5, {}, {"profileId": 1}, profile(True), profile("x\r\ny")]),
             NotVisible(()),
-            id="profiles of any shape",
         ),
-        pytest.param(
+        "accounts of any shape": (
             Amazon(
                 query={
                     "advertiserAccounts": [
@@ -177,9 +155,8 @@ FOUND = Visible("EUR", "Acme")
                 }
             ),
             FOUND,
-            id="accounts of any shape",
         ),
-    ],
+    },
 )
 async def test_an_advertiser_is(amazon: Amazon, found: object) -> None:
     """What is found for the advertiser 123."""

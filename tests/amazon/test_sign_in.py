@@ -25,6 +25,7 @@ from app.amazon.tokens import (
 from app.amazon.transport import CONNECTIONS
 from app.domain.destination import Region
 from tests.listening import Heard, Listen, content_of
+from tests.tables import cases
 
 GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bearer", "expires_in": 3600}
 REDIRECT = "https://conversions.example/oauth/amazon/callback"
@@ -129,103 +130,82 @@ def refusal(error: Any, status: int = 400) -> httpx.Response:
 DESCRIBED = "The request has an invalid grant parameter : code"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("answer", "refreshed", "exchanged"),
-    [
-        pytest.param(
+    {
+        "invalid_grant alone means reconnect": (
             refusal("invalid_grant"),
             Revoked(),
             SignInRefused("invalid_grant", DESCRIBED),
-            id="invalid_grant alone means reconnect",
         ),
-        pytest.param(
+        "with any status": (
             refusal("invalid_grant", 401),
             Revoked(),
             SignInRefused("invalid_grant", DESCRIBED),
-            id="with any status",
         ),
-        pytest.param(
+        "invalid_client speaks of our own settings": (
             refusal("invalid_client", 401),
             InvalidClient(),
             InvalidClient(),
-            id="invalid_client speaks of our own settings",
         ),
-        pytest.param(
-            refusal("unauthorized_client"),
-            InvalidClient(),
-            InvalidClient(),
-            id="unauthorized_client likewise",
-        ),
-        pytest.param(
+        "unauthorized_client likewise": (refusal("unauthorized_client"), InvalidClient(), InvalidClient()),
+        "invalid_request revokes nothing": (
             refusal("invalid_request"),
             Unavailable("invalid_request"),
             SignInRefused("invalid_request", DESCRIBED),
-            id="invalid_request revokes nothing",
         ),
-        pytest.param(
+        "a word that only resembles it revokes nothing": (
             refusal("INVALID_GRANT"),
             Unavailable("unexpected"),
             Unavailable("unexpected"),
-            id="a word that only resembles it revokes nothing",
         ),
-        pytest.param(
+        "a list revokes nothing": (
             refusal(["invalid_grant"]),
             Unavailable("unexpected"),
             Unavailable("unexpected"),
-            id="a list revokes nothing",
         ),
-        pytest.param(
+        "a bare 403 revokes nothing": (
             httpx.Response(403),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="a bare 403 revokes nothing",
         ),
-        pytest.param(
+        "a bare 401 revokes nothing": (
             httpx.Response(401),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="a bare 401 revokes nothing",
         ),
-        pytest.param(
-            httpx.Response(429), Unavailable("throttled"), Unavailable("throttled"), id="429 revokes nothing"
-        ),
-        pytest.param(
+        "429 revokes nothing": (httpx.Response(429), Unavailable("throttled"), Unavailable("throttled")),
+        "a redirect is not followed": (
             httpx.Response(302, headers={"Location": "https://elsewhere.example/"}),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="a redirect is not followed",
         ),
-        pytest.param(
+        "HTML with status 200 is no token": (
             httpx.Response(200, text="<html>"),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="HTML with status 200 is no token",
         ),
-        pytest.param(
+        "a list is no token": (
             httpx.Response(200, json=[]),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="a list is no token",
         ),
-        pytest.param(
+        "two tokens are none": (
             httpx.Response(200, content=b'{"access_token":"a","access_token":"b"}'),
             Unavailable("unreadable"),
             Unavailable("unreadable"),
-            id="two tokens are none",
         ),
-        pytest.param(
+        "a token with status 400 is no token": (
             httpx.Response(400, json=GOOD),
             Unavailable("unexpected"),
             Unavailable("unexpected"),
-            id="a token with status 400 is no token",
         ),
-        pytest.param(
+        "a 500 that says invalid_grant revokes nothing": (
             httpx.Response(500, json={"error": "invalid_grant"}),
             Unavailable("amazon_error"),
             Unavailable("amazon_error"),
-            id="a 500 that says invalid_grant revokes nothing",
         ),
-    ],
+    },
 )
 async def test_what_the_token_server_says(
     answer: httpx.Response, refreshed: object, exchanged: object

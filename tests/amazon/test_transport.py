@@ -14,6 +14,7 @@ from app.amazon.wire import MAX_BYTES
 from app.outbound import Outbound
 from tests.commands.tls import Certificates
 from tests.listening import Heard, Listen, content_of
+from tests.tables import cases
 
 BODY = b'{"success":[]}'
 
@@ -74,18 +75,18 @@ async def speak_an_older_version(_: Heard, writer: asyncio.StreamWriter) -> None
     writer.write(b"HTTP/1.0 207 X\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("script", "is_kept"),
-    [
-        pytest.param(answer_well, True, id="a whole answer"),
-        pytest.param(answer_in_chunks, True, id="an answer in chunks with a trailer"),
-        pytest.param(continue_first, True, id="an interim answer before the answer"),
-        pytest.param(end_with_the_connection, False, id="an answer that ends with its connection"),
-        pytest.param(say_goodbye, False, id="an answer that says it is the last"),
-        pytest.param(speak_an_older_version, False, id="HTTP/1.0"),
-        pytest.param(answer_twice, False, id="two answers to one request"),
-        pytest.param(answer_and_babble, False, id="something after the answer"),
-    ],
+    {
+        "a whole answer": (answer_well, True),
+        "an answer in chunks with a trailer": (answer_in_chunks, True),
+        "an interim answer before the answer": (continue_first, True),
+        "an answer that ends with its connection": (end_with_the_connection, False),
+        "an answer that says it is the last": (say_goodbye, False),
+        "HTTP/1.0": (speak_an_older_version, False),
+        "two answers to one request": (answer_twice, False),
+        "something after the answer": (answer_and_babble, False),
+    },
 )
 async def test_a_connection_is_reused_only_after_a_complete_response(
     listen: Listen, script: object, is_kept: bool
@@ -217,12 +218,12 @@ async def send_trailers_without_end(_: Heard, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-@pytest.mark.parametrize(
+@cases(
     "script",
-    [
-        pytest.param(send_headers_without_end, id="headers"),
-        pytest.param(send_trailers_without_end, id="trailers"),
-    ],
+    {
+        "headers": send_headers_without_end,
+        "trailers": send_trailers_without_end,
+    },
 )
 async def test_what_is_no_body_is_bounded_too(listen: Listen, script: object) -> None:
     """The deadline alone would let a fast sender fill the memory."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.amazon import wire
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import ItemAccepted, ItemRefused, PerItemReply, ServerError, Throttled
+from tests.tables import cases
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.rule) for row in ROWS])
@@ -77,87 +78,74 @@ NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 AT_NOON = {"date": "Tue, 24 Nov 2026 12:00:00 GMT"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "now", "seconds"),
-    [
-        pytest.param({"retry-after": "7"}, None, 7.0, id="whole seconds"),
-        pytest.param({"retry-after": " 7 "}, None, 7.0, id="space around it is ignored"),
-        pytest.param({"retry-after": "0"}, None, 0.0, id="zero is a wait of nothing"),
-        pytest.param({"retry-after": "3600"}, None, 3600.0, id="an hour is obeyed"),
-        pytest.param({"retry-after": "3601"}, None, 300.0, id="more than an hour is a mistake"),
-        pytest.param({"retry-after": "9" * 18}, None, 300.0, id="an absurd number is a mistake"),
-        pytest.param({"retry-after": "9" * 400}, None, None, id="a number without end says nothing"),
-        pytest.param({"retry-after": "-5, soon"}, None, None, id="a negative number says nothing"),
-        pytest.param({"retry-after": "7.5"}, None, None, id="a fraction says nothing"),
-        pytest.param({"retry-after": "٧"}, None, None, id="other digits say nothing"),
-        pytest.param({"retry-after": "soon"}, NOON, None, id="words say nothing"),
-        pytest.param({"retry-after": ""}, None, None, id="an empty header says nothing"),
-        pytest.param({}, NOON, None, id="no header says nothing"),
-        pytest.param(
+    {
+        "whole seconds": ({"retry-after": "7"}, None, 7.0),
+        "space around it is ignored": ({"retry-after": " 7 "}, None, 7.0),
+        "zero is a wait of nothing": ({"retry-after": "0"}, None, 0.0),
+        "an hour is obeyed": ({"retry-after": "3600"}, None, 3600.0),
+        "more than an hour is a mistake": ({"retry-after": "3601"}, None, 300.0),
+        "an absurd number is a mistake": ({"retry-after": "9" * 18}, None, 300.0),
+        "a number without end says nothing": ({"retry-after": "9" * 400}, None, None),
+        "a negative number says nothing": ({"retry-after": "-5, soon"}, None, None),
+        "a fraction says nothing": ({"retry-after": "7.5"}, None, None),
+        "other digits say nothing": ({"retry-after": "٧"}, None, None),
+        "words say nothing": ({"retry-after": "soon"}, NOON, None),
+        "an empty header says nothing": ({"retry-after": ""}, None, None),
+        "no header says nothing": ({}, NOON, None),
+        "a date counts from Amazon's own clock": (
             {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT", **AT_NOON},
             None,
             30.0,
-            id="a date counts from Amazon's own clock",
         ),
-        pytest.param(
+        "a date without Amazon's clock counts from ours": (
             {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"},
             NOON,
             30.0,
-            id="a date without Amazon's clock counts from ours",
         ),
-        pytest.param(
+        "a date without any clock says nothing": (
             {"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"},
             None,
             None,
-            id="a date without any clock says nothing",
         ),
-        pytest.param(
+        "a date that has passed is a wait of nothing": (
             {"retry-after": "Tue, 24 Nov 2026 11:00:00 GMT", **AT_NOON},
             None,
             0.0,
-            id="a date that has passed is a wait of nothing",
         ),
-        pytest.param(
+        "a date years ahead is a mistake": (
             {"retry-after": "Tue, 24 Nov 2099 12:00:00 GMT", **AT_NOON},
             None,
             300.0,
-            id="a date years ahead is a mistake",
         ),
-        pytest.param(
+        "a day that does not exist says nothing": (
             {"retry-after": "Tue, 99 Nov 2026 12:00:00 GMT", **AT_NOON},
             None,
             None,
-            id="a day that does not exist says nothing",
         ),
-        pytest.param(
+        "a date without a zone is UTC": (
             {"retry-after": "Tue, 24 Nov 2026 12:00:30 -0000", **AT_NOON},
             None,
             30.0,
-            id="a date without a zone is UTC",
         ),
-    ],
+    },
 )
 def test_retry_after(headers: dict[str, str], now: datetime | None, seconds: float | None) -> None:
     """The wait is whole, bounded, or not there."""
     assert wire.read_reply(429, headers, b"", [b"{}"], now=now) == Throttled(seconds)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "expected"),
-    [
-        pytest.param(
-            {"amazon-advertising-api-requestid": "r-1", "x-amzn-requestid": "r-2"},
-            "r-1",
-            id="documented first",
-        ),
-        pytest.param({"x-amzn-requestid": "r-2"}, "r-2", id="then those of AWS"),
-        pytest.param(
-            {"x-amz-rid": "a <script>\x1b[31m"}, "a <script>[31m", id="printable, to be escaped where shown"
-        ),
-        pytest.param({"x-amz-request-id": "é\x00"}, None, id="nothing printable is nothing"),
-        pytest.param({"x-amz-request-id": "x" * 999}, "x" * 128, id="at most 128 characters"),
-        pytest.param({}, None, id="none"),
-    ],
+    {
+        "documented first": ({"amazon-advertising-api-requestid": "r-1", "x-amzn-requestid": "r-2"}, "r-1"),
+        "then those of AWS": ({"x-amzn-requestid": "r-2"}, "r-2"),
+        "printable, to be escaped where shown": ({"x-amz-rid": "a <script>\x1b[31m"}, "a <script>[31m"),
+        "nothing printable is nothing": ({"x-amz-request-id": "é\x00"}, None),
+        "at most 128 characters": ({"x-amz-request-id": "x" * 999}, "x" * 128),
+        "none": ({}, None),
+    },
 )
 def test_the_request_id_is_recorded_clean(headers: dict[str, str], expected: str | None) -> None:
     """What Amazon calls a request helps its support; it is a stranger's text all the same."""

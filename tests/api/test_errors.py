@@ -14,6 +14,7 @@ from app.ingest.evaluate import PendingRequest
 from app.telemetry import JsonLines
 from tests.api.test_ways_in import application, within
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, ApiWorld, FakeIntake
+from tests.tables import cases
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
@@ -50,20 +51,20 @@ async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "reason"),
-    [
-        pytest.param(b"{", "not_json", id="half an object"),
-        pytest.param(b'{"name": NaN}', "not_json", id="NaN"),
-        pytest.param(b'{"name": 1e999}', "number_out_of_range", id="a number beyond a double"),
-        pytest.param(b'{"name": "a", "name": "b"}', "duplicate_key", id="a key twice"),
-        pytest.param(b'{"name": "\\ud800"}', "lone_surrogate", id="half a surrogate pair"),
-        pytest.param(b'{"name": "a\\u0000"}', "nul_character", id="NUL"),
-        pytest.param(b'{"name": "\xff"}', "not_utf8", id="not UTF-8"),
-        pytest.param(b"\xef\xbb\xbf{}", "byte_order_mark", id="a byte order mark"),
-        pytest.param(b'{"name":' + b"[" * 100 + b"]" * 100 + b"}", "too_deep", id="100 levels"),
-        pytest.param(b'{"name":' + b"[" * 100_000, "not_json", id="100,000 open brackets"),
-    ],
+    {
+        "half an object": (b"{", "not_json"),
+        "NaN": (b'{"name": NaN}', "not_json"),
+        "a number beyond a double": (b'{"name": 1e999}', "number_out_of_range"),
+        "a key twice": (b'{"name": "a", "name": "b"}', "duplicate_key"),
+        "half a surrogate pair": (b'{"name": "\\ud800"}', "lone_surrogate"),
+        "NUL": (b'{"name": "a\\u0000"}', "nul_character"),
+        "not UTF-8": (b'{"name": "\xff"}', "not_utf8"),
+        "a byte order mark": (b"\xef\xbb\xbf{}", "byte_order_mark"),
+        "100 levels": (b'{"name":' + b"[" * 100 + b"]" * 100 + b"}", "too_deep"),
+        "100,000 open brackets": (b'{"name":' + b"[" * 100_000, "not_json"),
+    },
 )
 async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: bytes, reason: str) -> None:
     """`malformed`, with a stable reason, on every kind of administrative body."""

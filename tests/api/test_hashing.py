@@ -8,28 +8,22 @@ import pytest
 from app.admin.inputs import HashRequest
 from app.admin.privacy.hash_value import hash_value
 from tests.api.world import ApiWorld
+from tests.tables import cases
 
 
 @pytest.mark.reads_only
-@pytest.mark.parametrize(
+@cases(
     ("body", "cleaned", "sent"),
-    [
-        pytest.param(
-            {"field": "email", "value": " Ada@Example.com "}, "ada@example.com", "hash", id="an address"
-        ),
-        pytest.param(
-            {"field": "phone", "value": "(202) 555-0173"}, "12025550173", "hash", id="a national phone"
-        ),
-        pytest.param(
-            {"field": "phone", "value": "030 901820", "country": "DE"}, "4930901820", "hash", id="by country"
-        ),
-        pytest.param(
+    {
+        "an address": ({"field": "email", "value": " Ada@Example.com "}, "ada@example.com", "hash"),
+        "a national phone": ({"field": "phone", "value": "(202) 555-0173"}, "12025550173", "hash"),
+        "by country": ({"field": "phone", "value": "030 901820", "country": "DE"}, "4930901820", "hash"),
+        "an id goes unhashed": (
             {"field": "maid", "value": "38400000-8cf0-11bd-b23e-10b96e40000d"},
             "38400000-8cf0-11bd-b23e-10b96e40000d",
             "same",
-            id="an id goes unhashed",
         ),
-    ],
+    },
 )
 async def test_the_cleaned_form_and_what_is_sent(
     world: ApiWorld, body: dict[str, str], cleaned: str, sent: str

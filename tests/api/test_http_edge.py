@@ -26,6 +26,7 @@ from app.server.connection_limits import (
 )
 from tests.api.test_ways_in import CLOSE, EVENT, application, exchanged, post, served
 from tests.api.world import BOOTSTRAP, ApiWorld
+from tests.tables import cases
 
 
 @pytest.mark.reads_only
@@ -189,17 +190,17 @@ class Files:
 INFINITE = resource.RLIM_INFINITY
 
 
-@pytest.mark.parametrize(
+@cases(
     ("files", "raised", "allowed"),
-    [
-        pytest.param(Files(1_024, 4_096), [], 900, id="enough"),
-        pytest.param(Files(256, 4_096), [900 + RESERVED_FILES], 900, id="raised as far as needed"),
-        pytest.param(Files(256, INFINITE), [900 + RESERVED_FILES], 900, id="raised, where nothing limits it"),
-        pytest.param(Files(256, 512), [512], 512 - RESERVED_FILES, id="raised to the hard limit"),
-        pytest.param(Files(256, 256), [256], 256 - RESERVED_FILES, id="as low as it is"),
-        pytest.param(Files(INFINITE, INFINITE), [], 900, id="no limit"),
-        pytest.param(Files(64, 64), [64], 10, id="some are always allowed"),
-    ],
+    {
+        "enough": (Files(1_024, 4_096), [], 900),
+        "raised as far as needed": (Files(256, 4_096), [900 + RESERVED_FILES], 900),
+        "raised, where nothing limits it": (Files(256, INFINITE), [900 + RESERVED_FILES], 900),
+        "raised to the hard limit": (Files(256, 512), [512], 512 - RESERVED_FILES),
+        "as low as it is": (Files(256, 256), [256], 256 - RESERVED_FILES),
+        "no limit": (Files(INFINITE, INFINITE), [], 900),
+        "some are always allowed": (Files(64, 64), [64], 10),
+    },
 )
 def test_connections_follow_the_limit_for_open_files(
     files: Files, raised: list[int], allowed: int, caplog: pytest.LogCaptureFixture

@@ -14,6 +14,7 @@ from app.amazon.tokens import SignIn
 from app.store.destinations.token_leases import access_place, refresh_place
 from sandbox import create_sandbox
 from tests.api.world import ACCESS, PUBLIC, REFRESH, ApiWorld, make_world
+from tests.tables import cases
 
 
 async def ready(world: ApiWorld) -> tuple[dict[str, object], str]:
@@ -267,8 +268,12 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize(
-    ("minutes", "status"), [pytest.param(4.9, 303, id="in time"), pytest.param(5.1, 400, id="too late")]
+@cases(
+    ("minutes", "status"),
+    {
+        "in time": (4.9, 303),
+        "too late": (5.1, 400),
+    },
 )
 async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: float, status: int) -> None:
     """Then a page says to begin again, and the destination is a draft as before."""

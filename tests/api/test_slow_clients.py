@@ -22,6 +22,7 @@ from app.server.admission import AdmissionController, Permit
 from app.server.connection_limits import ConnectionLimits
 from app.server.request_head import read_head
 from app.server.server import Server
+from tests.tables import cases
 
 LIMITS = ConnectionLimits(
     head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20
@@ -203,17 +204,17 @@ CHUNKED = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 LONG_HEAD = "GET / HTTP/1.1\r\nX-Long: " + "a" * 200
 
 
-@pytest.mark.parametrize(
+@cases(
     ("at_once", "slowly", "status", "why"),
-    [
-        pytest.param("", LONG_HEAD, 408, "head", id="a head that drips"),
-        pytest.param(ANNOUNCED, "b" * 200, 408, "body", id="a body that drips"),
-        pytest.param(CHUNKED, "1\r\nb\r\n" * 40, 408, "body", id="chunks that drip"),
-        pytest.param("", "", None, "head", id="a connection without a word"),
-        pytest.param("GET / HTTP/1.1\r\nHost:", "", 408, "head", id="a head that stops"),
-        pytest.param(ANNOUNCED + "bbb", "", 408, "body", id="a body that stops, the socket half open"),
-        pytest.param(ANSWERED, "\r\n" * 60, 200, "head", id="empty lines instead of a request"),
-    ],
+    {
+        "a head that drips": ("", LONG_HEAD, 408, "head"),
+        "a body that drips": (ANNOUNCED, "b" * 200, 408, "body"),
+        "chunks that drip": (CHUNKED, "1\r\nb\r\n" * 40, 408, "body"),
+        "a connection without a word": ("", "", None, "head"),
+        "a head that stops": ("GET / HTTP/1.1\r\nHost:", "", 408, "head"),
+        "a body that stops, the socket half open": (ANNOUNCED + "bbb", "", 408, "body"),
+        "empty lines instead of a request": (ANSWERED, "\r\n" * 60, 200, "head"),
+    },
 )
 async def test_a_slow_client_is_cut_in_the_stated_time(
     server: Running, at_once: str, slowly: str, status: int | None, why: str
@@ -246,17 +247,15 @@ async def test_a_slow_client_is_cut_in_the_stated_time(
     assert len(healthy) > 3
 
 
-@pytest.mark.parametrize(
+@cases(
     "head",
-    [
-        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000 + "\r\n\r\n", id="one long header"),
-        pytest.param("GET /" + "a" * 9000 + " HTTP/1.1\r\n\r\n", id="a long address"),
-        pytest.param(
-            "GET / HTTP/1.1\r\n" + "".join(f"X-{n}: a\r\n" for n in range(2000)) + "\r\n", id="many headers"
-        ),
-        pytest.param("GET / HTTP/1.1\r\n" + "A: b\r\n" * 600 + "\r\n", id="many tiny headers"),
-        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000, id="a header without an end"),
-    ],
+    {
+        "one long header": "GET / HTTP/1.1\r\nX: " + "a" * 9000 + "\r\n\r\n",
+        "a long address": "GET /" + "a" * 9000 + " HTTP/1.1\r\n\r\n",
+        "many headers": "GET / HTTP/1.1\r\n" + "".join(f"X-{n}: a\r\n" for n in range(2000)) + "\r\n",
+        "many tiny headers": "GET / HTTP/1.1\r\n" + "A: b\r\n" * 600 + "\r\n",
+        "a header without an end": "GET / HTTP/1.1\r\nX: " + "a" * 9000,
+    },
 )
 async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> None:
     """431 in the one shape, then the connection ends; nothing of it reaches the application."""

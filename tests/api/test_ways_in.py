@@ -19,6 +19,7 @@ from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
 from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
+from tests.tables import cases
 
 # With and without a query, which here says what holds anyway.
 PLAIN, ASKING = "/events", "/events?dry_run=false"
@@ -72,25 +73,23 @@ async def every_way(
 
 
 @pytest.mark.reads_only
-@pytest.mark.parametrize(
+@cases(
     ("content", "headers", "status"),
-    [
-        pytest.param(b'{"destination_id": "dst_1", "event_id": "e"}', JSON, 202, id="an event"),
-        pytest.param(b'[{"destination_id": "d"}, {"destination_id": "d"}]', JSON, 202, id="a list"),
-        pytest.param(
-            b'{"destination_id": "d"}\n', {"Content-Type": "application/x-ndjson"}, 202, id="lines of events"
-        ),
-        pytest.param(b"{", JSON, 400, id="a body that is no JSON"),
-        pytest.param(b'{"a": 1, "a": 2}', JSON, 400, id="a body with two readings"),
-        pytest.param(b"[]", JSON, 422, id="a batch of nothing"),
-        pytest.param(b"1", JSON, 400, id="a number"),
-        pytest.param(b"[" + b"{}," * 5000 + b"{}]", JSON, 413, id="too many events"),
-        pytest.param(b" " * (5 * 1024 * 1024 + 1), JSON, 413, id="too large a body"),
-        pytest.param(b"{}", {}, 415, id="no media type"),
-        pytest.param(b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, id="a compressed body"),
-        pytest.param(b"{}", {**JSON, "X-Api-Key": "unknown"}, 401, id="an unknown key"),
-        pytest.param(b"{}", {**JSON, "X-Api-Key": ""}, 401, id="no key"),
-    ],
+    {
+        "an event": (b'{"destination_id": "dst_1", "event_id": "e"}', JSON, 202),
+        "a list": (b'[{"destination_id": "d"}, {"destination_id": "d"}]', JSON, 202),
+        "lines of events": (b'{"destination_id": "d"}\n', {"Content-Type": "application/x-ndjson"}, 202),
+        "a body that is no JSON": (b"{", JSON, 400),
+        "a body with two readings": (b'{"a": 1, "a": 2}', JSON, 400),
+        "a batch of nothing": (b"[]", JSON, 422),
+        "a number": (b"1", JSON, 400),
+        "too many events": (b"[" + b"{}," * 5000 + b"{}]", JSON, 413),
+        "too large a body": (b" " * (5 * 1024 * 1024 + 1), JSON, 413),
+        "no media type": (b"{}", {}, 415),
+        "a compressed body": (b"{}", {**JSON, "Content-Encoding": "gzip"}, 415),
+        "an unknown key": (b"{}", {**JSON, "X-Api-Key": "unknown"}, 401),
+        "no key": (b"{}", {**JSON, "X-Api-Key": ""}, 401),
+    },
 )
 async def test_all_ways_answer_alike(
     world: ApiWorld, content: bytes, headers: dict[str, str], status: int
@@ -222,13 +221,13 @@ async def test_browsers_get_hsts_where_tls_is_required(world: ApiWorld) -> None:
 
 
 @pytest.mark.reads_only
-@pytest.mark.parametrize(
+@cases(
     ("query", "problems"),
-    [
-        pytest.param("dry_run=perhaps", {("dry_run", "not_a_boolean")}, id="no boolean"),
-        pytest.param("priority=high", {("priority", "not_in_list")}, id="no priority"),
-        pytest.param("mapping_id=" + "m" * 65, {("mapping_id", "too_long")}, id="too long an id"),
-    ],
+    {
+        "no boolean": ("dry_run=perhaps", {("dry_run", "not_a_boolean")}),
+        "no priority": ("priority=high", {("priority", "not_in_list")}),
+        "too long an id": ("mapping_id=" + "m" * 65, {("mapping_id", "too_long")}),
+    },
 )
 async def test_a_query_that_cannot_be_read_is_refused(
     world: ApiWorld, query: str, problems: set[tuple[str, str]]

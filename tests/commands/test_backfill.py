@@ -21,6 +21,7 @@ from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Operator, Product
 from tests.pipeline.world import BEGAN, eventually
+from tests.tables import cases
 
 HEADER = "event_id,event.timestamp,event.total:number,event.brand,user.email"
 
@@ -42,16 +43,16 @@ def test_a_csv_row_becomes_the_event_that_its_header_describes() -> None:
     assert second.end == len(text)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("row", "problem", "column"),
-    [
-        pytest.param(b"e1,t,twelve,x,y", "cell_not_a_number", "event.total", id="a word for a number"),
-        pytest.param(b"e1,t,1e999,x,y", "cell_not_json", None, id="an infinite number"),
-        pytest.param(b"e1,t,1", "row_has_other_columns", None, id="cells are missing"),
-        pytest.param(b"e1,t,1,x,y,z", "row_has_other_columns", None, id="a cell too many"),
-        pytest.param(b"e1,t,1,\xff,y", "row_not_utf8", None, id="not UTF-8"),
-        pytest.param(b"e1,t,1," + b"x" * 1_100_000 + b",y", "row_too_long", None, id="a line without end"),
-    ],
+    {
+        "a word for a number": (b"e1,t,twelve,x,y", "cell_not_a_number", "event.total"),
+        "an infinite number": (b"e1,t,1e999,x,y", "cell_not_json", None),
+        "cells are missing": (b"e1,t,1", "row_has_other_columns", None),
+        "a cell too many": (b"e1,t,1,x,y,z", "row_has_other_columns", None),
+        "not UTF-8": (b"e1,t,1,\xff,y", "row_not_utf8", None),
+        "a line without end": (b"e1,t,1," + b"x" * 1_100_000 + b",y", "row_too_long", None),
+    },
 )
 def test_a_row_that_cannot_be_read_is_reported_by_number_and_column(
     row: bytes, problem: str, column: str | None

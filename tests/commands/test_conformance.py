@@ -20,6 +20,7 @@ from sandbox.conformance import requests, signing
 from sandbox.conformance.caller import Caller
 from sandbox.conformance.command import Line, lines, run
 from tests.pipeline.other_amazon import OtherAmazon
+from tests.tables import cases
 
 Rewrite = Callable[[Scope, int, bytes], tuple[int, bytes]]
 
@@ -158,24 +159,16 @@ def token_of_any_grant(scope: Scope, status: int, body: bytes) -> tuple[int, byt
     return 200, b'{"access_token": "a", "refresh_token": "r", "token_type": "bearer", "expires_in": 3600}'
 
 
-@pytest.mark.parametrize(
+@cases(
     ("rewrite", "names"),
-    [
-        pytest.param(
-            counted_from_one, {"seg-207", "seg-207-partial", "oas-limit-500"}, id="indexes from one"
-        ),
-        pytest.param(plain_200, {"seg-207", "oas-types", "seg-build-001"}, id="200 for 207"),
-        pytest.param(silent_about_errors, {"seg-207-partial", "gtmdoc-001"}, id="an empty 207 for a refusal"),
-        pytest.param(
-            accept_everything, {"seg-207-partial", "oas-006", "oas-units", "amp-time-002"}, id="takes all"
-        ),
-        pytest.param(
-            errors_without_codes, {"oas-001", "oas-401", "oas-limit-501"}, id="errors without codes"
-        ),
-        pytest.param(
-            token_of_any_grant, {"oauth-grant", "oauth-once", "oauth-stray"}, id="tokens for nothing"
-        ),
-    ],
+    {
+        "indexes from one": (counted_from_one, {"seg-207", "seg-207-partial", "oas-limit-500"}),
+        "200 for 207": (plain_200, {"seg-207", "oas-types", "seg-build-001"}),
+        "an empty 207 for a refusal": (silent_about_errors, {"seg-207-partial", "gtmdoc-001"}),
+        "takes all": (accept_everything, {"seg-207-partial", "oas-006", "oas-units", "amp-time-002"}),
+        "errors without codes": (errors_without_codes, {"oas-001", "oas-401", "oas-limit-501"}),
+        "tokens for nothing": (token_of_any_grant, {"oauth-grant", "oauth-once", "oauth-stray"}),
+    },
 )
 def test_a_broken_stand_in_fails_by_name(sandbox: ASGIApp, rewrite: Rewrite, names: set[str]) -> None:
     """Each fault turns the cases red that speak of it, and leaves the sign-in alone."""

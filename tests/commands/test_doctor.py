@@ -21,6 +21,7 @@ from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
 from app.store.database.partitions import create_ahead
 from app.store.encryption import key_usage
+from tests.tables import cases
 
 
 def checked(*, imbalance: int = 0, hours: int = 0) -> BalanceResult:
@@ -138,18 +139,15 @@ def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, gra
     assert found(replace(HEALTHY, settings=changed)) == {subject: grade}
 
 
-@pytest.mark.parametrize(
+@cases(
     "state",
-    [
-        pytest.param(backed_up(2**20), id="a receiver that follows"),
-        pytest.param(
-            BackupState(wal_archived_at=datetime(2026, 11, 24, tzinfo=UTC)), id="another program archives"
+    {
+        "a receiver that follows": backed_up(2**20),
+        "another program archives": BackupState(wal_archived_at=datetime(2026, 11, 24, tzinfo=UTC)),
+        "another program since then": BackupState(
+            datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
         ),
-        pytest.param(
-            BackupState(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)),
-            id="another program since then",
-        ),
-    ],
+    },
 )
 def test_working_backups_are_no_finding(state: BackupState) -> None:
     """Also those of a provider, which the command does not record."""
@@ -180,13 +178,13 @@ def keys_finding(facts: Facts) -> str:
     return next(text for _, text, subject in examine(facts) if subject == "ENCRYPTION_KEYS")
 
 
-@pytest.mark.parametrize(
+@cases(
     "unread",
-    [
-        pytest.param({"sees_every_row": False}, id="hidden by row-level security"),
-        pytest.param({"stored_batches": 1_004}, id="none of the stored batches was read"),
-        pytest.param({"damaged": {"batch_states.data_key": None}}, id="on a damaged page"),
-    ],
+    {
+        "hidden by row-level security": {"sees_every_row": False},
+        "none of the stored batches was read": {"stored_batches": 1_004},
+        "on a damaged page": {"damaged": {"batch_states.data_key": None}},
+    },
 )
 def test_a_key_may_be_removed_only_if_every_stored_value_was_read(unread: dict[str, object]) -> None:
     """The events that a removed key encrypts are lost."""

@@ -16,6 +16,7 @@ import pytest
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
 from tests.databases import running
+from tests.tables import cases
 
 pytestmark = pytest.mark.process
 
@@ -104,15 +105,13 @@ async def test_a_start_after_kill_9_of_everything_succeeds(folder: Path) -> None
         assert await execute(cluster.url, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     "left_behind",
-    [
-        pytest.param("", id="a crash left the pid file empty"),
-        pytest.param(
-            "{stranger}\n/elsewhere\n1\n1\n\n\n\nready\n", id="the pid was given to a stranger since"
-        ),
-        pytest.param("999999\n/elsewhere\n1\n1\n\n\n\nready\n", id="no process has the pid"),
-    ],
+    {
+        "a crash left the pid file empty": "",
+        "the pid was given to a stranger since": "{stranger}\n/elsewhere\n1\n1\n\n\n\nready\n",
+        "no process has the pid": "999999\n/elsewhere\n1\n1\n\n\n\nready\n",
+    },
 )
 async def test_a_stale_pid_file_is_no_obstacle(folder: Path, left_behind: str) -> None:
     """Whatever a pid file says, only a live process of this cluster counts."""

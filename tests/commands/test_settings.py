@@ -8,6 +8,7 @@ import pytest
 
 from app.settings import Settings, SettingsError, read_settings, secret_settings
 from dev.environment import as_environment, with_sandbox
+from tests.tables import cases
 
 KEY = base64.b64encode(hashlib.sha256(b"test").digest()).decode()
 COUNTED = base64.b64encode(bytes(range(32))).decode()
@@ -36,49 +37,45 @@ def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tu
     return raised.value.problems
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value", "says"),
-    [
-        pytest.param("PORT", "eighty", "valid integer", id="a port is a number"),
-        pytest.param("PORT", "70000", "65535", id="a port is at most 65535"),
-        pytest.param("DATABASE_URL", "mysql://app:hunter2@db/x", "must look like", id="only Postgres"),
-        pytest.param(
-            "DATABASE_URL", "postgresql://app:hunter2@db", "must look like", id="a database is named"
-        ),
-        pytest.param(
+    {
+        "a port is a number": ("PORT", "eighty", "valid integer"),
+        "a port is at most 65535": ("PORT", "70000", "65535"),
+        "only Postgres": ("DATABASE_URL", "mysql://app:hunter2@db/x", "must look like"),
+        "a database is named": ("DATABASE_URL", "postgresql://app:hunter2@db", "must look like"),
+        "a certificate that is not there": (
             "DATABASE_URL",
             "postgresql://app:hunter2@db/x?sslmode=verify-full&sslrootcert=/nonexistent/ca.pem",
             "sslrootcert names a file that cannot be read",
-            id="a certificate that is not there",
         ),
-        pytest.param("DATABASE_URL", "postgresql://app:hunter2@db:x/y", "port", id="a port of a database"),
-        pytest.param("DATABASE_URL", "postgresql://app:p@db:1,b:99999/y", "port", id="a port of a standby"),
-        pytest.param("DATABASE_URL", "postgresql://app:hunt/er2@db/y", "port", id="a slash in a password"),
-        pytest.param("DATABASE_URL", "postgresql://app:hunter2@[::1/y", "host", id="a host without an end"),
-        pytest.param("OUTBOUND_PROXY", "http://app:hunter2@proxy:99999", "port", id="a port of a proxy"),
-        pytest.param("AMAZON_BASE_URL", "http://stand-in:hunter2", "port", id="a port of a web address"),
-        pytest.param("NOTIFY_WEBHOOKS", "ops=https://a:hunter2/", "entry 1 has", id="a port of a webhook"),
-        pytest.param("SMTP_URL", "smtp://app:hunter2@mail:x", "port", id="a port of a mail server"),
-        pytest.param("ENCRYPTION_KEYS", "hunter2", "entry 1 must look like", id="a key has an id"),
-        pytest.param("ENCRYPTION_KEYS", "k1:hunter2!", "not base64", id="a key is base64"),
-        pytest.param("ENCRYPTION_KEYS", "k1:aHVudGVyMg==", "32 bytes", id="a key has 32 bytes"),
-        pytest.param("ENCRYPTION_KEYS", f"k1:{KEY},k1:{KEY}", "same id", id="ids are unique"),
-        pytest.param("BOOTSTRAP_ADMIN_KEY", "hunter2", "32 characters", id="an admin key is long"),
-        pytest.param("PUBLIC_URL", "ftp://hunter2", "http", id="a public address is a web address"),
-        pytest.param("AMAZON_BASE_URL", "http://app:hunter2@x", "plain", id="a stand-in's address is plain"),
-        pytest.param("TCF_PURPOSES", ",", "at least 1 item", id="a consent string needs a purpose"),
-        pytest.param("TCF_PURPOSES", "1,99", "less than or equal to 24", id="purposes are 1 to 24"),
-        pytest.param("WARN_EVENT_AGE_DAYS", "22", "less than or equal to 21", id="ages are at most 21 days"),
-        pytest.param(
+        "a port of a database": ("DATABASE_URL", "postgresql://app:hunter2@db:x/y", "port"),
+        "a port of a standby": ("DATABASE_URL", "postgresql://app:p@db:1,b:99999/y", "port"),
+        "a slash in a password": ("DATABASE_URL", "postgresql://app:hunt/er2@db/y", "port"),
+        "a host without an end": ("DATABASE_URL", "postgresql://app:hunter2@[::1/y", "host"),
+        "a port of a proxy": ("OUTBOUND_PROXY", "http://app:hunter2@proxy:99999", "port"),
+        "a port of a web address": ("AMAZON_BASE_URL", "http://stand-in:hunter2", "port"),
+        "a port of a webhook": ("NOTIFY_WEBHOOKS", "ops=https://a:hunter2/", "entry 1 has"),
+        "a port of a mail server": ("SMTP_URL", "smtp://app:hunter2@mail:x", "port"),
+        "a key has an id": ("ENCRYPTION_KEYS", "hunter2", "entry 1 must look like"),
+        "a key is base64": ("ENCRYPTION_KEYS", "k1:hunter2!", "not base64"),
+        "a key has 32 bytes": ("ENCRYPTION_KEYS", "k1:aHVudGVyMg==", "32 bytes"),
+        "ids are unique": ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{KEY}", "same id"),
+        "an admin key is long": ("BOOTSTRAP_ADMIN_KEY", "hunter2", "32 characters"),
+        "a public address is a web address": ("PUBLIC_URL", "ftp://hunter2", "http"),
+        "a stand-in's address is plain": ("AMAZON_BASE_URL", "http://app:hunter2@x", "plain"),
+        "a consent string needs a purpose": ("TCF_PURPOSES", ",", "at least 1 item"),
+        "purposes are 1 to 24": ("TCF_PURPOSES", "1,99", "less than or equal to 24"),
+        "ages are at most 21 days": ("WARN_EVENT_AGE_DAYS", "22", "less than or equal to 21"),
+        "a warning comes before the end": (
             "MAX_EVENT_AGE_DAYS",
             "3",
             "WARN_EVENT_AGE_DAYS: is 7 and must not exceed MAX_EVENT_AGE_DAYS: set it to 3 or less.",
-            id="a warning comes before the end",
         ),
-        pytest.param("MAX_REQUESTS_IN_FLIGHT", "3", "or equal to 4", id="a hanging advertiser leaves some"),
-        pytest.param("SANDBOX_PORT", "8000", "differ", id="two listeners need two ports"),
-        pytest.param("APP_ENV", "staging", "development", id="there are two environments"),
-    ],
+        "a hanging advertiser leaves some": ("MAX_REQUESTS_IN_FLIGHT", "3", "or equal to 4"),
+        "two listeners need two ports": ("SANDBOX_PORT", "8000", "differ"),
+        "there are two environments": ("APP_ENV", "staging", "development"),
+    },
 )
 def test_a_wrong_value_is_reported_by_name_only(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str

@@ -19,6 +19,7 @@ from tests.databases import running
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world
+from tests.tables import cases
 
 pytestmark = pytest.mark.process
 
@@ -79,17 +80,13 @@ async def test_api_and_worker_run_with_verify_full(
     assert front.refused == 0
 
 
-@pytest.mark.parametrize(
+@cases(
     ("parameters", "words", "commands"),
-    [
-        pytest.param(
-            None, "certificate", ("serve", "work", "migrate", "doctor", "keys list"), id="not trusted"
-        ),
-        pytest.param(
-            "sslmode=verify-full&sslrootcert=/none.pem", "sslrootcert names a file", ("work",), id="no file"
-        ),
-        pytest.param("sslmode=disable", "no encryption", ("serve", "migrate"), id="without TLS"),
-    ],
+    {
+        "not trusted": (None, "certificate", ("serve", "work", "migrate", "doctor", "keys list")),
+        "no file": ("sslmode=verify-full&sslrootcert=/none.pem", "sslrootcert names a file", ("work",)),
+        "without TLS": ("sslmode=disable", "no encryption", ("serve", "migrate")),
+    },
 )
 async def test_a_connection_that_is_refused_ends_every_command_with_a_sentence(
     behind_tls: tuple[str, TlsFront],

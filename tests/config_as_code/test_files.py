@@ -11,6 +11,7 @@ from app.config_as_code.model import schema
 from app.config_as_code.read import FileProblem, InvalidFile, read, with_lines
 from tests.api.world import MAPPING
 from tests.config_as_code.files import acme, file
+from tests.tables import cases
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HEAD = (
@@ -25,22 +26,22 @@ def const(written: str) -> object:
     return found[0].mappings[0].document["country_code"]["const"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("written", "meant"),
-    [
-        pytest.param("NO", "NO", id="Norway is a country"),
-        pytest.param("on", "on", id="so is on"),
-        pytest.param("1:30", "1:30", id="no minutes"),
-        pytest.param("2026-01-02", "2026-01-02", id="no date"),
-        pytest.param("0x10", "0x10", id="no hexadecimal"),
-        pytest.param("010", "010", id="a leading zero is kept"),
-        pytest.param("1_000", "1_000", id="no separators"),
-        pytest.param("1e3", "1e3", id="no exponent"),
-        pytest.param("true", True, id="true"),
-        pytest.param("12", 12, id="a whole number"),
-        pytest.param("1.50", Decimal("1.50"), id="a number to its last zero"),
-        pytest.param("~", None, id="nothing"),
-    ],
+    {
+        "Norway is a country": ("NO", "NO"),
+        "so is on": ("on", "on"),
+        "no minutes": ("1:30", "1:30"),
+        "no date": ("2026-01-02", "2026-01-02"),
+        "no hexadecimal": ("0x10", "0x10"),
+        "a leading zero is kept": ("010", "010"),
+        "no separators": ("1_000", "1_000"),
+        "no exponent": ("1e3", "1e3"),
+        "true": ("true", True),
+        "a whole number": ("12", 12),
+        "a number to its last zero": ("1.50", Decimal("1.50")),
+        "nothing": ("~", None),
+    },
 )
 def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
     """Where YAML 1.1 would bend it."""
@@ -48,41 +49,34 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
     assert type(const(written)) is type(meant)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "at", "word"),
-    [
-        pytest.param("version: 1\nversion: 1\ndestinations: []", "line 2", "twice", id="a key twice"),
-        pytest.param("a: &x 1\nb: *x", "line 2", "aliases", id="an alias"),
-        pytest.param("a: [1", "line 1", "YAML", id="a bracket left open"),
-        pytest.param("1: 2", "line 1", "text", id="a key that is no text"),
-        pytest.param("destinations: []", "version", "required", id="no version"),
-        pytest.param("version: 2\ndestinations: []", "version", "1", id="another version"),
-        pytest.param("!!python/object:os.system x", "line 1", "YAML", id="a tag that would act"),
-        pytest.param(
-            file(acme(advertiser_id="ENTITY123")), "destinations[0].advertiser_id", "ntity", id="an entity id"
-        ),
-        pytest.param(
-            file(acme(tokens="x")), "destinations[0].tokens", "No member", id="a member it does not know"
-        ),
-        pytest.param(
+    {
+        "a key twice": ("version: 1\nversion: 1\ndestinations: []", "line 2", "twice"),
+        "an alias": ("a: &x 1\nb: *x", "line 2", "aliases"),
+        "a bracket left open": ("a: [1", "line 1", "YAML"),
+        "a key that is no text": ("1: 2", "line 1", "text"),
+        "no version": ("destinations: []", "version", "required"),
+        "another version": ("version: 2\ndestinations: []", "version", "1"),
+        "a tag that would act": ("!!python/object:os.system x", "line 1", "YAML"),
+        "an entity id": (file(acme(advertiser_id="ENTITY123")), "destinations[0].advertiser_id", "ntity"),
+        "a member it does not know": (file(acme(tokens="x")), "destinations[0].tokens", "No member"),
+        "an advertiser id without quotes": (
             HEAD.replace("'1'", "1") % "{name: m}",
             "destinations[0].advertiser_id",
             "quotes",
-            id="an advertiser id without quotes",
         ),
-        pytest.param(HEAD % "{id: x, name: m}", "destinations[0].mappings[0].id", "pattern", id="a bad id"),
-        pytest.param(
-            HEAD % "{fields: {}}", "destinations[0].mappings[0].name", "name", id="a nameless mapping"
-        ),
-        pytest.param("", "file", "version: 1", id="an empty file"),
-        pytest.param("- a\n- b", "file", "version: 1", id="a list"),
-        pytest.param("just a text", "file", "version: 1", id="a text"),
-        pytest.param("version: 1\ndestinations: {}", "destinations", "a list", id="no list"),
-        pytest.param("version: 1\ndestinations: [x]", "destinations[0]", "an object", id="no object"),
-        pytest.param(HEAD % "x", "destinations[0].mappings[0]", "an object", id="a mapping that is none"),
-        pytest.param("version: 1\ndestinations:\n\t- a", "line 3", "YAML", id="a tab"),
-        pytest.param("version: 1\nname: a: b", "line 2", "YAML", id="two colons"),
-    ],
+        "a bad id": (HEAD % "{id: x, name: m}", "destinations[0].mappings[0].id", "pattern"),
+        "a nameless mapping": (HEAD % "{fields: {}}", "destinations[0].mappings[0].name", "name"),
+        "an empty file": ("", "file", "version: 1"),
+        "a list": ("- a\n- b", "file", "version: 1"),
+        "a text": ("just a text", "file", "version: 1"),
+        "no list": ("version: 1\ndestinations: {}", "destinations", "a list"),
+        "no object": ("version: 1\ndestinations: [x]", "destinations[0]", "an object"),
+        "a mapping that is none": (HEAD % "x", "destinations[0].mappings[0]", "an object"),
+        "a tab": ("version: 1\ndestinations:\n\t- a", "line 3", "YAML"),
+        "two colons": ("version: 1\nname: a: b", "line 2", "YAML"),
+    },
 )
 def test_a_problem_is_reported_with_its_place(text: str, at: str, word: str) -> None:
     """By line where it is no YAML, by path where it is."""

@@ -19,6 +19,7 @@ from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.observed.backtest import Backtest, EventGroup
 from app.domain.observed.preview import FieldPreview
 from tests.api.world import MAPPING
+from tests.tables import cases
 
 UNCLEAR = Counter(
     {
@@ -29,26 +30,24 @@ UNCLEAR = Counter(
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "tone", "headline", "effects"),
-    [
-        pytest.param({}, "good", "No changes for these events.", [], id="nothing changes"),
-        pytest.param({"events": 0}, "quiet", "No recent events to test the draft on.", [], id="none"),
-        pytest.param(
+    {
+        "nothing changes": ({}, "good", "No changes for these events.", []),
+        "none": ({"events": 0}, "quiet", "No recent events to test the draft on.", []),
+        "a broken phone path": (
             {"lost": Counter(PHONE=610)},
             "bad",
             "61 % of these events would lose a match key or be rejected.",
             ["610 (61 %) would lose Phone Number"],
-            id="a broken phone path",
         ),
-        pytest.param(
+        "little": (
             {"lost": Counter(MAID=2), "unclear": UNCLEAR},
             "warn",
             "0.2 % of these events would lose a match key or be rejected.",
             ["2 (0.2 %) would lose MAID"],
-            id="little",
         ),
-        pytest.param(
+        "repeated ids": (
             {"repeated_event_ids": 500, "newly_accepted": 1},
             "bad",
             "50 % of these events would lose a match key or be rejected.",
@@ -56,16 +55,14 @@ UNCLEAR = Counter(
                 "500 (50 %) would be rejected: they repeat the event id of an earlier event",
                 "1 (0.1 %) would be accepted",
             ],
-            id="repeated ids",
         ),
-        pytest.param(
+        "only gains": (
             {"gained": Counter(CITY=1000)},
             "good",
             "None of these events would lose a match key or be rejected.",
             ["1,000 (100 %) would gain City"],
-            id="only gains",
         ),
-    ],
+    },
 )
 def test_what_a_draft_would_do(changes: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
     """How many lose which match key comes first, in the words of the form."""

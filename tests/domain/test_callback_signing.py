@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.domain.callback import FinalState, headers, read_secrets, render
+from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 ONE, OTHER = bytes(range(24)), bytes(range(32))
@@ -42,13 +43,13 @@ def test_the_same_events_make_the_same_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "sentence"),
-    [
-        pytest.param("whsec_!!!!", "entry 1 is not base64", id="not base64"),
-        pytest.param("whsec_c2hvcnQ=", "entry 1 must hold 24 to 64 bytes, not 5", id="short"),
-        pytest.param("", "entry 1 must hold", id="empty"),
-    ],
+    {
+        "not base64": ("whsec_!!!!", "entry 1 is not base64"),
+        "short": ("whsec_c2hvcnQ=", "entry 1 must hold 24 to 64 bytes, not 5"),
+        "empty": ("", "entry 1 must hold"),
+    },
 )
 def test_an_invalid_secret_is_reported_without_its_text(text: str, sentence: str) -> None:
     """The sentence counts entries and names no value."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.domain.conversion import tcf
 from app.domain.conversion.convert import Conversion
 from app.domain.destination import Region
+from tests.tables import cases
 
 AMAZON = document(
     {"consent": {"mode": "amazon", "user_data": "consent.user_data", "ad_storage": "consent.ad_storage"}}
@@ -103,22 +104,21 @@ def test_an_ip_address_is_no_consent() -> None:
     assert sent["consent"] == {"geo": {"ipAddress": "8.8.8.8"}}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("consent", "sent"),
-    [
-        pytest.param({"user_data": "GRANTED", "ad_storage": "GRANTED"}, GRANTED, id="the pair"),
-        pytest.param({"user_data": "GRANTED"}, {"amznUserData": "GRANTED"}, id="user data alone suffices"),
-        pytest.param(
+    {
+        "the pair": ({"user_data": "GRANTED", "ad_storage": "GRANTED"}, GRANTED),
+        "user data alone suffices": ({"user_data": "GRANTED"}, {"amznUserData": "GRANTED"}),
+        "ad storage may be denied": (
             {"user_data": "GRANTED", "ad_storage": "DENIED"},
             {"amznUserData": "GRANTED", "amznAdStorage": "DENIED"},
-            id="ad storage may be denied",
         ),
-        pytest.param({"user_data": " true "}, {"amznUserData": "GRANTED"}, id="a word that means yes"),
-        pytest.param({"user_data": "Opted_In"}, {"amznUserData": "GRANTED"}, id="in any case of letters"),
-        pytest.param({"ad_storage": "GRANTED"}, None, id="ad storage alone says nothing"),
-        pytest.param({"user_data": ""}, None, id="an empty word says nothing"),
-        pytest.param({"user_data": None}, None, id="null says nothing"),
-    ],
+        "a word that means yes": ({"user_data": " true "}, {"amznUserData": "GRANTED"}),
+        "in any case of letters": ({"user_data": "Opted_In"}, {"amznUserData": "GRANTED"}),
+        "ad storage alone says nothing": ({"ad_storage": "GRANTED"}, None),
+        "an empty word says nothing": ({"user_data": ""}, None),
+        "null says nothing": ({"user_data": None}, None),
+    },
 )
 def test_amazons_pair(consent: dict[str, Any], sent: dict[str, str] | None) -> None:
     """Read from the event, sent in Amazon's words."""
@@ -136,16 +136,16 @@ def test_a_no_is_final_everywhere(word: str, region: Region) -> None:
     assert (outcome.field, outcome.mapping_field) == ("consent.user_data", "consent.user_data")
 
 
-@pytest.mark.parametrize(
+@cases(
     "consent",
-    [
-        pytest.param({"user_data": True}, id="a boolean is no consent word"),
-        pytest.param({"user_data": 1}, id="a number is none"),
-        pytest.param({"user_data": ["GRANTED"]}, id="a list is none"),
-        pytest.param({"user_data": "maybe"}, id="maybe is none"),
-        pytest.param({"user_data": "GRANTED", "ad_storage": "?"}, id="nor may ad storage be unreadable"),
-        pytest.param("GRANTED", id="consent that is a text has no members"),
-    ],
+    {
+        "a boolean is no consent word": {"user_data": True},
+        "a number is none": {"user_data": 1},
+        "a list is none": {"user_data": ["GRANTED"]},
+        "maybe is none": {"user_data": "maybe"},
+        "nor may ad storage be unreadable": {"user_data": "GRANTED", "ad_storage": "?"},
+        "consent that is a text has no members": "GRANTED",
+    },
 )
 def test_an_unreadable_consent_is_none(consent: Any) -> None:
     """What cannot be read is not guessed, even where no consent is needed."""
@@ -153,35 +153,35 @@ def test_an_unreadable_consent_is_none(consent: Any) -> None:
     assert (outcome.reason, outcome.code) == ("consent_invalid", "CONSENT_NOT_PROVIDED")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "granted"),
-    [
-        pytest.param(GOOD, True, id="vendor and purposes in the bit field"),
-        pytest.param(core_string(ranges=True), True, id="the vendor as an entry"),
-        pytest.param(core_string(ranges=True, vendors={5, 793}), True, id="the vendor as a later entry"),
-        pytest.param(core_string(ranges=True, vendors={5, 10, 792}), True, id="the vendor within a range"),
-        pytest.param(GOOD + ".IAAA.YAAA", True, id="with further segments"),
-        pytest.param(core_string(vendors=set()), False, id="no vendor"),
-        pytest.param(core_string(vendors={792, 794}), False, id="only its neighbours"),
-        pytest.param(core_string(vendors={700}, vendor_ids=700), False, id="a list that ends before it"),
-        pytest.param(core_string(ranges=True, vendors={10, 795}), False, id="ranges beside it"),
-        pytest.param(core_string(purposes={1, 2, 3}), False, id="purpose 7 not given"),
-        pytest.param(core_string(purposes={1, 7}), True, id="the two purposes alone"),
-        pytest.param(core_string(purposes={2, 8}), False, id="only their neighbours"),
-        pytest.param(core_string(vendor_ids=2000)[:190], None, id="cut after the vendor's own bit"),
-        pytest.param(core_string(purposes={7}), False, id="purpose 1 not given"),
-        pytest.param(core_string(version=1), None, id="version 1"),
-        pytest.param(core_string(version=3), None, id="version 3"),
-        pytest.param(GOOD[:60], None, id="cut short"),
-        pytest.param(core_string(ranges=True)[:41], None, id="cut within the entries"),
-        pytest.param("A" * 20_000, None, id="20,000 letters"),
-        pytest.param("C" + "A" * 9_000, None, id="longer than any string"),
-        pytest.param("TCF-STRING", None, id="a word"),
-        pytest.param(GOOD + "=", None, id="padding"),
-        pytest.param(GOOD + "..", None, id="empty segments"),
-        pytest.param("C", None, id="one letter"),
-        pytest.param("é" + GOOD, None, id="no base64url"),
-    ],
+    {
+        "vendor and purposes in the bit field": (GOOD, True),
+        "the vendor as an entry": (core_string(ranges=True), True),
+        "the vendor as a later entry": (core_string(ranges=True, vendors={5, 793}), True),
+        "the vendor within a range": (core_string(ranges=True, vendors={5, 10, 792}), True),
+        "with further segments": (GOOD + ".IAAA.YAAA", True),
+        "no vendor": (core_string(vendors=set()), False),
+        "only its neighbours": (core_string(vendors={792, 794}), False),
+        "a list that ends before it": (core_string(vendors={700}, vendor_ids=700), False),
+        "ranges beside it": (core_string(ranges=True, vendors={10, 795}), False),
+        "purpose 7 not given": (core_string(purposes={1, 2, 3}), False),
+        "the two purposes alone": (core_string(purposes={1, 7}), True),
+        "only their neighbours": (core_string(purposes={2, 8}), False),
+        "cut after the vendor's own bit": (core_string(vendor_ids=2000)[:190], None),
+        "purpose 1 not given": (core_string(purposes={7}), False),
+        "version 1": (core_string(version=1), None),
+        "version 3": (core_string(version=3), None),
+        "cut short": (GOOD[:60], None),
+        "cut within the entries": (core_string(ranges=True)[:41], None),
+        "20,000 letters": ("A" * 20_000, None),
+        "longer than any string": ("C" + "A" * 9_000, None),
+        "a word": ("TCF-STRING", None),
+        "padding": (GOOD + "=", None),
+        "empty segments": (GOOD + "..", None),
+        "one letter": ("C", None),
+        "no base64url": ("é" + GOOD, None),
+    },
 )
 def test_tcf_strings(text: str, granted: bool | None) -> None:
     """The vendor needs consent for the purposes; a string that does not decode is no consent at all."""
@@ -204,20 +204,18 @@ def test_no_string_makes_the_decoder_raise(text: str) -> None:
     assert tcf.consents("C" + text, vendor=793, purposes={1, 7}) in (True, False, None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "good"),
-    [
-        pytest.param(
-            "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA", True, id="a header and a section"
-        ),
-        pytest.param("DBACNYA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA~1YNN", True, id="two sections"),
-        pytest.param("GPP-STRING", False, id="a word"),
-        pytest.param("DBABMA", False, id="no section"),
-        pytest.param("CPXxRfA~x", False, id="another header"),
-        pytest.param("DBABMA~", False, id="an empty section"),
-        pytest.param("DBABMA~a b", False, id="a blank within"),
-        pytest.param("DBABMA~" + "a" * 4096, False, id="too long"),
-    ],
+    {
+        "a header and a section": ("DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA", True),
+        "two sections": ("DBACNYA~CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA~1YNN", True),
+        "a word": ("GPP-STRING", False),
+        "no section": ("DBABMA", False),
+        "another header": ("CPXxRfA~x", False),
+        "an empty section": ("DBABMA~", False),
+        "a blank within": ("DBABMA~a b", False),
+        "too long": ("DBABMA~" + "a" * 4096, False),
+    },
 )
 def test_gpp_strings(text: str, good: bool) -> None:
     """Judged by form alone, and passed on."""

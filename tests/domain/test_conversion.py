@@ -10,6 +10,7 @@ from conversions import NOW, amazon_event, converted, document, event, refused, 
 
 from app.domain.conversion.convert import Conversion
 from app.domain.event import amazon_event_id
+from tests.tables import cases
 
 ADA = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72"  # SHA-256 of ada@example.com
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
@@ -74,17 +75,17 @@ def test_only_the_shape_shows_in_a_repr() -> None:
     assert "acme" not in shown
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "reason"),
-    [
-        pytest.param("LEAD", None, id="one of Amazon's types"),
-        pytest.param("lead", "event_type_invalid", id="types are upper case"),
-        pytest.param("OFF_AMAZON_PURCHASE", "event_type_invalid", id="types have one spelling"),
-        pytest.param("OTHER; DROP", "event_type_invalid", id="types are a closed list"),
-        pytest.param(None, "event_type_invalid", id="a type is needed"),
-        pytest.param(5, "event_type_invalid", id="a number is no type"),
-        pytest.param(["LEAD"], "wrong_type", id="a type is no list"),
-    ],
+    {
+        "one of Amazon's types": ("LEAD", None),
+        "types are upper case": ("lead", "event_type_invalid"),
+        "types have one spelling": ("OFF_AMAZON_PURCHASE", "event_type_invalid"),
+        "types are a closed list": ("OTHER; DROP", "event_type_invalid"),
+        "a type is needed": (None, "event_type_invalid"),
+        "a number is no type": (5, "event_type_invalid"),
+        "a type is no list": (["LEAD"], "wrong_type"),
+    },
 )
 def test_mapped_event_types(value: Any, reason: str | None) -> None:
     """A mapped type is Amazon's own word; sources likewise."""
@@ -112,15 +113,15 @@ def test_a_pinned_name_is_the_only_one() -> None:
     assert amazon_event(event(), pins={"ADD_TO_SHOPPING_CART": "Added to cart", "LEAD": "Lead"})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "sent"),
-    [
-        pytest.param("DE", "DE", id="alpha-2"),
-        pytest.param("de", "DE", id="lower case is raised"),
-        pytest.param(None, "US", id="the default serves null"),
-        pytest.param("", "US", id="and nothing"),
-        pytest.param("  ", "US", id="and blanks"),
-    ],
+    {
+        "alpha-2": ("DE", "DE"),
+        "lower case is raised": ("de", "DE"),
+        "the default serves null": (None, "US"),
+        "and nothing": ("", "US"),
+        "and blanks": ("  ", "US"),
+    },
 )
 def test_countries_that_are_read(value: Any, sent: str) -> None:
     """P15."""
@@ -150,22 +151,22 @@ def occurred(**ago: float) -> str:
     return (NOW - timedelta(**ago)).isoformat()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "reason"),
-    [
-        pytest.param(occurred(days=21), None, id="21 days ago is taken"),
-        pytest.param(occurred(days=21, milliseconds=1), "event_too_old", id="a millisecond more is too old"),
-        pytest.param("1970-01-01T00:00:00Z", "event_too_old", id="epoch zero is too old"),
-        pytest.param(occurred(minutes=-5), None, id="five minutes ahead is taken"),
-        pytest.param(occurred(minutes=-5, seconds=-1), "timestamp_future", id="a second more is the future"),
-        pytest.param(None, "timestamp_missing", id="null is missing"),
-        pytest.param("", "timestamp_missing", id="nothing is missing"),
-        pytest.param("2026-02-30T10:00:00Z", "timestamp_invalid", id="a day that is not"),
-        pytest.param("2026-11-24T10:00:00", "timestamp_invalid", id="no zone"),
-        pytest.param(1764000000, "event_too_old", id="seconds since 1970 as a number"),
-        pytest.param(True, "wrong_type", id="a boolean"),
-        pytest.param({"iso": "2026"}, "wrong_type", id="an object"),
-    ],
+    {
+        "21 days ago is taken": (occurred(days=21), None),
+        "a millisecond more is too old": (occurred(days=21, milliseconds=1), "event_too_old"),
+        "epoch zero is too old": ("1970-01-01T00:00:00Z", "event_too_old"),
+        "five minutes ahead is taken": (occurred(minutes=-5), None),
+        "a second more is the future": (occurred(minutes=-5, seconds=-1), "timestamp_future"),
+        "null is missing": (None, "timestamp_missing"),
+        "nothing is missing": ("", "timestamp_missing"),
+        "a day that is not": ("2026-02-30T10:00:00Z", "timestamp_invalid"),
+        "no zone": ("2026-11-24T10:00:00", "timestamp_invalid"),
+        "seconds since 1970 as a number": (1764000000, "event_too_old"),
+        "a boolean": (True, "wrong_type"),
+        "an object": ({"iso": "2026"}, "wrong_type"),
+    },
 )
 def test_event_times(value: Any, reason: str | None) -> None:
     """P6: with zone, at most 21 days old, at most five minutes ahead."""
@@ -190,15 +191,15 @@ def test_aging_events_are_accepted_with_a_warning() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("pipe", "value", "expected"),
-    [
-        pytest.param("epoch_s", 1795514400, "2026-11-24T10:00:00Z", id="seconds"),
-        pytest.param("epoch_ms", 1795514400123, "2026-11-24T10:00:00.123Z", id="milliseconds"),
-        pytest.param("epoch_ms", 1795514400123000, "timestamp_invalid", id="microseconds are refused"),
-        pytest.param("epoch_s", "soon", "timestamp_invalid", id="a word is no epoch"),
-        pytest.param("epoch_s", True, "wrong_type", id="a boolean is no epoch"),
-    ],
+    {
+        "seconds": ("epoch_s", 1795514400, "2026-11-24T10:00:00Z"),
+        "milliseconds": ("epoch_ms", 1795514400123, "2026-11-24T10:00:00.123Z"),
+        "microseconds are refused": ("epoch_ms", 1795514400123000, "timestamp_invalid"),
+        "a word is no epoch": ("epoch_s", "soon", "timestamp_invalid"),
+        "a boolean is no epoch": ("epoch_s", True, "wrong_type"),
+    },
 )
 def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) -> None:
     """The unit is named, never guessed by size."""
@@ -211,19 +212,17 @@ def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) 
         assert outcome.reason == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "dropped"),
-    [
-        pytest.param({"user__email": 1}, {"EMAIL": "not_an_email"}, id="a number as email"),
-        pytest.param({"user__email": ["a@example.com"]}, {"EMAIL": "wrong_type"}, id="a list as email"),
-        pytest.param({"user__email": {"x": 1}}, {"EMAIL": "wrong_type"}, id="an object as email"),
-        pytest.param({"user__phone": True}, {"PHONE": "wrong_type"}, id="a boolean as phone"),
-        pytest.param(
-            {"device": "x", "user__email": "a@example.com"}, {"MAID": "wrong_type"}, id="no members"
-        ),
-        pytest.param({"user__email": "a" * 1025}, {"EMAIL": "too_long"}, id="1,025 characters"),
-        pytest.param({"user__email": "a." * 50_000 + "!"}, {"EMAIL": "too_long"}, id="a trait without end"),
-    ],
+    {
+        "a number as email": ({"user__email": 1}, {"EMAIL": "not_an_email"}),
+        "a list as email": ({"user__email": ["a@example.com"]}, {"EMAIL": "wrong_type"}),
+        "an object as email": ({"user__email": {"x": 1}}, {"EMAIL": "wrong_type"}),
+        "a boolean as phone": ({"user__phone": True}, {"PHONE": "wrong_type"}),
+        "no members": ({"device": "x", "user__email": "a@example.com"}, {"MAID": "wrong_type"}),
+        "1,025 characters": ({"user__email": "a" * 1025}, {"EMAIL": "too_long"}),
+        "a trait without end": ({"user__email": "a." * 50_000 + "!"}, {"EMAIL": "too_long"}),
+    },
 )
 def test_traits_that_cost_only_the_match_key(changes: dict[str, Any], dropped: dict[str, str]) -> None:
     """A trait of another JSON type, or too long, is left out if another key is there (interface §4.4)."""
@@ -235,14 +234,14 @@ def test_traits_that_cost_only_the_match_key(changes: dict[str, Any], dropped: d
     assert [warned.code for warned in outcome.warnings] == ["match_key_dropped"] * len(dropped)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("email", "warned"),
-    [
-        pytest.param(None, False, id="null is absent"),
-        pytest.param("", False, id="an empty text is absent"),
-        pytest.param("   ", True, id="blanks are dropped"),
-        pytest.param("🙂", True, id="what normalises to nothing is dropped"),
-    ],
+    {
+        "null is absent": (None, False),
+        "an empty text is absent": ("", False),
+        "blanks are dropped": ("   ", True),
+        "what normalises to nothing is dropped": ("🙂", True),
+    },
 )
 def test_traits_that_make_no_key(email: Any, warned: bool) -> None:
     """An event with one valid key is accepted, and without any it is rejected; the value is a placeholder."""

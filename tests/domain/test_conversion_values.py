@@ -23,24 +23,25 @@ from app.domain.conversion.convert import Conversion, EventWarning, Rules
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.values import CHECKS
 from app.domain.event import Event, amazon_event_id, read_events
+from tests.tables import cases
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
 SCOPE = amazon_event_id("dst_1", "map_1", "ADD_TO_SHOPPING_CART", "")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "sent"),
-    [
-        pytest.param("0", "0", id="zero is sent"),
-        pytest.param("49.999", "50.00", id="two decimals"),
-        pytest.param("0.30000000000000004", "0.30", id="exact from end to end"),
-        pytest.param("2.005", "2.01", id="halves away from zero"),
-        pytest.param("-2.005", "-2.01", id="a score may be negative"),
-        pytest.param("-0.0", "0", id="never minus zero"),
-        pytest.param("-0.001", "0", id="nor by rounding"),
-        pytest.param("1E3", "1000.00", id="an exponent"),
-        pytest.param("10000000000000", "10000000000000", id="the largest"),
-    ],
+    {
+        "zero is sent": ("0", "0"),
+        "two decimals": ("49.999", "50.00"),
+        "exact from end to end": ("0.30000000000000004", "0.30"),
+        "halves away from zero": ("2.005", "2.01"),
+        "a score may be negative": ("-2.005", "-2.01"),
+        "never minus zero": ("-0.0", "0"),
+        "nor by rounding": ("-0.001", "0"),
+        "an exponent": ("1E3", "1000.00"),
+        "the largest": ("10000000000000", "10000000000000"),
+    },
 )
 def test_values(value: str, sent: str) -> None:
     """P11: any type may carry a value, in hundredths."""
@@ -56,16 +57,16 @@ def from_bytes(body: bytes, made: dict[str, Any]) -> Any:
     return convert(read, "x", compiled(made), Rules(**RULES), now=NOW)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "reason"),
-    [
-        pytest.param(True, "wrong_type", id="true is no number"),
-        pytest.param("1e3", "wrong_type", id="an exponent as text"),
-        pytest.param("49.99", "wrong_type", id="a decimal as text needs to_number"),
-        pytest.param([1], "wrong_type", id="a list"),
-        pytest.param(1e14, "value_invalid", id="beyond hundredths of a double"),
-        pytest.param(10**400, "value_invalid", id="a number without end"),
-    ],
+    {
+        "true is no number": (True, "wrong_type"),
+        "an exponent as text": ("1e3", "wrong_type"),
+        "a decimal as text needs to_number": ("49.99", "wrong_type"),
+        "a list": ([1], "wrong_type"),
+        "beyond hundredths of a double": (1e14, "value_invalid"),
+        "a number without end": (10**400, "value_invalid"),
+    },
 )
 def test_values_that_are_refused(value: Any, reason: str) -> None:
     """A value is a JSON number."""
@@ -92,14 +93,14 @@ def test_rounding_is_a_warning() -> None:
     assert warnings(event(v=49.9), document(value="v")) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("currency", "sent"),
-    [
-        pytest.param(None, "USD", id="the destination's where the event names none"),
-        pytest.param("", "USD", id="or an empty one"),
-        pytest.param("EUR", "EUR", id="the event's own"),
-        pytest.param("chf", "CHF", id="in either case of letters"),
-    ],
+    {
+        "the destination's where the event names none": (None, "USD"),
+        "or an empty one": ("", "USD"),
+        "the event's own": ("EUR", "EUR"),
+        "in either case of letters": ("chf", "CHF"),
+    },
 )
 def test_currencies_of_purchases(currency: Any, sent: str) -> None:
     """A purchase always carries its currency, also without a value."""
@@ -161,20 +162,18 @@ def test_the_event_id_is_always_sent() -> None:
     assert amazon_event(event(order__id="dedup-123"), document(event_id="order.id"))["eventId"] == "dedup-123"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value", "reason"),
-    [
-        pytest.param("event_id", "ada@example.com", "event_id_personal", id="an address as eventId"),
-        pytest.param("event_id", "a@b", "event_id_personal", id="an at sign in an eventId"),
-        pytest.param(
-            "event_id", "0123456789abcdef:x", "amazon_event_id_invalid", id="an id shaped like ours"
-        ),
-        pytest.param("event_id", "x" * 513, "amazon_event_id_invalid", id="an eventId too long"),
-        pytest.param("event_id", "a\tb", "amazon_event_id_invalid", id="a control character in an eventId"),
-        pytest.param("event_id", True, "wrong_type", id="a boolean as eventId"),
-        pytest.param("limited_data_use", "yes", "limited_data_use_invalid", id="another word as text"),
-        pytest.param("limited_data_use", 1, "wrong_type", id="one for true"),
-    ],
+    {
+        "an address as eventId": ("event_id", "ada@example.com", "event_id_personal"),
+        "an at sign in an eventId": ("event_id", "a@b", "event_id_personal"),
+        "an id shaped like ours": ("event_id", "0123456789abcdef:x", "amazon_event_id_invalid"),
+        "an eventId too long": ("event_id", "x" * 513, "amazon_event_id_invalid"),
+        "a control character in an eventId": ("event_id", "a\tb", "amazon_event_id_invalid"),
+        "a boolean as eventId": ("event_id", True, "wrong_type"),
+        "another word as text": ("limited_data_use", "yes", "limited_data_use_invalid"),
+        "one for true": ("limited_data_use", 1, "wrong_type"),
+    },
 )
 def test_other_fields_that_are_refused(name: str, value: Any, reason: str) -> None:
     """Each has its reason, the source path and the destination field."""
@@ -182,27 +181,27 @@ def test_other_fields_that_are_refused(name: str, value: Any, reason: str) -> No
     assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "x", name)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value"),
-    [
-        pytest.param("ip_address", "10.0.0.1", id="a private address"),
-        pytest.param("ip_address", "127.0.0.1", id="this machine"),
-        pytest.param("ip_address", "169.254.1.1", id="a link-local address"),
-        pytest.param("ip_address", "224.0.0.1", id="a multicast address"),
-        pytest.param("ip_address", "fe80::1", id="a link-local IPv6 address"),
-        pytest.param("ip_address", "::ffff:10.0.0.1", id="a private one in IPv6 clothes"),
-        pytest.param("ip_address", "8.8.8.8/24", id="a network"),
-        pytest.param("ip_address", "08.8.8.8", id="a leading zero"),
-        pytest.param("ip_address", "10.0.0.1, unknown, 192.168.0.1:80", id="no public one in a list"),
-        pytest.param("ip_address", 134744072, id="a number as address"),
-        pytest.param("ip_address", ["8.8.8.8"], id="a list of addresses"),
-        pytest.param("user_agent", "x" * 513, id="a user agent too long"),
-        pytest.param("user_agent", "a\r\nb", id="a line break in a user agent"),
-        pytest.param("amazon_ad_event_key", "x" * 513, id="an ad event key too long"),
-        pytest.param("amazon_ad_event_key", {"a": 1}, id="an object as ad event key"),
-        pytest.param("aref_measurement_tokens", "abc", id="a token that is none"),
-        pytest.param("aref_measurement_tokens", "abcDEF1234.1767225600000|", id="a bar too much"),
-    ],
+    {
+        "a private address": ("ip_address", "10.0.0.1"),
+        "this machine": ("ip_address", "127.0.0.1"),
+        "a link-local address": ("ip_address", "169.254.1.1"),
+        "a multicast address": ("ip_address", "224.0.0.1"),
+        "a link-local IPv6 address": ("ip_address", "fe80::1"),
+        "a private one in IPv6 clothes": ("ip_address", "::ffff:10.0.0.1"),
+        "a network": ("ip_address", "8.8.8.8/24"),
+        "a leading zero": ("ip_address", "08.8.8.8"),
+        "no public one in a list": ("ip_address", "10.0.0.1, unknown, 192.168.0.1:80"),
+        "a number as address": ("ip_address", 134744072),
+        "a list of addresses": ("ip_address", ["8.8.8.8"]),
+        "a user agent too long": ("user_agent", "x" * 513),
+        "a line break in a user agent": ("user_agent", "a\r\nb"),
+        "an ad event key too long": ("amazon_ad_event_key", "x" * 513),
+        "an object as ad event key": ("amazon_ad_event_key", {"a": 1}),
+        "a token that is none": ("aref_measurement_tokens", "abc"),
+        "a bar too much": ("aref_measurement_tokens", "abcDEF1234.1767225600000|"),
+    },
 )
 def test_optional_fields_that_are_left_out(name: str, value: Any) -> None:
     """Amazon needs none of them, so the event is sent without the field."""
@@ -289,26 +288,26 @@ def test_ipv6_is_sent_in_its_short_form() -> None:
     assert sent["consent"]["geo"] == {"ipAddress": "2001:4860:4860::8888"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
-    [
-        pytest.param("acme", "acme", id="text"),
-        pytest.param(5, "5", id="a number"),
-        pytest.param(49.90, "49.9", id="a decimal"),
-        pytest.param(False, "false", id="a boolean"),
-        pytest.param("x" * 256, "x" * 256, id="256 characters"),
-        pytest.param(None, None, id="null is left out"),
-        pytest.param(" ", None, id="so are blanks"),
-        pytest.param({"a": 1}, None, id="an object is left out"),
-        pytest.param(["a"], None, id="a list is left out"),
-        pytest.param("x" * 257, None, id="257 characters"),
-        pytest.param("a\nb", None, id="a control character"),
-        pytest.param("write to ada@example.com", None, id="one within a text"),
-        pytest.param("SALE@50", "SALE@50", id="an at sign without a domain"),
-        pytest.param("+15550100199", None, id="one without blanks"),
-        pytest.param("5 @ 10", "5 @ 10", id="an at sign alone"),
-        pytest.param("+5", "+5", id="a plus alone"),
-    ],
+    {
+        "text": ("acme", "acme"),
+        "a number": (5, "5"),
+        "a decimal": (49.90, "49.9"),
+        "a boolean": (False, "false"),
+        "256 characters": ("x" * 256, "x" * 256),
+        "null is left out": (None, None),
+        "so are blanks": (" ", None),
+        "an object is left out": ({"a": 1}, None),
+        "a list is left out": (["a"], None),
+        "257 characters": ("x" * 257, None),
+        "a control character": ("a\nb", None),
+        "one within a text": ("write to ada@example.com", None),
+        "an at sign without a domain": ("SALE@50", "SALE@50"),
+        "one without blanks": ("+15550100199", None),
+        "an at sign alone": ("5 @ 10", "5 @ 10"),
+        "a plus alone": ("+5", "+5"),
+    },
 )
 def test_custom_data(value: Any, expected: str | None) -> None:
     """P10: plain values as text; what may identify a person, or cannot be sent, is left out."""
@@ -365,17 +364,17 @@ def test_an_integer_with_an_exponent_is_no_count_of_units() -> None:
     assert isinstance(CHECKS["units_sold"](Decimal("2.5")), SourceFailed)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "currency", "expected"),
-    [
-        pytest.param(1234.56, "JPY", ["value_unusual"], id="yen have no cents"),
-        pytest.param(1234, "JPY", [], id="whole yen"),
-        pytest.param(1234.0, "KRW", [], id="whole won, written with a point"),
-        pytest.param(1234.567, "JPY", ["value_rounded", "value_unusual"], id="rounded, and still no yen"),
-        pytest.param(1.234, "KWD", ["value_rounded"], id="Amazon takes two of a dinar's three decimals"),
-        pytest.param(1.23, "KWD", [], id="two decimals of a dinar"),
-        pytest.param(1234.56, "USD", [], id="dollars and cents"),
-    ],
+    {
+        "yen have no cents": (1234.56, "JPY", ["value_unusual"]),
+        "whole yen": (1234, "JPY", []),
+        "whole won, written with a point": (1234.0, "KRW", []),
+        "rounded, and still no yen": (1234.567, "JPY", ["value_rounded", "value_unusual"]),
+        "Amazon takes two of a dinar's three decimals": (1.234, "KWD", ["value_rounded"]),
+        "two decimals of a dinar": (1.23, "KWD", []),
+        "dollars and cents": (1234.56, "USD", []),
+    },
 )
 def test_decimals_that_a_currency_does_not_have(value: float, currency: str, expected: list[str]) -> None:
     """ISO 4217 minor units; the currency of the event or else of the destination. The value is sent."""

@@ -23,6 +23,7 @@ from app.domain.outcomes.outcome import (
     TransportError,
 )
 from app.domain.outcomes.settle import RetryAll, RetryPolicy, settle
+from tests.tables import cases
 
 GONE = Missing("NOT_FOUND", "")
 
@@ -34,27 +35,19 @@ def run_of(*replies: tuple[float, Reply]) -> MissingRun:
     return run
 
 
-@pytest.mark.parametrize(
+@cases(
     ("replies", "is_over"),
-    [
-        pytest.param([(0, GONE), (30, GONE), (60, GONE)], True, id="three over a minute"),
-        pytest.param([(0, GONE), (1, GONE), (59, GONE)], False, id="three in less than a minute"),
-        pytest.param([(0, GONE), (61, GONE)], False, id="two"),
-        pytest.param([(0, GONE), (1, GONE), (2, GONE), (61, GONE)], True, id="more than three"),
-        pytest.param(
-            [(0, GONE), (9, TransportError("timeout")), (30, GONE), (60, GONE)], True, id="a time-out between"
-        ),
-        pytest.param([(0, GONE), (9, ServerError("x")), (30, GONE), (60, GONE)], True, id="a 500 between"),
-        pytest.param(
-            [(0, GONE), (9, PerItemReply(())), (30, GONE), (60, GONE)], False, id="an answer between"
-        ),
-        pytest.param([(0, GONE), (9, Throttled(None)), (30, GONE), (60, GONE)], False, id="a 429 between"),
-        pytest.param(
-            [(0, TransportError("cut")), (30, GONE), (60, GONE), (89, GONE)],
-            False,
-            id="counted from the first",
-        ),
-    ],
+    {
+        "three over a minute": ([(0, GONE), (30, GONE), (60, GONE)], True),
+        "three in less than a minute": ([(0, GONE), (1, GONE), (59, GONE)], False),
+        "two": ([(0, GONE), (61, GONE)], False),
+        "more than three": ([(0, GONE), (1, GONE), (2, GONE), (61, GONE)], True),
+        "a time-out between": ([(0, GONE), (9, TransportError("timeout")), (30, GONE), (60, GONE)], True),
+        "a 500 between": ([(0, GONE), (9, ServerError("x")), (30, GONE), (60, GONE)], True),
+        "an answer between": ([(0, GONE), (9, PerItemReply(())), (30, GONE), (60, GONE)], False),
+        "a 429 between": ([(0, GONE), (9, Throttled(None)), (30, GONE), (60, GONE)], False),
+        "counted from the first": ([(0, TransportError("cut")), (30, GONE), (60, GONE), (89, GONE)], False),
+    },
 )
 def test_when_a_destination_waits(replies: list[tuple[float, Reply]], is_over: bool) -> None:
     """The policy of interface §3."""

@@ -19,6 +19,7 @@ from app.domain.event import (
     read_events,
     read_lines,
 )
+from tests.tables import cases
 
 A = {"event_id": "a", "user": {"email": "ada@example.com"}}
 B = {"event_id": "b", "destination_id": "own", "mapping_id": "own-map"}
@@ -34,48 +35,43 @@ def routes(outcome: Any) -> list[tuple[str | None, str, str | None]]:
     return [(event.event_id, event.destination_id, event.mapping_id) for event in outcome]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "expected"),
-    [
-        pytest.param(A, [("a", "query", None)], id="an object is one event"),
-        pytest.param([A, B], [("a", "query", None), ("b", "own", "own-map")], id="an array is a batch"),
-        pytest.param({"events": [A]}, [("a", "query", None)], id="a list under events is a batch"),
-        pytest.param({"rows": [A]}, [("a", "query", None)], id="a list under rows is a batch"),
-        pytest.param(
+    {
+        "an object is one event": (A, [("a", "query", None)]),
+        "an array is a batch": ([A, B], [("a", "query", None), ("b", "own", "own-map")]),
+        "a list under events is a batch": ({"events": [A]}, [("a", "query", None)]),
+        "a list under rows is a batch": ({"rows": [A]}, [("a", "query", None)]),
+        "an event's own id wins over the envelope's, and that over the query's": (
             {"destination_id": "env", "mapping_id": "env-map", "events": [A, B]},
             [("a", "env", "env-map"), ("b", "own", "own-map")],
-            id="an event's own id wins over the envelope's, and that over the query's",
         ),
-        pytest.param({"events": [{"destination_id": None}]}, [(None, "query", None)], id="null is left out"),
-        pytest.param(
-            {"events": {"x": 1}}, [(None, "query", None)], id="events that is no list is catalogue data"
-        ),
-        pytest.param({"rows": 7, "event_id": "c"}, [("c", "query", None)], id="rows likewise"),
-        pytest.param(
-            {"rows": "x", "events": [A]}, [("a", "query", None)], id="one list beside data is a batch"
-        ),
-        pytest.param({}, [(None, "query", None)], id="an empty object is an event that says nothing"),
-        pytest.param({"event": {"events": [1]}}, [(None, "query", None)], id="lists further in are data"),
-    ],
+        "null is left out": ({"events": [{"destination_id": None}]}, [(None, "query", None)]),
+        "events that is no list is catalogue data": ({"events": {"x": 1}}, [(None, "query", None)]),
+        "rows likewise": ({"rows": 7, "event_id": "c"}, [("c", "query", None)]),
+        "one list beside data is a batch": ({"rows": "x", "events": [A]}, [("a", "query", None)]),
+        "an empty object is an event that says nothing": ({}, [(None, "query", None)]),
+        "lists further in are data": ({"event": {"events": [1]}}, [(None, "query", None)]),
+    },
 )
 def test_body_forms(body: Any, expected: Any) -> None:
     """Each form gives its events in order."""
     assert routes(read(body)) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "problem"),
-    [
-        pytest.param(None, "malformed_body", id="null"),
-        pytest.param(42, "malformed_body", id="a number"),
-        pytest.param("x", "malformed_body", id="a text"),
-        pytest.param(True, "malformed_body", id="a boolean"),
-        pytest.param(Decimal("1.5"), "malformed_body", id="a fraction"),
-        pytest.param({"events": [A], "rows": [A]}, "malformed_body", id="events and rows both lists"),
-        pytest.param([], "empty_batch", id="an empty array"),
-        pytest.param({"events": []}, "empty_batch", id="an empty list of events"),
-        pytest.param([A] * 5001, "too_many_events", id="5,001 events"),
-    ],
+    {
+        "null": (None, "malformed_body"),
+        "a number": (42, "malformed_body"),
+        "a text": ("x", "malformed_body"),
+        "a boolean": (True, "malformed_body"),
+        "a fraction": (Decimal("1.5"), "malformed_body"),
+        "events and rows both lists": ({"events": [A], "rows": [A]}, "malformed_body"),
+        "an empty array": ([], "empty_batch"),
+        "an empty list of events": ({"events": []}, "empty_batch"),
+        "5,001 events": ([A] * 5001, "too_many_events"),
+    },
 )
 def test_bodies_without_events(body: Any, problem: str) -> None:
     """Where no event can be read, the whole body is answered."""
@@ -97,25 +93,25 @@ def test_a_member_that_is_no_object_is_rejected_alone(member: Any) -> None:
     assert (bad.reason, bad.code, bad.event_id) == ("not_an_object", "EVENT_PARSING_FAILED", None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("event_id", "reason"),
-    [
-        pytest.param(9007199254740993, "event_id_invalid", id="a number"),
-        pytest.param(["a"], "event_id_invalid", id="a list"),
-        pytest.param(False, "event_id_invalid", id="a boolean"),
-        pytest.param("", "event_id_invalid", id="no character"),
-        pytest.param("x" * 257, "event_id_invalid", id="257 characters"),
-        pytest.param("a\nb", "event_id_invalid", id="a line break"),
-        pytest.param("a\x7fb", "event_id_invalid", id="a delete"),
-        pytest.param("a\x85b", "event_id_invalid", id="a C1 control"),
-        pytest.param("ada@example.com", "event_id_personal", id="an e-mail address"),
-        pytest.param("order@7", "event_id_personal", id="any at sign"),
-        pytest.param("+15551928493", "event_id_personal", id="a phone number"),
-        pytest.param("+12345678", "event_id_personal", id="a phone number of 8 digits"),
-        pytest.param("+123456789012345", "event_id_personal", id="a phone number of 15 digits"),
-        pytest.param("+15551928493:n7", "event_id_personal", id="a phone number and a node"),
-        pytest.param("order:ada%2540example.com", "event_id_personal", id="an address encoded twice"),
-    ],
+    {
+        "a number": (9007199254740993, "event_id_invalid"),
+        "a list": (["a"], "event_id_invalid"),
+        "a boolean": (False, "event_id_invalid"),
+        "no character": ("", "event_id_invalid"),
+        "257 characters": ("x" * 257, "event_id_invalid"),
+        "a line break": ("a\nb", "event_id_invalid"),
+        "a delete": ("a\x7fb", "event_id_invalid"),
+        "a C1 control": ("a\x85b", "event_id_invalid"),
+        "an e-mail address": ("ada@example.com", "event_id_personal"),
+        "any at sign": ("order@7", "event_id_personal"),
+        "a phone number": ("+15551928493", "event_id_personal"),
+        "a phone number of 8 digits": ("+12345678", "event_id_personal"),
+        "a phone number of 15 digits": ("+123456789012345", "event_id_personal"),
+        "a phone number and a node": ("+15551928493:n7", "event_id_personal"),
+        "an address encoded twice": ("order:ada%2540example.com", "event_id_personal"),
+    },
 )
 def test_ids_that_are_refused_are_not_repeated(event_id: Any, reason: str) -> None:
     """A refused id is null in the answer and appears in no text."""
@@ -144,24 +140,24 @@ def test_valid_ids(event_id: str) -> None:
     assert read({"event_id": event_id})[0].event_id == event_id
 
 
-@pytest.mark.parametrize(
+@cases(
     ("journey", "kept"),
-    [
-        pytest.param({"id": "j1", "execution_id": "x1"}, "x1", id="a text"),
-        pytest.param({"execution_id": 42}, "42", id="a number"),
-        pytest.param({"execution_id": "x" * 256}, "x" * 256, id="256 characters"),
-        pytest.param({"execution_id": "x" * 257}, None, id="257 characters"),
-        pytest.param({"execution_id": ""}, None, id="no character"),
-        pytest.param({"execution_id": "ada@example.com"}, None, id="an e-mail address"),
-        pytest.param({"execution_id": "+15551928493"}, None, id="a phone number"),
-        pytest.param({"execution_id": "15551928493"}, "15551928493", id="digits alone"),
-        pytest.param({"execution_id": "a\nb"}, None, id="a line break"),
-        pytest.param({"execution_id": True}, None, id="a boolean"),
-        pytest.param({"execution_id": ["x1"]}, None, id="a list"),
-        pytest.param({"id": "j1"}, None, id="none"),
-        pytest.param("x1", None, id="a journey that is a text"),
-        pytest.param(None, None, id="no journey"),
-    ],
+    {
+        "a text": ({"id": "j1", "execution_id": "x1"}, "x1"),
+        "a number": ({"execution_id": 42}, "42"),
+        "256 characters": ({"execution_id": "x" * 256}, "x" * 256),
+        "257 characters": ({"execution_id": "x" * 257}, None),
+        "no character": ({"execution_id": ""}, None),
+        "an e-mail address": ({"execution_id": "ada@example.com"}, None),
+        "a phone number": ({"execution_id": "+15551928493"}, None),
+        "digits alone": ({"execution_id": "15551928493"}, "15551928493"),
+        "a line break": ({"execution_id": "a\nb"}, None),
+        "a boolean": ({"execution_id": True}, None),
+        "a list": ({"execution_id": ["x1"]}, None),
+        "none": ({"id": "j1"}, None),
+        "a journey that is a text": ("x1", None),
+        "no journey": (None, None),
+    },
 )
 def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | None) -> None:
     """What cannot be kept and shown is left out; the event is taken all the same."""
@@ -179,21 +175,14 @@ def test_batches_are_passed_over_by_their_bytes() -> None:
     assert [shape.execution_id for shape in read_shapes(kept) or ()] == [f"läuft-{n}" for n in range(5)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "reason", "field"),
-    [
-        pytest.param(A, "destination_missing", "destination_id", id="no destination anywhere"),
-        pytest.param({**A, "destination_id": ""}, "destination_missing", "destination_id", id="an empty one"),
-        pytest.param(
-            {**A, "destination_id": 7}, "wrong_type", "destination_id", id="a number as destination"
-        ),
-        pytest.param(
-            {**A, "destination_id": "d", "mapping_id": {}},
-            "wrong_type",
-            "mapping_id",
-            id="an object as mapping",
-        ),
-    ],
+    {
+        "no destination anywhere": (A, "destination_missing", "destination_id"),
+        "an empty one": ({**A, "destination_id": ""}, "destination_missing", "destination_id"),
+        "a number as destination": ({**A, "destination_id": 7}, "wrong_type", "destination_id"),
+        "an object as mapping": ({**A, "destination_id": "d", "mapping_id": {}}, "wrong_type", "mapping_id"),
+    },
 )
 def test_events_that_cannot_be_routed(body: Any, reason: str, field: str) -> None:
     """They are rejected one by one, under their own id."""
@@ -264,15 +253,15 @@ def digest(text: str, pepper: bytes = PEPPER) -> bytes:
 SAME = '{"event_id":"a","user":{"email":"x","n":[1,2.50]},"ok":true}'
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
-    [
-        pytest.param(SAME.replace(",", ", ").replace(":", " : "), id="other spacing"),
-        pytest.param('{"ok":true,"user":{"n":[1,2.50],"email":"x"},"event_id":"a"}', id="other order"),
-        pytest.param(SAME.replace('"a"', '"b"'), id="another event id"),
-        pytest.param(SAME.replace("{", '{"destination_id":"d","mapping_id":"m",', 1), id="other routing"),
-        pytest.param(SAME.replace("email", "\\u0065mail"), id="other escapes"),
-    ],
+    {
+        "other spacing": SAME.replace(",", ", ").replace(":", " : "),
+        "other order": '{"ok":true,"user":{"n":[1,2.50],"email":"x"},"event_id":"a"}',
+        "another event id": SAME.replace('"a"', '"b"'),
+        "other routing": SAME.replace("{", '{"destination_id":"d","mapping_id":"m",', 1),
+        "other escapes": SAME.replace("email", "\\u0065mail"),
+    },
 )
 def test_the_same_content_has_the_same_digest(text: str) -> None:
     """An honest retry is recognised however it was written."""
@@ -280,17 +269,17 @@ def test_the_same_content_has_the_same_digest(text: str) -> None:
     assert len(digest(SAME)) == 16
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
-    [
-        pytest.param(SAME.replace('"x"', '"y"'), id="another value"),
-        pytest.param(SAME.replace("[1,2.50]", "[2.50,1]"), id="another order in a list"),
-        pytest.param(SAME.replace("2.50", '"2.50"'), id="a text instead of a number"),
-        pytest.param(SAME.replace("2.50", "2.5"), id="a number written otherwise"),
-        pytest.param(SAME.replace("true", "1"), id="a number instead of a boolean"),
-        pytest.param(SAME.replace(',"ok":true', ""), id="a member less"),
-        pytest.param(SAME.replace('"user":{', '"user":{"event_id":"z",'), id="a routing word further in"),
-    ],
+    {
+        "another value": SAME.replace('"x"', '"y"'),
+        "another order in a list": SAME.replace("[1,2.50]", "[2.50,1]"),
+        "a text instead of a number": SAME.replace("2.50", '"2.50"'),
+        "a number written otherwise": SAME.replace("2.50", "2.5"),
+        "a number instead of a boolean": SAME.replace("true", "1"),
+        "a member less": SAME.replace(',"ok":true', ""),
+        "a routing word further in": SAME.replace('"user":{', '"user":{"event_id":"z",'),
+    },
 )
 def test_other_content_has_another_digest(text: str) -> None:
     """Anything a mapping could read counts."""
@@ -335,14 +324,14 @@ def test_damaged_shapes_are_none_whatever_is_damaged() -> None:
     assert read_shapes(None) is None
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
-    [
-        pytest.param([[500, "a", 1, 1, "OTHER", 0, [], []]], id="a place beyond the last"),
-        pytest.param([[0, "a", 1, 1, "OTHER", 10**17, [], []]], id="a time beyond the year 9999"),
-        pytest.param([[0, "a"]], id="too few members"),
-        pytest.param({"a": 1}, id="no list"),
-    ],
+    {
+        "a place beyond the last": [[500, "a", 1, 1, "OTHER", 0, [], []]],
+        "a time beyond the year 9999": [[0, "a", 1, 1, "OTHER", 10**17, [], []]],
+        "too few members": [[0, "a"]],
+        "no list": {"a": 1},
+    },
 )
 def test_shapes_that_no_batch_can_have_are_damaged(value: Any) -> None:
     """A value from before there was a checksum is judged by what it says."""

@@ -21,6 +21,7 @@ from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.status import Status
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, MappingRef
 from app.store.events.rejections import RejectionRecord
+from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 HOUR, AGE = timedelta(hours=1), timedelta(days=21)
@@ -175,20 +176,19 @@ def test_the_tries_are_the_larger_of_both_rows() -> None:
     assert history(batch=batch(tries=4)).tries == 4
 
 
-@pytest.mark.parametrize(
+@cases(
     ("rows", "status"),
-    [
-        pytest.param(replace(ROWS, batch=SENT), Status.DELIVERED, id="as part of its batch"),
-        pytest.param(
+    {
+        "as part of its batch": (replace(ROWS, batch=SENT), Status.DELIVERED),
+        "by a retry of its own": (
             replace(
                 ROWS,
                 batch=batch(settled_at=AT + 5 * HOUR),
                 exception=failed(status="delivered", delivered_at=AT + 2 * HOUR),
             ),
             Status.DELIVERED,
-            id="by a retry of its own",
         ),
-    ],
+    },
 )
 def test_a_delivered_event_has_no_deadline_and_no_next_attempt(rows: EventRows, status: Status) -> None:
     shown = history(rows)

@@ -40,6 +40,7 @@ from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.observed.value_kinds import ValueKind, kind_of
 from tests.domain import conversions
 from tests.domain.conversions import convert
+from tests.tables import cases
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
@@ -63,56 +64,54 @@ def without(name: str) -> dict[str, Any]:
     return {**EVENT, "user": {key: value for key, value in EVENT["user"].items() if key != name}}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "kind"),
-    [
-        pytest.param("ada@example.com", ValueKind.EMAIL, id="an e-mail address"),
-        pytest.param(
-            "5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", ValueKind.HASH, id="a hash"
-        ),
-        pytest.param("a" * 64, ValueKind.HASH, id="a hash of one digit"),
-        pytest.param("0" * 64, ValueKind.UNUSABLE_TRAIT, id="a hash of zeros is a placeholder"),
-        pytest.param("38400000-8cf0-11bd-b23e-10b96e40000d", ValueKind.UUID, id="an advertising id"),
-        pytest.param("2026-11-24T10:00:00Z", ValueKind.TIME, id="a time with a zone"),
-        pytest.param("2026-11-24", ValueKind.DATE, id="a date is no time"),
-        pytest.param("+1 (202) 555-0173", ValueKind.PHONE, id="a phone with country code"),
-        pytest.param("030 901820", ValueKind.NATIONAL_PHONE, id="a phone without"),
-        pytest.param("12025550173", ValueKind.DIGITS, id="digits"),
-        pytest.param("12", ValueKind.NUMBER_TEXT, id="a number as text"),
-        pytest.param("12.50", ValueKind.DECIMAL_TEXT, id="an amount as text"),
-        pytest.param("1.234,50", ValueKind.COMMA_TEXT, id="an amount with a decimal comma"),
-        pytest.param("$1,234.50", ValueKind.POINT_TEXT, id="an amount with groups"),
-        pytest.param("1,234", ValueKind.AMOUNT_TEXT, id="an amount that reads with both signs"),
-        pytest.param("1.234", ValueKind.POINT_OR_GROUP_TEXT, id="an amount that reads without one, too"),
-        pytest.param("2024-01-01T10:00:00Z", ValueKind.OLD_TIME, id="a time of another year"),
-        pytest.param("Tue, 24 Nov 2026 10:00:00 GMT", ValueKind.RFC_TIME, id="a time of a mail"),
-        pytest.param("24.11.2026 09:00", ValueKind.PATTERN_TIME, id="a time without a zone"),
-        pytest.param("1795515600", ValueKind.EPOCH_TEXT, id="seconds as text"),
-        pytest.param(" acme", ValueKind.ODD_TEXT, id="a text with white space at its ends"),
-        pytest.param("call +12025550173", ValueKind.PERSONAL_TEXT, id="a text with a phone number"),
-        pytest.param("4.2.1", ValueKind.CODE, id="digits and signs"),
-        pytest.param(-1764000000, ValueKind.ENDLESS_NUMBER, id="a number beyond all amounts"),
-        pytest.param("10.0.0.1", ValueKind.ODD_TEXT, id="a private address"),
-        pytest.param(1764000000, ValueKind.LARGE_NUMBER, id="a large number"),
-        pytest.param("8.8.8.8", ValueKind.IP_ADDRESS, id="an IP address"),
-        pytest.param("de", ValueKind.CONSENT_COUNTRY, id="a country that asks for consent"),
-        pytest.param("en-US", ValueKind.COUNTRY, id="a country of a language tag"),
-        pytest.param("GRANTED", ValueKind.GRANTED, id="a yes"),
-        pytest.param("denied", ValueKind.DENIED, id="a no"),
-        pytest.param("CHECKOUT", ValueKind.EVENT_TYPE, id="one of Amazon's types"),
-        pytest.param("EUR", ValueKind.CURRENCY, id="a currency"),
-        pytest.param("  ", ValueKind.BLANK, id="a blank"),
-        pytest.param("李", ValueKind.FOREIGN_TEXT, id="a name in another script"),
-        pytest.param("Ada", ValueKind.TEXT, id="a name"),
-        pytest.param("a" * 300, ValueKind.LONG_TEXT, id="a long text"),
-        pytest.param("a" * 1100, ValueKind.ENDLESS_TEXT, id="a text beyond any field"),
-        pytest.param(1795515600, ValueKind.EPOCH_SECONDS, id="seconds since 1970"),
-        pytest.param(1795515600000, ValueKind.EPOCH_MILLISECONDS, id="milliseconds since 1970"),
-        pytest.param(-3, ValueKind.NEGATIVE, id="a negative number"),
-        pytest.param(Decimal("0.0"), ValueKind.ZERO, id="zero"),
-        pytest.param(True, ValueKind.BOOLEAN, id="true is no number"),
-        pytest.param({}, ValueKind.EMPTY_OBJECT, id="an object without members"),
-    ],
+    {
+        "an e-mail address": ("ada@example.com", ValueKind.EMAIL),
+        "a hash": ("5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", ValueKind.HASH),
+        "a hash of one digit": ("a" * 64, ValueKind.HASH),
+        "a hash of zeros is a placeholder": ("0" * 64, ValueKind.UNUSABLE_TRAIT),
+        "an advertising id": ("38400000-8cf0-11bd-b23e-10b96e40000d", ValueKind.UUID),
+        "a time with a zone": ("2026-11-24T10:00:00Z", ValueKind.TIME),
+        "a date is no time": ("2026-11-24", ValueKind.DATE),
+        "a phone with country code": ("+1 (202) 555-0173", ValueKind.PHONE),
+        "a phone without": ("030 901820", ValueKind.NATIONAL_PHONE),
+        "digits": ("12025550173", ValueKind.DIGITS),
+        "a number as text": ("12", ValueKind.NUMBER_TEXT),
+        "an amount as text": ("12.50", ValueKind.DECIMAL_TEXT),
+        "an amount with a decimal comma": ("1.234,50", ValueKind.COMMA_TEXT),
+        "an amount with groups": ("$1,234.50", ValueKind.POINT_TEXT),
+        "an amount that reads with both signs": ("1,234", ValueKind.AMOUNT_TEXT),
+        "an amount that reads without one, too": ("1.234", ValueKind.POINT_OR_GROUP_TEXT),
+        "a time of another year": ("2024-01-01T10:00:00Z", ValueKind.OLD_TIME),
+        "a time of a mail": ("Tue, 24 Nov 2026 10:00:00 GMT", ValueKind.RFC_TIME),
+        "a time without a zone": ("24.11.2026 09:00", ValueKind.PATTERN_TIME),
+        "seconds as text": ("1795515600", ValueKind.EPOCH_TEXT),
+        "a text with white space at its ends": (" acme", ValueKind.ODD_TEXT),
+        "a text with a phone number": ("call +12025550173", ValueKind.PERSONAL_TEXT),
+        "digits and signs": ("4.2.1", ValueKind.CODE),
+        "a number beyond all amounts": (-1764000000, ValueKind.ENDLESS_NUMBER),
+        "a private address": ("10.0.0.1", ValueKind.ODD_TEXT),
+        "a large number": (1764000000, ValueKind.LARGE_NUMBER),
+        "an IP address": ("8.8.8.8", ValueKind.IP_ADDRESS),
+        "a country that asks for consent": ("de", ValueKind.CONSENT_COUNTRY),
+        "a country of a language tag": ("en-US", ValueKind.COUNTRY),
+        "a yes": ("GRANTED", ValueKind.GRANTED),
+        "a no": ("denied", ValueKind.DENIED),
+        "one of Amazon's types": ("CHECKOUT", ValueKind.EVENT_TYPE),
+        "a currency": ("EUR", ValueKind.CURRENCY),
+        "a blank": ("  ", ValueKind.BLANK),
+        "a name in another script": ("李", ValueKind.FOREIGN_TEXT),
+        "a name": ("Ada", ValueKind.TEXT),
+        "a long text": ("a" * 300, ValueKind.LONG_TEXT),
+        "a text beyond any field": ("a" * 1100, ValueKind.ENDLESS_TEXT),
+        "seconds since 1970": (1795515600, ValueKind.EPOCH_SECONDS),
+        "milliseconds since 1970": (1795515600000, ValueKind.EPOCH_MILLISECONDS),
+        "a negative number": (-3, ValueKind.NEGATIVE),
+        "zero": (Decimal("0.0"), ValueKind.ZERO),
+        "true is no number": (True, ValueKind.BOOLEAN),
+        "an object without members": ({}, ValueKind.EMPTY_OBJECT),
+    },
 )
 def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
     """The sample contains nothing else about the field."""
@@ -151,14 +150,14 @@ def test_a_sample_contains_plain_names_and_kinds(event: dict[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     "event",
-    [
-        pytest.param({"by_person": {"ada@example.com": 1}}, id="an address as a name"),
-        pytest.param({"by_phone": {"p12025550173": 1}}, id="a number within a name"),
-        pytest.param({"by_person": {f"person_{n}": 1 for n in range(100)}}, id="a table of a hundred"),
-        pytest.param({"by_person": {"Ada Lovelace": 1}}, id="a name with a space"),
-    ],
+    {
+        "an address as a name": {"by_person": {"ada@example.com": 1}},
+        "a number within a name": {"by_phone": {"p12025550173": 1}},
+        "a table of a hundred": {"by_person": {f"person_{n}": 1 for n in range(100)}},
+        "a name with a space": {"by_person": {"Ada Lovelace": 1}},
+    },
 )
 def test_names_that_may_be_values_are_left_out(event: dict[str, Any]) -> None:
     """A person may stand on the left of the colon, too."""
@@ -425,14 +424,14 @@ def test_a_map_of_texts_without_fingerprints_is_unclear() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("different", "counters", "repeated", "unclear"),
-    [
-        pytest.param({"order": 15}, 1, 15, 0, id="two events of each order"),
-        pytest.param({"order": 30}, 1, 0, 0, id="an order for each event"),
-        pytest.param({"order": 1}, 1, 29, 0, id="one order"),
-        pytest.param({"order": 15}, 2, 0, 15, id="counted by two processes"),
-    ],
+    {
+        "two events of each order": ({"order": 15}, 1, 15, 0),
+        "an order for each event": ({"order": 30}, 1, 0, 0),
+        "one order": ({"order": 1}, 1, 29, 0),
+        "counted by two processes": ({"order": 15}, 2, 0, 15),
+    },
 )
 def test_repeated_event_ids_are_foreseen(
     different: dict[str, int], counters: int, repeated: int, unclear: int
@@ -455,14 +454,14 @@ def test_repeated_event_ids_are_foreseen(
     assert (template.repeated_event_ids, template.loss) == (0, 0)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "repeated"),
-    [
-        pytest.param({"const": "x"}, 29, id="a constant"),
-        pytest.param({"const": 5}, 29, id="a constant number"),
-        pytest.param({"path": "order", "default": "x"}, 9, id="the default of 10 events"),
-        pytest.param({"first_of": [{"path": "order"}, {"const": "x"}]}, 9, id="the last member"),
-    ],
+    {
+        "a constant": ({"const": "x"}, 29),
+        "a constant number": ({"const": 5}, 29),
+        "the default of 10 events": ({"path": "order", "default": "x"}, 9),
+        "the last member": ({"first_of": [{"path": "order"}, {"const": "x"}]}, 9),
+    },
 )
 def test_a_constant_event_id_repeats_itself(source: dict[str, Any], repeated: int) -> None:
     """All events but the first would be rejected."""
@@ -483,35 +482,31 @@ def test_a_field_with_the_same_source_has_the_same_result() -> None:
     assert compared(older, {**kind, **fields(phone="user.fone")}, **kind).lost == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "changed"),
-    [
-        pytest.param({"event_type": "LEAD"}, {"event_type", "event_id"}, id="type, and the id made of it"),
-        pytest.param({"event_source": "ANDROID"}, {"event_source"}, id="source"),
-        pytest.param({"event_name": "Cart"}, {"event_name"}, id="name"),
-        pytest.param({"country_code": "CA"}, {"country_code"}, id="country"),
-        pytest.param({"custom_data": []}, {"custom_data.brand"}, id="custom data removed"),
-        pytest.param(
+    {
+        "type, and the id made of it": ({"event_type": "LEAD"}, {"event_type", "event_id"}),
+        "source": ({"event_source": "ANDROID"}, {"event_source"}),
+        "name": ({"event_name": "Cart"}, {"event_name"}),
+        "country": ({"country_code": "CA"}, {"country_code"}),
+        "custom data removed": ({"custom_data": []}, {"custom_data.brand"}),
+        "custom data from another path of the same kind": (
             {"custom_data": [{"name": "brand", "path": "event.name"}]},
             {"custom_data.brand"},
-            id="custom data from another path of the same kind",
         ),
-        pytest.param(
+        "the pair of R11 gone": (
             {"consent": {"mode": "amazon", "user_data": "consent.nowhere"}},
             {"consent"},
-            id="the pair of R11 gone",
         ),
-        pytest.param({"consent": {"mode": "none"}}, {"consent"}, id="no consent signal"),
-        pytest.param(
-            fields(event_timestamp="event.seen_at"), {"event_timestamp"}, id="time from another path"
-        ),
-        pytest.param(fields(email="user.other_email"), {"email"}, id="another person's e-mail address"),
-        pytest.param(fields(event_id="event.name"), {"event_id"}, id="deduplication id"),
-        pytest.param(fields(value=None), {"value"}, id="value removed"),
-        pytest.param(fields(user_agent="event.name"), {"user_agent"}, id="user agent"),
-        pytest.param(fields(limited_data_use={"const": True}), {"limited_data_use"}, id="data processing"),
-        pytest.param(fields(ip_address="ip"), {"ip_address"}, id="IP address"),
-    ],
+        "no consent signal": ({"consent": {"mode": "none"}}, {"consent"}),
+        "time from another path": (fields(event_timestamp="event.seen_at"), {"event_timestamp"}),
+        "another person's e-mail address": (fields(email="user.other_email"), {"email"}),
+        "deduplication id": (fields(event_id="event.name"), {"event_id"}),
+        "value removed": (fields(value=None), {"value"}),
+        "user agent": (fields(user_agent="event.name"), {"user_agent"}),
+        "data processing": (fields(limited_data_use={"const": True}), {"limited_data_use"}),
+        "IP address": (fields(ip_address="ip"), {"ip_address"}),
+    },
 )
 def test_everything_that_is_sent_is_compared(changes: dict[str, Any], changed: set[str]) -> None:
     """The summary names each field."""

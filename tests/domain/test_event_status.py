@@ -18,6 +18,7 @@ from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.missing_endpoint import has_answered
 from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
 from app.domain.outcomes.status import FINAL, CountTotals, Status, status_of, tally
+from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 HOUR, AGE = timedelta(hours=1), timedelta(days=21)
@@ -93,18 +94,16 @@ ATTEMPTS = [
 LIFE = EventLife(Status.RETRYING, AT, None, None, AGE)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("life", "carried"),
-    [
-        pytest.param(LIFE, [1, 2, 3, 4], id="waiting"),
-        pytest.param(replace(LIFE, delivered_at=AT + HOUR), [1, 2, 4], id="not after its delivery"),
-        pytest.param(
-            replace(LIFE, status=Status.ERASED, erased_at=AT + HOUR), [1, 2, 4], id="not after its erasure"
-        ),
-        pytest.param(replace(LIFE, status=Status.DELIVERED, erased_at=AT), [1, 2, 3, 4], id="erased later"),
-        pytest.param(replace(LIFE, max_age=HOUR), [1, 2, 4], id="not after its age limit"),
-        pytest.param(EventLife(Status.ERASED, AT, AT, AT + HOUR, AGE), [1, 4], id="the first of two ends"),
-    ],
+    {
+        "waiting": (LIFE, [1, 2, 3, 4]),
+        "not after its delivery": (replace(LIFE, delivered_at=AT + HOUR), [1, 2, 4]),
+        "not after its erasure": (replace(LIFE, status=Status.ERASED, erased_at=AT + HOUR), [1, 2, 4]),
+        "erased later": (replace(LIFE, status=Status.DELIVERED, erased_at=AT), [1, 2, 3, 4]),
+        "not after its age limit": (replace(LIFE, max_age=HOUR), [1, 2, 4]),
+        "the first of two ends": (EventLife(Status.ERASED, AT, AT, AT + HOUR, AGE), [1, 4]),
+    },
 )
 def test_the_attempts_that_carried_an_event(life: EventLife, carried: list[int]) -> None:
     """A retry of single events always carried it."""

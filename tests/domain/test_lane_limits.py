@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.pacing.lane_limits import Times, fair_share, may_acquire
 from app.domain.pacing.order import MIN_IN_FLIGHT, Capacity
 from app.domain.pacing.pace import SLOW_S
+from tests.tables import cases
 
 totals = st.integers(MIN_IN_FLIGHT, 256)
 
@@ -103,19 +104,19 @@ def test_the_shares_that_are_in_force() -> None:
     assert (Times().silent_after, Times().least) == (50, 5)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("now", "failing", "admitted"),
-    [
-        pytest.param((5, 5, 5, 0), False, True, id="the sixth of a lane"),
-        pytest.param((6, 6, 6, 0), False, False, id="the seventh of a lane"),
-        pytest.param((10, 9, 2, 0), False, True, id="as much as it leaves free in its region"),
-        pytest.param((10, 9, 3, 0), False, False, id="more than it leaves free in its region"),
-        pytest.param((14, 2, 1, 0), False, True, id="as much as it leaves free of all"),
-        pytest.param((14, 2, 2, 0), False, False, id="more than it leaves free of all"),
-        pytest.param((8, 8, 0, 7), True, True, id="the eighth of failing lanes"),
-        pytest.param((8, 8, 0, 8), True, False, id="the ninth of failing lanes"),
-        pytest.param((8, 8, 0, 8), False, True, id="a healthy lane beside failing ones"),
-    ],
+    {
+        "the sixth of a lane": ((5, 5, 5, 0), False, True),
+        "the seventh of a lane": ((6, 6, 6, 0), False, False),
+        "as much as it leaves free in its region": ((10, 9, 2, 0), False, True),
+        "more than it leaves free in its region": ((10, 9, 3, 0), False, False),
+        "as much as it leaves free of all": ((14, 2, 1, 0), False, True),
+        "more than it leaves free of all": ((14, 2, 2, 0), False, False),
+        "the eighth of failing lanes": ((8, 8, 0, 7), True, True),
+        "the ninth of failing lanes": ((8, 8, 0, 8), True, False),
+        "a healthy lane beside failing ones": ((8, 8, 0, 8), False, True),
+    },
 )
 def test_a_request_more_is_admitted_up_to_each_share(
     now: tuple[int, int, int, int], failing: bool, admitted: bool

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.domain.outcomes.outcome import PerItemReply, Throttled
 from app.domain.pacing.pace import Pace, RateLimit
 from app.domain.pacing.rate_estimator import RateEstimate
+from tests.tables import cases
 
 
 class Stand:
@@ -135,17 +136,17 @@ def refused(log: list[tuple[float, bool]]) -> float:
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("limit", [3.0, 8.0, 10.0, 15.0])
-@pytest.mark.parametrize(
+@cases(
     "surroundings",
-    [
-        pytest.param({"burst": 2}, id="two at once"),
-        pytest.param({"burst": 5}, id="five at once"),
-        pytest.param({"burst": 10}, id="ten at once"),
-        pytest.param({"burst": 2, "late": 0.04}, id="each up to 40 ms late"),
-        pytest.param({"burst": 2, "latency": (0.2, 0.2)}, id="responses after 200 ms"),
-        pytest.param({"burst": 2, "retry_after": 1}, id="two at once, and a second after each 429"),
-        pytest.param({"burst": 5, "retry_after": 1}, id="five at once, and a second after each 429"),
-    ],
+    {
+        "two at once": {"burst": 2},
+        "five at once": {"burst": 5},
+        "ten at once": {"burst": 10},
+        "each up to 40 ms late": {"burst": 2, "late": 0.04},
+        "responses after 200 ms": {"burst": 2, "latency": (0.2, 0.2)},
+        "two at once, and a second after each 429": {"burst": 2, "retry_after": 1},
+        "five at once, and a second after each 429": {"burst": 5, "retry_after": 1},
+    },
 )
 def test_most_of_a_hidden_limit_is_used(limit: float, surroundings: dict[str, Any]) -> None:
     """At least 75 % with at most 5 % of 429s, from 20 s after the first request on."""

@@ -9,55 +9,50 @@ from app.domain.destination import Region
 from app.domain.mapping.document import check_draft
 from app.domain.mapping.lint import LINT_WARNINGS, lint
 from app.domain.mapping.presets import PRESETS
+from tests.tables import cases
 
 FIELDS = {"event_timestamp": "t", "email": "user.email"}
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES"}
 NONE = {"consent": {"mode": "none"}}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("draft", "region", "found"),
-    [
-        pytest.param({}, "EU", [], id="an empty draft"),
-        pytest.param({"fields": "x", "custom_data": 1, "consent": []}, "EU", [], id="a draft of nonsense"),
-        pytest.param(
+    {
+        "an empty draft": ({}, "EU", []),
+        "a draft of nonsense": ({"fields": "x", "custom_data": 1, "consent": []}, "EU", []),
+        "what only purchases carry": (
             {"event_type": "OTHER", "fields": {**FIELDS, "currency": "c", "units_sold": "u"}},
             "NA",
             [("field_ignored", "fields.currency"), ("field_ignored", "fields.units_sold")],
-            id="what only purchases carry",
         ),
-        pytest.param(
+        "a type that is read from the event may be a purchase": (
             {"event_type": {"path": "type"}, "fields": {**FIELDS, "currency": "c"}},
             "NA",
             [],
-            id="a type that is read from the event may be a purchase",
         ),
-        pytest.param(
+        "a lead without value": (
             {"event_type": {"const": "LEAD"}, "fields": FIELDS},
             "NA",
             [("field_advised", "fields.value")],
-            id="a lead without value",
         ),
-        pytest.param({"event_type": "SEARCH", "fields": FIELDS}, "NA", [], id="a search needs no value"),
-        pytest.param(
+        "a search needs no value": ({"event_type": "SEARCH", "fields": FIELDS}, "NA", []),
+        "a purchase of less than nothing": (
             {**PURCHASE, "fields": {**FIELDS, "value": {"const": -1}}},
             "NA",
             [("every_event_rejected", "fields.value")],
-            id="a purchase of less than nothing",
         ),
-        pytest.param(
+        "other values are scores and may be negative": (
             {"event_type": "LEAD", "fields": {**FIELDS, "value": {"const": -1}}},
             "NA",
             [],
-            id="other values are scores and may be negative",
         ),
-        pytest.param(
+        "one id and one person for all": (
             {"fields": {"event_id": {"const": "x"}, "email": {"const": "a@b.co"}}},
             "NA",
             [("same_for_every_event", "fields.email"), ("same_for_every_event", "fields.event_id")],
-            id="one id and one person for all",
         ),
-        pytest.param(
+        "one id for all events without one": (
             {
                 "fields": {
                     "event_id": {"first_of": ["id", {"const": "x"}]},
@@ -66,9 +61,8 @@ NONE = {"consent": {"mode": "none"}}
             },
             "NA",
             [("same_for_every_event", "fields.event_id"), ("same_for_every_event", "fields.maid")],
-            id="one id for all events without one",
         ),
-        pytest.param(
+        "templates and several sources": (
             {
                 "fields": {
                     "email": {"first_of": ["a.email", "b.phone"]},
@@ -85,22 +79,15 @@ NONE = {"consent": {"mode": "none"}}
                 ("path_names_another_field", "fields.city"),
                 ("custom_data_personal", "custom_data[0]"),
             ],
-            id="templates and several sources",
         ),
-        pytest.param(NONE, "EU", [("every_event_rejected", "consent.mode")], id="no consent in the EU"),
-        pytest.param(
+        "no consent in the EU": (NONE, "EU", [("every_event_rejected", "consent.mode")]),
+        "no consent in a country that asks for it": (
             {**NONE, "country_code": "uk"},
             "NA",
             [("every_event_rejected", "consent.mode")],
-            id="no consent in a country that asks for it",
         ),
-        pytest.param(
-            {**NONE, "country_code": {"path": "c", "default": "DE"}},
-            "NA",
-            [],
-            id="a country of each event's own",
-        ),
-        pytest.param(
+        "a country of each event's own": ({**NONE, "country_code": {"path": "c", "default": "DE"}}, "NA", []),
+        "paths that name something else": (
             {"fields": {"email": "user.maid"}, "custom_data": ["a.phone", {"name": "x", "path": "email"}]},
             "NA",
             [
@@ -108,15 +95,13 @@ NONE = {"consent": {"mode": "none"}}
                 ("custom_data_personal", "custom_data[0]"),
                 ("custom_data_personal", "custom_data[1]"),
             ],
-            id="paths that name something else",
         ),
-        pytest.param(
+        "hashed it may go": (
             {"custom_data": [{"name": "x", "path": "email", "pipe": ["sha256_lower"]}]},
             "NA",
             [],
-            id="hashed it may go",
         ),
-    ],
+    },
 )
 def test_each_likely_mistake_is_a_warning(
     draft: dict[str, Any], region: str, found: list[tuple[str, str]]

@@ -9,31 +9,32 @@ from app.domain.mapping.pipes import make_step
 from app.domain.mapping.reading import MAX_MEMBERS, OVER_BUDGET, Reading
 from app.domain.mapping.steps import StepProblem
 from tests.domain.readings import piped, read, read_with_notes
+from tests.tables import cases
 
 LINES = [{"price": "10.50", "quantity": 2}, {"price": 3, "quantity": "3"}]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "value"),
-    [
-        pytest.param("list[*].a", [1, 2], id="each member that has one, in order"),
-        pytest.param("list[*]", [{"a": 1}, {"a": None}, {"b": 1}, {"a": " "}, {"a": 2}], id="whole members"),
-        pytest.param("nested[*].inner[*].a", [1, 2, 3], id="two give one flat list"),
-        pytest.param("nested[*].inner", [[{"a": 1}, {"a": 2}], {"a": 3}], id="one leaves lists in the list"),
-        pytest.param("object[*].a", [5], id="an object is a list of one"),
-        pytest.param("list[-1].a", 2, id="the last member"),
-        pytest.param("pairs[*][-1]", [2, 3], id="the last of each"),
-        pytest.param("list[*].x", None, id="no members found"),
-        pytest.param("empty[*].x", None, id="an empty list"),
-        pytest.param("empty[-1].x", None, id="the last of an empty list"),
-        pytest.param("nothing[*].x", None, id="an absent list"),
-        pytest.param("null[*]", None, id="null"),
-        pytest.param("text[*]", "wrong_type", id="a text"),
-        pytest.param("number[*]", "wrong_type", id="a number"),
-        pytest.param("true[*]", "wrong_type", id="a boolean"),
-        pytest.param("texts[*].a", "wrong_type", id="a member without members"),
-        pytest.param("object[-1]", "wrong_type", id="the last of an object"),
-    ],
+    {
+        "each member that has one, in order": ("list[*].a", [1, 2]),
+        "whole members": ("list[*]", [{"a": 1}, {"a": None}, {"b": 1}, {"a": " "}, {"a": 2}]),
+        "two give one flat list": ("nested[*].inner[*].a", [1, 2, 3]),
+        "one leaves lists in the list": ("nested[*].inner", [[{"a": 1}, {"a": 2}], {"a": 3}]),
+        "an object is a list of one": ("object[*].a", [5]),
+        "the last member": ("list[-1].a", 2),
+        "the last of each": ("pairs[*][-1]", [2, 3]),
+        "no members found": ("list[*].x", None),
+        "an empty list": ("empty[*].x", None),
+        "the last of an empty list": ("empty[-1].x", None),
+        "an absent list": ("nothing[*].x", None),
+        "null": ("null[*]", None),
+        "a text": ("text[*]", "wrong_type"),
+        "a number": ("number[*]", "wrong_type"),
+        "a boolean": ("true[*]", "wrong_type"),
+        "a member without members": ("texts[*].a", "wrong_type"),
+        "the last of an object": ("object[-1]", "wrong_type"),
+    },
 )
 def test_paths_over_lists(path: str, value: Any) -> None:
     content = {
@@ -51,63 +52,57 @@ def test_paths_over_lists(path: str, value: Any) -> None:
     assert read(path, content) == value
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "value", "expected"),
-    [
-        pytest.param("count", [1, None, {}], 3, id="count"),
-        pytest.param("count", [], 0, id="count of an empty list"),
-        pytest.param("count", {"a": 1}, 1, id="an object counts as a list of one"),
-        pytest.param("unique", ["b", "a", "b"], ["b", "a"], id="the first of equal members stays"),
-        pytest.param(
-            "unique", [1, Decimal("1.0"), "1", True], [1, "1", True], id="numbers by amount, no others"
-        ),
-        pytest.param(
-            "unique", [{"a": 1}, {"a": Decimal("1.00")}, {"a": "1"}], [{"a": 1}, {"a": "1"}], id="deep"
-        ),
-        pytest.param("unique", [[1, [2]], [1, [2]], [1, 2]], [[1, [2]], [1, 2]], id="lists of lists"),
-        pytest.param("unique", [{"a": 1, "b": 2}, {"b": 2, "a": 1}], [{"a": 1, "b": 2}], id="in any order"),
-        pytest.param("unique", [None, None], [None], id="null is a member"),
-        pytest.param(["pluck", "a"], [{"a": 1}, {}, {"a": None}, {"a": ""}, {"a": 2}], [1, 2], id="pluck"),
-        pytest.param(["pluck", "a.b[0]"], [{"a": {"b": [7]}}], [7], id="pluck by a path"),
-        pytest.param(["pluck", "a[*].b"], [{"a": [{"b": 1}, {"b": 2}]}], [1, 2], id="pluck a list of each"),
-        pytest.param(["pluck", "a"], ["t"], "wrong_type", id="pluck of a text"),
-        pytest.param(["pluck", "a"], {"a": 1}, [1], id="pluck of an object"),
-        pytest.param("sum", [1, "2.5", Decimal("0.1")], Decimal("3.6"), id="sum of numbers and texts"),
-        pytest.param("sum", [], None, id="sum of an empty list"),
-        pytest.param("sum", [1, "x"], "transform_failed", id="sum with what is no number"),
-        pytest.param("sum", [1, True], "wrong_type", id="sum with a boolean"),
-        pytest.param("sum", [1, None], "transform_failed", id="sum with null"),
-        pytest.param("sum", ["1,5"], "transform_failed", id="texts are read as bare to_number reads them"),
-        pytest.param(["sum", {"decimal": ","}], ["1.234,5", "€ 1"], Decimal("1235.5"), id="or in a form"),
-        pytest.param(["sum", "price", "quantity"], LINES, Decimal("30.00"), id="the sum of products"),
-        pytest.param(["sum", "quantity"], LINES, 5, id="the sum of one member"),
-        pytest.param(["sum", "a", "b", "c"], [{"a": 2, "b": 3, "c": 4}, {"a": 1}], 25, id="three factors"),
-        pytest.param(["sum", "p.amount"], [{"p": {"amount": 4}}], 4, id="a path in each member"),
-        pytest.param(["sum", "price"], {"price": 4}, 4, id="of an object"),
-        pytest.param(["sum", "price"], [{"price": 0, "x": 1}], 0, id="zero is a number"),
-        pytest.param(["sum", "price"], [{"x": 1}], "transform_failed", id="without the first number"),
-        pytest.param(["sum", "price"], [{"price": " "}], "transform_failed", id="blank is without"),
-        pytest.param(["sum", "price", {"missing": "skip"}], [{"x": 1}], None, id="all are left out"),
-        pytest.param(["sum", "price"], ["t"], "wrong_type", id="a member without members"),
-        pytest.param(["sum", "price"], [{"price": 10**41}], "transform_failed", id="too large to calculate"),
-        pytest.param(
-            ["sum", "price", {"missing": "skip"}], [{"price": "x"}], "transform_failed", id="not skipped"
-        ),
-        pytest.param("min", [3, "2", Decimal("2.5")], 2, id="min"),
-        pytest.param("max", [3, "20", Decimal("2.5")], 20, id="max"),
-        pytest.param(["max", {"decimal": ","}], ["1.000,5", 7], Decimal("1000.5"), id="max in a form"),
-        pytest.param("min", [], None, id="min of an empty list"),
-        pytest.param("max", ["x"], "transform_failed", id="max of what is no number"),
-        pytest.param(["join", ","], [], None, id="join of an empty list"),
-        pytest.param("count", "t", "wrong_type", id="a text is no list"),
-        pytest.param("sum", 5, "wrong_type", id="a number is no list"),
-        pytest.param("unique", True, "wrong_type", id="a boolean is no list"),
-        pytest.param("max", None, None, id="no value stays no value"),
-        pytest.param("lower", ["A"], "wrong_type", id="a step for one value on a list"),
-        pytest.param("to_number", ["1"], "wrong_type", id="a list is no number"),
-        pytest.param("first", "t", "t", id="first stays as it is"),
-        pytest.param("last", [1, 2], 2, id="last too"),
-    ],
+    {
+        "count": ("count", [1, None, {}], 3),
+        "count of an empty list": ("count", [], 0),
+        "an object counts as a list of one": ("count", {"a": 1}, 1),
+        "the first of equal members stays": ("unique", ["b", "a", "b"], ["b", "a"]),
+        "numbers by amount, no others": ("unique", [1, Decimal("1.0"), "1", True], [1, "1", True]),
+        "deep": ("unique", [{"a": 1}, {"a": Decimal("1.00")}, {"a": "1"}], [{"a": 1}, {"a": "1"}]),
+        "lists of lists": ("unique", [[1, [2]], [1, [2]], [1, 2]], [[1, [2]], [1, 2]]),
+        "in any order": ("unique", [{"a": 1, "b": 2}, {"b": 2, "a": 1}], [{"a": 1, "b": 2}]),
+        "null is a member": ("unique", [None, None], [None]),
+        "pluck": (["pluck", "a"], [{"a": 1}, {}, {"a": None}, {"a": ""}, {"a": 2}], [1, 2]),
+        "pluck by a path": (["pluck", "a.b[0]"], [{"a": {"b": [7]}}], [7]),
+        "pluck a list of each": (["pluck", "a[*].b"], [{"a": [{"b": 1}, {"b": 2}]}], [1, 2]),
+        "pluck of a text": (["pluck", "a"], ["t"], "wrong_type"),
+        "pluck of an object": (["pluck", "a"], {"a": 1}, [1]),
+        "sum of numbers and texts": ("sum", [1, "2.5", Decimal("0.1")], Decimal("3.6")),
+        "sum of an empty list": ("sum", [], None),
+        "sum with what is no number": ("sum", [1, "x"], "transform_failed"),
+        "sum with a boolean": ("sum", [1, True], "wrong_type"),
+        "sum with null": ("sum", [1, None], "transform_failed"),
+        "texts are read as bare to_number reads them": ("sum", ["1,5"], "transform_failed"),
+        "or in a form": (["sum", {"decimal": ","}], ["1.234,5", "€ 1"], Decimal("1235.5")),
+        "the sum of products": (["sum", "price", "quantity"], LINES, Decimal("30.00")),
+        "the sum of one member": (["sum", "quantity"], LINES, 5),
+        "three factors": (["sum", "a", "b", "c"], [{"a": 2, "b": 3, "c": 4}, {"a": 1}], 25),
+        "a path in each member": (["sum", "p.amount"], [{"p": {"amount": 4}}], 4),
+        "of an object": (["sum", "price"], {"price": 4}, 4),
+        "zero is a number": (["sum", "price"], [{"price": 0, "x": 1}], 0),
+        "without the first number": (["sum", "price"], [{"x": 1}], "transform_failed"),
+        "blank is without": (["sum", "price"], [{"price": " "}], "transform_failed"),
+        "all are left out": (["sum", "price", {"missing": "skip"}], [{"x": 1}], None),
+        "a member without members": (["sum", "price"], ["t"], "wrong_type"),
+        "too large to calculate": (["sum", "price"], [{"price": 10**41}], "transform_failed"),
+        "not skipped": (["sum", "price", {"missing": "skip"}], [{"price": "x"}], "transform_failed"),
+        "min": ("min", [3, "2", Decimal("2.5")], 2),
+        "max": ("max", [3, "20", Decimal("2.5")], 20),
+        "max in a form": (["max", {"decimal": ","}], ["1.000,5", 7], Decimal("1000.5")),
+        "min of an empty list": ("min", [], None),
+        "max of what is no number": ("max", ["x"], "transform_failed"),
+        "join of an empty list": (["join", ","], [], None),
+        "a text is no list": ("count", "t", "wrong_type"),
+        "a number is no list": ("sum", 5, "wrong_type"),
+        "a boolean is no list": ("unique", True, "wrong_type"),
+        "no value stays no value": ("max", None, None),
+        "a step for one value on a list": ("lower", ["A"], "wrong_type"),
+        "a list is no number": ("to_number", ["1"], "wrong_type"),
+        "first stays as it is": ("first", "t", "t"),
+        "last too": ("last", [1, 2], 2),
+    },
 )
 def test_list_steps(step: Any, value: Any, expected: Any) -> None:
     outcome = piped(value, step)
@@ -123,28 +118,28 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("where", "ids"),
-    [
-        pytest.param(["kind", "is", "a"], [1], id="texts are equal exactly"),
-        pytest.param(["kind", "is_not", "a"], [2, 3, 4], id="is_not holds for an absent value"),
-        pytest.param(["kind", "in", ["a", "A"]], [1, 2], id="in"),
-        pytest.param(["kind", "not_in", ["a", "A"]], [3, 4], id="not_in holds for an absent value"),
-        pytest.param(["price", "is", 19.9], [1, 2], id="numbers and decimal texts are equal by amount"),
-        pytest.param(["price", "is", "19.90"], [1, 2], id="whichever of them is the text"),
-        pytest.param(["price", "is", "19.9"], [2], id="but two texts exactly"),
-        pytest.param(["price", "in", [30, "n/a"]], [3, 4], id="in with values of two types"),
-        pytest.param(["tags", "is", "x"], [1, 4], id="one equal member of a list suffices"),
-        pytest.param(["tags", "is_not", "x"], [2, 3], id="and then it is not another"),
-        pytest.param(["flag", "is", True], [3], id="a boolean"),
-        pytest.param(["flag", "is", "true"], [], id="a boolean is no text"),
-        pytest.param(["id", "is", True], [], id="and no number"),
-        pytest.param(["price", "above", 19.9], [4], id="above"),
-        pytest.param(["price", "below", 20], [1, 2], id="below; an unreadable value is neither"),
-        pytest.param(["kind", "present"], [1, 2], id="present: neither null nor blank"),
-        pytest.param(["kind", "absent"], [3, 4], id="absent"),
-        pytest.param(["kind.x", "absent"], [1, 2, 3, 4], id="a path that the member does not have"),
-    ],
+    {
+        "texts are equal exactly": (["kind", "is", "a"], [1]),
+        "is_not holds for an absent value": (["kind", "is_not", "a"], [2, 3, 4]),
+        "in": (["kind", "in", ["a", "A"]], [1, 2]),
+        "not_in holds for an absent value": (["kind", "not_in", ["a", "A"]], [3, 4]),
+        "numbers and decimal texts are equal by amount": (["price", "is", 19.9], [1, 2]),
+        "whichever of them is the text": (["price", "is", "19.90"], [1, 2]),
+        "but two texts exactly": (["price", "is", "19.9"], [2]),
+        "in with values of two types": (["price", "in", [30, "n/a"]], [3, 4]),
+        "one equal member of a list suffices": (["tags", "is", "x"], [1, 4]),
+        "and then it is not another": (["tags", "is_not", "x"], [2, 3]),
+        "a boolean": (["flag", "is", True], [3]),
+        "a boolean is no text": (["flag", "is", "true"], []),
+        "and no number": (["id", "is", True], []),
+        "above": (["price", "above", 19.9], [4]),
+        "below; an unreadable value is neither": (["price", "below", 20], [1, 2]),
+        "present: neither null nor blank": (["kind", "present"], [1, 2]),
+        "absent": (["kind", "absent"], [3, 4]),
+        "a path that the member does not have": (["kind.x", "absent"], [1, 2, 3, 4]),
+    },
 )
 def test_where(where: list[Any], ids: list[int]) -> None:
     assert piped(ROWS, ["where", *where], ["pluck", "id"]) == ids

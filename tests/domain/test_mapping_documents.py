@@ -15,6 +15,7 @@ from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import Source, compile_source, unchecked
+from tests.tables import cases
 
 
 def found(made: Any) -> list[tuple[str, str]]:
@@ -48,21 +49,19 @@ def test_match_keys_come_in_the_published_order() -> None:
     assert mapping.by_field.keys() >= set(FIELDS)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "expected"),
-    [
-        pytest.param({"event_type": None}, ("event_type", "required"), id="no event type"),
-        pytest.param({"event_source": None}, ("event_source", "required"), id="no event source"),
-        pytest.param({"event_name": None}, ("event_name", "required"), id="no event name"),
-        pytest.param({"country_code": None}, ("country_code", "required"), id="no country"),
-        pytest.param({"consent": None}, ("consent", "required"), id="no consent"),
-        pytest.param(
-            {"fields": {"email": "user.email"}}, ("fields.event_timestamp", "required"), id="no time"
-        ),
-        pytest.param({"fields": {"event_timestamp": "t"}}, ("fields", "required"), id="no match key"),
-        pytest.param({"consent": {"mode": "amazon"}}, ("consent.user_data", "required"), id="no user data"),
-        pytest.param({"consent": {"mode": "tcf"}}, ("consent.string", "required"), id="no string"),
-    ],
+    {
+        "no event type": ({"event_type": None}, ("event_type", "required")),
+        "no event source": ({"event_source": None}, ("event_source", "required")),
+        "no event name": ({"event_name": None}, ("event_name", "required")),
+        "no country": ({"country_code": None}, ("country_code", "required")),
+        "no consent": ({"consent": None}, ("consent", "required")),
+        "no time": ({"fields": {"email": "user.email"}}, ("fields.event_timestamp", "required")),
+        "no match key": ({"fields": {"event_timestamp": "t"}}, ("fields", "required")),
+        "no user data": ({"consent": {"mode": "amazon"}}, ("consent.user_data", "required")),
+        "no string": ({"consent": {"mode": "tcf"}}, ("consent.string", "required")),
+    },
 )
 def test_what_a_draft_may_lack(changes: dict[str, Any], expected: tuple[str, str]) -> None:
     """A draft may lack what publishing requires."""
@@ -78,84 +77,64 @@ def test_an_empty_draft_is_a_draft() -> None:
     assert {p.problem for p in check_publishable({})} == {"required"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "expected"),
-    [
-        pytest.param({"extra": 1}, ("extra", "unknown_member"), id="an unknown member"),
-        pytest.param(
-            {"fields": {**DOCUMENT["fields"], "a": "$b"}},
-            ("fields.a", "unknown_member"),
-            id="an unknown field",
-        ),
-        pytest.param({"action": "send_audience"}, ("action", "invalid"), id="another action"),
-        pytest.param({"action": ["send_events"]}, ("action", "invalid"), id="a list as action"),
-        pytest.param({"name": ""}, ("name", "invalid"), id="an empty name"),
-        pytest.param({"name": "x" * 101}, ("name", "invalid"), id="a name of 101 characters"),
-        pytest.param({"event_type": "purchase"}, ("event_type", "invalid"), id="a type in small letters"),
-        pytest.param(
-            {"event_type": "OFF_AMAZON_PURCHASE"}, ("event_type", "invalid"), id="a type without its s"
-        ),
-        pytest.param({"event_type": 7}, ("event_type", "wrong_type"), id="a number as type"),
-        pytest.param(
+    {
+        "an unknown member": ({"extra": 1}, ("extra", "unknown_member")),
+        "an unknown field": ({"fields": {**DOCUMENT["fields"], "a": "$b"}}, ("fields.a", "unknown_member")),
+        "another action": ({"action": "send_audience"}, ("action", "invalid")),
+        "a list as action": ({"action": ["send_events"]}, ("action", "invalid")),
+        "an empty name": ({"name": ""}, ("name", "invalid")),
+        "a name of 101 characters": ({"name": "x" * 101}, ("name", "invalid")),
+        "a type in small letters": ({"event_type": "purchase"}, ("event_type", "invalid")),
+        "a type without its s": ({"event_type": "OFF_AMAZON_PURCHASE"}, ("event_type", "invalid")),
+        "a number as type": ({"event_type": 7}, ("event_type", "wrong_type")),
+        "a bad default type": (
             {"event_type": {"path": "t", "default": "x"}},
             ("event_type.default", "invalid"),
-            id="a bad default type",
         ),
-        pytest.param({"event_source": "Website"}, ("event_source", "invalid"), id="a source in words"),
-        pytest.param({"country_code": "USA"}, ("country_code", "invalid"), id="a country of three letters"),
-        pytest.param(
+        "a source in words": ({"event_source": "Website"}, ("event_source", "invalid")),
+        "a country of three letters": ({"country_code": "USA"}, ("country_code", "invalid")),
+        "a bad default country": (
             {"country_code": {"path": "c", "default": "XX"}},
             ("country_code.default", "invalid"),
-            id="a bad default country",
         ),
-        pytest.param(
-            {"event_name": {"path": "event.name"}}, ("event_name", "event_name_invalid"), id="a mapped name"
-        ),
-        pytest.param({"event_name": "x" * 5000}, ("event_name", "event_name_invalid"), id="a name too long"),
-        pytest.param({"event_name": "  "}, ("event_name", "event_name_invalid"), id="a blank name"),
-        pytest.param({"fields": []}, ("fields", "wrong_type"), id="fields that is a list"),
-        pytest.param({"custom_data": {}}, ("custom_data", "wrong_type"), id="custom data that is an object"),
-        pytest.param(
+        "a mapped name": ({"event_name": {"path": "event.name"}}, ("event_name", "event_name_invalid")),
+        "a name too long": ({"event_name": "x" * 5000}, ("event_name", "event_name_invalid")),
+        "a blank name": ({"event_name": "  "}, ("event_name", "event_name_invalid")),
+        "fields that is a list": ({"fields": []}, ("fields", "wrong_type")),
+        "custom data that is an object": ({"custom_data": {}}, ("custom_data", "wrong_type")),
+        "14 rows of custom data": (
             {"custom_data": [f"a.b{i}" for i in range(14)]},
             ("custom_data", "too_many"),
-            id="14 rows of custom data",
         ),
-        pytest.param(
-            {"custom_data": ["a.x", "b.x"]}, ("custom_data[1].name", "duplicate"), id="two rows of one name"
-        ),
-        pytest.param(
+        "two rows of one name": ({"custom_data": ["a.x", "b.x"]}, ("custom_data[1].name", "duplicate")),
+        "a custom name with a blank": (
             {"custom_data": [{"name": "a b", "path": "x"}]},
             ("custom_data[0].name", "custom_name_invalid"),
-            id="a custom name with a blank",
         ),
-        pytest.param(
+        "a custom name that is not ASCII": (
             {"custom_data": [{"name": "é", "path": "x"}]},
             ("custom_data[0].name", "custom_name_invalid"),
-            id="a custom name that is not ASCII",
         ),
-        pytest.param(
+        "a row without name": (
             {"custom_data": [{"path": "x"}]},
             ("custom_data[0].name", "custom_name_invalid"),
-            id="a row without name",
         ),
-        pytest.param(
-            {"custom_data": [{"name": "x"}]}, ("custom_data[0]", "required"), id="a row without source"
-        ),
-        pytest.param({"custom_data": [7]}, ("custom_data[0]", "wrong_type"), id="a number as row"),
-        pytest.param(
+        "a row without source": ({"custom_data": [{"name": "x"}]}, ("custom_data[0]", "required")),
+        "a number as row": ({"custom_data": [7]}, ("custom_data[0]", "wrong_type")),
+        "a trait in custom data": (
             {"custom_data": [{"name": "note", "path": "user.email"}]},
             ("custom_data.note", "personal_in_custom_data"),
-            id="a trait in custom data",
         ),
-        pytest.param({"consent": "granted"}, ("consent.mode", "invalid"), id="consent as a word"),
-        pytest.param({"consent": {"mode": "yes"}}, ("consent.mode", "invalid"), id="an unknown mode"),
-        pytest.param({"consent": {"mode": []}}, ("consent.mode", "invalid"), id="a list as mode"),
-        pytest.param(
+        "consent as a word": ({"consent": "granted"}, ("consent.mode", "invalid")),
+        "an unknown mode": ({"consent": {"mode": "yes"}}, ("consent.mode", "invalid")),
+        "a list as mode": ({"consent": {"mode": []}}, ("consent.mode", "invalid")),
+        "two frameworks": (
             {"consent": {"mode": "granted", "string": "x"}},
             ("consent.string", "unknown_member"),
-            id="two frameworks",
         ),
-    ],
+    },
 )
 def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[str, str]) -> None:
     """The problem is found when the draft is saved, at its place, and alone."""
@@ -164,46 +143,31 @@ def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[
     assert [(p.path, p.problem) for p in check_draft(made)] == [expected]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "expected"),
-    [
-        pytest.param("a..b", ("fields.phone.path", "path_invalid"), id="a bare path that is none"),
-        pytest.param({"path": ""}, ("fields.phone.path", "path_invalid"), id="an empty path"),
-        pytest.param({"path": 7}, ("fields.phone.path", "path_invalid"), id="a number as path"),
-        pytest.param({}, ("fields.phone", "required"), id="neither constant nor path"),
-        pytest.param(7, ("fields.phone", "wrong_type"), id="a number as source"),
-        pytest.param({"regex": "^(a+)+$"}, ("fields.phone", "unknown_member"), id="a pattern"),
-        pytest.param({"path": "a", "when": 1}, ("fields.phone", "unknown_member"), id="an unknown member"),
-        pytest.param(
-            {"const": "a", "path": "b"}, ("fields.phone", "const_stands_alone"), id="constant and path"
-        ),
-        pytest.param({"const": {}}, ("fields.phone.const", "wrong_type"), id="an object as constant"),
-        pytest.param({"const": None}, ("fields.phone.const", "wrong_type"), id="null as constant"),
-        pytest.param({"const": "x" * 1025}, ("fields.phone.const", "too_long"), id="a constant too long"),
-        pytest.param(
-            {"const": float("nan")}, ("fields.phone.const", "wrong_type"), id="no number as constant"
-        ),
-        pytest.param({"const": True}, ("fields.phone", "invalid"), id="a constant of another type"),
-        pytest.param(
-            {"path": "a", "default": True},
-            ("fields.phone.default", "invalid"),
-            id="a default of another type",
-        ),
-        pytest.param(
-            {"path": "a", "default": []}, ("fields.phone.default", "wrong_type"), id="a list as default"
-        ),
-        pytest.param(
-            {"path": "a", "pipe": "trim"}, ("fields.phone.pipe", "wrong_type"), id="a pipe that is no list"
-        ),
-        pytest.param(
-            {"path": "a", "pipe": ["trim"] * 17}, ("fields.phone.pipe", "wrong_type"), id="a pipe of 17 steps"
-        ),
-        pytest.param(
+    {
+        "a bare path that is none": ("a..b", ("fields.phone.path", "path_invalid")),
+        "an empty path": ({"path": ""}, ("fields.phone.path", "path_invalid")),
+        "a number as path": ({"path": 7}, ("fields.phone.path", "path_invalid")),
+        "neither constant nor path": ({}, ("fields.phone", "required")),
+        "a number as source": (7, ("fields.phone", "wrong_type")),
+        "a pattern": ({"regex": "^(a+)+$"}, ("fields.phone", "unknown_member")),
+        "an unknown member": ({"path": "a", "when": 1}, ("fields.phone", "unknown_member")),
+        "constant and path": ({"const": "a", "path": "b"}, ("fields.phone", "const_stands_alone")),
+        "an object as constant": ({"const": {}}, ("fields.phone.const", "wrong_type")),
+        "null as constant": ({"const": None}, ("fields.phone.const", "wrong_type")),
+        "a constant too long": ({"const": "x" * 1025}, ("fields.phone.const", "too_long")),
+        "no number as constant": ({"const": float("nan")}, ("fields.phone.const", "wrong_type")),
+        "a constant of another type": ({"const": True}, ("fields.phone", "invalid")),
+        "a default of another type": ({"path": "a", "default": True}, ("fields.phone.default", "invalid")),
+        "a list as default": ({"path": "a", "default": []}, ("fields.phone.default", "wrong_type")),
+        "a pipe that is no list": ({"path": "a", "pipe": "trim"}, ("fields.phone.pipe", "wrong_type")),
+        "a pipe of 17 steps": ({"path": "a", "pipe": ["trim"] * 17}, ("fields.phone.pipe", "wrong_type")),
+        "an unknown step": (
             {"path": "a", "pipe": ["trim", "eval"]},
             ("fields.phone.pipe[1]", "pipe_invalid"),
-            id="an unknown step",
         ),
-    ],
+    },
 )
 def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
     """A source is a constant, or a path with a pipe and a default."""
@@ -229,13 +193,13 @@ def test_constants_that_no_event_could_use(name: str, const: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("written", "name"),
-    [
-        pytest.param(" Added to cart ", "Added to cart", id="blanks around it"),
-        pytest.param("\u00a0Added to cart\u2003", "Added to cart", id="other white space"),
-        pytest.param("Cafe\u0301", "Caf\u00e9", id="a decomposed accent"),
-    ],
+    {
+        "blanks around it": (" Added to cart ", "Added to cart"),
+        "other white space": ("\u00a0Added to cart\u2003", "Added to cart"),
+        "a decomposed accent": ("Cafe\u0301", "Caf\u00e9"),
+    },
 )
 def test_an_event_name_is_trimmed_and_composed(written: str, name: str) -> None:
     """One name has one spelling, in what is stored as in what is sent."""

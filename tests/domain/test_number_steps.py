@@ -13,6 +13,7 @@ from app.domain.conversion.numbers import as_text, read_number
 from app.domain.mapping.pipes import make_step
 from app.domain.mapping.steps import StepProblem
 from tests.domain.readings import piped
+from tests.tables import cases
 
 # The expected number with decimal comma, and with decimal point; None if the step fails.
 TEXTS: list[tuple[str, Any, Any]] = [
@@ -145,31 +146,29 @@ def test_a_text_has_one_amount(text: str) -> None:
         assert sum(text.count(sign) for sign in ".,") == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("step", "value", "expected"),
-    [
-        pytest.param(["multiply", 0.01], 1999, Decimal("19.99"), id="cents to units"),
-        pytest.param(["multiply", 100], Decimal("19.99"), Decimal("1999.00"), id="units to cents"),
-        pytest.param(["divide", 100], 1999, Decimal("19.99"), id="divide"),
-        pytest.param(["divide", 3], 1, Decimal("0.333333333333"), id="12 decimals"),
-        pytest.param(["divide", 3], 2, Decimal("0.666666666667"), id="rounded up"),
-        pytest.param(["divide", -3], 2, Decimal("-0.666666666667"), id="away from zero"),
-        pytest.param(["multiply", 0.5], Decimal("0.000000000001"), Decimal("0.000000000001"), id="a half"),
-        pytest.param(
-            ["multiply", 0.5], Decimal("-0.000000000001"), Decimal("-0.000000000001"), id="below zero"
-        ),
-        pytest.param(["multiply", 0.4], Decimal("0.000000000001"), Decimal("0E-12"), id="less than a half"),
-        pytest.param(["divide", 4], 10, Decimal("2.5"), id="a quotient that ends"),
-        pytest.param(["divide", 5], 10, 2, id="a whole quotient"),
-        pytest.param(["add", 0.2], Decimal("0.1"), Decimal("0.3"), id="no binary fractions"),
-        pytest.param(["add", -1], 5, 4, id="add a negative number"),
-        pytest.param(["multiply", 2], Decimal("1E+3"), 2000, id="an exponent"),
-        pytest.param(["multiply", 2], "5", "wrong_type", id="a text operand fails"),
-        pytest.param(["add", 1], True, "wrong_type", id="a boolean too"),
-        pytest.param(["add", 1], [1], "wrong_type", id="a list too"),
-        pytest.param(["add", 1], 10**41, "transform_failed", id="a number with too many digits"),
-        pytest.param(["multiply", 999999999999], 10**39, 999999999999 * 10**39, id="a large result"),
-    ],
+    {
+        "cents to units": (["multiply", 0.01], 1999, Decimal("19.99")),
+        "units to cents": (["multiply", 100], Decimal("19.99"), Decimal("1999.00")),
+        "divide": (["divide", 100], 1999, Decimal("19.99")),
+        "12 decimals": (["divide", 3], 1, Decimal("0.333333333333")),
+        "rounded up": (["divide", 3], 2, Decimal("0.666666666667")),
+        "away from zero": (["divide", -3], 2, Decimal("-0.666666666667")),
+        "a half": (["multiply", 0.5], Decimal("0.000000000001"), Decimal("0.000000000001")),
+        "below zero": (["multiply", 0.5], Decimal("-0.000000000001"), Decimal("-0.000000000001")),
+        "less than a half": (["multiply", 0.4], Decimal("0.000000000001"), Decimal("0E-12")),
+        "a quotient that ends": (["divide", 4], 10, Decimal("2.5")),
+        "a whole quotient": (["divide", 5], 10, 2),
+        "no binary fractions": (["add", 0.2], Decimal("0.1"), Decimal("0.3")),
+        "add a negative number": (["add", -1], 5, 4),
+        "an exponent": (["multiply", 2], Decimal("1E+3"), 2000),
+        "a text operand fails": (["multiply", 2], "5", "wrong_type"),
+        "a boolean too": (["add", 1], True, "wrong_type"),
+        "a list too": (["add", 1], [1], "wrong_type"),
+        "a number with too many digits": (["add", 1], 10**41, "transform_failed"),
+        "a large result": (["multiply", 999999999999], 10**39, 999999999999 * 10**39),
+    },
 )
 def test_calculation(step: Any, value: Any, expected: Any) -> None:
     outcome = piped(value, step)

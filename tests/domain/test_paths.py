@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.mapping.paths import IMPASSABLE, last_name, parse_path, walk
+from tests.tables import cases
 
 EVENT: dict[str, Any] = {
     "a": {"b": [{"c": 1}, {"c": None}], "d": "text", "n": 5, "blank": "", "f": {"g": {"h": 7}}},
@@ -17,28 +18,28 @@ EVENT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "value"),
-    [
-        pytest.param("a.d", "text", id="a name in a name"),
-        pytest.param("a.b[0].c", 1, id="an index"),
-        pytest.param("a.b[0]", {"c": 1}, id="an index at the end"),
-        pytest.param("a.f.g.h", 7, id="four names"),
-        pytest.param('["utm source"].medium', "mail", id="a quoted name first"),
-        pytest.param('a-b["$set"]', 4, id="a quoted name later"),
-        pytest.param("__proto__.x", 2, id="a name that only looks special"),
-        pytest.param("2024", 3, id="digits as a name"),
-        pytest.param("a.b[1].c", None, id="null is absent"),
-        pytest.param("a.b[9].c", None, id="beyond the list is absent"),
-        pytest.param("x.y.z", None, id="an unknown name is absent"),
-        pytest.param("a.x.z", None, id="so is what lies below one"),
-        pytest.param("a.blank.z", None, id="below an empty text is absent"),
-        pytest.param("a.d.e", IMPASSABLE, id="a text has no members"),
-        pytest.param("a.n.e", IMPASSABLE, id="a number has no members"),
-        pytest.param("a.n.e.f", IMPASSABLE, id="not even deep ones"),
-        pytest.param("a.b.c", IMPASSABLE, id="a list has no names"),
-        pytest.param("a[0]", IMPASSABLE, id="an object has no indexes"),
-    ],
+    {
+        "a name in a name": ("a.d", "text"),
+        "an index": ("a.b[0].c", 1),
+        "an index at the end": ("a.b[0]", {"c": 1}),
+        "four names": ("a.f.g.h", 7),
+        "a quoted name first": ('["utm source"].medium', "mail"),
+        "a quoted name later": ('a-b["$set"]', 4),
+        "a name that only looks special": ("__proto__.x", 2),
+        "digits as a name": ("2024", 3),
+        "null is absent": ("a.b[1].c", None),
+        "beyond the list is absent": ("a.b[9].c", None),
+        "an unknown name is absent": ("x.y.z", None),
+        "so is what lies below one": ("a.x.z", None),
+        "below an empty text is absent": ("a.blank.z", None),
+        "a text has no members": ("a.d.e", IMPASSABLE),
+        "a number has no members": ("a.n.e", IMPASSABLE),
+        "not even deep ones": ("a.n.e.f", IMPASSABLE),
+        "a list has no names": ("a.b.c", IMPASSABLE),
+        "an object has no indexes": ("a[0]", IMPASSABLE),
+    },
 )
 def test_reading(path: str, value: Any) -> None:
     """A path finds its value, nothing, or says that the event has another shape."""

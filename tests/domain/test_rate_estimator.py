@@ -12,6 +12,7 @@ from app.domain.pacing.rate_estimator import (
     SMALL_STEP,
     RateEstimate,
 )
+from tests.tables import cases
 
 LIMIT = 20.0
 
@@ -30,15 +31,15 @@ def mixed(requests: int, throttles: int) -> str:
 
 
 class TestAnExcess:
-    @pytest.mark.parametrize(
+    @cases(
         ("answers", "lowers"),
-        [
-            pytest.param(mixed(20, 4), True, id="a fifth"),
-            pytest.param(mixed(20, 3), False, id="three 429s say nothing about their share"),
-            pytest.param(mixed(19, 19), False, id="fewer than twenty requests within ten seconds"),
-            pytest.param(mixed(57, 4), True, id="just above 7 %"),
-            pytest.param(mixed(58, 4), False, id="just below 7 %"),
-        ],
+        {
+            "a fifth": (mixed(20, 4), True),
+            "three 429s say nothing about their share": (mixed(20, 3), False),
+            "fewer than twenty requests within ten seconds": (mixed(19, 19), False),
+            "just above 7 %": (mixed(57, 4), True),
+            "just below 7 %": (mixed(58, 4), False),
+        },
     )
     def test_is_a_share_of_429s_among_enough_requests(self, answers: str, lowers: bool) -> None:
         # A rate near the ceiling, so that accepted requests alone do not end the count.

@@ -11,6 +11,7 @@ from app.domain.mapping.document import check_draft, compile_mapping, holds_lite
 from app.domain.mapping.reading import Reading
 from tests.domain.conversions import document
 from tests.domain.readings import compiled, piped, read, read_with_notes, refused
+from tests.tables import cases
 
 ORDER = {
     "id": 7,
@@ -26,32 +27,32 @@ ORDER = {
 }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("template", "value"),
-    [
-        pytest.param("{id}", "7", id="a number as to_string writes it"),
-        pytest.param("{total}", "1000", id="without an exponent"),
-        pytest.param("{country}", " DE ", id="a text as it is"),
-        pytest.param("order-{id}-{country | trim|lower}", "order-7-de", id="texts, placeholders and steps"),
-        pytest.param("{ id }", "7", id="spaces in a placeholder"),
-        pytest.param("{{{id}}}", "{7}", id="braces"),
-        pytest.param("}}{{{id}", "}{7", id="braces alone"),
-        pytest.param("{date}T00:00:00Z", "2026-11-28T00:00:00Z", id="a date and the rest of a time"),
-        pytest.param("{lines[*].sku | join}", "a b", id="one value of a list"),
-        pytest.param("{lines[*].sku|unique|last}", "b", id="a list step before it"),
-        pytest.param("{lines[-1].sku}", "b", id="the last member"),
-        pytest.param('{["a|{b}"]}', "odd", id="a quoted name"),
-        pytest.param("{id}{absent}", None, id="a placeholder that is absent"),
-        pytest.param("{id}{null}", None, id="null"),
-        pytest.param("{id}{blank}", None, id="or blank"),
-        pytest.param("{id}{blank | trim}", None, id="or blank after its steps"),
-        pytest.param("{id}{paid}", "wrong_type", id="a boolean"),
-        pytest.param("{id}{lines}", "wrong_type", id="a list"),
-        pytest.param("{id}{lines[0]}", "wrong_type", id="an object"),
-        pytest.param("{country | to_number}", "transform_failed", id="a failing step"),
-        pytest.param("{id.x}", "wrong_type", id="a path that cannot be read"),
-        pytest.param("{paid | to_string}", "true", id="a boolean as text"),
-    ],
+    {
+        "a number as to_string writes it": ("{id}", "7"),
+        "without an exponent": ("{total}", "1000"),
+        "a text as it is": ("{country}", " DE "),
+        "texts, placeholders and steps": ("order-{id}-{country | trim|lower}", "order-7-de"),
+        "spaces in a placeholder": ("{ id }", "7"),
+        "braces": ("{{{id}}}", "{7}"),
+        "braces alone": ("}}{{{id}", "}{7"),
+        "a date and the rest of a time": ("{date}T00:00:00Z", "2026-11-28T00:00:00Z"),
+        "one value of a list": ("{lines[*].sku | join}", "a b"),
+        "a list step before it": ("{lines[*].sku|unique|last}", "b"),
+        "the last member": ("{lines[-1].sku}", "b"),
+        "a quoted name": ('{["a|{b}"]}', "odd"),
+        "a placeholder that is absent": ("{id}{absent}", None),
+        "null": ("{id}{null}", None),
+        "or blank": ("{id}{blank}", None),
+        "or blank after its steps": ("{id}{blank | trim}", None),
+        "a boolean": ("{id}{paid}", "wrong_type"),
+        "a list": ("{id}{lines}", "wrong_type"),
+        "an object": ("{id}{lines[0]}", "wrong_type"),
+        "a failing step": ("{country | to_number}", "transform_failed"),
+        "a path that cannot be read": ("{id.x}", "wrong_type"),
+        "a boolean as text": ("{paid | to_string}", "true"),
+    },
 )
 def test_templates(template: str, value: Any) -> None:
     assert read({"template": template}, ORDER) == value
@@ -111,18 +112,18 @@ def digits(value: Any) -> Any:
 FIRST = {"first_of": [{"path": "a", "pipe": ["trim"]}, {"path": "b"}, {"template": "{c}{d}"}]}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("content", "value"),
-    [
-        pytest.param({"a": " 1 ", "b": "2"}, "1", id="the first that passes"),
-        pytest.param({"a": "x", "b": "2"}, "2", id="one that does not pass is left out"),
-        pytest.param({"a": " ", "b": None, "c": 3, "d": 4}, "34", id="so is one that is blank"),
-        pytest.param({"a": 1, "b": "2"}, "2", id="and one that cannot be read"),
-        pytest.param({"a": "x", "b": ""}, "value_invalid", id="none passes and one is invalid"),
-        pytest.param({"a": 1}, "wrong_type", id="none passes and one is unreadable"),
-        pytest.param({}, None, id="all are absent"),
-        pytest.param({"a": "", "b": None}, None, id="or blank"),
-    ],
+    {
+        "the first that passes": ({"a": " 1 ", "b": "2"}, "1"),
+        "one that does not pass is left out": ({"a": "x", "b": "2"}, "2"),
+        "so is one that is blank": ({"a": " ", "b": None, "c": 3, "d": 4}, "34"),
+        "and one that cannot be read": ({"a": 1, "b": "2"}, "2"),
+        "none passes and one is invalid": ({"a": "x", "b": ""}, "value_invalid"),
+        "none passes and one is unreadable": ({"a": 1}, "wrong_type"),
+        "all are absent": ({}, None),
+        "or blank": ({"a": "", "b": None}, None),
+    },
 )
 def test_first_of(content: Any, value: Any) -> None:
     assert read(FIRST, content, check=digits) == value
@@ -156,26 +157,19 @@ def test_members_before_the_first_that_passes_leave_no_warning() -> None:
     assert read_with_notes(source, {"a": incomplete}) == ("wrong_type", [])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "problems"),
-    [
-        pytest.param({"first_of": ["a"]}, [("x.first_of", "invalid")], id="one member"),
-        pytest.param({"first_of": ["a"] * 9}, [("x.first_of", "invalid")], id="nine members"),
-        pytest.param({"first_of": "a"}, [("x.first_of", "invalid")], id="no list"),
-        pytest.param(
-            {"first_of": [{"path": "a", "default": 1}, "b"]},
-            [("x.first_of[0]", "not_allowed")],
-            id="a default",
-        ),
-        pytest.param(
+    {
+        "one member": ({"first_of": ["a"]}, [("x.first_of", "invalid")]),
+        "nine members": ({"first_of": ["a"] * 9}, [("x.first_of", "invalid")]),
+        "no list": ({"first_of": "a"}, [("x.first_of", "invalid")]),
+        "a default": ({"first_of": [{"path": "a", "default": 1}, "b"]}, [("x.first_of[0]", "not_allowed")]),
+        "on_error": (
             {"first_of": ["a", {"path": "a", "on_error": "omit"}]},
             [("x.first_of[1]", "not_allowed")],
-            id="on_error",
         ),
-        pytest.param(
-            {"first_of": [{"first_of": ["a", "b"]}, "b"]}, [("x.first_of[0]", "not_allowed")], id="first_of"
-        ),
-        pytest.param(
+        "first_of": ({"first_of": [{"first_of": ["a", "b"]}, "b"]}, [("x.first_of[0]", "not_allowed")]),
+        "all problems at once": (
             {"first_of": [{"path": "a..b"}, {"template": "{"}, {"path": "a", "pipe": ["no"]}, 5, {}]},
             [
                 ("x.first_of[0].path", "path_invalid"),
@@ -184,22 +178,18 @@ def test_members_before_the_first_that_passes_leave_no_warning() -> None:
                 ("x.first_of[3]", "wrong_type"),
                 ("x.first_of[4]", "required"),
             ],
-            id="all problems at once",
         ),
-        pytest.param({"path": "a", "template": "{a}"}, [("x", "required")], id="two kinds"),
-        pytest.param({"pipe": []}, [("x", "required")], id="no kind"),
-        pytest.param({"path": "a", "on_error": "skip"}, [("x.on_error", "invalid")], id="another on_error"),
-        pytest.param(
-            {"const": 1, "on_error": "omit"}, [("x", "const_stands_alone")], id="const with on_error"
-        ),
-        pytest.param({"path": "a", "pipe": None}, [("x.pipe", "wrong_type")], id="null as a pipe"),
-        pytest.param({"path": "a", "pipe": ["trim"] * 17}, [("x.pipe", "wrong_type")], id="17 steps"),
-        pytest.param(
+        "two kinds": ({"path": "a", "template": "{a}"}, [("x", "required")]),
+        "no kind": ({"pipe": []}, [("x", "required")]),
+        "another on_error": ({"path": "a", "on_error": "skip"}, [("x.on_error", "invalid")]),
+        "const with on_error": ({"const": 1, "on_error": "omit"}, [("x", "const_stands_alone")]),
+        "null as a pipe": ({"path": "a", "pipe": None}, [("x.pipe", "wrong_type")]),
+        "17 steps": ({"path": "a", "pipe": ["trim"] * 17}, [("x.pipe", "wrong_type")]),
+        "ambiguous formats": (
             {"path": "a", "pipe": [["time", {"formats": ["DD/MM/YYYY HH", "MM/DD/YYYY HH"], "zone": "UTC"}]]},
             [("x.pipe[0]", "ambiguous_formats")],
-            id="ambiguous formats",
         ),
-    ],
+    },
 )
 def test_sources_that_are_refused(source: Any, problems: list[tuple[str, str]]) -> None:
     assert refused(source) == problems
@@ -245,18 +235,16 @@ def test_fields_that_always_reject_take_no_on_error(change: dict[str, Any], plac
 TIME = "2026-11-28T14:15:19Z"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "place"),
-    [
-        pytest.param({"const": TIME}, "", id="a constant"),
-        pytest.param({"const": "today"}, "", id="a constant that is no time"),
-        pytest.param({"path": "t", "default": TIME}, ".default", id="a default"),
-        pytest.param({"path": "t", "pipe": [["map", {"a": TIME}]]}, ".pipe[0]", id="a target of map"),
-        pytest.param(
-            {"path": "t", "pipe": [["map", {"*": 1767225600}]]}, ".pipe[0]", id="a number as target"
-        ),
-        pytest.param({"path": "t", "pipe": ["trim", ["replace", "a", TIME]]}, ".pipe[1]", id="replace"),
-        pytest.param(
+    {
+        "a constant": ({"const": TIME}, ""),
+        "a constant that is no time": ({"const": "today"}, ""),
+        "a default": ({"path": "t", "default": TIME}, ".default"),
+        "a target of map": ({"path": "t", "pipe": [["map", {"a": TIME}]]}, ".pipe[0]"),
+        "a number as target": ({"path": "t", "pipe": [["map", {"*": 1767225600}]]}, ".pipe[0]"),
+        "replace": ({"path": "t", "pipe": ["trim", ["replace", "a", TIME]]}, ".pipe[1]"),
+        "what the source's own time step reads": (
             {
                 "path": "t",
                 "pipe": [
@@ -265,38 +253,30 @@ TIME = "2026-11-28T14:15:19Z"
                 ],
             },
             ".pipe[0]",
-            id="what the source's own time step reads",
         ),
-        pytest.param({"path": "t", "pipe": [["map", {"*": 5}], "epoch_s"]}, ".pipe[0]", id="or its epoch_s"),
-        pytest.param({"first_of": ["t", {"const": TIME}]}, ".first_of[1]", id="a constant as member"),
-        pytest.param({"first_of": ["t", "u"], "default": TIME}, ".default", id="the default of first_of"),
-        pytest.param(
-            {"first_of": ["t", {"path": "u", "pipe": [["map", {"*": TIME}]]}]},
-            ".first_of[1].pipe[0]",
-            id="deep",
-        ),
-        pytest.param(
-            {"first_of": ["t", "u"], "pipe": [["map", {"*": TIME}]]}, ".pipe[0]", id="the outer pipe"
-        ),
-        pytest.param(
+        "or its epoch_s": ({"path": "t", "pipe": [["map", {"*": 5}], "epoch_s"]}, ".pipe[0]"),
+        "a constant as member": ({"first_of": ["t", {"const": TIME}]}, ".first_of[1]"),
+        "the default of first_of": ({"first_of": ["t", "u"], "default": TIME}, ".default"),
+        "deep": ({"first_of": ["t", {"path": "u", "pipe": [["map", {"*": TIME}]]}]}, ".first_of[1].pipe[0]"),
+        "the outer pipe": ({"first_of": ["t", "u"], "pipe": [["map", {"*": TIME}]]}, ".pipe[0]"),
+        "what the outer time step reads": (
             {
                 "first_of": ["t", {"path": "u", "pipe": [["map", {"*": "28.11.2026 14:15"}]]}],
                 "pipe": [["time", {"formats": ["DD.MM.YYYY HH:mm"], "zone": "UTC"}]],
             },
             ".first_of[1].pipe[0]",
-            id="what the outer time step reads",
         ),
-        pytest.param({"template": "{d}T12:00:00Z"}, ".template", id="a template with a clock"),
-        pytest.param({"template": "2026-{d}"}, ".template", id="or a year"),
-        pytest.param({"template": "{d} {t}+02:00"}, None, id="a zone at the end"),
-        pytest.param({"template": "{d}T{t}-0530"}, None, id="without a colon"),
-        pytest.param({"template": "{d}T{t}+05"}, None, id="hours alone"),
-        pytest.param({"template": "{d}T{t}Z"}, None, id="Z"),
-        pytest.param({"template": "+02:00{d}"}, ".template", id="a zone elsewhere"),
-        pytest.param({"path": "t", "pipe": [["map", {"a": "b", "*": None}]]}, None, id="other targets"),
-        pytest.param({"path": "t", "pipe": [["replace", " ", "T"]]}, None, id="a sign"),
-        pytest.param("t", None, id="a path"),
-    ],
+        "a template with a clock": ({"template": "{d}T12:00:00Z"}, ".template"),
+        "or a year": ({"template": "2026-{d}"}, ".template"),
+        "a zone at the end": ({"template": "{d} {t}+02:00"}, None),
+        "without a colon": ({"template": "{d}T{t}-0530"}, None),
+        "hours alone": ({"template": "{d}T{t}+05"}, None),
+        "Z": ({"template": "{d}T{t}Z"}, None),
+        "a zone elsewhere": ({"template": "+02:00{d}"}, ".template"),
+        "other targets": ({"path": "t", "pipe": [["map", {"a": "b", "*": None}]]}, None),
+        "a sign": ({"path": "t", "pipe": [["replace", " ", "T"]]}, None),
+        "a path": ("t", None),
+    },
 )
 def test_literal_times_are_refused_at_any_depth(source: Any, place: str | None) -> None:
     """A version that was published earlier still compiles, and is named by preflight."""
@@ -308,21 +288,17 @@ def test_literal_times_are_refused_at_any_depth(source: Any, place: str | None) 
     assert holds_literal_time(made) is (place is not None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("row", "clear"),
-    [
-        pytest.param({"path": "user.email", "pipe": ["sha256_lower"]}, False, id="a path that is hashed"),
-        pytest.param({"template": "{user.email}"}, True, id="a template"),
-        pytest.param({"template": "x{user.email | sha256_lower}"}, False, id="a placeholder that is hashed"),
-        pytest.param(
-            {"template": "{user.email}", "pipe": ["sha256_lower"]}, False, id="a template that is hashed"
-        ),
-        pytest.param({"first_of": ["a", "user.email"]}, True, id="a member"),
-        pytest.param({"first_of": ["a", "user.email"], "pipe": ["sha256_lower"]}, False, id="all are hashed"),
-        pytest.param(
-            {"first_of": ["a", {"path": "user.email", "pipe": ["sha256_lower"]}]}, False, id="one is hashed"
-        ),
-    ],
+    {
+        "a path that is hashed": ({"path": "user.email", "pipe": ["sha256_lower"]}, False),
+        "a template": ({"template": "{user.email}"}, True),
+        "a placeholder that is hashed": ({"template": "x{user.email | sha256_lower}"}, False),
+        "a template that is hashed": ({"template": "{user.email}", "pipe": ["sha256_lower"]}, False),
+        "a member": ({"first_of": ["a", "user.email"]}, True),
+        "all are hashed": ({"first_of": ["a", "user.email"], "pipe": ["sha256_lower"]}, False),
+        "one is hashed": ({"first_of": ["a", {"path": "user.email", "pipe": ["sha256_lower"]}]}, False),
+    },
 )
 def test_custom_data_does_not_read_a_trait_in_clear(row: dict[str, Any], clear: bool) -> None:
     made = document({"custom_data": [{"name": "note", **row}]}, email="user.email")
@@ -330,24 +306,19 @@ def test_custom_data_does_not_read_a_trait_in_clear(row: dict[str, Any], clear: 
     assert problems == ([("custom_data.note", "personal_in_custom_data")] if clear else [])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "place"),
-    [
-        pytest.param({"first_of": [{"path": "c"}, {"const": "XX"}]}, ".first_of[1]", id="a member"),
-        pytest.param(
-            {"first_of": [{"path": "c"}, "XX"]}, ".first_of[1]", id="a bare text is a constant here"
-        ),
-        pytest.param({"first_of": [{"path": "c"}, "US"]}, None, id="a good member"),
-        pytest.param(
-            {"first_of": [{"path": "c"}, "usa"], "pipe": [["map", {"usa": "US"}]]}, None, id="after the pipe"
-        ),
-        pytest.param(
+    {
+        "a member": ({"first_of": [{"path": "c"}, {"const": "XX"}]}, ".first_of[1]"),
+        "a bare text is a constant here": ({"first_of": [{"path": "c"}, "XX"]}, ".first_of[1]"),
+        "a good member": ({"first_of": [{"path": "c"}, "US"]}, None),
+        "after the pipe": ({"first_of": [{"path": "c"}, "usa"], "pipe": [["map", {"usa": "US"}]]}, None),
+        "bad after it": (
             {"first_of": [{"path": "c"}, "US"], "pipe": [["map", {"US": "XX"}]]},
             ".first_of[1]",
-            id="bad after it",
         ),
-        pytest.param({"first_of": [{"path": "c"}, "US"], "default": "XX"}, ".default", id="a default"),
-    ],
+        "a default": ({"first_of": [{"path": "c"}, "US"], "default": "XX"}, ".default"),
+    },
 )
 def test_constants_of_first_of_are_checked(source: Any, place: str | None) -> None:
     problems = [
@@ -375,29 +346,25 @@ class Known(Invented):
         return text == "red"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("pipe", "value", "expected"),
-    [
-        pytest.param(["lower"], Invented("x"), "unclear", id="a step that reads characters"),
-        pytest.param(["to_number"], Invented("5"), "unclear", id="a number of unknown form"),
-        pytest.param([["map", {"a": "b"}]], Invented("a"), "unclear", id="map of an unknown text"),
-        pytest.param([["map", {"*": "b"}]], Invented("a"), "b", id="map of all texts"),
-        pytest.param([["map", {"red": "b"}]], Known("x"), "b", id="map of a known text"),
-        pytest.param([["map", {"blue": "b", "*": "c"}]], Known("x"), "c", id="map of another one"),
-        pytest.param([["replace", "red", "b"]], Known("x"), "b", id="replace of the whole text"),
-        pytest.param([["replace", "r", "b"]], Known("x"), "unclear", id="replace of a part"),
-        pytest.param(["count"], [Invented("x")], 1, id="count"),
-        pytest.param(["unique"], [Invented("x"), Invented("x")], "unclear", id="unique"),
-        pytest.param(["sum"], [Invented("x")], "unclear", id="sum"),
-        pytest.param(
-            [["where", "a", "is", "red"], "count"], [{"a": Known("x")}], 1, id="where of a known text"
-        ),
-        pytest.param([["where", "a", "is", "red"], "count"], [{"a": Invented("x")}], "unclear", id="where"),
-        pytest.param([["where", "a", "present"], "count"], [{"a": Invented("x")}], 1, id="where present"),
-        pytest.param(
-            [["where", "a", "above", 1], "count"], [{"a": Invented("2")}], "unclear", id="where above"
-        ),
-    ],
+    {
+        "a step that reads characters": (["lower"], Invented("x"), "unclear"),
+        "a number of unknown form": (["to_number"], Invented("5"), "unclear"),
+        "map of an unknown text": ([["map", {"a": "b"}]], Invented("a"), "unclear"),
+        "map of all texts": ([["map", {"*": "b"}]], Invented("a"), "b"),
+        "map of a known text": ([["map", {"red": "b"}]], Known("x"), "b"),
+        "map of another one": ([["map", {"blue": "b", "*": "c"}]], Known("x"), "c"),
+        "replace of the whole text": ([["replace", "red", "b"]], Known("x"), "b"),
+        "replace of a part": ([["replace", "r", "b"]], Known("x"), "unclear"),
+        "count": (["count"], [Invented("x")], 1),
+        "unique": (["unique"], [Invented("x"), Invented("x")], "unclear"),
+        "sum": (["sum"], [Invented("x")], "unclear"),
+        "where of a known text": ([["where", "a", "is", "red"], "count"], [{"a": Known("x")}], 1),
+        "where": ([["where", "a", "is", "red"], "count"], [{"a": Invented("x")}], "unclear"),
+        "where present": ([["where", "a", "present"], "count"], [{"a": Invented("x")}], 1),
+        "where above": ([["where", "a", "above", 1], "count"], [{"a": Invented("2")}], "unclear"),
+    },
 )
 def test_texts_that_are_not_stored(pipe: list[Any], value: Any, expected: Any) -> None:
     """A result that depends on their characters is unclear."""

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.strict_json import SENTENCES, MalformedJson, parse
+from tests.tables import cases
 
 REFUSED = [
     pytest.param(b"", "not_json", id="nothing"),
@@ -69,21 +70,21 @@ def test_refused_with_one_word(body: bytes, why: str) -> None:
     assert outcome.why in SENTENCES
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "value"),
-    [
-        pytest.param(b"0.30000000000000004", Decimal("0.30000000000000004"), id="a fraction stays exact"),
-        pytest.param(b"9007199254740993", 9007199254740993, id="an integer beyond a double stays exact"),
-        pytest.param(b"9" * 4300, int("9" * 4300), id="4,300 digits still pass"),
-        pytest.param(b"1E3", Decimal("1E+3"), id="an exponent is no integer"),
-        pytest.param(b"0e99999999999999999999", Decimal(0), id="nothing times anything is nothing"),
-        pytest.param(b"0e-999", Decimal(0), id="and is no underflow"),
-        pytest.param(b'"\\ud83d\\ude00"', "\U0001f600", id="a whole surrogate pair is a character"),
-        pytest.param(b'"\\\\u0000"', "\\u0000", id="an escaped backslash before u0000 is no NUL"),
-        pytest.param(b'{"a:b":"c:\\u003ad"}', {"a:b": "c::d"}, id="colons within texts are no members"),
-        pytest.param(b"[" * 64 + b"]" * 64, json.loads("[" * 64 + "]" * 64), id="64 levels still pass"),
-        pytest.param(b" null\n", None, id="blanks around"),
-    ],
+    {
+        "a fraction stays exact": (b"0.30000000000000004", Decimal("0.30000000000000004")),
+        "an integer beyond a double stays exact": (b"9007199254740993", 9007199254740993),
+        "4,300 digits still pass": (b"9" * 4300, int("9" * 4300)),
+        "an exponent is no integer": (b"1E3", Decimal("1E+3")),
+        "nothing times anything is nothing": (b"0e99999999999999999999", Decimal(0)),
+        "and is no underflow": (b"0e-999", Decimal(0)),
+        "a whole surrogate pair is a character": (b'"\\ud83d\\ude00"', "\U0001f600"),
+        "an escaped backslash before u0000 is no NUL": (b'"\\\\u0000"', "\\u0000"),
+        "colons within texts are no members": (b'{"a:b":"c:\\u003ad"}', {"a:b": "c::d"}),
+        "64 levels still pass": (b"[" * 64 + b"]" * 64, json.loads("[" * 64 + "]" * 64)),
+        "blanks around": (b" null\n", None),
+    },
 )
 def test_read(body: bytes, value: Any) -> None:
     """What has one reading is read, exactly."""

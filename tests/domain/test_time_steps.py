@@ -14,6 +14,7 @@ from app.domain.mapping.pipes import make_step
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import StepProblem
 from tests.domain.readings import piped, read_with_notes
+from tests.tables import cases
 
 BERLIN = "Europe/Berlin"
 
@@ -22,61 +23,47 @@ def time(*formats: str, zone: str | None = BERLIN) -> list[Any]:
     return ["time", {"formats": list(formats), **({"zone": zone} if zone else {})}]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("formats", "value", "expected"),
-    [
-        pytest.param(["DD.MM.YYYY HH:mm:ss"], "28.11.2026 14:05:09", "2026-11-28T13:05:09Z", id="German"),
-        pytest.param(
-            ["DD.MM.YYYY HH:mm"], " 28.11.2026 14:05 ", "2026-11-28T13:05:00Z", id="without seconds"
-        ),
-        pytest.param(
-            ["YYYY/MM/DDTHH:mm:ss.SSS"], "2026/11/28T14:05:09.5", "2026-11-28T13:05:09.500Z", id="SSS"
-        ),
-        pytest.param(["YYYYMMDDHHmmss"], "20261128140509", "2026-11-28T13:05:09Z", id="without signs"),
-        pytest.param(["D.M.YYYY H:mm"], "8.1.2026 9:05", "2026-01-08T08:05:00Z", id="one digit"),
-        pytest.param(["D.M.YYYY H:mm"], "08.01.2026 09:05", "2026-01-08T08:05:00Z", id="with a leading zero"),
-        pytest.param(["M/D/YYYY, h:mm A"], "1/8/2026, 12:05 am", "2026-01-07T23:05:00Z", id="midnight"),
-        pytest.param(["M/D/YYYY, h:mm A"], "1/8/2026, 12:05 PM", "2026-01-08T11:05:00Z", id="noon"),
-        pytest.param(["M/D/YYYY h:mmA"], "1/8/2026 3:05pM", "2026-01-08T14:05:00Z", id="afternoon"),
-        pytest.param(["M/D/YYYY h:mmA"], "1/8/2026 13:05PM", "transform_failed", id="thirteen o'clock"),
-        pytest.param(["M/D/YYYY h:mmA"], "1/8/2026 0:05AM", "transform_failed", id="zero o'clock"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "8.1.2026 9:05", "transform_failed", id="two digits are two"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "31.02.2026 10:00", "transform_failed", id="a day that is not"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "01.01.2026 24:00", "transform_failed", id="24 o'clock"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "01.01.2026 10:00:00", "transform_failed", id="the whole text"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "٠١.01.2026 10:00", "transform_failed", id="digits outside ASCII"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "01.01.0000 10:00", "transform_failed", id="the year 0"),
-        pytest.param(["DD.MM.YYYY HH:mm"], "01.01.0001 00:00", "transform_failed", id="before the year 1"),
-        pytest.param(["DD.MM.YYYY HH:mm"], 20260101, "transform_failed", id="a number as its digits"),
-        pytest.param(
-            ["iso"], "2026-11-28T14:05:09", "2026-11-28T13:05:09Z", id="iso in the zone of the step"
-        ),
-        pytest.param(["iso"], "2026-11-28 14:05", "2026-11-28T13:05:00Z", id="iso with a space"),
-        pytest.param(
-            ["iso"], "2026-11-28T14:05:09.25Z", "2026-11-28T14:05:09.250Z", id="iso with its own zone"
-        ),
-        pytest.param(["iso"], "2026-11-28", "transform_failed", id="a date alone"),
-        pytest.param(["rfc2822"], "Sat, 28 Nov 2026 14:05:09 +0100", "2026-11-28T13:05:09Z", id="rfc2822"),
-        pytest.param(
-            ["rfc2822"], "Sat, 28 Nov 2026 14:05:09 EST", "transform_failed", id="the name of a zone"
-        ),
-        pytest.param(["epoch_s"], 1767225600, "2026-01-01T00:00:00Z", id="epoch_s"),
-        pytest.param(["epoch_ms"], "1767225600123", "2026-01-01T00:00:00.123Z", id="epoch_ms as text"),
-        pytest.param(["epoch_us"], 1767225600123456, "2026-01-01T00:00:00.123Z", id="epoch_us is cut"),
-        pytest.param(["epoch_us"], "1767225600000000", "2026-01-01T00:00:00Z", id="epoch_us"),
-        pytest.param(["epoch_s"], "1767225600000", "transform_failed", id="another unit"),
-        pytest.param(["epoch_s"], "1767225600.5", "transform_failed", id="a fraction of an epoch"),
-        pytest.param(
-            ["epoch_s", "epoch_ms"], "1767225600123", "2026-01-01T00:00:00.123Z", id="the unit that fits"
-        ),
-        pytest.param(["epoch_ms", "epoch_s"], 1767225600, "2026-01-01T00:00:00Z", id="in any order"),
-        pytest.param(
-            ["rfc2822", "DD.MM.YYYY HH:mm", "iso"], "01.02.2026 10:00", "2026-02-01T09:00:00Z", id="several"
-        ),
-        pytest.param(["iso"], True, "wrong_type", id="a boolean"),
-        pytest.param(["iso"], ["2026-11-28T14:05:09Z"], "wrong_type", id="a list"),
-        pytest.param(["iso"], None, None, id="no value stays no value"),
-    ],
+    {
+        "German": (["DD.MM.YYYY HH:mm:ss"], "28.11.2026 14:05:09", "2026-11-28T13:05:09Z"),
+        "without seconds": (["DD.MM.YYYY HH:mm"], " 28.11.2026 14:05 ", "2026-11-28T13:05:00Z"),
+        "SSS": (["YYYY/MM/DDTHH:mm:ss.SSS"], "2026/11/28T14:05:09.5", "2026-11-28T13:05:09.500Z"),
+        "without signs": (["YYYYMMDDHHmmss"], "20261128140509", "2026-11-28T13:05:09Z"),
+        "one digit": (["D.M.YYYY H:mm"], "8.1.2026 9:05", "2026-01-08T08:05:00Z"),
+        "with a leading zero": (["D.M.YYYY H:mm"], "08.01.2026 09:05", "2026-01-08T08:05:00Z"),
+        "midnight": (["M/D/YYYY, h:mm A"], "1/8/2026, 12:05 am", "2026-01-07T23:05:00Z"),
+        "noon": (["M/D/YYYY, h:mm A"], "1/8/2026, 12:05 PM", "2026-01-08T11:05:00Z"),
+        "afternoon": (["M/D/YYYY h:mmA"], "1/8/2026 3:05pM", "2026-01-08T14:05:00Z"),
+        "thirteen o'clock": (["M/D/YYYY h:mmA"], "1/8/2026 13:05PM", "transform_failed"),
+        "zero o'clock": (["M/D/YYYY h:mmA"], "1/8/2026 0:05AM", "transform_failed"),
+        "two digits are two": (["DD.MM.YYYY HH:mm"], "8.1.2026 9:05", "transform_failed"),
+        "a day that is not": (["DD.MM.YYYY HH:mm"], "31.02.2026 10:00", "transform_failed"),
+        "24 o'clock": (["DD.MM.YYYY HH:mm"], "01.01.2026 24:00", "transform_failed"),
+        "the whole text": (["DD.MM.YYYY HH:mm"], "01.01.2026 10:00:00", "transform_failed"),
+        "digits outside ASCII": (["DD.MM.YYYY HH:mm"], "٠١.01.2026 10:00", "transform_failed"),
+        "the year 0": (["DD.MM.YYYY HH:mm"], "01.01.0000 10:00", "transform_failed"),
+        "before the year 1": (["DD.MM.YYYY HH:mm"], "01.01.0001 00:00", "transform_failed"),
+        "a number as its digits": (["DD.MM.YYYY HH:mm"], 20260101, "transform_failed"),
+        "iso in the zone of the step": (["iso"], "2026-11-28T14:05:09", "2026-11-28T13:05:09Z"),
+        "iso with a space": (["iso"], "2026-11-28 14:05", "2026-11-28T13:05:00Z"),
+        "iso with its own zone": (["iso"], "2026-11-28T14:05:09.25Z", "2026-11-28T14:05:09.250Z"),
+        "a date alone": (["iso"], "2026-11-28", "transform_failed"),
+        "rfc2822": (["rfc2822"], "Sat, 28 Nov 2026 14:05:09 +0100", "2026-11-28T13:05:09Z"),
+        "the name of a zone": (["rfc2822"], "Sat, 28 Nov 2026 14:05:09 EST", "transform_failed"),
+        "epoch_s": (["epoch_s"], 1767225600, "2026-01-01T00:00:00Z"),
+        "epoch_ms as text": (["epoch_ms"], "1767225600123", "2026-01-01T00:00:00.123Z"),
+        "epoch_us is cut": (["epoch_us"], 1767225600123456, "2026-01-01T00:00:00.123Z"),
+        "epoch_us": (["epoch_us"], "1767225600000000", "2026-01-01T00:00:00Z"),
+        "another unit": (["epoch_s"], "1767225600000", "transform_failed"),
+        "a fraction of an epoch": (["epoch_s"], "1767225600.5", "transform_failed"),
+        "the unit that fits": (["epoch_s", "epoch_ms"], "1767225600123", "2026-01-01T00:00:00.123Z"),
+        "in any order": (["epoch_ms", "epoch_s"], 1767225600, "2026-01-01T00:00:00Z"),
+        "several": (["rfc2822", "DD.MM.YYYY HH:mm", "iso"], "01.02.2026 10:00", "2026-02-01T09:00:00Z"),
+        "a boolean": (["iso"], True, "wrong_type"),
+        "a list": (["iso"], ["2026-11-28T14:05:09Z"], "wrong_type"),
+        "no value stays no value": (["iso"], None, None),
+    },
 )
 def test_formats(formats: list[str], value: Any, expected: Any) -> None:
     assert piped(value, time(*formats)) == expected
@@ -94,16 +81,16 @@ def test_date_takes_a_time() -> None:
     assert piped("01.01.2026 00:30", time("DD.MM.YYYY HH:mm"), ["date", "YYYYMMDD"]) == "20251231"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected", "ambiguous"),
-    [
-        pytest.param("29.03.2026 01:59", "2026-03-29T00:59:00Z", False, id="before the clocks go forward"),
-        pytest.param("29.03.2026 02:30", "2026-03-29T01:30:00Z", True, id="a time that is skipped"),
-        pytest.param("29.03.2026 03:00", "2026-03-29T01:00:00Z", False, id="after"),
-        pytest.param("25.10.2026 01:59", "2026-10-24T23:59:00Z", False, id="before the clocks go back"),
-        pytest.param("25.10.2026 02:30", "2026-10-25T00:30:00Z", True, id="a time that is repeated"),
-        pytest.param("25.10.2026 03:00", "2026-10-25T02:00:00Z", False, id="after that"),
-    ],
+    {
+        "before the clocks go forward": ("29.03.2026 01:59", "2026-03-29T00:59:00Z", False),
+        "a time that is skipped": ("29.03.2026 02:30", "2026-03-29T01:30:00Z", True),
+        "after": ("29.03.2026 03:00", "2026-03-29T01:00:00Z", False),
+        "before the clocks go back": ("25.10.2026 01:59", "2026-10-24T23:59:00Z", False),
+        "a time that is repeated": ("25.10.2026 02:30", "2026-10-25T00:30:00Z", True),
+        "after that": ("25.10.2026 03:00", "2026-10-25T02:00:00Z", False),
+    },
 )
 def test_hours_that_a_zone_skips_or_repeats(text: str, expected: str, ambiguous: bool) -> None:
     """They have the offset before the change."""
@@ -157,26 +144,26 @@ def test_options_that_are_refused(options: Any) -> None:
     assert problem.code == "pipe_invalid"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("formats", "ambiguous"),
-    [
-        pytest.param(["DD/MM/YYYY HH:mm", "MM/DD/YYYY HH:mm"], True, id="day and month"),
-        pytest.param(["D/M/YYYY HH:mm", "MM/DD/YYYY HH:mm"], True, id="of one and two digits"),
-        pytest.param(["DD.MM.YYYY HH:mm", "MM/DD/YYYY HH:mm"], False, id="other signs"),
-        pytest.param(["DD.MM.YYYY HH:mm", "D.M.YYYY H:mm"], False, id="the same parts"),
-        pytest.param(["DD-MM-YYYY HH:mm", "YYYY-MM-DD HH:mm"], False, id="the year is longer"),
-        pytest.param(["DD.MM.YYYY HH:mm", "DD.MM.YYYY HH:mm:ss"], False, id="more parts"),
-        pytest.param(["YYYY-MM-DD HH:mm", "iso"], False, id="iso reads it the same way"),
-        pytest.param(["YYYY-DD-MM HH:mm", "iso"], True, id="iso reads it another way"),
-        pytest.param(["YYYYMMDDHH", "epoch_s"], True, id="ten digits"),
-        pytest.param(["YYYYMMDDHHmmss", "epoch_s", "epoch_ms"], False, id="fourteen digits"),
-        pytest.param(["YYYYMMDDHHmmssSSS", "epoch_us"], True, id="fifteen to seventeen digits"),
-        pytest.param(["YYYYMMDD HH", "YYYYDDMM HH"], True, id="without signs"),
-        pytest.param(["DD.MM.YYYY HH:mm", "DD.MM.YYYY HH:mm"], False, id="the same pattern twice"),
-        pytest.param(["YYYYMD HH"], True, id="one pattern whose digits can be split in two ways"),
-        pytest.param(["YYYYMMD HH"], False, id="or in one"),
-        pytest.param(["D.M.YYYY h:mm A", "D.M.YYYY H:mm"], False, id="with and without half of the day"),
-    ],
+    {
+        "day and month": (["DD/MM/YYYY HH:mm", "MM/DD/YYYY HH:mm"], True),
+        "of one and two digits": (["D/M/YYYY HH:mm", "MM/DD/YYYY HH:mm"], True),
+        "other signs": (["DD.MM.YYYY HH:mm", "MM/DD/YYYY HH:mm"], False),
+        "the same parts": (["DD.MM.YYYY HH:mm", "D.M.YYYY H:mm"], False),
+        "the year is longer": (["DD-MM-YYYY HH:mm", "YYYY-MM-DD HH:mm"], False),
+        "more parts": (["DD.MM.YYYY HH:mm", "DD.MM.YYYY HH:mm:ss"], False),
+        "iso reads it the same way": (["YYYY-MM-DD HH:mm", "iso"], False),
+        "iso reads it another way": (["YYYY-DD-MM HH:mm", "iso"], True),
+        "ten digits": (["YYYYMMDDHH", "epoch_s"], True),
+        "fourteen digits": (["YYYYMMDDHHmmss", "epoch_s", "epoch_ms"], False),
+        "fifteen to seventeen digits": (["YYYYMMDDHHmmssSSS", "epoch_us"], True),
+        "without signs": (["YYYYMMDD HH", "YYYYDDMM HH"], True),
+        "the same pattern twice": (["DD.MM.YYYY HH:mm", "DD.MM.YYYY HH:mm"], False),
+        "one pattern whose digits can be split in two ways": (["YYYYMD HH"], True),
+        "or in one": (["YYYYMMD HH"], False),
+        "with and without half of the day": (["D.M.YYYY h:mm A", "D.M.YYYY H:mm"], False),
+    },
 )
 def test_ambiguous_formats(formats: list[str], ambiguous: bool) -> None:
     problem = make_step(time(*formats))

@@ -6,21 +6,22 @@ import secrets
 import pytest
 
 from app.domain.weak_secrets import is_weak_key, is_weak_password
+from tests.tables import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     "key",
-    [
-        pytest.param(bytes(32), id="zero"),
-        pytest.param(b"\xff" * 32, id="one byte"),
-        pytest.param(bytes(range(32)), id="counted up"),
-        pytest.param(bytes(range(255, 223, -1)), id="counted down"),
-        pytest.param(bytes(range(0, 256, 8)), id="counted in steps"),
-        pytest.param(secrets.token_bytes(16) * 2, id="half a key twice"),
-        pytest.param(secrets.token_bytes(10) * 4, id="a piece again and again"),
-        pytest.param(b"0123456789abcdef0123456789abcdef", id="hexadecimal text"),
-        pytest.param(b"a-passphrase-that-somebody-typed", id="typed text"),
-    ],
+    {
+        "zero": bytes(32),
+        "one byte": b"\xff" * 32,
+        "counted up": bytes(range(32)),
+        "counted down": bytes(range(255, 223, -1)),
+        "counted in steps": bytes(range(0, 256, 8)),
+        "half a key twice": secrets.token_bytes(16) * 2,
+        "a piece again and again": secrets.token_bytes(10) * 4,
+        "hexadecimal text": b"0123456789abcdef0123456789abcdef",
+        "typed text": b"a-passphrase-that-somebody-typed",
+    },
 )
 def test_a_key_that_is_not_random_is_weak(key: bytes) -> None:
     """Production does not start with it."""

@@ -12,6 +12,7 @@ import pytest
 from tests.edge.cases import CASES, ID_LENGTH, KEY, Case, chunked, head, post
 from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Wire, boundaries, single_bytes
+from tests.tables import cases
 
 _numbers = itertools.count()
 # With these the server may close at once: it cannot know where the request ends.
@@ -177,15 +178,13 @@ def test_twenty_requests_in_one_segment_are_answered_in_order(desk: Desk) -> Non
         desk.note(one, 202)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "status", "size"),
-    [
-        pytest.param(("Host: edge", "Content-Type: application/json"), 401, 1000, id="no key"),
-        pytest.param(("Host: edge", f"X-Api-Key: {KEY}"), 415, 1000, id="no media type"),
-        pytest.param(
-            ("Host: edge", f"X-Api-Key: {KEY}", "Content-Type: application/json"), 413, 6 << 20, id="6 MiB"
-        ),
-    ],
+    {
+        "no key": (("Host: edge", "Content-Type: application/json"), 401, 1000),
+        "no media type": (("Host: edge", f"X-Api-Key: {KEY}"), 415, 1000),
+        "6 MiB": (("Host: edge", f"X-Api-Key: {KEY}", "Content-Type: application/json"), 413, 6 << 20),
+    },
 )
 @pytest.mark.parametrize("more", [(), ("Connection: upgrade", "Upgrade: h2c"), ("Expect: 100-continue",)])
 def test_an_early_answer_leaves_nothing_of_the_body_behind(

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import fields
 from typing import Any
 
-import pytest
-
 from app.admin.privacy.consent_records import ConsentRecord
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision, evidence
@@ -13,38 +11,31 @@ from app.domain.conversion.tcf import consent_to_all
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.world import event
+from tests.tables import cases
 
 TCF = consent_to_all()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("mode", "signal", "kept", "decided"),
-    [
-        pytest.param(Mode.GRANTED, {"amazonConsent": {}}, None, "granted", id="the mapping says so"),
-        pytest.param(Mode.NONE, {}, None, "not_required", id="none is asked for"),
-        pytest.param(
+    {
+        "the mapping says so": (Mode.GRANTED, {"amazonConsent": {}}, None, "granted"),
+        "none is asked for": (Mode.NONE, {}, None, "not_required"),
+        "the pair as given": (
             Mode.AMAZON,
             {"amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "DENIED"}},
             "GRANTED/DENIED",
             "granted",
-            id="the pair as given",
         ),
-        pytest.param(
-            Mode.AMAZON,
-            {"amazonConsent": {"amznUserData": "GRANTED"}},
-            "GRANTED/-",
-            "granted",
-            id="half a pair",
-        ),
-        pytest.param(Mode.AMAZON, {}, None, "not_required", id="no consent where none is required"),
-        pytest.param(
+        "half a pair": (Mode.AMAZON, {"amazonConsent": {"amznUserData": "GRANTED"}}, "GRANTED/-", "granted"),
+        "no consent where none is required": (Mode.AMAZON, {}, None, "not_required"),
+        "a GPP string is passed on": (
             Mode.GPP,
             {"gpp": "DBAA~x"},
             "sha256:" + hashlib.sha256(b"DBAA~x").hexdigest(),
             "passed_on",
-            id="a GPP string is passed on",
         ),
-    ],
+    },
 )
 def test_the_stored_record_of_a_consent(
     mode: Mode, signal: dict[str, Any], kept: str | None, decided: str

@@ -13,6 +13,7 @@ from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
+from tests.tables import cases
 
 
 def once(
@@ -57,19 +58,17 @@ async def test_a_request_never_holds_more_than_500_events(world: World) -> None:
     assert set(world.amazon.times.values()) == {1}
 
 
-@pytest.mark.parametrize(
+@cases(
     "failure",
-    [
-        pytest.param(httpx.Response(500), id="a 500 is tried again"),
-        pytest.param(httpx.Response(503, headers={"Retry-After": "0"}), id="a 503 is tried again"),
-        pytest.param(httpx.ConnectError("x"), id="a refused connection is tried again"),
-        pytest.param(httpx.ReadTimeout("x"), id="a timeout is tried again"),
-        pytest.param(httpx.Response(200, text="<html>"), id="a 2xx that cannot be read is tried again"),
-        pytest.param(httpx.Response(207, json={}), id="an empty 207 is no success"),
-        pytest.param(
-            httpx.Response(207, json={"success": [{"index": 1}]}), id="an index that is missing is sent again"
-        ),
-    ],
+    {
+        "a 500 is tried again": httpx.Response(500),
+        "a 503 is tried again": httpx.Response(503, headers={"Retry-After": "0"}),
+        "a refused connection is tried again": httpx.ConnectError("x"),
+        "a timeout is tried again": httpx.ReadTimeout("x"),
+        "a 2xx that cannot be read is tried again": httpx.Response(200, text="<html>"),
+        "an empty 207 is no success": httpx.Response(207, json={}),
+        "an index that is missing is sent again": httpx.Response(207, json={"success": [{"index": 1}]}),
+    },
 )
 async def test_events_that_amazon_did_not_confirm_are_sent_again_with_the_same_bytes(
     world: World, failure: httpx.Response | Exception

@@ -25,6 +25,7 @@ from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
 from tests.pipeline.world import World, event, eventually
+from tests.tables import cases
 
 EMAIL = "person3@example.com"
 
@@ -275,13 +276,13 @@ _OF_A_DEVICE = {
 }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "written", "by"),
-    [
-        pytest.param("maid", _MAID, _MAID.lower(), id="an advertising id in lower case"),
-        pytest.param("maid", f" {{{_MAID}}}", _MAID.replace("-", ""), id="an advertising id without dashes"),
-        pytest.param("phone", "(415) 555-2671", "+14155552671", id="a number with the code of its country"),
-    ],
+    {
+        "an advertising id in lower case": ("maid", _MAID, _MAID.lower()),
+        "an advertising id without dashes": ("maid", f" {{{_MAID}}}", _MAID.replace("-", "")),
+        "a number with the code of its country": ("phone", "(415) 555-2671", "+14155552671"),
+    },
 )
 @pytest.mark.parametrize("ends_as", ["waiting", "dead", "delivered"])
 async def test_another_spelling_erases_the_event_wherever_it_is(

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.tables import cases
+
 OLD = "amazon-advertising-api-clientid"
 
 
@@ -58,16 +60,16 @@ async def test_dsp_advertisers_are_listed_filtered_and_paged(caller: Any) -> Non
     assert other.status_code == 404
 
 
-@pytest.mark.parametrize(
+@cases(
     ("scope", "query", "status"),
-    [
-        pytest.param("", "", 400, id="a profile scope is required"),
-        pytest.param("1", "", 403, id="a foreign profile is refused"),
-        pytest.param("mine", "?count=0", 400, id="a count is at least 1"),
-        pytest.param("mine", "?count=101", 400, id="a count is at most 100"),
-        pytest.param("mine", "?startIndex=-1", 400, id="a start is not negative"),
-        pytest.param("mine", "?startIndex=" + "9" * 30, 400, id="a start is a number one can count to"),
-    ],
+    {
+        "a profile scope is required": ("", "", 400),
+        "a foreign profile is refused": ("1", "", 403),
+        "a count is at least 1": ("mine", "?count=0", 400),
+        "a count is at most 100": ("mine", "?count=101", 400),
+        "a start is not negative": ("mine", "?startIndex=-1", 400),
+        "a start is a number one can count to": ("mine", "?startIndex=" + "9" * 30, 400),
+    },
 )
 async def test_dsp_advertisers_refuse(caller: Any, scope: str, query: str, status: int) -> None:
     given = await profile_id(caller) if scope == "mine" else scope

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import create_sandbox
 from sandbox.journal import Journal, Logged
+from tests.tables import cases
 
 
 async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event: Any) -> None:
@@ -26,21 +27,21 @@ async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event
     assert answer.headers["amazon-advertising-api-requestid"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "status", "code"),
-    [
-        pytest.param({"authorization": ""}, 401, "UNAUTHORIZED", id="no token"),
-        pytest.param({"authorization": "Basic eDp5"}, 401, "UNAUTHORIZED", id="no bearer token"),
-        pytest.param({"authorization": "Bearer Atza|x.y"}, 401, "UNAUTHORIZED", id="an unknown token"),
-        pytest.param({"amazon_ads_clientid": ""}, 401, "UNAUTHORIZED", id="no client id"),
-        pytest.param({"amazon_ads_clientid": "other"}, 401, "UNAUTHORIZED", id="another client's token"),
-        pytest.param({"amazon_ads_accountid": ""}, 400, "BAD_REQUEST", id="no account"),
-        pytest.param({"amazon_ads_accountid": "999"}, 403, "FORBIDDEN", id="an unknown account"),
-        pytest.param({"amazon_ads_accountid": "2000000001"}, 403, "FORBIDDEN", id="another region's account"),
-        pytest.param({"amazon_ads_accountid": "ENTITY1"}, 403, "FORBIDDEN", id="an entity id"),
-        pytest.param({"content_type": "text/plain"}, 415, "BAD_REQUEST", id="a body that is not JSON"),
-        pytest.param({"content_encoding": "gzip"}, 415, "BAD_REQUEST", id="an encoded body"),
-    ],
+    {
+        "no token": ({"authorization": ""}, 401, "UNAUTHORIZED"),
+        "no bearer token": ({"authorization": "Basic eDp5"}, 401, "UNAUTHORIZED"),
+        "an unknown token": ({"authorization": "Bearer Atza|x.y"}, 401, "UNAUTHORIZED"),
+        "no client id": ({"amazon_ads_clientid": ""}, 401, "UNAUTHORIZED"),
+        "another client's token": ({"amazon_ads_clientid": "other"}, 401, "UNAUTHORIZED"),
+        "no account": ({"amazon_ads_accountid": ""}, 400, "BAD_REQUEST"),
+        "an unknown account": ({"amazon_ads_accountid": "999"}, 403, "FORBIDDEN"),
+        "another region's account": ({"amazon_ads_accountid": "2000000001"}, 403, "FORBIDDEN"),
+        "an entity id": ({"amazon_ads_accountid": "ENTITY1"}, 403, "FORBIDDEN"),
+        "a body that is not JSON": ({"content_type": "text/plain"}, 415, "BAD_REQUEST"),
+        "an encoded body": ({"content_encoding": "gzip"}, 415, "BAD_REQUEST"),
+    },
 )
 async def test_a_request_is_refused_with(
     caller: Any, event: Any, headers: dict[str, str], status: int, code: str

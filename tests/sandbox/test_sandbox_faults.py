@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.tables import cases
+
 MINE, OTHERS = "1000000001", "1000000002"
 
 
@@ -247,26 +249,26 @@ async def test_a_malformed_token_answer_is_html_or_breaks_a_line(caller: Any) ->
     assert "\r\n" in (await caller.refresh()).json()["access_token"]
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
-    [
-        pytest.param({"fault": {"kind": "tea"}}, id="an unknown kind"),
-        pytest.param({"fault": {"kind": "429", "retry": 1}}, id="a setting the kind does not have"),
-        pytest.param({"fault": {"kind": "429", "times": 0}}, id="no times at all"),
-        pytest.param({"fault": {"kind": "429", "retry_after": -1}}, id="a negative wait"),
-        pytest.param({"fault": {"kind": "429", "retry_after": "1\r\nx: y"}}, id="a wait that breaks a line"),
-        pytest.param({"fault": {"kind": "301", "location": "http://x/\r\ny: z"}}, id="a place of two lines"),
-        pytest.param({"fault": {"kind": "5xx", "status": 418}}, id="a 5xx that is none"),
-        pytest.param({"fault": {"kind": "5xx", "probability": 1.5}}, id="more than certain"),
-        pytest.param({"fault": {"kind": "5xx", "region": "XX"}}, id="no region of Amazon's"),
-        pytest.param({"fault": {"kind": "hidden_rate_limit", "requests_per_second": 0}}, id="no pace"),
-        pytest.param({"fault": {"kind": "partial", "indexes": [500]}}, id="an index no request has"),
-        pytest.param({"fault": {"kind": "5xx"}, "faults": [{"kind": "429"}]}, id="one and a list"),
-        pytest.param({"advertiser_id": MINE}, id="nothing"),
-        pytest.param({"advertiser_id": "", "fault": {"kind": "5xx"}}, id="no advertiser"),
-        pytest.param({"advertiser": MINE, "fault": {"kind": "5xx"}}, id="a misspelt member"),
-        pytest.param([], id="a list"),
-    ],
+    {
+        "an unknown kind": {"fault": {"kind": "tea"}},
+        "a setting the kind does not have": {"fault": {"kind": "429", "retry": 1}},
+        "no times at all": {"fault": {"kind": "429", "times": 0}},
+        "a negative wait": {"fault": {"kind": "429", "retry_after": -1}},
+        "a wait that breaks a line": {"fault": {"kind": "429", "retry_after": "1\r\nx: y"}},
+        "a place of two lines": {"fault": {"kind": "301", "location": "http://x/\r\ny: z"}},
+        "a 5xx that is none": {"fault": {"kind": "5xx", "status": 418}},
+        "more than certain": {"fault": {"kind": "5xx", "probability": 1.5}},
+        "no region of Amazon's": {"fault": {"kind": "5xx", "region": "XX"}},
+        "no pace": {"fault": {"kind": "hidden_rate_limit", "requests_per_second": 0}},
+        "an index no request has": {"fault": {"kind": "partial", "indexes": [500]}},
+        "one and a list": {"fault": {"kind": "5xx"}, "faults": [{"kind": "429"}]},
+        "nothing": {"advertiser_id": MINE},
+        "no advertiser": {"advertiser_id": "", "fault": {"kind": "5xx"}},
+        "a misspelt member": {"advertiser": MINE, "fault": {"kind": "5xx"}},
+        "a list": [],
+    },
 )
 async def test_a_fault_that_cannot_be_set_is_refused_with_a_reason(caller: Any, body: Any) -> None:
     answer = await caller.http.post("/_sandbox/faults", json=body)

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import vocabulary
 from sandbox.rules import judge
+from tests.tables import cases
 
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 REMOVED = object()
@@ -129,25 +130,22 @@ def test_an_event_is_refused_by_the_rule(
     assert [(one.code, one.where) for one in refusals] == [(code, where)]
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        pytest.param("countryCode", "US", id="the worked event as it is"),
-        pytest.param("eventTime", "2026-11-03T12:00:00Z", id="exactly 21 days old"),
-        pytest.param("eventTime", "2026-11-24T12:05:00Z", id="exactly 5 minutes ahead"),
-        pytest.param("eventTime", "2026-11-24t12:00:00z", id="RFC 3339 in lower case"),
-        pytest.param("value", 1e300, id="a very large double"),
-        pytest.param("unitsSold", 2**31 - 1, id="the largest 32-bit number of units"),
-        pytest.param("consent", {"geo": {"ipAddress": "2001:db8::1"}}, id="an IP address beside nothing"),
-        pytest.param("consent", {"tcf": "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}, id="a TCF 2 string"),
-        pytest.param("consent", {"gpp": "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAA"}, id="a GPP string"),
-        pytest.param("customData", [], id="an empty list of custom fields"),
-        pytest.param("customData[0].value", "49.99, or más", id="a custom value beyond letters and digits"),
-        pytest.param("customData[0]", {"name": "n", "value": "-5", "dataType": "INTEGER"}, id="an INTEGER"),
-        pytest.param("matchKeys", [{"type": "FIP", "values": ["192.0.2.1"]}], id="only an IP address as key"),
-        pytest.param("eventDescription.name", "Bestellung – Größe ’XL’: 5,0", id="a name in any script"),
-    ],
-)  # fmt: skip
+@cases(("path", "value"), {
+"the worked event as it is": ("countryCode", "US"),
+"exactly 21 days old": ("eventTime", "2026-11-03T12:00:00Z"),
+"exactly 5 minutes ahead": ("eventTime", "2026-11-24T12:05:00Z"),
+"RFC 3339 in lower case": ("eventTime", "2026-11-24t12:00:00z"),
+"a very large double": ("value", 1e300),
+"the largest 32-bit number of units": ("unitsSold", 2**31 - 1),
+"an IP address beside nothing": ("consent", {"geo": {"ipAddress": "2001:db8::1"}}),
+"a TCF 2 string": ("consent", {"tcf": "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}),
+"a GPP string": ("consent", {"gpp": "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAA"}),
+"an empty list of custom fields": ("customData", []),
+"a custom value beyond letters and digits": ("customData[0].value", "49.99, or más"),
+"an INTEGER": ("customData[0]", {"name": "n", "value": "-5", "dataType": "INTEGER"}),
+"only an IP address as key": ("matchKeys", [{"type": "FIP", "values": ["192.0.2.1"]}]),
+"a name in any script": ("eventDescription.name", "Bestellung – Größe ’XL’: 5,0"),
+})  # fmt: skip
 def test_an_event_is_accepted_with(event: Callable[..., dict[str, Any]], path: str, value: Any) -> None:
     assert judge(put(event(), path, value), region="NA", now=NOW) == []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from sandbox import create_sandbox
+from tests.tables import cases
 
 VERIFIER = "correct-horse-battery-staple-correct-horse-battery"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -50,26 +50,23 @@ async def test_deny_returns_access_denied_and_state(caller: Any) -> None:
     assert "code" not in params
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"client_id": ""}, id="a client id is required"),
-        pytest.param({"client_id": "c" * 101}, id="a client id has at most 100 characters"),
-        pytest.param({"response_type": "token"}, id="only the code flow exists"),
-        pytest.param({"scope": "profile"}, id="the advertising scope is required"),
-        pytest.param({"redirect_uri": ""}, id="a redirect address is required"),
-        pytest.param({"redirect_uri": "javascript:alert(1)"}, id="a redirect address is http or https"),
-        pytest.param({"redirect_uri": "/cb"}, id="a redirect address is absolute"),
-        pytest.param({"redirect_uri": "http://[bad/cb"}, id="a redirect address can be read"),
-        pytest.param({"redirect_uri": "http://a.example:99999/"}, id="a redirect address has a real port"),
-        pytest.param({"redirect_uri": "http://a.example/\r\nx: y"}, id="an address holds no line"),
-        pytest.param({"redirect_uri": "http://a.example;script-src/"}, id="a host cannot extend the policy"),
-        pytest.param({"code_challenge": "short"}, id="a challenge has 43 characters at least"),
-        pytest.param({"code_challenge_method": "S256"}, id="a method wants a challenge"),
-        pytest.param({"code_challenge": CHALLENGE, "code_challenge_method": "S5"}, id="the method is known"),
-        pytest.param({"code_challenge": "é" * 43, "code_challenge_method": "plain"}, id="it is ASCII"),
-    ],
-)  # fmt: skip
+@cases("changes", {
+"a client id is required": {"client_id": ""},
+"a client id has at most 100 characters": {"client_id": "c" * 101},
+"only the code flow exists": {"response_type": "token"},
+"the advertising scope is required": {"scope": "profile"},
+"a redirect address is required": {"redirect_uri": ""},
+"a redirect address is http or https": {"redirect_uri": "javascript:alert(1)"},
+"a redirect address is absolute": {"redirect_uri": "/cb"},
+"a redirect address can be read": {"redirect_uri": "http://[bad/cb"},
+"a redirect address has a real port": {"redirect_uri": "http://a.example:99999/"},
+"an address holds no line": {"redirect_uri": "http://a.example/\r\nx: y"},
+"a host cannot extend the policy": {"redirect_uri": "http://a.example;script-src/"},
+"a challenge has 43 characters at least": {"code_challenge": "short"},
+"a method wants a challenge": {"code_challenge_method": "S256"},
+"the method is known": {"code_challenge": CHALLENGE, "code_challenge_method": "S5"},
+"it is ASCII": {"code_challenge": "é" * 43, "code_challenge_method": "plain"},
+})  # fmt: skip
 async def test_a_bad_authorization_request_gets_a_page_and_no_redirect(
     caller: Any, changes: dict[str, str]
 ) -> None:
@@ -113,15 +110,15 @@ async def test_a_code_lives_five_minutes(caller: Any, clock: Any) -> None:
     assert (await caller.redeem(old)).json()["error"] == "invalid_grant"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "status", "error"),
-    [
-        pytest.param({"code_verifier": VERIFIER}, 200, None, id="the right verifier"),
-        pytest.param({"code_verifier": VERIFIER[::-1]}, 400, "invalid_grant", id="a wrong verifier"),
-        pytest.param({}, 400, "invalid_grant", id="no verifier"),
-        pytest.param({"code_verifier": "é" * 50}, 400, "invalid_grant", id="a verifier beyond ASCII"),
-        pytest.param({"code_verifier": CHALLENGE}, 400, "invalid_grant", id="the challenge as its verifier"),
-    ],
+    {
+        "the right verifier": ({"code_verifier": VERIFIER}, 200, None),
+        "a wrong verifier": ({"code_verifier": VERIFIER[::-1]}, 400, "invalid_grant"),
+        "no verifier": ({}, 400, "invalid_grant"),
+        "a verifier beyond ASCII": ({"code_verifier": "é" * 50}, 400, "invalid_grant"),
+        "the challenge as its verifier": ({"code_verifier": CHALLENGE}, 400, "invalid_grant"),
+    },
 )
 async def test_a_challenged_code_wants(
     caller: Any, fields: dict[str, str], status: int, error: str | None
@@ -131,21 +128,18 @@ async def test_a_challenged_code_wants(
     assert (answer.status_code, answer.json().get("error")) == (status, error)
 
 
-@pytest.mark.parametrize(
-    ("fields", "headers", "status", "error"),
-    [
-        pytest.param({"client_id": "other"}, {}, 400, "invalid_grant", id="another client's code"),
-        pytest.param({"redirect_uri": "http://x/"}, {}, 400, "invalid_grant", id="another redirect address"),
-        pytest.param({"redirect_uri": ""}, {}, 400, "invalid_request", id="no redirect address"),
-        pytest.param({"client_secret": ""}, {}, 401, "invalid_client", id="no client secret"),
-        pytest.param({"client_id": ""}, {}, 401, "invalid_client", id="no client id"),
-        pytest.param({"grant_type": "password"}, {}, 400, "unsupported_grant_type", id="another grant type"),
-        pytest.param({"grant_type": ""}, {}, 400, "invalid_request", id="no grant type"),
-        pytest.param({}, {"authorization": "Bearer Atza|x"}, 400, "invalid_request", id="a stray bearer"),
-        pytest.param({}, {"authorization": "Basic eDp5"}, 400, "invalid_request", id="stray credentials"),
-        pytest.param({}, {"content-type": "application/json"}, 400, "invalid_request", id="not a form"),
-    ],
-)  # fmt: skip
+@cases(("fields", "headers", "status", "error"), {
+"another client's code": ({"client_id": "other"}, {}, 400, "invalid_grant"),
+"another redirect address": ({"redirect_uri": "http://x/"}, {}, 400, "invalid_grant"),
+"no redirect address": ({"redirect_uri": ""}, {}, 400, "invalid_request"),
+"no client secret": ({"client_secret": ""}, {}, 401, "invalid_client"),
+"no client id": ({"client_id": ""}, {}, 401, "invalid_client"),
+"another grant type": ({"grant_type": "password"}, {}, 400, "unsupported_grant_type"),
+"no grant type": ({"grant_type": ""}, {}, 400, "invalid_request"),
+"a stray bearer": ({}, {"authorization": "Bearer Atza|x"}, 400, "invalid_request"),
+"stray credentials": ({}, {"authorization": "Basic eDp5"}, 400, "invalid_request"),
+"not a form": ({}, {"content-type": "application/json"}, 400, "invalid_request"),
+})  # fmt: skip
 async def test_the_token_endpoint_refuses(
     caller: Any, fields: dict[str, str], headers: dict[str, str], status: int, error: str
 ) -> None:
@@ -160,15 +154,15 @@ async def test_a_refresh_gives_another_access_token_and_the_same_refresh_token(c
     assert fresh["access_token"] != caller.tokens["access_token"]
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
-    [
-        pytest.param(lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"), id="a changed signature"),
-        pytest.param(lambda t: t.replace("Atzr|", "Atza|"), id="another kind's prefix"),
-        pytest.param(lambda t: "Atzr|", id="an empty token"),
-        pytest.param(lambda t: "Atzr|é.é", id="a token beyond ASCII"),
-        pytest.param(lambda t: "Atzr|e30.00", id="a made-up token"),
-    ],
+    {
+        "a changed signature": lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"),
+        "another kind's prefix": lambda t: t.replace("Atzr|", "Atza|"),
+        "an empty token": lambda t: "Atzr|",
+        "a token beyond ASCII": lambda t: "Atzr|é.é",
+        "a made-up token": lambda t: "Atzr|e30.00",
+    },
 )
 async def test_a_refresh_token_that_was_not_given_out_is_invalid(
     caller: Any, change: Callable[[str], str]

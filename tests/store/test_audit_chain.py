@@ -16,6 +16,7 @@ from app.delivery.worker import CountWriter
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
 from app.telemetry import Telemetry
+from tests.tables import cases
 
 ACTIONS = 12
 
@@ -98,42 +99,34 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
     assert result.rows == 40 * 3
 
 
-@pytest.mark.parametrize(
+@cases(
     ("tamper", "row", "word"),
-    [
-        pytest.param("UPDATE audit SET actor = 'key_2' WHERE id = 5", 5, "not match its hash", id="who"),
-        pytest.param(
+    {
+        "who": ("UPDATE audit SET actor = 'key_2' WHERE id = 5", 5, "not match its hash"),
+        "whose": (
             "INSERT INTO organisations (id, name) VALUES ('other', 'Other');"
             "UPDATE audit SET organisation_id = 'other' WHERE id = 5",
             5,
             "not match",
-            id="whose",
         ),
-        pytest.param("UPDATE audit SET at = at + interval '1 s' WHERE id = 5", 5, "not match", id="when"),
-        pytest.param(
-            "UPDATE audit SET after = jsonb_set(after, '{rate}', '3') WHERE id = 5",
-            5,
-            "not match",
-            id="what",
-        ),
-        pytest.param("UPDATE audit SET before = NULL WHERE id = 5", 5, "not match", id="what it was before"),
-        pytest.param("DELETE FROM audit WHERE id = 5", 6, "5 is missing", id="a row taken out"),
-        pytest.param("DELETE FROM audit WHERE id = 1", 2, "1 is missing", id="the first row taken out"),
-        pytest.param(
+        "when": ("UPDATE audit SET at = at + interval '1 s' WHERE id = 5", 5, "not match"),
+        "what": ("UPDATE audit SET after = jsonb_set(after, '{rate}', '3') WHERE id = 5", 5, "not match"),
+        "what it was before": ("UPDATE audit SET before = NULL WHERE id = 5", 5, "not match"),
+        "a row taken out": ("DELETE FROM audit WHERE id = 5", 6, "5 is missing"),
+        "the first row taken out": ("DELETE FROM audit WHERE id = 1", 2, "1 is missing"),
+        "a row altered and hashed anew": (
             "UPDATE audit SET actor = 'key_2' WHERE id = 5;"
             "UPDATE audit SET hash = sha256(prev_hash || convert_to(audit_text(audit), 'UTF8'))"
             " WHERE id = 5",
             6,
             "not contain the hash",
-            id="a row altered and hashed anew",
         ),
-        pytest.param(
+        "a row slipped in": (
             "INSERT INTO audit (actor, action, subject) VALUES ('x', 'y', 'z')",
             13,
             "not linked",
-            id="a row slipped in",
         ),
-    ],
+    },
 )
 async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: int, word: str) -> None:
     """The first one at which the chain does not hold."""

@@ -29,6 +29,7 @@ from app.store.destinations.destinations import Destination
 from app.store.destinations.health import condition_sql
 from app.store.errors import is_unavailable
 from app.store.tables import METADATA
+from tests.tables import cases
 
 DRAFT = DestinationSettings(
     name="Acme",
@@ -130,15 +131,15 @@ async def test_the_database_refuses_what_cannot_be(engine: AsyncEngine, facts: s
             await connection.execute(text(f"UPDATE destinations SET {facts}"))
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
-    [
-        pytest.param("UPDATE destinations SET archived_at = NULL", id="an archived destination comes back"),
-        pytest.param("UPDATE destinations SET archived_at = now()", id="a destination is archived again"),
-        pytest.param("UPDATE mappings SET archived_at = NULL", id="an archived mapping comes back"),
-        pytest.param("UPDATE mapping_versions SET document = '{}'", id="a published version is edited"),
-        pytest.param("DELETE FROM mapping_versions", id="a published version goes"),
-    ],
+    {
+        "an archived destination comes back": "UPDATE destinations SET archived_at = NULL",
+        "a destination is archived again": "UPDATE destinations SET archived_at = now()",
+        "an archived mapping comes back": "UPDATE mappings SET archived_at = NULL",
+        "a published version is edited": "UPDATE mapping_versions SET document = '{}'",
+        "a published version goes": "DELETE FROM mapping_versions",
+    },
 )
 async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: str) -> None:
     """Archived for good, and published versions immutable, against every writer."""

@@ -18,6 +18,7 @@ from app.store.events import batches as event_batches
 from app.store.incidents import facts as incident_facts
 from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.incidents.facts import WatchedDestination
+from tests.tables import cases
 
 NOW = datetime.now(UTC)
 
@@ -490,18 +491,15 @@ async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, owner: async
     assert [(row["a"], row["r"]) for row in rows] == [(20, -10)] * 3
 
 
-@pytest.mark.parametrize(
+@cases(
     "statement",
-    [
-        pytest.param("UPDATE batch_states SET disposition = 'sent'", id="a disposition without its time"),
-        pytest.param("UPDATE batch_states SET data_key = NULL", id="an open batch without its key"),
-        pytest.param(
-            "UPDATE batch_states SET disposition = 'lost', settled_at = now()",
-            id="an unknown disposition",
-        ),
-        pytest.param("UPDATE batch_states SET due_at = 'infinity'", id="a time that Python cannot read"),
-        pytest.param("UPDATE batch_states SET events = 501", id="more events than a request takes"),
-    ],
+    {
+        "a disposition without its time": "UPDATE batch_states SET disposition = 'sent'",
+        "an open batch without its key": "UPDATE batch_states SET data_key = NULL",
+        "an unknown disposition": "UPDATE batch_states SET disposition = 'lost', settled_at = now()",
+        "a time that Python cannot read": "UPDATE batch_states SET due_at = 'infinity'",
+        "more events than a request takes": "UPDATE batch_states SET events = 501",
+    },
 )
 async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
     """Invalid writes are refused by the database."""

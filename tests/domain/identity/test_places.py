@@ -6,32 +6,33 @@ from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES, Countr
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.identity import addresses
 from app.domain.identity.states import BY_COUNTRY, amazon_state
+from tests.tables import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
-    [
-        pytest.param("US", Country("US"), id="a code"),
-        pytest.param("de", Country("DE"), id="lower case is raised, also of a language"),
-        pytest.param(" de ", Country("DE"), id="spaces around are taken off"),
-        pytest.param("en-US", Country("US"), id="a language tag gives its region"),
-        pytest.param("fr-CA", Country("CA"), id="not its language"),
-        pytest.param("zh-Hant-TW", Country("TW"), id="with a script between"),
-        pytest.param("UK", Country("GB", "country_uk_read_as_gb"), id="UK becomes GB, with a warning"),
-        pytest.param("en-UK", Country("GB", "country_uk_read_as_gb"), id="in a language tag too"),
-        pytest.param("KP", Country("KP"), id="any country of Amazon's list"),
-        pytest.param("OTHER_EEA", Country("OTHER_EEA"), id="Amazon's own word"),
-        pytest.param("USA", None, id="three letters"),
-        pytest.param("XX", None, id="no country's code"),
-        pytest.param("EU", None, id="a union is no country"),
-        pytest.param("ＵＳ", None, id="full-width letters"),
-        pytest.param("US\n", None, id="a line break"),
-        pytest.param("en_US", None, id="a locale with an underscore"),
-        pytest.param("en", None, id="a language alone"),
-        pytest.param("", None, id="nothing"),
-        pytest.param("ſi", None, id="a long s, which upper case makes an S"),
-        pytest.param("United States", None, id="a name"),
-    ],
+    {
+        "a code": ("US", Country("US")),
+        "lower case is raised, also of a language": ("de", Country("DE")),
+        "spaces around are taken off": (" de ", Country("DE")),
+        "a language tag gives its region": ("en-US", Country("US")),
+        "not its language": ("fr-CA", Country("CA")),
+        "with a script between": ("zh-Hant-TW", Country("TW")),
+        "UK becomes GB, with a warning": ("UK", Country("GB", "country_uk_read_as_gb")),
+        "in a language tag too": ("en-UK", Country("GB", "country_uk_read_as_gb")),
+        "any country of Amazon's list": ("KP", Country("KP")),
+        "Amazon's own word": ("OTHER_EEA", Country("OTHER_EEA")),
+        "three letters": ("USA", None),
+        "no country's code": ("XX", None),
+        "a union is no country": ("EU", None),
+        "full-width letters": ("ＵＳ", None),
+        "a line break": ("US\n", None),
+        "a locale with an underscore": ("en_US", None),
+        "a language alone": ("en", None),
+        "nothing": ("", None),
+        "a long s, which upper case makes an S": ("ſi", None),
+        "a name": ("United States", None),
+    },
 )
 def test_reading_a_country(text: str, expected: Country | None) -> None:
     """A country is one of Amazon's codes or nothing; the need for consent hangs on it."""
