@@ -130,22 +130,25 @@ def test_an_event_is_refused_by_the_rule(
     assert [(one.code, one.where) for one in refusals] == [(code, where)]
 
 
-@cases(("path", "value"), {
-"the worked event as it is": ("countryCode", "US"),
-"exactly 21 days old": ("eventTime", "2026-11-03T12:00:00Z"),
-"exactly 5 minutes ahead": ("eventTime", "2026-11-24T12:05:00Z"),
-"RFC 3339 in lower case": ("eventTime", "2026-11-24t12:00:00z"),
-"a very large double": ("value", 1e300),
-"the largest 32-bit number of units": ("unitsSold", 2**31 - 1),
-"an IP address beside nothing": ("consent", {"geo": {"ipAddress": "2001:db8::1"}}),
-"a TCF 2 string": ("consent", {"tcf": "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}),
-"a GPP string": ("consent", {"gpp": "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAA"}),
-"an empty list of custom fields": ("customData", []),
-"a custom value beyond letters and digits": ("customData[0].value", "49.99, or más"),
-"an INTEGER": ("customData[0]", {"name": "n", "value": "-5", "dataType": "INTEGER"}),
-"only an IP address as key": ("matchKeys", [{"type": "FIP", "values": ["192.0.2.1"]}]),
-"a name in any script": ("eventDescription.name", "Bestellung – Größe ’XL’: 5,0"),
-})  # fmt: skip
+@cases(
+    ("path", "value"),
+    {
+        "the worked event as it is": ("countryCode", "US"),
+        "exactly 21 days old": ("eventTime", "2026-11-03T12:00:00Z"),
+        "exactly 5 minutes ahead": ("eventTime", "2026-11-24T12:05:00Z"),
+        "RFC 3339 in lower case": ("eventTime", "2026-11-24t12:00:00z"),
+        "a very large double": ("value", 1e300),
+        "the largest 32-bit number of units": ("unitsSold", 2**31 - 1),
+        "an IP address beside nothing": ("consent", {"geo": {"ipAddress": "2001:db8::1"}}),
+        "a TCF 2 string": ("consent", {"tcf": "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}),
+        "a GPP string": ("consent", {"gpp": "DBABMA~CPXxRfAPXxRfAAfKABENB-CgAAAA"}),
+        "an empty list of custom fields": ("customData", []),
+        "a custom value beyond letters and digits": ("customData[0].value", "49.99, or más"),
+        "an INTEGER": ("customData[0]", {"name": "n", "value": "-5", "dataType": "INTEGER"}),
+        "only an IP address as key": ("matchKeys", [{"type": "FIP", "values": ["192.0.2.1"]}]),
+        "a name in any script": ("eventDescription.name", "Bestellung – Größe ’XL’: 5,0"),
+    },
+)
 def test_an_event_is_accepted_with(event: Callable[..., dict[str, Any]], path: str, value: Any) -> None:
     assert judge(put(event(), path, value), region="NA", now=NOW) == []
 

@@ -50,23 +50,26 @@ async def test_deny_returns_access_denied_and_state(caller: Any) -> None:
     assert "code" not in params
 
 
-@cases("changes", {
-"a client id is required": {"client_id": ""},
-"a client id has at most 100 characters": {"client_id": "c" * 101},
-"only the code flow exists": {"response_type": "token"},
-"the advertising scope is required": {"scope": "profile"},
-"a redirect address is required": {"redirect_uri": ""},
-"a redirect address is http or https": {"redirect_uri": "javascript:alert(1)"},
-"a redirect address is absolute": {"redirect_uri": "/cb"},
-"a redirect address can be read": {"redirect_uri": "http://[bad/cb"},
-"a redirect address has a real port": {"redirect_uri": "http://a.example:99999/"},
-"an address holds no line": {"redirect_uri": "http://a.example/\r\nx: y"},
-"a host cannot extend the policy": {"redirect_uri": "http://a.example;script-src/"},
-"a challenge has 43 characters at least": {"code_challenge": "short"},
-"a method wants a challenge": {"code_challenge_method": "S256"},
-"the method is known": {"code_challenge": CHALLENGE, "code_challenge_method": "S5"},
-"it is ASCII": {"code_challenge": "é" * 43, "code_challenge_method": "plain"},
-})  # fmt: skip
+@cases(
+    "changes",
+    {
+        "a client id is required": {"client_id": ""},
+        "a client id has at most 100 characters": {"client_id": "c" * 101},
+        "only the code flow exists": {"response_type": "token"},
+        "the advertising scope is required": {"scope": "profile"},
+        "a redirect address is required": {"redirect_uri": ""},
+        "a redirect address is http or https": {"redirect_uri": "javascript:alert(1)"},
+        "a redirect address is absolute": {"redirect_uri": "/cb"},
+        "a redirect address can be read": {"redirect_uri": "http://[bad/cb"},
+        "a redirect address has a real port": {"redirect_uri": "http://a.example:99999/"},
+        "an address holds no line": {"redirect_uri": "http://a.example/\r\nx: y"},
+        "a host cannot extend the policy": {"redirect_uri": "http://a.example;script-src/"},
+        "a challenge has 43 characters at least": {"code_challenge": "short"},
+        "a method wants a challenge": {"code_challenge_method": "S256"},
+        "the method is known": {"code_challenge": CHALLENGE, "code_challenge_method": "S5"},
+        "it is ASCII": {"code_challenge": "é" * 43, "code_challenge_method": "plain"},
+    },
+)
 async def test_a_bad_authorization_request_gets_a_page_and_no_redirect(
     caller: Any, changes: dict[str, str]
 ) -> None:
@@ -128,18 +131,21 @@ async def test_a_challenged_code_wants(
     assert (answer.status_code, answer.json().get("error")) == (status, error)
 
 
-@cases(("fields", "headers", "status", "error"), {
-"another client's code": ({"client_id": "other"}, {}, 400, "invalid_grant"),
-"another redirect address": ({"redirect_uri": "http://x/"}, {}, 400, "invalid_grant"),
-"no redirect address": ({"redirect_uri": ""}, {}, 400, "invalid_request"),
-"no client secret": ({"client_secret": ""}, {}, 401, "invalid_client"),
-"no client id": ({"client_id": ""}, {}, 401, "invalid_client"),
-"another grant type": ({"grant_type": "password"}, {}, 400, "unsupported_grant_type"),
-"no grant type": ({"grant_type": ""}, {}, 400, "invalid_request"),
-"a stray bearer": ({}, {"authorization": "Bearer Atza|x"}, 400, "invalid_request"),
-"stray credentials": ({}, {"authorization": "Basic eDp5"}, 400, "invalid_request"),
-"not a form": ({}, {"content-type": "application/json"}, 400, "invalid_request"),
-})  # fmt: skip
+@cases(
+    ("fields", "headers", "status", "error"),
+    {
+        "another client's code": ({"client_id": "other"}, {}, 400, "invalid_grant"),
+        "another redirect address": ({"redirect_uri": "http://x/"}, {}, 400, "invalid_grant"),
+        "no redirect address": ({"redirect_uri": ""}, {}, 400, "invalid_request"),
+        "no client secret": ({"client_secret": ""}, {}, 401, "invalid_client"),
+        "no client id": ({"client_id": ""}, {}, 401, "invalid_client"),
+        "another grant type": ({"grant_type": "password"}, {}, 400, "unsupported_grant_type"),
+        "no grant type": ({"grant_type": ""}, {}, 400, "invalid_request"),
+        "a stray bearer": ({}, {"authorization": "Bearer Atza|x"}, 400, "invalid_request"),
+        "stray credentials": ({}, {"authorization": "Basic eDp5"}, 400, "invalid_request"),
+        "not a form": ({}, {"content-type": "application/json"}, 400, "invalid_request"),
+    },
+)
 async def test_the_token_endpoint_refuses(
     caller: Any, fields: dict[str, str], headers: dict[str, str], status: int, error: str
 ) -> None:
