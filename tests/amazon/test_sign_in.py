@@ -133,88 +133,63 @@ DESCRIBED = "The request has an invalid grant parameter : code"
 @cases(
     ("answer", "refreshed", "exchanged"),
     {
-        "invalid_grant alone means reconnect": (
-            refusal("invalid_grant"),
-            Revoked(),
-            SignInRefused("invalid_grant", DESCRIBED),
-        ),
-        "with any status": (
-            refusal("invalid_grant", 401),
-            Revoked(),
-            SignInRefused("invalid_grant", DESCRIBED),
-        ),
-        "invalid_client speaks of our own settings": (
-            refusal("invalid_client", 401),
-            InvalidClient(),
-            InvalidClient(),
-        ),
-        "unauthorized_client likewise": (refusal("unauthorized_client"), InvalidClient(), InvalidClient()),
+        "invalid_grant alone means reconnect": (refusal("invalid_grant"), Revoked(), "invalid_grant"),
+        "with any status": (refusal("invalid_grant", 401), Revoked(), "invalid_grant"),
         "invalid_request revokes nothing": (
             refusal("invalid_request"),
             Unavailable("invalid_request"),
-            SignInRefused("invalid_request", DESCRIBED),
+            "invalid_request",
         ),
-        "a word that only resembles it revokes nothing": (
-            refusal("INVALID_GRANT"),
-            Unavailable("unexpected"),
-            Unavailable("unexpected"),
-        ),
-        "a list revokes nothing": (
-            refusal(["invalid_grant"]),
-            Unavailable("unexpected"),
-            Unavailable("unexpected"),
-        ),
-        "a bare 403 revokes nothing": (
-            httpx.Response(403),
-            Unavailable("unreadable"),
-            Unavailable("unreadable"),
-        ),
-        "a bare 401 revokes nothing": (
-            httpx.Response(401),
-            Unavailable("unreadable"),
-            Unavailable("unreadable"),
-        ),
-        "429 revokes nothing": (httpx.Response(429), Unavailable("throttled"), Unavailable("throttled")),
+    },
+)
+async def test_a_refused_code_and_a_refused_refresh_differ(
+    answer: httpx.Response, refreshed: object, exchanged: str
+) -> None:
+    """A sign-in repeats Amazon's words; a refresh says whether the sign-in is lost."""
+    assert await answers_to(answer) == (refreshed, SignInRefused(exchanged, DESCRIBED))
+
+
+@cases(
+    ("answer", "outcome"),
+    {
+        "invalid_client speaks of our own settings": (refusal("invalid_client", 401), InvalidClient()),
+        "unauthorized_client likewise": (refusal("unauthorized_client"), InvalidClient()),
+        "a word that only resembles it": (refusal("INVALID_GRANT"), Unavailable("unexpected")),
+        "a list": (refusal(["invalid_grant"]), Unavailable("unexpected")),
+        "a bare 403": (httpx.Response(403), Unavailable("unreadable")),
+        "a bare 401": (httpx.Response(401), Unavailable("unreadable")),
+        "429": (httpx.Response(429), Unavailable("throttled")),
         "a redirect is not followed": (
             httpx.Response(302, headers={"Location": "https://elsewhere.example/"}),
             Unavailable("unreadable"),
-            Unavailable("unreadable"),
         ),
-        "HTML with status 200 is no token": (
-            httpx.Response(200, text="<html>"),
-            Unavailable("unreadable"),
-            Unavailable("unreadable"),
-        ),
-        "a list is no token": (
-            httpx.Response(200, json=[]),
-            Unavailable("unreadable"),
-            Unavailable("unreadable"),
-        ),
-        "two tokens are none": (
+        "HTML with status 200": (httpx.Response(200, text="<html>"), Unavailable("unreadable")),
+        "a list with status 200": (httpx.Response(200, json=[]), Unavailable("unreadable")),
+        "two tokens": (
             httpx.Response(200, content=b'{"access_token":"a","access_token":"b"}'),
             Unavailable("unreadable"),
-            Unavailable("unreadable"),
         ),
-        "a token with status 400 is no token": (
-            httpx.Response(400, json=GOOD),
-            Unavailable("unexpected"),
-            Unavailable("unexpected"),
-        ),
-        "a 500 that says invalid_grant revokes nothing": (
+        "a token with status 400": (httpx.Response(400, json=GOOD), Unavailable("unexpected")),
+        "a 500 that says invalid_grant": (
             httpx.Response(500, json={"error": "invalid_grant"}),
-            Unavailable("amazon_error"),
             Unavailable("amazon_error"),
         ),
     },
 )
-async def test_what_the_token_server_says(
-    answer: httpx.Response, refreshed: object, exchanged: object
+async def test_any_other_answer_revokes_nothing_and_is_no_token(
+    answer: httpx.Response, outcome: object
 ) -> None:
-    """Each answer as it is read for a refresh and for a code."""
+    """It is read the same for a refresh and for a code."""
+    assert await answers_to(answer) == (outcome, outcome)
+
+
+async def answers_to(answer: httpx.Response) -> tuple[object, object]:
+    """Return what a refresh and a code become if the token server answers so, both at one address."""
     transport, requests = answering(answer)
-    assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == refreshed
-    assert await sign_in(transport).exchange(Region.NA, code="c", code_verifier="v" * 43) == exchanged
+    refreshed = await sign_in(transport).refresh(Region.NA, "Atzr|r")
+    exchanged = await sign_in(transport).exchange(Region.NA, code="c", code_verifier="v" * 43)
     assert len({str(request.url) for request in requests}) == 1
+    return refreshed, exchanged
 
 
 @pytest.mark.parametrize(
