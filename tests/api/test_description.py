@@ -53,6 +53,14 @@ def test_the_example_mapping_can_be_published() -> None:
     """And fits the form that describes it."""
     jsonschema.validate(EXAMPLE_MAPPING, DOCUMENT_SCHEMA)
     jsonschema.validate(MAPPING, DOCUMENT_SCHEMA)
+
+
+def test_a_null_counts_as_absent_in_a_source_and_in_its_schema() -> None:
+    """`default` and `on_error` may be null, as the members of a document may."""
+    source = {"path": "user.country", "default": None, "on_error": None}
+    document = {**EXAMPLE_MAPPING, "country_code": source}
+    assert check_publishable(document) == []
+    jsonschema.validate(document, DOCUMENT_SCHEMA)
     assert check_publishable(dict(EXAMPLE_MAPPING)) == []
 
 

@@ -42,7 +42,7 @@ _MEMBERS: dict[str, Any] = {
         ]
     },
 }
-_WITH = {"default": {}, "on_error": {"type": "string", "enum": ["omit", "reject"]}}
+_WITH = {"default": {}, "on_error": {"enum": ["omit", "reject", None]}}
 _SOURCE: dict[str, Any] = {
     "description": (
         'A source: `{"const": …}`, `{"path": "a.b[0].c"}`, `{"template": "{a.b}-{c | lower}"}`, '
