@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from app.admin.refusals import error_body
 from app.api.events import response_examples
@@ -169,9 +169,17 @@ def test_every_operation_opens(site: Site) -> None:
 
 
 def test_an_operation_is_found_by_its_words(site: Site) -> None:
-    site.open("/docs")
+    """Also by words, and for a key, that were typed before the description arrived."""
+    held: list[Route] = []
+    site.page.route("**/openapi.json", lambda route: held.append(route))
+    with site.page.expect_request("**/openapi.json"):
+        site.open("/docs")
     site.page.get_by_label("Find an operation").fill("revoke a key")
+    site.page.get_by_label("Key", exact=True).fill(ADMIN)
+    site.page.get_by_label("Key", exact=True).blur()
+    held[0].continue_()
     expect(site.page.locator("details.op:visible")).to_have_count(1)
+    expect(site.page.locator("#key-help")).not_to_contain_text("Stays in this window")
     expect(site.page.locator("details.op:visible")).to_contain_text("/keys/{key_id}")
 
 

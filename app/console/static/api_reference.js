@@ -235,11 +235,14 @@
     place.append(section);
   }
 
-  document.getElementById("filter").addEventListener("input", (typed) => {
-    const words = typed.target.value.toLowerCase();
+  const filter = document.getElementById("filter");
+  const find = () => {
+    const words = filter.value.toLowerCase();
     for (const { details, words: text } of opened) details.hidden = !text.includes(words);
     for (const section of place.children) section.hidden = !section.querySelector(".op:not([hidden])");
-  });
+  };
+  filter.addEventListener("input", find);
+  find(); // what was typed before the description arrived
   const target = opened.find(({ details }) => `#${details.id}` === location.hash);
   if (target) {
     target.details.open = true;
@@ -247,7 +250,7 @@
   }
 
   // With a key, the examples name a destination and a mapping that the key can use.
-  key.addEventListener("change", async () => {
+  const useOwnIds = async () => {
     const help = document.getElementById("key-help");
     const read = async (path) => {
       const response = await fetch(new URL(path, here), { headers: { Authorization: `Bearer ${key.value}` }, credentials: "omit" });
@@ -263,5 +266,7 @@
       help.textContent = `The examples use the destination “${destination.name}”.`;
     } else help.textContent = key.value ? "This key cannot list destinations. Replace the ids of the examples." : "";
     for (const { details, fill } of opened) if (details.querySelector(".operation")) fill();
-  });
+  };
+  key.addEventListener("change", useOwnIds);
+  if (key.value) useOwnIds();
 })();
