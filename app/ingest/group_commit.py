@@ -269,7 +269,8 @@ class GroupCommit:
         """Return whether fewer than half of the large requests are evaluated.
 
         One half is then written while the process evaluates the other half. The senders of the last flush
-        count as expected, because they are likely to post again. Small requests never wait for large ones.
+        count as expected, because they are likely to post again. Requests that are small on average
+        do not wait.
         """
         is_large = self.queue.events >= SLICE_EVENTS * self.queue.requests
         return is_large and self._expected > 0 and self.queue.requests < self._expected + self._flushed

@@ -20,7 +20,7 @@ def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> Non
 
 
 def test_a_forged_record_is_found_out() -> None:
-    """An event that is lost, that nobody was told of, or that changed, each breaks a promise."""
+    """A lost event, a changed one, and one that Amazon got without a 202 each break a promise."""
     honest = Failover(9, 1, 9, 0, 0, {"other_bytes": 0}, {"delivered": 9}, 1.0, 2.0)
     assert honest.passed
     assert not replace(honest, lost=1).passed

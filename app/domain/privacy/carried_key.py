@@ -21,7 +21,8 @@ _bodies = msgspec.json.Decoder(_Body)
 def folded(value: str) -> str:
     """Return the one form of a match key that is sent unhashed: profiles keep its case, dashes and braces."""
     plain = value.strip().lower()
-    # Most values are digests. Two failed conversions would cost five times as much as the rest of a search.
+    # Most values are digests. A UUID without dashes has 32 digits. Two failed conversions would cost five
+    # times as much as the rest of a search.
     if len(plain) != 32 and plain.isalnum():
         return plain
     try:
