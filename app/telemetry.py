@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ def _read_version() -> str:
 
 
 VERSION: Final = _read_version()
+NAMESPACE: Final = "amazon_conversions"  # the names of all metrics begin with it
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Why a batch cannot be read: its row is missing, it cannot be decrypted, this process lacks its encryption
 # key, or Postgres reports a damaged page.
@@ -64,6 +65,20 @@ class Spans(Protocol):
         """Record a span that ends now, if it is sampled. `parent` and `links` are values of `traceparent`."""
 
 
+def counter_from_zero(
+    registry: CollectorRegistry, name: str, help: str, label: str, values: Iterable[str]
+) -> Counter:
+    """Create a counter with one label, whose series for these values have the value 0.
+
+    Prometheus calculates an increase from two samples: Prometheus would miss the first error of a series
+    that begins at 1.
+    """
+    counter = Counter(name, help, [label], NAMESPACE, registry=registry)
+    for value in values:
+        counter.labels(value)
+    return counter
+
+
 class Telemetry:
     """The metrics of one process, on the registry that `/metrics` serves, and its log.
 
@@ -71,118 +86,99 @@ class Telemetry:
     so the number of series is limited.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self) -> None:
         self.spans: Spans | None = None
-        self.registry = registry if registry is not None else CollectorRegistry()
+        self.registry = CollectorRegistry()
         # A fifth of all series, which no query uses.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
-        Info("amazon_conversions_build", "Version of the program", registry=self.registry).info(
-            {"version": VERSION}
-        )
-        counter = partial(Counter, registry=self.registry)
-        gauge = partial(Gauge, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry, buckets=_BUCKETS)
+        build = Info("build", "Version of the program", namespace=NAMESPACE, registry=self.registry)
+        build.info({"version": VERSION})
+        counter = partial(counter_from_zero, self.registry)
+        gauge = partial(Gauge, namespace=NAMESPACE, registry=self.registry)
+        histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry, buckets=_BUCKETS)
         self.received = counter(
-            "amazon_conversions_events_received",
+            "events_received",
             "Events received: `accepted`, `duplicate` or `rejected`",
-            ["result"],
+            "result",
+            ("accepted", "duplicate", "rejected"),
         )
-        self.rejected = counter(
-            "amazon_conversions_events_rejected", "Events rejected on receipt", ["reason"]
-        )
-        self.dropped_keys = counter(
-            "amazon_conversions_match_keys_dropped",
+        self.rejected = counter("events_rejected", "Events rejected on receipt", "reason", INGEST_REASONS)
+        self.dropped_keys = Counter(
+            "match_keys_dropped",
             "Match keys left out of accepted events",
             ["match_key", "reason"],
+            NAMESPACE,
+            registry=self.registry,
         )
-        self.flushes = counter("amazon_conversions_flushes", "Commits of the events of posts", ["result"])
-        self.flush_seconds = histogram("amazon_conversions_flush_duration_seconds", "Duration of a flush")
-        self.waiting_posts = gauge(
-            "amazon_conversions_flush_queue_events", "Events that wait for the next flush"
-        )
-        self.attempts = counter("amazon_conversions_attempts", "Requests to Amazon", ["outcome"])
-        self.attempt_seconds = histogram(
-            "amazon_conversions_request_duration_seconds", "Duration of a request to Amazon"
-        )
+        self.flushes = counter("flushes", "Commits of the events of posts", "result", ())
+        self.flush_seconds = histogram("flush_duration_seconds", "Duration of a flush")
+        self.waiting_posts = gauge("flush_queue_events", "Events that wait for the next flush")
+        self.attempts = counter("attempts", "Requests to Amazon", "outcome", OUTCOMES.values())
+        self.attempt_seconds = histogram("request_duration_seconds", "Duration of a request to Amazon")
         self.settled = counter(
-            "amazon_conversions_events_settled", "Events that reached a final status, by status", ["status"]
+            "events_settled",
+            "Events that reached a final status, by status",
+            "status",
+            ("delivered", "dead", "expired"),
         )
         self.callbacks = counter(
-            "amazon_conversions_status_callbacks",
+            "status_callbacks",
             "Status callbacks: `acknowledged`, `not_acknowledged` or `failed_permanently`",
-            ["result"],
+            "result",
+            ("acknowledged", "not_acknowledged", "failed_permanently"),
         )
         self.unreadable_batches = counter(
-            "amazon_conversions_unreadable_batches",
+            "unreadable_batches",
             "Batches `missing`, `not_opened`, with `damaged_data`, or with a key that the worker lacks",
-            ["reason"],
+            "reason",
+            UNREADABLE_REASONS,
         )
         self.claims_failed = counter(
-            "amazon_conversions_claims_failed",
+            "claims_failed",
             "Failed claims of waiting events: `damaged_data`, `defect`, `nothing_claimed`, `unknown_key`",
-            ["reason"],
+            "reason",
+            ("damaged_data", "defect", "nothing_claimed", "unknown_key"),
         )
-        self.lanes = gauge("amazon_conversions_lanes_owned", "Delivery queues that this worker serves")
+        self.lanes = gauge("lanes_owned", "Delivery queues that this worker serves")
         self.requests_in_flight = gauge(
-            "amazon_conversions_requests_in_flight", "Requests to Amazon in preparation or in flight"
+            "requests_in_flight", "Requests to Amazon in preparation or in flight"
         )
         self.imbalance = gauge(
-            "amazon_conversions_event_count_imbalance",
+            "event_count_imbalance",
             "Events whose rows and counts disagree; NaN before the first check, the same in every process",
         )
         self.imbalance.set(float("nan"))  # unknown until the first check is complete
         self.claim_seconds = histogram(
-            "amazon_conversions_claim_duration_seconds",
+            "claim_duration_seconds",
             "Time that a worker needs to reserve (claim) waiting events for a request",
         )
         self.database_errors = counter(
-            "amazon_conversions_database_errors", "Database errors, by SQLSTATE class", ["class"]
+            "database_errors",
+            "Database errors, by SQLSTATE class",
+            "class",
+            (*_CLASSES, _OTHER_CLASS, UNREACHABLE),
         )
         self.incidents_open = gauge(
-            "amazon_conversions_incidents_open",
-            "Open incidents; the same in every process",
-            ["kind", "severity"],
+            "incidents_open", "Open incidents; the same in every process", ["kind", "severity"]
         )
         self.notifications = counter(
-            "amazon_conversions_notifications",
+            "notifications",
             "Messages about incidents: `delivered` or `failed`",
-            ["result"],
+            "result",
+            ("delivered", "failed"),
         )
         self.channels_missing = gauge(
-            "amazon_conversions_notification_channels_missing",
+            "notification_channels_missing",
             "Notification channels that only another process has: its `NOTIFY_` settings differ",
         )
-        self.age_limit = gauge(
-            "amazon_conversions_event_age_limit_seconds", "Age at which a waiting event expires"
-        )
+        self.age_limit = gauge("event_age_limit_seconds", "Age at which a waiting event expires")
         self.lane_errors = counter(
-            "amazon_conversions_lane_errors",
+            "lane_errors",
             "Requests not prepared (`defect`) or stored (`unsettled`), or with an error of the `database`",
-            ["kind"],
+            "kind",
+            ("database", "defect", "unsettled"),
         )
-        self._export_from_start()
-
-    def _export_from_start(self) -> None:
-        """Create the series that alerts use, with the value 0.
-
-        Prometheus calculates an increase from two samples: Prometheus would miss the first error of a series
-        that begins at 1.
-        """
-        for counter, values in (
-            (self.rejected, tuple(INGEST_REASONS)),
-            (self.received, ("accepted", "duplicate", "rejected")),
-            (self.attempts, tuple(OUTCOMES.values())),
-            (self.settled, ("delivered", "dead", "expired")),
-            (self.callbacks, ("acknowledged", "not_acknowledged", "failed_permanently")),
-            (self.notifications, ("delivered", "failed")),
-            (self.unreadable_batches, UNREADABLE_REASONS),
-            (self.claims_failed, ("damaged_data", "defect", "nothing_claimed", "unknown_key")),
-            (self.database_errors, (*_CLASSES, _OTHER_CLASS, UNREACHABLE)),
-            (self.lane_errors, ("database", "defect", "unsettled")),
-        ):
-            for value in values:
-                counter.labels(value)
 
     def log(self, event: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
         """Log an event (`area.event`); `fields` are ids, codes and numbers."""

@@ -7,11 +7,12 @@ from its head until the response.
 import os
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from app.admin.access import Caller
 from app.admin.refusals import ErrorCode, Problem
@@ -33,6 +34,7 @@ from app.domain.admission import (
 )
 from app.domain.outcomes.reasons import JourneyCode
 from app.server.request_head import EVENTS_PATH, RequestHead, route_cost
+from app.telemetry import NAMESPACE, counter_from_zero
 
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
@@ -118,27 +120,20 @@ class AdmissionController:
     _senders: dict[str | None, SenderUsage] = field(default_factory=dict)
 
     def __post_init__(self, registry: CollectorRegistry) -> None:
-        shed = Counter(
-            "amazon_conversions_requests_shed",
-            "Requests shed by admission control",
-            ["reason"],
-            registry=registry,
+        shed = counter_from_zero(
+            registry, "requests_shed", "Requests shed by admission control", "reason", ShedReason
         )
-        self._shed = {reason: shed.labels(reason.value) for reason in ShedReason}
-        Gauge(
-            "amazon_conversions_request_body_bytes_in_flight",
-            "Bytes of request bodies in progress",
-            registry=registry,
-        ).set_function(lambda: self._process.body_bytes)
-        Gauge(
-            "amazon_conversions_event_requests_in_flight",
-            "Posts of events admitted and not yet answered",
-            registry=registry,
-        ).set_function(lambda: self._posts)
-        Gauge(
-            "amazon_conversions_concurrency_limit_bytes",
+        self._shed = {reason: shed.labels(reason) for reason in ShedReason}
+        gauge = partial(Gauge, namespace=NAMESPACE, registry=registry)
+        gauge("request_body_bytes_in_flight", "Bytes of request bodies in progress").set_function(
+            lambda: self._process.body_bytes
+        )
+        gauge("event_requests_in_flight", "Posts of events admitted and not yet answered").set_function(
+            lambda: self._posts
+        )
+        gauge(
+            "concurrency_limit_bytes",
             "Limit of the bytes of posts in progress, adapted to the measured latency",
-            registry=registry,
         ).set_function(lambda: self._adaptive_limit.cost)
 
     def admit(self, head: RequestHead) -> Permit | ShedReason:

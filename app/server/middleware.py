@@ -21,7 +21,7 @@ from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.request_head import RequestHead, read_head
-from app.telemetry import Spans
+from app.telemetry import NAMESPACE, Spans
 
 _log = logging.getLogger("app.requests")
 
@@ -56,15 +56,17 @@ class RequestMiddleware:
     def __post_init__(self, registry: CollectorRegistry) -> None:
         # The label `route` is the path template, which has few values and no personal data.
         self._request_count = Counter(
-            "amazon_conversions_http_requests",
+            "http_requests",
             "HTTP requests answered",
             ("method", "route", "status"),
+            NAMESPACE,
             registry=registry,
         )
         self._request_duration = Histogram(
-            "amazon_conversions_http_request_duration_seconds",
+            "http_request_duration_seconds",
             "Duration of an HTTP request",
             ("route",),
+            NAMESPACE,
             buckets=_BUCKETS,
             registry=registry,
         )

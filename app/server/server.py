@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
 from app.server.connection_limits import CLOSED, ConnectionLimits, WaitingConnections
+from app.telemetry import counter_from_zero
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
@@ -44,14 +45,9 @@ class Server(uvicorn.Server):
         admission: AdmissionController | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        closed = Counter(
-            "amazon_conversions_connections_closed",
-            "Connections that the server closed",
-            ["reason"],
-            registry=registry,
+        closed = counter_from_zero(
+            registry, "connections_closed", "Connections that the server closed", "reason", CLOSED
         )
-        for reason in CLOSED:
-            closed.labels(reason)  # exported as 0, so that Prometheus sees the first increase
         self._waiting = WaitingConnections()
         self._shutdown_delay_s = shutdown_delay_s
         self._skip_delay = asyncio.Event()

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane
@@ -46,9 +45,7 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
 
     untyped: Any = part
     leases: Any = SimpleNamespace(alarms=alarms)
-    worker: Any = SimpleNamespace(
-        monotonic=lambda: NOW, telemetry=Telemetry(CollectorRegistry()), capacity=CAPACITY
-    )
+    worker: Any = SimpleNamespace(monotonic=lambda: NOW, telemetry=Telemetry(), capacity=CAPACITY)
     dispatcher = Dispatcher(
         worker=worker,
         delivery=untyped,

@@ -6,7 +6,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
 from app.store.database.results import DatabaseResults
@@ -48,7 +47,7 @@ async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() ->
         raise asyncpg.InterfaceError("connection is closed")
 
     part: Any = None
-    telemetry = Telemetry(CollectorRegistry())
+    telemetry = Telemetry()
     worker: Any = SimpleNamespace(
         monotonic=lambda: now, sleep=rest, timeout=asyncio.timeout, telemetry=telemetry
     )
