@@ -17,7 +17,8 @@ from app.admin.mappings.backtest import comparison, summary
 from app.admin.mappings.drafts import valid_draft
 from app.admin.mappings.evaluation import EvaluationSettings
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, error_body
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.config_as_code.model import DesiredDestination, refusal_sentence
 from app.config_as_code.plan import (
     DestinationStep,
     ExistingConfiguration,
@@ -26,7 +27,7 @@ from app.config_as_code.plan import (
     PlannedAction,
     plan,
 )
-from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
+from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
 from app.store import PipelineConnection, driver_of, mappings
@@ -61,7 +62,11 @@ class AppliedPlan:
 
 
 async def apply(
-    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions, *, dry_run: bool = False
+    engine: AsyncEngine,
+    desired: Sequence[DesiredDestination],
+    options: ApplyOptions,
+    *,
+    dry_run: bool = False,
 ) -> AppliedPlan | InvalidFile:
     """Apply the complete file, or nothing if it has a problem.
 
@@ -76,7 +81,7 @@ async def apply(
 
 
 async def _apply_plan(
-    connection: AsyncConnection, desired: Sequence[DesiredState], options: ApplyOptions
+    connection: AsyncConnection, desired: Sequence[DesiredDestination], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
     await destinations.lock_all(connection)
     driver = await driver_of(connection)
@@ -97,7 +102,8 @@ async def _apply_plan(
         try:
             after.append(await _destination(connection, driver, step, options))
         except Refusal as refusal:
-            problems.append(_problem(step.desired.path, refusal))
+            problems.append(FileProblem(step.desired.path, refusal_sentence(refusal)))
+            problems += step.document_problems
             continue
         for mapping in step.mappings:
             path = mapping.desired.path if mapping.desired else step.desired.path
@@ -106,7 +112,7 @@ async def _apply_plan(
                     backtests[backtest[0]] = backtest[1]
                 await _mapping(connection, after[-1], mapping, options.by)
             except Refusal as refusal:
-                problems.append(_problem(path, refusal))
+                problems.append(FileProblem(path, refusal_sentence(refusal)))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
     problems += _check_loss(planned, backtests, options)
     return InvalidFile(tuple(problems)) if problems else AppliedPlan(planned, tuple(after), backtests)
@@ -147,17 +153,12 @@ def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: Apply
     return problems
 
 
-def _problem(path: str, refusal: Refusal) -> FileProblem:
-    body = error_body(refusal.problem)
-    return FileProblem(path, f"{body['error']}: {body['detail']}")
-
-
 async def _destination(
     connection: AsyncConnection, driver: PipelineConnection, step: DestinationStep, options: ApplyOptions
 ) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
-    desired, by = step.desired.destination, options.by
+    desired, by = step.desired, options.by
     if step.existing is None:
         id_ = DestinationId(desired.id or new_id("dst_"))
         async with _unused_id(connection, "destination"):
@@ -186,7 +187,8 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
     destination = await publishing.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None
-        await mapping_use_cases.archive_mapping(connection, await _lock(connection, step.existing), by=by)
+        before = await _lock(connection, destination, step.existing.id)
+        await mapping_use_cases.archive_mapping(connection, before, by=by)
         return
     document = valid_draft(step.document)
     if step.existing is None:
@@ -195,12 +197,10 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
             await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
     else:
         id_ = step.existing.id
-        await mapping_use_cases.change_mapping(
-            connection, await _lock(connection, step.existing), document, by=by
-        )
+        before = await _lock(connection, destination, id_)
+        await mapping_use_cases.change_mapping(connection, before, document, by=by)
     if step.desired.published:
-        mapping = await mappings.lock(connection, destination.id, id_)
-        assert mapping is not None
+        mapping = await _lock(connection, destination, id_)
         await publishing.publish_mapping(connection, destination, mapping, by=by)
 
 
@@ -215,7 +215,7 @@ async def _unused_id(connection: AsyncConnection, kind: str) -> AsyncIterator[No
         raise Refusal(ErrorCode.INVALID, detail, FieldProblem("id", "duplicate")) from None
 
 
-async def _lock(connection: AsyncConnection, mapping: StoredMapping) -> StoredMapping:
-    locked = await mappings.lock(connection, mapping.destination, mapping.id)
+async def _lock(connection: AsyncConnection, destination: Destination, mapping: MappingId) -> StoredMapping:
+    locked = await mappings.lock(connection, destination.id, mapping)
     assert locked is not None
     return locked

@@ -90,15 +90,13 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
             return _refuse(done, text)
         if not dry_run:
             await _wake(resources, done)
-    sys.stdout.write("\n".join(lines(done.plan, done.backtests, done=not dry_run)) + "\n")
+    print(*lines(done.plan, done.backtests, done=not dry_run), sep="\n")
     if dry_run:
         return DRIFT if done.plan.actions else 0
     for destination in done.destinations:
         if destination.state in (State.DRAFT, State.NEEDS_RECONNECT):
-            sys.stdout.write(
-                f"{destination.name} ({destination.id}) is not connected to Amazon: connect it in the "
-                "console.\n"
-            )
+            name = f"{destination.name} ({destination.id})"
+            print(f"{name} is not connected to Amazon: connect it in the console.")
     return 0
 
 
@@ -126,13 +124,12 @@ async def export(settings: Settings, asked: argparse.Namespace) -> int:
     sys.stdout.write(exporting.export(stored, ids=not asked.without_ids))
     for mapping in stored.mappings:
         if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
-            sys.stderr.write(
-                f"Mapping {mapping.name} ({mapping.id}) has unpublished changes. They are not exported.\n"
-            )
+            name = f"Mapping {mapping.name} ({mapping.id})"
+            print(f"{name} has unpublished changes. They are not exported.", file=sys.stderr)
     return 0
 
 
-def _read(file: str) -> tuple[str, list[read.DesiredState] | InvalidFile]:
+def _read(file: str) -> tuple[str, list[model.DesiredDestination] | InvalidFile]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as problem:
@@ -167,7 +164,9 @@ def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> Ap
 
 
 def _refuse(file: InvalidFile, text: str) -> int:
-    sys.stderr.write("\n".join(problem_lines(with_lines(file, text))) + "\n")
+    for problem in with_lines(file, text).problems:
+        print(f"{problem.path}: {problem.sentence}", file=sys.stderr)
+    print("Nothing was changed.", file=sys.stderr)
     return 1
 
 
@@ -186,13 +185,6 @@ def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) 
     yield _sum(plan, done=done)
 
 
-def problem_lines(file: InvalidFile) -> Iterator[str]:
-    """Yield a line for each problem of a file, then the line that nothing was changed."""
-    for problem in file.problems:
-        yield f"{problem.path}: {problem.sentence}"
-    yield "Nothing was changed."
-
-
 def _destination_lines(step: DestinationStep, backtests: Mapping[str, Backtest]) -> Iterator[str]:
     where = f"{step.settings.advertiser_id} in {step.settings.region.value}"
     id_ = step.existing.id if step.existing else "new"
@@ -206,7 +198,7 @@ def _destination_lines(step: DestinationStep, backtests: Mapping[str, Backtest])
 
 def _mapping_lines(step: MappingStep) -> Iterator[str]:
     existing = step.existing
-    name = f"mapping {step.name} ({existing.id if existing else 'new'})"
+    name = f"mapping {step.document['name']} ({existing.id if existing else 'new'})"
     match step.action:
         case PlannedAction.NOTHING if step.desired is None:
             yield f"    {name} is not in the file: unchanged"

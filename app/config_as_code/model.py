@@ -2,17 +2,77 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, model_validator
 
 from app.admin.incidents.alerting import AlertingInput, NotificationPreference
-from app.admin.inputs import NewDestination, RequestBody, validation_error
-from app.admin.mappings.schema import DOCUMENT_SCHEMA
+from app.admin.inputs import NewDestination, RequestBody, name_problem_code, validation_error
+from app.admin.mappings.drafts import valid_draft
+from app.admin.mappings.schema import DOCUMENT_SCHEMA, compile_or_refuse
+from app.admin.refusals import Refusal
 from app.domain.incidents.thresholds import MUTED_UNTIL
+from app.domain.mapping.document import ACTION
+from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.example import EXAMPLE_MAPPING
 
 VERSION = 1
 _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
 _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
+
+
+CHECK_DOCUMENTS = object()
+"""The validation context with which the documents of mappings are checked too."""
+
+
+def _mapping_name(name: object) -> str:
+    if not isinstance(name, str) or name_problem_code(name):
+        raise validation_error("invalid", "A mapping needs a name of printable characters.")
+    return name
+
+
+class FileEntry(BaseModel):
+    """A destination or a mapping of the file."""
+
+    _path: str = ""
+
+    @property
+    def path(self) -> str:
+        """Return the path in the file, such as `destinations[0]`."""
+        return self._path
+
+
+class DesiredMapping(FileEntry, extra="allow", strict=True):
+    """A mapping in the file. Its further members are those of its document."""
+
+    id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
+    published: bool = True
+    name: Annotated[str, BeforeValidator(_mapping_name)] = Field("", validate_default=True)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the document. A member that is null is left out."""
+        members = {"action": ACTION, "name": self.name, **(self.model_extra or {})}
+        return with_clean_event_name({name: member for name, member in members.items() if member is not None})
+
+    def refusal(self) -> str | None:
+        """Return why no destination could store or publish the document, or None."""
+        try:
+            document = valid_draft(self.document)
+            if self.published:
+                compile_or_refuse(document)
+        except Refusal as refusal:
+            return refusal_sentence(refusal)
+        return None
+
+    @model_validator(mode="after")
+    def _check_document(self, info: ValidationInfo) -> "DesiredMapping":
+        if info.context is CHECK_DOCUMENTS and (sentence := self.refusal()):
+            raise validation_error("invalid", sentence)
+        return self
+
+
+def refusal_sentence(refusal: Refusal) -> str:
+    """Return the error code of a refusal and its sentence."""
+    return f"{refusal.problem.code.value}: {refusal.problem.sentence}"
 
 
 def _without_window(alerting: AlertingInput | None) -> AlertingInput | None:
@@ -21,7 +81,7 @@ def _without_window(alerting: AlertingInput | None) -> AlertingInput | None:
     return alerting
 
 
-class DesiredDestination(NewDestination):
+class DesiredDestination(FileEntry, NewDestination):
     """A destination in the file. Without `id`, it is matched by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
@@ -31,7 +91,7 @@ class DesiredDestination(NewDestination):
     """Thresholds by kind of incident. If absent, the stored ones are kept."""
     notifications: NotificationPreference | None = None
     """The messages about incidents. If absent, the stored settings are kept."""
-    mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
+    mappings: Annotated[list[DesiredMapping], Field(max_length=1_000, default_factory=list)]
 
 
 class File(RequestBody):
@@ -40,12 +100,13 @@ class File(RequestBody):
     version: Literal[1]
     destinations: Annotated[list[DesiredDestination], Field(max_length=10_000)]
 
-
-class MappingMembers(RequestBody):
-    """The fields of a mapping that are not part of its document."""
-
-    id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
-    published: bool = True
+    @model_validator(mode="after")
+    def _place(self) -> "File":
+        for number, destination in enumerate(self.destinations):
+            destination._path = f"destinations[{number}]"
+            for index, mapping in enumerate(destination.mappings):
+                mapping._path = f"{destination.path}.mappings[{index}]"
+        return self
 
 
 def schema() -> dict[str, Any]:
@@ -65,6 +126,7 @@ def schema() -> dict[str, Any]:
         },
     }
     mapping.pop("example")
+    del described["$defs"]["DesiredMapping"]
     described["$defs"]["Mapping"] = mapping
     destination = described["$defs"]["DesiredDestination"]
     destination["title"] = "Destination"

@@ -12,18 +12,16 @@ from typing import Any, TypeAlias, TypeVar
 from app.admin.destinations import settings_of
 from app.admin.destinations.settings import settings_from
 from app.admin.incidents.alerting import NotificationPreference
-from app.config_as_code.model import DesiredDestination
-from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
+from app.config_as_code.model import DesiredDestination, DesiredMapping
+from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
 from app.domain.incidents import thresholds
 from app.domain.mapping.diff import Difference, differences
-from app.domain.mapping.document import ACTION
-from app.domain.mapping.event_name import with_clean_event_name
 from app.store.destinations.destinations import Destination
 from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import Document, StoredMapping
 
-Entry: TypeAlias = DesiredState | DesiredMapping
+Entry: TypeAlias = DesiredDestination | DesiredMapping
 Stored = TypeVar("Stored", Destination, StoredMapping)
 
 
@@ -46,18 +44,13 @@ class MappingStep:
     existing: StoredMapping | None
     changes: tuple[Difference, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """Return the name of the mapping."""
-        return self.desired.name if self.desired else self.existing.name if self.existing else ""
-
 
 @dataclass(frozen=True, slots=True)
 class DestinationStep:
     """The changes to one destination and its mappings."""
 
     action: PlannedAction
-    desired: DesiredState
+    desired: DesiredDestination
     settings: DestinationSettings
     existing: Destination | None
     changes: tuple[Difference, ...]
@@ -67,6 +60,13 @@ class DestinationStep:
     def actions(self) -> list[PlannedAction]:
         """Return the action for the destination, followed by the actions for its mappings."""
         return [self.action, *[mapping.action for mapping in self.mappings]]
+
+    @property
+    def document_problems(self) -> list[FileProblem]:
+        """Return the problems of the documents of mappings that would be created or changed."""
+        desired = [each.desired for each in self.mappings if each.action is not PlannedAction.NOTHING]
+        checked = ((mapping.path, mapping.refusal()) for mapping in desired if mapping is not None)
+        return [FileProblem(path, sentence) for path, sentence in checked if sentence is not None]
 
     @property
     def changed(self) -> bool:
@@ -98,7 +98,7 @@ class ExistingConfiguration:
 
 
 def plan(
-    desired: Sequence[DesiredState], configuration: ExistingConfiguration, *, prune: bool = False
+    desired: Sequence[DesiredDestination], configuration: ExistingConfiguration, *, prune: bool = False
 ) -> Plan | InvalidFile:
     """Match each entry of the file with a stored entry, by id or else by name. Return the changes.
 
@@ -117,14 +117,17 @@ def plan(
         for destination in configuration.destinations
         if not _is_archived(destination) and destination.id not in named
     ]
-    return InvalidFile(tuple(problems)) if problems else Plan(tuple(steps), tuple(unmanaged))
+    if problems:
+        problems += [problem for step in steps for problem in step.document_problems]
+        return InvalidFile(tuple(problems))
+    return Plan(tuple(steps), tuple(unmanaged))
 
 
 def _match(
     entry: Entry, stored: Sequence[Stored], siblings: Sequence[Stored], problems: list[FileProblem]
 ) -> Stored | None:
     """Return the stored entry with the id of an entry of the file, or the sibling with its name."""
-    kind = "destination" if isinstance(entry, DesiredState) else "mapping"
+    kind = "destination" if isinstance(entry, DesiredDestination) else "mapping"
     if entry.id is not None:
         existing = next((each for each in stored if each.id == entry.id), None)
         if existing is not None and all(each is not existing for each in siblings):
@@ -147,19 +150,21 @@ def _is_archived(stored: Destination | StoredMapping) -> bool:
 
 
 def _step(
-    desired: DesiredState,
+    desired: DesiredDestination,
     existing: Destination | None,
     configuration: ExistingConfiguration,
     problems: list[FileProblem],
     *,
     prune: bool,
 ) -> DestinationStep:
-    settings, mappings = settings_from(desired.destination), configuration.mappings
+    settings, mappings = settings_from(desired), configuration.mappings
     changes: tuple[Difference, ...] = ()
     if existing is not None:
         row = configuration.alerting.get(existing.id, DEFAULT_ROW)
-        before = asdict(settings_of(existing)) | _managed(desired.destination, existing, row)
-        changes = tuple(differences(before, asdict(settings) | _desired(desired.destination)))
+        members = _optional_members(desired)
+        stored = {"status_callback": existing.status_callback, **alerting_members(row)}
+        before = asdict(settings_of(existing)) | {name: stored[name] for name in members}
+        changes = tuple(differences(before, asdict(settings) | members))
     change = PlannedAction.CHANGE if changes else PlannedAction.NOTHING
     action = PlannedAction.CREATE if existing is None else change
     siblings = [each for each in mappings if existing and each.destination == existing.id]
@@ -177,22 +182,15 @@ def _step(
     return DestinationStep(action, desired, settings, existing, changes, tuple(steps))
 
 
-def _desired(destination: DesiredDestination) -> dict[str, Any]:
+def _optional_members(desired: DesiredDestination) -> dict[str, Any]:
     """Return the members of the file that keep their stored values if the file does not contain them."""
-    members: dict[str, Any] = {}
-    if destination.status_callback is not None:
-        members["status_callback"] = destination.status_callback
-    if destination.alerting is not None:
-        members["alerting"] = thresholds.merged({}, destination.alerting.stored())
-    if destination.notifications is not None:
-        members["notifications"] = destination.notifications.model_dump()
-    return members
-
-
-def _managed(desired: DesiredDestination, existing: Destination, row: AlertingRow) -> dict[str, Any]:
-    """Return the stored values of the members that `_desired` returns."""
-    stored = {"status_callback": existing.status_callback, **alerting_members(row)}
-    return {name: value for name, value in stored.items() if getattr(desired, name) is not None}
+    alerting, notifications = desired.alerting, desired.notifications
+    members = {
+        "status_callback": desired.status_callback,
+        "alerting": None if alerting is None else thresholds.merged({}, alerting.stored()),
+        "notifications": None if notifications is None else notifications.model_dump(),
+    }
+    return {name: member for name, member in members.items() if member is not None}
 
 
 def alerting_members(row: AlertingRow) -> dict[str, Any]:
@@ -206,8 +204,7 @@ def alerting_members(row: AlertingRow) -> dict[str, Any]:
 def _mapping_step(
     desired: DesiredMapping, existing: StoredMapping | None, problems: list[FileProblem]
 ) -> MappingStep:
-    members = {name: member for name, member in desired.document.items() if member is not None}
-    document = {"action": ACTION, **with_clean_event_name(members)}
+    document = desired.document
     if existing is None:
         return MappingStep(PlannedAction.CREATE, desired, document, None)
     # If the file does not publish a mapping, compare the mapping with the stored draft.

@@ -14,9 +14,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from app.admin.inputs import name_problem_code
 from app.admin.mappings.field_problems import OWN_WORDS, path_of
-from app.config_as_code.model import DesiredDestination, File, MappingMembers
+from app.config_as_code.model import CHECK_DOCUMENTS, DesiredDestination, File
 
 MAX_CHARACTERS = 10 * 1024 * 1024
 
@@ -36,35 +35,7 @@ class InvalidFile:
     problems: tuple[FileProblem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredMapping:
-    """A mapping of the file; `path` is its path in the file."""
-
-    path: str
-    id: str | None
-    name: str
-    published: bool
-    document: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class DesiredState:
-    """A destination of the file with its mappings; `path` is its path in the file."""
-
-    path: str
-    destination: DesiredDestination
-    mappings: tuple[DesiredMapping, ...]
-
-    @property
-    def id(self) -> str | None:
-        return self.destination.id
-
-    @property
-    def name(self) -> str:
-        return self.destination.name
-
-
-def read(text: str) -> list[DesiredState] | InvalidFile:
+def read(text: str) -> list[DesiredDestination] | InvalidFile:
     """Parse a file. Return its destinations, or all its problems."""
     if len(text) > MAX_CHARACTERS:
         return InvalidFile((FileProblem("file", f"The file has more than {MAX_CHARACTERS:,} characters."),))
@@ -78,43 +49,21 @@ def read(text: str) -> list[DesiredState] | InvalidFile:
     except (yaml.YAMLError, RecursionError, ValueError):
         return InvalidFile((FileProblem("file", f"{_NOT_YAML}."),))
     try:
-        file = File.model_validate(parsed)
-    except ValidationError as error:
-        return InvalidFile(
-            tuple(
-                FileProblem(path_of(each).replace("body", "file"), _sentence(each)) for each in error.errors()
-            )
-        )
-    return _destinations(file)
+        return File.model_validate(parsed).destinations
+    except ValidationError:
+        return InvalidFile(tuple(_problems(parsed)))
 
 
-def _destinations(file: File) -> list[DesiredState] | InvalidFile:
-    problems: list[FileProblem] = []
-    desired = []
-    for number, destination in enumerate(file.destinations):
-        path = f"destinations[{number}]"
-        mappings = [
-            _mapping(f"{path}.mappings[{index}]", dict(members), problems)
-            for index, members in enumerate(destination.mappings)
-        ]
-        desired.append(
-            DesiredState(path, destination, tuple(mapping for mapping in mappings if mapping is not None))
-        )
-    return InvalidFile(tuple(problems)) if problems else desired
+def _problems(parsed: Any) -> Iterator[FileProblem]:
+    """Yield the problems of an invalid file, including those of the documents of mappings.
 
-
-def _mapping(path: str, members: dict[str, Any], problems: list[FileProblem]) -> DesiredMapping | None:
-    own = {name: members.pop(name) for name in ("id", "published") if name in members}
+    In a valid file, the documents are checked when they are applied.
+    """
     try:
-        checked = MappingMembers.model_validate(own)
+        File.model_validate(parsed, context=CHECK_DOCUMENTS)
     except ValidationError as error:
-        problems += [FileProblem(f"{path}.{path_of(each)}", _sentence(each)) for each in error.errors()]
-        return None
-    name = members.get("name")
-    if not isinstance(name, str) or name_problem_code(name):
-        problems.append(FileProblem(f"{path}.name", "A mapping needs a name of printable characters."))
-        return None
-    return DesiredMapping(path, checked.id, name, checked.published, members)
+        for each in error.errors():
+            yield FileProblem(path_of(each).replace("body", "file"), _sentence(each))
 
 
 # The sentences for pydantic's types of errors, for people who write YAML.
@@ -189,19 +138,14 @@ for _tag, _construct in {
 
 def with_lines(file: InvalidFile, text: str) -> InvalidFile:
     """Put the line number before the path of each problem, if it is known."""
-    lines = lines_of(text)
-    return InvalidFile(
-        tuple(FileProblem(_with_line(each.path, lines), each.sentence) for each in file.problems)
-    )
-
-
-def lines_of(text: str) -> Mapping[str, int]:
-    """Return the line number of each path, such as `destinations[0].name`. Returns none for invalid YAML."""
     try:
         root = yaml.compose(text, UnambiguousLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    return {} if root is None else dict(_walk(root, ""))
+        return file
+    lines = {} if root is None else dict(_walk(root, ""))
+    return InvalidFile(
+        tuple(FileProblem(_with_line(each.path, lines), each.sentence) for each in file.problems)
+    )
 
 
 def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:

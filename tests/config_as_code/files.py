@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config_as_code import apply as applying
 from app.config_as_code import export
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
-from app.config_as_code.read import DesiredState, InvalidFile, read
+from app.config_as_code.model import DesiredDestination
+from app.config_as_code.read import InvalidFile, read
 from tests.api.world import DESTINATION, MAPPING
 
 BY = "cli:test"
@@ -28,7 +29,7 @@ def acme(*maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**DESTINATION, **changes, "mappings": list(maps) or [MAPPING]}
 
 
-def wanted(text: str) -> list[DesiredState]:
+def wanted(text: str) -> list[DesiredDestination]:
     """Read a file that is right."""
     found = read(text)
     assert not isinstance(found, InvalidFile), found

@@ -133,6 +133,24 @@ async def test_one_refusal_rolls_back_the_file(world: ApiWorld) -> None:
     assert await world.actions() == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "others", "at"),
+    [({"advertiser_id": "42"}, [EU], "destinations[0]"), ({}, [{}], "destinations[1]")],
+    ids=["refused by a use case", "named twice"],
+)
+async def test_a_refused_destination_does_not_hide_the_problems_of_its_mappings(
+    world: ApiWorld, changes: dict[str, Any], others: list[dict[str, Any]], at: str
+) -> None:
+    """Each problem of the file is in the first list; an unchanged mapping has none."""
+    await apply(world.engine, file(acme()))
+    await world.connect((await world.call("GET", "/destinations")).json()["items"][0])
+    wrong = {**MAPPING, "name": "Other", "fields": {"email": {"template": "x"}}}
+    text = file(acme(MAPPING, wrong, **changes), *(acme(**other) for other in others))
+    found = await refused(world.engine, text)
+    assert [one.path for one in found.problems] == [at, "destinations[0].mappings[1]"]
+    assert "fields.email.template" in found.problems[1].sentence
+
+
 async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:

@@ -86,6 +86,22 @@ def test_a_problem_is_reported_with_its_place(text: str, at: str, word: str) -> 
     assert word in found.problems[0].sentence
 
 
+def test_problems_of_mappings_are_reported_beside_those_of_their_destination() -> None:
+    """Nobody repairs a currency first, to learn then that a field of the mapping is wrong too."""
+    wrong = {**MAPPING, "name": "Other", "fields": {"email": {"template": "x"}}}
+    unready = {"name": "No consent", "fields": {"email": "user.email"}}
+    draft = {**unready, "name": "Draft", "published": False}
+    bad_id = {**MAPPING, "name": "Bad id", "id": "x"}
+    found = read(file(acme(MAPPING, wrong, unready, draft, bad_id, currency="XXXX")))
+    assert isinstance(found, InvalidFile)
+    assert {problem.path: problem.sentence.partition(":")[0] for problem in found.problems} == {
+        "destinations[0].currency": "Use one of the currency codes listed in GET /catalog.",
+        "destinations[0].mappings[1]": "invalid",
+        "destinations[0].mappings[2]": "not_publishable",
+        "destinations[0].mappings[4].id": "String should match pattern '^map_[0-9a-z]{16,32}$'.",
+    }
+
+
 @pytest.mark.parametrize(
     ("at", "placed"),
     [
