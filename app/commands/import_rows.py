@@ -23,12 +23,8 @@ class FileError(Exception):
     """The rest of the file cannot be read. The text names row and column, but no value."""
 
 
-class _NotUtf8(ValueError):
-    """A line is not UTF-8."""
-
-
-class _TooLong(ValueError):
-    """A line is longer than MAX_LINE_BYTES. It was skipped."""
+class _LineSkipped(ValueError):
+    """A line cannot be read. The text is the code of its problem."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,7 +104,10 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Imp
     Raises FileError for an invalid header and for misplaced quotes.
     """
     lines = _Lines(file)
-    header = next(csv.reader(lines, strict=True), None)
+    try:
+        header = next(csv.reader(lines, strict=True), None)
+    except (_LineSkipped, csv.Error):
+        raise FileError("Row 1: the header is not UTF-8, is too long, or has invalid quotes.") from None
     if header is None:
         raise FileError("The file is empty; the first row of a CSV file names its columns.")
     columns = read_header(header)
@@ -121,10 +120,8 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Imp
             cells = next(reader)
         except StopIteration:
             return
-        except _NotUtf8:
-            yield ImportRow(number, lines.offset, None, "row_not_utf8")
-        except _TooLong:
-            yield ImportRow(number, lines.offset, None, "row_too_long")
+        except _LineSkipped as skipped:
+            yield ImportRow(number, lines.offset, None, str(skipped))
         except csv.Error:
             raise FileError(
                 f"Row {number}: invalid quotes. This row and the rows after it were not sent."
@@ -164,8 +161,8 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
         number += 1
         try:
             line = lines.next_line()
-        except _TooLong:
-            yield ImportRow(number, lines.offset, None, "row_too_long")
+        except _LineSkipped as skipped:
+            yield ImportRow(number, lines.offset, None, str(skipped))
             continue
         if not line:
             return
@@ -190,10 +187,10 @@ class _Lines:
         try:
             return line.decode()
         except UnicodeDecodeError:
-            raise _NotUtf8 from None
+            raise _LineSkipped("row_not_utf8") from None
 
     def next_line(self) -> bytes:
-        """Return the next line, or nothing at the end of the file. Raises _TooLong after a long line."""
+        """Return the next line, or nothing at the end of the file. Skips a line that is too long."""
         line = self._file.readline(MAX_LINE_BYTES + 1)
         first = self.offset == 0
         self.offset += len(line)
@@ -201,7 +198,7 @@ class _Lines:
             while line and not line.endswith(b"\n"):
                 line = self._file.readline(MAX_LINE_BYTES)
                 self.offset += len(line)
-            raise _TooLong
+            raise _LineSkipped("row_too_long")
         return line.removeprefix(_BOM) if first else line
 
     def seek(self, offset: int) -> None:

@@ -73,6 +73,17 @@ def test_a_header_that_can_be_read_two_ways_is_refused(header: str) -> None:
         rows_of(f"{header}\n1,2\n" if header else "")
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["user.email,a".encode("utf-16"), b"caf\xe9,a", b'"a', b"a" * 2_000_000],
+    ids=["UTF-16", "Latin-1", "a quote left open", "too long"],
+)
+def test_a_header_that_cannot_be_read_is_refused_in_a_sentence(header: bytes) -> None:
+    """As a spreadsheet may save it; it was a traceback."""
+    with pytest.raises(FileError, match=r"^Row 1: "):
+        rows_of(header + b"\n1,2\n")
+
+
 def test_quotes_that_do_not_close_end_the_reading_at_their_row() -> None:
     """The rest of the file cannot be distinguished from the cell."""
     read = []
