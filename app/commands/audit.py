@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 
 from app.admin.audit import follow_chain
 from app.domain.audit_chain import ChainBroken
@@ -37,15 +36,13 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
     async with open_resources(settings, role="audit", pool_size=1) as resources:
         result = await follow_chain(resources.engine_of(EVERY), asked.head)
     if isinstance(result.chain, ChainBroken):
-        sys.stdout.write(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}\n")
+        print(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}")
         return 1
     if not result.is_known:
-        sys.stdout.write(
+        print(
             "The chain is valid, but no row has the hash of --head: rows at its end were deleted, or the "
-            "hash is from another database.\n"
+            "hash is from another database."
         )
         return 1
-    sys.stdout.write(
-        f"The chain of {result.chain.rows:,} rows is valid. Its head is {result.chain.hash.hex()}\n"
-    )
+    print(f"The chain of {result.chain.rows:,} rows is valid. Its head is {result.chain.hash.hex()}")
     return 0

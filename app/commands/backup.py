@@ -95,8 +95,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
             # The WAL is streamed first, so that it begins before the base backup.
             take_base(folder, source, settings, keep_days=asked.keep_days)
             is_based = True
-            sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
-            sys.stdout.flush()
+            print(f"Streaming WAL to {folder / 'wal'}.", flush=True)
             if receiver.wait() != 0:
                 raise CommandFailed("pg_receivewal stopped; see its last line above.")
     finally:
@@ -125,8 +124,7 @@ def take_base(
         shutil.copy2(notes, partial / _NOTES)
     partial.rename(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    sys.stdout.write(f"{target}: {size / 1e6:.0f} MB, verified, {time.monotonic() - began:.1f} s\n")
-    sys.stdout.flush()
+    print(f"{target}: {size / 1e6:.0f} MB, verified, {time.monotonic() - began:.1f} s", flush=True)
     if keep_days is not None:
         delete_old(folder, datetime.now(UTC) - timedelta(days=keep_days))
     try:
@@ -134,7 +132,7 @@ def take_base(
     except (*DRIVER_ERRORS, TimeoutError) as error:
         # The backup is good without its record; the alert BackupTooOld shows that records are missing.
         problem = getattr(error, "sqlstate", None) or type(error).__name__
-        sys.stderr.write(f"The time of this backup was not recorded in the database ({problem}).\n")
+        print(f"The time of this backup was not recorded in the database ({problem}).", file=sys.stderr)
 
 
 async def _note_base(settings: Settings) -> None:
@@ -214,7 +212,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     building.rename(target)
     until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "up to the end of the WAL"
     follow = "`./run` starts it" if embedded else "Start Postgres on it"
-    sys.stdout.write(f"{target}: restored from {base.name}. {follow}; it then recovers {until}.\n")
+    print(f"{target}: restored from {base.name}. {follow}; it then recovers {until}.")
 
 
 def newest_base(folder: Path, to: datetime | None) -> Path:

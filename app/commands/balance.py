@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from app.delivery.balance_check import BalanceCheck, BalanceScope
@@ -23,17 +22,20 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
         async for _ in check.pages():
             pass
         report = check.report()
+        result: dict[str, Any] = {
+            "imbalance": check.imbalance,
+            "batches": check.batches,
+            "mismatches": report,
+        }
         async with resources.pool.acquire() as connection:
-            await balance.finish(
-                connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
-            )
+            await balance.finish(connection, **result)
     if asked.json:
-        result = {"imbalance": check.imbalance, "batches": check.batches, "mismatches": report}
-        sys.stdout.write(json.dumps(result) + "\n")
+        print(json.dumps(result))
     else:
-        sys.stdout.writelines(f"{sentence(mismatch)}\n" for mismatch in report)
+        for mismatch in report:
+            print(sentence(mismatch))
         verdict = "No mismatches" if not check.imbalance else f"{check.imbalance:,} mismatched events"
-        sys.stdout.write(f"{verdict} in {check.batches:,} batches.\n")
+        print(f"{verdict} in {check.batches:,} batches.")
     return int(check.imbalance > 0)
 
 

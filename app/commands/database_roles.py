@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -26,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+def run(settings: Settings, asked: argparse.Namespace) -> None:
     """Create the roles in the URLs of API, workers and backups. With `--sql`, only print the statements."""
     roles = role_names(settings)
     if not roles.distinct:
@@ -38,15 +37,14 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         database = urlsplit(settings.database_for("owner")).path.strip("/")
         created = [privileges.creation(name, replicates=name == roles.backup) for name in roles.distinct]
         statements = [*created, *privileges.grants(roles, database=database)]
-        sys.stdout.writelines(f"{statement};\n" for statement in statements)
-        return 0
+        print(*(f"{statement};" for statement in statements), sep="\n")
+        return
     is_migrated = asyncio.run(_create(settings, roles))
     names = ", ".join(roles.distinct)
     if is_migrated:
-        sys.stdout.write(f"{names}: created, with exactly the privileges of this release.\n")
+        print(f"{names}: created, with exactly the privileges of this release.")
     else:
-        sys.stdout.write(f"{names}: created. `migrate` creates the tables and grants the privileges.\n")
-    return 0
+        print(f"{names}: created. `migrate` creates the tables and grants the privileges.")
 
 
 def role_names(settings: Settings) -> RoleNames:

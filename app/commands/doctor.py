@@ -7,7 +7,6 @@ be lost, refused or exposed. A warning needs attention.
 import argparse
 import asyncio
 import math
-import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -96,10 +95,8 @@ def _connections(facts: Facts) -> Finding:
     apis, workers = facts.settings.api_processes, facts.settings.worker_processes
     wanted = apis * API_CONNECTIONS + workers * WORKER_CONNECTIONS + OTHER_CONNECTIONS
     if wanted > (offered := facts.database.max_connections):
-        return (
-            Grade.WARNING,
-            f"allows {offered}; {apis} API processes and {workers} workers need {wanted}: raise it",
-        )
+        text = f"allows {offered}; {apis} API processes and {workers} workers need {wanted}: raise it"
+        return Grade.WARNING, text
     return Grade.OK, f"allows {offered}"
 
 
@@ -146,10 +143,8 @@ def _keys(facts: Facts) -> Finding:
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, which encrypts stored values: add it again"
     if must_rotate(sealed := facts.database.seals.get(keys[0].id, 0)):
-        return (
-            Grade.WARNING,
-            f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32",
-        )
+        text = f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32"
+        return Grade.WARNING, text
     unused = ", ".join(sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset())))
     if unused and facts.database.key_ids:
         if not _reads_everything(facts):
@@ -160,10 +155,8 @@ def _keys(facts: Facts) -> Finding:
 
 def _checksums(facts: Facts) -> Finding:
     if failures := facts.database.checksum_failures:
-        return (
-            Grade.FAILURE,
-            f"failed {failures} times: pages of this database are damaged; restore from a backup",
-        )
+        text = f"failed {failures} times: pages of this database are damaged; restore from a backup"
+        return Grade.FAILURE, text
     if not facts.database.checksums and facts.settings.production:
         return Grade.WARNING, "are off: damaged pages are not detected; run pg_checksums --enable"
     return Grade.OK, "are on, without failures" if facts.database.checksums else "are off"
@@ -184,10 +177,8 @@ def _sessions(facts: Facts) -> Finding:
     if facts.lacking:
         return Grade.FAILURE, _lack(facts.lacking)
     if facts.worker_problem is not None:
-        return (
-            Grade.FAILURE,
-            f"of workers cannot be opened: {facts.worker_problem}; check WORKER_DATABASE_URL",
-        )
+        text = f"of workers cannot be opened: {facts.worker_problem}; check WORKER_DATABASE_URL"
+        return Grade.FAILURE, text
     return Grade.OK, "are opened as API and workers open theirs"
 
 
@@ -231,10 +222,8 @@ def _damaged(facts: Facts) -> Finding:
 def _balance(facts: Facts) -> Finding:
     last = facts.database.balance
     if last is None:
-        return (
-            Grade.OK,
-            "was not checked yet; workers check it every hour, the command `balance` checks it now",
-        )
+        text = "was not checked yet; workers check it every hour, the command `balance` checks it now"
+        return Grade.OK, text
     if last.imbalance:
         return (
             Grade.FAILURE,
@@ -253,10 +242,8 @@ def _base_backup(facts: Facts) -> Finding:
         grade = Grade.WARNING if facts.settings.production else Grade.OK
         return grade, "was never recorded: run `backup` every day (docs/backup.md)"
     if now - last > MAX_BACKUP_AGE:
-        return (
-            Grade.WARNING,
-            f"was last taken {(now - last).days} days ago: check that `backup` runs every day",
-        )
+        text = f"was last taken {(now - last).days} days ago: check that `backup` runs every day"
+        return Grade.WARNING, text
     if last == state.base_verified_at:
         return Grade.OK, f"was verified at {last:%Y-%m-%d %H:%M} UTC"
     return Grade.OK, f"is left to another program, which archived WAL at {last:%Y-%m-%d %H:%M} UTC"
@@ -365,13 +352,13 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
                 "cannot be read with the role of workers, which lacks nothing that workers need: run doctor "
                 "where the API runs"
             )
-        sys.stdout.write(f"FAILURE  database {problem}\n")
+        print(f"FAILURE  database {problem}")
         return 1
     except (*DRIVER_ERRORS, TimeoutError) as error:
         problem = connection_problem(error) or type(error).__name__
-        sys.stdout.write(f"FAILURE  database: {problem}; check DATABASE_URL\n")
+        print(f"FAILURE  database: {problem}; check DATABASE_URL")
         return 1
     findings = examine(facts)
     for grade, text, subject in findings:
-        sys.stdout.write(f"{grade:<8} {subject} {text}\n")
+        print(f"{grade:<8} {subject} {text}")
     return int(any(grade is Grade.FAILURE for grade, _, _ in findings))

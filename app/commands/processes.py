@@ -2,7 +2,6 @@
 
 import argparse
 import socket
-import sys
 
 from app.commands.failure import CommandFailed
 from app.processes import gc_tuning, parent_watch
@@ -46,7 +45,7 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
     from app.store.database.schema_revision import required
 
     migrate(settings)
-    sys.stdout.write(f"The database is at revision {required()}.\n")
+    print(f"The database is at revision {required()}.")
 
 
 def migrate(settings: Settings) -> None:

@@ -5,7 +5,6 @@ command can be stopped at any time. The next run continues.
 """
 
 import argparse
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,18 +37,15 @@ async def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Encrypt every value again and print the progress. Return 1 if a value cannot be decrypted."""
     lost: set[str] = set()
     async with open_resources(settings, role="rotate-keys", pool_size=1) as resources:
-        sys.stdout.write(f"Re-encrypting with key {resources.vault.writes}.\n")
+        print(f"Re-encrypting with key {resources.vault.writes}.")
         async for progress in rotate(resources):
             table, column = progress.column.table, progress.column.column
-            sys.stdout.write(f"  {table}.{column}: {progress.done:,} of {progress.of:,}\n")
-            sys.stdout.flush()
+            print(f"  {table}.{column}: {progress.done:,} of {progress.of:,}", flush=True)
             lost |= progress.lost
     if lost:
-        sys.stdout.write(
-            f"Not re-encrypted, because they cannot be decrypted: values under {', '.join(sorted(lost))}.\n"
-        )
+        print(f"Not re-encrypted, because they cannot be decrypted: values under {', '.join(sorted(lost))}.")
         return 1
-    sys.stdout.write("Done. Before you remove an older key, restart processes that still encrypt with it.\n")
+    print("Done. Before you remove an older key, restart processes that still encrypt with it.")
     return 0
 
 

@@ -33,7 +33,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Search the database and print the findings. Return 1 if there are any, 2 if a canary is too short."""
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
-        sys.stderr.write(f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.\n")
+        print(
+            f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.", file=sys.stderr
+        )
         return 2
     return asyncio.run(_run(settings, canaries))
 
@@ -54,7 +56,6 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
     tables: set[str] = set()
-    columns = 0
     session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
     async with connected_as(
         settings, "scan-personal-data", command_timeout=None, server_settings=session
@@ -66,9 +67,9 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
             for (column, what), number in result.found.items():
                 found[result.table, column, what] += number
     for (table, column, what), number in sorted(found.items()):
-        sys.stdout.write(f"{table}.{column}: {what}: {number:,} values\n")
-    sys.stdout.write(
+        print(f"{table}.{column}: {what}: {number:,} values")
+    print(
         f"Searched {columns} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
-        f"{'see the findings above' if found else 'nothing found'}.\n"
+        f"{'see the findings above' if found else 'nothing found'}."
     )
     return int(bool(found))

@@ -71,10 +71,9 @@ async def apply(settings: Settings, asked: argparse.Namespace) -> int:
     return await _apply(settings, asked, dry_run=False)
 
 
-def schema(_settings: Settings, _asked: argparse.Namespace) -> int:
+def schema(_settings: Settings, _asked: argparse.Namespace) -> None:
     """Print the JSON schema of the file."""
-    sys.stdout.write(json.dumps(model.schema(), indent=2, ensure_ascii=False) + "\n")
-    return 0
+    print(json.dumps(model.schema(), indent=2, ensure_ascii=False))
 
 
 async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
@@ -114,19 +113,18 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
             await control.wake(destination.number)
 
 
-async def export(settings: Settings, asked: argparse.Namespace) -> int:
+async def export(settings: Settings, asked: argparse.Namespace) -> None:
     """Print the stored configuration as a YAML file."""
     async with (
         open_resources(settings, role="export", pool_size=1) as resources,
         (await engine_for(resources, asked)).connect() as connection,
     ):
         stored = await applying.stored_configuration(connection)
-    sys.stdout.write(exporting.export(stored, ids=not asked.without_ids))
+    print(exporting.export(stored, ids=not asked.without_ids), end="")
     for mapping in stored.mappings:
         if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
             name = f"Mapping {mapping.name} ({mapping.id})"
             print(f"{name} has unpublished changes. They are not exported.", file=sys.stderr)
-    return 0
 
 
 def _read(file: str) -> tuple[str, list[model.DesiredDestination] | InvalidFile]:
