@@ -76,16 +76,13 @@ class Settings(BaseModel):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    # One URL for each database role: owner of the tables, API, worker. Each URL defaults to the previous one.
-    # The URL for backups defaults to the owner's.
+    # One URL for each database role; see `database_for`.
     migration_database_url: DatabaseUrl | None = None
     database_url: DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
     )
-    worker_database_url: DatabaseUrl | None = Field(default_factory=lambda known: known.get("database_url"))
-    backup_database_url: DatabaseUrl | None = Field(
-        default_factory=lambda known: known.get("migration_database_url") or known.get("database_url")
-    )
+    worker_database_url: DatabaseUrl | None = None
+    backup_database_url: DatabaseUrl | None = None
     api_processes: Count = 1
     worker_processes: Count = 1
 
@@ -168,14 +165,16 @@ class Settings(BaseModel):
         return self.app_env == "production"
 
     def database_for(self, role: DatabaseRole) -> str:
-        """Return the database URL of a process with this role. Raises ValueError if unset."""
-        by_role = {
-            "owner": self.migration_database_url or self.database_url,
-            "api": self.database_url,
-            "worker": self.worker_database_url or self.database_url,
-            "backup": self.backup_database_url or self.migration_database_url or self.database_url,
+        """Return the database URL of a process with this role. Raises ValueError if unset.
+
+        The default is the URL of the API. The default for backups is the URL of the tables' owner.
+        """
+        own = {
+            "owner": self.migration_database_url,
+            "worker": self.worker_database_url,
+            "backup": self.backup_database_url or self.migration_database_url,
         }
-        url = by_role[role]
+        url = own.get(role) or self.database_url
         if url is None:
             raise ValueError("DATABASE_URL is unset")
         return url.get_secret_value()

@@ -245,6 +245,7 @@ EVERY_SETTING = {
     "MIGRATION_DATABASE_URL": "postgresql+asyncpg://owner:a%40b,c@db/x",
     "DATABASE_URL": "postgresql+asyncpg://api:a@db/x",
     "WORKER_DATABASE_URL": "postgresql+asyncpg://worker:a@db/x",
+    "BACKUP_DATABASE_URL": "postgresql://backup:word@db/conversions",
     "API_PROCESSES": "2",
     "WORKER_PROCESSES": "3",
     "ENCRYPTION_KEYS": f"k1:{KEY},k2:{base64.b64encode(hashlib.sha256(b'other').digest()).decode()}",
