@@ -52,22 +52,14 @@ COMMANDS = (
     Command("serve", "run the API and the console", "app.commands.processes:serve", COMPLETE),
     Command("work", "run a delivery worker", "app.commands.processes:work", COMPLETE),
     Command(
-        "migrate",
-        "migrate the database to the newest schema",
-        "app.commands.processes:migrate_database",
-        COMPLETE,
+        "migrate", "migrate the database to the newest schema", "app.commands.processes:migrate", COMPLETE
     ),
     Command(
         "database-roles",
         "create the database roles of processes and backups, or print the SQL that does",
         needs=COMPLETE,
     ),
-    Command(
-        "backup",
-        "take a base backup of the database; with --follow, stream its WAL",
-        "app.commands.backup:backup",
-        DATABASE,
-    ),
+    Command("backup", "take a base backup of the database; with --follow, stream its WAL", needs=DATABASE),
     Command(
         "restore",
         "write a data directory from a backup, up to a point in time with --to",
@@ -86,23 +78,13 @@ COMMANDS = (
         "dev.commands:example",
         COMPLETE,
     ),
-    Command(
-        "plan",
-        "show what a configuration file would change (exits with 2 on differences)",
-        "app.config_as_code.commands:plan",
-        COMPLETE,
-    ),
-    Command(
-        "apply",
-        "apply a configuration file: destinations, limits and mappings",
-        "app.config_as_code.commands:apply",
-        COMPLETE,
-    ),
-    Command(
-        "export",
-        "print destinations, limits and mappings as a configuration file",
-        "app.config_as_code.commands:export",
-        COMPLETE,
+    *(
+        Command(name, text, f"app.config_as_code.commands:{name}", COMPLETE)
+        for name, text in (
+            ("plan", "show what a configuration file would change (exits with 2 on differences)"),
+            ("apply", "apply a configuration file: destinations, limits and mappings"),
+            ("export", "print destinations, limits and mappings as a configuration file"),
+        )
     ),
     Command(
         "schema",
@@ -126,10 +108,7 @@ COMMANDS = (
     ),
     Command("keys", "list, create and revoke API keys", needs=COMPLETE),
     Command(
-        "rotate-keys",
-        "encrypt every data key and token with the first of ENCRYPTION_KEYS",
-        "app.commands.rotate_encryption_keys",
-        COMPLETE,
+        "rotate-keys", "encrypt every data key and token with the first of ENCRYPTION_KEYS", needs=COMPLETE
     ),
     Command("audit", "verify that no audit row was changed", needs=COMPLETE),
     Command("balance", "check that ledger, batches and counts agree on every event", needs=COMPLETE),
@@ -218,7 +197,7 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
 @contextmanager
 def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
     """Add what the command needs on a development machine. In production, do not even import `dev`."""
-    has_database = needs == DATABASE and settings.backup_database_url is not None
+    has_database = needs == DATABASE and (settings.backup_database_url or settings.database_url)
     if needs == PLAIN or settings.is_complete or has_database:
         yield settings
         return

@@ -59,9 +59,9 @@ def run(settings: Settings) -> int:
         children = Children(_environment(settings), say)
         _start(children, settings, listener, own_sandbox=own_sandbox)
         # Imported here, after the children were started, so that both load modules at the same time.
-        from app.commands.processes import migrate
+        from app.commands.processes import upgrade
 
-        migrate(settings)
+        upgrade(settings)
         children.go()
         _wait_for(f"{settings.local_url(settings.port)}/health/ready", children)
         if own_sandbox:

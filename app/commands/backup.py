@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.commands.failure import CommandFailed
-from app.commands.postgres_programs import connection_environment, program, requires_tls, run
+from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import backups
@@ -33,7 +33,7 @@ _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to it
 _WAL_IN_DATA = "restored_wal"
 
 
-def backup_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
     parser.add_argument(
         "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
@@ -81,7 +81,7 @@ async def find_source(settings: Settings) -> BackupSource:
     return BackupSource(major, has_slot, connection_environment(settings.database_for("backup")))
 
 
-def backup(settings: Settings, asked: argparse.Namespace) -> None:
+def run(settings: Settings, asked: argparse.Namespace) -> None:
     """Take a base backup and verify it. With `--follow`, then stream the WAL until a signal."""
     source = asyncio.run(find_source(settings))
     folder: Path = asked.folder
@@ -102,7 +102,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
         if not is_based:
             # Without a base backup, the slot would only retain WAL, until the disk of the server is full.
             drop = ["--drop-slot", "--slot", SLOT, "--no-password"]
-            run([source.program("pg_receivewal"), *drop], source.environment)
+            execute([source.program("pg_receivewal"), *drop], source.environment)
 
 
 def take_base(
@@ -116,7 +116,7 @@ def take_base(
     partial = folder / "base.partial"
     shutil.rmtree(partial, ignore_errors=True)
     options = ["--wal-method=stream", "--checkpoint=fast", "--no-password"]
-    run([source.program("pg_basebackup"), "-D", partial, *options], source.environment)
+    execute([source.program("pg_basebackup"), "-D", partial, *options], source.environment)
     verify(partial, source.major)
     target = named_by_now(folder / "base-")
     if (notes := settings.data_dir / _NOTES).exists():
@@ -160,7 +160,7 @@ def verify(base: Path, major: int) -> None:
     """Check every file of a base backup against its manifest, and its WAL if pg_waldump is installed."""
     checker = program("pg_verifybackup", major)
     options = [] if checker.with_name("pg_waldump").exists() else ["--no-parse-wal"]
-    run([checker, "--quiet", *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
+    execute([checker, "--quiet", *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Po
     folder.mkdir(mode=0o700, exist_ok=True)
     receiver = source.program("pg_receivewal")
     create = ["--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"]
-    run([receiver, *create], source.environment)
+    execute([receiver, *create], source.environment)
     command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
     child = subprocess.Popen(command, env=source.environment, stdin=subprocess.DEVNULL)
     previous = signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))

@@ -75,7 +75,7 @@ def major_version(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+def execute(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
     """Run a program. If it fails, raise CommandFailed with the last line that it printed."""
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:

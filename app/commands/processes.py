@@ -40,15 +40,15 @@ def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
     return settings.model_copy(update={"metrics_port": asked.metrics_port or settings.metrics_port})
 
 
-def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
+def migrate(settings: Settings, _asked: argparse.Namespace) -> None:
     """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
     from app.store.database.schema_revision import required
 
-    migrate(settings)
+    upgrade(settings)
     print(f"The database is at revision {required()}.")
 
 
-def migrate(settings: Settings) -> None:
+def upgrade(settings: Settings) -> None:
     """Migrate the database with the role that owns the tables, and grant privileges to the other roles.
 
     Raises CommandFailed if one of these roles is missing, or if another session holds a lock for too long.

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.commands.rotate_encryption_keys import rotate
+from app.commands.rotate_keys import rotate
 from app.crypto import NamedKey, Vault
 from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
