@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -19,6 +21,24 @@ from app.telemetry import describe_exception, sqlstate_fields
 _log = logging.getLogger(__name__)
 _CACHE_S = 1.0
 _TIMEOUT_S = 3.0
+Result = TypeVar("Result")
+
+
+class _CachedResult(Generic[Result]):
+    """Computes a result at most once a second. Callers meanwhile wait for the same result."""
+
+    def __init__(self, compute: Callable[[], Awaitable[Result]], monotonic: Callable[[], float]) -> None:
+        self._compute = compute
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._valid_until = float("-inf")
+
+    async def get(self) -> Result:
+        async with self._lock:
+            if self._monotonic() >= self._valid_until:
+                self._result = await self._compute()
+                self._valid_until = self._monotonic() + _CACHE_S
+            return self._result
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +56,7 @@ API = Role("flushes_refused", readiness.try_flush)
 WORKER = Role("claims_refused", readiness.try_claim)
 
 
+@dataclass(eq=False)
 class Readiness:
     """Checks the database at most once a second. All callers within a second get the same result.
 
@@ -43,44 +64,31 @@ class Readiness:
     events. So it tries its work and rolls it back before it reports that it is ready again.
     """
 
-    def __init__(
-        self,
-        pool: PipelinePool,
-        monotonic: Callable[[], float],
-        *,
-        role: Role = API,
-        outcomes: DatabaseResults | None = None,
-        clock: DatabaseClock | None = None,
-    ) -> None:
-        self._pool = pool
-        self._monotonic = monotonic
-        self._role = role
-        self._outcomes = outcomes
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._valid_until = float("-inf")
-        self._reasons: tuple[str, ...] = ()
+    pool: PipelinePool
+    monotonic: Callable[[], float]
+    role: Role = API
+    outcomes: DatabaseResults | None = None
+    clock: DatabaseClock | None = None
+
+    def __post_init__(self) -> None:
+        self._last = _CachedResult(self._check, self.monotonic)
 
     async def reasons(self) -> tuple[str, ...]:
         """Return the reasons why this process is not ready; empty if it is ready."""
-        async with self._lock:
-            if self._monotonic() >= self._valid_until:
-                self._reasons = await self._check()
-                self._valid_until = self._monotonic() + _CACHE_S
-            return self._reasons
+        return await self._last.get()
 
     async def _check(self) -> tuple[str, ...]:
         try:
             async with (
                 asyncio.timeout(_TIMEOUT_S),
-                self._pool.acquire() as connection,
+                self.pool.acquire() as connection,
                 connection.transaction(),
             ):
                 await readiness.write(connection)
                 durable = await readiness.durability(connection)
                 ahead = await partitions.days_ahead(connection)
-                if self._clock is not None:
-                    await self._clock.measure(connection)
+                if self.clock is not None:
+                    await self.clock.measure(connection)
         except Exception as error:
             # Every error means that the process is not ready. The reason tells an outage from an error of the
             # database.
@@ -93,8 +101,8 @@ class Readiness:
             ("synchronous_commit_off", durable.synchronous_commit),
             ("full_page_writes_off", durable.full_page_writes),
             ("partitions_short", ahead >= MIN_DAYS_AHEAD),
-            ("clock_off", self._clock is None or not self._clock.is_off),
-            (self._role.refused, not await self._is_refused()),
+            ("clock_off", self.clock is None or not self.clock.is_off),
+            (self.role.refused, not await self._is_refused()),
         )
         return tuple(reason for reason, passed in checks if not passed)
 
@@ -103,42 +111,34 @@ class Readiness:
 
         If that is unknown, try the work and roll it back.
         """
-        if self._outcomes is None:
+        if self.outcomes is None:
             return False
-        if self._outcomes.want_probe:
+        if self.outcomes.want_probe:
             try:
-                async with asyncio.timeout(_TIMEOUT_S), self._pool.acquire() as connection:
+                async with asyncio.timeout(_TIMEOUT_S), self.pool.acquire() as connection:
                     attempt = connection.transaction()
                     await attempt.start()
                     try:
-                        await self._role.rehearse(connection)
+                        await self.role.rehearse(connection)
                     finally:
                         await attempt.rollback()
             except Exception as error:
-                self._outcomes.refused(error)
+                self.outcomes.refused(error)
                 _log_refusal(error)
                 return True
-            self._outcomes.probed()
-        return self._outcomes.are_refused
+            self.outcomes.probed()
+        return self.outcomes.are_refused
 
 
 class MetricsText:
     """The metrics as text. It is computed at most once a second, in a thread: large texts take 50 ms."""
 
     def __init__(self, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
-        self._registry = registry
-        self._monotonic = monotonic
-        self._lock = asyncio.Lock()
-        self._valid_until = float("-inf")
-        self._text = b""
+        self._last = _CachedResult(partial(asyncio.to_thread, generate_latest, registry), monotonic)
 
     async def read(self) -> bytes:
         """Return the metrics of this process, up to a second old."""
-        async with self._lock:
-            if self._monotonic() >= self._valid_until:
-                self._text = await asyncio.to_thread(generate_latest, self._registry)
-                self._valid_until = self._monotonic() + _CACHE_S
-        return self._text
+        return await self._last.get()
 
 
 def _log_refusal(error: Exception) -> None:

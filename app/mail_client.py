@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -17,23 +18,15 @@ from app.webhook_client import TIMEOUT_S
 _QUIT_S: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class MailClient:
     """Sends messages as mail through one SMTP server. Each message uses a new connection."""
 
-    def __init__(
-        self,
-        server: MailServer,
-        sender: str,
-        *,
-        now: Callable[[], datetime],
-        require_tls: bool,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        self._server = server
-        self._sender = sender
-        self._now = now
-        self._require_tls = require_tls
-        self._timeout_s = timeout_s
+    server: MailServer
+    sender: str
+    now: Callable[[], datetime]
+    require_tls: bool
+    timeout_s: float = TIMEOUT_S
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message to all addresses of a channel.
@@ -41,16 +34,16 @@ class MailClient:
         It is acknowledged if the server accepted it for at least one address.
         """
         client = SMTP(
-            hostname=self._server.host,
-            port=self._server.port,
-            use_tls=self._server.implicit_tls,
+            hostname=self.server.host,
+            port=self.server.port,
+            use_tls=self.server.implicit_tls,
             start_tls=False,  # `_exchange` decides
             tls_context=ssl.create_default_context(),
-            timeout=self._timeout_s,
+            timeout=self.timeout_s,
         )
         try:
             # The timeout of the library limits each read. A slow server must not exceed this one in all.
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await self._exchange(client, channel, id, body)
         except SMTPResponseException as error:
             return NotAcknowledged(f"smtp_{error.code}")
@@ -71,19 +64,17 @@ class MailClient:
     ) -> Acknowledged | NotAcknowledged:
         """Connect, start TLS if the server offers it, log in and send the message."""
         await client.connect()
-        if not self._server.implicit_tls:
+        if not self.server.implicit_tls:
             await client.ehlo()
             if client.supports_extension("starttls"):
                 await client.starttls()
-            elif self._require_tls:
+            elif self.require_tls:
                 return NotAcknowledged("tls_not_offered")
-        if self._server.user is not None:
-            await client.login(self._server.user, self._server.password or "")
-        message = mail(
-            body, message_id=id, sender=self._sender, recipients=channel.addresses, now=self._now()
-        )
+        if self.server.user is not None:
+            await client.login(self.server.user, self.server.password or "")
+        message = mail(body, message_id=id, sender=self.sender, recipients=channel.addresses, now=self.now())
         refused, _ = await client.send_message(
-            message, sender=self._sender, recipients=list(channel.addresses)
+            message, sender=self.sender, recipients=list(channel.addresses)
         )
         # If only some addresses were refused, the others have the message and must not get it twice.
         is_accepted = len(refused) < len(channel.addresses)

@@ -59,21 +59,19 @@ class Outbound:
         return (*self.direct_hosts, "localhost", ".localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True, slots=True)
 class _Routes(httpx.AsyncBaseTransport):
-    def __init__(
-        self, outbound: Outbound, direct: httpx.AsyncBaseTransport, proxied: httpx.AsyncBaseTransport
-    ) -> None:
-        self._outbound = outbound
-        self._direct = direct
-        self._proxied = proxied
+    outbound: Outbound
+    direct: httpx.AsyncBaseTransport
+    proxied: httpx.AsyncBaseTransport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        is_direct = self._outbound.proxy_of(str(request.url)) is None
-        return await (self._direct if is_direct else self._proxied).handle_async_request(request)
+        is_direct = self.outbound.proxy_of(str(request.url)) is None
+        return await (self.direct if is_direct else self.proxied).handle_async_request(request)
 
     async def aclose(self) -> None:
-        await self._direct.aclose()
-        await self._proxied.aclose()
+        await self.direct.aclose()
+        await self.proxied.aclose()
 
 
 DIRECT: Final = Outbound()

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import tomllib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -239,12 +240,9 @@ def describe_exception(error: BaseException | None) -> str:
     if error is None:
         return "none"
     places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        file = code.co_filename.removesuffix("/__init__.py").rpartition("/")[2]
-        places.append(f"{file}:{trace.tb_lineno}:{code.co_name}")
-        trace = trace.tb_next
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename.removesuffix("/__init__.py").rpartition("/")[2]
+        places.append(f"{file}:{line}:{frame.f_code.co_name}")
     state = getattr(_driver_error(error), "sqlstate", None)
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
 

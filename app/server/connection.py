@@ -362,19 +362,18 @@ class HttpConnection(HttpToolsProtocol):
     def _drain(self, *, last: bool) -> None:
         """Discard the rest of the body of an answered request, so that its client can read the response."""
         self._close_after_drain = last
-        self._wait.begin(Phase.DRAINING, self.loop.time(), self._limits.drain_s)
-        if last and self.transport.can_write_eof():
-            self.transport.write_eof()
         if self.cycle is not None:
             self.cycle.body = bytearray()
-        self._waiting.idle(self)
-        self.flow.resume_reading()
+        self._discard_input(Phase.DRAINING, last=last)
 
     def _linger(self) -> None:
         """Stop sending and discard input. Unread input would reset the connection and lose the response."""
         self._input_ended = True
-        self._wait.begin(Phase.LINGERING, self.loop.time(), self._limits.drain_s)
-        if self.transport.can_write_eof():
+        self._discard_input(Phase.LINGERING, last=True)
+
+    def _discard_input(self, phase: Phase, *, last: bool) -> None:
+        self._wait.begin(phase, self.loop.time(), self._limits.drain_s)
+        if last and self.transport.can_write_eof():
             self.transport.write_eof()
         self._waiting.idle(self)
         self.flow.resume_reading()

@@ -34,10 +34,7 @@ def shed_response(
     `last` adds `Connection: close`.
     """
     head, body = _SHED[reason]
-    extra = [
-        (b"retry-after", b"%d" % retry_after),
-        (b"x-request-id", ids_of(request_headers)[0].encode()),
-    ]
+    extra = [(b"retry-after", b"%d" % retry_after), (b"x-request-id", ids_of(request_headers)[0].encode())]
     if last:
         extra.append((b"connection", b"close"))
     return head + _lines([*headers, *extra]) + body

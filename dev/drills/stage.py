@@ -137,11 +137,7 @@ class Stage:
 
     def environment(self, code: Path) -> dict[str, str]:
         """Return the environment of a child process that runs the code of a checkout."""
-        return {
-            **as_environment(self.settings),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(code),
-        }
+        return {**as_environment(self.settings), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(code)}
 
     def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
         """Start a process with a role (`serve`, `work` or `sandbox`) under a name that no other process has."""

@@ -53,12 +53,7 @@ def registry(*, per_destination: bool = False) -> CollectorRegistry:
         flush_age_s=lambda: 0.0,
         resident_bytes=lambda: 0,
     )
-    RequestMiddleware(
-        _application,
-        registry=telemetry.registry,
-        monotonic=lambda: 0.0,
-        admission=admission,
-    )
+    RequestMiddleware(_application, registry=telemetry.registry, monotonic=lambda: 0.0, admission=admission)
     Server(
         _application,
         keep_alive_seconds=1,
