@@ -105,14 +105,7 @@ def near_miss(name: str, other: str) -> str | None:
 def _one_apart(first: str, second: str) -> bool:
     if abs(len(first) - len(second)) > 1 or min(len(first), len(second)) < 3:
         return False
-    index = next(
-        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
-        min(len(first), len(second)),
-    )
-    swapped = first[index + 1 : index + 2] + first[index : index + 1] + first[index + 2 :]
-    return (
-        first[index + 1 :] == second[index + 1 :]
-        or first[index:] == second[index + 1 :]
-        or first[index + 1 :] == second[index:]
-        or swapped == second[index:]
-    )
+    while first and first[0] == second[:1]:
+        first, second = first[1:], second[1:]
+    swapped = first[1:2] + first[:1] + first[2:]
+    return first[1:] in (second, second[1:]) or second[1:] == first or second == swapped

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.consent import Mode, is_required
 from app.domain.conversion.countries import read_country
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
 from app.domain.destination import Region
 from app.domain.mapping.document import NAMING_TRAITS, compile_parts
 from app.domain.mapping.document import Mapping as CompiledMapping
@@ -25,7 +25,6 @@ LINT_WARNINGS: Final[Mapping[str, str]] = {
 }
 
 _PRESETS: Final = {preset.event_type: preset for preset in PRESETS}
-_ONLY_WITH_PURCHASES: Final = _PRESETS[PURCHASE].only
 _DIFFERS: Final = frozenset({"event_id", *MATCH_KEY_FIELDS})
 
 
@@ -69,7 +68,7 @@ def _by_type(event_type: Any, sources: Mapping[str, Source]) -> Iterator[LintWar
         return  # the type is read from the event, so each type is possible
     value = sources["value"].const if "value" in sources else None
     if event_type != PURCHASE:
-        for name in _ONLY_WITH_PURCHASES:
+        for name in PURCHASE_ONLY:
             if name in sources:
                 yield LintWarning("field_ignored", f"fields.{name}")
     elif isinstance(value, int | Decimal) and value < 0:

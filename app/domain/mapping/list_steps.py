@@ -4,7 +4,6 @@ Each member costs a step of the event's budget for each thing that is read of it
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from app.domain.conversion.numbers import is_number, plain, read_number
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
-from app.domain.mapping.steps import TOO_MANY_DIGITS, Maker, Step, read_amount, text_of, unreadable
+from app.domain.mapping.steps import TOO_MANY_DIGITS, Step, read_amount, text_of, unreadable
 
 MAX_SUM_NAMES: Final = 3
 MAX_WHERE_VALUES: Final = 50
@@ -54,9 +53,8 @@ def join_step(arguments: list[Any]) -> Step | str:
         if UNCLEAR in parts:
             return UNCLEAR
         if any(type(part) is SourceFailed for part in parts):
-            return SourceFailed(
-                "wrong_type", "is a list with lists or objects, which the pipe's join does not accept"
-            )
+            sentence = "is a list with lists or objects, which the pipe's join does not accept"
+            return SourceFailed("wrong_type", sentence)
         return joint.join(parts) if parts else None
 
     return step
@@ -81,9 +79,8 @@ def unique(members: list[Any], reading: Reading) -> Any:
 def _identity(value: Any, reading: Reading) -> Any:
     """Return a key that equal values share, or why there is none."""
     if type(value) is not list and type(value) is not dict:
-        return (
-            UNCLEAR if isinstance(value, Invented) else (Decimal if is_number(value) else type(value), value)
-        )
+        kind = Decimal if is_number(value) else type(value)
+        return UNCLEAR if isinstance(value, Invented) else (kind, value)
     if not reading.charge(len(value)):
         return OVER_BUDGET
     keys = [_identity(member, reading) for member in (value.values() if type(value) is dict else value)]
@@ -104,56 +101,48 @@ def pluck_step(arguments: list[Any]) -> Step | str:
 _OPTIONS: Final = 'takes as options "missing": "skip" and "decimal": "," or "."'
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    skip: bool = False
-    decimal: str | None = None
-
-
-def _options(arguments: list[Any], allowed: tuple[str, ...]) -> tuple[list[Any], _Options | None]:
+def _options(arguments: list[Any], allowed: set[str]) -> tuple[list[Any], dict[str, str] | None]:
     """Return the arguments before the options, and the options; None if they are wrong."""
     if not arguments or type(arguments[-1]) is not dict:
-        return arguments, _Options()
-    rest, options = arguments[:-1], arguments[-1]
-    fits = (
-        options.keys() <= set(allowed)
-        and options.get("missing", "skip") == "skip"
-        and options.get("decimal", ",") in numbers.DECIMAL_SIGNS
-    )
-    return rest, _Options("missing" in options, options.get("decimal")) if fits else None
+        return arguments, {}
+    options = arguments[-1]
+    are_known = options.keys() <= allowed and options.get("missing", "skip") == "skip"
+    fits = are_known and options.get("decimal", ",") in numbers.DECIMAL_SIGNS
+    return arguments[:-1], options if fits else None
 
 
 def sum_step(arguments: list[Any]) -> Step | str:
     """Compile `"sum"`, or `["sum", "price", "quantity", {"missing": "skip", "decimal": ","}]`."""
-    names, options = _options(arguments, ("missing", "decimal"))
+    names, options = _options(arguments, {"missing", "decimal"})
     paths = [parse_path(name) if isinstance(name, str) else None for name in names]
     if len(paths) > MAX_SUM_NAMES or any(path is None or EACH in path for path in paths):
         return f"takes at most {MAX_SUM_NAMES} names of members, or paths without [*]"
     if options is None:
         return _OPTIONS
     factors = [path for path in paths if path is not None] or [()]
+    decimal = options.get("decimal")
     missing = unreadable("has a member without a number to add up")
 
     def total(members: list[Any], reading: Reading) -> Any:
         amounts: list[Decimal] = []
         for member in members:
-            amount = _product(member, factors, options, reading)
+            amount = _product(member, factors, decimal, reading)
             if isinstance(amount, SourceFailed):
                 return amount
             if amount is not None:
                 amounts.append(amount)
-            elif options.skip:
+            elif "missing" in options:
                 reading.note("item_skipped")
             else:
                 return missing
         return numbers.result(numbers.add(*amounts)) if amounts else None
 
     # An amount with groups and a currency takes twice the time.
-    return on_list("sum", total, each=1 + len(factors) * (2 if options.decimal else 1))
+    return on_list("sum", total, each=1 + len(factors) * (2 if decimal else 1))
 
 
 def _product(
-    member: Any, factors: list[tuple[PathStep, ...]], options: _Options, reading: Reading
+    member: Any, factors: list[tuple[PathStep, ...]], decimal: str | None, reading: Reading
 ) -> Decimal | SourceFailed | None:
     """Return the product of a member's numbers; None if it lacks the first one. Others count as 1."""
     product: Decimal | None = None
@@ -167,7 +156,7 @@ def _product(
                 return None
             reading.note("item_incomplete")
             continue
-        number = read_amount(value, options.decimal)
+        number = read_amount(value, decimal)
         if type(number) is SourceFailed:
             return number
         operand = numbers.operand(number)
@@ -177,16 +166,17 @@ def _product(
     return product
 
 
-def extreme(name: str, choose: Callable[[list[Any]], Any]) -> Maker:
+def extreme(name: str, choose: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Step | str]:
     """Return the `make` of `min` or `max`."""
 
     def compile_step(arguments: list[Any]) -> Step | str:
-        rest, options = _options(arguments, ("decimal",))
+        rest, options = _options(arguments, {"decimal"})
         if rest or options is None:
             return _OPTIONS
+        decimal = options.get("decimal")
 
         def shape(members: list[Any], _reading: Reading) -> Any:
-            amounts = [read_amount(member, options.decimal) for member in members]
+            amounts = [read_amount(member, decimal) for member in members]
             failed = next((amount for amount in amounts if type(amount) is SourceFailed), None)
             return failed or (choose(amounts) if amounts else None)
 

@@ -41,13 +41,8 @@ EACH: Final = Each()
 Step = str | int | Each
 
 
-class Impassable:
-    """The result for a path that leads through a text, number or boolean, or through a wrong container."""
-
-    __slots__ = ()
-
-
-IMPASSABLE: Final = Impassable()
+IMPASSABLE: Final = object()
+"""The result for a path that leads through a text, number or boolean, or through a wrong container."""
 UNREACHABLE: Final = SourceFailed(
     "wrong_type", "cannot be read: the path goes through a value without members"
 )

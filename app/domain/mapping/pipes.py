@@ -6,11 +6,14 @@ value that the step cannot read.
 """
 
 import hashlib
+import json
 import re
+import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 from app.domain.conversion import numbers
@@ -20,15 +23,8 @@ from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import (
-    ALWAYS,
-    AMOUNT,
-    HASH,
-    MAX_PIPED_TEXT,
-    NUMBER,
-    TIME,
+    TEXT_EXPECTED,
     TOO_MANY_DIGITS,
-    Maker,
-    Pipe,
     Step,
     StepProblem,
     on_number,
@@ -39,12 +35,52 @@ from app.domain.mapping.steps import (
 )
 
 MAX_PIPE_STEPS: Final = 16
+MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
 _MAX_DIGITS: Final = 12  # of the argument of a calculation, before and after the point
 WHERE: Final = "where"
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+_FILE: Final = tomllib.loads(Path(__file__).with_name("pipes.toml").read_text("utf-8"))
+
+# Takes the arguments of a pipe function. Returns its step, or the problem of the arguments.
+Maker = Callable[[list[Any]], Step | StepProblem | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A pipe function. `make` creates a step of its arguments. `pipes.toml` has its explanation and examples.
+
+    `cost` is its work in steps of about a microsecond. `shows` says for which purposes the step does the same
+    to an invented value as to the real one, in a backtest (`app.domain.observed.certainty`). `reads` returns
+    which arguments are paths in the members of a list.
+    """
+
+    name: str
+    make: Maker
+    cost: int = 1
+    shows: frozenset[str] = frozenset()
+    reads: Callable[[list[Any]], list[Any]] = lambda _arguments: []
+
+    @property
+    def help(self) -> str:
+        return str(_FILE[self.name][0])
+
+    @property
+    def examples(self) -> list[tuple[Any, ...]]:
+        """Uses of the function as a mapping writes them, each with a value to which it can be applied."""
+        pairs = _FILE[self.name][1:]
+        return [tuple(json.loads(text, parse_float=Decimal) for text in pair) for pair in pairs]
+
+
+ALWAYS: Final = frozenset({"text", "amount", "count", "length", "time", "hash"})
+AMOUNT: Final = frozenset({"amount"})
+NUMBER: Final = frozenset({"amount", "count"})
+TIME: Final = frozenset({"time"})
+HASH: Final = frozenset({"hash"})
 
 
 def _slug(arguments: list[Any]) -> Step | str:
@@ -84,11 +120,9 @@ def _replace(arguments: list[Any]) -> Step | str:
         if type(value) is str:
             return value.replace(find, new)
         # A text that is the one to find becomes the new one. Where else it occurs is not known.
-        return (
-            new
-            if isinstance(value, Invented) and value.is_equal(find)
-            else wrong_type(value, "the pipe's replace takes a text")
-        )
+        if isinstance(value, Invented) and value.is_equal(find):
+            return new
+        return wrong_type(value, "the pipe's replace takes a text")
 
     return step
 
@@ -114,12 +148,10 @@ def _map(arguments: list[Any]) -> Step | str:
 
 def _map_invented(value: Invented, rows: Mapping[str, Any]) -> Any:
     verdicts = {key: value.is_equal(key) for key in rows if key != "*"}
-    equal = next((key for key, verdict in verdicts.items() if verdict), None)
-    if equal is None and None in verdicts.values():
+    row = next((key for key, verdict in verdicts.items() if verdict), "*")
+    if row == "*" and None in verdicts.values():
         return UNCLEAR
-    if equal is None:
-        return rows.get("*", value if value.as_is is None else value.as_is)
-    return rows[equal]
+    return rows.get(row, value if value.as_is is None else value.as_is)
 
 
 # The words that Amazon's tag template accepts, except those for consent only.
@@ -132,7 +164,7 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 def _to_bool(value: Any, _reading: Reading) -> Any:
     text = text_of(as_integer(value))
     if type(text) is not str:
-        return wrong_type(value, "a text, number or boolean is expected")
+        return wrong_type(value, TEXT_EXPECTED)
     truth = _BOOLEANS.get(text.strip().lower())
     return unreadable("is not a value that the pipe's to_bool accepts") if truth is None else truth
 
@@ -266,10 +298,8 @@ def make_step(written: Any) -> Step | StepProblem:
 
 def compile_step(written: Any) -> MadeStep | StepProblem:
     """Compile a step and describe it, or return its problem."""
-    name, arguments = (written, []) if isinstance(written, str) else (None, [])
-    if type(written) is list and written and isinstance(written[0], str):
-        name, arguments = written[0], written[1:]
-    if name is None:
+    name, *arguments = written if type(written) is list and written else [written]
+    if not isinstance(name, str):
         return StepProblem('A pipe step is a name such as "trim", or a list such as ["replace", "a", "b"].')
     row = PIPES.get(name)
     if row is None:

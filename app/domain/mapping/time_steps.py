@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import product
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -95,11 +95,9 @@ def _format(written: str, zone: tzinfo | None) -> Format | str:
         return lambda text, _reading: timestamps.read_rfc_2822(text)
     if written in _EPOCHS:
         per_second, digits = _EPOCHS[written]
-        return lambda text, _reading: (
-            timestamps.from_epoch(int(text), per_second=per_second)
-            if len(text) == digits and text.isascii() and text.isdigit() and text[0] != "0"
-            else None
-        )
+        matches = re.compile(rf"[1-9][0-9]{{{digits - 1}}}").fullmatch
+        read_epoch = partial(timestamps.from_epoch, per_second=per_second)
+        return lambda text, _reading: read_epoch(int(text)) if matches(text) else None
     tokens = _tokens(written)
     if tokens is None:
         return f"takes as formats {_FORMATS}"

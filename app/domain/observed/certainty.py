@@ -14,9 +14,8 @@ from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, Step, parse_path, walk
-from app.domain.mapping.pipes import PIPES, WHERE
+from app.domain.mapping.pipes import ALWAYS, PIPES, WHERE
 from app.domain.mapping.sources import Pattern, Source
-from app.domain.mapping.steps import ALWAYS
 from app.domain.observed.schema_sample import (
     LISTED,
     MORE_ITEMS,
