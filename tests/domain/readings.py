@@ -4,19 +4,21 @@ from typing import Any
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.reading import Reading
-from app.domain.mapping.sources import Check, Source, compile_source, unchecked
+from app.domain.mapping.sources import Check, Problems, Source, compile_source, unchecked
 
 
 def compiled(written: Any, **options: Any) -> Source:
-    source = compile_source(written, "x", bare="path", **options)
-    assert isinstance(source, Source), source
+    problems = Problems()
+    source = compile_source(written, "x", problems, bare="path", **options)
+    assert source is not None, problems
     return source
 
 
 def refused(written: Any, **options: Any) -> list[tuple[str, str]]:
     """Return the place and code of each problem of a source."""
-    problems = compile_source(written, "x", bare="path", **options)
-    assert isinstance(problems, list), problems
+    problems = Problems()
+    assert compile_source(written, "x", problems, bare="path", **options) is None
+    assert problems
     assert all(problem.sentence.endswith(".") for problem in problems)
     return [(problem.path, problem.problem) for problem in problems]
 

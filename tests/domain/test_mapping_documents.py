@@ -14,7 +14,7 @@ from app.domain.mapping.document import Mapping, check_draft, check_publishable,
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.reading import Reading
-from app.domain.mapping.sources import Source, compile_source, unchecked
+from app.domain.mapping.sources import Problems, compile_source, unchecked
 from tests.tables import cases
 
 
@@ -318,8 +318,8 @@ def test_scalars_that_equal_each_other_stay_apart(member: str) -> None:
     """1, 1.0 and true are one key to Python, and three values to Amazon."""
     for value in (1, True, Decimal("1.0"), "1"):
         written = {"const": value} if member == "const" else {"path": "nowhere", "default": value}
-        source = compile_source(written, "custom_data[0]", bare="path")
-        assert isinstance(source, Source)
+        source = compile_source(written, "custom_data[0]", Problems(), bare="path")
+        assert source is not None
         assert repr(source.read({}, Reading(), unchecked)) == repr(plain(value))
 
 

@@ -13,7 +13,7 @@ from app.admin.events.search import reading_row
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import BatchId, MappingId, MappingNumber
-from app.domain.mapping.sources import Source, compile_source
+from app.domain.mapping.sources import Problems, compile_source
 from app.store import counts, mappings
 from app.store.counts import ConsentStops
 from app.store.events import batches as event_batches
@@ -113,7 +113,7 @@ def _record(
 ) -> ConsentRecord:
     rule = document.get("consent") or {}
     mode = Mode(rule.get("mode", Mode.GRANTED))
-    source = compile_source(rule.get(_SOURCES.get(mode, "")), "", bare="path")
+    source = compile_source(rule.get(_SOURCES.get(mode, "")), "", Problems(), bare="path")
     stored = event.consent or ""
     hashed = stored.startswith("sha256:")
     return ConsentRecord(
@@ -123,7 +123,7 @@ def _record(
         mapping_id=mapping,
         mapping_version=event.mapping_version,
         basis=mode.value,
-        source=source.path if isinstance(source, Source) else None,
+        source=source.path if source else None,
         decision=decision(mode, event.consent),
         signal=stored if stored and not hashed else None,
         string_sha256=stored.removeprefix("sha256:") if hashed else None,

@@ -21,7 +21,7 @@ from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.personal_texts import personal_members
-from app.domain.mapping.sources import MappingProblem, Source, compile_source
+from app.domain.mapping.sources import MappingProblem, Problems, Source, compile_source
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
@@ -31,16 +31,13 @@ CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "boolean": (lambda v: str(v).lower() in ("true", "false"), "true or false"),
 }
 
-# The same for the fields outside `fields` that take one of Amazon's codes.
+# The same for the fields that take one of Amazon's codes.
 CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "event_type": (lambda v: v in EVENT_TYPES, "one of Amazon's event types"),
     "event_source": (lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"),
-    "country_code": (
-        lambda v: isinstance(v, str) and read_country(v) is not None,
-        "an ISO 3166-1 alpha-2 code",
-    ),
+    "country_code": (lambda v: isinstance(v, str) and bool(read_country(v)), "an ISO 3166-1 alpha-2 code"),
+    "currency": (lambda v: v in CURRENCIES, "one of Amazon's currencies"),
 }
-
 
 ACTION: Final = "send_events"  # "Send Events to Amazon", the only action (R9)
 MAX_NAME_LENGTH: Final = 100
@@ -139,124 +136,95 @@ class _DocumentReader:
     """Reads a document once, and collects problems, missing members and compiled parts."""
 
     def __init__(self, document: Any) -> None:
-        self.problems: list[MappingProblem] = []
-        self.missing: list[MappingProblem] = []
-        self.literal_times: list[MappingProblem] = []
+        self.problems, self.missing, self.literal_times = Problems(), Problems(), Problems()
         self._sources: dict[str, Source] = {}
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
         self._event_name = ""
         self._prehashed = "unknown"
         if type(document) is not dict:
-            self._problem("", "wrong_type", "A mapping is a JSON object.")
+            self.problems.add("", "wrong_type", "A mapping is a JSON object.")
             return
         self._refuse_unknown(document, (*_TOP_LEVEL, "name", "action"), "")
         self._read_labels(document)
         for at in personal_members(document, ("name", *_TOP_LEVEL)):
-            self._problem(at, "personal", "It holds what looks like an email address or a phone number.")
+            self.problems.add(at, "personal", "It holds what looks like an email address or a phone number.")
         for name, read in _TOP_LEVEL.items():
             if document.get(name) is not None:
                 read(self, document[name])
             elif name not in _OPTIONAL:
-                self._report_missing(name, f"To publish, a mapping needs {name}.")
+                self.missing.add(name, "required", f"To publish, a mapping needs {name}.")
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
         """Return what is compiled: the whole mapping if the document has no problem and lacks nothing."""
         return Mapping(self._sources, self._event_name, tuple(self._custom), self._consent, self._prehashed)
 
-    def _problem(self, path: str, problem: str, sentence: str) -> None:
-        self.problems.append(MappingProblem(path, problem, sentence))
-
-    def _report_missing(self, path: str, sentence: str) -> None:
-        self.missing.append(MappingProblem(path, "required", sentence))
-
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
                 # The problem repeats the name only if it is a short word, because a name can be any text.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
-                self._problem(f"{at}{shown}", "unknown_member", f"Known members: {', '.join(known)}.")
+                self.problems.add(f"{at}{shown}", "unknown_member", f"Known members: {', '.join(known)}.")
 
     def _read_labels(self, document: dict[str, Any]) -> None:
         name = document.get("name")
         if name is not None and not (isinstance(name, str) and name.strip() and len(name) <= MAX_NAME_LENGTH):
-            self._problem(
-                "name", "invalid", f"A mapping's name is a text of 1 to {MAX_NAME_LENGTH} characters."
-            )
+            sentence = f"A mapping's name is a text of 1 to {MAX_NAME_LENGTH} characters."
+            self.problems.add("name", "invalid", sentence)
         if document.get("action") not in (None, ACTION):
-            self._problem("action", "invalid", f"The only action is {ACTION}.")
-
-    def _source(
-        self, written: Any, at: str, name: str, *, bare: str, keep_blank: bool = False, on_error: bool = False
-    ) -> Source | None:
-        compiled = compile_source(written, at, bare=bare, keep_blank=keep_blank, on_error=on_error)
-        if isinstance(compiled, Source):
-            self._sources[name] = compiled
-            return compiled
-        self.problems.extend(compiled)
-        return None
+            self.problems.add("action", "invalid", f"The only action is {ACTION}.")
 
     def _read_choice(self, written: Any, name: str) -> None:
-        source = self._source(written, name, name, bare="const")
-        self._constants_are(name, source, *CHOICES[name])
+        source = compile_source(written, name, self.problems, bare="const", on_error=False)
+        self._map(name, name, source)
 
     def _read_event_name(self, written: Any) -> None:
         if isinstance(written, dict) and set(written) == {"const"}:
             written = written["const"]
         if sentence := event_name_problem(written):
-            self._problem("event_name", "event_name_invalid", sentence)
+            self.problems.add("event_name", "event_name_invalid", sentence)
         else:
             self._event_name = clean_event_name(written)
 
-    def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Report a problem for each constant or default of the source that is not `good`."""
-        for place, value in source.constants if source else ():
-            # A fallback of `first_of` can be a list, which the pipe made of it.
-            if type(value) is list or not good(value):
-                part = "default" if place == ".default" else "const"
-                self._problem(f"{at}{place}", "invalid", f"The {part} is not {what}.")
+    def _map(self, name: str, at: str, source: Source | None, takes: str = "") -> None:
+        """Map a field, and add a problem for each constant or default that it does not take."""
+        if source is None:
+            return
+        self._sources[name] = source
+        for good, what in [rule for rule in (CONSTANTS.get(takes), CHOICES.get(name)) if rule]:
+            for place, value in source.constants:
+                # A fallback of `first_of` can be a list, which the pipe made of it.
+                if type(value) is list or not good(value):
+                    part = "default" if place == ".default" else "const"
+                    self.problems.add(f"{at}{place}", "invalid", f"The {part} is not {what}.")
 
     def _read_fields(self, written: Any) -> None:
         if type(written) is not dict:
-            self._problem(
-                "fields", "wrong_type", "fields is an object of destination fields and their sources."
-            )
+            sentence = "fields is an object of destination fields and their sources."
+            self.problems.add("fields", "wrong_type", sentence)
             return
         self._refuse_unknown(written, tuple(FIELDS), "fields.")
-        for name in FIELDS:
+        for name, field in FIELDS.items():
             if written.get(name) is None:
                 continue
-            keep_blank = name in MATCH_KEY_FIELDS
-            source = self._source(
-                written[name],
-                f"fields.{name}",
-                name,
-                bare="path",
-                keep_blank=keep_blank,
-                on_error=name not in ALWAYS_REJECT,
-            )
-            if name == "event_timestamp":
-                sentence = "Event Timestamp must come from the event."
-                self.literal_times += [
-                    MappingProblem(place, "not_allowed", sentence)
-                    for place in literal_times(written[name], f"fields.{name}")
-                ]
-                continue
-            good, what = CONSTANTS[FIELDS[name].takes]
-            self._constants_are(f"fields.{name}", source, good, what)
-            if name == "currency":
-                what = "one of Amazon's currencies"
-                self._constants_are("fields.currency", source, CURRENCIES.__contains__, what)
-        if written.get("event_timestamp") is None:
-            self._report_missing("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
+            at, keep_blank, on_error = f"fields.{name}", name in MATCH_KEY_FIELDS, name not in ALWAYS_REJECT
+            options = {"keep_blank": keep_blank, "on_error": on_error}
+            source = compile_source(written[name], at, self.problems, bare="path", **options)
+            self._map(name, at, source, field.takes)
+        time = written.get("event_timestamp")
+        for place in literal_times(time, "fields.event_timestamp"):
+            self.literal_times.add(place, "not_allowed", "Event Timestamp must come from the event.")
+        if time is None:
+            sentence = "To publish, Event Timestamp must be mapped."
+            self.missing.add("fields.event_timestamp", "required", sentence)
         if all(written.get(name) is None for name in MATCH_KEY_FIELDS):
-            self._report_missing("fields", "To publish, at least one match key must be mapped.")
+            self.missing.add("fields", "required", "To publish, at least one match key must be mapped.")
 
     def _read_custom_data(self, written: Any) -> None:
         if type(written) is not list or len(written) > MAX_CUSTOM_FIELDS:
             sentence = f"custom_data is a list of at most {MAX_CUSTOM_FIELDS} rows."
-            self._problem("custom_data", "too_many" if type(written) is list else "wrong_type", sentence)
+            self.problems.add("custom_data", "too_many" if type(written) is list else "wrong_type", sentence)
             return
         names: set[str] = set()
         for number, row in enumerate(written):
@@ -267,19 +235,17 @@ class _DocumentReader:
             # A row that is only a path gets its name from the last word of the path.
             row = {"name": last_name(parse_path(row) or ()), "path": row}
         if type(row) is not dict:
-            self._problem(at, "wrong_type", "A row is a path or an object with a name and a source.")
+            self.problems.add(at, "wrong_type", "A row is a path or an object with a name and a source.")
             return
         rest = dict(row)
         name = rest.pop("name", None)
-        source = compile_source(rest, at, bare="path")
-        if not isinstance(source, Source):
-            self.problems.extend(source)
+        source = compile_source(rest, at, self.problems, bare="path")
         if not isinstance(name, str) or not _CUSTOM_NAME.fullmatch(name):
             sentence = "A custom name has 1 to 256 letters, digits and underscores."
-            self._problem(f"{at}.name", "custom_name_invalid", sentence)
+            self.problems.add(f"{at}.name", "custom_name_invalid", sentence)
         elif name in names:
-            self._problem(f"{at}.name", "duplicate", "Another row has this name already.")
-        elif isinstance(source, Source):
+            self.problems.add(f"{at}.name", "duplicate", "Another row has this name already.")
+        elif source is not None:
             self._custom.append(CustomField(name, f"custom_data.{name}", source))
         if isinstance(name, str):
             names.add(name)
@@ -288,38 +254,32 @@ class _DocumentReader:
         personal = {path for n, s in self._sources.items() if n in NAMING_TRAITS for path in s.paths}
         for row in self._custom:
             if not personal.isdisjoint(row.source.clear_paths):
-                self._problem(
-                    row.field,
-                    "personal_in_custom_data",
-                    "This path is mapped to a match key; as custom data it would be sent in clear.",
-                )
+                sentence = "This path is mapped to a match key; as custom data it would be sent in clear."
+                self.problems.add(row.field, "personal_in_custom_data", sentence)
 
     def _read_prehashed(self, written: Any) -> None:
         if written in PREHASHED:
             self._prehashed = written
         else:
-            self._problem("prehashed", "invalid", f"prehashed is one of {', '.join(PREHASHED)}.")
+            self.problems.add("prehashed", "invalid", f"prehashed is one of {', '.join(PREHASHED)}.")
 
     def _read_consent(self, written: Any) -> None:
         mode_written = written.get("mode") if type(written) is dict else None
         if not isinstance(mode_written, str) or mode_written not in _CONSENT_PARTS:
             modes = ", ".join(_CONSENT_PARTS)
-            self._problem("consent.mode", "invalid", f"consent is an object whose mode is one of {modes}.")
+            sentence = f"consent is an object whose mode is one of {modes}."
+            self.problems.add("consent.mode", "invalid", sentence)
             return
         mode = Mode(mode_written)
         parts = _CONSENT_PARTS[mode]
         self._refuse_unknown(written, ("mode", *parts), "consent.")
-        compiled: dict[str, Source] = {}
+        compiled: dict[str, Source | None] = {}
         for name, required in parts.items():
-            if written.get(name) is None:
-                if required:
-                    self._report_missing(f"consent.{name}", f"The mode {mode} needs {name}.")
-                continue
-            source = compile_source(written[name], f"consent.{name}", bare="path", on_error=False)
-            if isinstance(source, Source):
-                compiled[name] = source
-            else:
-                self.problems.extend(source)
+            at, source = f"consent.{name}", written.get(name)
+            if source is not None:
+                compiled[name] = compile_source(source, at, self.problems, bare="path", on_error=False)
+            elif required:
+                self.missing.add(at, "required", f"The mode {mode} needs {name}.")
         self._consent = ConsentRule(mode, **compiled)
 
 

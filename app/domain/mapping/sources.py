@@ -30,6 +30,13 @@ class MappingProblem:
     sentence: str
 
 
+class Problems(list[MappingProblem]):
+    """The problems that were found so far."""
+
+    def add(self, path: str, problem: str, sentence: str) -> None:
+        self.append(MappingProblem(path, problem, sentence))
+
+
 # Takes the value that a source gave. Returns the value for Amazon, or `SourceFailed`.
 Check = Callable[[Any], Any]
 Read = Callable[[dict[str, Any], Reading, Check], Any]
@@ -106,34 +113,35 @@ def constant(value: Any) -> Source:
 
 
 def compile_source(
-    written: Any, at: str, *, bare: str, keep_blank: bool = False, on_error: bool = True
-) -> Source | list[MappingProblem]:
-    """Compile a source of a mapping document, or return its problems. `at` is its path in the document.
+    written: Any, at: str, problems: Problems, *, bare: str, keep_blank: bool = False, on_error: bool = True
+) -> Source | None:
+    """Compile a source of a mapping document, or add its problems. `at` is its path in the document.
 
     `bare` says how to read a source that is a text: "const" for a constant, "path" for a path. A blank value
     counts as absent. For a match key, `keep_blank` returns white space, so that the match key is reported as
     dropped. `on_error` says whether the source may decide what an unreadable value costs.
     """
+    earlier = len(problems)
     if isinstance(written, str):
         written = {bare: written}
-    kind, problems = _kind(written, at)
-    if problems:
-        return problems
+    kind = _kind(written, at, problems)
+    if kind is None:
+        return None
     if kind == "const":
-        const = plain(written["const"])
-        problem = _scalar_problem(const, f"{at}.const")
-        return [problem] if problem else _text(const) if type(const) is str else constant(const)
-    default = plain(written.get("default"))
-    if default is not None and (problem := _scalar_problem(default, f"{at}.default")):
-        problems.append(problem)
-    if (choice := written.get("on_error")) is not None:
-        if not on_error:
-            problems.append(
-                MappingProblem(f"{at}.on_error", "not_allowed", "This field always rejects the event.")
-            )
-        elif choice not in ("omit", "reject"):
-            problems.append(MappingProblem(f"{at}.on_error", "invalid", "on_error is omit or reject."))
-    if kind == "path" and not problems and choice is None and written.get("pipe", []) == []:
+        const = _scalar(written["const"], f"{at}.const", problems)
+        if len(problems) > earlier:
+            return None
+        return _text(const) if type(const) is str else constant(const)
+    default = written.get("default")
+    if default is not None:
+        default = _scalar(default, f"{at}.default", problems)
+    choice = written.get("on_error")
+    if choice is not None and not on_error:
+        problems.add(f"{at}.on_error", "not_allowed", "This field always rejects the event.")
+    elif choice not in (None, "omit", "reject"):
+        problems.add(f"{at}.on_error", "invalid", "on_error is omit or reject.")
+    is_plain = kind == "path" and choice is None and written.get("pipe", []) == []
+    if is_plain and len(problems) == earlier:
         path = written["path"]
         steps = parse_path(path) if isinstance(path, str) else None
         if steps and all(isinstance(step, str) for step in steps):
@@ -141,8 +149,8 @@ def compile_source(
     is_several = kind == "first_of"
     members = _members(written, at, bare, problems) if is_several else [_member(written, at, kind, problems)]
     outer = _pipe(written, at, problems) if is_several else ()
-    if problems:
-        return problems
+    if len(problems) > earlier:
+        return None
     found = [member for member in members if member is not None]
     made = [step for member in found for step in member.made] + list(outer)
     paths = tuple(dict.fromkeys(each.text for member in found for each in member.placeholders))
@@ -150,11 +158,10 @@ def compile_source(
     named = _read_in_members(paths, [step for step in made if step.row.name != pipes.WHERE])
     outer_steps = tuple(each.step for each in outer)
     functions = [each.row.name for each in (outer if is_several else found[0].pipe)]
-    read = (
-        _first_of(found, outer_steps, default)
-        if is_several
-        else _reader(found[0].value, default, keep_blank=keep_blank)
-    )
+    if is_several:
+        read = _first_of(found, outer_steps, default)
+    else:
+        read = _reader(found[0].value, default, keep_blank=keep_blank)
     return Source(
         read,
         paths,
@@ -195,19 +202,21 @@ def _read_in_members(paths: Sequence[str], made: Iterable[MadeStep]) -> tuple[Pa
     )
 
 
-def _kind(written: Any, at: str) -> tuple[str, list[MappingProblem]]:
-    """Return which kind of source this is, or why it is none."""
+def _kind(written: Any, at: str, problems: Problems) -> str | None:
+    """Return which kind of source this is, or add why it is none."""
+    kinds = [kind for kind in KINDS if kind in written] if type(written) is dict else []
     if type(written) is not dict:
-        return "", [MappingProblem(at, "wrong_type", "A source is a text or an object such as {path}.")]
-    if not written.keys() <= {*KINDS, "pipe", "default", "on_error"}:
+        problems.add(at, "wrong_type", "A source is a text or an object such as {path}.")
+    elif not written.keys() <= {*KINDS, "pipe", "default", "on_error"}:
         sentence = f"A source has only the members {', '.join(KINDS)}, pipe, default and on_error."
-        return "", [MappingProblem(at, "unknown_member", sentence)]
-    kinds = [kind for kind in KINDS if kind in written]
-    if "const" in kinds and len(written) > 1:
-        return "", [MappingProblem(at, "const_stands_alone", "A constant takes no other member.")]
-    if len(kinds) != 1:
-        return "", [MappingProblem(at, "required", f"A source needs one of {', '.join(KINDS)}.")]
-    return kinds[0], []
+        problems.add(at, "unknown_member", sentence)
+    elif "const" in kinds and len(written) > 1:
+        problems.add(at, "const_stands_alone", "A constant takes no other member.")
+    elif len(kinds) != 1:
+        problems.add(at, "required", f"A source needs one of {', '.join(KINDS)}.")
+    else:
+        return kinds[0]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,32 +245,27 @@ class _Member:
             yield from (each.text for each in self.placeholders if not pipes.hashes(each.steps))
 
 
-def _members(
-    written: dict[str, Any], at: str, bare: str, problems: list[MappingProblem]
-) -> list[_Member | None]:
+def _members(written: dict[str, Any], at: str, bare: str, problems: Problems) -> list[_Member | None]:
     members = written["first_of"]
     if type(members) is not list or not 2 <= len(members) <= MAX_MEMBERS:
-        sentence = f"first_of is a list of 2 to {MAX_MEMBERS} sources."
-        problems.append(MappingProblem(f"{at}.first_of", "invalid", sentence))
+        problems.add(f"{at}.first_of", "invalid", f"first_of is a list of 2 to {MAX_MEMBERS} sources.")
         return []
     compiled: list[_Member | None] = []
     for place, written_member in enumerate(members):
         where = f"{at}.first_of[{place}]"
         member = {bare: written_member} if isinstance(written_member, str) else written_member
-        kind, wrong = _kind(member, where)
-        if kind in ("path", "template", "const") and not {"default", "on_error"} & member.keys():
+        kind = _kind(member, where, problems)
+        if kind == "first_of" or (kind is not None and {"default", "on_error"} & member.keys()):
+            sentence = "A member of first_of is a const, path or template, and has no default or on_error."
+            problems.add(where, "not_allowed", sentence)
+        elif kind is not None:
             compiled.append(_member(member, where, kind, problems))
-            continue
-        sentence = "A member of first_of is a const, path or template, and has no default or on_error."
-        problems.extend(wrong or [MappingProblem(where, "not_allowed", sentence)])
     return compiled
 
 
-def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingProblem]) -> _Member | None:
+def _member(written: dict[str, Any], at: str, kind: str, problems: Problems) -> _Member | None:
     if kind == "const":
-        const = plain(written["const"])
-        if problem := _scalar_problem(const, f"{at}.const"):
-            problems.append(problem)
+        const = _scalar(written["const"], f"{at}.const", problems)
         return _Member(lambda _content, _reading: const, const=const)
     pipe = _pipe(written, at, problems)
     text = written[kind]
@@ -269,29 +273,28 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
         path = parse_path(text) if isinstance(text, str) else None
         if path is None:
             sentence = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
-            problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
+            problems.add(f"{at}.path", "path_invalid", sentence)
             return None
         return _Member(path_value(path, pipe), pipe, (Placeholder(text, path, ()),))
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."
     if isinstance(parts, str):
-        problems.append(MappingProblem(f"{at}.template", "template_invalid", parts))
+        problems.add(f"{at}.template", "template_invalid", parts)
         return None
     placeholders = tuple(part for part in parts if isinstance(part, Placeholder))
     texts = "".join(part if isinstance(part, str) else " " for part in parts)
     return _Member(template_value(parts, pipe), pipe, placeholders, texts)
 
 
-def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> tuple[MadeStep, ...]:
+def _pipe(written: dict[str, Any], at: str, problems: Problems) -> tuple[MadeStep, ...]:
     pipe = written.get("pipe", [])
     if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
-        sentence = f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
-        problems.append(MappingProblem(f"{at}.pipe", "wrong_type", sentence))
+        problems.add(f"{at}.pipe", "wrong_type", f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps.")
         return ()
     steps: list[MadeStep] = []
     for place, written_step in enumerate(pipe):
         step = pipes.compile_step(written_step)
         if isinstance(step, StepProblem):
-            problems.append(MappingProblem(f"{at}.pipe[{place}]", step.code, step.sentence))
+            problems.add(f"{at}.pipe[{place}]", step.code, step.sentence)
         else:
             steps.append(step)
     return tuple(steps)
@@ -359,9 +362,11 @@ _text = _share(constant)
 _plain = _share(_path)
 
 
-def _scalar_problem(value: Any, at: str) -> MappingProblem | None:
+def _scalar(written: Any, at: str, problems: Problems) -> Any:
+    """Return the value of a constant or default, and add its problem."""
+    value = plain(written)
     if not isinstance(value, str | int | Decimal) or (isinstance(value, Decimal) and not value.is_finite()):
-        return MappingProblem(at, "wrong_type", "Use a text, a number or a boolean.")
-    if isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
-        return MappingProblem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
-    return None
+        problems.add(at, "wrong_type", "Use a text, a number or a boolean.")
+    elif isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
+        problems.add(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
+    return value

@@ -18,7 +18,7 @@ from app.domain.conversion.values import (
 )
 from app.domain.identity import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
-from app.domain.mapping.sources import MAX_MEMBERS, Check, Source, compile_source, unchecked
+from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
 from app.domain.suggestions.observations import Written
 
 MAX_CANDIDATES: Final = 4  # of one `first_of`
@@ -45,8 +45,8 @@ class Trial:
         """Return what a source gives for each event: a value, None, or `SourceFailed`."""
         key = repr(source)
         if key not in self._values:
-            compiled = compile_source(source, "", bare="path")
-            if isinstance(compiled, Source):
+            compiled = compile_source(source, "", Problems(), bare="path")
+            if compiled is not None:
                 read, steps = compiled.read, compiled.steps
                 self._values[key] = tuple(
                     read(event, Reading(steps_left=MAX_STEPS - steps), unchecked) for event in self.events
