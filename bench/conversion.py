@@ -14,7 +14,7 @@ from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.destination import Region
 from app.domain.event import Event, read_events
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from bench.events import MAPPING, bodies
 from bench.report import middle, table

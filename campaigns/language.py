@@ -23,7 +23,7 @@ import httpx
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import sent_facts

@@ -19,7 +19,7 @@ from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 
 BYTES: Final = 4096

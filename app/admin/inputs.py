@@ -28,7 +28,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 from app.domain.mapping.event_name import mixes_alphabets
 from app.domain.outcomes.reasons import REASONS
 from app.domain.privacy.personal_text import holds_personal_text

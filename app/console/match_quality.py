@@ -27,7 +27,7 @@ from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.form_view import FORM_ERRORS, problems_of
 from app.console.wording import match_key_label, number
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
 from app.domain.mapping.fields import FIELDS
 from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference

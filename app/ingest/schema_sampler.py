@@ -17,7 +17,7 @@ import asyncpg
 
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.event import Event, Rejection
-from app.domain.identity import MatchKeyRule
+from app.domain.identity.keys import MatchKeyRule
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.mapping.paths import last_name
 from app.domain.mapping.sources import Source

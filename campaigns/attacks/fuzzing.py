@@ -14,7 +14,8 @@ from typing import Any
 
 from app.amazon.wire import read_reply
 from app.domain.conversion.countries import COUNTRIES
-from app.domain.identity import MATCH_KEYS, DroppedKey, MatchKey, Profile, clean, match_key
+from app.domain.identity import clean, match_key
+from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, Profile
 from app.domain.mapping.paths import IMPASSABLE, MAX_STEPS, parse_path, walk
 from app.domain.outcomes.outcome import PerItemReply
 from app.domain.strict_json import SENTENCES, MalformedJson, parse

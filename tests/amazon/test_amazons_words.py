@@ -12,7 +12,7 @@ from app.amazon import messages, wire
 from app.amazon.messages import cut_values
 from app.amazon.wire import DETAILS_HEADERS, MAX_DETAILS_BYTES, response_details
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
-from app.domain.identity import MatchKeyType
+from app.domain.identity.keys import MatchKeyType
 from app.domain.outcomes.outcome import ItemError, ResponseDetails
 from tests.tables import cases
 

@@ -9,7 +9,7 @@ from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, read_events
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from app.admin.mappings.backtest import summary
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import sent_facts

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
+from app.domain.identity import match_key
+from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.privacy.carried_key import carried_key
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 

@@ -20,7 +20,7 @@ from app.domain.conversion.convert import Conversion, Rules
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, EventGroup, backtest

@@ -15,7 +15,7 @@ import pytest
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 from tests.domain.conversions import convert

@@ -19,7 +19,7 @@ from app.domain import strict_json
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.values import check_time, key_check
-from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample

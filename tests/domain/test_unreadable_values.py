@@ -10,7 +10,7 @@ from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Wor
 from app.domain.conversion.values import CHECKS
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 from app.domain.observed.preview import preview
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}

@@ -8,7 +8,7 @@ from app.commands.api.commands import SUBJECT_FIELDS
 from app.domain.conversion.consent import Mode
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.values import CHECKS
-from app.domain.identity import MATCH_KEYS, MatchKeyType, Profile
+from app.domain.identity.keys import MATCH_KEYS, MatchKeyType, Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group

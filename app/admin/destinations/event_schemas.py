@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample

@@ -10,7 +10,8 @@ from pydantic import Field
 from app.admin.inputs import HashRequest, RequestBody
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.countries import read_country
-from app.domain.identity import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile, clean, match_key
+from app.domain.identity import clean, match_key
+from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile
 from app.domain.match_quality import foreign_hash
 from app.domain.match_quality.foreign_hash import HashExplanation
 

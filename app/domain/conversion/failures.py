@@ -39,29 +39,16 @@ class Invented(str):
 UNCLEAR: Final = SourceFailed("unclear", "is not stored, and the result depends on it")
 
 
+_JSON_TYPES: Final = {bool: "a boolean", str: "a text", dict: "an object", list: "a list", type(None): "null"}
+
+
 def wrong_type(value: object, expectation: str) -> SourceFailed:
     """Return the failure for a value of the wrong JSON type. An `expectation` is "a text is expected"."""
     if isinstance(value, Invented):
         return UNCLEAR
-    return SourceFailed("wrong_type", f"is {_json_type(value)}, where {expectation}")
+    return SourceFailed("wrong_type", f"is {_JSON_TYPES.get(type(value), 'a number')}, where {expectation}")
 
 
 def characters(value: object, form: str) -> object:
     """Return a value for a reader of `form`: an invented text of that form as a plain text."""
     return str(value) if isinstance(value, Invented) and value.form == form else value
-
-
-def _json_type(value: object) -> str:
-    match value:
-        case bool():
-            return "a boolean"
-        case str():
-            return "a text"
-        case dict():
-            return "an object"
-        case list():
-            return "a list"
-        case None:
-            return "null"
-        case _:
-            return "a number"

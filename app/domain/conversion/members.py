@@ -18,7 +18,7 @@ from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import rounded
 from app.domain.conversion.results import EventWarning
 from app.domain.conversion.steps import FieldStep, Objects, Run, field_step
-from app.domain.identity import MATCH_KEYS, MatchKey, Profile
+from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField
 from app.domain.mapping.reading import SHORT_TEXT

@@ -10,7 +10,7 @@ import msgspec
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.failures import SourceFailed
 from app.domain.destination import DestinationSettings, Region
-from app.domain.identity import Profile
+from app.domain.identity.keys import Profile
 from app.domain.mapping.sources import Source
 
 

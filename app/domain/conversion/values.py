@@ -7,7 +7,7 @@ P11, the notes on Amazon's schema, and interface §4.3.
 
 import ipaddress
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -20,17 +20,9 @@ from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wron
 from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
-from app.domain.identity import (
-    ALREADY_HASHED,
-    KEY_MAKERS,
-    MATCH_KEYS,
-    DroppedKey,
-    DropReason,
-    MatchKey,
-    MatchKeyRule,
-    Profile,
-)
+from app.domain.identity import KEY_MAKERS
 from app.domain.identity.identifiers import is_public
+from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.mapping.sources import Check
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
@@ -277,7 +269,7 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_dig
     The failure of a value that gives no match key has the word of its `DropReason`. `refuses_digests` refuses
     values that were hashed before.
     """
-    make: Callable[[str, str], MatchKey | DroppedKey] = KEY_MAKERS[profile][rule.type]
+    make = KEY_MAKERS[profile][rule.type]
     has_zip_codes, is_hashed = rule.field == "postal" and country == "US", rule.hashed
 
     def check(value: Any) -> MatchKey | SourceFailed:
@@ -290,11 +282,10 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_dig
         if len(value) > MAX_TRAIT_LENGTH:
             return _TRAIT_TOO_LONG
         key = make(value, country)
-        if type(key) is MatchKey:
+        if isinstance(key, MatchKey):
             if refuses_digests and key.rule == ALREADY_HASHED:
                 return _PREHASHED
             return key if is_hashed or not holds_personal_text(key.value) else PERSONAL
-        assert isinstance(key, DroppedKey)
         return _NO_KEY[key.why]
 
     return check

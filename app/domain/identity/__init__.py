@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from app.domain.identity.keys import (
-    HASHED_FIELDS,
+    ALREADY_HASHED,
     MATCH_KEYS,
     DroppedKey,
     DropReason,
@@ -20,23 +20,6 @@ from app.domain.identity.keys import (
     Profile,
 )
 from app.domain.identity.profiles import PROFILES, ProfileRule
-
-__all__ = [
-    "ALREADY_HASHED",
-    "HASHED_FIELDS",
-    "KEY_MAKERS",
-    "MATCH_KEYS",
-    "DropReason",
-    "DroppedKey",
-    "MatchKey",
-    "MatchKeyRule",
-    "MatchKeyType",
-    "Profile",
-    "clean",
-    "match_key",
-]
-
-ALREADY_HASHED: Final = "already_hashed"
 
 _DIGEST_LENGTH: Final = 64
 _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")

@@ -44,22 +44,13 @@ class MatchKeyRule:
     hashed: bool
 
 
-_UNHASHED: Final = frozenset(
-    {
-        MatchKeyType.MAID,
-        MatchKeyType.RAMP_ID,
-        MatchKeyType.MATCH_ID,
-        MatchKeyType.REAL_ID,
-        MatchKeyType.MERKLE_ID,
-        MatchKeyType.KANTAR_ID,
-        MatchKeyType.FIP,
-    }
-)
+_UNHASHED: Final = frozenset({"MAID", "RAMP_ID", "MATCH_ID", "REAL_ID", "MERKLE_ID", "KANTAR_ID", "FIP"})
 # In the order of match keys in an Amazon event. A field has the name of its type.
 MATCH_KEYS: Final = tuple(
     MatchKeyRule(kind.lower(), kind, hashed=kind not in _UNHASHED) for kind in MatchKeyType
 )
 HASHED_FIELDS: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
+ALREADY_HASHED: Final = "already_hashed"  # the rule of a match key whose trait was a digest already
 
 
 class MatchKey(msgspec.Struct, frozen=True, gc=False):

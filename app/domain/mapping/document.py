@@ -15,7 +15,7 @@ from app.domain.conversion.countries import read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.numbers import as_integer, is_number
-from app.domain.identity import MATCH_KEYS, MatchKeyRule
+from app.domain.identity.keys import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times

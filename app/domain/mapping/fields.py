@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 
 
 class Group(StrEnum):

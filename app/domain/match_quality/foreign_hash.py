@@ -13,7 +13,8 @@ from typing import Final
 
 import phonenumbers
 
-from app.domain.identity import MatchKeyRule, MatchKeyType, Profile, clean
+from app.domain.identity import clean
+from app.domain.identity.keys import MatchKeyRule, MatchKeyType, Profile
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _SENT: Final = "It has the match key that Amazon receives."

@@ -14,7 +14,7 @@ from typing import Any, Final
 from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.results import Rules, Step
 from app.domain.event import Event
-from app.domain.identity import ALREADY_HASHED, MATCH_KEYS
+from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, without_fingerprints
 from app.domain.observed.synthetic_event import synthetic_event

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
-from app.domain.identity import HASHED_FIELDS, Profile
+from app.domain.identity.keys import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, Step, parse_path, walk
 from app.domain.mapping.pipes import ALWAYS, PIPES, WHERE

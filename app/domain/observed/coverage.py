@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from app.domain.batch import EventMetadata
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 
 MOST_EVENTS: Final = 1_000
 

@@ -7,7 +7,7 @@ import msgspec
 
 from app.domain.conversion.convert import Conversion
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
-from app.domain.identity import HASHED_FIELDS, MATCH_KEYS
+from app.domain.identity.keys import HASHED_FIELDS, MATCH_KEYS
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.sources import Source
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.paths import Step, parse_path
 

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from app.domain.conversion.convert import ConversionPlan, Step, Trace
 from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
 from app.domain.event import Event, EventProblem, Rejection
-from app.domain.identity import DropReason
+from app.domain.identity.keys import DropReason
 from app.domain.outcomes.reasons import WARNINGS, JourneyCode, WarningView
 
 

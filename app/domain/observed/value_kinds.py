@@ -22,7 +22,8 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
-from app.domain.identity import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile, match_key
+from app.domain.identity import match_key
+from app.domain.identity.keys import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.identity.placeholders import is_placeholder_or_digest
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id

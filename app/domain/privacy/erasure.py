@@ -6,7 +6,8 @@ from itertools import product
 from typing import Final
 
 from app.domain.conversion.countries import COUNTRIES
-from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
+from app.domain.identity import match_key
+from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.identity.phones import phone_spellings
 from app.domain.privacy.carried_key import folded
 

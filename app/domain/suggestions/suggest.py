@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.domain.conversion.countries import read_country
 from app.domain.conversion.event_types import PURCHASE
-from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION, compile_parts
 from app.domain.mapping.presets import EVENT_NAMES
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample

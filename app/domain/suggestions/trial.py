@@ -16,7 +16,7 @@ from app.domain.conversion.values import (
     check_time,
     key_check,
 )
-from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
 from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
 from app.domain.suggestions.observations import Written

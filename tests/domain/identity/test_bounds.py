@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile, clean, match_key
+from app.domain.identity import clean, match_key
+from app.domain.identity.keys import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile
 from app.domain.identity.letters import composed, unaccented, without_invisible
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}

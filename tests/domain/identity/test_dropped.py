@@ -4,7 +4,8 @@ from typing import Final
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile, clean, match_key
+from app.domain.identity import clean, match_key
+from app.domain.identity.keys import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile
 from tests.tables import cases
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}

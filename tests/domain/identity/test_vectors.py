@@ -5,7 +5,8 @@ from typing import Final
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS, MatchKey, MatchKeyType, Profile, clean, match_key
+from app.domain.identity import clean, match_key
+from app.domain.identity.keys import MATCH_KEYS, MatchKey, MatchKeyType, Profile
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 

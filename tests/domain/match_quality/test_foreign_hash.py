@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity.keys import MATCH_KEYS
 from app.domain.match_quality.foreign_hash import REMEDIES, explain_hash
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}
