@@ -18,7 +18,13 @@ OPENED = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 EDITOR = {Scope.DESTINATIONS_WRITE}
 FAILING = Incident(
-    Kind.FAILING, "dst_1", Severity.CRITICAL, IncidentState.OPEN, OPENED, OPENED, "Requests fail."
+    kind=Kind.FAILING,
+    summary="Requests fail.",
+    destination="dst_1",
+    severity=Severity.CRITICAL,
+    state=IncidentState.OPEN,
+    opened_at=OPENED,
+    last_seen_at=OPENED,
 )
 
 

@@ -9,7 +9,6 @@ import pytest
 from app.domain.destination import State
 from app.domain.outcomes.event_history import (
     AttemptRecord,
-    EventLife,
     ItemOutcome,
     carrying_attempts,
     item_outcomes,
@@ -91,7 +90,7 @@ ATTEMPTS = [
     attempt(3, AT + 2 * HOUR),
     attempt(4, AT + 99 * HOUR, retry=True),
 ]
-LIFE = EventLife(Status.RETRYING, AT, None, None, AGE)
+LIFE = EventState(Status.RETRYING, 1, None, AT, None, None, None, AGE)
 
 
 @cases(
@@ -102,10 +101,13 @@ LIFE = EventLife(Status.RETRYING, AT, None, None, AGE)
         "not after its erasure": (replace(LIFE, status=Status.ERASED, erased_at=AT + HOUR), [1, 2, 4]),
         "erased later": (replace(LIFE, status=Status.DELIVERED, erased_at=AT), [1, 2, 3, 4]),
         "not after its age limit": (replace(LIFE, max_age=HOUR), [1, 2, 4]),
-        "the first of two ends": (EventLife(Status.ERASED, AT, AT, AT + HOUR, AGE), [1, 4]),
+        "the first of two ends": (
+            replace(LIFE, status=Status.ERASED, delivered_at=AT, erased_at=AT + HOUR),
+            [1, 4],
+        ),
     },
 )
-def test_the_attempts_that_carried_an_event(life: EventLife, carried: list[int]) -> None:
+def test_the_attempts_that_carried_an_event(life: EventState, carried: list[int]) -> None:
     """A retry of single events always carried it."""
     assert [each.id for each in carrying_attempts(life, ATTEMPTS)] == carried
 

@@ -18,7 +18,6 @@ from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS
 from app.domain.outcomes.event_history import (
     AttemptRecord,
-    EventLife,
     EventReplay,
     ItemOutcome,
     carrying_attempts,
@@ -73,13 +72,12 @@ def accepted_history(
         finished_at=delivered_at or (exception.changed_at if exception else batch.settled_at),
         amazon_message=exception.amazon_message if exception else None,
         max_age=max_age,
+        delivered_at=delivered_at,
         erased_at=erased_at,
         dismissed_at=summary.dismissed_at,
         is_organisation_suspended=rows.destination.suspended,
     )
-    attempts = carrying_attempts(
-        EventLife(status, state.event_at, delivered_at, erased_at, max_age), rows.attempts
-    )
+    attempts = carrying_attempts(state, rows.attempts)
     items = item_outcomes(
         exception.item_outcomes if exception else (), attempts, is_delivered=delivered_at is not None
     )

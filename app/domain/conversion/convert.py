@@ -280,26 +280,14 @@ def _consent_steps(rule: consent.ConsentRule, signal: consent.Signal | consent.C
     """Return the steps of the consent check. The consent string is left out: it is personal."""
     if isinstance(signal, consent.ConsentBlocked):
         failed = SourceFailed(signal.reason, signal.sentence)
-        return [
-            Step(
-                signal.name,
-                signal.source,
-                "gate",
-                None,
-                failed,
-                True,
-                detail(failed, signal.name, signal.source),
-            )
-        ]
+        sentence = detail(failed, signal.name, signal.source)
+        return [Step(signal.name, signal.source, "gate", None, failed, True, sentence)]
     pair = signal.get("amazonConsent", {})
     sources = (
         ("consent.user_data", rule.user_data, pair.get("amznUserData")),
         ("consent.ad_storage", rule.ad_storage, pair.get("amznAdStorage")),
         ("consent.string", rule.string, "valid" if signal else None),
     )
-    steps = [
-        Step(name, source, "gate" if result else "absent", result)
-        for name, source, result in sources
-        if source
-    ]
-    return [*steps, Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)]
+    steps = [Step(name, source, "gate" if result else "absent", result) for name, source, result in sources]
+    passed = Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)
+    return [*(step for step in steps if step.source), passed]

@@ -134,12 +134,8 @@ def add(*terms: Decimal) -> Decimal:
     return reduce(_EXACT.add, terms)
 
 
-def multiply(a: Decimal, b: Decimal) -> Decimal:
-    return _EXACT.multiply(a, b)
-
-
-def divide(a: Decimal, b: Decimal) -> Decimal:
-    return _QUOTIENT.divide(a, b)
+multiply: Final = _EXACT.multiply
+divide: Final = _QUOTIENT.divide
 
 
 def result(number: Decimal) -> int | Decimal:

@@ -85,22 +85,6 @@ _EMPTY: Final[dict[str, Any]] = {}
 class FieldStep:
     """Reads and settles one field. `shows` means that its value may appear in a preview."""
 
-    __slots__ = (
-        "absent",
-        "check",
-        "fixed",
-        "member",
-        "name",
-        "object",
-        "omitted",
-        "place",
-        "read",
-        "rejects",
-        "shows",
-        "source",
-        "wire_type",
-    )
-
     def __init__(
         self,
         name: str,
@@ -201,8 +185,6 @@ def _plain(value: Any) -> Any:
 
 class _Unmapped(FieldStep):
     """Stands for a field that the mapping does not fill."""
-
-    __slots__ = ()
 
     def __init__(self) -> None:
         self.rejects, self.fixed = False, None

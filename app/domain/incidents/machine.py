@@ -4,7 +4,7 @@ An incident resolves only after a quiet time, and reopens within some minutes. S
 goes is one incident.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -50,28 +50,22 @@ class Transition(StrEnum):
     UNCHANGED = "unchanged"
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """A stored incident of a destination, or of the service if `destination` is None.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident(Finding):
+    """The last finding of a problem of a destination, or of the service if `destination` is None.
 
-    `reason` selects the remedy. `consequences` are the kinds of problem that this incident explains.
-    `merged_into` is the id of the incident that explains this one.
+    `consequences` are the kinds of problem that this incident explains. `merged_into` is the id of the
+    incident that explains this one.
     """
 
-    kind: Kind
     destination: str | None
     severity: Severity
     state: IncidentState
     opened_at: datetime
     last_seen_at: datetime
-    summary: str
     resolved_at: datetime | None = None
-    affected_events: int = 0
-    oldest_event_at: datetime | None = None
-    expires_at: datetime | None = None
     acknowledged_at: datetime | None = None
     is_silent: bool = False  # it sends no message, because a problem of the service explains it
-    reason: str | None = None
     consequences: tuple[Kind, ...] = ()
     merged_into: str | None = None
 
@@ -82,20 +76,14 @@ class Incident:
 
 
 def open_incident(finding: Finding, destination: str | None, now: datetime, *, silent: bool) -> Incident:
-    kind, state = finding.kind, IncidentState.OPEN
-    opened = Incident(kind, destination, KINDS[kind].severity, state, now, now, "", is_silent=silent)
-    return _with_finding(opened, finding, now)
-
-
-def _with_finding(incident: Incident, finding: Finding, now: datetime) -> Incident:
-    return replace(
-        incident,
+    return Incident(
+        **asdict(finding),
+        destination=destination,
+        severity=KINDS[finding.kind].severity,
+        state=IncidentState.OPEN,
+        opened_at=now,
         last_seen_at=now,
-        summary=finding.summary,
-        affected_events=finding.affected_events,
-        oldest_event_at=finding.oldest_event_at,
-        expires_at=finding.expires_at,
-        reason=finding.reason,
+        is_silent=silent,
     )
 
 
@@ -129,7 +117,7 @@ def advance(
 def _update(
     incident: Incident, finding: Finding, now: datetime, *, silent: bool
 ) -> tuple[Incident | None, Transition]:
-    updated = _with_finding(incident, finding, now)
+    updated = replace(incident, **asdict(finding), last_seen_at=now)
     if incident.is_open:
         return updated, Transition.UPDATED
     assert incident.resolved_at is not None

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from app.domain.outcomes.explain import EventState
 from app.domain.outcomes.status import Status
 
 ACCEPTED = "accepted"
@@ -45,27 +46,13 @@ class ItemOutcome:
     message: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventLife:
-    """The facts of an event that determine which attempts of its batch contained it."""
-
-    status: Status
-    event_at: datetime
-    delivered_at: datetime | None
-    erased_at: datetime | None
-    max_age: timedelta
-
-
-def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
+def carrying_attempts(state: EventState, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
     """Return the attempts that contained the event. `attempts` has attempts of its batch and its own retries.
 
     An event is left out of an attempt after it was delivered or erased, or when it has passed the age limit.
     """
-    last_sent_at = life.event_at + life.max_age
-    if life.status is Status.ERASED and life.erased_at is not None:
-        last_sent_at = min(last_sent_at, life.erased_at)
-    if life.delivered_at is not None:
-        last_sent_at = min(last_sent_at, life.delivered_at)
+    erased_at = state.erased_at if state.status is Status.ERASED else None
+    last_sent_at = min(filter(None, (state.expires_at, erased_at, state.delivered_at)))
     return [attempt for attempt in attempts if attempt.is_retry or attempt.started_at <= last_sent_at]
 
 

@@ -21,6 +21,7 @@ class EventState:
     finished_at: datetime | None
     amazon_message: str | None
     max_age: timedelta
+    delivered_at: datetime | None = None
     erased_at: datetime | None = None
     is_organisation_suspended: bool = False
     dismissed_at: datetime | None = None

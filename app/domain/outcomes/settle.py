@@ -19,25 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from app.domain.outcomes.outcome import (
-    ACCEPTED,
-    Divisible,
-    Forbidden,
-    ItemAccepted,
-    ItemFailed,
-    ItemRefused,
-    ItemUnknown,
-    Missing,
-    NotSent,
-    Outcome,
-    PerItemReply,
-    Reply,
-    ServerError,
-    Throttled,
-    TransportError,
-    Unauthorized,
-    Unexpected,
-)
+from app.domain.outcomes import outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,65 +103,64 @@ class Deferred:
 Settlement = PerItem | RetryAll | Deferred
 
 
-def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
+def settle(reply: outcome.Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
     """Decide what happens to the conversions of a request.
 
     `tries` has the number of earlier failed attempts of each conversion, in the order of the request.
     `jitter` is in [0, 1).
     """
     match reply:
-        case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
+        case outcome.PerItemReply(outcomes) if (
+            outcomes.count(outcome.ACCEPTED) == len(outcomes) == len(tries)
+        ):
             return PerItem((_DELIVERED,) * len(tries), len(tries))
-        case PerItemReply(outcomes):
+        case outcome.PerItemReply(outcomes):
             paired = zip(outcomes, tries, strict=True)
-            dispositions = tuple(_disposition(outcome, failed, policy, jitter) for outcome, failed in paired)
+            dispositions = tuple(_disposition(item, failed, policy, jitter) for item, failed in paired)
             return PerItem(dispositions, dispositions.count(_DELIVERED))
-        case Throttled() | NotSent():
+        case outcome.Throttled() | outcome.NotSent():
             return Deferred("throttled")
-        case Unauthorized():
+        case outcome.Unauthorized():
             return Deferred("sign_in_unauthorized")
-        case Forbidden():
+        case outcome.Forbidden():
             return Deferred("sign_in_forbidden")
-        case Divisible(code, message) if len(tries) == 1:
+        case outcome.Divisible(code, message) if len(tries) == 1:
             return PerItem((Dead("amazon_request_refused", code, message),))
-        case Divisible(code, message):
+        case outcome.Divisible(code, message):
             middle = len(tries) // 2
-            return PerItem(
-                tuple(
-                    Retry("amazon_request_refused", 0.0, int(index >= middle), False, code, message)
-                    for index in range(len(tries))
-                )
-            )
-        case ServerError(reason, retry_after):
+            halves = (int(index >= middle) for index in range(len(tries)))
+            refused = "amazon_request_refused"
+            return PerItem(tuple(Retry(refused, 0.0, half, False, code, message) for half in halves))
+        case outcome.ServerError(reason, retry_after):
             return RetryAll(reason, max(retry_after or 0.0, _shared_wait(tries, policy, jitter)))
-        case TransportError(why):
+        case outcome.TransportError(why):
             reason = "amazon_unreachable" if why == "connect" else "outcome_unknown"
             return RetryAll(reason, _shared_wait(tries, policy, jitter))
-        case Missing():
+        case outcome.Missing():
             return RetryAll("endpoint_not_found", _shared_wait(tries, policy, jitter))
-        case Unexpected(_, code, message):
+        case outcome.Unexpected(_, code, message):
             return PerItem(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
         case _:
             assert_never(reply)
 
 
-def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Disposition:
-    match outcome:
-        case ItemAccepted():
+def _disposition(item: outcome.Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Disposition:
+    match item:
+        case outcome.ItemAccepted():
             return _DELIVERED
-        case ItemRefused(code, message, field):
+        case outcome.ItemRefused(code, message, field):
             return Dead("amazon_refused", code, f"{field}: {message}" if field else message)
-        case ItemFailed(code, message) if tries + 1 >= policy.item_tries:
+        case outcome.ItemFailed(code, message) if tries + 1 >= policy.item_tries:
             return Dead("gave_up", code, message)
-        case ItemFailed(code, message):
+        case outcome.ItemFailed(code, message):
             wait = policy.wait(tries + 1, jitter=jitter)
             return Retry("amazon_item_failed", wait, amazon_code=code, amazon_message=message)
-        case ItemUnknown(why) if tries + 1 >= policy.item_tries:
+        case outcome.ItemUnknown(why) if tries + 1 >= policy.item_tries:
             return Dead("gave_up", amazon_message=why)
-        case ItemUnknown(why):
+        case outcome.ItemUnknown(why):
             return Retry("outcome_unknown", policy.wait(tries + 1, jitter=jitter), amazon_message=why)
         case _:
-            assert_never(outcome)
+            assert_never(item)
 
 
 def _shared_wait(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:

@@ -17,19 +17,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Final, assert_never
 
-from app.domain.outcomes.outcome import (
-    Divisible,
-    Forbidden,
-    Missing,
-    NotSent,
-    PerItemReply,
-    Reply,
-    ServerError,
-    Throttled,
-    TransportError,
-    Unauthorized,
-    Unexpected,
-)
+from app.domain.outcomes import outcome
 from app.domain.pacing.rate_estimator import RateEstimate
 
 LONGEST_THROTTLE_S: Final = 15.0  # after a 429 without Retry-After
@@ -156,43 +144,37 @@ class Pace:
         """Return the pace after a request was sent at `now`."""
         return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed.per_second)
 
-    def after(self, reply: Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> "Pace":
+    def after(self, reply: outcome.Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> "Pace":
         """Return the pace after the reply to a request that was sent at `sent_at`.
 
         A success allows one more request in flight, up to `cap`. `jitter` is in [0, 1).
         """
-        is_slow = now - sent_at >= SLOW_S
+        is_slow, estimate, limit = now - sent_at >= SLOW_S, self.estimate, self.limit.per_second
         match reply:
-            case PerItemReply() | Divisible() | Unexpected():
+            case outcome.PerItemReply() | outcome.Divisible() | outcome.Unexpected():
                 return replace(
                     self,
                     throttles=0,
                     in_flight_limit=min(cap, self.in_flight_limit + 1),
-                    estimate=self.estimate.answered(
-                        now, sent_at=sent_at, limit=self.limit.per_second, throttled=False
-                    ),
+                    estimate=estimate.answered(now, sent_at=sent_at, limit=limit, throttled=False),
                     breaker=self.breaker.succeeded(),
                     is_slow=is_slow,
                 )
-            case Throttled(retry_after):
+            case outcome.Throttled(wait):
                 return replace(
                     self,
-                    blocked_until=max(self.blocked_until, now + self._throttle_wait(retry_after, jitter)),
+                    blocked_until=max(self.blocked_until, now + self._throttle_wait(wait, jitter)),
                     throttles=self.throttles + 1,
                     in_flight_limit=1,
-                    estimate=self.estimate.answered(
-                        now,
-                        sent_at=sent_at,
-                        limit=self.limit.per_second,
-                        throttled=True,
-                        retry_after=retry_after or 0.0,
+                    estimate=estimate.answered(
+                        now, sent_at=sent_at, limit=limit, throttled=True, retry_after=wait
                     ),
                     is_slow=is_slow,
                 )
-            case Missing() | ServerError() | TransportError():
+            case outcome.Missing() | outcome.ServerError() | outcome.TransportError():
                 breaker = self.breaker.failed(now, jitter=jitter)
                 return replace(self, in_flight_limit=1, breaker=breaker, is_slow=is_slow)
-            case Unauthorized() | Forbidden() | NotSent():
+            case outcome.Unauthorized() | outcome.Forbidden() | outcome.NotSent():
                 return replace(self, is_slow=is_slow)
             case _:
                 assert_never(reply)

@@ -63,7 +63,7 @@ class RateEstimate:
         return cls(rate, ceiling=rate, since=now)
 
     def answered(
-        self, now: float, *, sent_at: float, limit: float, throttled: bool, retry_after: float = 0.0
+        self, now: float, *, sent_at: float, limit: float, throttled: bool, retry_after: float | None = None
     ) -> "RateEstimate":
         """Return the estimate after a response other than a failure. `limit` is the configured rate.
 
@@ -77,7 +77,7 @@ class RateEstimate:
             requests=self.requests + 1,
             throttles=self.throttles + throttled,
             streak=0 if throttled else self.streak + 1,
-            cost=rate * retry_after if throttled else self.cost,
+            cost=rate * (retry_after or 0.0) if throttled else self.cost,
         )
         share, elapsed = counted.throttles / counted.requests, now - self.since
         if throttled:
@@ -90,16 +90,9 @@ class RateEstimate:
         is_near = self.ceiling is not None and NEAR[0] <= rate / self.ceiling <= NEAR[1]
         if is_near or self.trials:
             needed, seconds = max(MOST_REQUESTS, round(PROBE_COST * self.cost)), NEAR_S
-        may_rise = (
-            counted.streak >= needed
-            or (
-                counted.requests >= max(needed, MOST_REQUESTS)
-                and share <= FEW
-                and not (self.trials and counted._is_costly)
-            )
-            or (elapsed >= seconds and not counted.throttles)
-        )
-        if not may_rise:
+        has_few = share <= FEW and not (self.trials and counted._is_costly)
+        may_rise = counted.streak >= needed or (elapsed >= seconds and not counted.throttles)
+        if not may_rise and not (has_few and counted.requests >= max(needed, MOST_REQUESTS)):
             return counted
         # A slow lane takes the steps of the time that passed.
         steps = max(1.0, min(elapsed / DECISION_S, 20.0))
