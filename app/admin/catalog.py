@@ -1,9 +1,7 @@
 """The catalog of destination types: labels, help texts and values for forms (`catalog.toml`)."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
@@ -15,6 +13,7 @@ from app.domain.destination import REGION_NAMES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.presets import PRESETS, EventIdPreset, event_id_presets
+from app.domain.toml_files import read_toml
 
 
 def _is_none(value: object) -> bool:
@@ -119,7 +118,7 @@ def _choices(rows: Mapping[str, Choice]) -> list[Option]:
     return [Option(choice.value, choice.label, choice.help) for choice in rows.values()]
 
 
-_FILE: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
+_FILE: Final[dict[str, Any]] = read_toml(__file__)
 _REGIONS: Final[dict[str, str]] = _FILE.pop("regions")
 _OPTIONS: Final = {
     name: [Option(value, *texts) for value, texts in rows.items()]

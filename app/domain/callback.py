@@ -60,14 +60,9 @@ def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> 
     """Return the headers of a callback that is sent at `at`, signed with each secret."""
     timestamp = str(int(at.timestamp()))
     signed = b".".join((id.encode(), timestamp.encode(), body))
-    signatures = [
-        base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode() for secret in secrets
-    ]
-    return {
-        "webhook-id": id,
-        "webhook-timestamp": timestamp,
-        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
-    }
+    digests = (hmac.digest(secret, signed, hashlib.sha256) for secret in secrets)
+    signatures = " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+    return {"webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signatures}
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
@@ -79,8 +74,7 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
         except (binascii.Error, ValueError):
             raise ValueError(f"entry {position} is not base64 behind {SECRET_PREFIX}") from None
         if len(secret) not in SECRET_BYTES:
-            raise ValueError(
-                f"entry {position} must hold {SECRET_BYTES[0]} to {SECRET_BYTES[-1]} bytes, not {len(secret)}"
-            )
+            bounds = f"{SECRET_BYTES[0]} to {SECRET_BYTES[-1]}"
+            raise ValueError(f"entry {position} must hold {bounds} bytes, not {len(secret)}")
         secrets.append(secret)
     return tuple(secrets)

@@ -127,11 +127,8 @@ def read_events(
         return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
     if lists:
         destination, mapping = body.get("destination_id"), body.get("mapping_id")
-        return _read_batch(
-            body[lists[0]],
-            default_destination if destination is None else destination,
-            default_mapping if mapping is None else mapping,
-        )
+        destination = default_destination if destination is None else destination
+        return _read_batch(body[lists[0]], destination, default_mapping if mapping is None else mapping)
     return [_read_one(body, default_destination, default_mapping)]
 
 
@@ -196,15 +193,8 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
     if mapping_id is not None and type(mapping_id) is not str:
-        return Rejection(
-            "wrong_type",
-            "mapping_id",
-            None,
-            "mapping_id is not a text.",
-            event_id,
-            destination_id=destination_id,
-            journey=journey_ids(content),
-        )
+        refused = Rejection("wrong_type", "mapping_id", None, "mapping_id is not a text.", event_id)
+        return msgspec.structs.replace(refused, destination_id=destination_id, journey=journey_ids(content))
     return Event(event_id, destination_id, mapping_id or None, content)
 
 
@@ -281,9 +271,8 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
 @lru_cache(maxsize=8)
 def _keyed(pepper: bytes) -> "hashlib.blake2b":
     # BLAKE2b takes a key of at most 64 bytes; a longer pepper is hashed first.
-    return hashlib.blake2b(
-        digest_size=16, key=pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
-    )
+    key = pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
+    return hashlib.blake2b(digest_size=16, key=key)
 
 
 def derived_event_id(digest: bytes) -> str:
@@ -336,7 +325,5 @@ def _key(scope: "hashlib.blake2b", last: str) -> bytes:
 def _scope(*parts: str) -> "hashlib.blake2b":
     # All events of a mapping share a scope. The cache is large, because a search by event id needs every
     # mapping.
-    encoded = [part.encode() for part in parts]
-    return hashlib.blake2b(
-        b"".join(len(raw).to_bytes(4, "big") + raw for raw in encoded), digest_size=KEY_BYTES
-    )
+    framed = (len(raw).to_bytes(4, "big") + raw for raw in map(str.encode, parts))
+    return hashlib.blake2b(b"".join(framed), digest_size=KEY_BYTES)

@@ -62,20 +62,14 @@ class EventQuery(JourneySelection):
     @property
     def may_be_rejected(self) -> bool:
         """Return whether a rejected event can match: it has no delivery status and no event type."""
-        return (
-            self.rejected is not False
-            and self.status is None
-            and self.event_type is None
-            and not self.dismissed
-        )
+        needs_acceptance = self.status is not None or self.event_type is not None or self.dismissed
+        return self.rejected is not False and not needs_acceptance
 
     def may_match(self, accepted_at: datetime, shapes: bytes | None) -> bool:
         """Return whether a batch, judged by its time and packed metadata, can contain a matching event."""
-        if self.until is not None and accepted_at >= self.until:
-            return False
-        if self.since is not None and accepted_at < self.since:
-            return False
-        return self.may_contain(shapes)
+        is_late = self.until is not None and accepted_at >= self.until
+        is_early = self.since is not None and accepted_at < self.since
+        return not is_late and not is_early and self.may_contain(shapes)
 
     def may_contain(self, shapes: bytes | None) -> bool:
         """Return whether packed metadata can contain the wanted ids and the wanted type."""
@@ -90,11 +84,8 @@ class EventQuery(JourneySelection):
 
     def includes(self, status: Status, reason: str | None, *, dismissed: bool = False) -> bool:
         """Return whether the filter includes this status, this reason and dismissed dead letters."""
-        return (
-            self.status in (None, status)
-            and self.reason in (None, reason)
-            and self.dismissed in (None, dismissed)
-        )
+        is_included = self.status in (None, status) and self.reason in (None, reason)
+        return is_included and self.dismissed in (None, dismissed)
 
     def has_cause(self, code: str | None, message: str | None) -> bool:
         """Return whether the filter includes events that Amazon refused with this code and message."""

@@ -84,9 +84,8 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         return MalformedJson("byte_order_mark", 0)
     try:
         value = _DECODER.decode(body)
-    except _NumberOutOfRangeError:
-        return MalformedJson("number_out_of_range")
-    except msgspec.ValidationError:  # an integer is too long: the decoder validates nothing else
+    # The decoder validates nothing but the length of an integer.
+    except (_NumberOutOfRangeError, msgspec.ValidationError):
         return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))

@@ -36,7 +36,7 @@ class ObservedDestination:
 
     def releases(self, kind: Kind) -> bool:
         """Return whether an incident of this kind resolves immediately: disabled, or explained by a pause."""
-        return self.pauses(kind) or not self.alerting.of(kind).enabled
+        return self.pauses(kind) or not self.alerting.thresholds[kind].enabled
 
     def pauses(self, kind: Kind) -> bool:
         """Return whether a pause of the destination explains an incident of this kind."""
@@ -117,11 +117,11 @@ class Observer:
         known = await incident_facts.read(
             connection,
             watched,
-            failing_s=[each.of(Kind.FAILING).window_seconds for each in settings.values()],
-            rejections_s=[each.of(Kind.REJECTIONS).window_seconds for each in settings.values()],
+            failing_s=[each.thresholds[Kind.FAILING].window_seconds for each in settings.values()],
+            rejections_s=[each.thresholds[Kind.REJECTIONS].window_seconds for each in settings.values()],
             max_event_age=self.max_event_age,
             expiring_within=max(
-                (timedelta(hours=each.of(Kind.EXPIRING).hours) for each in settings.values()),
+                (timedelta(hours=each.thresholds[Kind.EXPIRING].hours) for each in settings.values()),
                 default=timedelta(0),
             ),
             volumes=self._volumes,

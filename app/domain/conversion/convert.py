@@ -13,18 +13,11 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from app.domain.conversion import consent, values
+from app.domain.conversion import consent, members, values
 from app.domain.conversion.countries import Country
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.members import (
-    OPTIONAL_FIELDS,
-    CustomData,
-    MatchKeys,
-    Money,
-    OptionalMembers,
-    json_text,
-)
+from app.domain.conversion.members import json_text
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
 from app.domain.conversion.steps import MAX_PROBLEMS, Objects, Run, detail, field_step
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
@@ -83,11 +76,13 @@ class ConversionPlan:
         )
         self._consent = mapping.consent
         self._is_granted = mapping.consent is not None and mapping.consent.mode is consent.Mode.GRANTED
-        self._money = Money(sources, objects, rules.currency)
-        self._keys = MatchKeys(sources, objects, rules.profile, refuses_digests=mapping.prehashed == "refuse")
-        self._optional = OptionalMembers(sources, objects)
-        self._has_optional = not OPTIONAL_FIELDS.isdisjoint(sources)
-        self._custom = CustomData(mapping.custom_data, objects)
+        self._money = members.Money(sources, objects, rules.currency)
+        self._keys = members.MatchKeys(
+            sources, objects, rules.profile, refuses_digests=mapping.prehashed == "refuse"
+        )
+        self._optional = members.OptionalMembers(sources, objects)
+        self._has_optional = not members.OPTIONAL_FIELDS.isdisjoint(sources)
+        self._custom = members.CustomData(mapping.custom_data, objects)
         read = [*sources.values(), *(row.source for row in mapping.custom_data)]
         if (rule := mapping.consent) is not None:
             read += [source for source in (rule.user_data, rule.ad_storage, rule.string) if source]
@@ -150,14 +145,11 @@ class ConversionPlan:
             country = self._country.get(run)
             if type(country) is not str or run.notes or run.trace is not None:
                 country = self._settle_country(run, country)
-            blocked = None
             signal: consent.Signal | Rejection = consent.GRANTED_PAIR
             if not self._is_granted or run.trace is not None:
-                signal = self._read_consent(run, country)
-                if isinstance(signal, Rejection):
-                    blocked = replace(signal, event_id=event_id)
-                    if run.trace is None:
-                        return blocked
+                signal = self._read_consent(run, country, event_id)
+                if isinstance(signal, Rejection) and run.trace is None:
+                    return signal
             moment = self._read_time(run, now)
             money = self._money.write(run, purchase=kind.purchase)
             mapped_id = None if self._event_id is None else self._event_id.value(run)
@@ -167,12 +159,11 @@ class ConversionPlan:
                 address = self._ip_address.value(run)
                 before, after = self._optional.write(run)
             custom = self._custom.write(run)
-            if blocked is not None:
-                return blocked
+            if isinstance(signal, Rejection):
+                return signal
             rule = self._consent
             if run.problems or moment is None or not kind.opening or not country or rule is None:
                 return _rejection(run, event_id)
-            assert not isinstance(signal, Rejection)
             amazon_id = mapped_id or kind.scope + event_id
             has_usual_signal = signal is consent.GRANTED_PAIR and address is None
             signal_text = self._granted if has_usual_signal else self._consent_member(signal, address)
@@ -216,7 +207,7 @@ class ConversionPlan:
             warnings, value = (value.warning,) if value.warning else (), value.code
         return self._country.settle(run, value, warnings=warnings) or ""
 
-    def _read_consent(self, run: Run, country: str) -> consent.Signal | Rejection:
+    def _read_consent(self, run: Run, country: str, event_id: str) -> consent.Signal | Rejection:
         """Return the consent signal, or the rejection of an event without consent."""
         rule = self._consent
         if rule is None:
@@ -231,7 +222,7 @@ class ConversionPlan:
             return signal
         alone = Run()
         alone.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
-        return replace(_rejection(alone, ""), basis=rule.mode.value)
+        return replace(_rejection(alone, event_id), basis=rule.mode.value)
 
     def _consent_member(self, signal: consent.Signal, address: str | None) -> str:
         """Return the JSON of the member `consent`, which also holds the IP address."""

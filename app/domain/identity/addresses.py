@@ -4,12 +4,11 @@
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from app.domain.identity.letters import AMAZON_ACCENTS, composed, without_invisible
+from app.domain.toml_files import read_toml
 
 _Words = Mapping[str, str]
 _DELIMITERS: Final = str.maketrans({**dict.fromkeys(",.[]/-", " "), "#": " number "})
@@ -20,7 +19,7 @@ _WHITE_SPACE: Final = re.compile(r"\s+")
 # The lists by name: for each long word the short one.
 WORDS: Final[Mapping[str, _Words]] = {
     name: {word: short for short, words in rows.items() for word in words.split()}
-    for name, rows in tomllib.loads(Path(__file__).with_name("address_words.toml").read_text("utf-8")).items()
+    for name, rows in read_toml(__file__, "address_words").items()
 }
 EVERYWHERE: Final = WORDS["everywhere"]
 # Amazon lists no further words for Canada, Germany, Japan and India.

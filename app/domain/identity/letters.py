@@ -33,6 +33,10 @@ def keep_composed(characters: str) -> Callable[[str], str]:
     return lambda text: normalise(composed(text))
 
 
+alnum: Final = keep("a-z0-9")
+alnum_composed: Final = keep_composed("a-z0-9")
+
+
 def composed(text: str) -> str:
     """Replace each letter with combining accents by one character, if Unicode has it (form C)."""
     return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))

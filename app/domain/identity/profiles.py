@@ -8,7 +8,7 @@ from typing import Final
 from app.domain.identity.addresses import amazon_address, template_address
 from app.domain.identity.identifiers import amazon_ip_address, amazon_maid, maid, match_id, raw
 from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
-from app.domain.identity.letters import keep, keep_composed
+from app.domain.identity.letters import alnum, alnum_composed, keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
 from app.domain.identity.states import amazon_state, template_state
@@ -39,14 +39,9 @@ def _trim(rule: Clean) -> Clean:
     return lambda text, country: rule(text.strip(), country)
 
 
-def _unless_placeholder_or_digest(rule: Clean) -> Clean:
-    """Drop placeholders and digests other than SHA-256 before the rule is applied."""
-    return lambda text, country: is_placeholder_or_digest(text) or rule(text, country)
-
-
-def _unless_placeholder(rule: Clean) -> Clean:
-    """Drop placeholders before the rule is applied. An id that looks like a digest is not dropped."""
-    return lambda text, country: is_placeholder(text) or rule(text, country)
+def _unless(drops: Callable[[str], DroppedKey | None], rule: Clean) -> Clean:
+    """Drop what is no trait before the rule is applied. An id may look like a digest."""
+    return lambda text, country: drops(text) or rule(text, country)
 
 
 # Source: RFC 5321, 4.5.3.1.3. It allows 256 octets with the two brackets around the address.
@@ -77,16 +72,13 @@ def amazon_email(text: str, country: str) -> str | DroppedKey:
     return address
 
 
-_alnum_composed = keep_composed("a-z0-9")
-
-
 def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     """Keep letters and digits; drop a code of zeros.
 
     If the event's country is the US, keep only the first five digits. If a letter is among the first five
     characters, the code is not a ZIP code and is kept.
     """
-    postal = _alnum_composed(text)
+    postal = alnum_composed(text)
     if not postal:
         return DroppedKey(DropReason.EMPTY)
     if not postal.strip("0"):
@@ -103,15 +95,13 @@ def _segment_postal(text: str, country: str) -> str:
 
 
 def _template_postal(text: str, country: str) -> str:
-    return _alnum(text.partition("-")[0])
+    return alnum(text.partition("-")[0])
 
-
-_alnum = keep("a-z0-9")
 
 _T = MatchKeyType
 _Rules = Mapping[MatchKeyType, tuple[str, Clean]]
 
-_careful_name = _unless_placeholder_or_digest(_letters(_alnum_composed))
+_careful_name = _unless(is_placeholder_or_digest, _letters(alnum_composed))
 _SHORTER_THAN_A_DIGEST: Final = 32
 
 
@@ -130,24 +120,24 @@ _AMAZON: Final[_Rules] = {
     **dict.fromkeys((*_NAMES, _T.CITY), ("P8: a-z 0-9 kept", _amazon_name)),
     _T.ADDRESS: (
         "P8, contract §3.2: the public normaliser's words",
-        _unless_placeholder_or_digest(_if_any(amazon_address)),
+        _unless(is_placeholder_or_digest, _if_any(amazon_address)),
     ),
     _T.STATE: (
         "P8: two letters in US and CA, else as city",
-        _unless_placeholder_or_digest(_if_any(amazon_state)),
+        _unless(is_placeholder_or_digest, _if_any(amazon_state)),
     ),
-    _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _unless_placeholder_or_digest(_amazon_postal)),
+    _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _unless(is_placeholder_or_digest, _amazon_postal)),
     _T.MAID: ("P8, P9: unhashed, a UUID", amazon_maid),
-    _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _unless_placeholder(_trim(match_id))),
-    **dict.fromkeys(_IDS, ("P8: unhashed", _unless_placeholder(_trim(raw)))),
-    _T.FIP: ("the schema: a full IPv4 or IPv6 address; public", _unless_placeholder(amazon_ip_address)),
+    _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _unless(is_placeholder, _trim(match_id))),
+    **dict.fromkeys(_IDS, ("P8: unhashed", _unless(is_placeholder, _trim(raw)))),
+    _T.FIP: ("the schema: a full IPv4 or IPv6 address; public", _unless(is_placeholder, amazon_ip_address)),
 }
 
 _SEGMENT: Final[_Rules] = {
     _T.EMAIL: ("Segment 2026-08: lower, a-z 0-9 . @ + - kept", _letters(keep("a-z0-9.@+-"))),
     _T.PHONE: ("Segment 2026-08: digits", segment_phone),
     **dict.fromkeys(
-        (*_NAMES, _T.ADDRESS, _T.CITY, _T.STATE), ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))
+        (*_NAMES, _T.ADDRESS, _T.CITY, _T.STATE), ("Segment 2026-08: lower, a-z 0-9 kept", _letters(alnum))
     ),
     _T.POSTAL: ("Segment 2026-08: lower, white space removed", _if_any(_segment_postal)),
     _T.MAID: ("Segment 2026-08: untouched", maid),
@@ -160,7 +150,7 @@ _AMAZON_GTM: Final[_Rules] = {
     _T.PHONE: ("tag template 2026-09: digits after the country's code", template_phone),
     **dict.fromkeys(_NAMES, ("tag template 2026-09: lower, a-z kept", _letters(keep("a-z")))),
     _T.ADDRESS: ("tag template 2026-09: its words", _if_any(template_address)),
-    _T.CITY: ("tag template 2026-09: lower, a-z 0-9 kept", _letters(_alnum)),
+    _T.CITY: ("tag template 2026-09: lower, a-z 0-9 kept", _letters(alnum)),
     _T.STATE: ("P8: the correct table, else the first two", _if_any(template_state)),
     _T.POSTAL: ("tag template 2026-09: cut at the first dash, a-z 0-9 kept", _if_any(_template_postal)),
     _T.MAID: ("tag template 2026-09: trimmed", _trim(maid)),

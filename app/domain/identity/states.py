@@ -1,11 +1,10 @@
 """Normalise states and provinces to the two-letter codes of the United States and Canada."""
 
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from app.domain.identity.letters import AMAZON_ACCENTS, keep, keep_composed, unaccented
+from app.domain.identity.letters import AMAZON_ACCENTS, alnum, alnum_composed, unaccented
+from app.domain.toml_files import read_toml
 
 
 def _codes(spellings: Mapping[str, str]) -> Mapping[str, str]:
@@ -16,18 +15,12 @@ def _codes(spellings: Mapping[str, str]) -> Mapping[str, str]:
 
 # Names and codes of the states of the United States and Canada. Sources are in the file.
 BY_COUNTRY: Final[Mapping[str, Mapping[str, str]]] = {
-    country: _codes(spellings)
-    for country, spellings in tomllib.loads(
-        Path(__file__).with_name("states.toml").read_text("utf-8")
-    ).items()
+    country: _codes(spellings) for country, spellings in read_toml(__file__).items()
 }
 
 # The states of both countries, for the tag template: it ignores the country. No name or code is in both
 # lists.
 _EITHER: Final = {**BY_COUNTRY["CA"], **BY_COUNTRY["US"]}
-
-_LETTERS_AND_DIGITS: Final = keep("a-z0-9")
-_AS_A_CITY: Final = keep_composed("a-z0-9")
 
 
 def amazon_state(text: str, country: str) -> str:
@@ -37,13 +30,13 @@ def amazon_state(text: str, country: str) -> str:
     """
     names = BY_COUNTRY.get(country)
     if names is None:
-        return _AS_A_CITY(text)
+        return alnum_composed(text)
     name = unaccented(text)
     code = names.get(name)
     # ISO 3166-2 writes the country before the state: US-CA.
     if code is None and len(name) == 4 and name.startswith(country.lower()):
         code = names.get(name[2:])
-    return code or _AS_A_CITY(text)
+    return code or alnum_composed(text)
 
 
 def template_state(text: str, country: str) -> str:
@@ -53,4 +46,4 @@ def template_state(text: str, country: str) -> str:
     (position P8).
     """
     code = _EITHER.get(unaccented(text))
-    return code or _LETTERS_AND_DIGITS(text.lower().translate(AMAZON_ACCENTS))[:2]
+    return code or alnum(text.lower().translate(AMAZON_ACCENTS))[:2]

@@ -3,15 +3,14 @@
 The page of a destination and its incidents use the same sentences.
 """
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from app.domain.incidents.kinds import KINDS, Kind, Remedy
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
+from app.domain.toml_files import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Cause:
     action: Remedy
 
 
-_FILE: Final = tomllib.loads(Path(__file__).with_name("causes.toml").read_text("utf-8"))
+_FILE: Final = read_toml(__file__)
 
 
 def _causes(table: str) -> Mapping[str, Cause]:

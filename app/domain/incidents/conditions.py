@@ -142,14 +142,9 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
         return None
     if expiry - now > timedelta(hours=limit.hours):
         return None
-    return Finding(
-        Kind.EXPIRING,
-        f"Waiting events reach Amazon's age limit within {limit.hours:g} hours.",
-        facts.expiring_events,
-        facts.oldest_waiting_at,
-        expiry,
-        causes.PAUSED if facts.is_paused else None,
-    )
+    text = f"Waiting events reach Amazon's age limit within {limit.hours:g} hours."
+    reason = causes.PAUSED if facts.is_paused else None
+    return Finding(Kind.EXPIRING, text, facts.expiring_events, facts.oldest_waiting_at, expiry, reason)
 
 
 def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
@@ -205,11 +200,8 @@ CONDITIONS: Final[Mapping[Kind, Condition]] = {
 
 def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datetime) -> list[Finding]:
     """Return the current problems of a destination, without the kinds that its operator disabled."""
-    found = (
-        condition(facts, alerting.of(kind), now)
-        for kind, condition in CONDITIONS.items()
-        if alerting.of(kind).enabled
-    )
+    enabled = {kind: limit for kind, limit in alerting.thresholds.items() if limit.enabled}
+    found = [CONDITIONS[kind](facts, limit, now) for kind, limit in enabled.items()]
     return [finding for finding in found if finding is not None]
 
 
@@ -259,20 +251,15 @@ def in_general_words(
 
     Return None if the problem affects none of its events and its incident is not open yet.
     """
-    waiting = [
-        each for each in facts if each.waiting_events and each.sign_in_reason is None and not each.is_paused
-    ]
+    active = [each for each in facts if each.sign_in_reason is None and not each.is_paused]
+    waiting = [each for each in active if each.waiting_events]
     is_receiving = finding.kind is Kind.DATABASE_SLOW and any(each.received for each in facts)
     if not (waiting or is_receiving or is_open):
         return None
-    return Finding(
-        finding.kind,
-        causes.OTHERS[causes.OPERATOR].headline,
-        sum(each.waiting_events for each in waiting),
-        _earliest(each.oldest_waiting_at for each in waiting),
-        _earliest(each.earliest_expiry_at for each in waiting),
-        causes.OPERATOR,
-    )
+    text, events = causes.OTHERS[causes.OPERATOR].headline, sum(each.waiting_events for each in waiting)
+    oldest_at = _earliest(each.oldest_waiting_at for each in waiting)
+    expires_at = _earliest(each.earliest_expiry_at for each in waiting)
+    return Finding(finding.kind, text, events, oldest_at, expires_at, causes.OPERATOR)
 
 
 def channel_finding(failing: Mapping[str, timedelta]) -> Finding | None:

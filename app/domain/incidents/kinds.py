@@ -1,11 +1,13 @@
 """The kinds of incident (`kinds.toml`), with the texts that an operator reads. Source: interface §11."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
+
+import msgspec
+
+from app.domain.toml_files import read_toml
 
 
 class Severity(StrEnum):
@@ -75,8 +77,5 @@ class KindSpec:
     ends_acknowledged: bool = False
 
 
-_FILE: Final = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text("utf-8"))
-KINDS: Final[Mapping[Kind, KindSpec]] = {
-    Kind(name): KindSpec(**{**row, "severity": Severity(row["severity"]), "action": Remedy(row["action"])})
-    for name, row in _FILE.items()
-}
+_FILE: Final = read_toml(__file__)
+KINDS: Final[Mapping[Kind, KindSpec]] = msgspec.convert(_FILE, dict[Kind, KindSpec])

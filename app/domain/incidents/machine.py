@@ -103,7 +103,16 @@ def advance(
     resolved incident is too old to reopen: the caller must then open a new incident.
     """
     if finding is not None and not released:
-        return _update(incident, finding, now, silent=silent)
+        updated = replace(incident, **asdict(finding), last_seen_at=now)
+        if incident.is_open:
+            return updated, Transition.UPDATED
+        assert incident.resolved_at is not None
+        if now - incident.resolved_at > REOPEN_WITHIN:
+            return None, Transition.OPENED
+        state = IncidentState.OPEN if incident.acknowledged_at is None else IncidentState.ACKNOWLEDGED
+        severity = KINDS[incident.kind].severity
+        reopened = replace(updated, state=state, severity=severity, is_silent=silent)
+        return replace(reopened, resolved_at=None, merged_into=None), Transition.REOPENED
     if not incident.is_open:
         return incident, Transition.UNCHANGED
     if not released and now - incident.last_seen_at < QUIET:
@@ -112,26 +121,6 @@ def advance(
     if needs_success and (success_at is None or success_at < incident.last_seen_at):
         return incident, Transition.UNCHANGED
     return replace(incident, state=IncidentState.RESOLVED, resolved_at=now), Transition.RESOLVED
-
-
-def _update(
-    incident: Incident, finding: Finding, now: datetime, *, silent: bool
-) -> tuple[Incident | None, Transition]:
-    updated = replace(incident, **asdict(finding), last_seen_at=now)
-    if incident.is_open:
-        return updated, Transition.UPDATED
-    assert incident.resolved_at is not None
-    if now - incident.resolved_at > REOPEN_WITHIN:
-        return None, Transition.OPENED
-    state = IncidentState.OPEN if incident.acknowledged_at is None else IncidentState.ACKNOWLEDGED
-    return replace(
-        updated,
-        state=state,
-        severity=KINDS[incident.kind].severity,
-        resolved_at=None,
-        merged_into=None,
-        is_silent=silent,
-    ), Transition.REOPENED
 
 
 def with_consequences(incident: Incident, explained: Explained) -> Incident:

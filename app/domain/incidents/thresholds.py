@@ -72,9 +72,6 @@ class Alerting:
     thresholds: Mapping[Kind, Threshold]
     muted_until: datetime | None = None
 
-    def of(self, kind: Kind) -> Threshold:
-        return self.thresholds[kind]
-
     def view(self) -> dict[str, Any]:
         """Return every threshold, including defaults, as the API shows it."""
         shown = {kind.value: threshold.members for kind, threshold in self.thresholds.items()}

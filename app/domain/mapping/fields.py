@@ -1,13 +1,12 @@
 """The fields that a mapping can fill, in the order of the form on the mapping screen (`fields.toml`)."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from app.domain.identity.keys import MATCH_KEYS
+from app.domain.toml_files import read_toml
 
 
 class Group(StrEnum):
@@ -30,7 +29,7 @@ class Field:
     help: str
 
 
-_FILE: Final = tomllib.loads(Path(__file__).with_name("fields.toml").read_text("utf-8"))
+_FILE: Final = read_toml(__file__)
 FIELDS: Final[Mapping[str, Field]] = {
     name: Field(name, Group(group), label, takes, text)
     for name, (group, takes, label, text) in _FILE["fields"].items()

@@ -8,12 +8,10 @@ value that the step cannot read.
 import hashlib
 import json
 import re
-import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 from app.domain.conversion import numbers
@@ -33,6 +31,7 @@ from app.domain.mapping.steps import (
     text_of,
     unreadable,
 )
+from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16
 MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
@@ -44,7 +43,7 @@ _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
-_FILE: Final = tomllib.loads(Path(__file__).with_name("pipes.toml").read_text("utf-8"))
+_FILE: Final = read_toml(__file__)
 
 # Takes the arguments of a pipe function. Returns its step, or the problem of the arguments.
 Maker = Callable[[list[Any]], Step | StepProblem | str]

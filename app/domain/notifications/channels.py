@@ -70,9 +70,8 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
         try:
             signing.setdefault((organisation, name), []).extend(read_secrets(value))
         except ValueError:
-            raise ValueError(
-                f"entry {position}: the secret must be whsec_ and base64 of 24 to 64 bytes"
-            ) from None
+            why = "the secret must be whsec_ and base64 of 24 to 64 bytes"
+            raise ValueError(f"entry {position}: {why}") from None
     found = []
     for position, organisation, name, url in _entries(text):
         try:
@@ -80,9 +79,8 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
         except ValueError as error:
             raise ValueError(f"entry {position} {error}") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
-            raise ValueError(
-                f"entry {position} must be an http:// or https:// address without user or fragment"
-            )
+            why = "must be an http:// or https:// address without user or fragment"
+            raise ValueError(f"entry {position} {why}")
         keys = tuple(signing.pop((organisation, name), ()))
         found.append(Channel(organisation, name, "webhook", (url,), keys))
     if signing:

@@ -58,20 +58,19 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
     for type_, incident in order:
         key = (incident["severity"], incident["kind"], type_.value, incident["remedy"])
         groups.setdefault(key, []).append({"type": type_.value, **incident})
-    listed = [group[0] for group in groups.values()] + [
-        each for group in groups.values() for each in group[1:]
-    ]
-    listed = listed[:MOST_ITEMS]
+    firsts = [group[0] for group in groups.values()]
+    others = [each for group in groups.values() for each in group[1:]]
+    listed = [*firsts, *others][:MOST_ITEMS]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
     lines = [f"{len(items)} incidents changed: {opened} opened, {resolved} resolved."]
-    lines += [_group_line(group) for group in groups.values()]
+    lines += map(_group_line, groups.values())
     not_listed = len(items) - len(listed)
     return msgspec.json.encode(
         {
             "type": MessageType.DIGEST.value,
             "timestamp": now,
-            "text": "\n".join([*lines, *([_not_listed(not_listed)] if not_listed else []), url]),
+            "text": "\n".join([*lines, *_not_listed(not_listed), url]),
             "data": {
                 "count": len(items),
                 "items": listed,
@@ -95,17 +94,20 @@ def _group_line(group: Sequence[Mapping[str, Any]]) -> str:
     return text if example["type"] == MessageType.RESOLVED else f"{text} {example['remedy']}"
 
 
-def _not_listed(number: int) -> str:
-    return f"{number} {'incident is' if number == 1 else 'incidents are'} not listed."
+def _not_listed(number: int) -> list[str]:
+    return [f"{number} {'incident is' if number == 1 else 'incidents are'} not listed."] if number else []
 
 
 def _head(type: str, incident: Mapping[str, Any], subject: str) -> str:
     return f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}"
 
 
+def _plain_subject(incident: Mapping[str, Any]) -> str:
+    return incident["destination_name"] or "the service"
+
+
 def _subject_of(incident: Mapping[str, Any]) -> str:
-    name = incident["destination_name"]
-    return "the service" if name is None else escaped(name)
+    return escaped(_plain_subject(incident))
 
 
 def mail(
@@ -129,23 +131,22 @@ def _subject(content: Mapping[str, Any]) -> str:
     if content["type"] == MessageType.DIGEST:
         kinds = ", ".join(dict.fromkeys(group["kind"] for group in data["groups"]))
         return f"[{data['groups'][0]['severity']}] {data['count']} incidents changed: {kinds}"
-    return _head(content["type"], data, data["destination_name"] or "the service")
+    return _head(content["type"], data, _plain_subject(data))
 
 
 def _lines(content: Mapping[str, Any]) -> list[str]:
     data = content["data"]
     if content["type"] == MessageType.DIGEST:
         lines = [
-            f"{_head(item['type'], item, item['destination_name'] or 'the service')}. {item['summary']}"
-            for item in data["items"]
+            f"{_head(item['type'], item, _plain_subject(item))}. {item['summary']}" for item in data["items"]
         ]
-        rest = [_not_listed(data["not_listed"])] if data["not_listed"] else []
-        return [*content["text"].split("\n")[:-1], "", *lines, *rest, "", data["url"]]
+        text = content["text"].split("\n")[:-1]
+        return [*text, "", *lines, *_not_listed(data["not_listed"]), "", data["url"]]
     return [
         data["summary"],
         "" if content["type"] == MessageType.RESOLVED else data["remedy"],
         "",
-        f"Destination: {data['destination_name'] or 'the service'}",
+        f"Destination: {_plain_subject(data)}",
         f"Opened: {data['opened_at']}",
         *([f"Resolved: {data['resolved_at']}"] if data["resolved_at"] else []),
         *([f"Consequences: {', '.join(data['consequences'])}"] if data["consequences"] else []),

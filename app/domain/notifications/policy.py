@@ -38,11 +38,10 @@ class Preference:
 
     def includes(self, incident: Incident, channel: str) -> bool:
         """Return whether messages about an incident are sent to a channel."""
-        return (
-            (self.channels is None or channel in self.channels)
-            and (self.kinds is None or not self.kinds.isdisjoint({incident.kind, *incident.consequences}))
-            and incident.severity.rank >= self.min_severity.rank
-        )
+        kinds = {incident.kind, *incident.consequences}
+        is_wanted = self.kinds is None or not self.kinds.isdisjoint(kinds)
+        has_channel = self.channels is None or channel in self.channels
+        return is_wanted and has_channel and incident.severity.rank >= self.min_severity.rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """The failure codes of the journey engine, and the reasons that each code stands for (`reasons.toml`)."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from typing_extensions import TypedDict
+
+from app.domain.toml_files import read_toml
 
 
 class JourneyCode(StrEnum):
@@ -40,7 +40,7 @@ class Reason:
 
 
 _NOT_ACCEPTED: Final = "{field} has no value that Amazon accepts as {mapping_field}."
-_FILE: Final = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
+_FILE: Final = read_toml(__file__)
 
 
 def _reasons(table: str) -> Mapping[str, Reason]:

@@ -5,15 +5,15 @@ word by word: `customerEmail`, `customer_email` and `Customer E-Mail` have equal
 """
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
-_FILE: Final[Mapping[str, Any]] = tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
+from app.domain.toml_files import read_toml
+
+_FILE: Final[Mapping[str, Any]] = read_toml(__file__, "words")
 
 
 def table(name: str) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,11 @@
+"""Read the tables of rules and texts that stand in TOML files beside their modules."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+
+def read_toml(module: str, name: str | None = None) -> dict[str, Any]:
+    """Return the content of the TOML file beside a module's file. It has the module's name, or `name`."""
+    path = Path(module)
+    return tomllib.loads(path.with_name(f"{name or path.stem}.toml").read_text("utf-8"))
