@@ -285,12 +285,8 @@ def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event
 
     It includes the event type, because Amazon deduplicates across types. Source: P5 and interface §2.
     """
-    return f"{_id_scope(destination_id, mapping_id, event_type)}:{event_id}"
-
-
-@lru_cache(maxsize=4096)
-def _id_scope(destination_id: str, mapping_id: str, event_type: str) -> str:
-    return hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]
+    scope = hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]
+    return f"{scope}:{event_id}"
 
 
 # --- Ledger keys ----------------------------------------------------------------------------------

@@ -64,16 +64,14 @@ class ConversionPlan:
         self._rules, self._name = rules, mapping.event_name
 
         self._objects = objects = Objects()
-        required = partial(field_step, sources, objects, rejects=True)
+        step = partial(field_step, sources, objects)
+        required = partial(step, rejects=True)
         self._type = required("event_type", values.check_event_type, absent="event_type_invalid")
         self._source = required("event_source", values.check_event_source, absent="event_source_invalid")
         self._country = required("country_code", values.check_country, absent="country_missing")
         self._time = required("event_timestamp", values.check_time, absent="timestamp_missing")
         self._event_id = required("event_id", values.CHECKS["event_id"]) if "event_id" in sources else None
-        check_ip_address = values.CHECKS["ip_address"]
-        self._ip_address = field_step(
-            sources, objects, "ip_address", check_ip_address, rejects=False, shows=False
-        )
+        self._ip_address = step("ip_address", values.CHECKS["ip_address"], rejects=False, shows=False)
         self._consent = mapping.consent
         self._is_granted = mapping.consent is not None and mapping.consent.mode is consent.Mode.GRANTED
         self._money = members.Money(sources, objects, rules.currency)
@@ -83,12 +81,9 @@ class ConversionPlan:
         self._optional = members.OptionalMembers(sources, objects)
         self._has_optional = not members.OPTIONAL_FIELDS.isdisjoint(sources)
         self._custom = members.CustomData(mapping.custom_data, objects)
-        read = [*sources.values(), *(row.source for row in mapping.custom_data)]
-        if (rule := mapping.consent) is not None:
-            read += [source for source in (rule.user_data, rule.ad_storage, rule.string) if source]
         # Each member of a first_of is checked.
         checks = [(steps, sources[name]) for name, steps in values.KEY_STEPS.items() if name in sources]
-        self._steps = MAX_STEPS - sum(source.steps for source in read)
+        self._steps = MAX_STEPS - sum(source.steps for _, source in mapping.sources)
         self._steps -= sum(steps * source.checks for steps, source in checks)
         self._kind = cache(self._kind_of)
         fixed = (self._type.fixed, self._source.fixed)

@@ -54,13 +54,9 @@ class Money:
     def __init__(self, sources: Mapping[str, Source], objects: Objects, currency: str) -> None:
         """`currency` is the destination's, for purchases without one (R5)."""
         self._default = currency
-        self._amount, self._price = (
-            field_step(sources, objects, "value", check, rejects=True)
-            for check in (values.check_amount, values.check_price)
-        )
-        self._currency, self._units = (
-            field_step(sources, objects, name, values.CHECKS[name], rejects=True) for name in PURCHASE_ONLY
-        )
+        step = partial(field_step, sources, objects, rejects=True)
+        self._amount, self._price = step("value", values.check_amount), step("value", values.check_price)
+        self._currency, self._units = (step(name, values.CHECKS[name]) for name in PURCHASE_ONLY)
         self._has_others = not PURCHASE_ONLY.keys().isdisjoint(sources)
 
     def write(self, run: Run, *, purchase: bool) -> str:
@@ -126,27 +122,16 @@ class MatchKeys:
         self._check = partial(values.key_check, profile, refuses_digests=refuses_digests)
         # For each match key its place in the event, the function that normalises a trait, whether it is
         # hashed, the JSON before its value, its rule and its step.
-        self._rows = [
-            (
-                *objects.place_of(source := sources[rule.field]),
-                PROFILES[profile][rule.type].clean,
-                rule.hashed,
-                f'{{"type":"{rule.type.value}","values":[',
-                rule,
-                FieldStep(
-                    rule.field,
-                    source,
-                    unchecked,
-                    objects,
-                    rejects=False,
-                    omitted="match_key_dropped",
-                    shows=False,
-                    wire_type=rule.type.value,
-                ),
-            )
-            for rule in MATCH_KEYS
-            if rule.field in sources
-        ]
+        self._rows = []
+        options: dict[str, Any] = {"rejects": False, "omitted": "match_key_dropped", "shows": False}
+        for rule in MATCH_KEYS:
+            if rule.field in sources:
+                name, clean = rule.type.value, PROFILES[profile][rule.type].clean
+                step = FieldStep(
+                    rule.field, sources[rule.field], unchecked, objects, wire_type=name, **options
+                )
+                opening = f'{{"type":"{name}","values":['
+                self._rows.append((step.object, step.member, clean, rule.hashed, opening, rule, step))
         self._types = tuple(rule.type.value for *_, rule, _ in self._rows)
 
     def write(self, run: Run, country: str) -> tuple[tuple[str, ...], str]:
@@ -191,14 +176,10 @@ class CustomData:
     """Writes `customData`, without absent fields (P10)."""
 
     def __init__(self, rows: Sequence[CustomField], objects: Objects) -> None:
-        self._rows = [
-            (
-                FieldStep(row.field, row.source, values.check_custom, objects, rejects=False),
-                *objects.place_of(row.source),
-                f'{{"name":"{row.name}","value":',
-            )
-            for row in rows
-        ]
+        self._rows = []
+        for row in rows:
+            step = FieldStep(row.field, row.source, values.check_custom, objects, rejects=False)
+            self._rows.append((step, step.object, step.member, f'{{"name":"{row.name}","value":'))
 
     def write(self, run: Run) -> str:
         """Return the JSON, which begins with a comma if it is not empty."""
@@ -227,16 +208,11 @@ class OptionalMembers:
     """Writes the members that Amazon needs for no event, except the IP address."""
 
     def __init__(self, sources: Mapping[str, Source], objects: Objects) -> None:
-        self._steps = [
-            (
-                field_step(sources, objects, name, member.check, rejects=name == "limited_data_use"),
-                member.opening,
-                member.closing,
-                member.precedes,
-            )
-            for name, member in values.OPTIONAL_MEMBERS.items()
-            if name in sources
-        ]
+        self._steps = []
+        for name, member in values.OPTIONAL_MEMBERS.items():
+            if name in sources:
+                step = field_step(sources, objects, name, member.check, rejects=name == "limited_data_use")
+                self._steps.append((step, member.opening, member.closing, member.precedes))
 
     def write(self, run: Run) -> tuple[str, str]:
         """Return the JSON before and after the custom data."""

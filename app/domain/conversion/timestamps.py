@@ -115,8 +115,6 @@ def from_epoch(number: int | Decimal, *, per_second: int) -> EventTime | None:
     """
     if not 0 <= number < _MAX_SECONDS * per_second:
         return None
-    milliseconds = (
-        int(number) * 1000 // per_second if per_second > 1000 else int(number * (1000 // per_second))
-    )
+    milliseconds = int(number * 1000 // per_second)
     at = _EPOCH + timedelta(milliseconds=milliseconds)
     return EventTime(at, _iso(at, "milliseconds" if milliseconds % 1000 else "seconds"))

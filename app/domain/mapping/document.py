@@ -5,7 +5,7 @@ problems, each with its path. Source: interface §4. The language is described i
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,8 +20,8 @@ from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
 from app.domain.mapping.paths import last_name, parse_path
-from app.domain.mapping.personal_texts import personal_members
 from app.domain.mapping.sources import MappingProblem, Problems, Source, compile_source
+from app.domain.privacy.personal_text import holds_personal_text
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
@@ -46,6 +46,8 @@ MAX_CUSTOM_FIELDS: Final = 13  # P10
 PREHASHED: Final = ("amazon", "refuse", "unknown")
 _OPTIONAL: Final = ("custom_data", "prehashed")  # members without which a mapping can be published
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
+
+_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")  # of a template
 
 # Traits that identify a person. They must be hashed. Custom data is not hashed, so it must not read their
 # paths.
@@ -147,7 +149,7 @@ class _DocumentReader:
             return
         self._refuse_unknown(document, (*_TOP_LEVEL, "name", "action"), "")
         self._read_labels(document)
-        for at in personal_members(document, ("name", *_TOP_LEVEL)):
+        for at in _personal_members(document, ("name", *_TOP_LEVEL)):
             self.problems.add(at, "personal", "It holds what looks like an email address or a phone number.")
         for name, read in _TOP_LEVEL.items():
             if document.get(name) is not None:
@@ -305,3 +307,39 @@ _TOP_LEVEL: Final[dict[str, Callable[[_DocumentReader, Any], None]]] = {
     "consent": _DocumentReader._read_consent,
     "prehashed": _DocumentReader._read_prehashed,
 }
+
+
+# --- Addresses and phone numbers, which are refused: mappings are stored and shown -------------------
+
+
+def _personal_members(document: dict[str, Any], members: tuple[str, ...]) -> list[str]:
+    """Return the paths of the fields and rows in these members that contain an address or a phone number."""
+    parts = [part for member in members for part in _parts(member, document.get(member))]
+    return list(dict.fromkeys(at for at, part in parts if any(map(holds_personal_text, _texts(part)))))
+
+
+def _parts(member: str, written: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(written, list):
+        yield from ((f"{member}[{number}]", row) for number, row in enumerate(written))
+    elif isinstance(written, dict):
+        # An unknown name is checked too. It is not shown, because the name itself can be an address.
+        yield from (
+            (f"{member}.{name}" if name in FIELDS else member, [name, part]) for name, part in written.items()
+        )
+    else:
+        yield member, written
+
+
+def _texts(written: Any) -> Iterator[str]:
+    if isinstance(written, str):
+        yield written
+    elif isinstance(written, dict):
+        yield from written
+        for name, part in written.items():
+            # A placeholder of a template is no text: {login}@{host.name} is no person's address.
+            yield from _texts(
+                _PLACEHOLDER.sub(" ", part) if name == "template" and isinstance(part, str) else part
+            )
+    elif isinstance(written, list):
+        for part in written:
+            yield from _texts(part)

@@ -131,15 +131,8 @@ def tally(totals: CountTotals, state: State) -> EventCounts:
     Duplicates and rejected events are counted separately. If damaged rows made the counts of a destination
     wrong, a number that would be negative is 0, and `balance` lists the difference.
     """
-    final = {name: getattr(totals, name) for name in ("delivered", "dead", "expired", "erased")}
-    waiting = totals.accepted - sum(final.values())
-    open_counts = dict.fromkeys(WAITING, 0)
-    open_counts[waiting_status(state, failing=True)] += max(totals.retrying, 0)
-    open_counts[waiting_status(state, failing=False)] += max(waiting - totals.retrying, 0)
-    return EventCounts(
-        accepted=totals.accepted,
-        duplicates=totals.duplicates,
-        rejected=totals.rejected,
-        **{status.value: number for status, number in open_counts.items()},
-        **final,
-    )
+    counts: dict[str, int] = {status: getattr(totals, status) if status in FINAL else 0 for status in Status}
+    waiting = totals.accepted - sum(counts.values())
+    counts[waiting_status(state, failing=True)] += max(totals.retrying, 0)
+    counts[waiting_status(state, failing=False)] += max(waiting - totals.retrying, 0)
+    return EventCounts(totals.accepted, **counts, duplicates=totals.duplicates, rejected=totals.rejected)
