@@ -5,7 +5,7 @@ whose status differs from its batch has an exception row. The counts are compare
 never with other counts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -110,12 +110,10 @@ def check_accepted(stored: int, *, before: int, after: int) -> int:
 
 def check_keys(
     expected: Mapping[bytes, tuple[int, int]], found: Mapping[bytes, tuple[int, int]]
-) -> Sequence[tuple[MismatchKind, int]]:
-    """Return (kind, batch id) for each ledger key that is missing or has another (batch id, position)."""
-    wrong = []
+) -> Iterator[tuple[MismatchKind, int]]:
+    """Yield (kind, batch id) for each ledger key that is missing or has another (batch id, position)."""
     for key, place in expected.items():
         if key not in found:
-            wrong.append((MismatchKind.LEDGER_MISSING, place[0]))
+            yield MismatchKind.LEDGER_MISSING, place[0]
         elif found[key] != place:
-            wrong.append((MismatchKind.LEDGER_ELSEWHERE, place[0]))
-    return wrong
+            yield MismatchKind.LEDGER_ELSEWHERE, place[0]

@@ -42,24 +42,21 @@ SENTENCES: Final = {
 _INFINITY: Final = float("inf")
 
 
-class _NumberOutOfRangeError(Exception):
-    pass
-
-
 def _exact(text: str) -> Decimal:
     """Convert a number with a fraction or an exponent exactly.
 
-    Raises _NumberOutOfRangeError if the number is too long, or would be infinity or zero as a double.
+    Raises ValidationError, as the decoder for a long integer, if the number is too long, or would be infinity
+    or zero as a double.
     """
     if len(text) < 64 and "e" not in text and "E" not in text:
         return Decimal(text)  # the usual case: within the range of a double
     if len(text) > MAX_NUMBER_LENGTH:
-        raise _NumberOutOfRangeError
+        raise msgspec.ValidationError
     approximate = float(text)
     if not -_INFINITY < approximate < _INFINITY:
-        raise _NumberOutOfRangeError
+        raise msgspec.ValidationError
     if approximate == 0.0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
-        raise _NumberOutOfRangeError  # underflow: the number would become zero
+        raise msgspec.ValidationError  # underflow: the number would become zero
     try:
         return Decimal(text)
     except InvalidOperation:  # only zero with a large exponent, such as `0e9999999999`
@@ -84,8 +81,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         return MalformedJson("byte_order_mark", 0)
     try:
         value = _DECODER.decode(body)
-    # The decoder validates nothing but the length of an integer.
-    except (_NumberOutOfRangeError, msgspec.ValidationError):
+    except msgspec.ValidationError:  # the decoder validates nothing else
         return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))

@@ -167,7 +167,7 @@ def test_thresholds_are_merged_member_by_member() -> None:
     stored = thresholds.merged({}, {"failing": {"share": 0.1, "min_requests": 3}, "backlog": {"minutes": 1}})
     stored = thresholds.merged(stored, {"failing": {"share": None, "window_seconds": 30}, "backlog": None})
     assert stored == {"failing": {"min_requests": 3, "window_seconds": 30}}
-    failing = thresholds.read(stored).of(Kind.FAILING)
+    failing = thresholds.read(stored).thresholds[Kind.FAILING]
     assert failing == replace(thresholds.DEFAULTS[Kind.FAILING], min_requests=3, window_seconds=30)
 
 

@@ -37,10 +37,8 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
     if dropped := is_placeholder_or_digest(text):
         return dropped
     plus, digits = _read(text)
-    if not digits:
-        return DroppedKey(DropReason.EMPTY)
-    if not digits.strip("0"):
-        return DroppedKey(DropReason.PLACEHOLDER)
+    if dropped := _is_zeros(digits):
+        return dropped
     if len(digits) > _LONGEST:
         return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
@@ -54,7 +52,7 @@ def calling_code(country: str) -> int:
 def segment_phone(text: str, country: str) -> str | DroppedKey:
     """Return the digits of a phone number, as Segment's connector does: no calling code is added."""
     digits = _NOT_DIGIT.sub("", text)
-    return _unless_zeros(digits, digits)
+    return _is_zeros(digits) or digits
 
 
 def template_phone(text: str, country: str) -> str | DroppedKey:
@@ -66,7 +64,7 @@ def template_phone(text: str, country: str) -> str | DroppedKey:
     digits = _NOT_DIGIT.sub("", text)
     significant = digits.lstrip("0")
     code = PLANS[country].code if country in PLANS and country != "ZA" else ""
-    return _unless_zeros(digits, significant if significant.startswith(code) else code + significant)
+    return _is_zeros(digits) or (significant if significant.startswith(code) else code + significant)
 
 
 # The digits that people dial for `+`: in most countries, North America, Japan, Australia.
@@ -109,10 +107,10 @@ def _trunk(number: PhoneNumber) -> str:
     return phonenumbers.ndd_prefix_for_region(region, True) or ""
 
 
-def _unless_zeros(digits: str, number: str) -> str | DroppedKey:
-    if not digits:
-        return DroppedKey(DropReason.EMPTY)
-    return number if digits.strip("0") else DroppedKey(DropReason.PLACEHOLDER)
+def _is_zeros(digits: str) -> DroppedKey | None:
+    if digits.strip("0"):
+        return None
+    return DroppedKey(DropReason.PLACEHOLDER if digits else DropReason.EMPTY)
 
 
 def _read(text: str) -> tuple[bool, str]:
