@@ -61,26 +61,21 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     add_organisation_argument(parser)
 
 
-async def plan(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the changes that `apply` would make. Return 2 if there are any."""
-    return await _apply(settings, asked, dry_run=True)
-
-
-async def apply(settings: Settings, asked: argparse.Namespace) -> int:
-    """Apply the complete file, or nothing if it has a problem."""
-    return await _apply(settings, asked, dry_run=False)
-
-
 def schema(_settings: Settings, _asked: argparse.Namespace) -> None:
     """Print the JSON schema of the file."""
     print(json.dumps(model.schema(), indent=2, ensure_ascii=False))
 
 
-async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
+async def apply(settings: Settings, asked: argparse.Namespace) -> int:
+    """Apply the complete file, or nothing if it has a problem.
+
+    The command `plan` prints the changes that `apply` would make, and returns 2 if there are any.
+    """
+    dry_run = asked.command == "plan"
     text, desired = _read(asked.file)
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
-    async with open_resources(settings, role="plan" if dry_run else "apply", pool_size=1) as resources:
+    async with open_resources(settings, role=asked.command, pool_size=1) as resources:
         engine = await engine_for(resources, asked)
         done = await applying.apply(
             engine, desired, _options(settings, asked, resources.pepper), dry_run=dry_run
@@ -97,6 +92,9 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
             name = f"{destination.name} ({destination.id})"
             print(f"{name} is not connected to Amazon: connect it in the console.")
     return 0
+
+
+plan = apply
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:

@@ -3,6 +3,7 @@
 import logging
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -187,17 +188,15 @@ def allowed_connections(wanted: int, *, files: Any = resource) -> int:
     low, logs `connections.capped`.
     """
     soft: int
-    hard: int
     soft, hard = files.getrlimit(files.RLIMIT_NOFILE)
     needed = wanted + RESERVED_FILES
-    if soft != files.RLIM_INFINITY and soft < needed:
-        raised = needed if hard == files.RLIM_INFINITY else min(needed, hard)
-        try:
-            files.setrlimit(files.RLIMIT_NOFILE, (raised, hard))
-            soft = raised
-        except (OSError, ValueError):
-            pass
     if soft == files.RLIM_INFINITY or soft >= needed:
+        return wanted
+    raised = needed if hard == files.RLIM_INFINITY else min(needed, hard)
+    with suppress(OSError, ValueError):
+        files.setrlimit(files.RLIMIT_NOFILE, (raised, hard))
+        soft = raised
+    if soft >= needed:
         return wanted
     allowed = max(_MIN_CONNECTIONS, min(wanted, soft - RESERVED_FILES))
     fields = {"setting": wanted, "limit": allowed, "open_files": soft}
