@@ -5,7 +5,6 @@ Each round lies between two rounds of the base, and its ratio uses their mean, b
 speed within seconds. The base's rounds, compared with each other, show what a ratio of 1 looks like.
 """
 
-import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,8 @@ from app.settings import Settings
 from bench import outbox
 from bench.pipeline import SIZES, Pipeline
 from bench.report import middle, table
-from bench.stage import ROOT, Checkout, stage
+from bench.stage import Checkout, stage
+from dev.drills.stage import check_out, python_of
 
 ROUNDS = 6  # the fewest whose range is a 95 % interval of the median
 LIMIT = 1.05
@@ -69,17 +69,8 @@ def checkout(commit: str) -> Iterator[Checkout]:
     """Check a commit out in a temporary folder, with its own environment if its packages differ."""
     with tempfile.TemporaryDirectory(prefix="conversions-base-") as folder:
         root = Path(folder) / "base"
-        git = ("git", "-C", str(ROOT), "worktree")
-        subprocess.run([*git, "add", "--quiet", "--detach", str(root), commit], check=True)
-        try:
-            lists = [(each / "requirements" / "runtime.txt").read_bytes() for each in (ROOT, root)]
-            if lists[0] == lists[1]:
-                yield Checkout(root)
-            else:
-                subprocess.run([root / "run", "--help"], stdout=subprocess.DEVNULL, check=True)
-                yield Checkout(root, str(root / ".venv" / "bin" / "python"))
-        finally:
-            subprocess.run([*git, "remove", "--force", str(root)], check=True)
+        check_out(commit, root)
+        yield Checkout(root, python_of(root))
 
 
 def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout, *, lanes: int = LANES) -> Pipeline:

@@ -225,25 +225,13 @@ def _latency(pipeline: Pipeline, seconds: float) -> None:
     for per_post, _, long, connections in SIZES[1:]:
         best = pipeline.run(long // 2, per_post, 10, connections=connections).rate
         for share in (0.2, 0.8):
-            one = pipeline.run(
-                max(per_post, int(best * share * seconds)),
-                per_post,
-                10,
-                connections=128,
-                per_second=best * share,
-            )
-            rows.append(
-                (
-                    per_post,
-                    f"{share:.0%}",
-                    best * share,
-                    quantile(one.accept_ms, 0.5),
-                    quantile(one.accept_ms, 0.99),
-                    quantile(one.delivered_ms, 0.5),
-                    quantile(one.delivered_ms, 0.99),
-                    one.cpu,
-                )
-            )
+            rate = best * share
+            events = max(per_post, int(rate * seconds))
+            one = pipeline.run(events, per_post, 10, connections=128, per_second=rate)
+            latencies = [
+                quantile(times, part) for times in (one.accept_ms, one.delivered_ms) for part in (0.5, 0.99)
+            ]
+            rows.append((per_post, f"{share:.0%}", rate, *latencies, one.cpu))
     print("## Latency under open-loop load\n")
     head = (
         "events a post",

@@ -44,6 +44,12 @@ class Posted:
     rejected: int
     failures: dict[str, int]
 
+    @property
+    def accept_ms(self) -> list[float]:
+        """The times from when a post was due to its response, of those that were answered."""
+        answers = zip(self.due, self.answered, strict=True)
+        return [(at - due) * 1e3 for due, at in answers if at is not None]
+
 
 class Connection(asyncio.Protocol):
     """One keep-alive connection with one request at a time."""

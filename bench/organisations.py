@@ -19,10 +19,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from app.settings import Settings
-from bench.load import Plan, Posted
+from bench.load import Plan
 from bench.pipeline import create_destination, delays, post
 from bench.report import middle, quantile, table
 from bench.stage import Stage, children_of, stage
@@ -133,11 +131,7 @@ def _owners(running: Stage) -> list[_Owner]:
     """Create an organisation for each lane, with a key and a destination."""
     owners = []
     for number in _LANES:
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{running.settings.port}",
-            headers={"X-Api-Key": running.key, "Accept": "application/json"},
-            timeout=60,
-        ) as client:
+        with running.client() as client:
             made = client.post("/organisations", json={"name": f"Bench {number}"}).raise_for_status().json()
             scopes = ["events:write", "destinations:read", "destinations:write"]
             key = client.post(
@@ -197,7 +191,7 @@ def _measure(
     _settle(running)
     log = _arrivals(running, posted.accepted)
     arrived = delays(posted, log, 1)
-    latencies = _latencies(posted)
+    latencies = posted.accept_ms
     measured.posts += len(posted.due)
     measured.answered += len(latencies)
     measured.p50.append(quantile(latencies, 0.5))
@@ -320,10 +314,6 @@ def _plan(
         per_second=per_second,
         times=times,
     )
-
-
-def _latencies(posted: Posted) -> list[float]:
-    return [(at - due) * 1e3 for due, at in zip(posted.due, posted.answered, strict=True) if at is not None]
 
 
 def _row(name: str, measured: _Measured, alone: _Measured) -> tuple[object, ...]:

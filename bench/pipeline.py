@@ -59,12 +59,7 @@ class Pipeline:
 
     def connect(self, lanes: int) -> None:
         """Create destinations up to this number, one per lane, each with a published mapping."""
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{self.stage.settings.port}",
-            headers={"X-Api-Key": self.stage.key, "Accept": "application/json"},
-            timeout=60,
-            trust_env=False,
-        ) as client:
+        with self.stage.client() as client:
             while len(self.destinations) < lanes:
                 self.destinations.append(create_destination(client, len(self.destinations)))
 
@@ -103,11 +98,7 @@ class Pipeline:
             lanes=lanes,
             rate=posted.accepted / (last_arrival - posted.began),
             accept_rate=posted.accepted / (last_answer - posted.began),
-            accept_ms=[
-                (at - due) * 1e3
-                for due, at in zip(posted.due, posted.answered, strict=True)
-                if at is not None
-            ],
+            accept_ms=posted.accept_ms,
             delivered_ms=delays(posted, log, per_post),
             cpu_us={name: seconds / posted.accepted * 1e6 for name, seconds in cost.seconds.items()},
             wal=cost.wal / posted.accepted,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
+import httpx
 from pydantic import SecretStr
 
 from app.settings import Settings
@@ -126,6 +127,15 @@ class Stage:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
+
+    def client(self) -> httpx.Client:
+        """Return a client of the API with the admin key."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.settings.port}",
+            headers={"X-Api-Key": self.key, "Accept": "application/json"},
+            timeout=60,
+            trust_env=False,
+        )
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[asyncpg.Connection]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import httpx
 
+from dev.drills.load import event_of
 from dev.drills.stage import DrillFailed, Stage
 from dev.example import Example
 
@@ -200,14 +201,5 @@ class EarlierState:
         """Post events that are `day` days and 23 hours old."""
         at = datetime.now(UTC) - timedelta(days=day, hours=23)
         ids = [f"{'-'.join(key)}-{day}-{events}-{place}" for place in range(events)]
-        body = [
-            {
-                "event_id": event_id,
-                "destination_id": target.destination_id,
-                "event": {"name": "addToCart", "timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}"},
-                "user": {"email": f"{event_id}@example.com", "country": "US"},
-            }
-            for event_id in ids
-        ]
-        self._stage.call("POST", "/events", body)
+        self._stage.call("POST", "/events", [event_of(event_id, target, at) for event_id in ids])
         self._sent.setdefault(key, set()).update(ids)

@@ -14,6 +14,16 @@ BATCH = 20
 RETRY_S = 0.2
 
 
+def event_of(event_id: str, destination: Example, at: datetime) -> dict[str, object]:
+    """Return an event of a person of its own."""
+    return {
+        "event_id": event_id,
+        "destination_id": destination.destination_id,
+        "event": {"name": "addToCart", "timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}"},
+        "user": {"email": f"{event_id}@example.com", "country": "US"},
+    }
+
+
 class Load:
     """Threads that send events. A post that fails is repeated with the same ids until it is accepted."""
 
@@ -77,20 +87,12 @@ class Load:
             while not self._stopping.is_set():
                 number += 1
                 ids = [f"{self._name}-{caller}-{number}-{place}" for place in range(self._events)]
-                body = [self._event(event_id) for event_id in ids]
+                body = [event_of(event_id, self.destination, datetime.now(UTC)) for event_id in ids]
                 while not self._post(client, ids, body):
                     if self._stopping.is_set() and not self._until_answered:
                         break
                     time.sleep(RETRY_S)
                 self._stopping.wait(self._pause_s)
-
-    def _event(self, event_id: str) -> dict[str, object]:
-        return {
-            "event_id": event_id,
-            "destination_id": self.destination.destination_id,
-            "event": {"name": "addToCart", "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
-            "user": {"email": f"{event_id}@example.com", "country": "US"},
-        }
 
     def _post(self, client: httpx.Client, ids: list[str], body: list[dict[str, object]]) -> bool:
         began = time.monotonic()

@@ -151,14 +151,14 @@ class Stage:
             words += ["--socket", str(self.listener.fileno())]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [_python(code), "-m", "app", *words], cwd=code, env=environment, stdin=subprocess.DEVNULL,
+                [python_of(code), "-m", "app", *words], cwd=code, env=environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=(self.listener.fileno(),), start_new_session=True,
             )  # fmt: skip
 
     def run(self, *words: str, code: Path = ROOT) -> str:
         """Run a command of the service and return its output. Raises DrillFailed if it fails."""
         done = subprocess.run(
-            [_python(code), "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
+            [python_of(code), "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         if done.returncode:
@@ -294,7 +294,19 @@ def last_line(log: Path) -> str:
     return lines[-1]
 
 
-def _python(code: Path) -> str:
+def check_out(source: str, folder: Path) -> None:
+    """Write a commit to a new folder, with a `.venv` of its own if its packages differ from ours."""
+    folder.mkdir()
+    packed = subprocess.run(["git", "archive", source], cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        raise DrillFailed(f"git has no release {source} here.")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    ours, theirs = ((each / "requirements" / "runtime.txt").read_bytes() for each in (ROOT, folder))
+    if ours != theirs:
+        subprocess.run([folder / "run", "--help"], stdout=subprocess.DEVNULL, check=True)  # makes .venv
+
+
+def python_of(checkout: Path) -> str:
     """Return the Python of a checkout, which is another one than this if its packages are others."""
-    own = code / ".venv" / "bin" / "python"
+    own = checkout / ".venv" / "bin" / "python"
     return str(own) if own.exists() else sys.executable

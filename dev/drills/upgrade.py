@@ -10,7 +10,6 @@ migration of the example in docs/upgrades.md.
 import argparse
 import asyncio
 import re
-import subprocess
 import tempfile
 import threading
 import time
@@ -24,7 +23,7 @@ from app.store.database import schema_revision
 from dev.drills import api_proxy
 from dev.drills.earlier_state import EarlierState
 from dev.drills.load import Load
-from dev.drills.stage import DrillFailed, Stage
+from dev.drills.stage import DrillFailed, Stage, check_out
 
 SECONDS = 30
 POSTS = 10_000  # the load continues until it has sent so many, unless the length of the drill is given
@@ -54,11 +53,9 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     seconds = asked.seconds or SECONDS
     with tempfile.TemporaryDirectory(prefix="conversions-release-") as name:
         old, new = Path(name) / "old", Path(name) / "new"
-        _check_out(asked.source or "HEAD", old)
-        if _runtime_packages(old) != _runtime_packages(ROOT):
-            subprocess.run([old / "run", "--help"], stdout=subprocess.DEVNULL, check=True)  # makes .venv
+        check_out(asked.source or "HEAD", old)
         if asked.source is None:
-            _check_out("HEAD", new)
+            check_out("HEAD", new)
             _make_next_release(new)
         else:
             new = ROOT
@@ -117,18 +114,6 @@ Lost events: {len(lost)}
     same_code = asked.source is None and forward == back
     failed = lost or load.failed or totals["other_bytes"] or state.problems or same_code
     return report, not failed
-
-
-def _check_out(source: str, folder: Path) -> None:
-    folder.mkdir()
-    packed = subprocess.run(["git", "archive", source], cwd=ROOT, capture_output=True, check=False)
-    if packed.returncode:
-        raise DrillFailed(f"git has no release {source} here.")
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
-
-
-def _runtime_packages(checkout: Path) -> bytes:
-    return (checkout / "requirements" / "runtime.txt").read_bytes()
 
 
 def _make_next_release(folder: Path) -> None:
