@@ -96,8 +96,11 @@ class ErasureScanner:
                 await job_leases.release(connection, Job.ERASURES, self.worker.name)
 
     async def _has_lease(self, connection: PipelineConnection) -> bool:
-        """Acquire or renew the lease of the scan. After its end another worker continues the scan."""
-        lease = timedelta(seconds=self.worker.times.silent_after)
+        """Acquire or renew the lease of the scan. After its end another worker continues the scan.
+
+        A worker that was killed delays the scan by no more than its requests to Amazon do.
+        """
+        lease = timedelta(seconds=self.worker.times.settled_within)
         return await job_leases.acquire(connection, Job.ERASURES, self.worker.name, lease=lease)
 
     async def _scan(self, connection: PipelineConnection) -> None:
@@ -134,21 +137,22 @@ class ErasureScanner:
             organisations=organisations,
         ):
             for part in page.parts(_MOST_EVENTS):
-                found = await self._search_batches(connection, part)
+                found = await self._search_batches(connection, part.batches)
                 if found is None:
                     self._paused_until = time.monotonic() + _KEY_PAUSE_S
                     self.worker.telemetry.log("erasure.postponed", level=30, retry_in_s=_KEY_PAUSE_S)
                     return
-                unreadable += found
-            position, scanned, unreadable = page.to, scanned + len(page.batches), unreadable + page.unreadable
-            if time.monotonic() - noted_at >= _NOTE_EVERY_S:
-                if not await self._has_lease(connection):
-                    return
-                await erasures.advance(
-                    connection, numbers, to=position, scanned=scanned, unreadable=unreadable
-                )
-                scanned = unreadable = 0
-                noted_at = time.monotonic()
+                position, scanned = part.to, scanned + len(part.batches)
+                unreadable += found + part.unreadable
+                # Within a page too: a page of large batches takes longer than the lease.
+                if time.monotonic() - noted_at >= _NOTE_EVERY_S:
+                    if not await self._has_lease(connection):
+                        return
+                    await erasures.advance(
+                        connection, numbers, to=position, scanned=scanned, unreadable=unreadable
+                    )
+                    scanned = unreadable = 0
+                    noted_at = time.monotonic()
         if await self._has_lease(connection):
             await erasures.advance(connection, numbers, to=position, scanned=scanned, unreadable=unreadable)
             await erasures.finish(connection, numbers)

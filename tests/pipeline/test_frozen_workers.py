@@ -122,7 +122,7 @@ async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(wor
     await pending_erasure(world)
     await world.fetch(
         "INSERT INTO job_leases VALUES ('erasures', 'frozen', now() + $1 * interval '1 second')",
-        TIMES.silent_after - 1,  # a lease that lasts longer than a new one is over: the clock went back
+        TIMES.settled_within - 1,  # a lease that lasts longer than a new one is over: the clock went back
     )
     erasing = world.work().erasing
     await world.stop_workers()

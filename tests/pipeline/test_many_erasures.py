@@ -175,6 +175,37 @@ async def test_a_scan_leaves_the_loop_to_other_work(world: World, monkeypatch: p
     assert min(rests) >= 9 * 0.002
 
 
+async def test_a_scan_notes_its_progress_within_a_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of large batches takes longer than the lease: workers would take it from each other for ever."""
+    monkeypatch.setattr(scanning, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(scanning, "_MOST_EVENTS", 1)
+    dst = await world.destination()
+    for number in range(3):
+        await world.post(dst, event(number))
+    erasing = await scanner(world)
+    await erase(world, email="person1@example.com")
+    await world.fetch("CREATE TABLE progress (owner text, scanned_to bigint)")
+    await world.fetch(
+        """
+        CREATE FUNCTION note_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          INSERT INTO progress VALUES ((SELECT owner FROM job_leases), NEW.scanned_to);
+          RETURN NEW;
+        END $$;
+        """
+    )
+    await world.fetch(
+        "CREATE TRIGGER note_progress AFTER UPDATE OF scanned_to ON erasures FOR EACH ROW "
+        "EXECUTE FUNCTION note_progress()"
+    )
+    await erasing.scan()
+    noted = {tuple(row) for row in await world.fetch("SELECT owner, scanned_to FROM progress")}
+    stored = await world.fetch("SELECT id FROM batches")
+    assert noted == {(erasing.worker.name, row["id"]) for row in stored}
+    (receipt,) = await world.fetch("SELECT scanned, waiting, unreadable FROM erasures")
+    assert tuple(receipt) == (3, 1, 0)
+
+
 async def test_the_age_of_the_oldest_erasure_is_a_gauge(world: World) -> None:
     """An erasure that no scan finishes is shown nowhere else."""
     gauges = DatabaseGauges(world.resources.pool, world.resources.telemetry)

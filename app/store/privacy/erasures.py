@@ -127,17 +127,16 @@ class Portion:
     unreadable: int
     to: int
 
-    def parts(self, most_events: int) -> Iterator[list[KeyedBatch]]:
-        """Yield the batches in parts of at most `most_events` events, or of one batch."""
+    def parts(self, most_events: int) -> Iterator["Portion"]:
+        """Yield the step in parts of at most `most_events` events, or of one batch, or of none."""
         part, events = list[KeyedBatch](), 0
         for batch in self.batches:
             if part and events + batch.events > most_events:
-                yield part
+                yield Portion(part, 0, part[-1].id)
                 part, events = [], 0
             part.append(batch)
             events += batch.events
-        if part:
-            yield part
+        yield Portion(part, self.unreadable, self.to)
 
 
 async def next_batches(
