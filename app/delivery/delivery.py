@@ -179,7 +179,10 @@ class Delivery:
             # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
             # or an erasure was requested.
             self.tokens.forget(queue.id)
-            self._back_off(lane, queue, kind, "not_startable")
+            now = self.worker.monotonic()
+            lane.back_off(queue.number, kind, now)
+            lane.wake(now)
+            self.worker.telemetry.log("attempt.fenced", lane=lane.lease.id, destination=queue.id)
             return None
         return RequestInFlight(content, attempt, access, deadline)
 

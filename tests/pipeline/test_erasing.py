@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import logging
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -24,10 +26,11 @@ from tests.pipeline.amazon import Hanging, items
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event, eventually, waiting_sessions
 from tests.tables import cases
 
 EMAIL = "person3@example.com"
+FAILED_CLAIMS = "amazon_conversions_claims_failed_total"
 
 
 async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
@@ -252,6 +255,27 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     delivery._claim_content = claim_then_erase  # type: ignore[method-assign]
     await world.until(dst, delivered=1, erased=1)
     assert sent_ids(world) == {"ord-4"}
+
+
+async def test_erasures_before_an_attempt_are_no_failed_claims(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The events are read again and sent: neither the log nor the metric of an alert reports it."""
+    dst = await world.destination()
+    world.work()
+    await world.post(dst, event(0))
+    await world.until(dst, delivered=1)
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        async with world.resources.pool.acquire() as c, c.transaction():
+            await c.execute("UPDATE lanes SET erasures = erasures + 1")
+            await world.post(dst, event(1))  # a duplicate from the second time on
+            await eventually(lambda: waiting_sessions(world))
+    await world.until(dst, delivered=2)
+    logged = Counter(each.getMessage() for each in caplog.records)
+    assert (logged["claim.failed"], logged["attempt.fenced"]) == (0, 3)
+    failed = {"reason": "not_startable"}
+    assert world.resources.telemetry.registry.get_sample_value(FAILED_CLAIMS, failed) is None
 
 
 async def test_every_profile_and_the_digest_itself_find_the_person(world: World) -> None:
