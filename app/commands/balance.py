@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from app.delivery.balance_check import BalanceCheck, BalanceScope
+from app.delivery.balance_check import BalanceCheck
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.database import balance
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Check every stored event and print the mismatches. Return 1 if there are any."""
     async with open_resources(settings, role="balance", pool_size=1) as resources:
-        check = BalanceCheck(resources.pool, BalanceScope(days=lambda stored: stored[: asked.days]))
+        check = BalanceCheck(resources.pool, days=asked.days)
         async for _ in check.pages():
             pass
         report = check.report()

@@ -43,6 +43,7 @@ class Access:
     token: str
     generation: int  # increases with each new sign-in
     forced: bool  # the token was refreshed because of a 401
+    usable_until: float  # then its row is read again, or the token is refreshed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,6 @@ class NoToken:
     is_parked: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _CachedToken:
-    access: Access
-    refresh_at: float
-    expires_at: float
-    reread_at: float
-
-
 @dataclass(eq=False, repr=False, kw_only=True)
 class AccessTokens:
     """Returns the access tokens of destinations. Each worker process has one."""
@@ -72,18 +65,14 @@ class AccessTokens:
     worker: Worker
     amazon: SignIn
     endpoint: EndpointPolicy = ENDPOINT_POLICY
-    _cache: dict[DestinationId, _CachedToken] = field(init=False, default_factory=dict)
+    _cache: dict[DestinationId, Access] = field(init=False, default_factory=dict)
     # The 404s in a row of each destination. Each worker process counts on its own.
     _missing: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
     def cached(self, destination: DestinationId) -> Access | None:
         """Return the cached token, which is valid long enough for a request. Return None without one."""
-        cached = self._cache.get(destination)
-        if cached is None or self.worker.monotonic() >= min(
-            cached.refresh_at, cached.expires_at, cached.reread_at
-        ):
-            return None
-        return cached.access
+        access = self._cache.get(destination)
+        return access if access is not None and self.worker.monotonic() < access.usable_until else None
 
     def forget(self, destination: DestinationId) -> None:
         """Drop the cached token: Amazon refused it, or the destination has changed."""
@@ -252,14 +241,14 @@ class AccessTokens:
             return NoToken("unopenable", 30.0)
         if not usable_token(token):
             return NoToken("unusable_token", 30.0)
-        access, now = Access(token, row.generation, row.forced), self.worker.monotonic()
-        self._cache[destination] = _CachedToken(
-            access,
-            refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
+        usable_s = min(
+            _REREAD_S,
+            max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
             # If less than twice the margin is left, the token is used for half of the time left.
-            expires_at=now + max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
-            reread_at=now + _REREAD_S,
+            max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
         )
+        access = Access(token, row.generation, row.forced, self.worker.monotonic() + usable_s)
+        self._cache[destination] = access
         return access
 
 

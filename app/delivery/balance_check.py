@@ -5,7 +5,7 @@ before it reports the mismatch, because the batch may have changed during the fi
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import ceil
@@ -31,21 +31,17 @@ _CHECK_DUE_EVERY_S = 60.0
 NO_DESTINATION = DestinationNumber(0)
 
 
-@dataclass(frozen=True, slots=True)
-class BalanceScope:
-    """The days and ledger keys that a check includes, by default all days and all keys."""
-
-    days: Callable[[Sequence[date]], Sequence[date]] = tuple  # selects from the stored days
-    keys_a_day: int | None = None  # size of the sample of ledger keys
-    turn: int = 0  # selects the sample; each number selects different keys
-
-
 class BalanceCheck:
-    """One balance check. Iterate over `pages` to the end, then read the result."""
+    """One balance check of the newest `days`, by default of all. Read the result at the end of `pages`.
 
-    def __init__(self, pool: asyncpg.Pool, scope: BalanceScope) -> None:
+    With `turn`, it checks today, yesterday, one older day, and a sample of the ledger keys. Each number
+    selects another older day and other keys.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, days: int | None = None, turn: int | None = None) -> None:
         self._pool = pool
-        self._scope = scope
+        self._days = days
+        self._turn = turn
         self._wrong: Counter[tuple[MismatchKind, DestinationNumber, date | None]] = Counter()
         self._destinations: dict[DestinationNumber, DestinationId] = {}
         self._mappings: dict[MappingNumber, MappingId] = {}
@@ -61,7 +57,10 @@ class BalanceCheck:
         for number in self._destinations:
             await self._check_totals(number, oldest)
             yield
-        for day in self._scope.days(days):
+        checked = days[: self._days]
+        if self._turn is not None and len(days) > 2:
+            checked = [*days[:2], days[2 + self._turn % (len(days) - 2)]]
+        for day in checked:
             async for _ in self._check_day(day):
                 yield
 
@@ -95,7 +94,9 @@ class BalanceCheck:
             before = await balance.accepted(connection, day)
             position, last = await balance.bounds(connection, day)
             since = await balance.ledger_since(connection)
-        stride = ceil(sum(before.values()) / self._scope.keys_a_day) if self._scope.keys_a_day else 1
+        turn, stride = 0, 1
+        if self._turn is not None:
+            turn, stride = self._turn, max(1, ceil(sum(before.values()) / _KEYS_A_DAY))
         found: Counter[DestinationNumber] = Counter()
         unreadable = 0
         while True:
@@ -109,7 +110,7 @@ class BalanceCheck:
                     found[batch.destination] += batch.accepted if batch.has_batch or batch.states else 0
                     if check_batch(batch) is not None:
                         await self._read_again(connection, day, stored.id)
-                    elif stored.is_since(since) and (stored.id + self._scope.turn) % max(1, stride) == 0:
+                    elif stored.is_since(since) and (stored.id + turn) % stride == 0:
                         sound.append(stored)
                 await self._check_keys(connection, day, sound)
             self.batches += len(ids)
@@ -174,16 +175,6 @@ class BalanceCheck:
                 expected = {}
 
 
-def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
-    """Return a function that selects today, yesterday and one older day. `turn` determines the older day."""
-
-    def choose(days: Sequence[date]) -> Sequence[date]:
-        older = days[2:]
-        return [*days[:2], *([older[turn % len(older)]] if older else [])]
-
-    return choose
-
-
 @dataclass(eq=False, repr=False, kw_only=True)
 class BalanceJob:
     """Starts a balance check once an hour, and stores its result.
@@ -193,8 +184,8 @@ class BalanceJob:
     """
 
     worker: Worker
-    _check: BalanceCheck | None = field(init=False, default=None)
-    _pages: AsyncIterator[None] | None = field(init=False, default=None)
+    # A check and the rest of its pages.
+    _running: tuple[BalanceCheck, AsyncIterator[None]] | None = field(init=False, default=None)
     _idle_until: float = field(init=False, default=float("-inf"))
 
     async def advance(self) -> None:
@@ -203,30 +194,25 @@ class BalanceJob:
         if started_at >= self._idle_until:
             self._idle_until = started_at + _CHECK_DUE_EVERY_S
             await self._start_if_due()
-        if self._pages is None:
+        if self._running is None:
             return
-        assert self._check is not None
+        check, pages = self._running
         try:
-            async for _ in self._pages:
+            async for _ in pages:
                 if self.worker.monotonic() - started_at > _SLICE_S:
                     return
         except BaseException:
-            self._pages = None
+            self._running = None
             raise
-        self._pages = None
+        self._running, report = None, check.report()
         async with self.worker.pool.acquire() as connection:
             await balance.finish(
-                connection,
-                imbalance=self._check.imbalance,
-                batches=self._check.batches,
-                mismatches=self._check.report(),
+                connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
             )
-        self.worker.telemetry.imbalance.set(self._check.imbalance)
-        for mismatch in self._check.report()[:20]:
+        self.worker.telemetry.imbalance.set(check.imbalance)
+        for mismatch in report[:20]:
             self.worker.telemetry.log("balance.mismatch", level=40, **mismatch)
-        self.worker.telemetry.log(
-            "balance.checked", batches=self._check.batches, imbalance=self._check.imbalance
-        )
+        self.worker.telemetry.log("balance.checked", batches=check.batches, imbalance=check.imbalance)
 
     async def _start_if_due(self) -> None:
         """Set the metric from the last result. Renew the lease of a running check, or start a due check."""
@@ -234,11 +220,11 @@ class BalanceJob:
             last = await balance.last(connection)
             if last is not None:
                 self.worker.telemetry.imbalance.set(last.imbalance)
-            if self._pages is not None:
+            if self._running is not None:
                 if not await balance.renew(connection, self.worker.name):
-                    self._pages = None
+                    self._running = None
                 return
             turn = await balance.begin(connection, self.worker.name, every=EVERY)
         if turn is not None:
-            self._check = BalanceCheck(self.worker.pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
-            self._pages = self._check.pages()
+            check = BalanceCheck(self.worker.pool, turn=turn)
+            self._running = check, check.pages()

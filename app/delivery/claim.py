@@ -131,8 +131,7 @@ async def read_exceptions(
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
-        source = BatchSource(row.batch, row.day, row.tries, failing=True, default_event_at=row.event_at)
-        items.append(Item(source, row.place, body))
+        items.append(Item(_source(row), row.place, body))
     current, too_old = _split_by_age(items, rules.oldest)
     keys = tuple(item.key for item in current)
     content = (
@@ -142,8 +141,12 @@ async def read_exceptions(
         if items
         else None
     )
-    unreadable = tuple(Unreadable(row.batch, row.day, (row.place,), True, row.event_at) for row in missing)
+    unreadable = tuple(Unreadable(_source(row), (row.place,)) for row in missing)
     return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)))
+
+
+def _source(row: exceptions.DueException) -> BatchSource:
+    return BatchSource(row.batch, row.day, row.tries, failing=True, default_event_at=row.event_at)
 
 
 async def _open(
@@ -171,9 +174,11 @@ async def _open(
 
 
 async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -> Unreadable:
-    places, failing = await _remaining_places(connection, batch), batch.tries > 0
-    problem = batch.problem or "not_opened"
-    return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
+    source = BatchSource(
+        batch.id, batch.day, batch.tries, failing=batch.tries > 0, default_event_at=batch.last_event
+    )
+    places = await _remaining_places(connection, batch)
+    return Unreadable(source, places, batch.data_key, batch.problem or "not_opened")
 
 
 def _carries_erased(bodies: Sequence[bytes], erased_values: Collection[str]) -> bool | None:

@@ -37,7 +37,8 @@ class DatabaseGauges(Collector):
         self._waiting: list[WaitingCounts] = []
         self._paces: list[DestinationPace] = []
         self._backups = BackupState()
-        self._erasure_age_s = self._monitor_age_s = 0.0
+        self._erasure_age_s: float | None = None
+        self._monitor_age_s: float | None = None
         self._is_read = False
         telemetry.registry.register(self)
 
@@ -86,34 +87,28 @@ class DatabaseGauges(Collector):
             breakers.add_metric(labels, sum(pace.breaker_open for pace in paces))
             left = [pace.token_left_s for pace in paces if pace.token_left_s is not None]
             tokens.add_metric(labels, min(left, default=float("nan")))
-        erasing = GaugeMetricFamily(
+        yield from (events, ages, rates, breakers, tokens)
+        yield GaugeMetricFamily(
             _NAME + "oldest_erasure_age_seconds",
             "Time since the oldest unfinished erasure was requested; 0 if all are finished",
+            self._erasure_age_s,
         )
-        monitor = GaugeMetricFamily(
+        yield GaugeMetricFamily(
             _NAME + "incident_monitor_age_seconds",
             "Time since incidents were last computed; +Inf if they never were",
+            self._monitor_age_s,
         )
-        if self._is_read:
-            erasing.add_metric([], self._erasure_age_s)
-            monitor.add_metric([], self._monitor_age_s)
-        yield from (events, ages, rates, breakers, tokens, erasing, monitor, *self._of_backups())
-
-    def _of_backups(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges of backups, without a sample if there is no base backup or no slot."""
-        base = GaugeMetricFamily(
+        verified_at = self._backups.base_verified_at
+        yield GaugeMetricFamily(
             _NAME + "last_base_backup_timestamp_seconds",
             "Time at which `backup` verified its last base backup; no sample before the first",
+            None if verified_at is None else verified_at.timestamp(),
         )
-        retained = GaugeMetricFamily(
+        yield GaugeMetricFamily(
             _NAME + "replication_slot_retained_bytes",
             "WAL that the server retains until `backup --follow` receives it; +Inf if it removed some",
+            self._backups.retained_bytes,
         )
-        if (verified_at := self._backups.base_verified_at) is not None:
-            base.add_metric([], verified_at.timestamp())
-        if self._backups.retained_bytes is not None:
-            retained.add_metric([], self._backups.retained_bytes)
-        yield from (base, retained)
 
     def _family(self, name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
         return GaugeMetricFamily(_NAME + name, text, labels=[*labels, *self._labels])

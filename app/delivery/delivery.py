@@ -135,16 +135,13 @@ class Delivery:
         now = self.worker.monotonic()
         if isinstance(access, NoToken):
             lane.exclude(queue.number, now + access.retry_in_s)
-            if access.is_parked:
-                self.worker.telemetry.log("destination.parked", destination=queue.id, reason=access.reason)
-            else:
-                self.worker.telemetry.log(
-                    "token.unavailable",
-                    level=40 if access.reason == "unopenable" else 20,
-                    destination=queue.id,
-                    reason=access.reason,
-                    retry_in_s=access.retry_in_s,
-                )
+            self.worker.telemetry.log(
+                "destination.parked" if access.is_parked else "token.unavailable",
+                level=40 if access.reason == "unopenable" else 20,
+                destination=queue.id,
+                reason=access.reason,
+                retry_in_s=access.retry_in_s,
+            )
         lane.wake(now)
 
     async def _claim(
@@ -278,7 +275,7 @@ class Delivery:
                 self.worker.telemetry.log(
                     "batch.unreadable",
                     level=40,
-                    batch=unreadable.batch,
+                    batch=unreadable.source.batch,
                     destination=queue.id,
                     events=len(unreadable.places),
                     reason=unreadable.problem,

@@ -6,6 +6,7 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -81,7 +82,7 @@ class _MaintenanceJob:
     """A maintenance job, and when it is due in monotonic seconds."""
 
     name: str
-    run: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
+    run: Callable[[PipelineConnection], Coroutine[Any, Any, object]]
     every_s: float = 0.0
     in_turn: bool = False  # in a transaction, unless another worker runs a job in turn
     due_at: float = float("-inf")
@@ -109,6 +110,10 @@ class Maintenance:
     _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
+        delete_keys = partial(
+            batches.delete_data_keys, after=self.retention.key_life, dead_after=self.retention.dead_key_life
+        )
+        delete_rejections = partial(rejections.delete_old, keep=timedelta(days=self.retention.rejection_days))
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
         self._jobs = [
             _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
@@ -117,10 +122,10 @@ class Maintenance:
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("correct_times", self._correct_times, _TIMES_EVERY_S, in_turn=True),
             _MaintenanceJob("expire", self._expire, in_turn=True),
-            _MaintenanceJob("delete_keys", self._delete_keys, in_turn=True),
+            _MaintenanceJob("delete_keys", delete_keys, in_turn=True),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
-            _MaintenanceJob("delete_rejections", self._delete_rejections, in_turn=True),
+            _MaintenanceJob("delete_rejections", delete_rejections, in_turn=True),
         ]
 
     async def run(self) -> None:
@@ -161,11 +166,6 @@ class Maintenance:
         if changed := await future_times.correct(connection, FUTURE_TIMES):
             self.worker.telemetry.log("clock.times_corrected", level=30, **changed)
 
-    async def _delete_keys(self, connection: PipelineConnection) -> None:
-        await batches.delete_data_keys(
-            connection, after=self.retention.key_life, dead_after=self.retention.dead_key_life
-        )
-
     async def _index_ids(self, connection: PipelineConnection) -> None:
         """Store digests of the ids in new batches. A search then reads only batches that may hold an id.
 
@@ -180,9 +180,6 @@ class Maintenance:
                 await id_digests.add(connection, digest_ranges(found))
             if len(found) < _INDEX_LIMIT:
                 return
-
-    async def _delete_rejections(self, connection: PipelineConnection) -> None:
-        await rejections.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
 
     async def _log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain. The log reveals a later deletion of the newest rows."""

@@ -39,19 +39,8 @@ class BatchSource(msgspec.Struct):
 
     __repr__ = object.__repr__
 
-    def event_at(self, place: int) -> datetime:
-        """Return the time of the event at a position, in UTC, to the millisecond."""
-        found = self._metadata_of(place)
-        return self.default_event_at if found is None else found.event_at
-
-    def mapping(self, place: int) -> int | None:
-        """Return the number of the mapping of the event at a position; None if unknown."""
-        found = self._metadata_of(place)
-        return None if found is None else found.mapping
-
-    def _metadata_of(self, place: int) -> EventMetadata | None:
-        if not self.shapes:
-            return None
+    def metadata_of(self, place: int) -> EventMetadata | None:
+        """Return the metadata of the event at a position; None if unknown."""
         if self.metadata is None:
             self.metadata = {shape.place: shape for shape in read_shapes(self.shapes) or ()}
         return self.metadata.get(place)
@@ -72,12 +61,15 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def event_at(self) -> datetime:
-        return self.source.event_at(self.place)
+        """The time of the event in UTC, to the millisecond."""
+        found = self.source.metadata_of(self.place)
+        return self.source.default_event_at if found is None else found.event_at
 
     @property
     def mapping(self) -> int | None:
         """The number of the conversion's mapping. None for a retry: its exception row has the number."""
-        return self.source.mapping(self.place)
+        found = self.source.metadata_of(self.place)
+        return None if found is None else found.mapping
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,11 +95,8 @@ class Unreadable:
     Either their data key was deleted, or the row is damaged.
     """
 
-    batch: BatchId
-    day: date
+    source: BatchSource
     places: tuple[int, ...]
-    failing: bool  # already counted as retrying
-    event_at: datetime
     data_key: bytes | None = None  # of a batch: the encrypted data key that did not open it
     problem: str = "not_opened"  # or 'missing', or the SQLSTATE of a damaged page
 
@@ -136,7 +125,7 @@ class Claim:
         return frozenset(
             (
                 *(batch.id for batch in self.expired),
-                *(batch.batch for batch in self.unreadable),
+                *(row.source.batch for row in self.unreadable),
                 *(batch for batch, _ in self.erasable),
                 *(item.source.batch for item in too_old),
             )

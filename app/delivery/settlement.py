@@ -103,7 +103,9 @@ async def _write_each(
                 connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
             )
             if writer.callbacks_enabled:
-                finals = [*_delivered_batches(content, dispositions), *_final_batches(changes)]
+                pairs = zip(content.items, dispositions, strict=True) if content.batches else ()
+                delivered_items = [item for item, each in pairs if isinstance(each, Delivered)]
+                finals = _final_batches(changes, delivered_items)
                 await callbacks.note(connection, content.queue.number, finals)
         case RetryAll(reason, wait):
             await _put_back(connection, content, reason, timedelta(seconds=wait), delta)
@@ -135,7 +137,7 @@ async def write_unsent(
         for batch in claim.expired:
             delta.expired += batch.events
             delta.retrying -= batch.events if batch.tries else 0
-    if closed := [row.batch for row in claim.unreadable if row.data_key is not None]:
+    if closed := [row.source.batch for row in claim.unreadable if row.data_key is not None]:
         # Each conversion of these batches gets an exception row below.
         await batches.close(connection, closed, "sent", None)
     changes = [change for unreadable in claim.unreadable for change in _give_up(unreadable, delta)]
@@ -161,11 +163,11 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
     discarded it. A changed batch is settled already or will be claimed again.
     """
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
-    data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
+    data_keys |= {row.source.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
     unchanged = await batches.lock_unchanged(connection, data_keys)
     content = claim.content
     too_old = content.too_old if content is not None and not content.items else ()
-    single = [(row.batch, place) for row in claim.unreadable if row.data_key is None for place in row.places]
+    single = [(row.source.batch, row.places[0]) for row in claim.unreadable if row.data_key is None]
     retrying = await exceptions.lock_retrying(connection, single + [item.key for item in too_old])
     return Claim(
         None
@@ -176,31 +178,25 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
             row
             for row in claim.unreadable
             if (
-                row.batch in unchanged if row.data_key is not None else (row.batch, row.places[0]) in retrying
+                row.source.batch in unchanged
+                if row.data_key is not None
+                else (row.source.batch, row.places[0]) in retrying
             )
         ),
     )
 
 
-def _delivered_batches(
-    content: RequestContent, dispositions: Sequence[Disposition]
+def _final_batches(
+    changes: Sequence[exceptions.ExceptionChange], delivered: Sequence[Item] = ()
 ) -> list[callbacks.FinalBatch]:
-    """Return one item per batch with its delivered conversions. For retries, return an empty list."""
-    if not content.batches:
-        return []
-    places: dict[tuple[BatchId, date], list[int]] = {}
-    for item, disposition in zip(content.items, dispositions, strict=True):
-        if isinstance(disposition, Delivered):
-            places.setdefault((item.source.batch, item.source.day), []).append(item.place)
-    return [
-        callbacks.FinalBatch(batch, day, tuple(placed), len(placed), Status.DELIVERED)
-        for (batch, day), placed in places.items()
-    ]
+    """Return one item per batch and final state, with the exceptions that got this state.
 
-
-def _final_batches(changes: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return one item per batch and final state, with the exceptions that got this state."""
+    `delivered` are conversions that were delivered with their batch: they have no exception.
+    """
     places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
+    for item in delivered:
+        key = (item.source.batch, item.source.day, Status.DELIVERED, None, None)
+        places.setdefault(key, []).append(item.place)
     for row in changes:
         if row.status in FINAL:
             reason = None if row.status == Status.DELIVERED else row.reason
@@ -279,19 +275,8 @@ def _expire(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
 def _give_up(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
     """Count unreadable conversions as dead, and return their exception rows."""
     delta.dead += len(unreadable.places)
-    delta.retrying -= len(unreadable.places) if unreadable.failing else 0
-    return [
-        exceptions.ExceptionChange(
-            unreadable.batch,
-            place,
-            unreadable.day,
-            "dead",
-            unreadable.event_at,
-            "unreadable",
-            REASONS["unreadable"].code,
-        )
-        for place in unreadable.places
-    ]
+    delta.retrying -= len(unreadable.places) if unreadable.source.failing else 0
+    return [_change(Item(unreadable.source, place, b""), "dead", "unreadable") for place in unreadable.places]
 
 
 async def _put_back(

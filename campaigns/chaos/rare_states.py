@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 
-from app.delivery.balance_check import BalanceCheck, BalanceScope
+from app.delivery.balance_check import BalanceCheck
 from campaigns.chaos.actions import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
 from campaigns.running import say
 from tests.crashes.evidence import Request
@@ -125,7 +125,7 @@ async def imbalance(stage: "Installation", destination: str) -> bool:
     """Tell whether the product's own balance check names this destination."""
     dsn = stage.cluster.url.replace("+asyncpg", "")
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
-        check = BalanceCheck(pool, BalanceScope())
+        check = BalanceCheck(pool)
         async for _ in check.pages():
             pass
         return any(one["destination_id"] == destination for one in check.report())

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.commands import balance as command
-from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
+from app.delivery.balance_check import BalanceCheck, BalanceJob
 from app.delivery.database_gauges import DatabaseGauges
 from app.store.database import backups, balance
 from app.telemetry import Telemetry
@@ -25,8 +25,8 @@ from tests.pipeline.world import World, event, eventually
 EVENTS = 40
 
 
-async def check(world: World, scope: BalanceScope | None = None) -> BalanceCheck:
-    made = BalanceCheck(world.resources.pool, scope or BalanceScope())
+async def check(world: World) -> BalanceCheck:
+    made = BalanceCheck(world.resources.pool)
     async for _ in made.pages():
         pass
     return made
@@ -124,7 +124,7 @@ async def test_what_does_not_add_up_is_found(world: World) -> None:
             transaction = c.transaction()
             await transaction.start()
             await c.execute(statement)
-            made = BalanceCheck(InOneTransaction(c), BalanceScope())  # type: ignore[arg-type]
+            made = BalanceCheck(InOneTransaction(c))  # type: ignore[arg-type]
             async for _ in made.pages():
                 pass
             await transaction.rollback()

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.admin.privacy import erasure
 from app.crypto import open_batch
 from app.delivery import settlement
-from app.delivery.request_content import Claim, Unreadable
+from app.delivery.request_content import BatchSource, Claim, Unreadable
 from app.delivery.worker import CountWriter
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
@@ -183,7 +183,9 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
     """A claim reads in steps: between them the scan may take out what the next one then does not find."""
     dst = await retried_alone(world)
     (row,) = await world.fetch("SELECT batch, place, day, event_at FROM exceptions")
-    lost = Unreadable(BatchId(row["batch"]), row["day"], (row["place"],), True, row["event_at"])
+    lost = Unreadable(
+        BatchSource(BatchId(row["batch"]), row["day"], 1, True, row["event_at"]), (row["place"],)
+    )
     await erase(world)
     world.work()
     await world.until(dst, erased=1)
@@ -205,7 +207,7 @@ async def test_a_batch_that_was_rewritten_after_its_claim_stays_queued(world: Wo
         (seen,), _ = await batches.due(
             c, await world.number(dst), queue=0, in_flight=[], max_events=500, max_bytes=10**6
         )
-    dead = Unreadable(seen.id, seen.day, (0, 1), False, seen.last_event, seen.data_key)
+    dead = Unreadable(BatchSource(seen.id, seen.day, 0, False, seen.last_event), (0, 1), seen.data_key)
     await erase(world)
     await world.fetch("UPDATE batch_states SET due_at = now() + interval '1 hour'")
     world.work()
