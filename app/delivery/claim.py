@@ -136,7 +136,7 @@ async def read_exceptions(
     keys = tuple(item.key for item in current)
     content = (
         RequestContent(
-            selection.queue, current, too_old, (), keys, due[0].batch, has_more=True, kind=selection.kind
+            selection.queue, current, too_old, (), keys, due[0].send_group, has_more=True, kind=selection.kind
         )
         if items
         else None

@@ -40,6 +40,16 @@ async def test_events_are_delivered_in_one_request_where_they_fit(world: World) 
     ]
 
 
+async def test_the_halves_of_a_refused_request_stay_apart_after_a_failure(world: World) -> None:
+    """Sent together again, they would be refused again, and the events that Amazon accepts would wait on."""
+    dst = await world.destination()
+    await world.post(dst, *(event(number) for number in range(8)))
+    world.amazon.script = once(httpx.Response(400), httpx.Response(503), httpx.Response(503))
+    world.work()
+    await world.until(dst, delivered=8)
+    assert [len(request.events) for request in world.amazon.requests] == [8, 4, 4, 4, 4]
+
+
 async def test_polling_alone_suffices(world: World) -> None:
     """With every notice dropped the event still arrives."""
     dst = await world.destination()
