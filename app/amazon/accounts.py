@@ -6,7 +6,7 @@ profile and DSP calls. The older calls need an older header for the client id (c
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -100,18 +100,14 @@ async def find_advertiser(
     if isinstance(queried, _AccountList) and (found := queried.find(advertiser_id)):
         return found
     listed = await _list_by_profile(client, region, access_token, advertiser_id)
-    match listed:
-        case _AccountList():
-            if found := listed.find(advertiser_id):
-                return found
-            if isinstance(queried, _AccountList):
-                listed.accounts = [*queried.accounts, *listed.accounts]
-                listed.is_complete = listed.is_complete and queried.is_complete
-            return NotVisible(_ids(listed)) if listed.is_complete else CannotTell("too_many")
-        case _ if isinstance(queried, _AccountList):
-            return NotVisible(_ids(queried)) if queried.is_complete else CannotTell("too_many")
-        case _:
-            return listed
+    if isinstance(listed, _AccountList) and (found := listed.find(advertiser_id)):
+        return found
+    lists = [each for each in (queried, listed) if isinstance(each, _AccountList)]
+    if lists:
+        is_complete = all(each.is_complete for each in lists)
+        return NotVisible(_ids(lists)) if is_complete else CannotTell("too_many")
+    assert not isinstance(listed, _AccountList)
+    return listed
 
 
 async def _query_accounts(
@@ -259,9 +255,10 @@ def _id(value: object) -> str | None:
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII) else None
 
 
-def _ids(listing: _AccountList) -> tuple[str, ...]:
+def _ids(lists: Sequence[_AccountList]) -> tuple[str, ...]:
     """Return the ids to suggest to a user: for each account its DSP number, or else its global id."""
-    return tuple(dict.fromkeys(account.ids[-1] for account in listing.accounts if account.ids))[:_MAX_IDS]
+    accounts = [account for each in lists for account in each.accounts]
+    return tuple(dict.fromkeys(account.ids[-1] for account in accounts if account.ids))[:_MAX_IDS]
 
 
 _WHY = {403: "forbidden", 429: "throttled"}

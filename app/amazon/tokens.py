@@ -91,33 +91,27 @@ _GRANT_ERRORS = frozenset(
 )
 
 
+@dataclass(eq=False, repr=False)
 class SignIn:
     """Signs one application in and refreshes its tokens, in every region.
 
     `transport` replaces the network in tests. `pause` waits between attempts.
     """
 
-    def __init__(
-        self,
-        client_id: str,
-        client_secret: Secret,
-        redirect_uri: str,
-        base_url: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        *,
-        deadline_s: float = _DEADLINE_S,
-        outbound: Outbound = DIRECT,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uri = redirect_uri
-        self._base_url = base_url
-        self._deadline_s = deadline_s
-        self._pause = pause
+    client_id: str
+    client_secret: Secret
+    redirect_uri: str
+    base_url: str | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+    deadline_s: float = _DEADLINE_S
+    outbound: Outbound = DIRECT
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        pools = open_pools(self.transport, self.base_url, self.outbound, limit=_MAX_TOKEN_REPLY)
         self._clients = {
             region: httpx.AsyncClient(transport=pool, trust_env=False, follow_redirects=False, timeout=_TRY_S)
-            for region, pool in open_pools(transport, base_url, outbound, limit=_MAX_TOKEN_REPLY).items()
+            for region, pool in pools.items()
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
@@ -125,14 +119,14 @@ class SignIn:
         digest = hashlib.sha256(code_verifier.encode()).digest()
         query = {
             "response_type": "code",
-            "client_id": self._client_id,
-            "redirect_uri": self._redirect_uri,
+            "client_id": self.client_id,
+            "redirect_uri": self.redirect_uri,
             "scope": SCOPE,
             "state": state,
             "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
             "code_challenge_method": "S256",
         }
-        return f"{endpoints(region, self._base_url).authorize}?{urlencode(query)}"
+        return f"{endpoints(region, self.base_url).authorize}?{urlencode(query)}"
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
@@ -143,7 +137,7 @@ class SignIn:
             grant_type="authorization_code",
             code=code,
             code_verifier=code_verifier,
-            redirect_uri=self._redirect_uri,
+            redirect_uri=self.redirect_uri,
         )
         if isinstance(reply, Tokens) and reply.refresh_token is None:
             # Without a refresh token, deliveries would stop within an hour.
@@ -180,11 +174,11 @@ class SignIn:
             retry=retry_if_result(lambda reply: isinstance(reply, Unavailable) and reply.why in _RETRYABLE),
             stop=stop_after_attempt(_TRIES),
             wait=wait_random_exponential(multiplier=0.25, max=3),
-            sleep=self._pause,
+            sleep=self.pause,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self.deadline_s):
                 reply: _Reply = await retrying(self._call_once, region, form)
         except TimeoutError:
             return Unavailable("timeout")
@@ -192,13 +186,11 @@ class SignIn:
 
     async def _call_once(self, region: Region, form: dict[str, str]) -> _Reply:
         # The secret is part of the form. The token server rejects a call with an Authorization header.
-        client = {"client_id": self._client_id, "client_secret": self._client_secret.get_secret_value()}
+        client = {"client_id": self.client_id, "client_secret": self.client_secret.get_secret_value()}
         try:
             async with asyncio.timeout(_TRY_S):
                 response = await self._clients[region].post(
-                    endpoints(region, self._base_url).token,
-                    data=form | client,
-                    headers=_FORM,
+                    endpoints(region, self.base_url).token, data=form | client, headers=_FORM
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             return Unavailable("connect")

@@ -8,7 +8,7 @@ Write a separate module for the next generation of the API.
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeGuard
@@ -215,18 +215,6 @@ class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
 _success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
-@dataclass(slots=True)
-class _IndexEntries:
-    """The entries of a reply for one conversion.
-
-    The entries name the conversion by its index in the request.
-    """
-
-    accepted: bool = False
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    refused: bool = False
-
-
 def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
     """Return an outcome for each conversion.
 
@@ -245,22 +233,17 @@ def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
     reply = read_json(body) if body.strip() else {}
     if not isinstance(reply, dict):
         return ServerError("amazon_unreadable")
-    named = [_IndexEntries() for _ in range(sent)]
-    indexes: set[int] = set()
-    for index, _ in _entries(reply.get("success")):
-        indexes.add(index)
-        if 0 <= index < sent:
-            named[index].accepted = True
+    accepted = {index for index, _ in _entries(reply.get("success"))}
+    errors: dict[int, list[dict[str, Any]]] = {}
     for index, entry in _entries(reply.get("error")):
-        indexes.add(index)
-        if 0 <= index < sent:
-            named[index].refused = True
-            named[index].errors += objects(entry.get("errors"))
+        errors.setdefault(index, []).extend(objects(entry.get("errors")))
+    indexes = accepted | errors.keys()
     if sent in indexes and 0 not in indexes and sent > 1:
         # Older generations of the API count from one (contract §8.2). In such a reply, each outcome would be
         # assigned to the wrong conversion.
-        return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
-    return PerItemReply(tuple(map(_outcome, named, conversions)))
+        return PerItemReply((ItemUnknown("contradictory"),) * sent)
+    pairs = enumerate(conversions)
+    return PerItemReply(tuple([_outcome(n in accepted, errors.get(n), each) for n, each in pairs]))
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -270,16 +253,11 @@ def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             yield index, row
 
 
-def _outcome(entries: _IndexEntries, conversion: bytes) -> Outcome:
-    match entries.accepted, entries.refused:
-        case True, True:
-            return ItemUnknown("contradictory")
-        case True, False:
-            return ItemAccepted()
-        case False, True:
-            return _refusal(entries.errors, _values([conversion]))
-        case _:
-            return ItemUnknown("missing_index")
+def _outcome(is_accepted: bool, errors: Sequence[dict[str, Any]] | None, conversion: bytes) -> Outcome:
+    """Return the outcome of a conversion. `errors` is None if the reply does not list it as an error."""
+    if errors is None:
+        return ItemAccepted() if is_accepted else ItemUnknown("missing_index")
+    return ItemUnknown("contradictory") if is_accepted else _refusal(errors, _values([conversion]))
 
 
 def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemRefused | ItemFailed:
