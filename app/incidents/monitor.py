@@ -1,8 +1,9 @@
 """Compute incidents every few seconds, in the process that has the lease."""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -64,98 +65,88 @@ class _Change:
 ACCEPTED_FOR = timedelta(days=30)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class IncidentMonitor:
     """Computes incidents in one process at a time. Every process sets the gauges."""
 
     every_s = 3.0
 
-    def __init__(
-        self,
-        *,
-        owner: str,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        observer: Observer,
-        planner: MessagePlanner,
-        channels: Sequence[Channel],
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        retention: timedelta,
-    ) -> None:
-        self._owner = owner
-        self._connect = connect
-        self._connection: asyncpg.Connection | None = None
-        self._observer = observer
-        self._planner = planner
-        self._channels = [(each.organisation, each.key) for each in channels]
-        self._declared_at = monotonic()
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._retention = retention
-        self._owned = False
-        self._excludes_earlier = False  # whether this session keeps monitors of the last release away
-        self._forget_at = monotonic()
-        self._recorded_at: float | None = None
-        self._stalled: set[str] = set()  # destinations that were stalled at the last recording
+    owner: str
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    observer: Observer
+    planner: MessagePlanner
+    channels: Sequence[Channel]
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    retention: timedelta
+    _connection: asyncpg.Connection | None = None
+    _owned: bool = False
+    _excludes_earlier: bool = False  # whether this session keeps monitors of the last release away
+    _recorded_at: float | None = None
+    _stalled: set[str] = field(default_factory=set)  # destinations that were stalled at the last recording
+
+    def __post_init__(self) -> None:
+        self._declared_at = self._forget_at = self.monotonic()
 
     async def run(self) -> None:
         """Compute the incidents, unless another process does, and set the gauges."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+            self._connection = await self.connect()
             await incidents.limit_silence(self._connection, LEASE)
             self._excludes_earlier = False
         connection = self._connection
         channels = await self._declare(connection)
-        began = self._monotonic()
-        owned = await job_leases.acquire(connection, Job.INCIDENTS, self._owner, lease=LEASE)
-        commit_s = self._monotonic() - began  # to acquire or renew a lease is to commit one row
+        began = self.monotonic()
+        owned = await job_leases.acquire(connection, Job.INCIDENTS, self.owner, lease=LEASE)
+        commit_s = self.monotonic() - began  # to acquire or renew a lease is to commit one row
         if owned and not self._excludes_earlier:
             owned = self._excludes_earlier = await job_leases.exclude_earlier_monitors(connection)
         if owned and not self._owned:
-            self._observer.restart()
+            self.observer.restart()
         self._owned = owned
         if owned:
             await self._compute(connection, channels, commit_s)
-        self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
+        self.telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
         """Release the lease, so that another process takes over immediately, and end the session."""
         if self._connection is not None and not self._connection.is_closed():
-            await job_leases.release(self._connection, Job.INCIDENTS, self._owner)
+            await job_leases.release(self._connection, Job.INCIDENTS, self.owner)
             await self._connection.close()
 
     async def _declare(self, connection: asyncpg.Connection) -> Sequence[DeclaredChannel]:
         """Record the channels of this process, and return those of all processes."""
-        now, own = self._monotonic(), set(self._channels)
+        now, own = self.monotonic(), {(each.organisation, each.key) for each in self.channels}
         declared = await notifications.declared(connection)
         known = {(each.organisation, each.key) for each in declared}
-        self._telemetry.channels_missing.set(len(known - own))
+        self.telemetry.channels_missing.set(len(known - own))
         # A channel is unknown at the first run, and while its organisation does not exist.
         if own - known or now - self._declared_at >= _DECLARE_EVERY_S:
             self._declared_at = now
-            await notifications.declare(connection, self._channels)
+            await notifications.declare(connection, sorted(own))
             return await notifications.declared(connection)
         return declared
 
     async def _compute(
         self, connection: asyncpg.Connection, channels: Sequence[DeclaredChannel], commit_s: float
     ) -> None:
-        observation = await self._observer.observe(connection, commit_s=commit_s)
+        observation = await self.observer.observe(connection, commit_s=commit_s)
         async with connection.transaction():
             stored = await incidents.current(connection)
             changes = decide(observation, stored)
             await self._write(connection, changes)
-            await self._planner.plan(connection, observation, channels)
+            await self.planner.plan(connection, observation, channels)
             await incidents.record_run(connection)
         await self._record_outcomes(connection, observation)
-        if self._monotonic() - self._forget_at >= _FORGET_EVERY_S:
-            self._forget_at = self._monotonic()
-            await incidents.delete_old(connection, keep=self._retention)
+        if self.monotonic() - self._forget_at >= _FORGET_EVERY_S:
+            self._forget_at = self.monotonic()
+            await incidents.delete_old(connection, keep=self.retention)
             await notifications.forget(connection)
             await forget_intake(connection)
             await outcome_history.forget(connection)
 
     async def _record_outcomes(self, connection: asyncpg.Connection, observation: Observation) -> None:
-        now = self._monotonic()
+        now = self.monotonic()
         stalled = {each.id for each in observation.destinations if _is_stalled(each, observation.now)}
         is_due = self._recorded_at is None or now - self._recorded_at >= _RECORD_EVERY_S
         # Record a newly stalled destination immediately, because the home page shows only recorded values.
@@ -178,7 +169,7 @@ class IncidentMonitor:
             if change.transition is Transition.OPENED:
                 await incidents.insert(connection, incident, id=change.id, organisation=change.organisation)
             if change.transition is not Transition.UPDATED:
-                self._telemetry.log(
+                self.telemetry.log(
                     f"incident.{change.transition.value}",
                     level=30,
                     incident_id=change.id,
@@ -208,7 +199,7 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
     is_open = {subject: each for subject, each in latest.items() if each.incident.is_open}
     findings = _findings_of_service(observation, is_open)
     watched = {each.id: each for each in observation.destinations}
-    explained: dict[str, Explained] = {}
+    explained = defaultdict[str, Explained](lambda: Explained({}))
     for destination in observation.destinations:
         open_kinds = {kind for kind in Kind if (destination.organisation, destination.id, kind) in is_open}
         facts = replace(destination.facts, open_kinds=open_kinds)
@@ -218,13 +209,12 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
             findings[destination.organisation, destination.id, kind] = finding
     is_delayed = any(KINDS[kind].delays_delivery for _, _, kind in (*findings, *is_open))
     changes: dict[_Subject, _Change] = {}
-    nothing = Explained({})
     # A cause comes before its consequences, which are merged into it.
     for subject in sorted(
-        {**latest, **findings}, key=lambda each: each[2] is not explained.get(each[1] or "", nothing).cause
+        {**latest, **findings}, key=lambda each: each[2] is not explained[each[1] or ""].cause
     ):
         organisation, destination_id, kind = subject
-        causes = explained.get(destination_id or "", nothing)
+        causes = explained[destination_id or ""]
         if causes.cause is not None and causes.explains(kind) and subject in is_open:
             incident = is_open[subject]
             into = (organisation, destination_id, causes.cause)

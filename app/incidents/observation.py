@@ -138,15 +138,9 @@ class Observer:
                 suspect=suspects.get(each.number),
                 drift=drifts.get(each.number),
             )
+            alerting, preference = settings[each.number], each.alerting.preference
             found.append(
-                ObservedDestination(
-                    each.id,
-                    each.number,
-                    each.organisation,
-                    facts,
-                    settings[each.number],
-                    each.alerting.preference,
-                )
+                ObservedDestination(each.id, each.number, each.organisation, facts, alerting, preference)
             )
         return found
 

@@ -39,13 +39,7 @@ async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
         clients = channel_clients(settings)
         stack.push_async_callback(clients.close)
         deliveries = [
-            NotificationDelivery(
-                channel,
-                pool=resources.pool,
-                client=clients,
-                jitter=random.random,
-                telemetry=resources.telemetry,
-            )
+            NotificationDelivery(channel, resources.pool, clients, random.random, resources.telemetry)
             for channel in settings.notification_channels
         ]
         runs = [_repeat(monitor.run, monitor.every_s, resources.telemetry)]

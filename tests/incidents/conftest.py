@@ -79,7 +79,7 @@ class Watch:
 
     def add(self, channel: Channel) -> NotificationDelivery:
         """Configure one more channel, as the operator does; return what delivers its messages."""
-        self.monitor._channels.append((channel.organisation, channel.key))
+        self.monitor.channels = [*self.monitor.channels, channel]
         return replace(self.delivery, channel=channel)
 
     def add_webhook(self, name: str, receiver: WebhookReceiver) -> NotificationDelivery:

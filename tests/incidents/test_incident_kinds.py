@@ -215,7 +215,7 @@ async def test_a_drop_of_volume_opens(watch: Watch) -> None:
         "VALUES ('default', $1, 3600, date_trunc('hour', now()) - interval '1 hour', 50)",
         destination,
     )
-    watch.monitor._observer.restart()  # volumes are read every ten seconds
+    watch.monitor.observer.restart()  # volumes are read every ten seconds
     await watch.resolved("volume_drop")
 
 

@@ -97,7 +97,7 @@ async def test_a_process_without_channels_plans_the_messages_of_the_others(watch
     await watch.monitor.leave()
     async with webhook_receiver() as unused:
         other = Watch.of(watch.world, unused)
-        other.monitor._channels = []
+        other.monitor.channels = []
         destination = await watch.world.destination()
         await watch.world.fetch(BREAK, destination)
         await other.monitor.run()
