@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from app.delivery.database_gauges import DatabaseGauges
 from app.health import MetricsText
@@ -25,30 +25,17 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
     gauges = DatabaseGauges(
         resources.pool, resources.telemetry, per_destination=settings.metrics_per_destination
     )
-    reading = asyncio.create_task(gauges.run(), name="gauges")
-    try:
-        async with _port(resources, stopping=stopping):
-            yield
-    finally:
-        reading.cancel()
+    async with AsyncExitStack() as stack:
+        stack.callback(asyncio.create_task(gauges.run(), name="gauges").cancel)
+        if settings.metrics_port is not None:
+            # These modules load the web framework (10 MB). A worker without the port does not need it.
+            from app.server.secondary import MonitoringApp, MonitoringServer
 
-
-@asynccontextmanager
-async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
-    settings = resources.settings
-    if settings.metrics_port is None:
+            metrics = MetricsText(resources.telemetry.registry, time.monotonic)
+            application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)
+            listener = stack.enter_context(listen(settings, settings.metrics_port, "METRICS_PORT"))
+            server = MonitoringServer(application)
+            serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")
+            stack.push_async_callback(lambda: serving)  # waits for its end, after `stop`
+            stack.callback(server.stop)
         yield
-        return
-    # These modules load the web framework (10 MB). A worker without the port does not need it.
-    from app.server.secondary import MonitoringApp, MonitoringServer
-
-    metrics = MetricsText(resources.telemetry.registry, time.monotonic)
-    application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)
-    with listen(settings, settings.metrics_port, "METRICS_PORT") as listener:
-        server = MonitoringServer(application)
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")
-        try:
-            yield
-        finally:
-            server.stop()
-            await serving

@@ -186,11 +186,10 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
 
 
 def _log_start(settings: Settings, dsn: str, role: str) -> None:
-    ports = {"api": f"{settings.host}:{settings.port}", "worker": None}
     fields = {
         "version": VERSION,
         "process": role,
-        "address": ports[role],
+        "address": f"{settings.host}:{settings.port}" if role == "api" else None,
         "metrics_port": settings.metrics_port,
         **place_of(dsn),
         "keys": ", ".join(key.id for key in settings.named_keys),
@@ -288,13 +287,11 @@ async def _open_pool(
             pepper = await _pepper(connection, vault)
             await key_usage.note(connection, vault.writes)
             return pool, pepper
-    except CannotDecrypt as problem:
+    except BaseException as error:
         pool.terminate()
-        raise SettingsError(
-            [f"ENCRYPTION_KEYS: they cannot decrypt the database's secret: it is {problem}."]
-        ) from None
-    except BaseException:
-        pool.terminate()
+        if isinstance(error, CannotDecrypt):
+            problem = f"ENCRYPTION_KEYS: they cannot decrypt the database's secret: it is {error}."
+            raise SettingsError([problem]) from None
         raise
 
 
