@@ -122,26 +122,8 @@ def unpinned_type(candidate: Candidate) -> NamedType | None:
 
 
 def _name_conflict(candidate: Candidate, pinned: str) -> Rejection:
-    return Rejection(
-        reason="event_name_conflict",
-        field=None,
-        mapping_field="event_name",
-        detail=f"The name pinned for {candidate.conversion.event_type} is {pinned!r}.",
-        event_id=candidate.conversion.event_id,
-        mapping=candidate.mapping.number,
-        journey=candidate.journey,
-    )
-
-
-def mapped_duplicates(
-    flush: Flush, stored: Mapping[bytes, ledger.LedgerEntry]
-) -> list[tuple[bytes, BatchId, int]]:
-    """Return the flush's `mapped_duplicates`: own ledger key, and batch and position of the earlier event.
-
-    `stored` holds the ledger rows of this flush.
-    """
-    rows = [(key, flush.ledger_rows.get(amazon) or stored[amazon]) for key, amazon in flush.mapped_duplicates]
-    return [(key, row.batch, row.place) for key, row in rows]
+    detail = f"The name pinned for {candidate.conversion.event_type} is {pinned!r}."
+    return candidate.rejected("event_name_conflict", None, "event_name", detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +135,6 @@ class FlushCounts:
     stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
     # Events that are in no batch, by their node: rejected events, and duplicates (True).
     unstored: Counter[tuple[JourneyNode, bool]]
-
-
-_CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
 
 
 def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | None:
@@ -186,22 +165,17 @@ def count_results(flush: Flush) -> FlushCounts:
             case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT | None:
                 delta.rejected += events
     for evaluated, numbers, results in zip(flush.evaluated, numbers_of, flush.results, strict=True):
-        for rejection, number, result in zip(evaluated, numbers, results, strict=True):
-            if number is None:
+        for each, number, result in zip(evaluated, numbers, results, strict=True):
+            if number is None or result is DedupResult.ACCEPTED:
                 continue
-            if type(rejection) is Rejection:
-                mapping, field = rejection.mapping or 0, rejection.field or ""
-                flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
-                flush_counts.unstored[node_of(number, rejection.journey), False] += 1
-                if rejection.basis is not None:
-                    flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
-            elif result in _CONFLICTS:
-                assert isinstance(rejection, Candidate)
-                field = conflict_field(rejection, result) or ""
-                key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), field)
+            flush_counts.unstored[node_of(number, each.journey), result is DedupResult.DUPLICATE] += 1
+            if isinstance(each, Rejection):
+                mapping, field = each.mapping or 0, each.field or ""
+                flush_counts.rejected[number, each.code.value, each.reason, mapping, field] += 1
+                if each.basis is not None:
+                    flush_counts.stopped[number, each.reason, each.basis] += 1
+            elif result is not DedupResult.DUPLICATE:
+                field = conflict_field(each, result) or ""
+                key = (number, "BAD_REQUEST", "event_id_conflict", int(each.mapping.number), field)
                 flush_counts.rejected[key] += 1
-                flush_counts.unstored[node_of(number, rejection.journey), False] += 1
-            elif result is DedupResult.DUPLICATE:
-                assert isinstance(rejection, Candidate)
-                flush_counts.unstored[node_of(number, rejection.journey), True] += 1
     return flush_counts

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import ConversionPlan, Rules
@@ -131,7 +130,9 @@ class DestinationCache:
         )
 
     def _compile_mapping(self, row: store.DestinationRow, mapping: store.MappingRow) -> PublishedMapping:
-        compiled = None if mapping.document is None else _compiled(mapping.document)
+        compiled = None if mapping.document is None else compile_mapping(mapping.document, is_published=True)
+        if not isinstance(compiled, CompiledMapping):
+            compiled = None  # nothing is published, or the current rules refuse it
         rules = Rules.of(
             row.settings,
             destination_id=row.id,
@@ -154,9 +155,3 @@ class DestinationCache:
 
 def _published(mappings: Mapping[MappingId, PublishedMapping]) -> tuple[PublishedMapping, ...]:
     return tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
-
-
-def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
-    """Compile a published document; return None if the current rules refuse it."""
-    compiled = compile_mapping(document, is_published=True)
-    return compiled if isinstance(compiled, CompiledMapping) else None

@@ -56,6 +56,13 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
     __repr__ = object.__repr__  # holds personal data
 
+    def rejected(self, reason: str, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
+        """Return the rejection of this event."""
+        event_id, mapping = self.conversion.event_id, self.mapping.number
+        return Rejection(
+            reason, field, mapping_field, detail, event_id, mapping=mapping, journey=self.journey
+        )
+
 
 Evaluated = Candidate | Rejection
 
@@ -255,11 +262,4 @@ def match_mapping(event: Event, destination: CachedDestination | None) -> Publis
 
 
 def _refuse(event: Event, reason: str, field: str, detail: str) -> Rejection:
-    return Rejection(
-        reason=reason,
-        field=field,
-        mapping_field=None,
-        detail=detail,
-        event_id=event.event_id,
-        journey=journey_ids(event.content),
-    )
+    return Rejection(reason, field, None, detail, event.event_id, journey=journey_ids(event.content))

@@ -18,7 +18,6 @@ from app.ingest.dedup import (
     accept_all,
     count_results,
     decide,
-    mapped_duplicates,
     unpinned_type,
 )
 from app.ingest.destination_cache import CachedDestination
@@ -157,8 +156,14 @@ class FlushWriter:
         await self._read_pins(connection, flush)
         claimed, entries = await self._claim_keys(connection, flush)
         await self._pin_names(connection, flush)
-        if duplicates := mapped_duplicates(flush, entries):
-            await note_mapped_duplicates(connection, duplicates)
+        if flush.mapped_duplicates:
+            # The earlier event is stored, or it is in this flush.
+            earlier = [
+                (key, flush.ledger_rows.get(amazon) or entries[amazon])
+                for key, amazon in flush.mapped_duplicates
+            ]
+            places = [(key, row.batch, row.place) for key, row in earlier]
+            await note_mapped_duplicates(connection, places)
         flush_counts = count_results(flush)
         sealed = await self._seal_all(flush, claimed)
         if flush_counts.deltas:

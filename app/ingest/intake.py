@@ -166,15 +166,7 @@ def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
             f"Deduplication ID {where}, and an event with other content was accepted before with the same "
             "value there; nothing was changed."
         )
-    return Rejection(
-        "event_id_conflict",
-        path,
-        mapping_field,
-        detail,
-        candidate.conversion.event_id,
-        mapping=candidate.mapping.number,
-        journey=candidate.journey,
-    )
+    return candidate.rejected("event_id_conflict", path, mapping_field, detail)
 
 
 def _preview(

@@ -141,16 +141,10 @@ class _Group:
             self.changed[rule.type.value] += 1
 
     def packed(self, version: int, sent: tuple[str, ...] | None) -> SampleGroup:
-        keys = tuple(key for name, key in KEYS.items() if name in (sent or ()))
+        facts, is_accepted = sent or (), sent is not None
+        keys = tuple(key for name, key in KEYS.items() if name in facts)
         return SampleGroup(
-            self.samples,
-            self.different,
-            self.counter,
-            version,
-            sent is not None,
-            keys,
-            self.changed,
-            sent or (),
+            self.samples, self.different, self.counter, version, is_accepted, keys, self.changed, facts
         )
 
 

@@ -143,10 +143,8 @@ class ShadowRunner:
         waiting, self._waiting = self._waiting, []
         now = self.now()
         for number, each in enumerate(waiting, 1):
-            if self.monotonic() - each.chosen_at > _LONGEST_WAIT_S:
-                each.shadow.counts.skipped += 1
-                continue
-            plan = each.shadow.plan_for(each.destination)
+            is_late = self.monotonic() - each.chosen_at > _LONGEST_WAIT_S
+            plan = None if is_late else each.shadow.plan_for(each.destination)
             if plan is None:
                 each.shadow.counts.skipped += 1
                 continue
