@@ -55,7 +55,10 @@ class BalanceCheck:
             self._mappings = await balance.mapping_ids(connection)
         oldest = min(days, default=None)
         for number in self._destinations:
-            await self._check_totals(number, oldest)
+            async with self._pool.acquire() as connection:
+                totals = await balance.totals(connection, number, oldest)
+            for kind, events in check_totals(totals):
+                self._wrong[kind, number, None] += events
             yield
         checked = days[: self._days]
         if self._turn is not None and len(days) > 2:
@@ -83,11 +86,6 @@ class BalanceCheck:
     def imbalance(self) -> int:
         """The number of events with a mismatch."""
         return sum(self._wrong.values())
-
-    async def _check_totals(self, number: DestinationNumber, oldest: date | None) -> None:
-        async with self._pool.acquire() as connection:
-            for kind, events in check_totals(await balance.totals(connection, number, oldest)):
-                self._wrong[kind, number, None] += events
 
     async def _check_day(self, day: date) -> AsyncIterator[None]:
         async with self._pool.acquire() as connection:

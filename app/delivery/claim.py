@@ -73,22 +73,18 @@ async def read_batches(
         else:
             sendable.append(batch.id)
             items += opened
-    content = None
+    content, too_old = None, tuple[Item, ...]()
     if sendable:
         # A batch states the time of its first event, so the other times rarely need to be decoded.
         may_be_too_old = min([batch.first_event for batch in due]) < rules.oldest
         current, too_old = _split_by_age(items, rules.oldest) if may_be_too_old else (tuple(items), ())
-        content = RequestContent(
-            queue,
-            current,
-            too_old,
-            tuple(sendable),
-            (),
-            None,
-            has_more=has_more or selection.others_due,
-            kind=selection.kind,
-        )
-    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable), tuple(postponed))
+        if current:
+            has_more = has_more or selection.others_due
+            content = RequestContent(
+                queue, current, too_old, tuple(sendable), (), None, has_more=has_more, kind=selection.kind
+            )
+            too_old = ()  # they expire when the request is settled
+    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable), tuple(postponed), too_old)
 
 
 async def read_exceptions(
@@ -133,16 +129,15 @@ async def read_exceptions(
             break
         items.append(Item(_source(row), row.place, body))
     current, too_old = _split_by_age(items, rules.oldest)
-    keys = tuple(item.key for item in current)
-    content = (
-        RequestContent(
+    content = None
+    if current:
+        keys = tuple(item.key for item in current)
+        content = RequestContent(
             selection.queue, current, too_old, (), keys, due[0].send_group, has_more=True, kind=selection.kind
         )
-        if items
-        else None
-    )
+        too_old = ()
     unreadable = tuple(Unreadable(_source(row), (row.place,)) for row in missing)
-    return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)))
+    return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)), too_old)
 
 
 def _source(row: exceptions.DueException) -> BatchSource:
@@ -174,11 +169,16 @@ async def _open(
 
 
 async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -> Unreadable:
-    source = BatchSource(
-        batch.id, batch.day, batch.tries, failing=batch.tries > 0, default_event_at=batch.last_event
-    )
-    places = await _remaining_places(connection, batch)
-    return Unreadable(source, places, batch.data_key, batch.problem or "not_opened")
+    """Return the conversions of a batch that cannot be decrypted, without those with an exception row."""
+    excepted = await exceptions.places(connection, batch.id)
+    shapes = packing.read_shapes(batch.shapes) or ()
+    places = [shape.place for shape in shapes if shape.place not in excepted]
+    if len(places) != batch.events:
+        # The metadata is damaged too. Take the lowest positions without an exception row, as many as the
+        # batch has events.
+        places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
+    source = BatchSource(batch.id, batch.day, batch.tries, batch.tries > 0, default_event_at=batch.last_event)
+    return Unreadable(source, tuple(places[: batch.events]), batch.data_key, batch.problem or "not_opened")
 
 
 def _carries_erased(bodies: Sequence[bytes], erased_values: Collection[str]) -> bool | None:
@@ -187,21 +187,6 @@ def _carries_erased(bodies: Sequence[bytes], erased_values: Collection[str]) -> 
         return True in {carried_key(body, erased_values) is not None for body in bodies}
     except ValueError:
         return None
-
-
-async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
-    """Return the positions of a batch's events. Events with an exception row are left out.
-
-    The batch cannot be decrypted, so the positions come from its metadata.
-    """
-    excepted = await exceptions.places(connection, batch.id)
-    shapes = packing.read_shapes(batch.shapes) or ()
-    places = [shape.place for shape in shapes if shape.place not in excepted]
-    if len(places) != batch.events:
-        # The metadata is damaged too. Take the lowest positions without an exception row, as many as the
-        # batch has events.
-        places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
-    return tuple(places[: batch.events])
 
 
 def _split_by_age(items: Sequence[Item], oldest: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

@@ -1,7 +1,7 @@
 """The second half of the pipeline: claimed → paced → sent → settled. `serve` sends one request of a lane."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -203,7 +203,7 @@ class Delivery:
             with self.worker.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
             content = claim.content
-            if content is None or not content.items or claim != Claim(content):
+            if content is None or claim != Claim(content):
                 await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
@@ -212,7 +212,7 @@ class Delivery:
             self.worker.telemetry.count_database_error(error)
             self._back_off(lane, queue, kind, reason, describe_exception(error))
             return None
-        if content is not None and content.items:
+        if content is not None:
             return content
         is_waiting = claim == Claim(None) or not lane.note_unsent(queue.number, kind, claim.unsent_batches)
         if is_waiting and not claim.postponed:
@@ -221,12 +221,7 @@ class Delivery:
         return None
 
     def _back_off(
-        self,
-        lane: Lane,
-        queue: DestinationQueue,
-        kind: WorkKind,
-        reason: str,
-        error: str | None = None,
+        self, lane: Lane, queue: DestinationQueue, kind: WorkKind, reason: str, error: str | None = None
     ) -> None:
         """Skip a queue for a while because its due events cannot be claimed, and log the reason.
 
@@ -260,8 +255,7 @@ class Delivery:
         if claim.postponed:
             await batches.postpone(connection, lane.lease, claim.postponed)
             self.worker.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
-        only_too_old = claim.content is not None and not claim.content.items
-        if claim.expired or claim.unreadable or only_too_old:
+        if claim.expired or claim.unreadable or claim.too_old:
             async with connection.transaction():
                 delta = await write_unsent(
                     connection, lane.lease, queue.number, claim, writer=self.worker.writer
@@ -348,24 +342,17 @@ class Delivery:
                     return None
                 await asyncio.sleep(pause)
 
-    async def recover(self, lane: Lane, overdue: Sequence[attempts.UnsettledAttempt]) -> None:
-        """Settle attempts whose sender has ended. The outcome is unknown, so their events are sent again."""
-        for attempt in overdue:
-            async with self.worker.pool.acquire() as connection, connection.transaction():
-                delta = await write_recovered(
-                    connection,
-                    lane.lease,
-                    attempt,
-                    policy=self.policy,
-                    jitter=self.worker.jitter(),
-                    writer=self.worker.writer,
-                )
-            self._log.count_final(delta)
-            self.worker.telemetry.log(
-                "attempt.recovered",
-                attempt=attempt.id,
-                lane=lane.lease.id,
-                events_age_s=attempt.age.total_seconds(),
+    async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
+        """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again."""
+        jitter, writer = self.worker.jitter(), self.worker.writer
+        async with self.worker.pool.acquire() as connection, connection.transaction():
+            delta = await write_recovered(
+                connection, lane.lease, attempt, policy=self.policy, jitter=jitter, writer=writer
             )
-            lane.free(*content_of(attempt))
-            lane.wake(self.worker.monotonic())
+        self._log.count_final(delta)
+        age_s = attempt.age.total_seconds()
+        self.worker.telemetry.log(
+            "attempt.recovered", attempt=attempt.id, lane=lane.lease.id, events_age_s=age_s
+        )
+        lane.free(*content_of(attempt))
+        lane.wake(self.worker.monotonic())

@@ -179,9 +179,10 @@ class Dispatcher:
         self._wake_up.set()
 
     async def _recover(self) -> None:
-        for lane, overdue in (await self.leases.overdue()).items():
-            await self._run_for(lane, self.delivery.recover(lane, overdue))
-            self._wake_up.set()
+        for lane, attempt in await self.leases.overdue():
+            if not lane.is_lost:
+                await self._run_for(lane, self.delivery.recover(lane, attempt))
+                self._wake_up.set()
 
     async def _listen(self) -> None:
         """Receive Postgres notifications of new events. Reconnect when the connection is lost."""

@@ -119,10 +119,7 @@ class ErasureScanner:
         await self._search(connection, pending, last)
 
     async def _search(
-        self,
-        connection: PipelineConnection,
-        pending: Sequence[erasures.PendingErasure],
-        last: BatchId,
+        self, connection: PipelineConnection, pending: Sequence[erasures.PendingErasure], last: BatchId
     ) -> None:
         """Search the batches up to `last`. Finish the erasures unless another worker acquires the lease."""
         numbers = [erasure.number for erasure in pending]
@@ -130,11 +127,7 @@ class ErasureScanner:
         position, noted_at = min(erasure.scanned_to for erasure in pending), time.monotonic()
         scanned = unreadable = 0
         while page := await erasures.next_batches(
-            connection,
-            after=position,
-            last=last,
-            limit=_PAGE,
-            organisations=organisations,
+            connection, after=position, last=last, limit=_PAGE, organisations=organisations
         ):
             for part in page.parts(_MOST_EVENTS):
                 found = await self._search_batches(connection, part.batches)
@@ -227,11 +220,11 @@ class ErasureScanner:
             bodies = open_batch(batch, locked.data_key, locked.content, self.worker.vault)
             if bodies is None:
                 return False
+            values = self.values.get(locked.organisation_id, {})
             erased = {
-                position: erasure
+                position: values[key]
                 for position, body in bodies.items()
-                if position not in in_flight
-                and (erasure := self._erasure_of(locked.organisation_id, body)) is not None
+                if position not in in_flight and (key := carried_key(body, values)) is not None
             }
             if not erased:
                 return True
@@ -247,13 +240,7 @@ class ErasureScanner:
             rest = sorted((position, body) for position, body in bodies.items() if position not in erased)
             data_key, content = seal_batch(batch, packing.pack(rest), self.worker.vault)
             await erasures.rewrite(
-                connection,
-                batch,
-                day,
-                locked,
-                content=content,
-                data_key=data_key,
-                gone=removed,
+                connection, batch, day, locked, content=content, data_key=data_key, gone=removed
             )
             await erasures.delete_samples(connection, locked.destination)
             await counts.add(connection, self.worker.writer.number, {locked.destination: delta})
@@ -265,12 +252,6 @@ class ErasureScanner:
             for erasure, tally in tallies.items():
                 await erasures.add_found(connection, erasure, **tally)
         return True
-
-    def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
-        """Return the id of the erasure whose values a conversion contains, or None."""
-        values = self.values.get(organisation, {})
-        key = carried_key(body, values)
-        return None if key is None else values[key]
 
     def _open(self, id: str, sealed: bytes) -> frozenset[str] | None:
         """Decrypt the values of an erasure. Log a failure once and return None."""

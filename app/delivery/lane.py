@@ -27,6 +27,9 @@ class Backoff:
     failures: int
 
 
+_NO_BACKOFF = Backoff(-math.inf, 0)
+
+
 class Alarms:
     """The times at which the lanes of a worker are served, so that waiting lanes cost nothing."""
 
@@ -200,9 +203,8 @@ class Lane:
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""
-        backoffs = {kind: self._backoffs.get((queue.number, kind)) for kind in queue.due_in}
         return {
-            kind: seconds if (backoff := backoffs[kind]) is None else max(seconds, backoff.until - now)
+            kind: max(seconds, self._backoffs.get((queue.number, kind), _NO_BACKOFF).until - now)
             for kind, seconds in queue.due_in.items()
         }
 
@@ -213,17 +215,15 @@ class Lane:
 
         Another failure within LONGEST_BACKOFF_S after the end of a back-off counts as one in a row.
         """
-        previous, failures = self._backoffs.get((number, kind)), 1
-        if previous is not None and previous.until + LONGEST_BACKOFF_S > now:
-            failures += previous.failures
+        previous = self._backoffs.get((number, kind), _NO_BACKOFF)
+        failures = 1 + (previous.failures if previous.until + LONGEST_BACKOFF_S > now else 0)
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
         backoff = self._backoffs[number, kind] = Backoff(now + wait, failures)
         return backoff
 
     def is_backed_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> bool:
         """Return whether a queue is skipped at `now`."""
-        backoff = self._backoffs.get((number, kind))
-        return backoff is not None and backoff.until > now
+        return self._backoffs.get((number, kind), _NO_BACKOFF).until > now
 
     def exclude(self, number: DestinationNumber, until: float) -> None:
         """Skip all queues of a destination until a time, so that other destinations are served."""

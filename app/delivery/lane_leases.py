@@ -96,21 +96,15 @@ class LaneLeases:
             elif (lease.id, lease.fence) in fences and lease.id not in renewed:
                 self.lose(lane)
 
-    async def overdue(self) -> dict[Lane, list[UnsettledAttempt]]:
-        """Return by lane the attempts without a result that are so old that no worker still sends them."""
+    async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
+        """Return the attempts without a result that are so old that no worker still sends them."""
         if not self.owned:
-            return {}
+            return []
+        older_than = timedelta(seconds=self.worker.times.settled_within)
         async with self._session_lock:
-            overdue = await attempts.overdue(
-                await self._live_session(),
-                list(self.owned),
-                older_than=timedelta(seconds=self.worker.times.settled_within),
-            )
-        by_lane: dict[Lane, list[UnsettledAttempt]] = {}
-        for lane, attempt in overdue:
-            if lane in self.owned:
-                by_lane.setdefault(self.owned[lane], []).append(attempt)
-        return by_lane
+            session = await self._live_session()
+            overdue = await attempts.overdue(session, list(self.owned), older_than=older_than)
+        return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
 
     def lose(self, lane: Lane) -> None:
         """Drop a lane that has another owner. A second call for the same lane does nothing."""

@@ -106,7 +106,8 @@ class Claim:
     """The result of a claim: the content of a request, if any, and batches that cannot be sent now.
 
     `erasable` has the batches with events of an erased person. They are rewritten before they are sent.
-    `postponed` has the batches of which this process lacks the encryption key.
+    `postponed` has the batches of which this process lacks the encryption key. `too_old` has the conversions
+    past the age limit if no other is due.
     """
 
     content: RequestContent | None
@@ -114,6 +115,7 @@ class Claim:
     unreadable: tuple[Unreadable, ...] = ()
     erasable: tuple[tuple[BatchId, date], ...] = ()
     postponed: tuple[BatchId, ...] = ()
+    too_old: tuple[Item, ...] = ()
 
     @property
     def unsent_batches(self) -> frozenset[BatchId]:
@@ -121,13 +123,12 @@ class Claim:
 
         If two claims have the same set, the settlement of the first claim had no effect.
         """
-        too_old = self.content.too_old if self.content is not None else ()
         return frozenset(
             (
                 *(batch.id for batch in self.expired),
                 *(row.source.batch for row in self.unreadable),
                 *(batch for batch, _ in self.erasable),
-                *(item.source.batch for item in too_old),
+                *(item.source.batch for item in self.too_old),
             )
         )
 

@@ -107,8 +107,24 @@ async def _write_each(
                 delivered_items = [item for item, each in pairs if isinstance(each, Delivered)]
                 finals = _final_batches(changes, delivered_items)
                 await callbacks.note(connection, content.queue.number, finals)
-        case RetryAll(reason, wait):
-            await _put_back(connection, content, reason, timedelta(seconds=wait), delta)
+        case RetryAll(reason, seconds):
+            wait = timedelta(seconds=seconds)
+            if content.batches:
+                await batches.requeue(connection, content.batches, wait=wait, reason=reason)
+                # Conversions past the age limit stay in their batch, which counts them.
+                remaining = (*content.items, *content.too_old)
+                delta.retrying += sum(1 for item in remaining if not item.source.failing)
+            else:
+                changes = [
+                    replace(
+                        _change(item, "retrying", reason),
+                        wait=wait,
+                        send_group=content.send_group,
+                        costs_try=True,
+                    )
+                    for item in content.items
+                ]
+                await exceptions.write(connection, content.queue.number, None, changes)
         case Deferred():
             pass
         case _:
@@ -141,8 +157,7 @@ async def write_unsent(
         # Each conversion of these batches gets an exception row below.
         await batches.close(connection, closed, "sent", None)
     changes = [change for unreadable in claim.unreadable for change in _give_up(unreadable, delta)]
-    if claim.content is not None and not claim.content.items:
-        changes += [_expire(item, delta) for item in claim.content.too_old]
+    changes += [_expire(item, delta) for item in claim.too_old]
     await exceptions.write(connection, destination, None, changes)
     if writer.callbacks_enabled:
         expired = [
@@ -165,24 +180,17 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
     data_keys |= {row.source.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
     unchanged = await batches.lock_unchanged(connection, data_keys)
-    content = claim.content
-    too_old = content.too_old if content is not None and not content.items else ()
     single = [(row.source.batch, row.places[0]) for row in claim.unreadable if row.data_key is None]
-    retrying = await exceptions.lock_retrying(connection, single + [item.key for item in too_old])
-    return Claim(
-        None
-        if content is None
-        else replace(content, too_old=tuple(item for item in too_old if item.key in retrying)),
-        tuple(batch for batch in claim.expired if batch.id in unchanged),
-        tuple(
+    retrying = await exceptions.lock_retrying(connection, single + [item.key for item in claim.too_old])
+    return replace(
+        claim,
+        expired=tuple(batch for batch in claim.expired if batch.id in unchanged),
+        unreadable=tuple(
             row
             for row in claim.unreadable
-            if (
-                row.source.batch in unchanged
-                if row.data_key is not None
-                else (row.source.batch, row.places[0]) in retrying
-            )
+            if row.source.batch in unchanged or (row.source.batch, row.places[0]) in retrying
         ),
+        too_old=tuple(item for item in claim.too_old if item.key in retrying),
     )
 
 
@@ -277,26 +285,6 @@ def _give_up(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[excep
     delta.dead += len(unreadable.places)
     delta.retrying -= len(unreadable.places) if unreadable.source.failing else 0
     return [_change(Item(unreadable.source, place, b""), "dead", "unreadable") for place in unreadable.places]
-
-
-async def _put_back(
-    connection: PipelineConnection,
-    content: RequestContent,
-    reason: str,
-    wait: timedelta,
-    delta: counts.CountDelta,
-) -> None:
-    """Make all conversions of a request due again after `wait`."""
-    if content.batches:
-        await batches.requeue(connection, content.batches, wait=wait, reason=reason)
-        # Conversions past the age limit stay in their batch, which counts them.
-        delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.source.failing)
-        return
-    changes = [
-        replace(_change(item, "retrying", reason), wait=wait, send_group=content.send_group, costs_try=True)
-        for item in content.items
-    ]
-    await exceptions.write(connection, content.queue.number, None, changes)
 
 
 async def write_recovered(

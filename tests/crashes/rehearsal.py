@@ -203,8 +203,8 @@ class Life:
             with suppress(*DRIVER_ERRORS, StaleOwner, MemoryError):
                 await self.ownership.adopt()
                 await self.ownership.renew()
-                for lane, overdue in (await self.ownership.overdue()).items():
-                    await self.delivery.recover(lane, overdue)
+                for lane, attempt in await self.ownership.overdue():
+                    await self.delivery.recover(lane, attempt)
             for lane in list(self.ownership.owned.values()):
                 await self.serve(lane)
             self._clock.now += 5
