@@ -18,45 +18,57 @@ SQL: Final = read_sql(__file__)
 
 
 class AuditAction(StrEnum):
-    """Every action that the audit records. The console has a sentence for each."""
+    """Every action that the audit records.
 
-    DESTINATION_CREATED = "destination.created"
-    DESTINATION_CHANGED = "destination.changed"
-    DESTINATION_CONNECT_BEGUN = "destination.connect_begun"
-    DESTINATION_CONNECTED = "destination.connected"
-    DESTINATION_DISCONNECTED = "destination.disconnected"
-    DESTINATION_PAUSED = "destination.paused"
-    DESTINATION_RESUMED = "destination.resumed"
-    DESTINATION_CALLBACK_CHANGED = "destination.callback_changed"
-    TEST_CONVERSIONS_SENT = "destination.test_conversions_sent"
-    DESTINATION_ARCHIVED = "destination.archived"
-    MAPPING_CREATED = "mapping.created"
-    MAPPING_CHANGED = "mapping.changed"
-    MAPPING_PUBLISHED = "mapping.published"
-    MAPPING_ROLLED_BACK = "mapping.rolled_back"
-    MAPPING_ARCHIVED = "mapping.archived"
-    SHADOW_STARTED = "mapping.shadow_started"
-    SHADOW_ENDED = "mapping.shadow_ended"
-    EVENT_NAME_RENAMED = "event_name.renamed"
-    DESTINATION_ALERTING_CHANGED = "destination.alerting_changed"
-    DESTINATION_NOTIFICATIONS_CHANGED = "destination.notifications_changed"
-    INCIDENT_ACKNOWLEDGED = "incident.acknowledged"
-    INCIDENT_MUTED = "incident.muted"
-    EVENTS_REPLAYED = "events.replayed"
-    EVENTS_RETRIED = "events.retried"
-    DEAD_LETTERS_DISMISSED = "dead_letters.dismissed"
-    SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
-    SUBJECT_SEARCHED = "subject.searched"
-    KEY_CREATED = "key.created"
-    KEY_REVOKED = "key.revoked"
-    ORGANISATION_CREATED = "organisation.created"
-    ORGANISATION_CHANGED = "organisation.changed"
-    ORGANISATION_SUSPENDED = "organisation.suspended"
-    ORGANISATION_RESUMED = "organisation.resumed"
-    ORGANISATION_SWITCHED = "organisation_switched"
-    SIGN_IN = "sign_in"
-    SIGN_IN_REFUSED = "sign_in_refused"
-    SESSION_ENDED = "session_ended"
+    The sentence says what an actor did: it continues a sentence that begins with the actor's name.
+    """
+
+    _value_: str
+    sentence: str
+
+    def __new__(cls, code: str, sentence: str) -> "AuditAction":
+        """Return a member whose value is the code."""
+        member = str.__new__(cls, code)
+        member._value_, member.sentence = code, sentence
+        return member
+
+    DESTINATION_CREATED = "destination.created", "created the destination"
+    DESTINATION_CHANGED = "destination.changed", "changed the destination"
+    DESTINATION_CONNECT_BEGUN = "destination.connect_begun", "started the Amazon sign-in"
+    DESTINATION_CONNECTED = "destination.connected", "connected the destination to Amazon"
+    DESTINATION_DISCONNECTED = "destination.disconnected", "disconnected the destination from Amazon"
+    DESTINATION_PAUSED = "destination.paused", "paused the destination"
+    DESTINATION_RESUMED = "destination.resumed", "resumed the destination"
+    DESTINATION_CALLBACK_CHANGED = "destination.callback_changed", "changed the status callback"
+    DESTINATION_ALERTING_CHANGED = "destination.alerting_changed", "changed the alerting"
+    DESTINATION_NOTIFICATIONS_CHANGED = "destination.notifications_changed", "changed the notifications"
+    INCIDENT_ACKNOWLEDGED = "incident.acknowledged", "acknowledged an incident"
+    INCIDENT_MUTED = "incident.muted", "muted an incident"
+    TEST_CONVERSIONS_SENT = "destination.test_conversions_sent", "sent test conversions"
+    DESTINATION_ARCHIVED = "destination.archived", "deleted the destination"
+    MAPPING_CREATED = "mapping.created", "created the mapping"
+    MAPPING_CHANGED = "mapping.changed", "changed the mapping's draft"
+    MAPPING_PUBLISHED = "mapping.published", "published the mapping"
+    MAPPING_ROLLED_BACK = "mapping.rolled_back", "rolled the mapping back"
+    MAPPING_ARCHIVED = "mapping.archived", "deleted the mapping"
+    SHADOW_STARTED = "mapping.shadow_started", "started a shadow of the mapping's draft"
+    SHADOW_ENDED = "mapping.shadow_ended", "ended the shadow of the mapping's draft"
+    EVENT_NAME_RENAMED = "event_name.renamed", "renamed an event everywhere"
+    EVENTS_REPLAYED = "events.replayed", "replayed events"
+    EVENTS_RETRIED = "events.retried", "retried the waiting events immediately"
+    DEAD_LETTERS_DISMISSED = "dead_letters.dismissed", "dismissed failed events"
+    SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested", "requested the erasure of a person's data"
+    SUBJECT_SEARCHED = "subject.searched", "searched where a person is stored"
+    KEY_CREATED = "key.created", "created a key"
+    KEY_REVOKED = "key.revoked", "revoked a key"
+    ORGANISATION_CREATED = "organisation.created", "created the organisation"
+    ORGANISATION_CHANGED = "organisation.changed", "changed the organisation"
+    ORGANISATION_SUSPENDED = "organisation.suspended", "suspended the organisation"
+    ORGANISATION_RESUMED = "organisation.resumed", "resumed the organisation"
+    ORGANISATION_SWITCHED = "organisation_switched", "switched to the organisation"
+    SIGN_IN = "sign_in", "signed in to the console"
+    SIGN_IN_REFUSED = "sign_in_refused", "was refused a sign-in to the console"
+    SESSION_ENDED = "session_ended", "ended a console session"
 
 
 # The position is a number of rows of all organisations, and the hashes let a reader compute it.

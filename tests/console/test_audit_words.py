@@ -7,6 +7,7 @@ from app.store.audit import AuditAction
 def test_every_action_has_a_sentence_and_no_sentence_is_left_over() -> None:
     """The filter offers only actions that exist."""
     assert set(SENTENCES) == set(AuditAction)
+    assert all(SENTENCES.values())
 
 
 def test_an_unknown_action_keeps_its_word() -> None:

@@ -14,45 +14,7 @@ from app.console.wording import event_type_label
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store.audit import AuditAction, AuditEntry, AuditFilter
 
-SENTENCES: Mapping[str, str] = {
-    AuditAction.DESTINATION_CREATED: "created the destination",
-    AuditAction.DESTINATION_CHANGED: "changed the destination",
-    AuditAction.DESTINATION_CONNECT_BEGUN: "started the Amazon sign-in",
-    AuditAction.DESTINATION_CONNECTED: "connected the destination to Amazon",
-    AuditAction.DESTINATION_DISCONNECTED: "disconnected the destination from Amazon",
-    AuditAction.DESTINATION_PAUSED: "paused the destination",
-    AuditAction.DESTINATION_RESUMED: "resumed the destination",
-    AuditAction.DESTINATION_CALLBACK_CHANGED: "changed the status callback",
-    AuditAction.DESTINATION_ALERTING_CHANGED: "changed the alerting",
-    AuditAction.DESTINATION_NOTIFICATIONS_CHANGED: "changed the notifications",
-    AuditAction.INCIDENT_ACKNOWLEDGED: "acknowledged an incident",
-    AuditAction.INCIDENT_MUTED: "muted an incident",
-    AuditAction.TEST_CONVERSIONS_SENT: "sent test conversions",
-    AuditAction.DESTINATION_ARCHIVED: "deleted the destination",
-    AuditAction.MAPPING_CREATED: "created the mapping",
-    AuditAction.MAPPING_CHANGED: "changed the mapping's draft",
-    AuditAction.MAPPING_PUBLISHED: "published the mapping",
-    AuditAction.MAPPING_ROLLED_BACK: "rolled the mapping back",
-    AuditAction.MAPPING_ARCHIVED: "deleted the mapping",
-    AuditAction.SHADOW_STARTED: "started a shadow of the mapping's draft",
-    AuditAction.SHADOW_ENDED: "ended the shadow of the mapping's draft",
-    AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
-    AuditAction.EVENTS_REPLAYED: "replayed events",
-    AuditAction.EVENTS_RETRIED: "retried the waiting events immediately",
-    AuditAction.DEAD_LETTERS_DISMISSED: "dismissed failed events",
-    AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
-    AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
-    AuditAction.KEY_CREATED: "created a key",
-    AuditAction.KEY_REVOKED: "revoked a key",
-    AuditAction.ORGANISATION_CREATED: "created the organisation",
-    AuditAction.ORGANISATION_CHANGED: "changed the organisation",
-    AuditAction.ORGANISATION_SUSPENDED: "suspended the organisation",
-    AuditAction.ORGANISATION_RESUMED: "resumed the organisation",
-    AuditAction.ORGANISATION_SWITCHED: "switched to the organisation",
-    AuditAction.SIGN_IN: "signed in to the console",
-    AuditAction.SIGN_IN_REFUSED: "was refused a sign-in to the console",
-    AuditAction.SESSION_ENDED: "ended a console session",
-}
+SENTENCES: Mapping[str, str] = {action.value: action.sentence for action in AuditAction}
 
 
 def sentence(action: str) -> str:
