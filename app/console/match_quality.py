@@ -74,7 +74,7 @@ async def explain(visit: CurrentDestination, form: Form) -> Response:
     async def gap() -> Any:
         number = read_integer(form.text("amazon_count"))
         body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
-        return await explain_reconciliation(visit.context, visit.destination.id, body)
+        return await explain_reconciliation(*visit.on, body)
 
     return await _answer(visit, form, "gap", gap)
 
@@ -100,7 +100,7 @@ async def compare(visit: CurrentDestination, form: Form) -> Response:
     async def comparison() -> Any:
         lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
         body = CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
-        return await compare_ids(visit.context, visit.destination.id, body)
+        return await compare_ids(*visit.on, body)
 
     return await _answer(visit, form, "comparison", comparison)
 
@@ -109,17 +109,15 @@ async def compare(visit: CurrentDestination, form: Form) -> Response:
 async def add_to_draft(visit: CurrentDestination, form: Form) -> Response:
     """Add a row of the what-if list to the draft of its mapping, behind the field's present source."""
     mapping, field, path = (form.text(name) for name in ("mapping", "field", "path"))
-    details = await read_mapping(visit.context, visit.destination.id, mapping)
-    qualities = await read_match_quality(visit.context, visit.destination.id, limit=_MOST_MAPPINGS)
+    details = await read_mapping(*visit.on, mapping)
+    qualities = await read_match_quality(*visit.on, limit=_MOST_MAPPINGS)
     quality = next((each.quality for each in qualities if each.mapping.id == mapping), None)
     rows = quality.what_if if quality else ()
     row = next((row for row in rows if (row.field, row.path) == (field, path)), None)
     if row is None:
         raise Refusal(ErrorCode.NOT_FOUND, "Recent events no longer have this path.")
     draft = added(details.mapping.draft, row)
-    await change_draft(
-        visit.context, visit.destination.id, mapping, {"fields": draft["fields"]}, {details.mapping.version}
-    )
+    await change_draft(*visit.on, mapping, {"fields": draft["fields"]}, {details.mapping.version})
     return visit.done("match_key_added", f"{PAGE}/mappings/{mapping}")
 
 
@@ -128,12 +126,12 @@ async def shadow(visit: CurrentDestination, form: Form) -> Response:
     """Start or end the shadow of a mapping's draft."""
     mapping = form.text("mapping")
     if form.text("action") == "end":
-        await end_shadow(visit.context, visit.destination.id, mapping)
+        await end_shadow(*visit.on, mapping)
         return visit.done("shadow_ended", HERE)
     try:
         percent, minutes = read_integer(form.text("percent")), read_integer(form.text("minutes"))
         body = ShadowRequest.model_validate({"share": (percent or 0) / 100, "minutes": minutes})
-        await start_shadow(visit.context, visit.destination.id, mapping, body)
+        await start_shadow(*visit.on, mapping, body)
     except FORM_ERRORS as error:
         problems, status = problems_of(error)
         return await _show(visit, problems={"shadow": problems}, status=status)
@@ -148,7 +146,7 @@ async def send_test(visit: CurrentDestination, form: Form) -> Response:
         names = {"dataset_name": form.text("dataset_name"), "event_name": form.text("test_name")}
         given = {"count": read_integer(form.text("count")), **names}
         body = TestConversionsRequest.model_validate(given)
-        return await send_test_conversions(visit.context, visit.destination.id, body)
+        return await send_test_conversions(*visit.on, body)
 
     return await _answer(visit, form, "test", sent)
 
@@ -176,16 +174,16 @@ async def _show(
     seconds: float = _QUICK_S,
 ) -> Response:
     """Show the page. `results` and `problems` are by the name of the form."""
-    counted = await read_reconciliation(visit.context, visit.destination.id, None, None, seconds=seconds)
+    counted = await read_reconciliation(*visit.on, None, None, seconds=seconds)
     published = [
-        (each.mapping, each.quality, await read_shadow(visit.context, visit.destination.id, each.mapping.id))
-        for each in await read_match_quality(visit.context, visit.destination.id, limit=_MOST_MAPPINGS)
+        (each.mapping, each.quality, await read_shadow(*visit.on, each.mapping.id))
+        for each in await read_match_quality(*visit.on, limit=_MOST_MAPPINGS)
         if each.quality is not None
     ]
     wanted = [IncidentFilter(destination=visit.destination.id, kind=kind) for kind in _KINDS]
     newest = [await list_incidents(visit.context, each, limit=1) for each in wanted]
     pairs = dict.fromkeys((row.day, row.kind.event_name) for row in counted.items if row.kind.event_name)
-    findings, gap = await read_findings(visit.context, visit.destination.id), results.get("gap")
+    findings, gap = await read_findings(*visit.on), results.get("gap")
     qualities = [(mapping, quality) for mapping, quality, _ in published]
     return await visit.show(
         "match_quality.html",

@@ -221,11 +221,9 @@ COLUMNS = tuple(column.name for column in fields(consent_records.ConsentRecord))
 async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest consent records of a destination, and the counts of blocked events."""
     before = event_place_of(visit.context, cursor)
-    records = await consent_records.list_consent_records(
-        visit.context, visit.destination.id, limit=PAGE_SIZE, before=before
-    )
-    blocked = await consent_records.blocked_by_consent(visit.context, visit.destination.id)
-    mappings = await list_mappings(visit.context, visit.destination.id, limit=MOST)
+    records = await consent_records.list_consent_records(*visit.on, limit=PAGE_SIZE, before=before)
+    blocked = await consent_records.blocked_by_consent(*visit.on)
+    mappings = await list_mappings(*visit.on, limit=MOST)
     modes = {_consent_mode(each.mapping) for each in mappings}
     return await visit.show(
         "consent.html",
@@ -251,9 +249,7 @@ async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
     before: consent_records.Position | None = None
     unreadable = 0
     while True:
-        page = await consent_records.list_consent_records(
-            visit.context, visit.destination.id, limit=_ROWS_PER_CHUNK, before=before
-        )
+        page = await consent_records.list_consent_records(*visit.on, limit=_ROWS_PER_CHUNK, before=before)
         yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
         before = page.last

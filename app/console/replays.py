@@ -80,12 +80,12 @@ async def selection(visit: CurrentDestination, form: Form) -> Response:
 async def _counted(visit: DestinationVisit, chosen: ChosenEvents) -> Response:
     """Show what a replay and a dismissal of these events would do."""
     wanted = chosen.selected(visit.context.now())
-    result = await replay_events(visit.context, visit.destination.id, wanted.for_replay(), dry_run=True)
+    result = await replay_events(*visit.on, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissal = await dismiss_dead_letters(visit.context, visit.destination.id, wanted, dry_run=True)
+        dismissal = await dismiss_dead_letters(*visit.on, wanted, dry_run=True)
         dismissable = dismissal.matched
-    names = await mapping_names(visit.context, visit.destination.id)
+    names = await mapping_names(*visit.on)
     return await visit.show(
         "replay.html",
         chosen=chosen,
@@ -101,7 +101,7 @@ async def action(visit: CurrentDestination, form: Form) -> Response:
     """Replay the events and open the page of the replay."""
     chosen = ChosenEvents.of(form)
     wanted = chosen.selected(visit.context.now()).for_replay()
-    result = await replay_events(visit.context, visit.destination.id, wanted, dry_run=False)
+    result = await replay_events(*visit.on, wanted, dry_run=False)
     return visit.done("replayed", f"{PAGE}/replays/{result.replay_id}", result.replayed)
 
 
@@ -112,16 +112,14 @@ async def dismiss(visit: CurrentDestination, form: Form) -> Response:
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.selected(visit.context.now())
-    done = await dismiss_dead_letters(visit.context, visit.destination.id, wanted, dry_run=False)
+    done = await dismiss_dead_letters(*visit.on, wanted, dry_run=False)
     return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 
 @router.get(PAGE + "/replays", Scope.EVENTS_READ, Scope.REPLAY)
 async def history(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the replays of a destination, newest first."""
-    rows = await list_replays(
-        visit.context, visit.destination.id, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor)
-    )
+    rows = await list_replays(*visit.on, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor))
     names = await visit.names(row.requested_by for row in rows)
     return await visit.show(
         "replays.html",
@@ -139,12 +137,12 @@ async def replay_page(visit: CurrentDestination, replay_id: str) -> Response:
 @router.get(PAGE + "/replays/{replay_id}/live", Scope.EVENTS_READ, Scope.REPLAY)
 async def live(visit: CurrentDestination, replay_id: str) -> Response:
     """Stream the progress of a replay while the page is open, until no event waits."""
-    await find_replay(visit.context, visit.destination.id, replay_id)  # 404 for a replay that does not exist
+    await find_replay(*visit.on, replay_id)  # 404 for a replay that does not exist
     return streamed(visit, "replay_part.html", lambda current: _content(current, replay_id))
 
 
 async def _content(visit: DestinationVisit, replay_id: str) -> dict[str, Any]:
     """Return the content of a replay's page. Raises Refusal (404)."""
-    replay = await find_replay(visit.context, visit.destination.id, replay_id)
+    replay = await find_replay(*visit.on, replay_id)
     names = await visit.names([replay.requested_by])
     return {"replay": replay, "final": replay.waiting == 0, "by": person(replay.requested_by, names)}

@@ -62,7 +62,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "") -
 
     Then `sample`, the event for which the mapping was made, is the test event. It is only in this response.
     """
-    details = await list_mappings(visit.context, visit.destination.id, limit=MOST)
+    details = await list_mappings(*visit.on, limit=MOST)
     published = [each.mapping for each in details if each.mapping.published_version]
     mapping_id = published[0].id if len(published) > 1 else None
     url, example = f"{visit.context.public_url}/events", example_event(visit.context.now())
@@ -93,9 +93,7 @@ async def _arrivals(visit: DestinationVisit) -> dict[str, Any]:
     if accepted is not None and accepted.event_id is not None:
         names = await visit.names([accepted.mapping_id])
         with suppress(Refusal):  # its history was deleted meanwhile
-            history = await read_event_history(
-                visit.context, visit.destination.id, accepted.event_id, accepted.mapping_id
-            )
+            history = await read_event_history(*visit.on, accepted.event_id, accepted.mapping_id)
             story = timeline(history, names.get(history.mapping_id or ""), names)
     return {"newest": accepted, "story": story, "rejected": await newest(rejected=True)}
 
@@ -122,7 +120,7 @@ async def test(visit: CurrentDestination, form: Form) -> Response:
     content = strict_json.parse(form.text("event").encode())
     if not isinstance(content, dict):
         raise Refusal(ErrorCode.INVALID, "The test event must be one event: a JSON object.")
-    sent = await send_sample_event(visit.context, visit.destination.id, mapping_id, content)
+    sent = await send_sample_event(*visit.on, mapping_id, content)
     if visit.request.headers.get("hx-request"):
         return visit.part("test_part.html", sent=sent, **await visit.header())
     return visit.done("test_sent", f"{PAGE}/event?id={sent.event_id}")

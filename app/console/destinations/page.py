@@ -40,14 +40,14 @@ async def page(
     visit: CurrentDestination, range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None
 ) -> Response:
     """Show the overview of a destination. While an incident is open, the range begins before it."""
-    preflight = await check_setup(visit.context, visit.destination.id)
+    preflight = await check_setup(*visit.on)
     return await visit.show(
         "destination.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),
         configured=visit.context.amazon_configured,
         checks=preflight.checks,
         ready=preflight.ready,
-        mappings=await list_mappings(visit.context, visit.destination.id, limit=1),
+        mappings=await list_mappings(*visit.on, limit=1),
         **await _panel_of(visit, range_name or await _default_range(visit)),
     )
 
@@ -70,11 +70,7 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
-        visit.context,
-        visit.destination.id,
-        since=chosen.since,
-        bucket=chosen.bucket,
-        previous=chosen.previous,
+        *visit.on, since=chosen.since, bucket=chosen.bucket, previous=chosen.previous
     )
     stats = overview.stats
     given = DiagnosisInput(visit.destination, overview.stats, overview.facts, now)
@@ -100,7 +96,7 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
 
 async def diagnosis_of(visit: DestinationVisit) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
-    stats = await read_stats(visit.context, visit.destination.id)
+    stats = await read_stats(*visit.on)
     facts = await read_diagnosis_facts(visit.context, visit.destination.number)
     return diagnose(DiagnosisInput(visit.destination, stats, facts, datetime.now(UTC)))
 
@@ -113,20 +109,20 @@ async def connect(visit: CurrentDestination) -> Response:
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set. Ask the operator to set them.",
         )
-    return RedirectResponse(await begin_connection(visit.context, visit.destination.id), 303)
+    return RedirectResponse(await begin_connection(*visit.on), 303)
 
 
 @router.post(PAGE + "/pause", Scope.DESTINATIONS_WRITE)
 async def pause(visit: CurrentDestination) -> Response:
     """Pause delivery."""
-    await use_cases.pause_destination(visit.context, visit.destination.id)
+    await use_cases.pause_destination(*visit.on)
     return visit.done("paused", PAGE)
 
 
 @router.post(PAGE + "/resume", Scope.DESTINATIONS_WRITE)
 async def resume(visit: CurrentDestination) -> Response:
     """Resume delivery."""
-    resumed = await use_cases.resume_destination(visit.context, visit.destination.id)
+    resumed = await use_cases.resume_destination(*visit.on)
     done = "pause_ended" if resumed.suspended else "resumed"
     return visit.done(done, PAGE)
 
@@ -139,14 +135,14 @@ async def follow_account_currency(visit: CurrentDestination, form: Form) -> Resp
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(visit.context, visit.destination.id, body, form.version)
+    await change_destination(*visit.on, body, form.version)
     return visit.done("currency_changed", PAGE)
 
 
 @router.post(PAGE + "/disconnect", Scope.DESTINATIONS_WRITE)
 async def disconnect(visit: CurrentDestination) -> Response:
     """Delete the Amazon tokens."""
-    await use_cases.disconnect_destination(visit.context, visit.destination.id)
+    await use_cases.disconnect_destination(*visit.on)
     return visit.done("disconnected", PAGE)
 
 
@@ -158,14 +154,14 @@ async def delete(visit: CurrentDestination, form: Form) -> Response:
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
     discard = form.text("discard") == "on"
-    await use_cases.archive_destination(visit.context, visit.destination.id, discard=discard)
+    await use_cases.archive_destination(*visit.on, discard=discard)
     return visit.done("deleted", "/console")
 
 
 @router.get(PAGE + "/preflight", Scope.DESTINATIONS_READ)
 async def preflight(visit: CurrentDestination) -> Response:
     """Show the checklist from stored results."""
-    result = await check_setup(visit.context, visit.destination.id)
+    result = await check_setup(*visit.on)
     return await _preflight_page(visit, result, rechecked=False)
 
 
@@ -175,7 +171,7 @@ async def ask(visit: CurrentDestination) -> Response:
 
     This is a POST, because it sends a request to Amazon.
     """
-    result = await check_setup(visit.context, visit.destination.id, ask=True)
+    result = await check_setup(*visit.on, ask=True)
     return await _preflight_page(visit, result, rechecked=True)
 
 

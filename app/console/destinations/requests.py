@@ -30,8 +30,7 @@ async def page(
     if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
         raise bad_cursor()
     listed = await read_requests(
-        visit.context,
-        visit.destination.id,
+        *visit.on,
         since=chosen.since,
         before=place and (place[0], int(place[1])),
         failed=failed,
@@ -55,7 +54,7 @@ async def page(
 @router.get(PAGE + "/requests/{attempt_id}", Scope.EVENTS_READ)
 async def request_page(visit: CurrentDestination, attempt_id: str) -> Response:
     """Show one request: Amazon's response, and what the request carried."""
-    details = await read_request(visit.context, visit.destination.id, attempt_id)
+    details = await read_request(*visit.on, attempt_id)
     return await visit.show(
         "request.html",
         details=details,
@@ -67,5 +66,5 @@ async def request_page(visit: CurrentDestination, attempt_id: str) -> Response:
 @router.post(PAGE + "/retry", Scope.REPLAY)
 async def retry(visit: CurrentDestination) -> Response:
     """Send the waiting events now, before their next attempt is due."""
-    await retry_now(visit.context, visit.destination.id)
+    await retry_now(*visit.on)
     return visit.done("retried", PAGE)

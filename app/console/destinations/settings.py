@@ -100,7 +100,7 @@ async def change(visit: CurrentDestination, form: Form) -> Response:
     """Apply the form to the destination. The form omits fixed fields."""
     try:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
-        await change_destination(visit.context, visit.destination.id, body, form.version)
+        await change_destination(*visit.on, body, form.version)
     except FORM_ERRORS as error:
         return await _show_settings(visit, form, error)
     return visit.done("settings_saved", PAGE + "/settings")

@@ -13,6 +13,7 @@ from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Visit
 from app.console.wording import REGIONS, STATES, health_label, state_key
 from app.domain.destination import Region, State
+from app.domain.ids import DestinationId
 from app.store.destinations.destinations import Destination
 
 PAGE = "/console/destinations/{destination_id}"
@@ -23,6 +24,11 @@ class DestinationVisit(Visit):
     """A request for a page of a destination, which the visitor may see."""
 
     destination: Destination
+
+    @property
+    def on(self) -> tuple[AppContext, DestinationId]:
+        """The first arguments of a use case: `delete_mapping(*visit.on, mapping_id, expected)`."""
+        return self.context, self.destination.id
 
     @property
     def here(self) -> str:

@@ -30,7 +30,7 @@ async def event_page(visit: CurrentDestination, id: EventId = "", mapping: Mappi
     if not id.strip():
         return RedirectResponse(f"{visit.here}/events", 303)
     try:
-        history = await read_event_history(visit.context, visit.destination.id, id, mapping)
+        history = await read_event_history(*visit.on, id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
             return await visit.show("event_missing.html", status=404, id=id, detail=refusal.problem.detail)
@@ -51,9 +51,7 @@ async def live(visit: CurrentDestination, id: EventId, mapping: MappingId = None
     """Stream the history of an event while the page is open, until it is final."""
 
     async def read(current: DestinationVisit) -> dict[str, Any]:
-        return await _content(
-            current, await read_event_history(current.context, current.destination.id, id, mapping)
-        )
+        return await _content(current, await read_event_history(*current.on, id, mapping))
 
     return streamed(visit, "event_part.html", read)
 

@@ -111,7 +111,7 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
         searched=chosen.part_since(listed.back_to),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
-        mappings=await mapping_names(visit.context, visit.destination.id),
+        mappings=await mapping_names(*visit.on),
     )
 
 
@@ -119,7 +119,7 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
 async def export_events(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(event_page, visit.context, visit.destination.id, wanted)
+    page_at = partial(event_page, *visit.on, wanted)
     return await export(file_format, EventSummary, page_at, name="events")
 
 
@@ -224,12 +224,10 @@ async def errors(visit: CurrentDestination, query: Events) -> Response:
         "errors.html",
         query=query,
         range=chosen,
-        failures=await list_failures(visit.context, visit.destination.id, since=chosen.since),
-        groups=await summarize_rejections(
-            visit.context, visit.destination.id, EventQuery(since=chosen.since)
-        ),
+        failures=await list_failures(*visit.on, since=chosen.since),
+        groups=await summarize_rejections(*visit.on, EventQuery(since=chosen.since)),
         most=_MOST_GROUPS,
-        mappings=await mapping_names(visit.context, visit.destination.id),
+        mappings=await mapping_names(*visit.on),
     )
 
 
@@ -238,8 +236,8 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
     """List rejected events, newest first, below their counts."""
     chosen = query.range(visit.context.now())
     wanted, since = query.query(since=chosen.since), EventQuery(since=chosen.since)
-    page = await rejection_page(visit.context, visit.destination.id, wanted, cursor, PAGE_SIZE)
-    groups = await summarize_rejections(visit.context, visit.destination.id, since)
+    page = await rejection_page(*visit.on, wanted, cursor, PAGE_SIZE)
+    groups = await summarize_rejections(*visit.on, since)
     return await visit.show(
         "rejections.html",
         items=page.items,
@@ -250,7 +248,7 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
         groups=groups,
         most=_GROUPS_ABOVE_LIST,
         reasons=sorted({*(group.reason for group in groups), *filter(None, [query.reason])}),
-        mappings=await mapping_names(visit.context, visit.destination.id),
+        mappings=await mapping_names(*visit.on),
         days=visit.context.rejection_days,
     )
 
@@ -259,7 +257,7 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
 async def export_rejections(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(rejection_page, visit.context, visit.destination.id, wanted)
+    page_at = partial(rejection_page, *visit.on, wanted)
     return await export(file_format, RejectionRecord, page_at, name="rejections")
 
 
@@ -267,5 +265,5 @@ async def export_rejections(visit: CurrentDestination, query: Events, file_forma
 async def journeys(visit: CurrentDestination, range_name: RangeParameter = RangeName.DAY) -> Response:
     """Show the figures of each journey node."""
     chosen = time_range(range_name, visit.context.now())
-    figures = await read_journey_figures(visit.context, visit.destination.id, since=chosen.since)
+    figures = await read_journey_figures(*visit.on, since=chosen.since)
     return await visit.show("journeys.html", range=chosen, figures=figures)

@@ -64,7 +64,7 @@ async def save(visit: CurrentDestination, form: Form) -> Response:
         None if form.text("all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
         Severity(severity),
     )
-    await use_cases.set_preference(visit.context, visit.destination.id, preference)
+    await use_cases.set_preference(*visit.on, preference)
     return visit.done("notifications_saved", _PAGE)
 
 
@@ -76,7 +76,7 @@ async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
     except ValidationError as error:
         problems, _ = form_view.problems_of(error)
         return await _show(visit, problem=" ".join(problems.values()), typed=form.texts)
-    await change_destination(visit.context, visit.destination.id, body, None)
+    await change_destination(*visit.on, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
 
@@ -86,7 +86,7 @@ async def maintain(visit: CurrentDestination, form: Form) -> Response:
     hours = form.hours(MAINTENANCE_HOURS)
     until = (visit.context.now() + timedelta(hours=hours)).isoformat() if hours else None
     body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
-    await change_destination(visit.context, visit.destination.id, body, None)
+    await change_destination(*visit.on, body, None)
     return visit.done("maintenance_started" if hours else "maintenance_ended", _PAGE, hours)
 
 
@@ -94,14 +94,14 @@ async def maintain(visit: CurrentDestination, form: Form) -> Response:
 async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
     """Switch status callbacks on or off."""
     enabled = form.text("enabled") == "yes"
-    await switch_status_callback(visit.context, visit.destination.id, enabled=enabled)
+    await switch_status_callback(*visit.on, enabled=enabled)
     return visit.done("callback_on" if enabled else "callback_off", _PAGE)
 
 
 async def _show(
     visit: DestinationVisit, *, problem: str | None = None, typed: dict[str, str] | None = None
 ) -> Response:
-    stored = await use_cases.read_alerting(visit.context, visit.destination.id)
+    stored = await use_cases.read_alerting(*visit.on)
     alerting, preference = thresholds.read(stored.alerting), stored.preference
     muted_until = alerting.muted_until
     return await visit.show(
@@ -119,7 +119,7 @@ async def _show(
         problem=problem,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
-        callback=await read_status_callback(visit.context, visit.destination.id),
+        callback=await read_status_callback(*visit.on),
     )
 
 

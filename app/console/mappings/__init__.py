@@ -30,9 +30,7 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 @router.get(MAPPINGS, Scope.DESTINATIONS_READ)
 async def list_all(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """List the destination's mappings, one page at a time."""
-    found = await list_mappings(
-        visit.context, visit.destination.id, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor)
-    )
+    found = await list_mappings(*visit.on, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor))
     content = visit.listed(found, lambda details: (details.mapping.number,), cursor)
     return await visit.show("mappings.html", **content)
 
@@ -40,7 +38,7 @@ async def list_all(visit: CurrentDestination, cursor: Cursor = None) -> Response
 @router.get(PAGE + "/event-schema", Scope.DESTINATIONS_READ)
 async def event_schema(visit: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields, and never their values."""
-    observed = await read_observed(visit.context, visit.destination.id)
+    observed = await read_observed(*visit.on)
     return await visit.show(
         "event_schema.html",
         schema=observed.schema,
@@ -53,7 +51,7 @@ async def event_schema(visit: CurrentDestination) -> Response:
 @router.post(MAPPING + "/delete", Scope.DESTINATIONS_WRITE)
 async def delete(visit: CurrentDestination, mapping_id: str) -> Response:
     """Archive the mapping."""
-    await delete_mapping(visit.context, visit.destination.id, mapping_id, None)
+    await delete_mapping(*visit.on, mapping_id, None)
     return visit.done("mapping_deleted", PAGE + "/mappings")
 
 
@@ -78,7 +76,7 @@ async def copy(visit: CurrentDestination, mapping_id: str, form: Form) -> Respon
     """Copy the mapping as a draft and redirect to the copy."""
     to, name = form.text("to"), form.text("name")
     try:
-        copied = await copy_mapping(visit.context, visit.destination.id, mapping_id, to=to, name=name)
+        copied = await copy_mapping(*visit.on, mapping_id, to=to, name=name)
     except Refusal as refusal:
         problems, status = form_view.problems_of(refusal)
         if status != 422:
@@ -96,10 +94,7 @@ async def _copy_page(
     name: str | None = None,
     to: str | None = None,
 ) -> Response:
-    destination, found = (
-        visit.destination,
-        await read_mapping(visit.context, visit.destination.id, mapping_id),
-    )
+    destination, found = (visit.destination, await read_mapping(*visit.on, mapping_id))
     listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=query)
     targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
     return await visit.show(

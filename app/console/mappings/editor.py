@@ -99,7 +99,7 @@ async def create(visit: CurrentDestination, form: Form) -> Response:
     if check_draft(document):
         return await _show(visit, None, document, form=form, status=422)
     try:
-        created = await create_draft(visit.context, visit.destination.id, document)
+        created = await create_draft(*visit.on, document)
     except Refusal as refusal:
         return await _show(visit, None, document, form=form, problem=refusal.problem)
     return await _leave(visit, created, form, "mapping_created")
@@ -108,14 +108,14 @@ async def create(visit: CurrentDestination, form: Form) -> Response:
 @router.get(MAPPING, Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await read_mapping(visit.context, visit.destination.id, mapping_id)
+    found = await read_mapping(*visit.on, mapping_id)
     return await _show(visit, found, found.mapping.draft)
 
 
 @router.post(MAPPING, Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    found = await read_mapping(visit.context, visit.destination.id, mapping_id)
+    found = await read_mapping(*visit.on, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(form.texts))
     if _stores_nothing(form):
@@ -125,7 +125,7 @@ async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Respon
     # In a change, null removes a member. So set the members that the form left out to null.
     members = {**dict.fromkeys(draft), **document}
     try:
-        saved = await change_draft(visit.context, visit.destination.id, mapping_id, members, form.version)
+        saved = await change_draft(*visit.on, mapping_id, members, form.version)
     except Refusal as refusal:
         return await _show(visit, found, document, form=form, problem=refusal.problem)
     return await _leave(visit, saved, form, "draft_saved")
@@ -140,9 +140,7 @@ async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, don
     is_first = mapping.published_version is None
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         try:
-            published = await publish_draft(
-                visit.context, visit.destination.id, mapping.id, frozenset({mapping.version})
-            )
+            published = await publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
             return visit.done(done, f"{here}/publish")
@@ -171,9 +169,7 @@ async def _show_unsaved(
             sample = strict_json.parse(form.text("sample").encode())
             events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
             try:
-                suggestion = await suggest_mapping(
-                    visit.context, visit.destination.id, events, form.text("zone") or None
-                )
+                suggestion = await suggest_mapping(*visit.on, events, form.text("zone") or None)
             except Refusal as refusal:
                 refused = refusal.problem.detail or _NO_EVENTS[then]
                 return await _show(visit, found, document, form=form, refused=refused)
@@ -192,7 +188,7 @@ async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = form.texts
     document = from_form(values)
-    schema = await read_event_schema(visit.context, visit.destination.id)
+    schema = await read_event_schema(*visit.on)
     results = await _results(
         visit,
         None if mapping_id == NEW else mapping_id,
@@ -222,7 +218,7 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(visit.context, visit.destination.id, mapping_id, event, document)
+        answer = await preview_draft(*visit.on, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     return {
@@ -265,7 +261,7 @@ async def _show(
     """
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, visit.destination.advertiser_id)
-    observed = await read_observed(visit.context, visit.destination.id)
+    observed = await read_observed(*visit.on)
     schema = observed.schema
     if document is None:
         suggestion = observed.suggestion

@@ -50,7 +50,7 @@ async def publish(visit: CurrentDestination, mapping_id: str, form: Form) -> Res
     note = form.text("note")
     try:
         await _require_answers(visit, mapping_id, form)
-        published = await publish_draft(visit.context, visit.destination.id, mapping_id, form.version, note)
+        published = await publish_draft(*visit.on, mapping_id, form.version, note)
     except Refusal as refusal:
         problem = refusal.problem
         return await _page(visit, mapping_id, problem=problem, note=note)
@@ -79,7 +79,7 @@ async def _require_answers(visit: DestinationVisit, mapping_id: str, form: Form)
     """
     if len(form.text("note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
-    details = await read_mapping(visit.context, visit.destination.id, mapping_id)
+    details = await read_mapping(*visit.on, mapping_id)
     backtest = await _backtest(visit, details)
     mapping = details.mapping
     if backtest and needs_confirmation(mapping.draft, backtest) and form.text("name") != mapping.name.strip():
@@ -91,7 +91,7 @@ async def _backtest(visit: DestinationVisit, details: MappingDetails) -> Backtes
     mapping = details.mapping
     if mapping.published_version is None or not details.unpublished_changes or details.problems:
         return None
-    _, result = await backtest_draft(visit.context, visit.destination.id, mapping.id)
+    _, result = await backtest_draft(*visit.on, mapping.id)
     return result
 
 
@@ -99,7 +99,7 @@ async def _backtest(visit: DestinationVisit, details: MappingDetails) -> Backtes
 async def take_name(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Set the draft's event name to the pinned name."""
     members = {"event_name": form.text("name")}
-    await change_draft(visit.context, visit.destination.id, mapping_id, members, form.version)
+    await change_draft(*visit.on, mapping_id, members, form.version)
     return visit.done("name_changed", MAPPING + "/publish")
 
 
@@ -114,8 +114,8 @@ async def rename_pin(visit: CurrentDestination, mapping_id: str, form: Form) -> 
 async def _page(
     visit: DestinationVisit, mapping_id: str, *, problem: Problem | None = None, note: str = ""
 ) -> Response:
-    details = await read_mapping(visit.context, visit.destination.id, mapping_id)
-    conflict = await find_name_conflict(visit.context, visit.destination.id, mapping_id)
+    details = await read_mapping(*visit.on, mapping_id)
+    conflict = await find_name_conflict(*visit.on, mapping_id)
     mapping = details.mapping
     backtest = await _backtest(visit, details)
     is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT
@@ -224,7 +224,7 @@ async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Re
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     number = int(version)
     try:
-        await roll_back(visit.context, visit.destination.id, mapping_id, number, form.version)
+        await roll_back(*visit.on, mapping_id, number, form.version)
     except Refusal as refusal:
         return await _versions(visit, mapping_id, number, None, problem=refusal.problem)
     return visit.done("rolled_back", MAPPING + "/versions", number)
@@ -237,15 +237,13 @@ async def _versions(
     cursor: str | None,
     problem: Problem | None = None,
 ) -> Response:
-    mapping = (await read_mapping(visit.context, visit.destination.id, mapping_id)).mapping
+    mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     below = number_of(visit.context, cursor)
-    found = await list_versions(
-        visit.context, visit.destination.id, mapping_id, limit=_PAGE_SIZE + 1, below=below
-    )
+    found = await list_versions(*visit.on, mapping_id, limit=_PAGE_SIZE + 1, below=below)
     content = visit.listed(found, lambda each: (each.version,), cursor, _PAGE_SIZE)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
-    shown = await list_versions(visit.context, visit.destination.id, mapping_id, limit=2, below=chosen + 1)
+    shown = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
     shown = [each for each in shown if each.version in (chosen, chosen - 1)]
     if version is not None and (not shown or shown[0].version != version):
         raise Refusal(ErrorCode.NOT_FOUND)
