@@ -3,7 +3,7 @@
 Any other text is searched as an id among the events.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Query
@@ -31,7 +31,7 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
         destinations = await list_destinations(visit.context, limit=_MOST, search=words)
         mappings = await search_mappings(visit.context, words, limit=_MOST)
     searches_events = bool(words) and caller.may(Scope.EVENTS_READ)
-    content = {
+    content: dict[str, Any] = {
         "q": words,
         "pages": found if words else [],
         "destinations": destinations,

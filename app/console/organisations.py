@@ -10,10 +10,10 @@ from app.admin.access import Scope
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.paging import PAGE_SIZE, Cursor, time_and_id_of
+from app.api.paging import ListQuery
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
-from app.console.form_view import FORM_ERRORS, FormError, problems_of
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
+from app.console.form_view import FORM_ERRORS, FormError
 
 router = PageRouter()
 
@@ -21,9 +21,9 @@ _ADDRESS = "/console/organisations"
 
 
 @router.get(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
-async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+async def page(visit: CurrentVisit, paging: Paging) -> Response:
     """List organisations next to the form for a new organisation."""
-    return await _page(visit, cursor=cursor)
+    return await _page(visit, paging)
 
 
 @router.post(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
@@ -34,7 +34,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         body = NewOrganisation.model_validate(given)
         await organisations.create_organisation(visit.context, body)
     except FORM_ERRORS as error:
-        return await _page(visit, given=given, error=error)
+        return await _page(visit, ListQuery(visit.context), given, error)
     return visit.done("organisation_created", _ADDRESS)
 
 
@@ -73,23 +73,15 @@ async def resume(visit: CurrentVisit, id: str) -> Response:
 
 
 async def _page(
-    visit: Visit,
-    *,
-    cursor: str | None = None,
-    given: Mapping[str, str] | None = None,
-    error: FormError | None = None,
+    visit: Visit, paging: ListQuery, given: Mapping[str, str] | None = None, error: FormError | None = None
 ) -> Response:
-    problems, status = problems_of(error)
-    rows = await organisations.list_organisations(
-        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
-    )
-    content = visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), cursor)
+    rows = await organisations.list_organisations(visit.context, limit=paging.most, after=paging.time_and_id)
+    content = visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), paging)
     return await visit.show(
         "organisations.html",
-        status=status,
+        error=error,
         **content,
         # The role platform alone may open no page of an organisation.
         may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
         given=given or {},
-        problems=problems,
     )

@@ -24,11 +24,11 @@ from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import csv_lines
-from app.api.paging import MOST, PAGE_SIZE, Cursor, cursor_of, event_place_of, record_id_of
+from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of, event_place_of
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import FORM_ERRORS, FormError, problems_of
+from app.console.form_view import FORM_ERRORS, FormError
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
@@ -146,11 +146,12 @@ async def _show(
     found: _Found | None = None,
     more: str | None = None,
 ) -> Response:
-    rows = await list_erasures(visit.context, limit=_ROWS + 1, below=record_id_of(visit.context, cursor))
+    paging = ListQuery(visit.context, _ROWS, cursor)
+    rows = await list_erasures(visit.context, limit=paging.most, below=paging.record_id)
     actors = await visit.names(each.requested_by for each in rows)
     response = await visit.show(
         "privacy.html",
-        **visit.listed(rows, lambda row: (row.number,), cursor, _ROWS),
+        **visit.listed(rows, lambda row: (row.number,), paging),
         kinds=IDENTIFIERS,
         labels=_LABELS,
         destinations=dict(await destination_names(visit.context)),
@@ -191,16 +192,9 @@ async def show_hash(visit: CurrentVisit, form: Form) -> Response:
 async def _show_hash(
     visit: Visit, chosen: dict[str, str], result: HashResult | None = None, error: FormError | None = None
 ) -> Response:
-    problems, status = problems_of(error)
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
     response = await visit.show(
-        "hash_tester.html",
-        status=status,
-        fields=_FIELDS,
-        profiles=profiles,
-        chosen=chosen,
-        result=result,
-        problems=problems,
+        "hash_tester.html", error=error, fields=_FIELDS, profiles=profiles, chosen=chosen, result=result
     )
     response.headers["Cache-Control"] = "no-store"
     return response

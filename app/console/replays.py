@@ -16,8 +16,7 @@ from app.admin.events.search import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.events.filters import Id
-from app.api.paging import PAGE_SIZE, Cursor, number_of
-from app.console.access.secured_page import Form, PageRouter
+from app.console.access.secured_page import Form, PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.events.lists import ConsoleFilter
 from app.console.live_updates import streamed
@@ -117,13 +116,13 @@ async def dismiss(visit: CurrentDestination, form: Form) -> Response:
 
 
 @router.get(PAGE + "/replays", Scope.EVENTS_READ, Scope.REPLAY)
-async def history(visit: CurrentDestination, cursor: Cursor = None) -> Response:
+async def history(visit: CurrentDestination, paging: Paging) -> Response:
     """List the replays of a destination, newest first."""
-    rows = await list_replays(*visit.on, limit=PAGE_SIZE + 1, below=number_of(visit.context, cursor))
+    rows = await list_replays(*visit.on, limit=paging.most, below=paging.number)
     names = await visit.names(row.requested_by for row in rows)
     return await visit.show(
         "replays.html",
-        **visit.listed(rows, lambda row: (row.number,), cursor),
+        **visit.listed(rows, lambda row: (row.number,), paging),
         people={row.number: person(row.requested_by, names) for row in rows},
     )
 

@@ -10,9 +10,9 @@ from app.admin.access.roles import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
-from app.api.paging import MOST, PAGE_SIZE, Cursor, time_and_id_of
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
-from app.console.form_view import FORM_ERRORS, FormError, problems_of
+from app.api.paging import MOST, ListQuery
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
+from app.console.form_view import FORM_ERRORS, FormError
 from app.store.access.keys import ApiKey
 
 router = PageRouter()
@@ -30,9 +30,9 @@ LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365"
 
 
 @router.get("/console/keys", Scope.KEYS_ADMIN)
-async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+async def page(visit: CurrentVisit, paging: Paging) -> Response:
     """List keys next to the form for a new key."""
-    return await _page(visit, cursor=cursor)
+    return await _page(visit, paging)
 
 
 @router.post("/console/keys", Scope.KEYS_ADMIN)
@@ -48,8 +48,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     try:
         created = await create_key(visit.context, NewKey.model_validate(body))
     except FORM_ERRORS as error:
-        return await _page(visit, error=error)
-    return await _page(visit, created=created)
+        return await _page(visit, ListQuery(visit.context), error=error)
+    return await _page(visit, ListQuery(visit.context), created=created)
 
 
 @router.post("/console/keys/{key_id}/revoke", Scope.KEYS_ADMIN)
@@ -60,25 +60,19 @@ async def revoke(visit: CurrentVisit, key_id: str) -> Response:
 
 
 async def _page(
-    visit: Visit,
-    *,
-    cursor: str | None = None,
-    error: FormError | None = None,
-    created: IssuedKey | None = None,
+    visit: Visit, paging: ListQuery, *, error: FormError | None = None, created: IssuedKey | None = None
 ) -> Response:
-    problems, status = problems_of(error)
-    found = await list_keys(visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor))
-    content = visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), cursor)
+    found = await list_keys(visit.context, limit=paging.most, after=paging.time_and_id)
+    content = visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging)
     return await visit.show(
         "keys.html",
-        status=status,
+        error=error,
         **content,
         now=visit.context.now(),
         purpose_of=_purpose,
         destinations=await list_destinations(visit.context, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
-        problems=problems,
         created=created,
     )
 
@@ -93,12 +87,10 @@ _SESSIONS = "/console/sessions"
 
 
 @router.get(_SESSIONS, Scope.KEYS_ADMIN)
-async def sessions_page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+async def sessions_page(visit: CurrentVisit, paging: Paging) -> Response:
     """List the sessions, oldest first."""
-    rows = await list_sessions(
-        visit.context, limit=PAGE_SIZE + 1, after=time_and_id_of(visit.context, cursor)
-    )
-    content = visit.listed(rows, lambda row: (row.started_at.isoformat(), row.id), cursor)
+    rows = await list_sessions(visit.context, limit=paging.most, after=paging.time_and_id)
+    content = visit.listed(rows, lambda row: (row.started_at.isoformat(), row.id), paging)
     return await visit.show("sessions.html", **content)
 
 

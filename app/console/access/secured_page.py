@@ -22,14 +22,15 @@ from app.admin.access import Caller, Scope
 from app.admin.access.roles import why_not
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.api.access.secured_route import Endpoint, SecuredRouter, scopes_of
+from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of
 from app.api.errors import problem_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
-from app.api.paging import PAGE_SIZE, split_page
+from app.api.paging import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
+from app.console.form_view import FormError, problems_of
 from app.crypto import same_secret
 from app.store import audit
 
@@ -177,7 +178,7 @@ def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]
     return (
         visitor.caller.person is not None
         and set(scopes) <= _SENSITIVE
-        and context.now() - visitor.signed_in_at > STEP_UP
+        and context.now() - visitor.session.signed_in_at > STEP_UP
     )
 
 
@@ -230,9 +231,14 @@ class Visit:
         """Return the content that all pages of this kind have."""
         return {}
 
-    async def show(self, template: str, **content: Any) -> HTMLResponse:
-        """Return a page. `pages.show` has the arguments."""
-        return pages.show(self.request, template, **{**await self.header(), **content})
+    async def show(self, template: str, *, error: FormError | None = None, **content: Any) -> HTMLResponse:
+        """Return a page. `pages.show` has the arguments.
+
+        `error` gives the page its status code, and the sentences at the fields of its form.
+        """
+        problems, status = problems_of(error)
+        shown = {"problems": problems, "status": status, **await self.header(), **content}
+        return pages.show(self.request, template, **shown)
 
     def part(self, template: str, **content: Any) -> HTMLResponse:
         """Return a fragment that an open page requests."""
@@ -247,15 +253,11 @@ class Visit:
         return confirmations.redirect(self.context, address, action, number)
 
     def listed(
-        self,
-        rows: Sequence[Item],
-        place: Callable[[Item], tuple[object, ...]],
-        cursor: str | None,
-        size: int = PAGE_SIZE,
+        self, rows: Sequence[Item], place: Callable[[Item], tuple[object, ...]], query: ListQuery
     ) -> dict[str, Any]:
         """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
-        items, next_cursor = split_page(self.context, rows, size, place)
-        return {"items": items, "next_cursor": next_cursor, "later": cursor is not None}
+        items, next_cursor = query.split(rows, place)
+        return {"items": items, "next_cursor": next_cursor, "later": query.cursor is not None}
 
     async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
         """Return the names of the keys, people, destinations and mappings with these ids."""
@@ -269,6 +271,10 @@ async def _visit(request: Request) -> Visit:
     return Visit(request, request.state.context, request.state.visitor)
 
 
+async def _list_query(context: Context, cursor: Cursor = None) -> ListQuery:
+    return ListQuery(context, PAGE_SIZE, cursor)
+
+
 async def _form(request: Request) -> PageForm:
     form: PageForm = request.state.form
     return form
@@ -277,3 +283,4 @@ async def _form(request: Request) -> PageForm:
 # Annotated types for the parameters of routes.
 CurrentVisit = Annotated[Visit, Depends(_visit)]
 Form = Annotated[PageForm, Depends(_form)]
+Paging = Annotated[ListQuery, Depends(_list_query)]

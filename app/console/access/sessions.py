@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -38,15 +38,10 @@ class Visitor:
     """The person or key behind a session. Every form of the session must carry the token `csrf`."""
 
     caller: Caller
-    session: str  # its id
     name: str
     role: str  # several roles are separated by commas
-    since: datetime
     csrf: str
-    # When the provider authenticated the person.
-    signed_in_at: datetime
-    organisation: str  # its name
-    is_acting: bool  # whether a platform caller chose to act for an organisation
+    session: sessions.StoredSession
 
 
 def is_secure(context: AppContext) -> bool:
@@ -177,24 +172,9 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         role = (caller and role_of(caller.scopes)) or ""
     if caller is None or not role:
         return None
-    return Visitor(
-        _acting(caller, session),
-        session.id,
-        name,
-        role,
-        session.created_at,
-        csrf_of(token),
-        session.signed_in_at,
-        session.organisation_name,
-        session.acting_for is not None,
-    )
-
-
-def _acting(caller: Caller, session: sessions.StoredSession) -> Caller:
-    """Return the caller in the organisation that the session chose; only a platform caller may choose."""
-    if session.acting_for is None or not caller.is_platform:
-        return caller
-    return replace(caller, organisation=session.acting_for)
+    if session.acting_for is not None and caller.is_platform:  # only a platform caller may choose
+        caller = replace(caller, organisation=session.acting_for)
+    return Visitor(caller, name, role, csrf_of(token), session)
 
 
 def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:

@@ -12,8 +12,8 @@ from app.admin.access import Scope
 from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
 from app.api.export import ExportFormat, export
 from app.api.pages import audit_page
-from app.api.paging import PAGE_SIZE, Cursor, record_id_of
-from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
+from app.api.paging import ListQuery
+from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.audit import view
 from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
@@ -26,9 +26,9 @@ Filter = Annotated[view.AuditForm, Depends()]
 
 
 @router.get(_PAGE, Scope.KEYS_ADMIN)
-async def page(visit: CurrentVisit, chosen: Filter, cursor: Cursor = None) -> Response:
+async def page(visit: CurrentVisit, chosen: Filter, paging: Paging) -> Response:
     """List administrative actions, newest first."""
-    return await _page(visit, chosen, cursor)
+    return await _page(visit, chosen, paging)
 
 
 @router.get(_PAGE + "/export", Scope.KEYS_ADMIN)
@@ -44,16 +44,14 @@ async def download(
 async def verify(visit: CurrentVisit) -> Response:
     """Verify the complete hash chain and show the result."""
     result = await verify_chain(visit.context)
-    return await _page(visit, view.AuditForm(), None, result.chain)
+    return await _page(visit, view.AuditForm(), ListQuery(visit.context), result.chain)
 
 
 async def _page(
-    visit: Visit, chosen: view.AuditForm, cursor: str | None, chain: ChainHead | ChainBroken | None = None
+    visit: Visit, chosen: view.AuditForm, paging: ListQuery, chain: ChainHead | ChainBroken | None = None
 ) -> Response:
-    rows = await list_audit(
-        visit.context, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor), wanted=chosen.wanted()
-    )
-    content = visit.listed(rows, lambda entry: (number_of_entry(visit.context, entry),), cursor)
+    rows = await list_audit(visit.context, limit=paging.most, below=paging.record_id, wanted=chosen.wanted())
+    content = visit.listed(rows, lambda entry: (number_of_entry(visit.context, entry),), paging)
     names = await visit.names(id_ for entry in rows for id_ in (entry.actor, entry.subject))
     return await visit.show(
         "audit.html",

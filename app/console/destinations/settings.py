@@ -69,18 +69,17 @@ def body_of(form: Form) -> dict[str, object]:
 
 
 async def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:
-    problems, status = problems_of(error)
+    problems, _ = problems_of(error)
     kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
     has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
     return await visit.show(
         "create.html",
-        status=status,
+        error=error,
         leads_to=" ".join(sorted(origins)),
         configured=visit.context.amazon_configured,
         kind=kind,
         optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
         values=values,
-        problems=problems,
         sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
     )
 
@@ -109,7 +108,6 @@ async def change(visit: CurrentDestination, form: Form) -> Response:
 async def _show_settings(
     visit: DestinationVisit, form: Form | None = None, error: FormError | None = None
 ) -> Response:
-    problems, status = problems_of(error)
     found = visit.destination
     # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
     is_draft = visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is State.DRAFT
@@ -122,9 +120,8 @@ async def _show_settings(
         values |= {name: form.text(name) for name in values if name in form}
     return await visit.show(
         "destination_settings.html",
-        status=status,
+        error=error,
         values=values,
-        problems=problems,
         changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
         editable=is_draft,
     )

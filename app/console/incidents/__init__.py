@@ -11,8 +11,8 @@ from starlette.responses import Response
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.paging import PAGE_SIZE, Cursor, record_id_of
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter
+from app.api.paging import PAGE_SIZE
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since
 from app.console.wording import Label, age, amazon_message
@@ -31,20 +31,17 @@ PAGE = "/console/incidents"
 @router.get(PAGE, Scope.DESTINATIONS_READ)
 async def list_page(
     visit: CurrentVisit,
+    paging: Paging,
     state: Annotated[str, Query(max_length=20)] = "",
     destination: Annotated[str, Query(max_length=64)] = "",
-    cursor: Cursor = None,
 ) -> Response:
     """List the incidents of all destinations or of one, newest first."""
     chosen = IncidentState(state) if state in set(IncidentState) else None
     wanted = IncidentFilter(chosen, destination or None)
-    found = await use_cases.list_incidents(
-        visit.context, wanted, limit=PAGE_SIZE + 1, below=record_id_of(visit.context, cursor)
-    )
-    content = visit.listed(found, lambda row: (row.number,), cursor)
+    found = await use_cases.list_incidents(visit.context, wanted, limit=paging.most, below=paging.record_id)
     return await visit.show(
         "incidents.html",
-        **content,
+        **visit.listed(found, lambda row: (row.number,), paging),
         now=visit.context.now(),
         present=present,
         state=state,

@@ -15,7 +15,6 @@ from app.admin.destinations import read_status_callback, switch_status_callback
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
-from app.console import form_view
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.domain.incidents import thresholds
@@ -74,8 +73,7 @@ async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
     except ValidationError as error:
-        problems, _ = form_view.problems_of(error)
-        return await _show(visit, problem=" ".join(problems.values()), typed=form.texts)
+        return await _show(visit, error, form.texts)
     await change_destination(*visit.on, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
@@ -99,14 +97,14 @@ async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
 
 
 async def _show(
-    visit: DestinationVisit, *, problem: str | None = None, typed: dict[str, str] | None = None
+    visit: DestinationVisit, error: ValidationError | None = None, typed: dict[str, str] | None = None
 ) -> Response:
     stored = await use_cases.read_alerting(*visit.on)
     alerting, preference = thresholds.read(stored.alerting), stored.preference
     muted_until = alerting.muted_until
     return await visit.show(
         "destination_notifications.html",
-        status=200 if problem is None else 422,
+        error=error,
         channels=await use_cases.list_channels(visit.context),
         preference=preference,
         kinds=KINDS,
@@ -116,7 +114,6 @@ async def _show(
         ranges=RANGES,
         members=_MEMBERS,
         typed=typed,
-        problem=problem,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
         callback=await read_status_callback(*visit.on),

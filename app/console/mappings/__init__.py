@@ -11,9 +11,8 @@ from app.admin.destinations.event_schemas import read_observed
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.admin.refusals import Refusal
-from app.api.paging import PAGE_SIZE, Cursor, number_of
 from app.console import form_view
-from app.console.access.secured_page import Form, PageRouter
+from app.console.access.secured_page import Form, PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
@@ -28,10 +27,10 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 
 
 @router.get(MAPPINGS, Scope.DESTINATIONS_READ)
-async def list_all(visit: CurrentDestination, cursor: Cursor = None) -> Response:
+async def list_all(visit: CurrentDestination, paging: Paging) -> Response:
     """List the destination's mappings, one page at a time."""
-    found = await list_mappings(*visit.on, limit=PAGE_SIZE + 1, after=number_of(visit.context, cursor))
-    content = visit.listed(found, lambda details: (details.mapping.number,), cursor)
+    found = await list_mappings(*visit.on, limit=paging.most, after=paging.number)
+    content = visit.listed(found, lambda details: (details.mapping.number,), paging)
     return await visit.show("mappings.html", **content)
 
 

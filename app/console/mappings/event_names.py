@@ -9,8 +9,8 @@ from app.admin.access import Scope
 from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
-from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, place_of
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
+from app.api.paging import bad_cursor, place_of
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
 
 router = PageRouter()
 
@@ -20,16 +20,15 @@ _NAME = _PAGE + "/{advertiser_id}/{event_type}"
 
 @router.get(_PAGE, Scope.DESTINATIONS_READ)
 async def page(
-    visit: CurrentVisit, q: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None
+    visit: CurrentVisit, paging: Paging, q: Annotated[str, Query(max_length=200)] = ""
 ) -> Response:
     """List pinned names by advertiser and event type."""
-    after = None
-    if (place := place_of(visit.context, cursor)) is not None:
-        if len(place) != 2:
-            raise bad_cursor()
-        after = (place[0], place[1])
-    found = await list_pinned_names(visit.context, limit=PAGE_SIZE + 1, after=after, search=q.strip() or None)
-    content = visit.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), cursor)
+    place = place_of(visit.context, paging.cursor)
+    if place is not None and len(place) != 2:
+        raise bad_cursor()
+    after = (place[0], place[1]) if place else None
+    found = await list_pinned_names(visit.context, limit=paging.most, after=after, search=q.strip() or None)
+    content = visit.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), paging)
     return await visit.show("event_names.html", **content, q=q)
 
 

@@ -14,7 +14,7 @@ from app.admin.mappings.event_names import find_name_conflict, rename_event
 from app.admin.mappings.publishing import list_versions, publish_draft, roll_back
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
-from app.api.paging import Cursor, number_of
+from app.api.paging import Cursor, ListQuery
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import activate
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
@@ -238,9 +238,9 @@ async def _versions(
     problem: Problem | None = None,
 ) -> Response:
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
-    below = number_of(visit.context, cursor)
-    found = await list_versions(*visit.on, mapping_id, limit=_PAGE_SIZE + 1, below=below)
-    content = visit.listed(found, lambda each: (each.version,), cursor, _PAGE_SIZE)
+    paging = ListQuery(visit.context, _PAGE_SIZE, cursor)
+    found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
+    content = visit.listed(found, lambda each: (each.version,), paging)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
