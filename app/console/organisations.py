@@ -1,7 +1,5 @@
 """Organisations page of the platform: list, create, change, suspend, resume, or act for an organisation."""
 
-from collections.abc import Mapping
-
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -12,8 +10,8 @@ from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import ListQuery
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
-from app.console.form_view import FORM_ERRORS, FormError
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
+from app.console.form_view import FORM_ERRORS
 
 router = PageRouter()
 
@@ -23,7 +21,14 @@ _ADDRESS = "/console/organisations"
 @router.get(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
 async def page(visit: CurrentVisit, paging: Paging) -> Response:
     """List organisations next to the form for a new organisation."""
-    return await _page(visit, paging)
+    rows = await organisations.list_organisations(visit.context, limit=paging.most, after=paging.time_and_id)
+    return await visit.show(
+        "organisations.html",
+        **visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), paging),
+        # The role platform alone may open no page of an organisation.
+        may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
+        given=visit.typed,
+    )
 
 
 @router.post(_ADDRESS, Scope.ORGANISATIONS_ADMIN)
@@ -34,7 +39,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         body = NewOrganisation.model_validate(given)
         await organisations.create_organisation(visit.context, body)
     except FORM_ERRORS as error:
-        return await _page(visit, ListQuery(visit.context), given, error)
+        return await page(visit.refused(error), ListQuery(visit.context))
     return visit.done("organisation_created", _ADDRESS)
 
 
@@ -70,18 +75,3 @@ async def resume(visit: CurrentVisit, id: str) -> Response:
     """Resume an organisation."""
     await organisations.set_suspended(visit.context, id, suspended=False)
     return visit.done("organisation_resumed", _ADDRESS)
-
-
-async def _page(
-    visit: Visit, paging: ListQuery, given: Mapping[str, str] | None = None, error: FormError | None = None
-) -> Response:
-    rows = await organisations.list_organisations(visit.context, limit=paging.most, after=paging.time_and_id)
-    content = visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), paging)
-    return await visit.show(
-        "organisations.html",
-        error=error,
-        **content,
-        # The role platform alone may open no page of an organisation.
-        may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
-        given=given or {},
-    )

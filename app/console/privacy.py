@@ -28,7 +28,7 @@ from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of, event_
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import FORM_ERRORS, FormError
+from app.console.form_view import FORM_ERRORS
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
@@ -185,16 +185,14 @@ async def show_hash(visit: CurrentVisit, form: Form) -> Response:
     try:
         result = hash_value(HashRequest.model_validate(body))
     except FORM_ERRORS as error:
-        return await _show_hash(visit, chosen, error=error)
+        return await _show_hash(visit.refused(error), chosen)
     return await _show_hash(visit, chosen, result)
 
 
-async def _show_hash(
-    visit: Visit, chosen: dict[str, str], result: HashResult | None = None, error: FormError | None = None
-) -> Response:
+async def _show_hash(visit: Visit, chosen: dict[str, str], result: HashResult | None = None) -> Response:
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
     response = await visit.show(
-        "hash_tester.html", error=error, fields=_FIELDS, profiles=profiles, chosen=chosen, result=result
+        "hash_tester.html", fields=_FIELDS, profiles=profiles, chosen=chosen, result=result
     )
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -12,7 +12,7 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
 from app.api.paging import MOST, ListQuery
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
-from app.console.form_view import FORM_ERRORS, FormError
+from app.console.form_view import FORM_ERRORS
 from app.store.access.keys import ApiKey
 
 router = PageRouter()
@@ -48,8 +48,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     try:
         created = await create_key(visit.context, NewKey.model_validate(body))
     except FORM_ERRORS as error:
-        return await _page(visit, ListQuery(visit.context), error=error)
-    return await _page(visit, ListQuery(visit.context), created=created)
+        return await _page(visit.refused(error), ListQuery(visit.context))
+    return await _page(visit, ListQuery(visit.context), created)
 
 
 @router.post("/console/keys/{key_id}/revoke", Scope.KEYS_ADMIN)
@@ -59,14 +59,11 @@ async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     return visit.done("key_revoked", "/console/keys")
 
 
-async def _page(
-    visit: Visit, paging: ListQuery, *, error: FormError | None = None, created: IssuedKey | None = None
-) -> Response:
+async def _page(visit: Visit, paging: ListQuery, created: IssuedKey | None = None) -> Response:
     found = await list_keys(visit.context, limit=paging.most, after=paging.time_and_id)
     content = visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging)
     return await visit.show(
         "keys.html",
-        error=error,
         **content,
         now=visit.context.now(),
         purpose_of=_purpose,

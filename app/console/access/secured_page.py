@@ -7,7 +7,7 @@ cannot be built. Errors become error pages.
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import SplitResult, quote
@@ -30,7 +30,7 @@ from app.api.paging import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
-from app.console.form_view import FormError, problems_of
+from app.console.form_view import FormError, problems_of, sentence_of
 from app.crypto import same_secret
 from app.store import audit
 
@@ -217,6 +217,19 @@ class Visit:
     request: Request
     context: AppContext
     visitor: Visitor
+    error: FormError | None = field(default=None, kw_only=True)
+
+    def refused(self, error: FormError) -> Self:
+        """Return this visit with the error of its form. The page then shows the form again."""
+        return replace(self, error=error)
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """The fields of a form that is shown again with its error; empty for any other page."""
+        if self.error is None:
+            return {}
+        form: PageForm = self.request.state.form
+        return {name: form.text(name) for name in form}
 
     @property
     def caller(self) -> Caller:
@@ -231,14 +244,15 @@ class Visit:
         """Return the content that all pages of this kind have."""
         return {}
 
-    async def show(self, template: str, *, error: FormError | None = None, **content: Any) -> HTMLResponse:
+    async def show(self, template: str, **content: Any) -> HTMLResponse:
         """Return a page. `pages.show` has the arguments.
 
-        `error` gives the page its status code, and the sentences at the fields of its form.
+        The error of a form gives the page its status code, a sentence, and the sentences at the fields.
         """
-        problems, status = problems_of(error)
-        shown = {"problems": problems, "status": status, **await self.header(), **content}
-        return pages.show(self.request, template, **shown)
+        problems, status = problems_of(self.error)
+        refused = sentence_of(self.error.problem) if isinstance(self.error, Refusal) else None
+        own = {"problems": problems, "status": status, "refused": refused}
+        return pages.show(self.request, template, **{**own, **await self.header(), **content})
 
     def part(self, template: str, **content: Any) -> HTMLResponse:
         """Return a fragment that an open page requests."""

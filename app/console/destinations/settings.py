@@ -1,7 +1,5 @@
 """The form of a destination: to create it (R7), and to change its settings."""
 
-from collections.abc import Mapping
-
 from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
@@ -10,9 +8,9 @@ from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.settings import change_destination, create_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
-from app.console.form_view import FORM_ERRORS, FormError, problems_of
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter
+from app.console.destinations.visit import PAGE, CurrentDestination, sign_in_origin
+from app.console.form_view import FORM_ERRORS, problems_of
 from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 
 router = PageRouter()
@@ -33,7 +31,18 @@ SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe")
 @router.get(NEW, Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    return await _show(visit, _DEFAULTS)
+    problems, _ = problems_of(visit.error)
+    origins = {sign_in_origin(visit.context, region) for region in Region}
+    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
+    return await visit.show(
+        "create.html",
+        leads_to=" ".join(sorted(origins)),
+        configured=visit.context.amazon_configured,
+        kind=catalog.AMAZON,
+        optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
+        values={**_DEFAULTS, **visit.typed},
+        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
+    )
 
 
 @router.post(NEW, Scope.DESTINATIONS_WRITE)
@@ -42,12 +51,11 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 
     If the input is invalid, show the form again with its problems.
     """
-    values = {name: form.text(name) for name in (*TEXTS, *RATE)}
     try:
         body = NewDestination.model_validate(body_of(form))
         created = await create_destination(visit.context, body)
     except FORM_ERRORS as error:
-        return await _show(visit, values, error)
+        return await page(visit.refused(error))
     if form.text("then") == "connect" and visit.context.amazon_configured:
         return RedirectResponse(await begin_connection(visit.context, created.id), 303)
     return visit.done("created", f"/console/destinations/{created.id}")
@@ -68,22 +76,6 @@ def body_of(form: Form) -> dict[str, object]:
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 
-async def _show(visit: Visit, values: Mapping[str, str], error: FormError | None = None) -> Response:
-    problems, _ = problems_of(error)
-    kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
-    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
-    return await visit.show(
-        "create.html",
-        error=error,
-        leads_to=" ".join(sorted(origins)),
-        configured=visit.context.amazon_configured,
-        kind=kind,
-        optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
-        values=values,
-        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
-    )
-
-
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
 _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
 
@@ -91,7 +83,20 @@ _EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.requi
 @router.get(PAGE + "/settings", Scope.DESTINATIONS_READ)
 async def settings_page(visit: CurrentDestination) -> Response:
     """Show the destination's settings in a form."""
-    return await _show_settings(visit)
+    found = visit.destination
+    # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
+    is_draft = visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is State.DRAFT
+    return await visit.show(
+        "destination_settings.html",
+        values={
+            **{name: str(getattr(found, name) or "") for name in TEXTS},
+            "requests_per_second": f"{found.rate_limit.requests_per_second:g}",
+            "burst": str(found.rate_limit.burst),
+            **visit.typed,
+        },
+        changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
+        editable=is_draft,
+    )
 
 
 @router.post(PAGE + "/settings", Scope.DESTINATIONS_WRITE)
@@ -101,27 +106,5 @@ async def change(visit: CurrentDestination, form: Form) -> Response:
         body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
         await change_destination(*visit.on, body, form.version)
     except FORM_ERRORS as error:
-        return await _show_settings(visit, form, error)
+        return await settings_page(visit.refused(error))
     return visit.done("settings_saved", PAGE + "/settings")
-
-
-async def _show_settings(
-    visit: DestinationVisit, form: Form | None = None, error: FormError | None = None
-) -> Response:
-    found = visit.destination
-    # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
-    is_draft = visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is State.DRAFT
-    values = {
-        **{name: str(getattr(found, name) or "") for name in TEXTS},
-        "requests_per_second": f"{found.rate_limit.requests_per_second:g}",
-        "burst": str(found.rate_limit.burst),
-    }
-    if form is not None:
-        values |= {name: form.text(name) for name in values if name in form}
-    return await visit.show(
-        "destination_settings.html",
-        error=error,
-        values=values,
-        changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
-        editable=is_draft,
-    )

@@ -16,7 +16,7 @@ from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
+from app.console.destinations.visit import PAGE, CurrentDestination
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
@@ -49,7 +49,24 @@ async def channels_page(visit: CurrentVisit) -> Response:
 @router.get(_PAGE, Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination) -> Response:
     """Show the channels, thresholds and status callbacks of a destination."""
-    return await _show(visit)
+    stored = await use_cases.read_alerting(*visit.on)
+    alerting, preference = thresholds.read(stored.alerting), stored.preference
+    muted_until = alerting.muted_until
+    return await visit.show(
+        "destination_notifications.html",
+        channels=await use_cases.list_channels(visit.context),
+        preference=preference,
+        kinds=KINDS,
+        severities=SEVERITIES,
+        alerting=alerting,
+        defaults=DEFAULTS,
+        ranges=RANGES,
+        members=_MEMBERS,
+        typed=visit.typed,
+        muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
+        hours=MAINTENANCE_HOURS,
+        callback=await read_status_callback(*visit.on),
+    )
 
 
 @router.post(_PAGE, Scope.DESTINATIONS_WRITE)
@@ -73,7 +90,7 @@ async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
     except ValidationError as error:
-        return await _show(visit, error, form.texts)
+        return await page(visit.refused(error))
     await change_destination(*visit.on, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
@@ -94,30 +111,6 @@ async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
     enabled = form.text("enabled") == "yes"
     await switch_status_callback(*visit.on, enabled=enabled)
     return visit.done("callback_on" if enabled else "callback_off", _PAGE)
-
-
-async def _show(
-    visit: DestinationVisit, error: ValidationError | None = None, typed: dict[str, str] | None = None
-) -> Response:
-    stored = await use_cases.read_alerting(*visit.on)
-    alerting, preference = thresholds.read(stored.alerting), stored.preference
-    muted_until = alerting.muted_until
-    return await visit.show(
-        "destination_notifications.html",
-        error=error,
-        channels=await use_cases.list_channels(visit.context),
-        preference=preference,
-        kinds=KINDS,
-        severities=SEVERITIES,
-        alerting=alerting,
-        defaults=DEFAULTS,
-        ranges=RANGES,
-        members=_MEMBERS,
-        typed=typed,
-        muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
-        hours=MAINTENANCE_HOURS,
-        callback=await read_status_callback(*visit.on),
-    )
 
 
 def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:

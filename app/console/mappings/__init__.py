@@ -1,6 +1,5 @@
 """The list of a destination's mappings, the paths of its events, and the page that copies a mapping."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Query
@@ -11,9 +10,9 @@ from app.admin.destinations.event_schemas import read_observed
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.admin.refusals import Refusal
-from app.console import form_view
+from app.api.errors import status_of
 from app.console.access.secured_page import Form, PageRouter, Paging
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
+from app.console.destinations.visit import PAGE, CurrentDestination
 from app.domain.destination import State
 from app.domain.mapping.document import MAX_NAME_LENGTH
 from app.domain.mapping.fields import FIELDS
@@ -67,45 +66,30 @@ async def copy_page(
     visit: CurrentDestination, mapping_id: str, q: Annotated[str, Query(max_length=200)] = ""
 ) -> Response:
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
-    return await _copy_page(visit, mapping_id, q, {})
+    destination, typed = visit.destination, visit.typed
+    mapping = (await read_mapping(*visit.on, mapping_id)).mapping
+    listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=q)
+    targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
+    return await visit.show(
+        "mapping_copy.html",
+        here=address_of(destination.id, mapping_id),
+        mapping=mapping,
+        name=typed.get("name", f"Copy of {mapping.name}"[:MAX_NAME_LENGTH]),
+        max_name=MAX_NAME_LENGTH,
+        to=typed.get("to") or destination.id,
+        q=q,
+        targets=targets[:_TARGETS],
+        more=len(targets) > _TARGETS,
+    )
 
 
 @router.post(MAPPING + "/copy", Scope.DESTINATIONS_WRITE)
 async def copy(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Copy the mapping as a draft and redirect to the copy."""
-    to, name = form.text("to"), form.text("name")
     try:
-        copied = await copy_mapping(*visit.on, mapping_id, to=to, name=name)
+        copied = await copy_mapping(*visit.on, mapping_id, to=form.text("to"), name=form.text("name"))
     except Refusal as refusal:
-        problems, status = form_view.problems_of(refusal)
-        if status != 422:
+        if status_of(refusal.problem) != 422:
             raise
-        return await _copy_page(visit, mapping_id, "", problems, name=name, to=to)
+        return await copy_page(visit.refused(refusal), mapping_id)
     return visit.done("mapping_copied", address_of(copied.mapping.destination, copied.mapping.id))
-
-
-async def _copy_page(
-    visit: DestinationVisit,
-    mapping_id: str,
-    query: str,
-    problems: Mapping[str, str],
-    *,
-    name: str | None = None,
-    to: str | None = None,
-) -> Response:
-    destination, found = (visit.destination, await read_mapping(*visit.on, mapping_id))
-    listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=query)
-    targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
-    return await visit.show(
-        "mapping_copy.html",
-        status=422 if problems else 200,
-        here=address_of(destination.id, mapping_id),
-        mapping=found.mapping,
-        name=f"Copy of {found.mapping.name}"[:MAX_NAME_LENGTH] if name is None else name,
-        max_name=MAX_NAME_LENGTH,
-        to=to or destination.id,
-        q=query,
-        targets=targets[:_TARGETS],
-        more=len(targets) > _TARGETS,
-        problems=problems,
-    )

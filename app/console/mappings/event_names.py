@@ -10,7 +10,7 @@ from app.admin.mappings.event_names import list_pinned_names, preview_rename, re
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.paging import bad_cursor, place_of
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 
 router = PageRouter()
 
@@ -35,28 +35,19 @@ async def page(
 @router.get(_NAME, Scope.DESTINATIONS_READ)
 async def name_page(visit: CurrentVisit, advertiser_id: str, event_type: str) -> Response:
     """Show a pinned name, the mappings that use it, and the form that renames it."""
-    return await _show(visit, advertiser_id, event_type)
+    impact = await preview_rename(visit.context, advertiser_id, event_type)
+    return await visit.show("event_name.html", impact=impact, to=visit.typed.get("to", ""))
 
 
 @router.post(_NAME, Scope.DESTINATIONS_WRITE)
 async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form: Form) -> Response:
     """Rename the event type and republish the mappings that send it."""
-    to = form.text("to")
     try:
-        renamed = await rename_event(visit.context, advertiser_id, event_type, to)
+        renamed = await rename_event(visit.context, advertiser_id, event_type, form.text("to"))
     except Refusal as refusal:
         if status_of(refusal.problem) != 422:
             raise
-        return await _show(visit, advertiser_id, event_type, to=to, problem=refusal.problem.detail)
+        return await name_page(visit.refused(refusal), advertiser_id, event_type)
     if renamed.name == renamed.previous_name:
         return visit.done("event_name_kept", _NAME)
     return visit.done("event_renamed", _NAME, len(renamed.mappings))
-
-
-async def _show(
-    visit: Visit, advertiser_id: str, event_type: str, *, to: str = "", problem: str | None = None
-) -> Response:
-    impact = await preview_rename(visit.context, advertiser_id, event_type)
-    return await visit.show(
-        "event_name.html", status=200 if problem is None else 422, impact=impact, to=to, problem=problem
-    )

@@ -12,13 +12,11 @@ from app.admin.mappings.backtest import backtest_draft, needs_confirmation
 from app.admin.mappings.drafts import MappingDetails, change_draft, read_mapping
 from app.admin.mappings.event_names import find_name_conflict, rename_event
 from app.admin.mappings.publishing import list_versions, publish_draft, roll_back
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api.errors import status_of
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import Cursor, ListQuery
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import activate
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import sentence_of
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.field_results import problem_views
 from app.console.mappings.statements import statement_changes
@@ -41,19 +39,37 @@ _NOTE_TOO_LONG = f"A note has at most {MAX_NOTE:,} characters. Nothing was publi
 @router.get(MAPPING + "/publish", Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show what publishing would change."""
-    return await _page(visit, mapping_id)
+    details = await read_mapping(*visit.on, mapping_id)
+    conflict = await find_name_conflict(*visit.on, mapping_id)
+    mapping, error = details.mapping, visit.error
+    backtest = await _backtest(visit, details)
+    return await visit.show(
+        "publish.html",
+        here=address_of(visit.destination.id, mapping_id),
+        details=details,
+        mapping=mapping,
+        changes=statement_changes(mapping.published, mapping.draft),
+        problems=problem_views(details.problems),
+        warnings=warning_lines(details.warnings),
+        backtest=backtest,
+        impact=backtest and backtest_view(backtest),
+        needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
+        conflict=conflict,
+        note=visit.typed.get("note", ""),
+        max_note=MAX_NOTE,
+        # The page describes a conflict of names by itself.
+        is_conflict=isinstance(error, Refusal) and error.problem.code is ErrorCode.EVENT_NAME_CONFLICT,
+    )
 
 
 @router.post(MAPPING + "/publish", Scope.DESTINATIONS_WRITE)
 async def publish(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Publish the draft, or show why it cannot be published."""
-    note = form.text("note")
     try:
         await _require_answers(visit, mapping_id, form)
-        published = await publish_draft(*visit.on, mapping_id, form.version, note)
+        published = await publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
     except Refusal as refusal:
-        problem = refusal.problem
-        return await _page(visit, mapping_id, problem=problem, note=note)
+        return await page(visit.refused(refusal), mapping_id)
     return await landing(visit, published.mapping)
 
 
@@ -109,33 +125,6 @@ async def rename_pin(visit: CurrentDestination, mapping_id: str, form: Form) -> 
     event_type, name = form.text("event_type"), form.text("name")
     await rename_event(visit.context, visit.destination.advertiser_id, event_type, name)
     return visit.done("renamed", MAPPING + "/publish")
-
-
-async def _page(
-    visit: DestinationVisit, mapping_id: str, *, problem: Problem | None = None, note: str = ""
-) -> Response:
-    details = await read_mapping(*visit.on, mapping_id)
-    conflict = await find_name_conflict(*visit.on, mapping_id)
-    mapping = details.mapping
-    backtest = await _backtest(visit, details)
-    is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT
-    return await visit.show(
-        "publish.html",
-        status=200 if problem is None else status_of(problem),
-        here=address_of(visit.destination.id, mapping_id),
-        details=details,
-        mapping=mapping,
-        changes=statement_changes(mapping.published, mapping.draft),
-        problems=problem_views(details.problems),
-        warnings=warning_lines(details.warnings),
-        backtest=backtest,
-        impact=backtest and backtest_view(backtest),
-        needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
-        conflict=conflict,
-        note=note,
-        max_note=MAX_NOTE,
-        refused=sentence_of(problem) if problem and not is_conflict else None,
-    )
 
 
 _LARGE_LOSS = 0.05  # a larger loss is shown in red
@@ -213,30 +202,6 @@ async def versions_page(
     visit: CurrentDestination, mapping_id: str, version: VersionNumber = None, cursor: Cursor = None
 ) -> Response:
     """List the versions, newest first, and show the content of the selected version."""
-    return await _versions(visit, mapping_id, version, cursor)
-
-
-@router.post(MAPPING + "/rollback", Scope.DESTINATIONS_WRITE)
-async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
-    """Roll back to an earlier version."""
-    version = form.text("to")
-    if not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
-    number = int(version)
-    try:
-        await roll_back(*visit.on, mapping_id, number, form.version)
-    except Refusal as refusal:
-        return await _versions(visit, mapping_id, number, None, problem=refusal.problem)
-    return visit.done("rolled_back", MAPPING + "/versions", number)
-
-
-async def _versions(
-    visit: DestinationVisit,
-    mapping_id: str,
-    version: int | None,
-    cursor: str | None,
-    problem: Problem | None = None,
-) -> Response:
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     paging = ListQuery(visit.context, _PAGE_SIZE, cursor)
     found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
@@ -253,7 +218,6 @@ async def _versions(
     in_use = mapping.published
     return await visit.show(
         "mapping_versions.html",
-        status=200 if problem is None else status_of(problem),
         **content,
         here=address_of(visit.destination.id, mapping_id),
         mapping=mapping,
@@ -262,5 +226,18 @@ async def _versions(
         says=statement_changes(None, selected.mapping) if selected else [],
         changed=statement_changes(before, selected.mapping) if selected and before else [],
         rollback=statement_changes(in_use, selected.mapping) if selected and in_use else [],
-        refused=problem and sentence_of(problem),
     )
+
+
+@router.post(MAPPING + "/rollback", Scope.DESTINATIONS_WRITE)
+async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
+    """Roll back to an earlier version."""
+    version = form.text("to")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
+    number = int(version)
+    try:
+        await roll_back(*visit.on, mapping_id, number, form.version)
+    except Refusal as refusal:
+        return await versions_page(visit.refused(refusal), mapping_id, number)
+    return visit.done("rolled_back", MAPPING + "/versions", number)
