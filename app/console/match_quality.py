@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.context import AppContext
 from app.admin.incidents import list_incidents
 from app.admin.mappings.drafts import change_draft, read_mapping
 from app.admin.match_quality.dedupe import CompareIdsRequest, compare_ids, read_findings
@@ -25,7 +27,7 @@ from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import FORM_ERRORS, problems_of
+from app.console.form_view import FORM_ERRORS
 from app.console.wording import match_key_label, number
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
@@ -43,7 +45,6 @@ _MOST_MAPPINGS: Final = 20
 _MOST_DAYS: Final = 50
 _QUICK_S, _LONG_S = 0.03, 20.0  # to count events
 _KINDS: Final = (Kind.VALUE_SUSPECT, Kind.SCHEMA_DRIFT)
-_NONE: Final[Mapping[str, Any]] = {}
 _HASH_FIELDS: Final = [(rule.field, FIELDS[rule.field].label) for rule in MATCH_KEYS if rule.hashed]
 # The text of each form's fields before it is sent.
 _DEFAULTS: Final = {
@@ -70,25 +71,20 @@ async def page(visit: CurrentDestination, count: Literal["all"] | None = None) -
 async def explain(visit: CurrentDestination, form: Form) -> Response:
     """Explain the number that Amazon shows."""
     day, _, name = form.text("row").partition(" ")
-
-    async def gap() -> Any:
-        number = read_integer(form.text("amazon_count"))
-        body = ExplainGapRequest.model_validate({"day": day, "event_name": name, "amazon_count": number})
-        return await explain_reconciliation(*visit.on, body)
-
-    return await _answer(visit, form, "gap", gap)
+    given = {"day": day, "event_name": name, "amazon_count": read_integer(form.text("amazon_count"))}
+    return await _answer(visit, form, "gap", ExplainGapRequest, given, explain_reconciliation)
 
 
 @router.post(HERE + "/hash", Scope.DESTINATIONS_READ)
 async def check_hash(visit: CurrentDestination, form: Form) -> Response:
     """Name the rule of a hash. Value and hash are only in the request body."""
 
-    async def explanation() -> Any:
-        names = ("field", "value", "hash", "country")
-        body = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
-        return explain_hash(ExplainHashRequest.model_validate(body))
+    async def explained(context: AppContext, destination_id: str, body: ExplainHashRequest) -> Any:
+        return explain_hash(body)
 
-    response = await _answer(visit, form, "hash", explanation)
+    names = ("field", "value", "hash", "country")
+    given = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
+    response = await _answer(visit, form, "hash", ExplainHashRequest, given, explained)
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -96,13 +92,9 @@ async def check_hash(visit: CurrentDestination, form: Form) -> Response:
 @router.post(HERE + "/compare", Scope.EVENTS_READ)
 async def compare(visit: CurrentDestination, form: Form) -> Response:
     """Compare a list of ids, one a line."""
-
-    async def comparison() -> Any:
-        lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
-        body = CompareIdsRequest.model_validate({"ids": [line for line in lines if line.strip()]})
-        return await compare_ids(*visit.on, body)
-
-    return await _answer(visit, form, "comparison", comparison)
+    lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
+    given = {"ids": [line for line in lines if line.strip()]}
+    return await _answer(visit, form, "comparison", CompareIdsRequest, given, compare_ids)
 
 
 @router.post(HERE + "/add", Scope.DESTINATIONS_WRITE)
@@ -133,47 +125,43 @@ async def shadow(visit: CurrentDestination, form: Form) -> Response:
         body = ShadowRequest.model_validate({"share": (percent or 0) / 100, "minutes": minutes})
         await start_shadow(*visit.on, mapping, body)
     except FORM_ERRORS as error:
-        problems, status = problems_of(error)
-        return await _show(visit, problems={"shadow": problems}, status=status)
+        return await _show(visit.refused(error), form, "shadow")
     return visit.done("shadow_started", HERE)
 
 
 @router.post(HERE + "/test", Scope.DESTINATIONS_WRITE)
 async def send_test(visit: CurrentDestination, form: Form) -> Response:
     """Send test conversions to Amazon and show its answer."""
-
-    async def sent() -> Any:
-        names = {"dataset_name": form.text("dataset_name"), "event_name": form.text("test_name")}
-        given = {"count": read_integer(form.text("count")), **names}
-        body = TestConversionsRequest.model_validate(given)
-        return await send_test_conversions(*visit.on, body)
-
-    return await _answer(visit, form, "test", sent)
+    names = {"dataset_name": form.text("dataset_name"), "event_name": form.text("test_name")}
+    given = {"count": read_integer(form.text("count")), **names}
+    return await _answer(visit, form, "test", TestConversionsRequest, given, send_test_conversions)
 
 
 async def _answer(
-    visit: DestinationVisit, form: Form, name: str, result: Callable[[], Awaitable[Any]]
+    visit: DestinationVisit,
+    form: Form,
+    name: str,
+    kind: type[BaseModel],
+    given: Mapping[str, Any],
+    use_case: Callable[[AppContext, str, Any], Awaitable[Any]],
 ) -> Response:
     """Show the page with the result of one of its forms, or with the problems of its fields."""
-    results: dict[str, Any] = {}
     try:
-        results[name] = await result()
+        result = await use_case(*visit.on, kind.model_validate(given))
     except FORM_ERRORS as error:
-        problems, status = problems_of(error)
-        return await _show(visit, form, problems={name: problems}, status=status)
-    return await _show(visit, form, results=results)
+        return await _show(visit.refused(error), form, name)
+    return await _show(visit, form, name, result)
 
 
 async def _show(
     visit: DestinationVisit,
     form: Form | None = None,
+    name: str = "",
+    result: Any = None,
     *,
-    results: Mapping[str, Any] = _NONE,
-    problems: Mapping[str, Mapping[str, str]] = _NONE,
-    status: int = 200,
     seconds: float = _QUICK_S,
 ) -> Response:
-    """Show the page. `results` and `problems` are by the name of the form."""
+    """Show the page. `name` is that of the form that was sent, with its result or the error of the visit."""
     counted = await read_reconciliation(*visit.on, None, None, seconds=seconds)
     published = [
         (each.mapping, each.quality, await read_shadow(*visit.on, each.mapping.id))
@@ -183,11 +171,10 @@ async def _show(
     wanted = [IncidentFilter(destination=visit.destination.id, kind=kind) for kind in _KINDS]
     newest = [await list_incidents(visit.context, each, limit=1) for each in wanted]
     pairs = dict.fromkeys((row.day, row.kind.event_name) for row in counted.items if row.kind.event_name)
-    findings, gap = await read_findings(*visit.on), results.get("gap")
+    findings, gap = await read_findings(*visit.on), result if name == "gap" else None
     qualities = [(mapping, quality) for mapping, quality, _ in published]
     return await visit.show(
         "match_quality.html",
-        status=status,
         counted=counted,
         most_days=_MOST_DAYS,
         choices=[(f"{day} {name}", f"{name} on {day}") for day, name in pairs],
@@ -200,8 +187,8 @@ async def _show(
         suspect=[each for listed in newest for each in listed if each.incident.is_open],
         fields=_HASH_FIELDS,
         chosen={field: (form and form.text(field)) or text for field, text in _DEFAULTS.items()},
-        results=results,
-        problems=problems,
+        results={name: result},
+        sent=name,
         not_accepted=not_accepted(gap.counts, visit.here) if gap else (),
         causes=gap_causes(gap.gap, qualities, findings, visit.here) if gap else (),
     )

@@ -93,16 +93,7 @@ async def new(visit: CurrentDestination) -> Response:
 @router.post(MAPPINGS + "/new", Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
-    document = from_form(form.texts)
-    if _stores_nothing(form):
-        return await _show_unsaved(visit, None, document, form)
-    if check_draft(document):
-        return await _show(visit, None, document, form=form, status=422)
-    try:
-        created = await create_draft(*visit.on, document)
-    except Refusal as refusal:
-        return await _show(visit, None, document, form=form, problem=refusal.problem)
-    return await _leave(visit, created, form, "mapping_created")
+    return await _store(visit, None, form)
 
 
 @router.get(MAPPING, Scope.DESTINATIONS_READ)
@@ -115,20 +106,27 @@ async def page(visit: CurrentDestination, mapping_id: str) -> Response:
 @router.post(MAPPING, Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    found = await read_mapping(*visit.on, mapping_id)
-    draft = found.mapping.draft
+    return await _store(visit, await read_mapping(*visit.on, mapping_id), form)
+
+
+async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Form) -> Response:
+    """Create a mapping from the form, or change the mapping that was found."""
+    draft = found.mapping.draft if found else {}
     document = keep_short_forms(draft, from_form(form.texts))
     if _stores_nothing(form):
         return await _show_unsaved(visit, found, document, form)
     if check_draft(document):
         return await _show(visit, found, document, form=form, status=422)
-    # In a change, null removes a member. So set the members that the form left out to null.
-    members = {**dict.fromkeys(draft), **document}
     try:
-        saved = await change_draft(*visit.on, mapping_id, members, form.version)
+        if found is None:
+            saved = await create_draft(*visit.on, document)
+        else:
+            # In a change, null removes a member. So set the members that the form left out to null.
+            members = {**dict.fromkeys(draft), **document}
+            saved = await change_draft(*visit.on, found.mapping.id, members, form.version)
     except Refusal as refusal:
         return await _show(visit, found, document, form=form, problem=refusal.problem)
-    return await _leave(visit, saved, form, "draft_saved")
+    return await _leave(visit, saved, form, "draft_saved" if found else "mapping_created")
 
 
 async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, done: str) -> Response:

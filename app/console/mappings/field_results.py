@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from app.console.mappings.text import write_value
 from app.console.wording import share
@@ -116,9 +116,8 @@ _RULE_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldResult:
-    """The result of a field for the sample event. `input` is the name of the field's row on the form."""
+    """The result of a field for the sample event."""
 
-    input: str
     rule: str  # the rule that was applied, shown as a tooltip
     text: str
     note: str
@@ -127,16 +126,14 @@ class FieldResult:
 
 def field_results(fields: Sequence[FieldPreview], custom: Mapping[str, int]) -> dict[str, FieldResult]:
     """Return the results by row of the form. `custom` maps each custom data name to its row number."""
-    results = (_result(field, custom) for field in fields)
-    return {result.input: result for result in results}
+    return {row_of(field.field, custom): _result(field) for field in fields}
 
 
-def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
-    text = _text(field.result)
+def _result(field: FieldPreview) -> FieldResult:
+    text = field.result if isinstance(field.result, str) else write_value(field.result)
     # A normalisation rule has a name such as `amazon.email`.
     normalised = "normalised and hashed" if text.startswith("sha256:") else "normalised"
     return FieldResult(
-        input=row_of(field.field, custom),
         rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
         text=text,
         note=field.note or ("Sent unchanged; not shown here." if field.result == "…" else ""),
@@ -151,10 +148,6 @@ def row_of(field: str, custom: Mapping[str, int] = NO_ROWS) -> str:
     if field.startswith(_CUSTOM):
         return f"custom.{custom.get(field.removeprefix(_CUSTOM), '')}"
     return field
-
-
-def _text(result: Any) -> str:
-    return result if isinstance(result, str) else write_value(result)
 
 
 UNDECIDED: Final[Mapping[str, str]] = {

@@ -5,6 +5,7 @@ A step is its name, followed by JSON arguments: `trim | replace "-" ""`. A value
 """
 
 import json
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -16,6 +17,7 @@ from app.domain.mapping.pipes import PIPES, make_step, run
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import StepProblem
 
+_STEP_NAME = re.compile(r"\s*(\w+)\s*")
 _DECODER = json.JSONDecoder(parse_float=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -39,15 +41,9 @@ def read_pipe(text: str) -> list[Any] | None:
     """Return the steps of a line, or None if it is not a pipe."""
     steps: list[Any] = []
     position = 0
-    while True:
-        position = _skip_blanks(text, position)
-        end = position
-        while end < len(text) and (text[end].isalnum() or text[end] == "_"):
-            end += 1
-        if end == position:
-            return None
-        step: list[Any] = [text[position:end]]
-        position = _skip_blanks(text, end)
+    while name := _STEP_NAME.match(text, position):
+        step: list[Any] = [name[1]]
+        position = name.end()
         while position < len(text) and text[position] != "|":
             try:
                 argument, position = _DECODER.raw_decode(text, position)
@@ -59,6 +55,7 @@ def read_pipe(text: str) -> list[Any] | None:
         if position == len(text):
             return steps
         position += 1
+    return None
 
 
 def _skip_blanks(text: str, position: int) -> int:
