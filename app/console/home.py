@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query
+from fastapi import Query
+from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
@@ -17,7 +18,7 @@ from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.visit import sign_in_origin
 from app.console.incidents import present
 from app.console.live_updates import streamed
-from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
+from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
 from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
@@ -34,29 +35,22 @@ HOME_POLL_INTERVAL_S: Final = 5.0  # each poll reads all destinations
 _STALE_AFTER: Final = timedelta(seconds=30)
 
 
-@dataclass(frozen=True, slots=True)
-class HomeQuery:
+class HomeQuery(BaseModel):
     """The query parameters of the home page. `page` is the page of the table, from 1."""
 
-    q: Annotated[str, Query(max_length=200)] = ""
+    q: Annotated[str, Field(max_length=200)] = ""
     health: Condition | None = None
     sort: Sort = Sort.TROUBLE
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1
-    range_name: RangeParameter = RangeName.DAY
+    page: Annotated[int, Field(ge=1, le=10_000)] = 1
+    range_name: RangeName = Field(default=RangeName.DAY, alias=PARAMETER)
 
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters that differ from their default, without `page`."""
-        given = (
-            ("q", self.q, ""),
-            ("health", self.health, None),
-            ("sort", self.sort, Sort.TROUBLE),
-            (PARAMETER, self.range_name, RangeName.DAY),
-        )
-        return {name: str(value) for name, value, default in given if value != default}
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"page"})
 
 
-HomeParameters = Annotated[HomeQuery, Depends()]
+HomeParameters = Annotated[HomeQuery, Query()]
 
 
 @router.get("/console", Scope.DESTINATIONS_READ)

@@ -46,18 +46,14 @@ _HOLDS = {
 }
 
 
-def _hold(given: DiagnosisInput) -> str | None:
-    """Return the reason why nothing is sent, or None if events are sent."""
-    return _HOLDS.get(state_key(given.destination))
-
-
 def lane(given: DiagnosisInput) -> list[Gauge]:
     """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
+    hold = _HOLDS.get(state_key(given.destination))  # why nothing is sent; None if events are sent
     return [
         _rate(given),
-        _throttle(given),
-        _breaker(given),
-        _worker(given),
+        _throttle(given, hold),
+        _breaker(given, hold),
+        _worker(given, hold),
         _token(given),
         _backlog(given.stats),
         _first_expiry(given),
@@ -83,44 +79,44 @@ def _rate(given: DiagnosisInput) -> Gauge:
     return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
 
 
-def _throttle(given: DiagnosisInput) -> Gauge:
-    until = given.facts.about.blocked_until
-    if (hold := _hold(given)) is not None:
+def _throttle(given: DiagnosisInput, hold: str | None) -> Gauge:
+    facts, until = given.facts, given.facts.about.blocked_until
+    if hold is not None:
         return Gauge("Throttle", "not in use", hold)
     if until is not None and until > given.now:
         return Gauge("Throttle", "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
-    if given.facts.failures is not None and [each.outcome for each in given.facts.requests[:1]] == [
-        "throttled"
-    ]:
+    if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
         meaning = "The newest request got HTTP 429, so the rate was lowered."
         return Gauge("Throttle", "slowed", meaning, "warn")
     return Gauge("Throttle", "off", "Amazon does not limit the rate now.", "good")
 
 
-def _breaker(given: DiagnosisInput) -> Gauge:
-    if (hold := _hold(given)) is not None:
+# The value, tone and meaning of each state of the circuit breaker.
+_BREAKER = {
+    "closed": ("normal", "good", "Requests are sent at the current rate."),
+    "open": ("tripped", "bad", "Too many failures: sending is paused except for periodic probes."),
+    "half_open": ("probing", "warn", "A probe request is in flight. If it succeeds, sending resumes."),
+}
+
+
+def _breaker(given: DiagnosisInput, hold: str | None) -> Gauge:
+    if hold is not None:
         return Gauge("Circuit breaker", "not in use", hold)
     breaker = given.stats.breaker
-    state = breaker.state
-    meaning = {
-        "closed": "Requests are sent at the current rate.",
-        "open": "Too many failures: sending is paused except for periodic probes.",
-        "half_open": "A probe request is in flight. If it succeeds, sending resumes.",
-    }[state]
+    value, tone, meaning = _BREAKER[breaker.state]
     failing = given.facts.failures.requests if given.facts.failures is not None else 0
     if failing:
+        tone = "warn" if breaker.state == "closed" else tone
         meaning = f"{meaning} {failed_requests(failing)} A 429 does not count towards the breaker."
     else:
         meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
-    tone = {"closed": "warn" if failing else "good", "open": "bad", "half_open": "warn"}[state]
-    value = {"closed": "normal", "open": "tripped", "half_open": "probing"}[state]
-    if state == "open" and (at := given.facts.next_attempt_at) is not None and at > given.now:
+    if breaker.state == "open" and (at := given.facts.next_attempt_at) is not None and at > given.now:
         return Gauge("Circuit breaker", "tripped until", meaning, tone, at)
     return Gauge("Circuit breaker", value, meaning, tone)
 
 
-def _worker(given: DiagnosisInput) -> Gauge:
-    if (hold := _hold(given)) is not None:
+def _worker(given: DiagnosisInput, hold: str | None) -> Gauge:
+    if hold is not None:
         return Gauge("Worker", "idle" if given.stats.lane_owned else "none", hold)
     if given.stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")

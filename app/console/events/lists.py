@@ -105,10 +105,7 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
     )
     return await visit.show(
         "events.html",
-        **_content(visit, listed, cursor),
-        query=query,
-        range=chosen,
-        searched=chosen.part_since(listed.back_to),
+        **_content(visit, query, chosen, listed, cursor),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         mappings=await mapping_names(*visit.on),
@@ -139,11 +136,8 @@ async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> R
         return RedirectResponse(_event_address(only), 303)
     return await visit.show(
         "search.html",
-        **_content(visit, result, cursor),
-        query=query,
+        **_content(visit, query, chosen, result, cursor),
         destinations=await _destinations(visit),
-        range=chosen,
-        searched=chosen.part_since(result.back_to),
         exact=result.is_exact,
     )
 
@@ -170,7 +164,7 @@ async def live_tail(visit: CurrentVisit, query: Search) -> Response:
 async def _newest(visit: Visit, query: SearchForm) -> dict[str, Any]:
     wanted = query.query(any_id=query.q or None)
     found = await search_events(visit.context, wanted, destination_id=query.destination, limit=_TAIL_ROWS)
-    return {**_content(visit, found), "query": query}
+    return _content(visit, query, query.range(visit.context.now()), found)
 
 
 async def _destinations(visit: Visit) -> Sequence[tuple[str, str]] | None:
@@ -179,9 +173,14 @@ async def _destinations(visit: Visit) -> Sequence[tuple[str, str]] | None:
     return names if len(names) <= _MOST_LISTED else None
 
 
-def _content(visit: Visit, found: EventPage, cursor: str | None = None) -> dict[str, Any]:
+def _content(
+    visit: Visit, query: ConsoleFilter, chosen: TimeRange, found: EventPage, cursor: str | None = None
+) -> dict[str, Any]:
     """Return the content of a list of events."""
     return {
+        "query": query,
+        "range": chosen,
+        "searched": chosen.part_since(found.back_to),
         "items": found.items,
         "next_cursor": cursor_of(visit.context, *found.following) if found.following else None,
         "later": cursor is not None,

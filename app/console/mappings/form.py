@@ -31,13 +31,14 @@ CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "g
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A row of the form: the inputs of a field, with its label and help."""
+    """A row of the form: a field, with the inputs of its source."""
 
+    field: Field
     inputs: SourceInputs
-    label: str
-    help: str
-    required: bool
-    purchases_only: bool
+
+    @property
+    def purchases_only(self) -> bool:
+        return self.field.name in PURCHASE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,16 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
     constants["country_code"] = document.get("country_code")
     paths = {f"consent.{name}": consent.get(name) for name in CONSENT_MEMBERS}
     groups: dict[str, list[FieldRow]] = {}
-    for field in FIELDS.values():
-        row = _row(field, fields.get(field.name), sentences)
+    for name in dict.fromkeys([*PRIMARY_MATCH_KEYS, *FIELDS]):
+        field = FIELDS[name]
+        row = _row(field, fields.get(name), sentences)
         # Hide empty match keys in a folded section, except those in PRIMARY_MATCH_KEYS.
         folded = (
             field.group is Group.MATCH_KEY
-            and field.name not in PRIMARY_MATCH_KEYS
+            and name not in PRIMARY_MATCH_KEYS
             and not any((row.inputs.path, row.inputs.default, row.inputs.problem))
         )
         groups.setdefault("more_match_keys" if folded else field.group.value, []).append(row)
-    groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
     return MappingForm(
         name=str(document.get("name") or ""),
         event_name=_constant(document.get("event_name")),
@@ -117,11 +118,6 @@ def _sentences_by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
     return sentences
 
 
-def _place(name: str) -> int:
-    field = name.removeprefix("fields.")
-    return PRIMARY_MATCH_KEYS.index(field) if field in PRIMARY_MATCH_KEYS else len(PRIMARY_MATCH_KEYS)
-
-
 def _takes_text(field: Field) -> bool:
     return field.takes in ("text", "time")
 
@@ -132,9 +128,7 @@ def _row(field: Field, source: Any, sentences: Mapping[str, str]) -> FieldRow:
         f"fields.{field.name}", source, "path", sentences,
         text=_takes_text(field), takes=takes, decides=field.name not in ALWAYS_REJECT,
     )  # fmt: skip
-    return FieldRow(
-        inputs, field.label, field.help, field.name == "event_timestamp", field.name in PURCHASE_ONLY
-    )
+    return FieldRow(field, inputs)
 
 
 def _choice(source: Any, options: Container[str]) -> str:
