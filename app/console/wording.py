@@ -67,9 +67,7 @@ def age(seconds: float | None) -> str:
         count, left = divmod(left, size)
         if count:
             parts.append(f"{count} {singular if count == 1 else plural}")
-        if parts and (len(parts) == 2 or size == 1 or not left):
-            break
-        if parts and not count:
+        elif parts:
             break
     return " ".join(parts[:2]) or "0 s"
 

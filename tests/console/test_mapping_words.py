@@ -9,8 +9,7 @@ import pytest
 
 from app.console.mappings.field_results import field_results, label, problem_views
 from app.console.mappings.publish import backtest_view
-from app.console.mappings.statements import statement_changes
-from app.console.mappings.view import pretty_json, preview
+from app.console.mappings.view import pretty_json, preview, statement_changes
 from app.console.pages import timed
 from app.console.wording import number, share
 from app.domain.conversion.convert import Conversion, EventWarning

@@ -15,7 +15,7 @@ from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
-from app.console.events.timeline import HistoryEntry, collapse, match_keys, timeline
+from app.console.events.history import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.pages import part
 from app.console.wording import age, amazon_message, change, number, share

@@ -22,7 +22,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import MOST
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.events.timeline import timeline
+from app.console.events.history import timeline
 from app.console.live_updates import streamed
 from app.domain import strict_json
 from app.domain.event_query import EventQuery

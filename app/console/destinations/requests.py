@@ -10,7 +10,7 @@ from app.admin.events.history import ATTEMPT
 from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, cursor_of, time_and_id_of
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
-from app.console.events.timeline import outcome_label
+from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.store.attempts import RESPONSE_DAYS
 

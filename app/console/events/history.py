@@ -1,5 +1,9 @@
-"""The page of one event: its history."""
+"""The page of one event: its history as a timeline, one entry per step."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -7,15 +11,26 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.events.history import read_event_history
-from app.admin.events.summary import REJECTED, EventHistory
+from app.admin.events.summary import REJECTED, EventAttempt, EventHistory
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.page import diagnosis_of
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.events import timeline
 from app.console.live_updates import streamed
-from app.console.wording import person
+from app.console.wording import (
+    STATUSES,
+    Label,
+    amazon_message,
+    event_type_label,
+    match_key_label,
+    number,
+    person,
+)
+from app.domain.mapping.fields import FIELDS
+from app.domain.outcomes.event_history import EventReplay
+from app.domain.outcomes.explain import UNCLEAR_ANSWERS
 from app.domain.outcomes.failure_cause import failure_cause
+from app.domain.outcomes.reasons import WARNINGS
 from app.domain.outcomes.status import FINAL
 
 router = PageRouter()
@@ -67,11 +82,203 @@ async def _content(visit: DestinationVisit, history: EventHistory) -> dict[str, 
     mapping = names.get(history.mapping_id or "")
     return {
         "history": history,
-        "story": timeline.timeline(history, mapping, names),
+        "story": timeline(history, mapping, names),
         "mapping_name": mapping,
         "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
-        "warnings": timeline.warnings(history),
+        "warnings": warnings(history),
         "cause": failure_cause(history.amazon_code, history.amazon_message),
         "final": is_final,
         "diagnosis": await diagnosis_of(visit) if explains_wait else None,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One step of the timeline."""
+
+    at: datetime | None
+    tone: str
+    headline: str
+    detail: str
+    request_id: str | None = None  # Amazon's
+    replay_id: str | None = None
+    last_at: datetime | None = None  # the time of the last of several similar entries
+    similar: Sequence["HistoryEntry"] = ()
+    kind: tuple[object, ...] = ()  # equal for similar entries
+
+
+# What each outcome of an attempt means.
+OUTCOMES: Mapping[str, Label] = {
+    "answered": Label("Answered", "good", "Amazon processed the request and answered for each event."),
+    "throttled": Label(
+        "Rate limited",
+        "warn",
+        "Amazon is rate-limiting requests (429). This does not count as a failed attempt.",
+    ),
+    "unauthorized": Label(
+        "Token rejected", "warn", "Amazon rejected the access token. A new token is requested automatically."
+    ),
+    "forbidden": Label(
+        "Access denied", "bad", "The signed-in Amazon user may not send events for this advertiser."
+    ),
+    "divisible": Label(
+        "Rejected, then split",
+        "warn",
+        "Amazon rejected the complete request. It is split to isolate the invalid event.",
+    ),
+    "broken": Label(
+        "Server error",
+        "warn",
+        "Amazon returned an error or an unreadable response. The same request is retried.",
+    ),
+    "lost": Label(
+        "No response",
+        "warn",
+        "No complete response arrived. The same request is retried; Amazon counts it once.",
+    ),
+    "missing": Label(
+        "Not found",
+        "warn",
+        "Amazon returned 404: it does not know this address or account. The request is retried.",
+    ),
+    "unexpected": Label(
+        "Unexpected response", "bad", "Amazon returned a response that its API does not define."
+    ),
+    "under_way": Label("In progress", "quiet", "In progress: no response yet."),
+}
+
+
+def outcome_label(outcome: str) -> Label:
+    """Return the label of an outcome; its name if this release does not know it."""
+    return OUTCOMES.get(outcome) or Label(outcome.replace("_", " "), "quiet", "")
+
+
+# Tone and sentence for Amazon's answer about this event, if Amazon did not accept the event.
+_ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "amazon_refused": ("bad", "Amazon rejected this event"),
+    "amazon_request_refused": ("bad", "Amazon rejected this event"),
+    "amazon_unexpected": ("bad", "Amazon rejected this event"),
+    "amazon_item_failed": ("warn", "Amazon could not process this event and asked to resend it"),
+    "outcome_unknown": ("warn", "It is unknown whether Amazon accepted this event"),
+    "gave_up": ("bad", "Amazon failed for this event on the last attempt"),
+}
+
+
+def timeline(history: EventHistory, mapping_name: str | None, names: Mapping[str, str]) -> list[HistoryEntry]:
+    """Return the steps of an event history, oldest first.
+
+    `names` maps key ids to the names of the keys.
+    """
+    entries = []
+    if history.event_time:
+        own_time = "The time of the event, from the mapped timestamp."
+        entries.append(HistoryEntry(history.event_time, "quiet", "Occurred", own_time))
+    stored = "The event was on disk before the journey received its 202."
+    entries.append(HistoryEntry(history.accepted_at, "good", "Accepted and stored", stored))
+    entries.append(HistoryEntry(None, "good", "Converted", _converted(history, mapping_name)))
+    if not history.attempts_complete and history.duplicate_of is None:
+        entries.append(HistoryEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
+    sent = [_attempt(one) for one in history.attempts]
+    sent += [_replay(one, names) for one in history.replays]
+    entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
+    if history.next_attempt_at and history.status == "retrying":
+        again = "The event is retried automatically."
+        entries.append(HistoryEntry(history.next_attempt_at, "warn", "Next attempt", again))
+    return [*entries, *_last(history)]
+
+
+_FEWEST_COLLAPSED = 3
+
+
+def collapse(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
+    """Return the entries. Consecutive similar attempts become one entry that contains them."""
+    collapsed: list[HistoryEntry] = []
+    for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
+        similar = list(run)
+        if len(similar) < _FEWEST_COLLAPSED:
+            collapsed += similar
+            continue
+        first, last = similar[0], similar[-1]
+        headline = f"{first.headline} {number(len(similar))} times"
+        collapsed.append(replace(first, headline=headline, last_at=last.at, request_id=None, similar=similar))
+    return collapsed
+
+
+def _last(history: EventHistory) -> list[HistoryEntry]:
+    """Return the last steps. The status is a step. If the event was erased after delivery, both are steps."""
+    word, detail = STATUSES[history.status], amazon_message(history.explanation)
+    delivered, erased = history.delivered_at, history.erased_at
+    if delivered is not None and erased is not None:
+        return [
+            HistoryEntry(delivered, word.tone, word.label, "Amazon accepted it."),
+            HistoryEntry(erased, "quiet", STATUSES["erased"].label, detail),
+        ]
+    return [HistoryEntry(delivered or erased, word.tone, word.label, detail)]
+
+
+def _replay(replay: EventReplay, names: Mapping[str, str]) -> HistoryEntry:
+    by, id_ = person(replay.by, names), replay.replay_id
+    return HistoryEntry(replay.at, "quiet", "Replayed", f"Requeued by {by}.", replay_id=id_, kind=(id_,))
+
+
+def _converted(history: EventHistory, mapping_name: str | None) -> str:
+    kind = history.event_type
+    if kind is None:
+        return "The stored metadata of the conversion is damaged and cannot be shown."
+    by = f"mapping “{mapping_name}”" if mapping_name else "a deleted mapping"
+    keys = match_keys(history.match_keys)
+    return (
+        f"By {by}, version {history.mapping_version}, as {event_type_label(kind)}, with {keys}. "
+        "The payload is frozen: retries resend exactly this."
+    )
+
+
+def match_keys(wire: Sequence[str]) -> str:
+    """Return the labels of match keys, given by Amazon's names, as a text."""
+    names = [match_key_label(key) for key in wire]
+    if not names:
+        return "no match key"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _attempt(attempt: EventAttempt) -> HistoryEntry:
+    outcome = outcome_label(attempt.outcome)
+    tone, sentence = outcome.tone, outcome.meaning
+    parts = [sentence]
+    others = attempt.events_in_request - 1
+    facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]
+    facts.append(f"{number(attempt.duration_ms)} ms" if attempt.duration_ms is not None else "")
+    facts.append(f"with {number(others)} more" if others > 0 else "")
+    parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
+    if attempt.message:
+        parts.append(f"Amazon's message: {amazon_message(attempt.message)}")
+    if (refusal := _ITEM_OUTCOMES.get(attempt.item_outcome or "")) is not None:
+        tone, sentence = refusal
+        code = f" ({attempt.item_code})" if attempt.item_code else ""
+        words = UNCLEAR_ANSWERS.get(attempt.item_message or "") or amazon_message(attempt.item_message)
+        parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
+    names = ("outcome", "http_status", "message", "item_outcome", "item_code", "item_message")
+    return HistoryEntry(
+        attempt.started_at,
+        tone,
+        "Sent to Amazon",
+        " ".join(part for part in parts if part),
+        request_id=attempt.request_id,
+        kind=tuple(getattr(attempt, name) for name in names),
+    )
+
+
+def warnings(history: EventHistory) -> list[str]:
+    """Return the event's warnings as sentences."""
+    entries = [
+        f"{match_key_label(omitted.match_key)} was left out: {omitted.reason.replace('_', ' ')}."
+        for omitted in history.dropped_match_keys
+    ]
+    for warning in history.warnings:
+        code, field = warning["code"] or "", warning["field"] or ""
+        if code == "match_key_dropped" and entries:
+            continue  # each is listed by its key and reason
+        known = field in FIELDS and code != "event_id_derived"
+        label = f" ({FIELDS[field].label})" if known else ""
+        entries.append(WARNINGS.get(code, code) + label)
+    return entries

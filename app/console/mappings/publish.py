@@ -19,8 +19,7 @@ from app.console.destinations import activate
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.field_results import problem_views
-from app.console.mappings.statements import statement_changes
-from app.console.mappings.view import field_label, warning_lines
+from app.console.mappings.view import field_label, statement_changes, warning_lines
 from app.console.wording import match_key_label, person, remedy, share
 from app.domain.destination import State
 from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest, EventGroup

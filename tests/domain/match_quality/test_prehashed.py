@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.console.mappings.form import from_form, to_form
-from app.console.mappings.statements import statement_changes
+from app.console.mappings.view import statement_changes
 from app.domain.conversion.convert import Conversion
 from app.domain.event import Rejection
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
