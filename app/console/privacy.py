@@ -23,7 +23,7 @@ from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, l
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.export import csv_lines
+from app.api.export import ROWS, csv_lines
 from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of, event_place_of
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
@@ -95,9 +95,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
 
     Continue a search that reached its time limit.
     """
-    so_far = _continued(visit.context, form)
-    if so_far is None:
-        so_far = _Found(*_identifier(form), cursor=0, events={})
+    so_far = _begun(visit.context, form)
     _, result = await find_person(visit.context, {so_far.kind: so_far.value}, after=so_far.cursor)
     for (destination, status), events in result.events.items():
         place = f"{destination} {status}"
@@ -127,11 +125,11 @@ def _identifier(form: Form) -> tuple[str, str]:
     return kind, value.lower() if kind == "hash" else value
 
 
-def _continued(context: AppContext, form: Form) -> _Found | None:
-    """Return the search that the form continues, or None for a new search."""
+def _begun(context: AppContext, form: Form) -> _Found:
+    """Return the search that the form begins or continues."""
     text = form.text("search")
     if not text:
-        return None
+        return _Found(*_identifier(form), cursor=0, events={})
     found = sessions.unsealed(context, _PLACE, text, _Found)
     if found is None:
         raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.")
@@ -198,7 +196,6 @@ async def _show_hash(visit: Visit, chosen: dict[str, str], result: HashResult | 
     return response
 
 
-_ROWS_PER_CHUNK = 1_000
 BASES = {
     "granted": "the mapping marks all events as consented",
     "amazon": "Amazon's signal of each event",
@@ -241,7 +238,7 @@ async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
     before: consent_records.Position | None = None
     unreadable = 0
     while True:
-        page = await consent_records.list_consent_records(*visit.on, limit=_ROWS_PER_CHUNK, before=before)
+        page = await consent_records.list_consent_records(*visit.on, limit=ROWS, before=before)
         yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
         before = page.last

@@ -63,21 +63,7 @@ class ChosenEvents(ConsoleFilter):
 
 @router.get(PAGE + "/replay", Scope.REPLAY)
 async def page(visit: CurrentDestination, chosen: Annotated[ChosenEvents, Query()]) -> Response:
-    """Count the events of a filter. Nothing is changed."""
-    return await _counted(visit, chosen)
-
-
-@router.post(PAGE + "/replay/selection", Scope.REPLAY)
-async def selection(visit: CurrentDestination, form: Form) -> Response:
-    """Count the selected events. Nothing is changed."""
-    chosen = ChosenEvents.of(form)
-    if not chosen.events:
-        raise Refusal(ErrorCode.INVALID, "Select at least one event with its checkbox.")
-    return await _counted(visit, chosen)
-
-
-async def _counted(visit: DestinationVisit, chosen: ChosenEvents) -> Response:
-    """Show what a replay and a dismissal of these events would do."""
+    """Show what a replay and a dismissal of the events of a filter would do. Nothing is changed."""
     wanted = chosen.selected(visit.context.now())
     result = await replay_events(*visit.on, wanted.for_replay(), dry_run=True)
     dismissable = 0
@@ -93,6 +79,15 @@ async def _counted(visit: DestinationVisit, chosen: ChosenEvents) -> Response:
         dismissable=dismissable,
         duration="immediately" if result.seconds < 1 else f"in {age(result.seconds)}",
     )
+
+
+@router.post(PAGE + "/replay/selection", Scope.REPLAY)
+async def selection(visit: CurrentDestination, form: Form) -> Response:
+    """Count the selected events. Nothing is changed."""
+    chosen = ChosenEvents.of(form)
+    if not chosen.events:
+        raise Refusal(ErrorCode.INVALID, "Select at least one event with its checkbox.")
+    return await page(visit, chosen)
 
 
 @router.post(PAGE + "/replay", Scope.REPLAY)

@@ -61,10 +61,9 @@ async def revoke(visit: CurrentVisit, key_id: str) -> Response:
 
 async def _page(visit: Visit, paging: ListQuery, created: IssuedKey | None = None) -> Response:
     found = await list_keys(visit.context, limit=paging.most, after=paging.time_and_id)
-    content = visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging)
     return await visit.show(
         "keys.html",
-        **content,
+        **visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging),
         now=visit.context.now(),
         purpose_of=_purpose,
         destinations=await list_destinations(visit.context, limit=MOST),

@@ -17,6 +17,7 @@ BUCKET_NAMES: Final[Mapping[timedelta, str]] = {
     timedelta(hours=3): "3 hours",
     timedelta(days=1): "day (UTC)",
 }
+_UNITS: Final = (("day", 1440), ("hour", 60), ("minute", 1))  # in minutes
 _MOST_ROWS: Final = 31  # of the table: the panel is sent again with each update
 Value = float | None
 
@@ -95,11 +96,8 @@ class ChartSet:
     def row_width(self) -> str:
         """The time that a row of the table covers."""
         minutes = self.bucket * self._buckets_per_row() // timedelta(minutes=1)
-        for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
-            if minutes % size == 0:
-                count = minutes // size
-                return unit if count == 1 else f"{count} {unit}s"
-        raise AssertionError("a bucket is a number of minutes")
+        unit, size = next(each for each in _UNITS if minutes % each[1] == 0)
+        return unit if minutes == size else f"{minutes // size} {unit}s"
 
     @property
     def rows(self) -> list[TableRow]:

@@ -1,12 +1,12 @@
 """Diagnose a destination: what is wrong and what to do. The first rule that applies wins. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.admin.destinations.overview import DiagnosisFacts
 from app.admin.destinations.stats import DestinationStats
-from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share
+from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
 from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import RequestRow
@@ -66,6 +66,13 @@ _STATES = {
         "Publish a mapping to start receiving events.",
         action="mapping",
     ),
+    "paused": Diagnosis("warn", "Delivery is paused.", "Resume to continue.", action="resume"),
+    "suspended": Diagnosis(
+        "warn",
+        "The organisation is suspended.",
+        "New events are rejected, and nothing is sent until the operator of this service resumes the "
+        "organisation on the page Organisations.",
+    ),
 }
 
 
@@ -78,35 +85,20 @@ def _state(given: DiagnosisInput) -> Diagnosis | None:
     expiry = given.stats.earliest_expiry_at
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - given.now).total_seconds())}."
-    match state:
-        case "needs_reconnect":
-            cause = SIGN_IN[given.destination.sign_in_reason or "revoked"]
-            return Diagnosis(
-                "bad",
-                cause.headline,
-                cause.remedy + backlog,
-                given.facts.about.broken_since,
-                "settings" if is_unknown else "connect",
-                _next_attempt(given) if is_unknown else None,
-            )
-        case "paused" if given.destination.suspended:
-            return Diagnosis(
-                "warn",
-                "The organisation is suspended.",
-                "New events are rejected, and nothing is sent until the operator of this service resumes the "
-                "organisation on the page Organisations." + backlog,
-                given.facts.about.paused_since,
-            )
-        case "paused":
-            return Diagnosis(
-                "warn",
-                "Delivery is paused.",
-                "Resume to continue." + backlog,
-                given.facts.about.paused_since,
-                "resume",
-            )
-        case _:
-            return _STATES.get(state)
+    if state == "needs_reconnect":
+        cause = SIGN_IN[given.destination.sign_in_reason or "revoked"]
+        return Diagnosis(
+            "bad",
+            cause.headline,
+            cause.remedy + backlog,
+            given.facts.about.broken_since,
+            "settings" if is_unknown else "connect",
+            _next_attempt(given) if is_unknown else None,
+        )
+    found = _STATES.get(state_key(given.destination))
+    if found is not None and state == "paused":
+        return replace(found, remedy=found.remedy + backlog, since=given.facts.about.paused_since)
+    return found
 
 
 def _no_worker(given: DiagnosisInput) -> Diagnosis | None:

@@ -13,7 +13,7 @@ from app.admin import destinations as use_cases
 from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.overview import read_diagnosis_facts, read_overview
-from app.admin.destinations.preflight import Preflight, check_setup
+from app.admin.destinations.preflight import check_setup
 from app.admin.destinations.settings import change_destination
 from app.admin.destinations.stats import read_stats
 from app.admin.incidents import list_incidents
@@ -83,14 +83,12 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
         "totals": present.totals(overview.history),
         "before": overview.previous and present.totals([overview.previous]),
         "composition": present.composition(stats.counts),
-        "rejections": overview.rejections,
-        "dead_letters": overview.facts.open_dead_letters,
+        "overview": overview,
         "diagnosis": diagnose(given),
         "gauges": present.lane(given),
         "charts": charts(overview.history, overview.response_times, chosen),
         "viewing": present.events_manager_hint(first_answer, now),
         "first_answer": first_answer,
-        "about": overview.facts.about,
     }
 
 
@@ -161,8 +159,7 @@ async def delete(visit: CurrentDestination, form: Form) -> Response:
 @router.get(PAGE + "/preflight", Scope.DESTINATIONS_READ)
 async def preflight(visit: CurrentDestination) -> Response:
     """Show the checklist from stored results."""
-    result = await check_setup(*visit.on)
-    return await _preflight_page(visit, result, rechecked=False)
+    return await _preflight_page(visit, ask=False)
 
 
 @router.post(PAGE + "/preflight/ask", Scope.DESTINATIONS_READ)
@@ -171,11 +168,11 @@ async def ask(visit: CurrentDestination) -> Response:
 
     This is a POST, because it sends a request to Amazon.
     """
-    result = await check_setup(*visit.on, ask=True)
-    return await _preflight_page(visit, result, rechecked=True)
+    return await _preflight_page(visit, ask=True)
 
 
-async def _preflight_page(visit: DestinationVisit, result: Preflight, *, rechecked: bool) -> Response:
+async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
+    result = await check_setup(*visit.on, ask=ask)
     async with visit.context.engine.connect() as connection:
         account = await sign_ins.find_account(connection, visit.destination.id)
     return await visit.show(
@@ -183,6 +180,6 @@ async def _preflight_page(visit: DestinationVisit, result: Preflight, *, recheck
         leads_to=sign_in_origin(visit.context, visit.destination.region),
         checks=result.checks,
         ready=result.ready,
-        rechecked=rechecked,
+        rechecked=ask,
         account_currency=account and account.currency,
     )

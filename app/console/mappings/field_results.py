@@ -80,25 +80,17 @@ def label(place: str) -> str:
 
 def problem_view(place: str, sentence: str) -> ProblemView:
     """Return the view of a problem at a place in a document."""
-    return ProblemView(label(place), _sentence(place, sentence), _anchor(place))
+    # The form's own limits prevent every problem of a name except a blank name. The API's sentence repeats
+    # the member's name, but the page already shows its label.
+    is_blank = place == "name" or sentence == f"To publish, a mapping needs {place}."
+    top = re.split(r"[.\[]", place, maxsplit=1)[0]
+    anchor = f"f-{top}" if top in _INPUTS else _SECTIONS.get(top, "mapping")
+    return ProblemView(label(place), "Required." if is_blank else sentence, anchor)
 
 
 def problem_views(problems: Iterable[MappingProblem]) -> list[ProblemView]:
     """Return the views of the problems of a document."""
     return [problem_view(problem.path, problem.sentence) for problem in problems]
-
-
-def _sentence(place: str, sentence: str) -> str:
-    # The form's own limits prevent every problem of a name except a blank name.
-    if place == "name":
-        return "Required."
-    # The API's sentence repeats the member's name, but the page already shows its label.
-    return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
-
-
-def _anchor(place: str) -> str:
-    top = re.split(r"[.\[]", place, maxsplit=1)[0]
-    return f"f-{top}" if top in _INPUTS else _SECTIONS.get(top, "mapping")
 
 
 _CUSTOM = "custom_data."

@@ -147,8 +147,7 @@ def _constant(source: Any) -> str:
 def _custom(number: int | str, source: Any, sentences: Mapping[str, str]) -> CustomRow:
     at = f"custom_data[{number}]"
     if not isinstance(source, dict):
-        path = str(source or "")
-        source = {"name": path.rpartition(".")[2], "path": path}
+        source = _expanded_row(str(source or ""))
     name = str(source.get("name") or "")
     rest = {key: value for key, value in source.items() if key != "name"}
     problem = sentences.get(f"{at}.name") or sentences.get(f"custom_data.{name}")
@@ -156,6 +155,10 @@ def _custom(number: int | str, source: Any, sentences: Mapping[str, str]) -> Cus
         f"custom.{number}", rest or None, "path", sentences, at=at, text=False, takes="number", decides=True
     )
     return CustomRow(name, inputs, problem)
+
+
+def _expanded_row(path: str) -> dict[str, Any]:
+    return {"name": path.rpartition(".")[2], "path": path}
 
 
 def empty_row(number: int | str) -> CustomRow:
@@ -240,9 +243,7 @@ def canonical(document: Document) -> Document:
             }
     if isinstance(expanded.get("custom_data"), list):
         expanded["custom_data"] = [
-            {"name": row.rpartition(".")[2], "path": row}
-            if isinstance(row, str)
-            else expand_source(row, "path")
+            _expanded_row(row) if isinstance(row, str) else expand_source(row, "path")
             for row in expanded["custom_data"]
         ]
     return expanded

@@ -204,7 +204,6 @@ async def versions_page(
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     paging = ListQuery(visit.context, _PAGE_SIZE, cursor)
     found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
-    content = visit.listed(found, lambda each: (each.version,), paging)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
@@ -217,7 +216,7 @@ async def versions_page(
     in_use = mapping.published
     return await visit.show(
         "mapping_versions.html",
-        **content,
+        **visit.listed(found, lambda each: (each.version,), paging),
         here=address_of(visit.destination.id, mapping_id),
         mapping=mapping,
         publishers={each.version: person(each.published_by, names) for each in found},
