@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import AppContext
 from app.admin.refusals import Problem, error_body
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
@@ -77,20 +78,21 @@ def show(
     Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
     sign-in must name its origin.
     """
+    context: AppContext = request.app.state.context
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     done = confirmations.confirmation_of(request) if visitor is not None else None
     html = TEMPLATES.get_template(template).render(
         visitor=visitor,
         navigation=None if visitor is None else navigation_of(visitor, request.url.path),
         path=request.url.path,
-        reference=request.app.state.context.publishes_reference,
+        context=context,
         done=done,
         **content,
     )
     headers = {**HEADERS, "Content-Security-Policy": f"{POLICY} {leads_to}".rstrip()}
     response = HTMLResponse(html, status, headers)
     if done is not None:
-        confirmations.forget(request.app.state.context, response)
+        confirmations.forget(context, response)
     return response
 
 

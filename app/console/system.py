@@ -50,11 +50,7 @@ async def page(visit: CurrentVisit) -> Response:
 async def settings(visit: CurrentVisit) -> Response:
     """Show the configuration of this instance and the permissions of the session."""
     return await visit.show(
-        "settings.html",
-        context=visit.context,
-        python=_PYTHON,
-        limits=(sessions.IDLE, sessions.ABSOLUTE),
-        roles=ROLES,
+        "settings.html", python=_PYTHON, limits=(sessions.IDLE, sessions.ABSOLUTE), roles=ROLES
     )
 
 

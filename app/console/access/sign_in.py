@@ -44,7 +44,7 @@ async def page(request: Request, context: Context, next: str | None = None, unse
     if await sessions.visitor_of(context, request) is not None:
         return RedirectResponse(sessions.safe_next(next), 303)
     ended = "unsent" if unsent else "ended" if sessions.cookie_name(context) in request.cookies else ""
-    return _show(request, context, sessions.safe_next(next), why=ended)
+    return _show(request, sessions.safe_next(next), why=ended)
 
 
 @router.post("/console/sign-in")
@@ -58,10 +58,10 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
     caller = await key_ring_of(request).authenticate(bearer)
     if isinstance(caller, Problem):
         await record_refusal(context, "unknown_key")
-        return _show(request, context, onward, why="unknown", status=401)
+        return _show(request, onward, why="unknown", status=401)
     if role_of(caller.scopes) is None:
         await record_refusal(context, "role", caller)
-        return _show(request, context, onward, why="role", status=403)
+        return _show(request, onward, why="role", status=403)
     response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
     await sessions.begin(context, request, response, caller, key_digest=secret_digest(key))
     return response
@@ -76,17 +76,8 @@ async def sign_out(request: Request, context: Context) -> Response:
     return response
 
 
-def _show(request: Request, context: AppContext, onward: str, *, why: str, status: int = 200) -> Response:
-    return pages.show(
-        request,
-        "sign_in.html",
-        status=status,
-        onward=onward,
-        why=why,
-        development=context.development,
-        people=context.people is not None,
-        keys=context.key_sign_in,
-    )
+def _show(request: Request, onward: str, *, why: str, status: int = 200) -> Response:
+    return pages.show(request, "sign_in.html", status=status, onward=onward, why=why)
 
 
 CALLBACK: Final = "/console/oidc/callback"

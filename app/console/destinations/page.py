@@ -44,7 +44,6 @@ async def page(
     return await visit.show(
         "destination.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),
-        configured=visit.context.amazon_configured,
         checks=preflight.checks,
         ready=preflight.ready,
         mappings=await list_mappings(*visit.on, limit=1),

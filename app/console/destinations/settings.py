@@ -37,7 +37,6 @@ async def page(visit: CurrentVisit) -> Response:
     return await visit.show(
         "create.html",
         leads_to=" ".join(sorted(origins)),
-        configured=visit.context.amazon_configured,
         kind=catalog.AMAZON,
         optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
         values={**_DEFAULTS, **visit.typed},

@@ -248,7 +248,6 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
         most=_GROUPS_ABOVE_LIST,
         reasons=sorted({*(group.reason for group in groups), *filter(None, [query.reason])}),
         mappings=await mapping_names(*visit.on),
-        days=visit.context.rejection_days,
     )
 
 
