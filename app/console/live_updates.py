@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 from typing import Any, TypeVar
 
-from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.refusals import Refusal
@@ -62,7 +61,8 @@ async def _stream(
                 return
             polled_at = monotonic()
             while monotonic() - polled_at < every_s:
-                if _is_stopping(visit.request):
+                stopping = getattr(state, "stopping", None)
+                if stopping and stopping():  # the stream must not delay the stop of the process
                     return
                 await asyncio.sleep(STOP_CHECK_INTERVAL_S)
     finally:
@@ -79,9 +79,3 @@ async def _content(visit: AnyVisit, read: ReadPanel[AnyVisit]) -> dict[str, Any]
         return {**await visit.header(), **await read(visit)}
     except Refusal:
         return None
-
-
-def _is_stopping(request: Request) -> bool:
-    """Return whether the process is stopping. A stream then ends, so that it does not delay the stop."""
-    stopping = getattr(request.app.state, "stopping", None)
-    return bool(stopping and stopping())

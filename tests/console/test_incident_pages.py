@@ -44,7 +44,7 @@ def test_the_timeline_has_messages_and_changes_in_their_order() -> None:
         "ops": SentMessages(OPENED + MINUTE, OPENED + 10 * MINUTE),
         "mail": SentMessages(OPENED + 3 * MINUTE),
     }
-    assert [entry.sentence for entry in timeline(stored(ended), messages, "Ada")] == [
+    assert [sentence for _, sentence in timeline(stored(ended), messages, "Ada")] == [
         "Opened: critical.",
         "Message to ops: opened.",
         "Acknowledged by Ada.",

@@ -230,13 +230,9 @@ def _nothing_yet(given: DiagnosisInput) -> Diagnosis | None:
 
 def _healthy(given: DiagnosisInput) -> Diagnosis:
     waiting = given.stats.waiting
-    if waiting:
-        return Diagnosis(
-            "good",
-            f"Healthy. {events(waiting)} {'is' if waiting == 1 else 'are'} being delivered.",
-            "No action needed.",
-        )
-    return Diagnosis("good", "Healthy. No events are waiting.", "No action needed.")
+    delivered = f"{events(waiting)} {'is' if waiting == 1 else 'are'} being delivered."
+    state = delivered if waiting else "No events are waiting."
+    return Diagnosis("good", f"Healthy. {state}", "No action needed.")
 
 
 _RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (

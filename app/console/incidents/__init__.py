@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from fastapi import Query
 from starlette.responses import Response
@@ -219,17 +219,10 @@ def present(
     )
 
 
-class IncidentStep(NamedTuple):
-    """What happened to an incident, and when."""
-
-    at: datetime
-    sentence: str
-
-
 def timeline(
     stored: StoredIncident, messages: Mapping[str, SentMessages], acknowledged_by: str | None
-) -> list[IncidentStep]:
-    """Return what happened to an incident, oldest first."""
+) -> list[tuple[datetime, str]]:
+    """Return what happened to an incident and when, oldest first."""
     incident = stored.incident
     found = [
         (incident.opened_at, f"Opened: {incident.severity}."),
@@ -242,8 +235,8 @@ def timeline(
             (sent.reminded_at, f"Last reminder to {channel}."),
             (sent.resolved_at, f"Message to {channel}: resolved."),
         ]
-    entries = [IncidentStep(at, sentence) for at, sentence in found if at is not None]
-    return sorted(entries, key=lambda entry: entry.at)
+    entries = [(at, sentence) for at, sentence in found if at is not None]
+    return sorted(entries, key=lambda entry: entry[0])
 
 
 def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:

@@ -271,9 +271,7 @@ async def _show(
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
     zone = form.text("zone") if form else ""
     mapping = found.mapping if found else None
-    names = EVENT_NAMES | {pin.event_type: pin.name for pin in pins}
-    parsed = strict_json.parse(sample.encode())
-    offers = paths(parsed, schema, fields_by_path(observed.suggestion))
+    offers = paths(strict_json.parse(sample.encode()), schema, fields_by_path(observed.suggestion))
     ids = event_ids(offers, document)
     chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
     if chosen:
@@ -290,7 +288,7 @@ async def _show(
         "mapping.html",
         status=status if problem is None else status_of(problem),
         **results,
-        here=address_of(visit.destination.id, mapping.id if mapping else NEW),
+        here=address_of(visit.destination.id, mapping_id or NEW),
         details=found,
         mapping=mapping,
         archived=found is not None and found.state == "archived",
@@ -306,7 +304,7 @@ async def _show(
         kind=catalog.AMAZON,
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
-        names=names,
+        names=EVENT_NAMES | {pin.event_type: pin.name for pin in pins},
         additions={} if observed.suggestion.rows else _ADDITIONS,
         suggested=suggestion_view(suggestion),
         sample=sample,
