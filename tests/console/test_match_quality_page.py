@@ -122,6 +122,9 @@ async def test_the_walk_from_amazons_number_to_the_causes(
     typed = "someone@example.com"
     compared = await visitor.send("compare", ids=f"a\nb\n{typed}\n")
     assert "3 are only in your list, 8 events only here" in compared
+    long = {"csrf": visitor.token, "ids": "9" * 3_000}
+    refused = await visitor.client.post(f"{visitor.page}/compare", data=long)
+    assert (refused.status_code, refused.text.count("Too long.")) == (422, 1)
     sent = await visitor.send("test", test_name="Test", dataset_name="Tests", count="2")
     assert "Amazon answered 207." in sent
     assert sent.count("accepted") == 2
