@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisations.scope import prepare_engine, scoped_engine
-from tests.databases import RUNNING, Office, ThrowawayCluster, share_types
+from tests.databases import RUNNING, Office, ThrowawayCluster, connected, share_types
 from tests.personal_markers import LogSearch
 from tests.process_guard import GUARD, ProcessGuard
 
@@ -153,9 +153,8 @@ def empty_database_url(office: Office, database_names: Iterator[str]) -> Iterato
 @pytest_asyncio.fixture
 async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session of the owner of the tables."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
+    async with connected(database_url) as connection:
+        yield connection
 
 
 @pytest_asyncio.fixture

@@ -14,8 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_page_lists_every_campaign() -> None:
     """The first column of the table has the names."""
-    page = (ROOT / "docs" / "campaigns.md").read_text()
-    rows = re.findall(r"(?m)^\| (`.*?) \|", page)
+    rows = re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs" / "campaigns.md").read_text())
     assert sorted(re.findall(r"`([\w-]+)`", " ".join(rows))) == sorted([*CAMPAIGNS, LONG_TESTS])
 
 

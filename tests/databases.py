@@ -9,8 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -124,6 +124,24 @@ def acting_as(url: str, role: str | None) -> str:
     """Return the address by which one of ROLES reaches a database."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{role}:{PASSWORD}@{rest.partition('@')[2]}"
+
+
+@asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+    """Open a session on a database during the block."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""), **options)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def execute(url: str, *statements: str) -> list[asyncpg.Record]:
+    """Execute statements in a session of their own; return the rows of the last one."""
+    async with connected(url) as connection:
+        for statement in statements:
+            rows = await connection.fetch(statement)
+    return list(rows)
 
 
 class Office:

@@ -136,8 +136,7 @@ class Administrator:
         raise AssertionError("no sign-in succeeded")
 
     async def state(self, destination: Destination) -> str:
-        answer = await self.ask("GET", destination.path, timeout=8)
-        return str(answer.json()["state"])
+        return str((await self.ask("GET", destination.path, timeout=8)).json()["state"])
 
     async def sample(self, destination: Destination, *, patience: float = 0.0) -> Sample | None:
         """Read the counts once, or as often as it takes; None when they could not be read."""

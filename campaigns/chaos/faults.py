@@ -11,6 +11,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Concatenate, ParamSpec
 
 import asyncpg
 
@@ -20,6 +21,7 @@ from dev.postgres.postmaster import PidFile
 
 Fault = Callable[[Scene], AbstractAsyncContextManager[None]]
 Find = Callable[[Scene], Awaitable[Sequence[int]]]
+P = ParamSpec("P")
 
 CATCH_S = 20.0
 UNDER_WAY_S = 1.0  # a frozen worker may still get lanes by a statement that it has sent
@@ -53,6 +55,25 @@ def once(act: Callable[[Scene], Awaitable[None]]) -> Fault:
         yield
 
     return fault
+
+
+def lasting(steps: Callable[Concatenate[Scene, P], AsyncIterator[None]]) -> Callable[P, Fault]:
+    """Make a fault with arguments of a function that yields while the fault lasts."""
+    context = asynccontextmanager(steps)
+
+    def given(*arguments: P.args, **options: P.kwargs) -> Fault:
+        return lambda scene: context(scene, *arguments, **options)
+
+    return given
+
+
+def instant(act: Callable[Concatenate[Scene, P], Awaitable[None]]) -> Callable[P, Fault]:
+    """Make a fault with arguments of what is over at once."""
+
+    def given(*arguments: P.args, **options: P.kwargs) -> Fault:
+        return once(lambda scene: act(scene, *arguments, **options))
+
+    return given
 
 
 # -- Processes -----------------------------------------------------------------------------------
@@ -108,17 +129,15 @@ async def lease_session(scene: Scene) -> Sequence[int]:
     return [rows[0]["pid"]]
 
 
-def signalled(find: Find, number: int = signal.SIGSTOP, *, erases: bool = False) -> Fault:
+@lasting
+async def signalled(
+    scene: Scene, find: Find, number: int = signal.SIGSTOP, *, erases: bool = False
+) -> AsyncIterator[None]:
     """Processes get a signal. Those that are stopped continue in the end; `erases` a person meanwhile."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        with _signalled(await find(scene), number):
-            if erases:
-                scene.erase(f"person-{random.random()}@example.com")
-            yield
-
-    return fault
+    with _signalled(await find(scene), number):
+        if erases:
+            scene.erase(f"person-{random.random()}@example.com")
+        yield
 
 
 @contextlib.contextmanager
@@ -137,18 +156,15 @@ def send(pids: Sequence[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def frozen(group: str, which: int = 0) -> Fault:
+@instant
+async def frozen(scene: Scene, group: str, which: int = 0) -> None:
     """One of the `apis` or `workers` stops until the stage is healed. The watcher starts no other one."""
-
-    async def act(scene: Scene) -> None:
-        members: list[Process] = getattr(scene.stage, group)
-        member = members[which % len(members)]
-        scene.stage.freeze(member)
-        if group == "workers":
-            await asyncio.sleep(UNDER_WAY_S)
-            scene.touched |= await scene.stage.lanes_of(member)
-
-    return once(act)
+    members: list[Process] = getattr(scene.stage, group)
+    member = members[which % len(members)]
+    scene.stage.freeze(member)
+    if group == "workers":
+        await asyncio.sleep(UNDER_WAY_S)
+        scene.touched |= await scene.stage.lanes_of(member)
 
 
 @asynccontextmanager
@@ -206,58 +222,46 @@ async def drop_flush_functions(scene: Scene) -> None:
             await scene.stage.ask(f"DROP FUNCTION {function['name']}")
 
 
-def holding(*statements: str, erases: bool = False) -> Fault:
+@lasting
+async def holding(scene: Scene, *statements: str, erases: bool = False) -> AsyncIterator[None]:
     """Another session holds what these statements lock; with `erases`, a person is erased meanwhile."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        async with scene.stage.office() as connection:
-            await connection.execute("BEGIN")
-            for statement in statements:
-                await connection.execute(statement)
-            if erases:
-                scene.erase(f"person-{random.random()}@example.com")
-            yield
-
-    return fault
+    async with scene.stage.office() as connection:
+        await connection.execute("BEGIN")
+        for statement in statements:
+            await connection.execute(statement)
+        if erases:
+            scene.erase(f"person-{random.random()}@example.com")
+        yield
 
 
-def holding_rows(statement: str, *, erases: bool = False) -> Fault:
+@lasting
+async def holding_rows(scene: Scene, statement: str, *, erases: bool = False) -> AsyncIterator[None]:
     """Another session holds rows of the first destination, whose number stands for `{}`."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        (victim,) = scene.touch(1)
-        number = f"(SELECT number FROM destinations WHERE id = '{victim.number}')"
-        async with holding(statement.format(number), erases=erases)(scene):
-            yield
-
-    return fault
+    (victim,) = scene.touch(1)
+    number = f"(SELECT number FROM destinations WHERE id = '{victim.number}')"
+    async with holding(statement.format(number), erases=erases)(scene):
+        yield
 
 
-def partitions_dropped(*tables: str, after: int, reader: bool) -> Fault:
+@lasting
+async def partitions_dropped(scene: Scene, *tables: str, after: int, reader: bool) -> AsyncIterator[None]:
     """The partitions of days later than `after` days from now are missing, and a report reads `batches`."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        for table in tables:
-            rows = await scene.stage.ask(
-                "SELECT name FROM (SELECT inhrelid::regclass::text AS name FROM pg_inherits "
-                "WHERE inhparent = $1::text::regclass) partitions WHERE name ~ '_[0-9]{8}$' "
-                "AND right(name, 8) > to_char((now() AT TIME ZONE 'UTC')::date + $2::int, 'YYYYMMDD')",
-                table,
-                after,
-            )
-            for row in rows:
-                await scene.stage.ask(f"DROP TABLE {row['name']}")
-        async with contextlib.AsyncExitStack() as stack:
-            if reader:
-                await stack.enter_async_context(holding("SELECT FROM batches LIMIT 1")(scene))
-                # A worker that starts creates missing partitions at once.
-                scene.stage.workers[0].signal(signal.SIGKILL)
-            yield
-
-    return fault
+    for table in tables:
+        rows = await scene.stage.ask(
+            "SELECT name FROM (SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+            "WHERE inhparent = $1::text::regclass) partitions WHERE name ~ '_[0-9]{8}$' "
+            "AND right(name, 8) > to_char((now() AT TIME ZONE 'UTC')::date + $2::int, 'YYYYMMDD')",
+            table,
+            after,
+        )
+        for row in rows:
+            await scene.stage.ask(f"DROP TABLE {row['name']}")
+    async with contextlib.AsyncExitStack() as stack:
+        if reader:
+            await stack.enter_async_context(holding("SELECT FROM batches LIMIT 1")(scene))
+            # A worker that starts creates missing partitions at once.
+            scene.stage.workers[0].signal(signal.SIGKILL)
+        yield
 
 
 @asynccontextmanager
@@ -294,38 +298,31 @@ async def connections_used_up(scene: Scene) -> AsyncIterator[None]:
             connection.terminate()
 
 
-def setting(name: str, value: str) -> Fault:
+@lasting
+async def setting(scene: Scene, name: str, value: str) -> AsyncIterator[None]:
     """Postgres has another setting."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        await scene.stage.ask(f"ALTER SYSTEM SET {name} = '{value}'")
-        await scene.stage.ask("SELECT pg_reload_conf()")
-        try:
-            yield
-        finally:
-            async with scene.stage.office() as connection:
-                await connection.execute("SET default_transaction_read_only = off")
-                await connection.execute(f"ALTER SYSTEM RESET {name}")
-                await connection.execute("SELECT pg_reload_conf()")
-
-    return fault
+    await scene.stage.ask(f"ALTER SYSTEM SET {name} = '{value}'")
+    await scene.stage.ask("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        async with scene.stage.office() as connection:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute(f"ALTER SYSTEM RESET {name}")
+            await connection.execute("SELECT pg_reload_conf()")
 
 
-def restarts(*, kills: bool) -> Fault:
+@instant
+async def restarts(scene: Scene, *, kills: bool) -> None:
     """Postgres restarts three times."""
-
-    async def act(scene: Scene) -> None:
-        for _ in range(3):
-            if kills:
-                send(await postmaster(scene), signal.SIGKILL)
-            else:
-                async with scene.stage.postgres_turn:
-                    await asyncio.to_thread(scene.stage.cluster.stop)
-                    await asyncio.to_thread(scene.stage.cluster.start)
-            await asyncio.sleep(4)
-
-    return once(act)
+    for _ in range(3):
+        if kills:
+            send(await postmaster(scene), signal.SIGKILL)
+        else:
+            async with scene.stage.postgres_turn:
+                await asyncio.to_thread(scene.stage.cluster.stop)
+                await asyncio.to_thread(scene.stage.cluster.start)
+        await asyncio.sleep(4)
 
 
 @asynccontextmanager
@@ -346,16 +343,13 @@ async def misplaced_batch(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-def erasures(number: int, *, posts: int) -> Fault:
+@instant
+async def erasures(scene: Scene, number: int, *, posts: int) -> None:
     """Many persons are erased while many events are stored."""
-
-    async def act(scene: Scene) -> None:
-        (stored,) = scene.touch(1)
-        until = asyncio.get_running_loop().time() + 120
-        for post in range(posts):
-            await scene.caller.send([f"stored-{post}-{n}" for n in range(500)], stored.number, until)
-        for person in range(number):
-            scene.erase(f"person-{person}@example.com")
-            await asyncio.sleep(0.02)
-
-    return once(act)
+    (stored,) = scene.touch(1)
+    until = asyncio.get_running_loop().time() + 120
+    for post in range(posts):
+        await scene.caller.send([f"stored-{post}-{n}" for n in range(500)], stored.number, until)
+    for person in range(number):
+        scene.erase(f"person-{person}@example.com")
+        await asyncio.sleep(0.02)

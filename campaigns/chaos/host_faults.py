@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from campaigns.chaos.faults import Fault
+from campaigns.chaos.faults import lasting
 from campaigns.chaos.scene import Scene
 from campaigns.chaos.stage import Installation
 from dev.postgres import cluster
@@ -26,31 +26,23 @@ BEFORE_JUMPS = timedelta(hours=3)
 OF_TWO_CLOCKS = ("timestamp_future", "event_too_old")
 
 
-def restaffed(**changes: Any) -> Fault:
+@lasting
+async def restaffed(scene: Scene, /, **changes: Any) -> AsyncIterator[None]:
     """The processes of the product start again with other settings, clocks or surroundings (`Staff`)."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        staff = scene.stage.staff
-        await scene.stage.restaff(replace(staff, **changes), wait=False)
-        try:
-            yield
-        finally:
-            await scene.stage.restaff(staff, wait=False)
-
-    return fault
+    staff = scene.stage.staff
+    await scene.stage.restaff(replace(staff, **changes), wait=False)
+    try:
+        yield
+    finally:
+        await scene.stage.restaff(staff, wait=False)
 
 
-def wrong_clock(name: str, offset: str) -> Fault:
+@lasting
+async def wrong_clock(scene: Scene, name: str, offset: str) -> AsyncIterator[None]:
     """A process starts again with a clock that is off; it must take and deliver events of this moment."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        scene.caller.off = timedelta()
-        async with restaffed(clocks={name: offset})(scene):
-            yield
-
-    return fault
+    scene.caller.off = timedelta()
+    async with restaffed(clocks={name: offset})(scene):
+        yield
 
 
 def clock_file(stage: Installation, name: str, offset: str = "+0") -> Path:
@@ -61,37 +53,29 @@ def clock_file(stage: Installation, name: str, offset: str = "+0") -> Path:
     return file
 
 
-def clock_jumps(name: str, offset: str) -> Fault:
+@lasting
+async def clock_jumps(scene: Scene, name: str, offset: str) -> AsyncIterator[None]:
     """The clock of a running process jumps, and at the end jumps back. `Row.jumps` names the process."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        scene.caller.off = timedelta()
-        clock_file(scene.stage, name, offset)
-        try:
-            yield
-        finally:
-            clock_file(scene.stage, name)
-
-    return fault
+    scene.caller.off = timedelta()
+    clock_file(scene.stage, name, offset)
+    try:
+        yield
+    finally:
+        clock_file(scene.stage, name)
 
 
-def clock_of_postgres_jumps(offset: str) -> Fault:
+@lasting
+async def clock_of_postgres_jumps(scene: Scene, offset: str) -> AsyncIterator[None]:
     """The clock of Postgres jumps while it runs, a worker is killed meanwhile, and the clock jumps back."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        scene.caller.off = -BEFORE_JUMPS  # or an event would be of the future while Postgres is behind
-        async with _postgres_at(scene.stage, str(clock_file(scene.stage, "postgres"))):
-            await asyncio.sleep(5)
-            clock_file(scene.stage, "postgres", offset)
-            await asyncio.sleep(10)
-            for worker in scene.stage.workers:
-                worker.signal(9)
-            clock_file(scene.stage, "postgres")
-            yield
-
-    return fault
+    scene.caller.off = -BEFORE_JUMPS  # or an event would be of the future while Postgres is behind
+    async with _postgres_at(scene.stage, str(clock_file(scene.stage, "postgres"))):
+        await asyncio.sleep(5)
+        clock_file(scene.stage, "postgres", offset)
+        await asyncio.sleep(10)
+        for worker in scene.stage.workers:
+            worker.signal(9)
+        clock_file(scene.stage, "postgres")
+        yield
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from campaigns.chaos.administrator import MAPPING, Destination
-from campaigns.chaos.faults import Fault, once, send
+from campaigns.chaos.faults import instant, lasting, send
 from campaigns.chaos.scene import Scene
 from campaigns.chaos.stage import Process
 from tests.crashes.evidence import Stop
@@ -23,62 +23,52 @@ REFRESH_BEGINS_S = 6.0
 # -- The network ---------------------------------------------------------------------------------
 
 
-def cut(role: str, message: bytes, which: int, *, towards_client: bool) -> Fault:
+@instant
+async def cut(scene: Scene, role: str, message: bytes, which: int, *, towards_client: bool) -> None:
     """The connection to the database is cut when one of the next of these messages passes."""
-
-    async def act(scene: Scene) -> None:
-        scene.stage.proxies[role].cuts.append(Cut(message, towards_client, 1 + which % 4))
-
-    return once(act)
+    scene.stage.proxies[role].cuts.append(Cut(message, towards_client, 1 + which % 4))
 
 
-def reset(name: str) -> Fault:
+@instant
+async def reset(scene: Scene, name: str) -> None:
     """All connections of a way are reset."""
-
-    async def act(scene: Scene) -> None:
-        scene.stage.proxies[name].reset()
-
-    return once(act)
+    scene.stage.proxies[name].reset()
 
 
-def slow(*names: str, latency: float = 0.0, drip: int | None = None) -> Fault:
+@lasting
+async def slow(
+    scene: Scene, *names: str, latency: float = 0.0, drip: int | None = None
+) -> AsyncIterator[None]:
     """A way has a latency, or passes so few bytes a second."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        proxies = [scene.stage.proxies[name] for name in names]
-        if "amazon" in names:
-            scene.transit = max(scene.transit, 2 * latency)
+    proxies = [scene.stage.proxies[name] for name in names]
+    if "amazon" in names:
+        scene.transit = max(scene.transit, 2 * latency)
+    for proxy in proxies:
+        proxy.latency, proxy.drip = latency, drip
+    try:
+        yield
+    finally:
         for proxy in proxies:
-            proxy.latency, proxy.drip = latency, drip
-        try:
-            yield
-        finally:
-            for proxy in proxies:
-                proxy.latency, proxy.drip = 0.0, None
-
-    return fault
+            proxy.latency, proxy.drip = 0.0, None
 
 
-def silent(*names: str, open_only: bool = False, worker: int | None = None) -> Fault:
+@lasting
+async def silent(
+    scene: Scene, *names: str, open_only: bool = False, worker: int | None = None
+) -> AsyncIterator[None]:
     """A way passes nothing on, or only the open connections do not, or only those of a worker."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        proxies = [scene.stage.proxies[name] for name in names]
-        clients = None if worker is None else _ports(scene.stage.workers[worker])
+    proxies = [scene.stage.proxies[name] for name in names]
+    clients = None if worker is None else _ports(scene.stage.workers[worker])
+    for proxy in proxies:
+        if open_only or clients is not None:
+            proxy.stall_open(clients)
+        else:
+            proxy.stall()
+    try:
+        yield
+    finally:
         for proxy in proxies:
-            if open_only or clients is not None:
-                proxy.stall_open(clients)
-            else:
-                proxy.stall()
-        try:
-            yield
-        finally:
-            for proxy in proxies:
-                proxy.heal()
-
-    return fault
+            proxy.heal()
 
 
 def _ports(worker: Process) -> set[int]:
@@ -95,7 +85,8 @@ def _ports(worker: Process) -> set[int]:
     return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
-def silent_connection(role: str, application: str, which: int) -> Fault:
+@instant
+async def silent_connection(scene: Scene, role: str, application: str, which: int) -> None:
     """One connection to the database passes nothing on until the stage is healed.
 
     The application `lease` stands for the session that holds the advisory locks of a worker's lanes.
@@ -105,70 +96,56 @@ def silent_connection(role: str, application: str, which: int) -> Fault:
         if application == "lease"
         else f"application_name LIKE '{application}'"
     )
-
-    async def act(scene: Scene) -> None:
-        rows = await scene.stage.ask(
-            f"SELECT client_port AS port FROM pg_stat_activity WHERE {chosen} "
-            "AND datname = current_database() ORDER BY pid"
-        )
-        ports = [row["port"] for row in rows]
-        start = which % max(1, len(ports))
-        if any(map(scene.stage.proxies[role].stall_one, ports[start:] + ports[:start])) and role == "worker":
-            # Which worker it was is not known from outside: every lane may have to move.
-            scene.touched |= {one.advertiser for one in scene.destinations}
-
-    return once(act)
+    rows = await scene.stage.ask(
+        f"SELECT client_port AS port FROM pg_stat_activity WHERE {chosen} "
+        "AND datname = current_database() ORDER BY pid"
+    )
+    ports = [row["port"] for row in rows]
+    start = which % max(1, len(ports))
+    if any(map(scene.stage.proxies[role].stall_one, ports[start:] + ports[:start])) and role == "worker":
+        # Which worker it was is not known from outside: every lane may have to move.
+        scene.touched |= {one.advertiser for one in scene.destinations}
 
 
 # -- Amazon and the ops team ---------------------------------------------------------------------
 
 
-def of_amazon(*faults: Mapping[str, Any], touched: int | None = None, which: int | None = None) -> Fault:
+@lasting
+async def of_amazon(
+    scene: Scene, *faults: Mapping[str, Any], touched: int | None = None, which: int | None = None
+) -> AsyncIterator[None]:
     """Amazon has faults for the first destinations, for the advertiser of one, or for all."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        targets = ["*"]
-        if which is not None:
-            targets = [scene.chosen(which).advertiser]
-        elif touched is not None:
-            targets = [each.advertiser for each in scene.touch(touched)]
+    targets = ["*"]
+    if which is not None:
+        targets = [scene.chosen(which).advertiser]
+    elif touched is not None:
+        targets = [each.advertiser for each in scene.touch(touched)]
+    for target in targets:
+        await scene.add_faults(target, *faults)
+    try:
+        yield
+    finally:
         for target in targets:
-            await scene.add_faults(target, *faults)
-        try:
-            yield
-        finally:
-            for target in targets:
-                await scene.remove_faults(target, *faults)
-
-    return fault
+            await scene.remove_faults(target, *faults)
 
 
-def without_tokens(fault_of_tokens: Mapping[str, Any]) -> Fault:
+@lasting
+async def without_tokens(scene: Scene, fault_of_tokens: Mapping[str, Any]) -> AsyncIterator[None]:
     """All access tokens have expired, and the token endpoint has a fault."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        async with of_amazon(fault_of_tokens)(scene):
-            await scene.stage.ask("UPDATE sign_ins SET access_until = now() - interval '1 second'")
-            yield
-
-    return fault
+    async with of_amazon(fault_of_tokens)(scene):
+        await scene.stage.ask("UPDATE sign_ins SET access_until = now() - interval '1 second'")
+        yield
 
 
-def killed_in_refresh(which: int) -> Fault:
+@lasting
+async def killed_in_refresh(scene: Scene, which: int) -> AsyncIterator[None]:
     """Kill the worker that refreshes a token; its lease of the refresh outlives it."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        destination = scene.chosen(which)
-        scene.touched.add(destination.advertiser)
-        slow = {"kind": "401", "times": 1}, {"kind": "token_slow", "ms": 5_000}
-        async with of_amazon(*slow, which=which)(scene):
-            send(await _refreshing(scene, destination), signal.SIGKILL)
-            yield
-
-    return fault
+    destination = scene.chosen(which)
+    scene.touched.add(destination.advertiser)
+    slow = {"kind": "401", "times": 1}, {"kind": "token_slow", "ms": 5_000}
+    async with of_amazon(*slow, which=which)(scene):
+        send(await _refreshing(scene, destination), signal.SIGKILL)
+        yield
 
 
 async def _refreshing(scene: Scene, destination: Destination) -> Sequence[int]:
@@ -187,32 +164,24 @@ async def _refreshing(scene: Scene, destination: Destination) -> Sequence[int]:
     return []
 
 
-def pause(which: int) -> Fault:
+@lasting
+async def pause(scene: Scene, which: int) -> AsyncIterator[None]:
     """Somebody pauses a destination, and resumes it."""
+    destination = scene.chosen(which)
 
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        destination = scene.chosen(which)
+    async def resume() -> None:
+        await scene.operator.ask("POST", f"{destination.path}/resume")
 
-        async def resume() -> None:
-            await scene.operator.ask("POST", f"{destination.path}/resume")
-
-        async with _stopped(scene, destination, "pause", resume):
-            yield
-
-    return fault
+    async with _stopped(scene, destination, "pause", resume):
+        yield
 
 
-def disconnect(which: int) -> Fault:
+@lasting
+async def disconnect(scene: Scene, which: int) -> AsyncIterator[None]:
     """Somebody disconnects a destination, and signs in again."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        destination = scene.chosen(which)
-        async with _stopped(scene, destination, "disconnect", lambda: scene.operator.sign_in(destination)):
-            yield
-
-    return fault
+    destination = scene.chosen(which)
+    async with _stopped(scene, destination, "disconnect", lambda: scene.operator.sign_in(destination)):
+        yield
 
 
 @asynccontextmanager
@@ -232,31 +201,24 @@ async def _stopped(
         scene.stops.append(Stop(f"a {action}", destination.advertiser, ids, since, until))
 
 
-def revoke(which: int) -> Fault:
+@lasting
+async def revoke(scene: Scene, which: int) -> AsyncIterator[None]:
     """Every sign-in of the advertiser is dead; a while later a person signs in anew."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene) -> AsyncIterator[None]:
-        advertiser = scene.chosen(which).advertiser
-        async with of_amazon({"kind": "revoked"}, which=which)(scene):
-            yield
-            for destination in scene.destinations:
-                if destination.advertiser == advertiser:
-                    async with scene.turn("disconnect", destination):
-                        await scene.operator.sign_in(destination)
-
-    return fault
+    advertiser = scene.chosen(which).advertiser
+    async with of_amazon({"kind": "revoked"}, which=which)(scene):
+        yield
+        for destination in scene.destinations:
+            if destination.advertiser == advertiser:
+                async with scene.turn("disconnect", destination):
+                    await scene.operator.sign_in(destination)
 
 
-def publish(which: int) -> Fault:
+@instant
+async def publish(scene: Scene, which: int) -> None:
     """New events are converted otherwise from now on; those stored keep their bytes."""
-
-    async def act(scene: Scene) -> None:
-        destination = scene.chosen(which)
-        path = f"{destination.path}/mappings/{destination.mapping}"
-        fields = MAPPING["custom_data"] if which % 2 else []
-        extra = {"name": f"version_{which}", "path": "event.properties.brand"}
-        await scene.operator.ask("PATCH", path, json={"custom_data": [*fields, extra]})
-        await scene.operator.ask("POST", f"{path}/publish")
-
-    return once(act)
+    destination = scene.chosen(which)
+    path = f"{destination.path}/mappings/{destination.mapping}"
+    fields = MAPPING["custom_data"] if which % 2 else []
+    extra = {"name": f"version_{which}", "path": "event.properties.brand"}
+    await scene.operator.ask("PATCH", path, json={"custom_data": [*fields, extra]})
+    await scene.operator.ask("POST", f"{path}/publish")

@@ -215,8 +215,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
         events = json.loads(heard.body)["events"]
         absent = dict.fromkeys(("partner", "consent", "deviceInfo", "value", "unitsSold", "amazonAdEventKey"))
         echoed = [{"index": n, "event": {**event, **absent}} for n, event in enumerate(events)]
-        reply = {"success": echoed}
-        writer.write(content_of(json.dumps(reply, indent=1).encode()))
+        writer.write(content_of(json.dumps({"success": echoed}, indent=1).encode()))
 
     server = await listen(echo)
     async with EventsClient("client-1", server.url) as client:

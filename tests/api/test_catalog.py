@@ -11,8 +11,7 @@ from tests.api.world import MAPPING, ApiWorld
 @pytest.mark.parametrize(("q", "found"), [("amazon", 1), ("AMAZON conversions", 1), ("facebook", 0), ("", 1)])
 async def test_the_catalogue_is_searched_by_words(world: ApiWorld, q: str, found: int) -> None:
     """In any case, every word somewhere in name or help."""
-    answer = await world.call("GET", "/catalog", params={"q": q})
-    assert len(answer.json()["items"]) == found
+    assert len((await world.call("GET", "/catalog", params={"q": q})).json()["items"]) == found
 
 
 @pytest.mark.reads_only

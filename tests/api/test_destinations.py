@@ -294,8 +294,7 @@ async def test_a_pause_answers_only_after_started_requests_have_settled(world: A
         await quiesce(destination)  # type: ignore[arg-type]
 
     world.delivery_control.quiesce = read_state  # type: ignore[method-assign]
-    answer = await world.call("POST", f"/destinations/{made['id']}/pause")
-    assert answer.status_code == 200
+    assert (await world.call("POST", f"/destinations/{made['id']}/pause")).status_code == 200
     assert seen == [True]
 
 

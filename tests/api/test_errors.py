@@ -188,9 +188,8 @@ async def test_a_lost_notification_is_logged_and_changes_nothing(
 
     made = await world.create_destination()
     world.delivery_control.wake = broken  # type: ignore[method-assign]
-    answer = await world.call("POST", f"/destinations/{made['id']}/pause")
-    answer = await world.call("POST", f"/destinations/{made['id']}/resume")
-    assert answer.status_code == 200
+    await world.call("POST", f"/destinations/{made['id']}/pause")
+    assert (await world.call("POST", f"/destinations/{made['id']}/resume")).status_code == 200
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
     (failed,) = [line for line in lines if line["event"] == "delivery.wake_failed"]
     assert failed["error"].startswith("ConnectionRefusedError at ")
@@ -224,8 +223,7 @@ async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
 
     made = await world.create_destination()
     world.delivery_control.quiesce = away  # type: ignore[method-assign]
-    answer = await world.call("POST", f"/destinations/{made['id']}/pause")
-    assert answer.status_code == 503
+    assert (await world.call("POST", f"/destinations/{made['id']}/pause")).status_code == 503
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
     (unavailable,) = [line for line in lines if line["event"] == "api.database_unavailable"]
     assert unavailable["error"].startswith("DBAPIError[57P03] at ")

@@ -68,8 +68,7 @@ async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str
     assert (await world.call("GET", path)).json()["items"] == []
 
     mapping = await world.create_mapping(made["id"])
-    answer = await world.call("PATCH", f"{path}/{mapping['id']}", change)
-    assert answer.status_code == 422
+    assert (await world.call("PATCH", f"{path}/{mapping['id']}", change)).status_code == 422
     assert (await world.call("GET", f"{path}/{mapping['id']}")).json()["version"] == 1
 
 
@@ -117,8 +116,7 @@ async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) 
     assert answer.json()["unpublished_changes"] is True
     (version,) = (await world.call("GET", f"{path}/versions")).json()["items"]
     assert version["mapping"]["fields"] == MAPPING["fields"]
-    answer = await world.call("PATCH", path, {"custom_data": None})
-    assert "custom_data" not in answer.json()
+    assert "custom_data" not in (await world.call("PATCH", path, {"custom_data": None})).json()
 
 
 async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_active(world: ApiWorld) -> None:
@@ -148,8 +146,7 @@ async def test_publishing_makes_cached_configurations_stale(world: ApiWorld) -> 
 
 async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: ApiWorld) -> None:
     """R12, over all destinations and regions of the advertiser."""
-    first = await world.create_destination()
-    await world.publish_mapping(first["id"])
+    await world.publish_mapping((await world.create_destination())["id"])
     second = await world.create_destination(name="Second", region="EU")
     other = await world.create_mapping(second["id"], event_name="In the cart")
     path = f"/destinations/{second['id']}/mappings/{other['id']}/publish"

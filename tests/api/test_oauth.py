@@ -38,8 +38,7 @@ async def test_connect_gives_the_page_where_the_user_clicks_allow(world: ApiWorl
     assert (answer.status_code, set(answer.json())) == (200, {"authorize_url"})
     query = parse_qs(urlsplit(answer.json()["authorize_url"]).query)
     assert query["code_challenge_method"] == ["S256"]
-    kept = str(await world.sql("SELECT * FROM oauth_states"))
-    assert query["state"][0] not in kept
+    assert query["state"][0] not in str(await world.sql("SELECT * FROM oauth_states"))
 
 
 async def test_the_browser_comes_back_to_the_destinations_page(world: ApiWorld) -> None:

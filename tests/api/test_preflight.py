@@ -107,8 +107,7 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None
 
 async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world: ApiWorld) -> None:
     """And with the hint where to find the right id."""
-    made = await world.create_destination()
-    state = await world.state_of_sign_in(made["id"])
+    state = await world.state_of_sign_in((await world.create_destination())["id"])
     world.grant("code-1")
     world.advertisers.visible = {("NA", "42"), ("EU", "43")}
     answer = (await world.back(state=state, code="code-1", json=True)).json()
@@ -140,7 +139,6 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld)
 
     await world.connect(made)
     await world.publish_mapping(made["id"])
-    apart = await world.sql("SELECT clock_timestamp() AS at")
-    world.now = apart[0].at
+    world.now = (await world.sql("SELECT clock_timestamp() AS at"))[0].at
     answer = (await world.call("GET", path)).json()
     assert answer["ready"] is True, answer

@@ -33,6 +33,7 @@ from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_en
 from app.store.replays import queueing
 from tests.api.test_matrix import BODIES
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, ApiWorld, make_world
+from tests.databases import execute
 
 EVERY_SCOPE = [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]
 TODAY = datetime.now(UTC).date()
@@ -183,12 +184,11 @@ async def _restricted_role(database_url: str) -> str:
 
 async def _raise_numbers(database_url: str) -> None:
     """Let every sequence continue at a number of its own with nine digits, which a test finds in a text."""
-    c = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    await c.execute(
+    await execute(
+        database_url,
         "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, "
-        f"{FIRST_NUMBER} + 1000000 * row_number() OVER (ORDER BY sequencename)) FROM pg_sequences"
+        f"{FIRST_NUMBER} + 1000000 * row_number() OVER (ORDER BY sequencename)) FROM pg_sequences",
     )
-    await c.close()
 
 
 async def _made(world: ApiWorld) -> Two:

@@ -53,8 +53,7 @@ def command(
     place = ("--api", f"http://127.0.0.1:{world.port}", "--key-file", str(key_file))  # type: ignore[attr-defined]
 
     async def run(*words: str) -> Outcome:
-        code = await asyncio.to_thread(cli.main, [*words, *place])
-        return code, *capsys.readouterr()
+        return (await asyncio.to_thread(cli.main, [*words, *place])), *capsys.readouterr()
 
     return run
 
@@ -74,8 +73,7 @@ async def test_a_destination_is_listed_paused_and_resumed(world: World, command:
 
 async def test_events_are_listed_with_their_history(world: World, command: Command) -> None:
     """An id with a slash is one part of the path."""
-    destination = await world.destination()
-    await world.post(destination, {**event(1), "event_id": "a/1"}, event(2))
+    destination = await world.destination({**event(1), "event_id": "a/1"}, event(2))
     code, out, _ = await command("events", "list", destination, "--status", "queued", "--json")
     assert (code, len(json.loads(out)["items"])) == (0, 2)
     code, out, _ = await command("events", "show", destination, "a/1")
@@ -291,8 +289,7 @@ def test_a_lost_connection_is_reported_and_loses_nothing(capsys: pytest.CaptureF
 
 async def test_rejections_are_listed_and_counted(world: World, command: Command) -> None:
     """The counts take no filter but the time, and say so."""
-    destination = await world.destination()
-    await world.post(destination, {"event_id": "no-1", "user": {"email": "ada@example.com"}})
+    destination = await world.destination({"event_id": "no-1", "user": {"email": "ada@example.com"}})
     code, out, _ = await command("rejections", destination, "--event-id", "no-1")
     assert (code, "timestamp_missing" in out) == (0, True)
     code, out, errors = await command("rejections", destination, "--summary", "--reason", "no_match_key")

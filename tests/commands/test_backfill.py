@@ -142,8 +142,7 @@ class _Answering(BaseHTTPRequestHandler):
     server: Listening
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        lines = body.split(b"\n")
+        lines = self.rfile.read(int(self.headers["Content-Length"])).split(b"\n")
         self.server.requests.append((time.monotonic(), self.path, lines))
         status, headers = self.server.before.pop(0) if self.server.before else (202, {})
         results = [{"index": n, "event_id": None, "status": "accepted"} for n in range(len(lines))]

@@ -18,7 +18,7 @@ from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.databases import running
+from tests.databases import execute, running
 from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
@@ -44,29 +44,24 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
-async def execute(cluster: Cluster, *statements: str) -> list[int]:
+async def numbers_after(cluster: Cluster, *statements: str) -> list[int]:
     """Run statements; return the numbers in the table."""
-    connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-        return [row["n"] for row in await connection.fetch("SELECT n FROM numbers ORDER BY n")]
-    finally:
-        await connection.close()
+    rows = await execute(cluster.url, *statements, "SELECT n FROM numbers ORDER BY n")
+    return [row["n"] for row in rows]
 
 
 async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Path, tmp_path: Path) -> None:
     """What was committed until then is there, what came later is not."""
     cluster = Cluster(folder, settings=THROWAWAY)
     cluster.start()
-    await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
+    await numbers_after(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
     saved = tmp_path / "saved"
     following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
     assert "verified" in output.readline()
     assert "Streaming WAL" in output.readline()
-    await execute(cluster, "INSERT INTO numbers VALUES (2)")
+    await numbers_after(cluster, "INSERT INTO numbers VALUES (2)")
     moment = datetime.now(UTC)
-    await execute(cluster, "INSERT INTO numbers VALUES (3)")
+    await numbers_after(cluster, "INSERT INTO numbers VALUES (3)")
     refused = command(folder, "restore", str(saved))
     assert (refused.returncode, "stop it first" in refused.stderr) == (1, True), refused.stderr
     cluster.stop()
@@ -80,7 +75,7 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
         done = command(folder, "restore", str(saved), "--replace", *words)
         assert done.returncode == 0, done.stderr
         with running(Cluster(folder, settings=THROWAWAY)) as restored:
-            assert await execute(restored) == numbers
+            assert await numbers_after(restored) == numbers
     assert len(list(folder.glob("postgres.replaced-*"))) == 2
 
 
@@ -88,7 +83,7 @@ async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Pa
     """The data directory and the notes beside it are gone."""
     saved = tmp_path / "saved"
     with running(Cluster(folder, settings=THROWAWAY)) as cluster:
-        await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
+        await numbers_after(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
         done = command(folder, "backup", str(saved))
         assert done.returncode == 0, done.stderr
     shutil.rmtree(folder)
@@ -98,7 +93,7 @@ async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Pa
     assert (early.returncode, "oldest base backup" in early.stderr) == (1, True)
     assert command(folder, "restore", str(saved)).returncode == 0
     with running(Cluster(folder, settings=THROWAWAY)) as restored:
-        assert await execute(restored) == [1]
+        assert await numbers_after(restored) == [1]
 
 
 async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> None:

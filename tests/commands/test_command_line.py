@@ -252,8 +252,7 @@ def run(
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
     async def command(*words: str) -> tuple[int, str, str]:
-        code = await asyncio.to_thread(cli.main, list(words))
-        return code, *capsys.readouterr()
+        return (await asyncio.to_thread(cli.main, list(words))), *capsys.readouterr()
 
     return command
 

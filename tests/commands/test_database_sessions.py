@@ -12,6 +12,7 @@ from app.processes.resources import open_resources
 from app.store.database import keepalive
 from app.store.database.servers import Servers
 from app.store.organisations.scope import EVERY
+from tests.databases import execute
 from tests.pipeline.tcp_proxy import Proxy
 from tests.pipeline.world import settings_of
 
@@ -32,10 +33,8 @@ WANTED = {
 async def test_no_default_of_the_database_reaches_a_session(database_url: str) -> None:
     """A flush that looked before it held its lock would find keys free that are not."""
     database = database_url.rpartition("/")[2]
-    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    for name, value in HOSTILE.items():
-        await owner.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'")
-    await owner.close()
+    alter = f'ALTER DATABASE "{database}" SET'
+    await execute(database_url, *(f"{alter} {name} = '{value}'" for name, value in HOSTILE.items()))
     async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
         async with resources.pool.acquire() as pooled, resources.engine_of(EVERY).connect() as engine:

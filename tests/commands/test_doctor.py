@@ -21,6 +21,7 @@ from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
 from app.store.database.partitions import create_ahead
 from app.store.encryption import key_usage
+from tests.databases import connected
 from tests.tables import cases
 
 
@@ -237,11 +238,8 @@ async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(owner
 
 async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
     """Before the first migration there is nothing to say of partitions and keys."""
-    connection = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
-    try:
+    async with connected(empty_database_url) as connection:
         facts = await read_deployment(connection)
-    finally:
-        await connection.close()
     assert (facts.revision, facts.days_ahead, facts.key_ids) == (None, None, None)
 
 

@@ -19,7 +19,6 @@ from threading import Thread
 from typing import Self
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from app import cli
@@ -31,7 +30,7 @@ from app.store.encryption.secrets import keep_first
 from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
 from dev.postgres.postmaster import free_port
 from tests.commands.tls import Certificates, tls_front
-from tests.databases import ROLES
+from tests.databases import ROLES, connected, execute
 
 pytestmark = pytest.mark.process
 
@@ -175,23 +174,14 @@ class Installation:
 
     async def _complete(self) -> None:
         """Leave what processes, a balance check and a backup leave."""
-        connection = await asyncpg.connect(_plain(self.cluster.url_of(TEMPLATE)))
         vault, place = Vault(named_keys(f"k1:{KEY}")), "secrets/content_pepper"
-        await keep_first(connection, "content_pepper", vault.seal(secrets.token_bytes(32), place=place))
-        await balance.finish(connection, imbalance=0, batches=0, mismatches=[])
-        await backups.note_base(connection)
-        await connection.close()
+        async with connected(self.cluster.url_of(TEMPLATE)) as connection:
+            await keep_first(connection, "content_pepper", vault.seal(secrets.token_bytes(32), place=place))
+            await balance.finish(connection, imbalance=0, batches=0, mismatches=[])
+            await backups.note_base(connection)
 
     def execute(self, database: str, *statements: str) -> None:
-        async def run() -> None:
-            connection = await asyncpg.connect(_plain(self.cluster.url_of(database)))
-            try:
-                for statement in statements:
-                    await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(run())
+        asyncio.run(execute(self.cluster.url_of(database), *statements))
 
     def url(self, role: str | None, database: str = CASE, password: str = PASSWORD) -> str:
         place = urlsplit(self.cluster.url).netloc.rpartition("@")[2]
@@ -352,8 +342,7 @@ def test_a_certificate_that_is_not_accepted(
 ) -> None:
     """An expired certificate and an unknown authority differ, because their remedies do."""
     served = Certificates.create(tmp_path / "served", days=days)
-    other = Certificates.create(tmp_path / "other")
-    trusted = served if days < 0 else other
+    trusted = served if days < 0 else Certificates.create(tmp_path / "other")
     with ExitStack() as stack:
         settings = stack.enter_context(installation.prepared(Case("", "", [])))
         url, _ = stack.enter_context(tls_front(served, settings["DATABASE_URL"]))

@@ -39,6 +39,7 @@ from dev.drills.write_probe import CREATE, TABLE, WRITE
 from dev.environment import with_url
 from dev.postgres.postmaster import free_port
 from tests.commands.test_settings import GOOD_PRODUCTION
+from tests.databases import connected
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,11 +171,8 @@ def execute(database_url: str, statement: str, *values: object) -> list[asyncpg.
     """Run a statement as a stage does."""
 
     async def run() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-        try:
+        async with connected(database_url) as connection:
             return list(await connection.fetch(statement, *values))
-        finally:
-            await connection.close()
 
     return asyncio.run(run())
 

@@ -15,7 +15,7 @@ import pytest
 
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
-from tests.databases import running
+from tests.databases import execute, running
 from tests.tables import cases
 
 pytestmark = pytest.mark.process
@@ -64,14 +64,6 @@ def killed_launcher(folder: Path) -> None:
     process.stdout.close()
 
 
-async def execute(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
-
-
 async def test_what_was_written_is_there_after_a_clean_stop(folder: Path) -> None:
     """A second start finds the first one's tables, at the same address."""
     with running(throwaway(folder)) as first:
@@ -79,7 +71,7 @@ async def test_what_was_written_is_there_after_a_clean_stop(folder: Path) -> Non
         address = first.url
     with running(throwaway(folder)) as second:
         assert second.url == address
-        assert await execute(second.url, "SELECT seven FROM kept") == 7
+        assert await execute(second.url, "SELECT seven FROM kept") == [(7,)]
 
 
 async def test_a_postmaster_that_outlived_its_launcher_is_adopted(folder: Path) -> None:
@@ -89,7 +81,7 @@ async def test_a_postmaster_that_outlived_its_launcher_is_adopted(folder: Path) 
     with running(throwaway(folder)) as cluster:
         assert cluster.adopted
         assert PidFile.of(folder / "postgres") == survivor
-        assert await execute(cluster.url, "SELECT 1") == 1
+        assert await execute(cluster.url, "SELECT 1") == [(1,)]
     assert survivor is not None
     assert not is_of_cluster(survivor.pid, folder / "postgres")
 
@@ -102,7 +94,7 @@ async def test_a_start_after_kill_9_of_everything_succeeds(folder: Path) -> None
     os.kill(found.pid, signal.SIGKILL)
     with running(throwaway(folder)) as cluster:
         assert not cluster.adopted
-        assert await execute(cluster.url, "SELECT 1") == 1
+        assert await execute(cluster.url, "SELECT 1") == [(1,)]
 
 
 @cases(
@@ -176,7 +168,7 @@ async def test_a_port_in_use_is_replaced_by_another(folder: Path) -> None:
         port = int(cluster.url.rpartition(":")[2].partition("/")[0])
     with socket.create_server(("127.0.0.1", port)), running(throwaway(folder)) as cluster:
         assert f":{port}/" not in cluster.url
-        assert await execute(cluster.url, "SELECT 1") == 1
+        assert await execute(cluster.url, "SELECT 1") == [(1,)]
 
 
 def test_a_folder_of_somebody_elses_files_is_refused(folder: Path) -> None:
@@ -192,7 +184,7 @@ async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durabl
     """The default settings are the durable ones; the password is in a file of mode 0600."""
     with running(Cluster(folder, lock_timeout=0)) as cluster:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            assert await execute(cluster.url, f"SHOW {name}") == "on"
+            assert await execute(cluster.url, f"SHOW {name}") == [("on",)]
         assert (folder / "postgres.json").stat().st_mode & 0o777 == 0o600
         assert (folder / "postgres.log").stat().st_mode & 0o777 == 0o600
         wrong = cluster.url.replace(":" + cluster.url.split(":")[2].partition("@")[0] + "@", ":wrong@")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import pytest
 import yaml
 
 from dev.postgres.postmaster import free_port
+from tests.databases import execute
 from tests.pipeline import fork_server
 from tests.pipeline.processes import Product
 
@@ -32,14 +32,8 @@ ROLES = ("example_api", "example_worker", "example_backup")
 def database(empty_database_url: str) -> Iterator[str]:
     """A database without tables; the roles that the example creates are of the whole cluster."""
     yield empty_database_url
-
-    async def drop_roles() -> None:
-        owner = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
-        for role in ROLES:
-            await owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-        await owner.close()
-
-    asyncio.run(drop_roles())
+    statements = [f"{drop} {role}" for role in ROLES for drop in ("DROP OWNED BY", "DROP ROLE")]
+    asyncio.run(execute(empty_database_url, *statements))
 
 
 def environment_of(service: str, values: dict[str, str], folder: Path) -> dict[str, str]:

@@ -111,8 +111,7 @@ async def test_what_does_not_open_is_left_and_named(database_url: str, owner: as
         lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
     assert lost == {"batch_states under lost"}
     assert (await read_deployment(owner)).key_ids == {"new", "lost"}
-    kept = await owner.fetchval("SELECT data_key FROM batch_states WHERE batch = 2")
-    assert kept == stray
+    assert await owner.fetchval("SELECT data_key FROM batch_states WHERE batch = 2") == stray
 
 
 async def test_damaged_values_are_named_and_the_others_sealed_anew(

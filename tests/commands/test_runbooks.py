@@ -47,8 +47,7 @@ async def test_every_command_runs_as_written(
     """Each line once, in one service with an accepted event."""
     settings = settings_of(database_url)
     async with served_world(database_url) as (world, port):
-        destination = await world.destination()
-        await world.post(destination, event(1))
+        destination = await world.destination(event(1))
         known = {
             "API": f"http://127.0.0.1:{port}", "KEY": ADMIN, "DESTINATION": destination, "EVENT_ID": "ord-1",
             "PATH": "/usr/bin:/bin",

@@ -62,8 +62,7 @@ async def test_every_kind_of_source_is_applied_and_exported_as_it_was_written(wo
     path = f"/destinations/{destination['id']}/mappings"
     (mapping,) = (await world.call("GET", path)).json()["items"]
     assert (mapping["fields"], mapping["published_version"]) == (RICH["fields"], 1)
-    again = await plan(world.engine, await exported(world.engine))
-    assert again.plan.actions == []
+    assert (await plan(world.engine, await exported(world.engine))).plan.actions == []
 
 
 async def test_a_problem_within_a_source_has_its_line(world: ApiWorld) -> None:
@@ -312,8 +311,7 @@ async def test_an_export_without_ids_makes_the_same_under_other_ids(
 
 async def test_an_export_holds_no_secret(world: ApiWorld) -> None:
     """A connected destination's tokens and the key that made it stay where they are."""
-    made = await world.create_destination()
-    await world.connect(made)
+    await world.connect(await world.create_destination())
     text = await exported(world.engine)
     for secret in ("Atza", "Atzr", "bootstrap"):
         assert secret not in text
@@ -336,8 +334,7 @@ async def test_what_the_file_does_not_name_is_left_alone(world: ApiWorld) -> Non
 
 async def test_somebodys_unpublished_edit_is_no_drift(world: ApiWorld) -> None:
     """The file speaks of what is published; the draft stays as they left it."""
-    done = await apply(world.engine, file(acme()))
-    destination = done.destinations[0].id
+    destination = (await apply(world.engine, file(acme()))).destinations[0].id
     (mapping,) = (await world.call("GET", f"/destinations/{destination}/mappings")).json()["items"]
     path = f"/destinations/{destination}/mappings/{mapping['id']}"
     await world.call("PATCH", path, {"custom_data": None})
@@ -347,8 +344,7 @@ async def test_somebodys_unpublished_edit_is_no_drift(world: ApiWorld) -> None:
 
 async def test_a_rename_in_the_file_needs_an_id(world: ApiWorld) -> None:
     """Without an id, another name is another destination; with the id, the destination is renamed."""
-    done = await apply(world.engine, file(acme()))
-    id_ = done.destinations[0].id
+    id_ = (await apply(world.engine, file(acme()))).destinations[0].id
     renamed = await apply(world.engine, file(acme(id=id_, name="Acme USA")))
     assert renamed.plan.actions == [PlannedAction.CHANGE]
     assert [one.id for one in renamed.destinations] == [id_]
@@ -386,8 +382,7 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     """A broken phone path: 6 of the last 10 lose PHONE. Both plan and apply refuse it under --max-loss 1%."""
     phone = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
     broken = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.fone"}}
-    done = await apply(world.engine, file(acme(phone)))
-    id_ = done.destinations[0].id
+    id_ = (await apply(world.engine, file(acme(phone)))).destinations[0].id
     (mapping,) = (await world.call("GET", f"/destinations/{id_}/mappings")).json()["items"]
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     planned = await plan(world.engine, file(acme(broken)))

@@ -17,8 +17,7 @@ async def test_each_action_says_what_it_did_once(world: ApiWorld) -> None:
     """On the next page, and not on the one after it."""
     await sign_in(world)
     form = {"name": "Acme", "advertiser_id": "42", "region": "EU", "currency": "EUR"}
-    made = await submit(world, "/console/destinations/new", **form)
-    here = made.headers["location"]
+    here = (await submit(world, "/console/destinations/new", **form)).headers["location"]
     assert "Destination created." in (await world.client.get(here)).text
     assert "Destination created." not in (await world.client.get(here)).text
     await world.sql("UPDATE destinations SET sign_in = 'valid'")

@@ -233,8 +233,7 @@ ADDRESSES: Final = [
 @pytest.mark.parametrize("role", [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR])
 async def test_no_spelling_of_an_address_lifts_a_role(world: ApiWorld, role: PersonRole) -> None:
     """With the role's own session and token. Neither does a field or a header that names a role."""
-    key = await world.key(*ROLES[role])
-    await sign_in(world, key)
+    await sign_in(world, await world.key(*ROLES[role]))
     before, form = await created(world), FORM | {"csrf": await csrf(world)}
     lifted = {
         "role": "admin",

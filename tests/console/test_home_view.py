@@ -144,8 +144,7 @@ def test_a_stalled_row_says_why(outcome: str | None, status: int | None, cause: 
 
 def test_failed_events_are_replayed_from_the_home_page() -> None:
     """By a person who may; others read the errors."""
-    found = incident(Kind.DEAD_LETTERS, affected=4)
-    button = remedy_button(found, {Scope.REPLAY})
+    button = remedy_button(incident(Kind.DEAD_LETTERS, affected=4), {Scope.REPLAY})
     assert button == RemedyButton("Replay or dismiss…", f"{PAGE}/replay?status=dead&dismissed=false")
 
 

@@ -397,8 +397,7 @@ async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWor
     await sign_in(world, await world.key(*scopes, destination_ids=[first]))
     page = f"/console/destinations/{first}/mappings/{mapping}/copy"
     assert "Second" not in (await world.client.get(f"{page}?q=Sec")).text
-    answer = await submit(world, page, name="x", to=second)
-    assert answer.status_code == 404
+    assert (await submit(world, page, name="x", to=second)).status_code == 404
     assert (await world.call("GET", f"/destinations/{second}/mappings")).json()["items"] == []
 
 

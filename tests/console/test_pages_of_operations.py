@@ -64,8 +64,7 @@ async def test_the_audit_is_written_in_words(case: Case) -> None:
 async def test_an_altered_entry_is_marked(case: Case, engine: AsyncEngine) -> None:
     """Its hash does not match; the whole chain names it."""
     await tamper_with(engine, "UPDATE audit SET actor = 'key_2' WHERE action = 'key.created'")
-    page = await case.get("/console/audit")
-    assert "1 of these entries were altered" in page
+    assert "1 of these entries were altered" in await case.get("/console/audit")
     checked = await case.post("/console/audit/verify")
     assert "The chain breaks at audit row" in checked.text
 

@@ -96,8 +96,7 @@ async def test_signing_out_ends_the_session_here_and_in_the_browser(world: ApiWo
 
 async def test_revoking_the_key_ends_its_sessions(world: ApiWorld) -> None:
     """At the next request."""
-    key = await world.key(*Scope)
-    await sign_in(world, key)
+    await sign_in(world, await world.key(*Scope))
     assert (await world.client.get("/console/settings")).status_code == 200
     await world.sql("UPDATE api_keys SET revoked_at = now()")
     assert (await world.client.get("/console/settings")).status_code == 303

@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from dev.postgres.postmaster import free_port
 from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
-from tests.databases import Office
+from tests.databases import Office, execute
 from tests.pipeline.processes import ADMIN, Product
 
 FOLDER = Path(__file__).parent / "provider"
@@ -32,16 +31,8 @@ pytestmark = pytest.mark.long
 
 def run(statement: str, address: str) -> Any:
     """Run a statement in a thread: the browser's driver keeps a loop running in this one."""
-
-    async def execute() -> Any:
-        connection = await asyncpg.connect(address.replace("+asyncpg", ""))
-        try:
-            return await connection.fetch(statement)
-        finally:
-            await connection.close()
-
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, execute()).result()
+        return thread.submit(asyncio.run, execute(address, statement)).result()
 
 
 class Provider:

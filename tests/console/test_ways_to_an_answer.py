@@ -2,12 +2,12 @@
 
 import re
 
-import asyncpg
 import pytest
 
 from tests.console import showcase
 from tests.console.test_event_pages import Desk, desk
 from tests.console.test_seeded_faults import read
+from tests.databases import execute
 from tests.pipeline.world import event
 
 __all__ = ["desk"]
@@ -46,8 +46,7 @@ def test_the_head_has_the_health_of_the_home_page(desk: Desk) -> None:
         assert head is not None, page
         assert "Healthy" in head[1], (page, head[1])
     assert desk.api.post(f"/destinations/{shop}/pause").status_code == 200
-    text = desk.get(f"/console/destinations/{shop}/events")
-    assert ">Paused</span></a></h1>" in text
+    assert ">Paused</span></a></h1>" in desk.get(f"/console/destinations/{shop}/events")
 
 
 def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) -> None:
@@ -72,8 +71,7 @@ def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) 
     assert "ord-12" in events
     failed = desk.get(here, failed="true")
     assert len(re.findall(r"<tr><td>", failed)) == 1
-    answer = desk.pages.get(here, params={"cursor": "bm9uc2Vuc2U"})
-    assert answer.status_code == 422
+    assert desk.pages.get(here, params={"cursor": "bm9uc2Vuc2U"}).status_code == 422
 
 
 def test_activate_listens_for_the_first_event_and_names_a_rejection(desk: Desk) -> None:
@@ -131,15 +129,13 @@ async def test_the_funnel_compares_with_the_time_before(desk: Desk) -> None:
     desk.post(shop, event(1), event(2))
     desk.until_counted(shop, delivered=2)
     assert "compared" not in desk.get(f"/console/destinations/{shop}")
-    connection = await asyncpg.connect(desk.product.database_url.replace("+asyncpg", ""))
-    await connection.execute(
+    await execute(
+        desk.product.database_url,
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted, delivered) "
         "SELECT 'default', number, seconds, date_bin(make_interval(secs => seconds), "
         "  now() - interval '30 hours', TIMESTAMPTZ '2000-01-01 00:00Z'), 4, 8 "
-        "FROM destinations, unnest(ARRAY[3600, 10800, 86400]) AS seconds WHERE id = $1",
-        shop,
+        f"FROM destinations, unnest(ARRAY[3600, 10800, 86400]) AS seconds WHERE id = '{shop}'",
     )
-    await connection.close()
     page = desk.get(f"/console/destinations/{shop}")
     found = re.findall(r'<p class="compared help" title="([^"]+)">([^<]+)</p>', page)
     assert found == [
@@ -181,9 +177,9 @@ async def test_the_content_is_gone_with_its_key_and_counts_are_left(desk: Desk) 
     desk.until_counted(shop, delivered=1)
     address = newest_request(desk, shop)
     assert '"conversionType"' in read(desk.pages.get(address))
-    connection = await asyncpg.connect(desk.product.database_url.replace("+asyncpg", ""))
-    await connection.execute("UPDATE batch_states SET data_key = NULL WHERE disposition = 'sent'")
-    await connection.close()
+    await execute(
+        desk.product.database_url, "UPDATE batch_states SET data_key = NULL WHERE disposition = 'sent'"
+    )
     words = read(desk.pages.get(address))
     assert "its key was deleted" in words
     assert '"conversionType"' not in words
@@ -232,5 +228,4 @@ def test_nothing_is_retried_for_a_paused_destination(desk: Desk) -> None:
     shop = desk.destination()
     assert desk.api.post(f"/destinations/{shop}/pause").status_code == 200
     page = desk.get(f"/console/destinations/{shop}")
-    answer = desk.submit(page, f"/console/destinations/{shop}/retry", [])
-    assert answer.status_code == 409
+    assert desk.submit(page, f"/console/destinations/{shop}/retry", []).status_code == 409

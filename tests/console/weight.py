@@ -14,6 +14,7 @@ import httpx
 
 from app.domain.batch import EventMetadata, pack
 from tests.console.showcase import Cast, signed_in
+from tests.databases import connected, execute
 from tests.pipeline.processes import ADMIN, Product
 
 MOST_BYTES, MOST_MS = 100_000, 200.0
@@ -36,9 +37,7 @@ class Weighed:
 
 async def make_room(dsn: str, batches: int) -> None:
     """Let what is accepted from now on have ids above those of the past to come."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("SELECT setval('batch_ids', $1)", batches + 100)
-    await connection.close()
+    await execute(dsn, f"SELECT setval('batch_ids', {batches + 100})")
 
 
 async def fill(dsn: str, cast: Cast, *, events: int, size: int, destinations: int) -> None:
@@ -46,12 +45,9 @@ async def fill(dsn: str, cast: Cast, *, events: int, size: int, destinations: in
 
     Beside it stand active `destinations` with a history and requests of their own.
     """
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with connected(dsn) as connection:
         await _fill(connection, cast, events=events, size=size, destinations=destinations)
         await connection.execute("VACUUM ANALYZE")
-    finally:
-        await connection.close()
 
 
 async def _fill(

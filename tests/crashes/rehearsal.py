@@ -31,6 +31,7 @@ from tests.crashes import stored
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence
 from tests.crashes.fuse import Died, Fuse, FusedTransport, wire_with
+from tests.databases import connected
 from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
 
 AMAZON = "http://amazon.test"
@@ -244,9 +245,8 @@ async def _as_is(connection: asyncpg.Connection) -> None:
 async def rehearse(url: str, amazon: StandIn | None = None) -> AsyncIterator[Rehearsal]:
     """Set the stage on a database of its own."""
     settings = Settings(database_url=url, encryption_keys=f"k1:{KEY}", merge_window_ms=20, flush_wait_ms=0)
-    async with open_resources(settings, role="test", pool_size=1) as resources:
-        office = await asyncpg.connect(resources.dsn)
-        try:
-            yield Rehearsal(resources, office, amazon or StandIn())
-        finally:
-            await office.close()
+    async with (
+        open_resources(settings, role="test", pool_size=1) as resources,
+        connected(resources.dsn) as office,
+    ):
+        yield Rehearsal(resources, office, amazon or StandIn())

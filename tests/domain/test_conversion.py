@@ -90,8 +90,7 @@ def test_only_the_shape_shows_in_a_repr() -> None:
 def test_mapped_event_types(value: Any, reason: str | None) -> None:
     """A mapped type is Amazon's own word; sources likewise."""
     made = document({"event_type": {"path": "kind"}})
-    outcome = converted(event(kind=value), made)
-    assert getattr(outcome, "reason", None) == reason
+    assert getattr(converted(event(kind=value), made), "reason", None) == reason
     made = document({"event_source": {"path": "kind"}})
     source = "IOS" if value == "LEAD" else value
     expected = reason and reason.replace("type_invalid", "source_invalid")

@@ -122,8 +122,7 @@ def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
 def test_what_stands_in_for_a_kind_is_of_that_kind(kind: ValueKind) -> None:
     """So a draft meets the form that the real value had; digits may be an epoch, and both stand in for it."""
     word = "DD.MM.YYYY hh:mm:ss A" if kind is ValueKind.PATTERN_TIME else None
-    made = synthetic_event((SampleEntry("a", kind, word),), NOW)["a"]
-    assert kind_of(made, NOW) is kind
+    assert kind_of(synthetic_event((SampleEntry("a", kind, word),), NOW)["a"], NOW) is kind
     assert kind.json_type
 
 

@@ -25,16 +25,10 @@ def test_the_position_in_the_request_does_not_matter() -> None:
 
 @pytest.mark.parametrize(("code", "message"), ANSWERS)
 async def test_postgres_finds_the_same_cause(
-    database_url: str, code: str | None, message: str | None
+    owner: asyncpg.Connection, code: str | None, message: str | None
 ) -> None:
     """The list filters in Python, a replay in SQL."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    try:
-        found = await connection.fetchval(
-            f"SELECT {CAUSE} FROM (SELECT $1::text AS amazon_code, $2::text AS amazon_message) e",
-            code,
-            message,
-        )
-    finally:
-        await connection.close()
+    found = await owner.fetchval(
+        f"SELECT {CAUSE} FROM (SELECT $1::text AS amazon_code, $2::text AS amazon_message) e", code, message
+    )
     assert found == failure_cause(code, message)

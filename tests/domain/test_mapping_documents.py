@@ -171,8 +171,7 @@ def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[
 )
 def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
     """A source is a constant, or a path with a pipe and a default."""
-    made = document(phone=source)
-    assert found(made) == [expected]
+    assert found(document(phone=source)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -302,8 +301,7 @@ def test_no_document_makes_it_raise(made: Any) -> None:
 
 def test_documents_survive_storage() -> None:
     """A document read back as JSON compiles alike, floats included."""
-    made = document(value={"path": "a", "default": 1.5})
-    assert found(json.loads(json.dumps(made))) == []
+    assert found(json.loads(json.dumps(document(value={"path": "a", "default": 1.5})))) == []
 
 
 def test_equal_parts_of_mappings_share_an_object() -> None:

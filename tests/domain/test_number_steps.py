@@ -108,15 +108,13 @@ def test_amounts_as_they_are_written(text: str, comma: Any, point: Any) -> None:
     """One kind of group sign, groups of three or Indian ones, one currency, one minus sign."""
     for decimal, expected in ((",", comma), (".", point)):
         wanted = "transform_failed" if expected is None else Decimal(expected)
-        outcome = piped(f" {text}\t" if text else "?", ["to_number", decimal])
-        assert outcome == wanted, decimal
+        assert piped(f" {text}\t" if text else "?", ["to_number", decimal]) == wanted, decimal
 
 
 @pytest.mark.parametrize("step", ["to_number", ["to_number", ","], ["to_number", "."]])
 def test_a_json_number_stays_itself(step: Any) -> None:
     for number in (5, Decimal("1.50"), Decimal("1E+3")):
-        outcome = piped(number, step)
-        assert outcome is number
+        assert piped(number, step) is number
     assert piped(True, step) == "wrong_type"
     assert piped(["1"], step) == "wrong_type"
 

@@ -65,8 +65,7 @@ class TestAnExcess:
         risen = RateEstimate(10.5, ceiling=10.0, proven=10.0)
         first = after(risen, mixed(20, 12))
         assert (first.rate, first.ceiling, first.proven) == (9.0, 10.0, None)
-        second = after(first, mixed(20, 12), start=10.0)
-        assert second.rate == pytest.approx(9.0 * 0.5 * MARGIN)
+        assert after(first, mixed(20, 12), start=10.0).rate == pytest.approx(9.0 * 0.5 * MARGIN)
 
     def test_of_everything_says_nothing_about_the_limit(self) -> None:
         """So the rate falls to half of the configured one, and not further."""

@@ -81,8 +81,7 @@ def test_sources_are_total_and_their_work_is_charged(written: Any, event: dict[s
     outcome, calls = _counted(source, event, reading)
     assert outcome is None or isinstance(outcome, str | int | Decimal | list | dict | SourceFailed)
     assert calls <= CALLS_PER_STEP * (MAX_STEPS - reading.steps_left)
-    again = source.read(event, Reading(), unchecked)
-    assert again == outcome
+    assert source.read(event, Reading(), unchecked) == outcome
 
 
 def _counted(source: Source, event: dict[str, Any], reading: Reading) -> tuple[Any, int]:

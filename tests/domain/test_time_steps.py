@@ -245,5 +245,4 @@ def test_formats_that_are_refused_disagree() -> None:
 def test_no_value_makes_it_raise(value: Any) -> None:
     step = make_step(time("iso", "rfc2822", "D.M.YYYY h:mm A", "epoch_s", "epoch_ms", "epoch_us"))
     assert not isinstance(step, StepProblem)
-    outcome = step(value, Reading())
-    assert isinstance(outcome, str | SourceFailed)
+    assert isinstance(step(value, Reading()), str | SourceFailed)

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.processes.api import build_ingest
 from app.processes.resources import open_resources
 from app.store.database.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.databases import execute
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import World, settings_of, stamp
@@ -125,19 +124,11 @@ def own_database(*, durable: bool) -> Iterator[str]:
         cluster = Cluster(Path(folder), **({} if durable else {"settings": THROWAWAY}))
         cluster.start()
         try:
-            asyncio.run(_create_database(cluster.url_of("postgres")))
+            asyncio.run(execute(cluster.url_of("postgres"), "CREATE DATABASE edge"))
             upgrade(cluster.url_of("edge"))
             yield cluster.url_of("edge")
         finally:
             cluster.stop()
-
-
-async def _create_database(url: str) -> None:
-    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-    try:
-        await connection.execute("CREATE DATABASE edge")
-    finally:
-        await connection.close()
 
 
 def event(destination: str, event_id: str, **more: Any) -> dict[str, Any]:

@@ -99,8 +99,7 @@ async def test_amazons_request_id_finds_the_events_of_the_request(service: Servi
 
     service.world.amazon.script = answer
     await service.post(destination, event(1), event(2))
-    service.world.work()
-    await service.world.until(destination, delivered=2)
+    await service.world.work_until(destination, delivered=2)
     history = await service.get("/events/ord-1", destination_id=destination)
     request_id = history["attempts"][0]["request_id"]
     assert request_id
@@ -139,8 +138,7 @@ async def test_a_limited_key_finds_its_own_only(service: Service) -> None:
     await service.post(mine, event(1, journey=JOURNEY), nameless(1))
     await service.post(other, event(2, journey=JOURNEY), nameless(2))
     body = {"name": "limited", "scopes": ["events:read"], "destination_ids": [mine]}
-    key = (await service.send("/keys", **body)).json()["key"]
-    headers = {"X-Api-Key": key}
+    headers = {"X-Api-Key": (await service.send("/keys", **body)).json()["key"]}
 
     async def found(query: str) -> set[str]:
         answer = await service.client.get(f"/event-search{query}", headers=headers)

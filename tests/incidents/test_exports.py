@@ -50,8 +50,7 @@ async def test_an_export_contains_the_complete_list(
     found, _ = await text_of(service, f"{path}/rejections?format=ndjson&event_id=%3DHYPERLINK(1)")
     (line,) = found.splitlines()
     assert json.loads(line)["event_id"] == "=HYPERLINK(1)"
-    answer = await service.client.get(f"{path}/events?format=xml")
-    assert answer.status_code == 422
+    assert (await service.client.get(f"{path}/events?format=xml")).status_code == 422
     answer = await service.client.get("/destinations/dst_00000000000000000099/events?format=csv")
     assert answer.status_code == 404
 

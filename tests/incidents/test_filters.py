@@ -45,8 +45,7 @@ async def test_a_misspelt_filter_of_events_is_refused(
 @pytest.mark.parametrize(("field", "value"), [("action", "mapping.publish"), ("kind", "mappings")])
 async def test_a_misspelt_filter_of_the_audit_is_refused(service: Service, field: str, value: str) -> None:
     """An action and the first word of an action are closed lists."""
-    answer = await service.client.get("/audit", params={field: value})
-    assert answer.status_code == 422
+    assert (await service.client.get("/audit", params={field: value})).status_code == 422
     assert (await service.client.get("/audit", params={"action": "mapping.published"})).status_code == 200
     assert (await service.client.get("/audit", params={"kind": "mapping"})).status_code == 200
 

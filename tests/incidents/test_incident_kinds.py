@@ -131,8 +131,7 @@ async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch) -> None:
     assert found["oldest_event_at"] is not None
     assert found["expires_at"] > found["oldest_event_at"] + timedelta(days=20)
     await announced(watch, "backlog", destination)
-    watch.world.work()
-    await watch.world.until(destination, delivered=2)
+    await watch.world.work_until(destination, delivered=2)
     await watch.resolved("backlog")
 
 
@@ -227,11 +226,9 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) 
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
     await watch.tick()
     await watch.let_pass(10)
-    found = await watch.until_open("no_worker")
-    assert found["destination"] is None
+    assert (await watch.until_open("no_worker"))["destination"] is None
     await announced(watch, "no_worker", None)
-    watch.world.work()
-    await watch.world.until(destination, delivered=1)
+    await watch.world.work_until(destination, delivered=1)
     await watch.resolved("no_worker")
     kinds = {message["data"]["kind"] for message in watch.receiver.of_type("resolved")}
     assert "no_worker" in kinds

@@ -74,8 +74,7 @@ async def test_figures_count_erased_events_apart(
     world.amazon.script = lambda request: next(failures, None) or refuse_odd(request)
     for email in ("person3@example.com", "person4@example.com"):
         await erase(world, email=email)
-    world.work()
-    await world.until(destination, delivered=2, dead=2, erased=2)
+    await world.work_until(destination, delivered=2, dead=2, erased=2)
     await world.stop_workers()
     await exact(world, destination)
     n2 = {"accepted": 2, "dead": 1, "erased": 1} if event_of is mixed else {}
@@ -96,8 +95,7 @@ async def test_a_place_without_an_event_has_no_figure(
     for email in ("person4@example.com", "person8@example.com"):
         await erase(world, email=email)
     world.amazon.script = refuse_odd
-    world.work()
-    await world.until(destination, delivered=2, erased=2)
+    await world.work_until(destination, delivered=2, erased=2)
     await world.stop_workers()
     await exact(world, destination)
     n2 = {"accepted": 1, "erased": 1} if event_of is mixed else {}
@@ -114,8 +112,7 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
     await exact(world, destination)
     failures = iter([httpx.Response(500), httpx.Response(500)])
     world.amazon.script = lambda request: next(failures, None) or refuse_odd(request)
-    world.work()
-    await world.until(destination, delivered=6, dead=6)
+    await world.work_until(destination, delivered=6, dead=6)
     await world.stop_workers()
     await exact(world, destination)
     assert await figures(world, destination, node_id="n1") == {
@@ -126,8 +123,7 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
     await exact(world, destination)
     assert (await figures(world, destination, node_id="n2"))["retrying"] == 2
     world.amazon.script = None
-    world.work()
-    await world.until(destination, delivered=8, dead=4)
+    await world.work_until(destination, delivered=8, dead=4)
     await exact(world, destination)
 
 
@@ -154,8 +150,7 @@ async def test_batches_that_were_never_sent_are_counted(
     assert (await figures(world, destination, node_id="n1"))[status] == (2 if event_of is mixed else 6)
     await service.send(f"/destinations/{destination}/replay", status=status, dry_run=False)
     await exact(world, destination)
-    world.work()
-    await world.until(destination, delivered=6)
+    await world.work_until(destination, delivered=6)
     await world.stop_workers()
     await exact(world, destination)
 

@@ -47,8 +47,7 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> No
     await service.post(destination, *[of_node(9, "n3", execution="x3")] * 2, of_node(0, "n1"))
     await service.post(destination, of_node(0, "n1"))
     service.world.amazon.script = refuse_odd
-    service.world.work()
-    await service.world.until(destination, delivered=5, dead=4)
+    await service.world.work_until(destination, delivered=5, dead=4)
     n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 2, "dead": 2}
     n3 = {"accepted": 1, "duplicates": 1, "dead": 1}
     assert await figures(service, destination, node_id="n3") == n3
@@ -87,8 +86,7 @@ async def test_dismissed_dead_letters_stay_dead_and_are_no_longer_open(service: 
     destination = await service.world.destination()
     await service.post(destination, *(of_node(number, "n1") for number in (1, 3, 5)))
     service.world.amazon.script = refuse_odd
-    service.world.work()
-    await service.world.until(destination, dead=3)
+    await service.world.work_until(destination, dead=3)
     path = f"/destinations/{destination}"
 
     async def dead_open() -> int:
@@ -135,8 +133,7 @@ async def test_dismissed_dead_letters_are_listed_and_left_out_of_a_replay_by_fil
     destination = await service.world.destination()
     await service.post(destination, *(of_node(number, f"n{number}") for number in (1, 3)), of_node(2, "n2"))
     service.world.amazon.script = refuse_odd
-    service.world.work()
-    await service.world.until(destination, dead=2, delivered=1)
+    await service.world.work_until(destination, dead=2, delivered=1)
     await service.world.stop_workers()
     path = f"/destinations/{destination}"
     await service.send(f"{path}/dead-letters/dismiss", journey_id="j1", node_id="n1", dry_run=False)

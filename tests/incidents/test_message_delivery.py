@@ -98,8 +98,7 @@ async def test_a_process_without_channels_plans_the_messages_of_the_others(watch
     async with webhook_receiver() as unused:
         other = Watch.of(watch.world, unused)
         other.monitor.channels = []
-        destination = await watch.world.destination()
-        await watch.world.fetch(BREAK, destination)
+        await watch.world.fetch(BREAK, await watch.world.destination())
         await other.monitor.run()
         assert other.monitor._owned
         missing = watch.world.resources.telemetry.channels_missing

@@ -105,8 +105,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
             "UPDATE notification_channels SET failing_since = now() - interval '16 minutes' "
             "WHERE name = 'slow'"
         )
-        found = await watch.until_open("notifications_failing")
-        assert "slow" in found["summary"]
+        assert "slow" in (await watch.until_open("notifications_failing"))["summary"]
         hanging.mode = "ok"
         await watch.world.fetch("UPDATE notifications SET due_at = now(), leased_until = NULL")
         await delivery.run()

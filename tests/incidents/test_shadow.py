@@ -106,8 +106,7 @@ async def test_a_number_of_a_mapping_stays_exact(service: Service) -> None:
     assert (await service.send(f"{path}/publish")).status_code == 200
     await service.send(f"{path}/shadow", share=1, minutes=5)
     await service.post(destination, event(1))
-    world.work()
-    await world.until(destination, delivered=1)
+    await world.work_until(destination, delivered=1)
     (sent,) = world.amazon.requests[0].events
     assert sent["customData"] == preview["amazon_event"]["customData"] == [
         {"name": "exact", "value": "123456789023.123456789012"}

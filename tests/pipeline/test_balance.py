@@ -51,8 +51,7 @@ async def lived(world: World) -> str:
     world.amazon.script = mixed
     for start in range(0, EVENTS, 10):
         await world.post(dst, *(event(number) for number in range(start, start + 10)))
-    world.work()
-    await world.until(dst, delivered=EVENTS * 8 // 10, dead=EVENTS // 10, retrying=EVENTS // 10)
+    await world.work_until(dst, delivered=EVENTS * 8 // 10, dead=EVENTS // 10, retrying=EVENTS // 10)
     await world.stop_workers()
     await world.pass_midnight()
     await world.post(dst, *(event(number) for number in range(1_000, 1_010)))
@@ -176,8 +175,7 @@ async def test_under_load_the_balance_holds_at_every_check(world: World) -> None
     looks = 0
     # Both run: quick checks wait for the events, and quick events for the checks.
     while looks < 10 or number < 200:
-        made = await check(world)
-        assert made.report() == []
+        assert (await check(world)).report() == []
         looks += 1
     ended.set()
     await posting
@@ -186,8 +184,7 @@ async def test_under_load_the_balance_holds_at_every_check(world: World) -> None
 async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> None:
     """Queued, retrying, held and parked, each with the age of its oldest event."""
     dst = await lived(world)
-    other = await world.destination()
-    await world.post(other, event(1), event(2))
+    other = await world.destination(event(1), event(2))
     admission = DatabaseGauges(world.resources.pool, world.resources.telemetry)
     value = world.resources.telemetry.registry.get_sample_value
 
@@ -340,8 +337,7 @@ async def test_the_last_base_backup_and_the_wal_that_it_waits_for(world: World) 
 
 async def test_each_destination_has_its_series_where_asked_for(world: World) -> None:
     """METRICS_PER_DESTINATION: the same names, one label more."""
-    first = await world.destination()
-    await world.post(first, event(1), event(2))
+    first = await world.destination(event(1), event(2))
     reader, registry = gauges(world, per_destination=True)
     await reader.read()
     labels = {"destination": first}

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ import pytest_asyncio
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
 from app.webhook_client import CallbackClient
+from tests.databases import execute
 from tests.listening import Heard, listening
 from tests.pipeline.amazon import Request, items
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
@@ -340,11 +340,10 @@ async def test_no_event_and_no_final_state_is_lost_when_workers_are_killed(
 
         # Those whose worker died while they were under way are free again once their lease has lapsed.
         async def all_received() -> bool:
-            connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-            await connection.execute(
-                "UPDATE callbacks SET leased_until = now() WHERE leased_until > now() + interval '30 s'"
+            await execute(
+                database_url,
+                "UPDATE callbacks SET leased_until = now() WHERE leased_until > now() + interval '30 s'",
             )
-            await connection.close()
             return {one["event_id"] for one in receiver.taken} >= {f"ord-{n}" for n in range(2000)}
 
         await eventually(all_received, seconds=90, every=3)

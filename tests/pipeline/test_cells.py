@@ -32,8 +32,7 @@ async def test_a_new_cell_has_ids_of_its_own_and_recognises_the_first_ones_event
         dst = await cell.destination()
         events = [event(number) for number in range(30)]
         await cell.post(dst, *events)
-        cell.work()
-        await cell.until(dst, delivered=30)
+        await cell.work_until(dst, delivered=30)
         assert {result.status for result in await cell.post(dst, *events)} == {"duplicate"}
         for row in await owner.fetch(IDS):
             width = 44 if row["data_type"] == "bigint" else 24

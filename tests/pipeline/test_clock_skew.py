@@ -186,39 +186,33 @@ async def test_every_time_that_may_be_in_the_future_is_corrected_or_harmless(wor
 
 
 async def test_an_event_accepted_ahead_is_delivered(world: World) -> None:
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch(f"UPDATE batch_states SET due_at = {AHEAD}, accepted_at = {AHEAD}")
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
 
 
 async def test_an_event_put_off_ahead_is_delivered(world: World) -> None:
     dst = await retried_alone(world)
     await world.fetch(f"UPDATE exceptions SET due_at = {AHEAD}")
     world.amazon.script = None
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
 
 
 @pytest.mark.parametrize("column", ["blocked_until", "leased_until"])
 async def test_a_lane_of_a_worker_that_ended_ahead_is_served(world: World, column: str) -> None:
     """The next owner obeys no Retry-After of that time. The former owner is frozen and keeps its lock."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch(f"UPDATE lanes SET {column} = {AHEAD}, owner = 'frozen'")
     async with world.resources.pool.acquire() as frozen:
         if column == "leased_until":
             await frozen.execute("SELECT pg_advisory_lock($1, id) FROM lanes", LANE_LOCKS)
-        world.work()
-        await world.until(dst, delivered=1)
+        await world.work_until(dst, delivered=1)
         await frozen.execute("SELECT pg_advisory_unlock_all()")
 
 
 async def test_events_of_an_attempt_that_started_ahead_are_sent_again(world: World) -> None:
     """Its worker died. The next one waits until no request can be in flight, by the corrected time."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
         "started_at) SELECT nextval('attempt_ids'), current_date, d.lane, d.number, 0, 'dead', "
@@ -234,8 +228,7 @@ async def test_events_of_an_attempt_that_started_ahead_are_sent_again(world: Wor
 async def test_a_missing_endpoint_is_probed(world: World) -> None:
     world.stop_clock()
     world.amazon.script = lambda _: GONE
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.work()
     await world.advance(1)
     await fail_until_parked(world, dst)
@@ -261,10 +254,7 @@ async def test_a_callback_of_that_time_is_sent(world: World, receiver: Receiver,
 
 async def test_an_erasure_finds_what_was_accepted_ahead(world: World) -> None:
     """And waits for no request of that time. A search finds it as well."""
-    dst = await world.destination()
-    await world.post(dst, event(3))
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(await world.destination(event(3)), delivered=1)
     await world.stop_workers()
     await world.fetch(f"UPDATE batch_states SET accepted_at = {AHEAD}, settled_at = {AHEAD}")
     assert (await search(world, email=EMAIL)).events.total() == 1
@@ -276,8 +266,7 @@ async def test_an_erasure_finds_what_was_accepted_ahead(world: World) -> None:
 
 async def test_that_no_worker_runs_is_noticed(world: World) -> None:
     """The last one ended while its lease was two hours in the future."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    await world.destination(event(1))
     await world.fetch(f"UPDATE lanes SET leased_until = {AHEAD}")
     async with world.resources.pool.acquire() as c:
         workers = await facts.workers(c, lease=timedelta(seconds=LONGEST_LEASE_S))

@@ -73,8 +73,7 @@ async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
     world.is_damaged = bool(extra)
     if extra:  # so that the sums can add up to what the row claims
         await world.fetch("UPDATE counts SET accepted = accepted + 1 WHERE accepted > 70")
-    world.work()
-    await world.until(sister, delivered=1)
+    await world.work_until(sister, delivered=1)
     await world.until(sick, dead=MANY + extra, delivered=2)
     rows = await world.fetch("SELECT reason, code, count(*) AS n FROM exceptions GROUP BY 1, 2")
     assert [tuple(row) for row in rows] == [("unreadable", "MISC_ERROR", MANY + extra)]
@@ -103,12 +102,10 @@ async def test_what_delivery_does_without_is_delivered(
     world: World, api: web.ApiWorld, damage: Damage
 ) -> None:
     """Where its shapes are damaged, lists say so and the history still tells the status."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     batch = await spoil(world, dst, damage)
     await world.post(dst, event(3))
-    world.work()
-    await world.until(dst, delivered=3)
+    await world.work_until(dst, delivered=3)
     await every_view_answers(api, dst)
     (row,) = await world.fetch(
         "SELECT bytes > 1000000000 AS is_size FROM batch_states WHERE batch = $1", batch
@@ -132,8 +129,7 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
     await spoil(world, sick, raise_on_update)
     await world.post(sick, event(2))
     await world.post(sister, event(3))
-    world.work()
-    await world.until(sister, delivered=1)
+    await world.work_until(sister, delivered=1)
     await eventually(lambda: sample(world, FAILED, reason="damaged_data") >= 4)
     await world.post(sister, event(4))
     await world.until(sister, delivered=2)
@@ -146,12 +142,10 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
 
 async def test_a_damaged_batch_is_delivered_when_it_is_healed_and_replayed(world: World) -> None:
     """It is a dead letter like others; before it is healed a replay leaves it dead."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     (row,) = await world.fetch("SELECT id, content FROM batches")
     await spoil(world, dst, UNREADABLE["content: a flipped bit"])
-    world.work()
-    await world.until(dst, dead=2)
+    await world.work_until(dst, dead=2)
     assert (await replay(world, dst)).replayed == 2
     await world.until(dst, dead=2)
     await world.fetch("UPDATE batches SET content = $2 WHERE id = $1", row["id"], row["content"])
@@ -173,15 +167,13 @@ async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage) 
     dst = await world.destination()
     world.amazon.script = refuse
     await world.post(dst, *(event(n) for n in range(MANY)))
-    world.work()
-    await world.until(dst, dead=MANY)
+    await world.work_until(dst, dead=MANY)
     await world.stop_workers()
     world.amazon.script = None
     await spoil(world, dst, damage)
     assert (await replay(world, dst)).replayed == MANY
     await world.post(dst, event(1001))
-    world.work()
-    await world.until(dst, dead=MANY, delivered=1)
+    await world.work_until(dst, dead=MANY, delivered=1)
     reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions")
     assert [row["reason"] for row in reasons] == ["unreadable"]
 
@@ -195,8 +187,7 @@ async def test_a_wrong_destination_number_sends_nothing_to_another_advertiser(
     wrong = await world.destination(organisation="org_other")
     await world.post(right, event(1))
     world.amazon.script = refuse
-    world.work()
-    await world.until(right, dead=1)
+    await world.work_until(right, dead=1)
     assert (await replay(world, right)).replayed == 1
     await world.stop_workers()
     world.amazon.script, world.amazon.requests[:] = None, []
@@ -246,8 +237,7 @@ ERASED_AROUND = (UNREADABLE["content: a flipped bit"], UNREADABLE["batches: row 
 
 async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) -> None:
     """Nor delivery; its own receipt says so."""
-    dst = await world.destination()
-    await world.post(dst, event(3), event(4))
+    dst = await world.destination(event(3), event(4))
     broken = await erase(world, email="person9@example.com")
     await world.fetch("UPDATE erasures SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200))")
     good = await erase(world)
@@ -273,8 +263,7 @@ async def test_a_damaged_token_stops_no_sister(world: World, column: str) -> Non
     )
     await world.post(sick, event(1))
     await world.post(sister, event(2))
-    world.work()
-    await world.until(sister, delivered=1)
+    await world.work_until(sister, delivered=1)
     await world.until(sick, **{"queued" if column == "refresh_token" else "delivered": 1})
 
 
@@ -287,8 +276,7 @@ async def test_a_token_that_no_header_can_carry_is_fetched_anew_without_a_reques
     sealed = world.resources.vault.seal(token.encode(), place=access_place(dst))
     await world.fetch("UPDATE sign_ins SET access_token = $2 WHERE destination = $1", dst, sealed)
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     assert len(world.amazon.requests) == len(world.amazon.tokens) == 1
 
 
@@ -332,8 +320,7 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
 
 async def test_a_missing_state_is_reported_as_damage(world: World, api: web.ApiWorld) -> None:
     """And not that the event was dropped with its age."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch("DELETE FROM batch_states")
     answer = await api.call("GET", f"/events/ord-1?destination_id={dst}")
     assert answer.status_code == 404

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
 from app.admin.destinations.stats import destination_stats
@@ -16,7 +15,7 @@ from app.store.database.damage import check
 from app.store.events import batches
 from app.store.organisations.scope import scoped_pool
 from dev.postgres.cluster import Cluster
-from tests.databases import own_cluster
+from tests.databases import execute, own_cluster
 from tests.pipeline.test_damaged_data import FAILED
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.world import event, make_world
@@ -34,9 +33,8 @@ def cluster() -> Iterator[Cluster]:
 
 async def flip(cluster: Cluster, relation: str, page: int) -> None:
     """Stop the server, flip a bit in the middle of a page of a relation, and start it again."""
-    connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
-    path = cluster._home / await connection.fetchval(f"SELECT pg_relation_filepath({relation})")
-    await connection.close()
+    [(name,)] = await execute(cluster.url, f"SELECT pg_relation_filepath({relation})")
+    path = cluster._home / name
     await asyncio.to_thread(cluster.stop)
     with path.open("r+b") as file:
         file.seek(page * PAGE + PAGE // 2)
@@ -58,8 +56,7 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cl
     await flip(cluster, "(SELECT tableoid FROM batch_states LIMIT 1)", 0)
     async with make_world(cluster.url, amazon) as world:
         erasure = await erase(world, email="person219@example.com")
-        world.work()
-        await world.until(sister, delivered=60)
+        await world.work_until(sister, delivered=60)
         await world.until(other, delivered=19, erased=1)
         on_page = (await finished(world, erasure)).unreadable
         assert 10 < on_page < 60

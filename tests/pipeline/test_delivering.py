@@ -31,8 +31,7 @@ async def test_events_are_delivered_in_one_request_where_they_fit(world: World) 
     dst = await world.destination()
     for number in range(20):
         await world.post(dst, event(number))
-    world.work()
-    await world.until(dst, delivered=20)
+    await world.work_until(dst, delivered=20)
     assert len(world.amazon.requests) == 1
     sent = world.amazon.requests[0].events[3]
     assert sent["matchKeys"] == [
@@ -60,10 +59,8 @@ async def test_polling_alone_suffices(world: World) -> None:
 
 async def test_a_request_never_holds_more_than_500_events(world: World) -> None:
     """1,200 events leave in at least three requests, each once."""
-    dst = await world.destination()
-    await world.post(dst, *(event(number) for number in range(1200)))
-    world.work()
-    await world.until(dst, delivered=1200)
+    dst = await world.destination(*(event(number) for number in range(1200)))
+    await world.work_until(dst, delivered=1200)
     assert all(len(r.events) <= 500 and len(r.body) <= 1_000_000 for r in world.amazon.requests)
     assert set(world.amazon.times.values()) == {1}
 
@@ -84,11 +81,9 @@ async def test_events_that_amazon_did_not_confirm_are_sent_again_with_the_same_b
     world: World, failure: httpx.Response | Exception
 ) -> None:
     """The second request holds the same events, each with the same bytes."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     world.amazon.script = once(failure)
-    world.work()
-    await world.until(dst, delivered=2, seconds=30)
+    await world.work_until(dst, delivered=2, seconds=30)
     again = {e["eventId"]: e for r in world.amazon.requests[1:] for e in r.events}
     for sent in world.amazon.requests[0].events:
         if sent["eventId"] in again:
@@ -100,12 +95,10 @@ async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_
     world: World,
 ) -> None:
     """207 is read index by index."""
-    dst = await world.destination()
-    await world.post(dst, *(event(number) for number in range(5)))
+    dst = await world.destination(*(event(number) for number in range(5)))
     words = {"message": "eventTime is not valid"}
     world.amazon.script = once(items(None, None, "FIELD_VALUE_IS_INVALID", None, None, **words))
-    world.work()
-    await world.until(dst, delivered=4, dead=1)
+    await world.work_until(dst, delivered=4, dead=1)
     (row,) = await world.fetch("SELECT * FROM exceptions")
     assert (row["status"], row["code"], row["reason"]) == ("dead", "BAD_REQUEST", "amazon_refused")
     assert (row["amazon_code"], row["amazon_message"]) == ("FIELD_VALUE_IS_INVALID", "eventTime is not valid")
@@ -113,11 +106,9 @@ async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_
 
 async def test_an_item_that_amazon_wants_again_travels_alone(world: World) -> None:
     """CONFLICT, INTERNAL_ERROR and TOO_MANY_REQUESTS are retried for that item only."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     world.amazon.script = once(items("INTERNAL_ERROR", None))
-    world.work()
-    await world.until(dst, delivered=2, seconds=30)
+    await world.work_until(dst, delivered=2, seconds=30)
     assert [len(r.events) for r in world.amazon.requests] == [2, 1]
     assert world.amazon.requests[1].events[0] == world.amazon.requests[0].events[0]
 
@@ -134,8 +125,7 @@ async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, sta
         return httpx.Response(status, json={"code": "BAD_REQUEST", "message": "no"}) if bad else None
 
     world.amazon.script = poison
-    world.work()
-    await world.until(dst, delivered=n - 1, dead=1, seconds=40)
+    await world.work_until(dst, delivered=n - 1, dead=1, seconds=40)
     rounds = sum(any(eid.endswith(":ord-37") for eid in r.ids) for r in world.amazon.requests)
     assert rounds <= math.ceil(math.log2(n)) + 1
     assert set(world.amazon.times.values()) == {1}
@@ -145,8 +135,7 @@ async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, sta
 
 async def test_a_429_costs_no_attempt_and_blocks_the_lane(world: World) -> None:
     """Nothing leaves inside the window; the events stay queued, never retrying."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "600"}))
     world.stop_clock()
     world.work()
@@ -175,19 +164,16 @@ async def test_the_pace_of_a_lane_holds(world: World) -> None:
 
 async def test_a_401_is_cured_by_one_refresh(world: World) -> None:
     """The token is fetched once, the events leave with it, nothing is parked."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.amazon.script = lambda r: httpx.Response(401) if r.token == "Atza|0" else None
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     assert len(world.amazon.tokens) == 1
     assert (await world.fetch("SELECT forced_at FROM sign_ins"))[0][0] is None
 
 
 async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> None:
     """One refresh, then needs_reconnect with reason unauthorized; nothing is dead-lettered."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     world.amazon.script = lambda r: httpx.Response(401)
     world.stop_clock()
     world.work()
@@ -207,8 +193,7 @@ async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world:
     await world.fetch("UPDATE sign_ins SET access_until = now()")
     world.amazon.token_answer = lambda form: httpx.Response(400, json={"error": "invalid_grant"})
     await world.post(dst, *(event(number) for number in range(10)))
-    world.work()
-    await world.until(dst, parked=10)
+    await world.work_until(dst, parked=10)
     assert not world.amazon.requests
     world.amazon.token_answer = None
     await world.fetch("UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL")
@@ -227,8 +212,7 @@ async def test_a_refresh_lease_from_before_the_clock_went_back_is_over(world: Wo
         "refresh_until = now() + interval '2 hours'"
     )
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
 
 
 async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
@@ -269,8 +253,7 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     world: World,
 ) -> None:
     """A request that was started is waited for; the rest is held, and resumes."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.amazon.script = hanging = Hanging()
     world.stop_clock()
     world.work()
@@ -309,8 +292,7 @@ async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: Worl
         "WHERE destination = $1",
         await world.number(late),
     )
-    world.work()
-    await world.until(late, expired=2)
+    await world.work_until(late, expired=2)
     await world.until(fresh, delivered=1)
     assert all(":ord-3" in eid for r in world.amazon.requests for eid in r.ids)
 
@@ -319,8 +301,7 @@ async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_it
     world: World,
 ) -> None:
     """A crashed worker's request may still be under way: its batches wait, then go again, byte for byte."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.amazon.script = hanging = Hanging()
     clock = world.stop_clock()
     world.work()
@@ -379,8 +360,7 @@ async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
     world: World, database_url: str
 ) -> None:
     """`blocked_until` is written even if another worker owns the lane by then."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    await world.destination(event(1))
     world.amazon.script = hanging = Hanging(httpx.Response(429, headers={"Retry-After": "600"}))
     world.work()
     await hanging.entered.wait()

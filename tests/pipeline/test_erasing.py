@@ -79,11 +79,9 @@ def sent_ids(world: World) -> set[str]:
 
 async def test_what_waits_is_never_sent_and_its_neighbours_are(world: World) -> None:
     """The event becomes erased; the rest of its batch is delivered from the rewritten content."""
-    dst = await world.destination()
-    await world.post(dst, *(event(n) for n in range(6)))
+    dst = await world.destination(*(event(n) for n in range(6)))
     id = await erase(world)  # noqa: A001
-    world.work()
-    await world.until(dst, delivered=5, erased=1)
+    await world.work_until(dst, delivered=5, erased=1)
     done = await finished(world, id)
     assert (done.waiting, done.dead, done.delivered) == (1, 0, 0)
     assert "ord-3" not in sent_ids(world)
@@ -104,11 +102,9 @@ async def test_an_erasure_and_its_audit_row_are_stored_together(world: World) ->
 
 async def test_a_batch_of_one_person_is_closed_by_its_erasure(world: World) -> None:
     """Nothing is owed any more, and no empty request leaves."""
-    dst = await world.destination()
-    await world.post(dst, event(3))
+    dst = await world.destination(event(3))
     id = await erase(world)  # noqa: A001
-    world.work()
-    await world.until(dst, erased=1)
+    await world.work_until(dst, erased=1)
     await finished(world, id)
     assert not world.amazon.requests
     assert not await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NULL")
@@ -120,8 +116,7 @@ async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: W
     world.work()
     await world.post(dst, *(event(n) for n in range(5)))
     await world.until(dst, delivered=5)
-    done = await finished(world, await erase(world))
-    assert done.delivered == 1
+    assert (await finished(world, await erase(world))).delivered == 1
     (row,) = await world.fetch("SELECT status, erased_at FROM exceptions")
     assert (row["status"], row["erased_at"] is None) == ("delivered", False)
     assert (await world.counts(dst))["delivered"] == 5
@@ -147,8 +142,7 @@ async def retried_alone(world: World) -> str:
     dst = await world.destination()
     world.amazon.script = lambda _: items("INTERNAL_ERROR")
     await world.post(dst, event(3))
-    world.work()
-    await world.until(dst, retrying=1)
+    await world.work_until(dst, retrying=1)
     await world.stop_workers()
     return dst
 
@@ -159,8 +153,7 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
     requests = len(world.amazon.requests)
     await erase(world)
     await world.fetch("UPDATE exceptions SET due_at = now()")
-    world.work()
-    await world.until(dst, erased=1, retrying=0)
+    await world.work_until(dst, erased=1, retrying=0)
     assert len(world.amazon.requests) == requests
 
 
@@ -187,8 +180,7 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
         BatchSource(BatchId(row["batch"]), row["day"], 1, True, row["event_at"]), (row["place"],)
     )
     await erase(world)
-    world.work()
-    await world.until(dst, erased=1)
+    await world.work_until(dst, erased=1)
     await world.stop_workers()
 
     await take_off(world, dst, Claim(None, (), (lost,)))
@@ -201,8 +193,7 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
 
 async def test_a_batch_that_was_rewritten_after_its_claim_stays_queued(world: World) -> None:
     """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
-    dst = await world.destination()
-    await world.post(dst, event(3), event(4))
+    dst = await world.destination(event(3), event(4))
     async with world.pool.acquire() as c:
         (seen,), _ = await batches.due(
             c, await world.number(dst), queue=0, in_flight=[], max_events=500, max_bytes=10**6
@@ -210,8 +201,7 @@ async def test_a_batch_that_was_rewritten_after_its_claim_stays_queued(world: Wo
     dead = Unreadable(BatchSource(seen.id, seen.day, 0, False, seen.last_event), (0, 1), seen.data_key)
     await erase(world)
     await world.fetch("UPDATE batch_states SET due_at = now() + interval '1 hour'")
-    world.work()
-    await world.until(dst, erased=1, queued=1)
+    await world.work_until(dst, erased=1, queued=1)
     await world.stop_workers()
 
     for claimed in (Claim(None, (seen,)), Claim(None, (), (dead,))):
@@ -222,8 +212,7 @@ async def test_a_batch_that_was_rewritten_after_its_claim_stays_queued(world: Wo
 
 async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) -> None:
     """After it nothing carries the person; what was under way counts as delivered."""
-    dst = await world.destination()
-    await world.post(dst, event(3))
+    dst = await world.destination(event(3))
     world.amazon.script = hanging = Hanging()
     world.work()
     await hanging.entered.wait()
@@ -233,15 +222,13 @@ async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) ->
         await world.fetch("SELECT 1")  # time enough to answer, if it did not wait
     assert not asking.done()
     hanging.release.set()
-    done = await finished(world, await asyncio.wait_for(asking, 10))
-    assert done.delivered == 1
+    assert (await finished(world, await asyncio.wait_for(asking, 10))).delivered == 1
     assert (await world.counts(dst))["delivered"] == 1
 
 
 async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(world: World) -> None:
     """Between reading and starting lies the erasure: the insert is refused, and the load read anew."""
-    dst = await world.destination()
-    await world.post(dst, event(3), event(4))
+    dst = await world.destination(event(3), event(4))
     requested = asyncio.Event()
     dispatcher = world.work()
     delivery = dispatcher.delivery
@@ -284,12 +271,10 @@ async def test_every_profile_and_the_digest_itself_find_the_person(world: World)
     """A phone without its country, an upper-case address, and a bare hash."""
     import hashlib
 
-    dst = await world.destination()
-    await world.post(dst, *(event(n) for n in range(5)))
+    dst = await world.destination(*(event(n) for n in range(5)))
     await erase(world, email="  Person1@Example.COM ")
     await erase(world, hash=hashlib.sha256(b"person2@example.com").hexdigest().upper())
-    world.work()
-    await world.until(dst, delivered=3, erased=2)
+    await world.work_until(dst, delivered=3, erased=2)
     assert sent_ids(world) == {"ord-0", "ord-3", "ord-4"}
     looked_for = erasure.values_of({"phone": "(555) 010-0199"})
     assert hashlib.sha256(b"15550100199").hexdigest() in looked_for
@@ -320,8 +305,7 @@ async def test_another_spelling_erases_the_event_wherever_it_is(
     world.amazon.script = refuse if ends_as == "dead" else None
     await world.post(dst, {**event(1), "user": {kind: written}}, event(2))
     if ends_as != "waiting":
-        world.work()
-        await world.until(dst, **{ends_as: 2})
+        await world.work_until(dst, **{ends_as: 2})
     requested = await erase(world, **{kind: by})
     if ends_as == "waiting":
         world.work()
@@ -345,8 +329,7 @@ async def test_events_that_come_later_are_not_blocked(world: World) -> None:
 
 async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     """The signature holds over the text as it stands; nothing is left in the row."""
-    dst = await world.destination()
-    await world.post(dst, event(3))
+    await world.destination(event(3))
     id = await erase(world)  # noqa: A001
     world.work()
     found = await finished(world, id)

@@ -36,8 +36,7 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
         httpx.ReadTimeout("no answer"),
     )
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     history = await service.history(dst)
     outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in history["attempts"]]
     assert outcomes == [
@@ -65,8 +64,7 @@ async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> No
     dst = await world.destination()
     world.amazon.script = lambda _: httpx.Response(403)
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, parked=1)
+    await world.work_until(dst, parked=1)
 
     async def settled() -> Any:
         history = await service.history(dst)
@@ -114,8 +112,7 @@ async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
     dst = await world.destination()
     world.amazon.script = once(items(None, "INTERNAL_ERROR"))
     await world.post(dst, event(1), event(2))
-    world.work()
-    await world.until(dst, delivered=2)
+    await world.work_until(dst, delivered=2)
     for number in (1, 2):
         before = await service.history(dst, f"ord-{number}")
         # Moved back, so that the moment of the erasure is another one.
@@ -146,12 +143,10 @@ async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
 async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(service: Service) -> None:
     """Its batch goes on without it."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     receipt = await service.do("/subjects/erase", {"email": "person1@example.com"})
     world.amazon.script = once(httpx.Response(503))
-    world.work()
-    await world.until(dst, delivered=1, erased=1)
+    await world.work_until(dst, delivered=1, erased=1)
     history = await service.history(dst)
     assert (history["status"], history["attempts"], history["delivered_at"]) == ("erased", [], None)
     assert history["erased_at"] is not None
@@ -165,8 +160,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     dst = await world.destination()
     world.amazon.script = lambda request: items("FIELD_VALUE_IS_INVALID", None)
     await world.post(dst, event(1), event(2))
-    world.work()
-    await world.until(dst, dead=1, delivered=1)
+    await world.work_until(dst, dead=1, delivered=1)
     world.amazon.script = None
     done = await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
     await world.until(dst, delivered=2)
@@ -193,8 +187,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
 async def test_batches_that_never_left_remember_their_replay(service: Service) -> None:
     """A batch that expired as a whole has no row for each event; its replay is in their histories too."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     await world.fetch(
         "UPDATE batch_states SET disposition = 'expired', settled_at = now(), reason = 'expired'"
     )
@@ -221,8 +214,7 @@ async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> No
         httpx.Response(207, json={}),
     )
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     history = await service.history(dst)
     assert [(one["item_outcome"], one["item_message"]) for one in history["attempts"]] == [
         ("outcome_unknown", "missing_index"),
@@ -238,8 +230,7 @@ async def test_item_outcomes_are_bounded(service: Service) -> None:
     dst = await world.destination()
     world.amazon.script = lambda _: items("FIELD_VALUE_IS_INVALID")
     await world.post(dst, event(1))
-    world.work()
-    await world.until(dst, dead=1)
+    await world.work_until(dst, dead=1)
     before = (await world.fetch("SELECT item_outcomes[1] AS first FROM exceptions"))[0]["first"]
     await world.fetch("UPDATE exceptions SET item_outcomes = array_fill(item_outcomes[1], ARRAY[31])")
     await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
@@ -264,8 +255,7 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
     assert [one.status for one in results] == ["accepted", "duplicate", "duplicate"]
     again = await world.post(plain, event(1), event(1))
     assert [one.status for one in again] == ["accepted", "duplicate"]
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     for name in ("k2", "k3"):
         history = await service.history(dst, name)
         other = history["duplicate_of"]
@@ -308,8 +298,7 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
     )
     await world.post(first, event(1))
     await world.post(second, event(2))
-    world.work()
-    await world.until(first, dead=1)
+    await world.work_until(first, dead=1)
     await world.until(second, delivered=1)
     await world.stop_workers()
     (twin,) = await world.fetch(
@@ -348,8 +337,7 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     dst = await world.destination()
     world.amazon.script = _refuse_half
     await world.post(dst, *(event(n) for n in range(60)))
-    world.work()
-    await world.until(dst, delivered=30, dead=30)
+    await world.work_until(dst, delivered=30, dead=30)
     await world.fetch(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
         "settled_at, outcome) "

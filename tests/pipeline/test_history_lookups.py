@@ -41,8 +41,7 @@ async def test_an_id_under_two_mappings_needs_the_mapping(service: Service) -> N
 
 
 async def test_an_unknown_id_is_not_found(service: Service) -> None:
-    dst = await service.world.destination()
-    answer = await find(service, dst, "nothing")
+    answer = await find(service, await service.world.destination(), "nothing")
     assert answer.status_code == 404
     assert answer.json()["detail"] == "This destination accepted no event with this id."
     assert (await find(service, "dst_" + "9" * 20, "nothing")).status_code == 404
@@ -77,8 +76,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
         "journey_id": "j1",
         "node_id": "n7",
     }
-    other = (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code
-    assert other == 404
+    assert (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code == 404
 
 
 async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service) -> None:
@@ -101,8 +99,7 @@ async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: S
 
 async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> None:
     """By its place: the metadata of another event of the batch is not its own."""
-    dst = await service.world.destination()
-    await service.world.post(dst, event(1), {**event(2), "journey": JOURNEY}, event(3))
+    dst = await service.world.destination(event(1), {**event(2), "journey": JOURNEY}, event(3))
     for number, journey in ((1, None), (2, "j1"), (3, None)):
         found = (await find(service, dst, f"ord-{number}")).json()
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
@@ -111,8 +108,7 @@ async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> No
 async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
     """An id that was given on two days, to one destination: the event's own id decides."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.post(dst, event(2))
     first, second = (
         row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")

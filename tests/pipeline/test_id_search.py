@@ -116,8 +116,7 @@ async def test_batches_are_indexed_once_by_one_worker(
     reader, maintenance = indexed
     world = reader.world
     before = await world.fetch("SELECT * FROM id_digests ORDER BY first_batch")
-    other = maintenance_of(world)
-    await index(other)
+    await index(maintenance_of(world))
     await index(maintenance)
     after = await world.fetch("SELECT * FROM id_digests ORDER BY first_batch")
     assert after[: len(before)] == before

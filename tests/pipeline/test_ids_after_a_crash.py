@@ -74,8 +74,7 @@ async def test_ids_reserved_before_a_crash_are_not_used_after_it(fragile: Cluste
 async def test_ids_of_one_session_are_not_used_by_the_next(fragile: Cluster) -> None:
     """A standby that takes over may not know what the lost primary had reserved, committed or not."""
     async with make_world(fragile.url) as survivor:
-        dst = await survivor.destination()
-        await survivor.post(dst, event(0))
+        dst = await survivor.destination(event(0))
         # As after a failover: the sequence is behind, and every session of the old server has ended.
         await survivor.fetch("SELECT setval('batch_ids', 1)")
         await survivor.fetch(

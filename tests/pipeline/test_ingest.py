@@ -5,7 +5,6 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
 from app.domain import batch as packing
@@ -13,6 +12,7 @@ from app.domain.event import Event
 from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import Evaluated
 from app.ingest.queue_age import QueueAgeMonitor
+from tests.databases import execute
 from tests.event_loop import turns
 from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.world import World, event, stamp
@@ -67,13 +67,11 @@ async def test_fifty_posts_of_one_id_at_once_store_it_once(world: World) -> None
 
 async def test_a_publish_holds_from_its_answer_on(world: World) -> None:
     """The next event is converted by the new version, and both keep theirs."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     later = {**MAPPING, "custom_data": []}
     await publish(world.resources.pool, dst, f"map_{1:020d}", later, version=2)
     await world.post(dst, event(2))
-    world.work()
-    await world.until(dst, delivered=2)
+    await world.work_until(dst, delivered=2)
     sent = {e["eventId"].split(":")[1]: e for r in world.amazon.requests for e in r.events}
     assert "customData" in sent["ord-1"]
     assert "customData" not in sent["ord-2"]
@@ -120,8 +118,7 @@ async def test_a_paused_or_parked_destination_takes_events_and_keeps_them(world:
 
 async def test_a_key_limited_to_another_destination_finds_none(world: World) -> None:
     """It learns nothing of what it may not see."""
-    dst = await world.destination()
-    (result,) = await world.post(dst, event(1), destinations=frozenset())
+    (result,) = await world.post(await world.destination(), event(1), destinations=frozenset())
     assert result.rejection is not None
     assert result.rejection.reason == "destination_unknown"
 
@@ -129,8 +126,7 @@ async def test_a_key_limited_to_another_destination_finds_none(world: World) -> 
 async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
 
     evaluate = evaluation.evaluate
 
@@ -163,10 +159,11 @@ async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: W
         return (await world.try_post(dst, event(2))) is None
 
     assert await refused() or await refused()
-    connection = await asyncpg.connect(world.resources.dsn)
-    await connection.execute("SET default_transaction_read_only = off")
-    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
-    await connection.close()
+    await execute(
+        world.resources.dsn,
+        "SET default_transaction_read_only = off",
+        f"ALTER DATABASE {name} SET default_transaction_read_only = off",
+    )
     (result,) = await world.post(dst, event(2))
     assert result.status == "accepted"
     assert (await world.counts(dst))["accepted"] == 2
@@ -189,8 +186,7 @@ async def test_a_caller_who_hangs_up_does_not_cancel_the_flush(world: World) -> 
 
 async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: World) -> None:
     """With a preview that shows exactly what would be sent, and hashes in place of traits."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     results = await world.rehearse(dst, event(1), event(2), event(1, user={}))
     assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
     assert results[1].preview is not None
@@ -255,8 +251,7 @@ async def test_the_events_after_too_much_work_are_rejected(world: World) -> None
 
 async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:
     """Also one that was evaluated before a change, beside one that was evaluated after it."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     early = await world.evaluated(dst, event(2))
     await publish(world.resources.pool, dst, f"map_{1:020d}", MAPPING, version=2)
     await world.post(dst, event(3))  # by which the process learns of the change
@@ -294,7 +289,6 @@ async def test_only_a_queue_that_is_sent_and_has_waited_too_long_is_late(world: 
     await backlogs.check()
     assert backlogs.overdue == {late}
 
-    world.work()
-    await world.until(late, delivered=1)
+    await world.work_until(late, delivered=1)
     await backlogs.check()
     assert backlogs.overdue == frozenset()

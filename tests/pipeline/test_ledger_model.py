@@ -51,8 +51,7 @@ async def test_a_conflict_in_the_same_flush_rejects_no_other_event(world: World)
     both = await world.post(dst, sale("x", "B", total=11), sale("y", "B"))
     assert [result(r) for r in both] == ["event_id_conflict event_id", "accepted"]
     assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["duplicate"]
-    world.work()
-    await world.until(dst, accepted=2, rejected=1, delivered=2)
+    await world.work_until(dst, accepted=2, rejected=1, delivered=2)
 
 
 async def test_a_follower_is_compared_with_its_own_key_too(world: World) -> None:
@@ -127,8 +126,7 @@ async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World) -> No
 
 async def test_a_single_round_trip_flush_claims_the_mapped_id_too(world: World) -> None:
     """A flush of new events in one round trip would claim the first key of each only."""
-    dst = await world.destination(mapping=BY_ORDER)
-    await world.post(dst, sale("x", "A"))
+    dst = await world.destination(sale("x", "A"), mapping=BY_ORDER)
     assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["accepted"]
     assert [result(r) for r in await world.post(dst, sale("z", "B", total=11))] == ["event_id_conflict order"]
 

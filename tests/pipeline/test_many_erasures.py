@@ -39,12 +39,10 @@ async def unfinished(world: World) -> int:
 
 async def test_each_erasure_of_many_finds_its_person(world: World) -> None:
     """Persons in one large batch and in batches of their own, all in one scan."""
-    dst = await world.destination()
-    await world.post(dst, *(event(number) for number in range(PERSONS)))
+    dst = await world.destination(*(event(number) for number in range(PERSONS)))
     for number in range(PERSONS, PERSONS + 20):
         await world.post(dst, event(number))
-    world.work()
-    await world.until(dst, delivered=PERSONS + 20)
+    await world.work_until(dst, delivered=PERSONS + 20)
     await world.stop_workers()
     for number in range(0, PERSONS + 20, 2):
         await erase(world, email=f"person{number}@example.com")
@@ -235,8 +233,7 @@ async def test_a_person_is_found_by_destination_and_status(world: World) -> None
     """Delivered and waiting events of two destinations; other people are not counted."""
     first, second = await world.destination(), await world.destination()
     await world.post(first, event(3), event(4))
-    world.work()
-    await world.until(first, delivered=2)
+    await world.work_until(first, delivered=2)
     await world.stop_workers()
     await world.post(second, event(5))
     await world.post(second, {**event(3), "event_id": "again"}, event(6))

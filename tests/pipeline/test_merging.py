@@ -26,8 +26,7 @@ def sent(world: World) -> list[int]:
 
 async def start(world: World) -> str:
     """Deliver the first event of a destination; return once its worker listens and the lane is idle."""
-    dst = await world.destination()
-    await world.post(dst, event(0))
+    dst = await world.destination(event(0))
     dispatcher = world.work()
     await world.advance(2 * WINDOW_S)
     assert sent(world) == [1]

@@ -88,11 +88,9 @@ async def test_no_event_is_dead_and_the_process_with_the_key_delivers(
 
 async def test_a_retry_waits_too(world: World) -> None:
     """A rotation encrypts the data key of an event that is being retried."""
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     world.amazon.script = lambda _: items("INTERNAL_ERROR", None)
-    world.work()
-    await world.until(dst, delivered=1, retrying=1)
+    await world.work_until(dst, delivered=1, retrying=1)
     await world.stop_workers()
     await seal_again(world, NEW)
     world.work()
@@ -117,11 +115,9 @@ async def seal_again(world: World, vault: Vault) -> None:
 
 async def test_a_key_that_no_process_used_is_damage(world: World) -> None:
     """A flipped bit in the id of a key must not let events wait until they expire."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch("UPDATE batch_states SET data_key = overlay(data_key placing 'kx'::bytea from 2)")
-    world.work()
-    await world.until(dst, dead=1)
+    await world.work_until(dst, dead=1)
 
 
 async def test_an_erasure_waits_for_a_process_with_the_key(

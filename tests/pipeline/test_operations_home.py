@@ -281,8 +281,7 @@ async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
 ) -> None:
     """The monitor records every 15 seconds; a reader adds the rest."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     async with world.resources.pool.acquire() as connection, connection.transaction():
         await outcome_history.record(connection, {})
     await world.post(dst, event(3))
@@ -315,8 +314,7 @@ async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) ->
 async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> None:
     """And the figures of the lane agree with it."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch(
         "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked', updated_at = now()"
     )
@@ -329,8 +327,7 @@ async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> Non
 async def test_the_diagnosis_and_the_tiles_show_one_share_of_rejected_events(service: Service) -> None:
     """Both divide by the received events, repeated ones included, as the incident does."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1), event(2))
+    dst = await world.destination(event(1), event(2))
     await world.post(dst, event(1), event(2), {**event(3), "event": {"name": "addToCart"}})
 
     async def shares() -> bool:
@@ -355,8 +352,7 @@ async def test_another_observed_currency_is_offered(service: Service) -> None:
 async def test_a_fault_began_with_its_first_request(service: Service) -> None:
     """Not with the oldest of the newest twenty, and not before the last answered one."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     await world.fetch(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
         "  started_at, settled_at, outcome) "
@@ -378,8 +374,7 @@ async def test_the_figures_of_a_page_are_of_one_moment(
 ) -> None:
     """An event that is accepted between two statements is in none of them: no part exceeds the whole."""
     world = service.world
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     read, later = outcome_history.buckets, [event(2)]
 
     async def read_slowly(*arguments: Any, **options: Any) -> Any:

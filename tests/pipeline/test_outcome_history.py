@@ -115,8 +115,7 @@ async def test_rates_are_of_the_last_span(world: World) -> None:
     dst = await world.destination()
     assert await _rates(world, dst) == figures.Rates(0, 0, 0, 0)
     await world.post(dst, *[event(n) for n in range(60)])
-    world.work()
-    await world.until(dst, delivered=60)
+    await world.work_until(dst, delivered=60)
     rates = await _rates(world, dst)
     assert (rates.accepted_per_second, rates.delivered_per_second) == (0.2, 0.2)
     assert rates.requests_per_second > 0 == rates.failed_requests_per_second

@@ -39,8 +39,7 @@ async def test_nothing_of_a_person_is_stored_in_clear(
     dst = await world.destination()
     user = {"email": CANARY, "phone": PHONE}
     await world.post(dst, {**event(1), "user": user}, event(2))
-    world.work()
-    await world.until(dst, delivered=2)
+    await world.work_until(dst, delivered=2)
     await world.stop_workers()
     await world.post(dst, {**event(3), "user": user})
     assert await scan(world, capsys, CANARY, PHONE, "person2@example.com") == (0, [])

@@ -24,11 +24,9 @@ def _random_key(name: str) -> str:
 
 
 @pytest_asyncio.fixture
-async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
+async def operator(database_url: str, owner: asyncpg.Connection, tmp_path: Path) -> AsyncIterator[Operator]:
     """An API process and a worker with their own roles; the owner migrated before."""
-    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     await privileges.grant(owner, ROLES)  # takes what PUBLIC has, too
-    await owner.close()
     product = Product(
         acting_as(database_url, ROLES.api),
         tmp_path / "everything.log",

@@ -142,8 +142,7 @@ async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> Non
         return items("INTERNAL_ERROR", *[None] * (len(request.events) - 1))
 
     world.amazon.script = fail_one
-    dst = await world.destination()
-    await world.post(dst, event(0))
+    dst = await world.destination(event(0))
     world.stop_clock()
     world.work()
     await world.advance(1)
@@ -252,8 +251,7 @@ async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World)
 
 async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World) -> None:
     """A lane whose next retry is minutes away still sends what comes meanwhile, though no notice is heard."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     world.stop_clock()
     world.work(listens=False)
     await world.advance(2 * POLL_EVERY_S)
@@ -300,8 +298,7 @@ async def test_what_is_live_leaves_first_however_much_was_filled_in_before(world
     for start in (0, 500, 1000):
         await post_low(world, dst, *range(start, start + 500))
     await world.post(dst, *(event(n) for n in range(5000, 5010)))
-    world.work()
-    await world.until(dst, delivered=1510)
+    await world.work_until(dst, delivered=1510)
     sizes = [len(request.events) for request in world.amazon.requests]
     assert sizes.index(10) <= 1
     assert sorted(sizes) == [10, 500, 500, 500]
@@ -318,8 +315,7 @@ async def test_low_and_live_share_one_commit_and_no_batch(world: World) -> None:
 
 async def test_an_id_is_accepted_once_whatever_its_priority(world: World) -> None:
     """Filling in what came live already, or twice, is harmless."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     assert [one.status for one in await post_low(world, dst, 1, 2)] == ["duplicate", "accepted"]
     assert [one.status for one in await post_low(world, dst, 1, 2)] == ["duplicate", "duplicate"]
     assert (await world.counts(dst))["accepted"] == 2
@@ -332,7 +328,6 @@ async def test_what_fails_keeps_its_place_behind_what_is_live(world: World) -> N
         None if request.number else world.amazon.take(request, but=range(len(request.events)))
     )
     await post_low(world, dst, 1)
-    world.work()
-    await world.until(dst, delivered=1)
+    await world.work_until(dst, delivered=1)
     rows = await world.fetch("SELECT queue, status FROM exceptions")
     assert [(row["queue"], row["status"]) for row in rows] == [(2, "delivered")]

@@ -60,8 +60,7 @@ async def dead(world: World, number: int, **more: Any) -> str:
     dst = await world.destination(**more)
     world.amazon.script = refuse
     await world.post(dst, *(event(n) for n in range(number)))
-    world.work()
-    await world.until(dst, dead=number)
+    await world.work_until(dst, dead=number)
     return dst
 
 
@@ -94,8 +93,7 @@ async def test_asking_twice_is_asking_once(world: World) -> None:
     again = await ask(world, dst)
     assert (again.matched, again.requests, again.seconds) == (0, 0, 0.0)
     assert (await world.counts(dst))["retrying"] == 5
-    world.work()
-    await world.until(dst, delivered=5)
+    await world.work_until(dst, delivered=5)
     assert set(world.amazon.times.values()) == {1}
 
 
@@ -151,8 +149,7 @@ async def test_discarded_and_expired_batches_are_replayed_too(world: World) -> N
         )
     assert (await ask(world, gone)).replayed == 4
     assert (await ask(world, late, status=Status.EXPIRED)).replayed == 3
-    world.work()
-    await world.until(gone, delivered=4, dead=0)
+    await world.work_until(gone, delivered=4, dead=0)
     await world.until(late, delivered=3, expired=0)
 
 
@@ -182,8 +179,7 @@ async def test_a_selection_finds_events_of_batches_that_were_never_sent(world: W
     done = await ask(world, dst, journey_id="spring", **first)
     assert (done.matched, done.replayed, done.remaining) == (2, 2, 0)
     assert (await ask(world, dst, dry_run=True, event_ids=["ord-0", "ord-2"])).matched == 1
-    world.work()
-    await world.until(dst, delivered=2, expired=2)
+    await world.work_until(dst, delivered=2, expired=2)
     sent = [id_ for request in world.amazon.requests for id_ in request.ids]
     assert sorted(id_.rpartition(":")[2] for id_ in sent) == ["ord-0", "ord-1"]
     [batch] = await world.fetch("SELECT events FROM batch_states WHERE destination = $1", number)
@@ -208,8 +204,7 @@ async def test_a_replay_takes_at_most_a_fifth_while_live_events_wait(world: Worl
     await ask(world, dst)
     for part in range(12):
         await world.post(dst, *(event(10_000 + part * 500 + n) for n in range(500)))
-    world.work()
-    await world.until(dst, delivered=9000, seconds=60)
+    await world.work_until(dst, delivered=9000, seconds=60)
     replayed = [int(r.ids[0].rpartition("-")[2]) < 10_000 for r in world.amazon.requests]
     last_live = max(n for n, one in enumerate(replayed) if not one)
     assert sum(replayed[: last_live + 1]) <= (last_live + 1) / 5 + 1

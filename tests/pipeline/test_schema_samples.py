@@ -180,8 +180,7 @@ async def test_long_and_personal_texts_have_no_fingerprint(
     world: World, sampler: SchemaSampler, text: str
 ) -> None:
     """An address, a phone number, or more than 40 characters."""
-    dst = await world.destination()
-    await world.post(dst, event(1, shop={"name": text, "city": "Bonn"}))
+    dst = await world.destination(event(1, shop={"name": text, "city": "Bonn"}))
     found = await groups(world, sampler, dst)
     assert words(found, "shop.name") == {None}
     assert None not in words(found, "shop.city")
@@ -246,8 +245,7 @@ async def test_a_lost_sample_delays_no_event(
 
 async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
     """Otherwise a slow write would keep the contents of all events that arrive meanwhile in memory."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     running = asyncio.create_task(sampler.run())
     async with world.resources.pool.acquire() as other, other.transaction():
         await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")

@@ -85,8 +85,7 @@ async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str
 
 async def test_duplicates_in_a_post_are_distinguished_from_new_events(world: World) -> None:
     """One that is new, one that is other than it was, and the rest the same as before."""
-    dst = await world.destination()
-    await world.post(dst, event(20_000))
+    dst = await world.destination(event(20_000))
     assert set(statuses(await world.post(dst, *many(0)))) == {"accepted"}
     other = event(1, user={"email": "somebody@example.com"})
     results = await world.post(dst, event(10_000), other, *many(2))
@@ -98,16 +97,14 @@ async def test_duplicates_in_a_post_are_distinguished_from_new_events(world: Wor
 
 async def test_a_rejection_beside_new_events_is_counted(world: World) -> None:
     """Its counts need a second statement."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     assert statuses(await world.post(dst, event(2), event(3, event={}))) == ["accepted", "rejected"]
     await world.until(dst, accepted=2, rejected=1)
 
 
 async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
     """One and two generations back, by a flush that inserts into the third."""
-    dst = await world.destination()
-    await world.post(dst, event(7))
+    dst = await world.destination(event(7))
     async with world.resources.pool.acquire() as c:
         for turn in (1, 2):
             await c.execute("UPDATE ledger_generations SET began_at = began_at - interval '11 days'")
@@ -166,8 +163,7 @@ async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, data
 @pytest.mark.parametrize(("end", "first"), [("ROLLBACK", "accepted"), ("COMMIT", "duplicate")])
 async def test_a_key_under_way_elsewhere_is_waited_for(world: World, end: str, first: str) -> None:
     """It is free again when the other rolls back, and a repeat when the other commits."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     (row,) = await world.fetch("DELETE FROM ledger RETURNING *")
     other = await asyncpg.connect(world.resources.dsn)
     await other.execute("BEGIN")
@@ -182,8 +178,7 @@ async def test_a_key_under_way_elsewhere_is_waited_for(world: World, end: str, f
 
 async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World) -> None:
     """Its statements have a snapshot each: the version that it compares is read after the lock was given."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     other = await asyncpg.connect(world.resources.dsn)
     await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({FLUSH_LOCK})")
     posting = asyncio.create_task(world.post(dst, event(2)))
@@ -192,8 +187,7 @@ async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World)
     await other.execute("COMMIT")
     assert statuses(await posting) == ["accepted"]
     await other.close()
-    world.work()
-    await world.until(dst, delivered=2)
+    await world.work_until(dst, delivered=2)
     sent = {e["eventId"].split(":")[1]: e for r in world.amazon.requests for e in r.events}
     assert "customData" in sent["ord-1"]
     assert "customData" not in sent["ord-2"]
@@ -251,13 +245,11 @@ async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(dat
 
 async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:
     """0A000 inside the transaction, after a schema change: nothing is refused, lost or stored twice."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     assert statuses(await world.post(dst, event(1))) == ["duplicate"]  # the next flushes go step by step
     await world.fetch("ALTER TABLE destinations ALTER COLUMN version TYPE integer")
     assert statuses(await world.post(dst, event(1), event(2))) == ["duplicate", "accepted"]
-    world.work()
-    await world.until(dst, accepted=2, duplicates=2, delivered=2)
+    await world.work_until(dst, accepted=2, duplicates=2, delivered=2)
 
 
 _CANNOT_PLAN = """
@@ -311,8 +303,7 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
 async def test_a_flush_after_a_rotation_meets_the_keys_of_the_new_generation(database_url: str) -> None:
     """A process that has not noticed the rotation must not write into the generation before."""
     async with make_world(database_url) as world, make_world(database_url) as other:
-        dst = await world.destination()
-        await world.post(dst, event(1))
+        dst = await world.destination(event(1))
         await world.fetch(
             "WITH next AS (INSERT INTO ledger_generations (generation) "
             "SELECT max(generation) + 1 FROM ledger_generations RETURNING generation) "
@@ -335,8 +326,7 @@ async def test_a_destination_that_was_created_meanwhile_takes_events(database_ur
 
 async def test_a_refused_flush_ends_its_session(world: World) -> None:
     """The state of the session is unknown. The next flush opens another one, and none is left over."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
+    dst = await world.destination(event(1))
     before = await own_sessions(world)
     await world.fetch(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "

@@ -59,8 +59,7 @@ async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pyte
                 )  # fmt: skip
             assert response.status_code == 202
             assert response.headers["x-request-id"] == "order-1"
-            world.work()
-            await world.until(destination, delivered=1)
+            await world.work_until(destination, delivered=1)
             await world.stop_workers()
             [stored] = await world.fetch("SELECT shapes FROM batches")
     finally:

@@ -63,8 +63,7 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     await world.post(mine, event(3), organisation=ACME)
     await world.post(theirs, event(3), organisation=BETA)
     await erase(world, organisation=ACME)
-    world.work()
-    await world.until(mine, organisation=ACME, erased=1)
+    await world.work_until(mine, organisation=ACME, erased=1)
     await world.until(theirs, organisation=BETA, delivered=1)
 
 
@@ -129,8 +128,7 @@ async def test_usage_is_exact_before_and_after_the_days_are_dropped(world: World
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
     await world.post(mine, event(1), event(2), organisation=ACME)
     await world.post(theirs, event(3), organisation=BETA)
-    world.work()
-    await world.until(mine, organisation=ACME, delivered=2)
+    await world.work_until(mine, organisation=ACME, delivered=2)
     await world.until(theirs, organisation=BETA, delivered=1)
     await world.pass_midnight()
     await world.post(mine, event(4), organisation=ACME)

@@ -69,7 +69,7 @@ class World:
 
     async def destination(
         self,
-        *,
+        *events: dict[str, Any],
         advertiser: str | None = None,
         rate: float = 500,
         burst: int = 50,
@@ -77,10 +77,10 @@ class World:
         region: str = "NA",
         organisation: str = DEFAULT_ORGANISATION,
     ) -> str:
-        """Make a connected destination with one published mapping."""
+        """Make a connected destination with one published mapping, and post these events to it."""
         self.made += 1
         async with self.resources.pool.acquire() as c, c.transaction():
-            return await create_destination(
+            destination = await create_destination(
                 c,
                 self.resources.vault,
                 self.made,
@@ -90,6 +90,9 @@ class World:
                 region=region,
                 organisation=organisation,
             )
+        if events:
+            await self.post(destination, *events)
+        return destination
 
     async def post(self, destination: str, *events: dict[str, Any], **of: Any) -> list[EventResult]:
         """Post these events as one batch; fails the test when they could not be stored."""
@@ -204,6 +207,11 @@ class World:
         counts: dict[str, int] = await eventually(reached, seconds=seconds)
         await self.figures_agree(destination)
         return counts
+
+    async def work_until(self, destination: str, **wanted: Any) -> dict[str, int]:
+        """Start a worker, and wait until the counts are as wanted."""
+        self.work()
+        return await self.until(destination, **wanted)
 
     async def figures_agree(self, destination: str) -> None:
         """Compare the sums of the journey figures with the counts, unless a test wrote counts or batches."""

@@ -253,8 +253,7 @@ def test_every_table_has_its_retention() -> None:
 
 def test_the_defaults_of_retention_are_those_of_the_settings() -> None:
     """A number in parentheses behind a setting is its default."""
-    text = (ROOT / "docs" / "retention.md").read_text()
-    named = re.findall(r"`([A-Z_]+)` \((\d+)\)", text)
+    named = re.findall(r"`([A-Z_]+)` \((\d+)\)", (ROOT / "docs" / "retention.md").read_text())
     assert len(named) == 5
     assert [
         (name, number) for name, number in named if Settings.model_fields[name.lower()].default != int(number)

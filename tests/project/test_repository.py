@@ -184,5 +184,4 @@ def test_vendored_libraries_are_listed_with_their_files() -> None:
 @pytest.mark.process
 def test_every_package_names_its_licence() -> None:
     """For the list, and for THIRD_PARTY_NOTICES.md."""
-    unknown = [each.name for each in locked_packages("runtime.txt") if each.licence is None]
-    assert unknown == []
+    assert [each.name for each in locked_packages("runtime.txt") if each.licence is None] == []

@@ -85,8 +85,7 @@ def test_an_excerpt_of_a_table_begins_with_its_row(site: Path) -> None:
     row = "digests of accepted event ids and contents: ledger"
     assert any(text.startswith(row) for text in stored["summaries"])
     assert any("as SHA-256 of the normalised value" in text for text in hashed["summaries"])
-    shown = (site / "incidents.html").read_text()
-    assert not re.search(f"[{search.ROW_MARKS}]", shown)
+    assert not re.search(f"[{search.ROW_MARKS}]", (site / "incidents.html").read_text())
 
 
 def test_the_search_says_which_word_no_page_has(site: Path) -> None:

@@ -144,8 +144,7 @@ def test_a_promised_metric_is_exported_with_its_label(promised: str) -> None:
     """Dashboards of others rely on these names."""
     name, _, label = promised.rstrip("}").partition("{")
     names = [PREFIX + name, f"{PREFIX}{name}_bucket"]
-    own = next(EXPORTED[each] for each in names if each in EXPORTED)
-    assert not label or label in own
+    assert not label or label in next(EXPORTED[each] for each in names if each in EXPORTED)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])

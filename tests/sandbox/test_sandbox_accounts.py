@@ -124,5 +124,4 @@ async def test_the_sign_in_page_can_add_the_advertiser_one_types(caller: Any, ev
 )
 async def test_adding_an_advertiser(caller: Any, body: bytes, status: int) -> None:
     """An advertiser has a numeric id, a region, and Amazon's currencies and countries."""
-    answer = await caller.http.post("/_sandbox/advertisers", content=body)
-    assert answer.status_code == status
+    assert (await caller.http.post("/_sandbox/advertisers", content=body)).status_code == status

@@ -129,8 +129,7 @@ async def test_a_request_over_the_size_is_413(caller: Any, event: Any) -> None:
 
 async def test_a_fault_ends_after_its_times_and_the_next_takes_over(caller: Any, event: Any) -> None:
     await caller.fault({"kind": "429", "times": 2}, {"kind": "5xx", "times": 1})
-    seen = [(await caller.send(event())).status_code for _ in range(4)]
-    assert seen == [429, 429, 503, 207]
+    assert [(await caller.send(event())).status_code for _ in range(4)] == [429, 429, 503, 207]
     faults = (await caller.http.get("/_sandbox/faults")).json()["items"]
     assert [(one["fired"], one["ended"]) for one in faults] == [(2, True), (1, True)]
 

@@ -14,6 +14,7 @@ from app.store import attempts, due_work, lanes
 from app.store.attempts import StartedAttempt
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease
+from tests.databases import connected
 
 BATCHES = [BatchId(1), BatchId(2)]
 
@@ -21,23 +22,18 @@ BATCHES = [BatchId(1), BatchId(2)]
 @pytest_asyncio.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A lane of ours by fence 7, an attempt that was sent, and the two batches that it carries."""
-    connection = await asyncpg.connect(
-        database_url.replace("+asyncpg", ""), server_settings={"timezone": "UTC"}
-    )
-    await connection.execute(
-        "INSERT INTO lanes (id, region, advertiser_id, fence) OVERRIDING SYSTEM VALUE "
-        "VALUES (1, 'NA', '1', 7)"
-    )
-    await connection.execute(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation) "
-        "VALUES (5, current_date, 1, 1, 7, 'w', '{1,2}', 3, 1)"
-    )
-    await connection.execute(
-        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
-        "data_key) SELECT n, current_date, 1, n, 1, now(), now(), 'k' FROM generate_series(1, 3) n"
-    )
-    yield connection
-    await connection.close()
+    async with connected(database_url, server_settings={"timezone": "UTC"}) as connection:
+        await connection.execute(
+            """
+            INSERT INTO lanes (id, region, advertiser_id, fence) OVERRIDING SYSTEM VALUE
+              VALUES (1, 'NA', '1', 7);
+            INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)
+              VALUES (5, current_date, 1, 1, 7, 'w', '{1,2}', 3, 1);
+            INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
+              data_key) SELECT n, current_date, 1, n, 1, now(), now(), 'k' FROM generate_series(1, 3) n
+            """
+        )
+        yield connection
 
 
 def today() -> date:
@@ -94,16 +90,16 @@ async def test_a_batch_closed_by_another_transaction_rolls_everything_back(c: as
     assert await written(c) == ((None,) * 4, [(2, "expired", [])], [])
 
 
-async def test_a_new_owner_waits_for_what_is_being_written(c: asyncpg.Connection, database_url: str) -> None:
+async def test_a_new_owner_waits_for_what_is_being_written(
+    c: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
     """Taking over changes the fence: before, and nothing is written; after, and everything is."""
-    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     async with c.transaction():
         assert await settle(c)
-        await other.execute("SET lock_timeout = '50ms'")
+        await owner.execute("SET lock_timeout = '50ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
-    await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
-    await other.close()
+            await owner.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+    await owner.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
 
 
 LANE, LEASE = LaneId(1), timedelta(seconds=50)

@@ -18,6 +18,7 @@ from app.store.events import batches as event_batches
 from app.store.incidents import facts as incident_facts
 from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.incidents.facts import WatchedDestination
+from tests.databases import connected
 from tests.tables import cases
 
 NOW = datetime.now(UTC)
@@ -26,9 +27,8 @@ NOW = datetime.now(UTC)
 @pytest_asyncio.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection, configured as in the pipeline."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
+    async with connected(database_url) as connection:
+        yield connection
 
 
 def entry(key: int, *, content: int = 0, batch: int = 1, place: int = 0) -> ledger.LedgerEntry:

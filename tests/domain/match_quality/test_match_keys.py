@@ -115,8 +115,7 @@ def test_a_row_is_added_behind_the_present_source_and_brings_its_gain() -> None:
     after = quality(*unknown, fields=document["fields"])
     assert after.sendable_share == 0.9
     assert [row.field for row in after.what_if] == ["email"]
-    again = added(document, row)
-    assert len(again["fields"]["phone"]["first_of"]) == 3
+    assert len(added(document, row)["fields"]["phone"]["first_of"]) == 3
     assert added({"fields": {"phone": "a.b"}}, row)["fields"]["phone"]["first_of"][0] == "a.b"
     piped = {"path": "a", "pipe": ["trim"], "on_error": "reject"}
     assert added({"fields": {"phone": piped}}, row)["fields"]["phone"] == {
