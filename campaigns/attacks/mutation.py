@@ -40,34 +40,17 @@ PRELOADED = (
 )
 
 # The modules of each part, and the tests that must find a fault in them: the fastest first.
-OUTCOME_TESTS = (
-    "tests/domain/test_settling.py",
-    "tests/domain/test_event_status.py",
-    "tests/domain/test_endpoint.py",
-    "tests/domain/test_explaining.py",
-    "tests/domain/test_reasons.py",
-)
-ADMISSION_TESTS = ("tests/domain/test_admission.py",)
-LANE_TESTS = ("tests/domain/test_lanes.py",)
-IDENTITY_TESTS = (
-    "tests/domain/identity/test_vectors.py",
-    "tests/domain/identity/test_dropped.py",
-    "tests/domain/identity/test_bounds.py",
-    "tests/domain/identity/test_places.py",
-    "tests/domain/identity/test_plain_names.py",
-    "tests/domain/identity/test_laws.py",
-)
-CONVERSION_TESTS = tuple(
-    f"tests/domain/test_{name}.py"
-    for name in ("conversion_values", "conversion", "unreadable_values", "consent", "preview", "time_steps")
-)
-FLUSH_TESTS = (
-    "tests/domain/test_commit_queue.py",
-    "tests/pipeline/test_single_round_trip_flush.py",
-    "tests/pipeline/test_ingest.py",
-    "tests/pipeline/test_ledger_model.py",
-)
 Part = Mapping[str, tuple[str, ...]]
+
+
+def _tests(names: str, folder: str = "domain") -> tuple[str, ...]:
+    return tuple(f"tests/{folder}/test_{name}.py" for name in names.split())
+
+
+OUTCOME_TESTS = _tests("settling event_status endpoint explaining reasons")
+IDENTITY_TESTS = _tests("vectors dropped bounds places plain_names laws", "domain/identity")
+CONVERSION_TESTS = _tests("conversion_values conversion unreadable_values consent preview time_steps")
+FLUSH_TESTS = (*_tests("commit_queue"), *_tests("single_round_trip_flush ingest ledger_model", "pipeline"))
 
 
 def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
@@ -75,30 +58,17 @@ def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
 
 
 PARTS: dict[str, Part] = {
-    "events": {
-        "app/domain/event.py": tuple(
-            f"tests/domain/test_{name}.py" for name in ("ledger_keys", "event_bodies", "event_metadata")
-        )
-    },
+    "events": {"app/domain/event.py": _tests("ledger_keys event_bodies event_metadata")},
     "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
     "outcomes": _modules(
         "app/domain/outcomes", "outcome missing_endpoint status explain event_history", OUTCOME_TESTS
     ),
-    "admission": {"app/domain/admission.py": ADMISSION_TESTS},
+    "admission": {"app/domain/admission.py": _tests("admission")},
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {
-        **{
-            f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py",)
-            for name in ("lane_limits", "inbound_limit")
-        },
-        "app/domain/pacing/order.py": tuple(
-            f"tests/domain/test_{name}.py"
-            for name in ("fair_queueing", "merge_window", "watermarks", "lane_limits")
-        ),
-        **{
-            f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)
-            for name in ("pace", "rate_estimator")
-        },
+        **{f"app/domain/pacing/{name}.py": _tests(name) for name in ("lane_limits", "inbound_limit")},
+        "app/domain/pacing/order.py": _tests("fair_queueing merge_window watermarks lane_limits"),
+        **{f"app/domain/pacing/{name}.py": _tests(f"{name} lanes") for name in ("pace", "rate_estimator")},
     },
     "identity": {
         **_modules(
@@ -109,7 +79,7 @@ PARTS: dict[str, Part] = {
         **_modules(
             "app/domain/identity",
             "phones phone_plans",
-            ("tests/domain/identity/test_phone_numbers.py", *IDENTITY_TESTS),
+            (*_tests("phone_numbers", "domain/identity"), *IDENTITY_TESTS),
         ),
     },
     "conversion": _modules(
@@ -117,15 +87,10 @@ PARTS: dict[str, Part] = {
         "convert members steps values numbers timestamps consent tcf",
         CONVERSION_TESTS,
     ),
-    "event_description": {"app/admin/events/description.py": ("tests/domain/test_event_descriptions.py",)},
+    "event_description": {"app/admin/events/description.py": _tests("event_descriptions")},
     # The rest on a real Postgres that all mutants share, each with a database of its own.
     "flush": _modules("app/ingest", "dedup flush_writer group_commit", FLUSH_TESTS),
-    "event_history": {
-        "app/admin/events/history.py": (
-            "tests/pipeline/test_history_lookups.py",
-            "tests/pipeline/test_event_histories.py",
-        )
-    },
+    "event_history": {"app/admin/events/history.py": _tests("history_lookups event_histories", "pipeline")},
 }
 WITH_DATABASE = frozenset({"event_history", "flush"})
 # Simulations of minutes, whose results the cases show too, and tests that compare times.

@@ -29,41 +29,42 @@ class Expected(StrEnum):
     DECLARED = "delivered, dead with reason unreadable, or counted by the imbalance check"
 
 
+UNREADABLE, SENT_OR_UNREADABLE, DECLARED = Expected
 # SQL on one batch (`$1`), and what must become of its events. `?` stands for a seeded position.
 VALUES: Mapping[str, tuple[str, Expected]] = {
     "content flipped": (
         "UPDATE batches SET content = set_byte(content, ? % length(content), "
         "get_byte(content, ? % length(content)) # 4) WHERE id = $1",
-        Expected.UNREADABLE,
+        UNREADABLE,
     ),
     "content torn": (
         "UPDATE batches SET content = substring(content, 1, length(content) / 2) WHERE id = $1",
-        Expected.UNREADABLE,
+        UNREADABLE,
     ),
-    "content empty": ("UPDATE batches SET content = '' WHERE id = $1", Expected.UNREADABLE),
+    "content empty": ("UPDATE batches SET content = '' WHERE id = $1", UNREADABLE),
     "data key flipped": (
         "UPDATE batch_states SET data_key = set_byte(data_key, length(data_key) - 1 - ? % 16, "
         "get_byte(data_key, length(data_key) - 1 - ? % 16) # 1) WHERE batch = $1",
-        Expected.UNREADABLE,
+        UNREADABLE,
     ),
     "data key torn": (
         "UPDATE batch_states SET data_key = substring(data_key, 1, 3) WHERE batch = $1",
-        Expected.UNREADABLE,
+        UNREADABLE,
     ),
-    "data key empty": ("UPDATE batch_states SET data_key = '' WHERE batch = $1", Expected.UNREADABLE),
+    "data key empty": ("UPDATE batch_states SET data_key = '' WHERE batch = $1", UNREADABLE),
     "shapes flipped": (
         "UPDATE batches SET shapes = set_byte(shapes, ? % length(shapes), "
         "get_byte(shapes, ? % length(shapes)) # 16) WHERE id = $1",
-        Expected.SENT_OR_UNREADABLE,
+        SENT_OR_UNREADABLE,
     ),
-    "shapes torn": (r"UPDATE batches SET shapes = '\x0102' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
-    "shapes empty": ("UPDATE batches SET shapes = '' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
-    "batch row missing": ("DELETE FROM batches WHERE id = $1", Expected.UNREADABLE),
-    "state row missing": ("DELETE FROM batch_states WHERE batch = $1", Expected.DECLARED),
+    "shapes torn": (r"UPDATE batches SET shapes = '\x0102' WHERE id = $1", SENT_OR_UNREADABLE),
+    "shapes empty": ("UPDATE batches SET shapes = '' WHERE id = $1", SENT_OR_UNREADABLE),
+    "batch row missing": ("DELETE FROM batches WHERE id = $1", UNREADABLE),
+    "state row missing": ("DELETE FROM batch_states WHERE batch = $1", DECLARED),
     "exception row missing": (
         "DELETE FROM exceptions WHERE batch = $1 AND place = "
         "(SELECT min(place) FROM exceptions WHERE batch = $1 AND status = 'retrying')",
-        Expected.DECLARED,
+        DECLARED,
     ),
 }
 PAGE_FLIPPED = "page flipped"

@@ -46,181 +46,135 @@ def ok(*indexes: Any) -> list[dict[str, Any]]:
     return [{"index": index, "event": None} for index in indexes]
 
 
-def no(index: Any, *codes: str, message: str = "no") -> dict[str, Any]:
-    return {"index": index, "errors": [{"code": code, "message": message} for code in codes]}
+def no(index: Any, *codes: str, message: str = "no", **more: str) -> dict[str, Any]:
+    return {"index": index, "errors": [{"code": code, "message": message, **more} for code in codes]}
 
 
 def answered(*outcomes: Any) -> PerItemReply:
     return PerItemReply(tuple(outcomes))
 
 
+def listed(rule: str, body: Any, *outcomes: Any) -> Row:
+    """A 207 that gives the events these outcomes."""
+    return Row(rule, answered(*outcomes), body=body, sent=len(outcomes))
+
+
+def unreadable(rule: str, body: bytes) -> Row:
+    """A body that says nothing of any event."""
+    return Row(rule, UNREADABLE, 207, body)
+
+
+def refused(rule: str, code: str, *codes: str) -> Row:
+    """An event whose errors have these codes and are for good; the first one is kept."""
+    return listed(rule, {"error": [no(0, *codes or (code,))]}, ItemRefused(code, "no"))
+
+
+def failed(rule: str, *codes: str) -> Row:
+    """An event whose errors have these codes and may pass."""
+    return listed(rule, {"error": [no(0, *codes)]}, ItemFailed(codes[0], "no"))
+
+
 ROWS = (
     # A 2xx is read to its body.
-    Row("the index under success is delivered", answered(TAKEN), body={"success": ok(0)}),
+    listed("the index under success is delivered", {"success": ok(0)}, TAKEN),
     Row("any 2xx is read, a 200 too", answered(TAKEN), 200, {"success": ok(0)}),
-    Row(
+    listed(
         "an event echoed in full changes nothing",
-        answered(TAKEN),
-        body={"success": [{"index": 0, "event": {"eventId": "a"}}]},
+        {"success": [{"index": 0, "event": {"eventId": "a"}}]},
+        TAKEN,
     ),
-    Row("an empty object is no success", answered(MISSING, MISSING), body={}, sent=2),
-    Row("an empty body is no success", answered(MISSING), body=b""),
+    listed("an empty object is no success", {}, MISSING, MISSING),
+    listed("an empty body is no success", b"", MISSING),
     Row("a 204 is no success", answered(MISSING), 204, b""),
-    Row("white space is an empty body", answered(MISSING), body=b" \r\n"),
-    Row("two empty lists are no success", answered(MISSING), body={"success": [], "error": []}),
+    listed("white space is an empty body", b" \r\n", MISSING),
+    listed("two empty lists are no success", {"success": [], "error": []}, MISSING),
     Row("`success: true` is no list and delivers nothing", answered(MISSING), 200, {"success": True}),
-    Row("`success: null` is no list", answered(MISSING), body={"success": None, "error": None}),
+    listed("`success: null` is no list", {"success": None, "error": None}, MISSING),
     Row("HTML is unreadable", UNREADABLE, 200, b"<html>"),
     Row("a list is unreadable", UNREADABLE, 207, []),
     Row("a text is unreadable", UNREADABLE, 207, '"ok"'),
-    Row("null is unreadable", UNREADABLE, 207, b"null"),
-    Row("a body cut in the middle is unreadable", UNREADABLE, 207, b'{"success":[{"index":0'),
-    Row("a list named twice is unreadable", UNREADABLE, 207, b'{"success":[{"index":0}],"success":[]}'),
-    Row(
-        "errors named twice are unreadable",
-        UNREADABLE,
-        207,
-        b'{"success":[{"index":0}],"error":[{"index":0}],"error":[]}',
+    unreadable("null is unreadable", b"null"),
+    unreadable("a body cut in the middle is unreadable", b'{"success":[{"index":0'),
+    unreadable("a list named twice is unreadable", b'{"success":[{"index":0}],"success":[]}'),
+    unreadable(
+        "errors named twice are unreadable", b'{"success":[{"index":0}],"error":[{"index":0}],"error":[]}'
     ),
-    Row(
-        "an index named twice in one entry is unreadable",
-        UNREADABLE,
-        207,
-        b'{"success":[{"index":1,"index":0}]}',
+    unreadable("an index named twice in one entry is unreadable", b'{"success":[{"index":1,"index":0}]}'),
+    unreadable(
+        "an index named twice, once by an escape, is unreadable", b'{"success":[{"\\u0069ndex":1,"index":0}]}'
     ),
-    Row(
-        "an index named twice, once by an escape, is unreadable",
-        UNREADABLE,
-        207,
-        b'{"success":[{"\\u0069ndex":1,"index":0}]}',
-    ),
-    Row(
+    unreadable(
         "errors named twice, once by an escape, are unreadable",
-        UNREADABLE,
-        207,
         b'{"success":[{"index":0}],"\\u0065rror":[{"index":0}],"error":[]}',
     ),
-    Row("nesting without end is unreadable", UNREADABLE, 207, b"[" * 100_000),
-    Row("NaN is unreadable", UNREADABLE, 207, b'{"success":[{"index":NaN}]}'),
-    Row("a body that is not UTF-8 is unreadable", UNREADABLE, 207, b'{"success":[{"index":0}],"a":"\xff"}'),
+    unreadable("nesting without end is unreadable", b"[" * 100_000),
+    unreadable("NaN is unreadable", b'{"success":[{"index":NaN}]}'),
+    unreadable("a body that is not UTF-8 is unreadable", b'{"success":[{"index":0}],"a":"\xff"}'),
     # Which index.
-    Row(
+    listed(
         "indexes count from zero in the list sent",
-        answered(TAKEN, ItemRefused("BAD_REQUEST", "no"), TAKEN),
-        body={"success": ok(0, 2), "error": [no(1, "BAD_REQUEST")]},
-        sent=3,
+        {"success": ok(0, 2), "error": [no(1, "BAD_REQUEST")]},
+        TAKEN,
+        ItemRefused("BAD_REQUEST", "no"),
+        TAKEN,
     ),
-    Row("the order of the reply does not matter", answered(TAKEN, TAKEN), body={"success": ok(1, 0)}, sent=2),
-    Row("an index in neither list is unknown", answered(TAKEN, MISSING), body={"success": ok(0)}, sent=2),
-    Row(
-        "an index in both lists is unknown",
-        answered(CONTRADICTORY),
-        body={"success": ok(0), "error": [no(0, "X")]},
-    ),
-    Row("an index named twice under success is delivered once", answered(TAKEN), body={"success": ok(0, 0)}),
-    Row(
+    listed("the order of the reply does not matter", {"success": ok(1, 0)}, TAKEN, TAKEN),
+    listed("an index in neither list is unknown", {"success": ok(0)}, TAKEN, MISSING),
+    listed("an index in both lists is unknown", {"success": ok(0), "error": [no(0, "X")]}, CONTRADICTORY),
+    listed("an index named twice under success is delivered once", {"success": ok(0, 0)}, TAKEN),
+    listed(
         "errors of an index named twice are read together",
-        answered(ItemRefused("BAD_REQUEST", "no")),
-        body={"error": [no(0, "CONFLICT"), no(0, "BAD_REQUEST")]},
+        {"error": [no(0, "CONFLICT"), no(0, "BAD_REQUEST")]},
+        ItemRefused("BAD_REQUEST", "no"),
     ),
-    Row("an index past the end names no event", answered(TAKEN), body={"success": ok(0, 7)}),
-    Row(
-        "a negative index names no event, not even the last",
-        answered(TAKEN, MISSING),
-        body={"success": ok(0, -1)},
-        sent=2,
-    ),
-    Row("`true` is no index", answered(MISSING, MISSING), body={"success": ok(True)}, sent=2),
-    Row("`false` is no index", answered(MISSING), body={"success": ok(False)}),
-    Row("a text is no index", answered(MISSING), body={"success": ok("0")}),
-    Row("a fraction is no index", answered(MISSING), body={"success": ok(0.0)}),
-    Row("a huge index names no event", answered(MISSING), body={"success": ok(10**30)}),
-    Row(
-        "an entry without an index names no event",
-        answered(MISSING),
-        body={"success": [{}, None, 0, "0", [0]]},
-    ),
-    Row(
+    listed("an index past the end names no event", {"success": ok(0, 7)}, TAKEN),
+    listed("a negative index names no event, not even the last", {"success": ok(0, -1)}, TAKEN, MISSING),
+    listed("`true` is no index", {"success": ok(True)}, MISSING, MISSING),
+    listed("`false` is no index", {"success": ok(False)}, MISSING),
+    listed("a text is no index", {"success": ok("0")}, MISSING),
+    listed("a fraction is no index", {"success": ok(0.0)}, MISSING),
+    listed("a huge index names no event", {"success": ok(10**30)}, MISSING),
+    listed("an entry without an index names no event", {"success": [{}, None, 0, "0", [0]]}, MISSING),
+    listed(
         "a reply that counts from one is not believed",
-        answered(CONTRADICTORY, CONTRADICTORY),
-        body={"success": ok(1), "error": [no(2, "BAD_REQUEST")]},
-        sent=2,
+        {"success": ok(1), "error": [no(2, "BAD_REQUEST")]},
+        CONTRADICTORY,
+        CONTRADICTORY,
     ),
     # What an item's errors mean (P4).
-    Row(
-        "CONFLICT is tried again", answered(ItemFailed("CONFLICT", "no")), body={"error": [no(0, "CONFLICT")]}
-    ),
-    Row(
-        "INTERNAL_ERROR is tried again",
-        answered(ItemFailed("INTERNAL_ERROR", "no")),
-        body={"error": [no(0, "INTERNAL_ERROR")]},
-    ),
-    Row(
-        "TOO_MANY_REQUESTS is tried again",
-        answered(ItemFailed("TOO_MANY_REQUESTS", "no")),
-        body={"error": [no(0, "TOO_MANY_REQUESTS")]},
-    ),
-    Row(
-        "FIELD_VALUE_IS_INVALID is for good",
-        answered(ItemRefused("FIELD_VALUE_IS_INVALID", "no")),
-        body={"error": [no(0, "FIELD_VALUE_IS_INVALID")]},
-    ),
-    Row(
-        "an unknown code is permanent",
-        answered(ItemRefused("SOMETHING_NEW", "no")),
-        body={"error": [no(0, "SOMETHING_NEW")]},
-    ),
-    Row(
-        "a code is read as written: lower case is another code",
-        answered(ItemRefused("UNSPECIFIED", "no")),
-        body={"error": [no(0, "conflict")]},
-    ),
-    Row(
+    failed("CONFLICT is tried again", "CONFLICT"),
+    failed("INTERNAL_ERROR is tried again", "INTERNAL_ERROR"),
+    failed("TOO_MANY_REQUESTS is tried again", "TOO_MANY_REQUESTS"),
+    refused("FIELD_VALUE_IS_INVALID is for good", "FIELD_VALUE_IS_INVALID"),
+    refused("an unknown code is permanent", "SOMETHING_NEW"),
+    refused("a code is read as written: lower case is another code", "UNSPECIFIED", "conflict"),
+    refused(
         "one error for good outweighs those that may pass",
-        answered(ItemRefused("BAD_REQUEST", "no")),
-        body={"error": [no(0, "CONFLICT", "BAD_REQUEST", "INTERNAL_ERROR")]},
+        "BAD_REQUEST",
+        "CONFLICT",
+        "BAD_REQUEST",
+        "INTERNAL_ERROR",
     ),
-    Row(
-        "all that may pass is tried again",
-        answered(ItemFailed("CONFLICT", "no")),
-        body={"error": [no(0, "CONFLICT", "INTERNAL_ERROR")]},
-    ),
-    Row(
+    failed("all that may pass is tried again", "CONFLICT", "INTERNAL_ERROR"),
+    listed(
         "an error without a reason is for good",
-        answered(ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")),
-        body={"error": [{"index": 0}]},
+        {"error": [{"index": 0}]},
+        ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason."),
     ),
-    Row(
+    listed(
         "an error whose code is no text is for good",
-        answered(ItemRefused("UNSPECIFIED", "")),
-        body={"error": [{"index": 0, "errors": [{"code": ["X"], "message": 5}]}]},
+        {"error": [{"index": 0, "errors": [{"code": ["X"], "message": 5}]}]},
+        ItemRefused("UNSPECIFIED", ""),
     ),
-    Row(
+    listed(
         "the place that Amazon points to is kept",
-        answered(ItemRefused("BAD_REQUEST", "Bad time", "$.events[0].eventTime")),
-        body={
-            "error": [
-                {
-                    "index": 0,
-                    "errors": [
-                        {
-                            "code": "BAD_REQUEST",
-                            "message": "Bad time",
-                            "fieldLocation": "$.events[0].eventTime",
-                        }
-                    ],
-                }
-            ]
-        },
+        {"error": [no(0, "BAD_REQUEST", message="Bad time", fieldLocation="$.events[0].eventTime")]},
+        ItemRefused("BAD_REQUEST", "Bad time", "$.events[0].eventTime"),
     ),
-    Row(
+    listed(
         "a place that is no path is left out",
-        answered(ItemRefused("BAD_REQUEST", "", None)),
-        body={
-            "error": [
-                {"index": 0, "errors": [{"code": "BAD_REQUEST", "message": "", "fieldLocation": "see <b>"}]}
-            ]
-        },
+        {"error": [no(0, "BAD_REQUEST", message="", fieldLocation="see <b>")]},
+        ItemRefused("BAD_REQUEST", "", None),
     ),
     # The request as a whole.
     Row(

@@ -61,79 +61,58 @@ def dsp(*numbers: Any, member: str = "response", **more: Any) -> dict[str, Any]:
     return {"totalResults": len(rows), member: rows, **more}
 
 
+def listed(*accounts: Any, **older: Any) -> Amazon:
+    """Return an Amazon whose query gives these accounts."""
+    return Amazon(query={"advertiserAccounts": list(accounts)}, **older)
+
+
+def of_profile(*numbers: Any, kind: str = "agency", **more: Any) -> dict[str, Any]:
+    """Return the answers of the older calls: a profile with these advertisers."""
+    return {"profiles": [profile(7, kind)], "advertisers": dsp(*numbers, **more)}
+
+
+def everywhere(answer: Any, **other: Any) -> Amazon:
+    """Return an Amazon that gives this answer to the query and to the older calls."""
+    return Amazon(**{"query": answer, "profiles": answer, **other})
+
+
 FOUND = Visible("EUR", "Acme")
 
 
 @cases(
     ("amazon", "found"),
     {
-        "by the DSP number among its ids": (Amazon(query={"advertiserAccounts": [account("123")]}), FOUND),
-        "as a number, too": (Amazon(query={"advertiserAccounts": [account(123)]}), FOUND),
+        "by the DSP number among its ids": (listed(account("123")), FOUND),
+        "as a number, too": (listed(account(123)), FOUND),
         "not in a definite list: the others are named": (
-            Amazon(query={"advertiserAccounts": [account("9"), account("8")]}),
+            listed(account("9"), account("8")),
             NotVisible(("9", "8")),
         ),
         "a number that only contains it is another": (
-            Amazon(query={"advertiserAccounts": [account("1230"), account("0123")]}),
+            listed(account("1230"), account("0123")),
             NotVisible(("1230", "0123")),
         ),
-        "by the older calls where the query is unknown": (
-            Amazon(profiles=[profile(7)], advertisers=dsp("123")),
-            FOUND,
-        ),
-        "under the list's other name": (
-            Amazon(profiles=[profile(7)], advertisers=dsp(123, member="advertisers")),
-            FOUND,
-        ),
-        "not among a profile's advertisers": (
-            Amazon(profiles=[profile(7)], advertisers=dsp("9")),
-            NotVisible(("9",)),
-        ),
+        "by the older calls where the query is unknown": (Amazon(**of_profile("123")), FOUND),
+        "under the list's other name": (Amazon(**of_profile(123, member="advertisers")), FOUND),
+        "not among a profile's advertisers": (Amazon(**of_profile("9")), NotVisible(("9",))),
         "no profile in this region: nothing is visible": (Amazon(profiles=[]), NotVisible(())),
         "a seller's profile holds no DSP advertiser": (
             Amazon(profiles=[profile(7, "seller")]),
             NotVisible(()),
         ),
-        "an empty query is checked against the older calls": (
-            Amazon(query={"advertiserAccounts": []}, profiles=[profile(7)], advertisers=dsp("123")),
-            FOUND,
-        ),
-        "an empty query stands where those say nothing": (
-            Amazon(query={"advertiserAccounts": []}),
-            NotVisible(()),
-        ),
-        "a query that is forbidden": (
-            Amazon(query=httpx.Response(403), profiles=[profile(7)], advertisers=dsp("123")),
-            FOUND,
-        ),
-        "a query that gives no list": (
-            Amazon(query={"advertiserAccounts": "?"}, profiles=[profile(7)], advertisers=dsp("123")),
-            FOUND,
-        ),
-        "a token that neither takes": (
-            Amazon(query=httpx.Response(401), profiles=httpx.Response(401)),
-            Unauthorized(),
-        ),
-        "forbidden everywhere": (
-            Amazon(query=httpx.Response(403), profiles=httpx.Response(403)),
-            CannotTell("forbidden"),
-        ),
+        "an empty query is checked against the older calls": (listed(**of_profile("123")), FOUND),
+        "an empty query stands where those say nothing": (listed(), NotVisible(())),
+        "a query that is forbidden": (Amazon(query=httpx.Response(403), **of_profile("123")), FOUND),
+        "a query that gives no list": (Amazon(query={"advertiserAccounts": "?"}, **of_profile("123")), FOUND),
+        "a token that neither takes": (everywhere(httpx.Response(401)), Unauthorized()),
+        "forbidden everywhere": (everywhere(httpx.Response(403)), CannotTell("forbidden")),
         "failing everywhere": (
-            Amazon(query=httpx.Response(500), profiles=httpx.Response(503)),
+            everywhere(httpx.Response(500), profiles=httpx.Response(503)),
             CannotTell("amazon_error"),
         ),
-        "no server": (
-            Amazon(query=httpx.ConnectError("x"), profiles=httpx.ConnectError("x")),
-            CannotTell("connect"),
-        ),
-        "throttled": (
-            Amazon(query=httpx.Response(429), profiles=httpx.Response(429)),
-            CannotTell("throttled"),
-        ),
-        "HTML": (
-            Amazon(query=httpx.Response(200, text="<html>"), profiles=httpx.Response(200, text="<html>")),
-            CannotTell("unreadable"),
-        ),
+        "no server": (everywhere(httpx.ConnectError("x")), CannotTell("connect")),
+        "throttled": (everywhere(httpx.Response(429)), CannotTell("throttled")),
+        "HTML": (everywhere(httpx.Response(200, text="<html>")), CannotTell("unreadable")),
         "a profile that fails leaves the list unfinished": (
             Amazon(profiles=[profile(7)], advertisers=httpx.Response(500)),
             CannotTell("amazon_error"),
@@ -143,17 +122,7 @@ FOUND = Visible("EUR", "Acme")
             NotVisible(()),
         ),
         "accounts of any shape": (
-            Amazon(
-                query={
-                    "advertiserAccounts": [
-                        None,
-                        5,
-                        {"alternateIds": 5},
-                        {"advertiserAccountId": True},
-                        account("123"),
-                    ]
-                }
-            ),
+            listed(None, 5, {"alternateIds": 5}, {"advertiserAccountId": True}, account("123")),
             FOUND,
         ),
     },
@@ -165,7 +134,7 @@ async def test_an_advertiser_is(amazon: Amazon, found: object) -> None:
 
 async def test_an_advertiser_is_found_by_its_global_id() -> None:
     """P2 takes both kinds of id."""
-    assert await find(Amazon(query={"advertiserAccounts": [account("5")]}), "amzn1.ads-account.g.a5") == FOUND
+    assert await find(listed(account("5")), "amzn1.ads-account.g.a5") == FOUND
 
 
 async def test_the_query_is_read_page_by_page() -> None:

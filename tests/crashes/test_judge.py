@@ -69,8 +69,12 @@ def _with(change: Callable[[Evidence], object]) -> Evidence:
     return forged
 
 
+def _set(name: str, value: object) -> Callable[[Evidence], None]:
+    return lambda seen: setattr(seen, name, value)
+
+
 def _add(*requests: Request) -> Callable[[Evidence], None]:
-    return lambda seen: setattr(seen, "requests", [*seen.requests, *requests])
+    return lambda seen: seen.requests.extend(requests)
 
 
 FORGED = {
@@ -85,9 +89,7 @@ FORGED = {
     "missing from the API's lists": ("one_state_each", lambda s: s.listed.pop("a")),
     "called delivered, refused by the stand-in": (
         "delivered_was_accepted",
-        lambda s: setattr(
-            s, "requests", [replace(s.requests[0], taken=(True, False)), *s.requests[1:]]
-        ),
+        lambda s: s.requests.insert(0, replace(s.requests.pop(0), taken=(True, False))),
     ),
     "sent again in other bytes": (
         "one_wording_each",
@@ -103,31 +105,22 @@ FORGED = {
     "left waiting": ("everything_ends", lambda s: s.stored.update(a=["retrying"])),
     "counts that do not add up": (
         "counts_add_up",
-        lambda s: setattr(s, "samples", [Sample("dst", 10.0, {**NOTHING, "accepted": 4, "queued": 3})]),
+        _set("samples", [Sample("dst", 10.0, {**NOTHING, "accepted": 4, "queued": 3})]),
     ),
     "a negative count": (
         "counts_add_up",
-        lambda s: setattr(
-            s, "samples", [Sample("dst", 1.0, {**NOTHING, "accepted": 1, "queued": 2, "retrying": -1})]
-        ),
+        _set("samples", [Sample("dst", 1.0, {**NOTHING, "accepted": 1, "queued": 2, "retrying": -1})]),
     ),
     "accepted falls": (
         "counts_add_up",
-        lambda s: setattr(
-            s,
-            "samples",
-            [
-                Sample("dst", 10.0, {**NOTHING, "accepted": 4, "queued": 4}),
-                Sample("dst", 11.0, {**NOTHING, "accepted": 3, "queued": 3}),
-            ],
-        ),
+        lambda s: s.samples.append(Sample("dst", 11.0, {**NOTHING, "accepted": 3, "queued": 3})),
     ),
     "a count that is not its set": (
         "counts_are_the_sets",
-        lambda s: setattr(s, "final_counts", {**NOTHING, "accepted": 4, "delivered": 3, "dead": 1}),
+        _set("final_counts", {**NOTHING, "accepted": 4, "delivered": 3, "dead": 1}),
     ),
     "the pipeline is blocked at the end": ("a_fresh_event_flows", lambda s: s.fresh.update(fresh=False)),
-    "a connection is left": ("back_to_baseline", lambda s: setattr(s, "leftovers", ["1 connection"])),
+    "a connection is left": ("back_to_baseline", _set("leftovers", ["1 connection"])),
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from app.domain.admission import (
 )
 from app.server.admission import demand_of
 from app.server.request_head import EVENTS_PATH, read_head
+from tests.tables import cases
 
 LIMITS = Limits(body_bytes=24 * MIB, resident_bytes=192 * MIB, flush_s=10, connections=900)
 LIMIT = AdaptiveLimit()  # 4 MiB
@@ -50,54 +51,39 @@ def test_the_limits_in_force() -> None:
     assert {(spec.soonest_s, spec.latest_s) for spec in SHED_SPECS.values()} == {(1, 5), (2, 10), (60, 300)}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("load", "reason"),
-    [
-        pytest.param(load_of(BUSY, BUSY), None, id="exactly at both limits"),
-        pytest.param(load_of(FULL, FULL), ShedReason.CROWDED, id="above the adaptive limit"),
-        pytest.param(
-            load_of(replace(FULL, requests=7), FULL), None, id="a few requests, however large they are"
-        ),
-        pytest.param(
+    {
+        "exactly at both limits": (load_of(BUSY, BUSY), None),
+        "above the adaptive limit": (load_of(FULL, FULL), ShedReason.CROWDED),
+        "a few requests, however large they are": (load_of(replace(FULL, requests=7), FULL), None),
+        "above the body memory": (
             load_of(replace(BUSY, body_bytes=24 * MIB), replace(BUSY, body_bytes=24 * MIB)),
             ShedReason.BODIES,
-            id="above the body memory",
         ),
-        pytest.param(
-            load_of(BUSY, BUSY, flush_s=10.01), ShedReason.COMMITS, id="a flush that does not end"
-        ),
-        pytest.param(
+        "a flush that does not end": (load_of(BUSY, BUSY, flush_s=10.01), ShedReason.COMMITS),
+        "above the memory limit, and more in progress than it retains": (
             load_of(replace(BUSY, cost=3 * MIB // 2), BUSY, resident_bytes=RETAINED),
             ShedReason.MEMORY,
-            id="above the memory limit, and more in progress than it retains",
         ),
-        pytest.param(
+        "memory that the allocator retains": (
             load_of(replace(BUSY, cost=3 * MIB // 2 - 3_000), BUSY, resident_bytes=RETAINED),
             None,
-            id="memory that the allocator retains",
         ),
-        pytest.param(load_of(FULL, FULL, sharers=2), ShedReason.SHARE, id="the sender of everything"),
-        pytest.param(
-            load_of(FULL, Usage(requests=1, cost=2 * MIB - POST.cost), sharers=2), None, id="exactly a share"
-        ),
-        pytest.param(
+        "the sender of everything": (load_of(FULL, FULL, sharers=2), ShedReason.SHARE),
+        "exactly a share": (load_of(FULL, Usage(requests=1, cost=2 * MIB - POST.cost), sharers=2), None),
+        "more than a share": (
             load_of(FULL, Usage(requests=1, cost=2 * MIB - POST.cost + 1), sharers=2),
             ShedReason.SHARE,
-            id="more than a share",
         ),
-        pytest.param(
-            load_of(FULL, Usage(), sharers=1_000), None, id="a key without another request"
-        ),
-        pytest.param(
-            load_of(Usage(), Usage(), flush_s=99.0, resident_bytes=RETAINED), None, id="the only request"
-        ),
-        pytest.param(
+        "a key without another request": (load_of(FULL, Usage(), sharers=1_000), None),
+        "the only request": (load_of(Usage(), Usage(), flush_s=99.0, resident_bytes=RETAINED), None),
+        "a key whose bodies wait on a third of the connections": (
             load_of(Usage(requests=301), Usage(requests=301, arriving=300)),
             ShedReason.SHARE,
-            id="a key whose bodies wait on a third of the connections",
         ),
-    ],
-)  # fmt: skip
+    },
+)
 def test_a_post_is_admitted_or_gets_a_reason(load: Load, reason: ShedReason | None) -> None:
     assert shed_reason(POST, load, LIMIT, LIMITS) is reason
 

@@ -50,23 +50,23 @@ def test_match_keys_come_in_the_published_order() -> None:
 
 
 @cases(
-    ("changes", "expected"),
+    ("changes", "field", "problem"),
     {
-        "no event type": ({"event_type": None}, ("event_type", "required")),
-        "no event source": ({"event_source": None}, ("event_source", "required")),
-        "no event name": ({"event_name": None}, ("event_name", "required")),
-        "no country": ({"country_code": None}, ("country_code", "required")),
-        "no consent": ({"consent": None}, ("consent", "required")),
-        "no time": ({"fields": {"email": "user.email"}}, ("fields.event_timestamp", "required")),
-        "no match key": ({"fields": {"event_timestamp": "t"}}, ("fields", "required")),
-        "no user data": ({"consent": {"mode": "amazon"}}, ("consent.user_data", "required")),
-        "no string": ({"consent": {"mode": "tcf"}}, ("consent.string", "required")),
+        "no event type": ({"event_type": None}, "event_type", "required"),
+        "no event source": ({"event_source": None}, "event_source", "required"),
+        "no event name": ({"event_name": None}, "event_name", "required"),
+        "no country": ({"country_code": None}, "country_code", "required"),
+        "no consent": ({"consent": None}, "consent", "required"),
+        "no time": ({"fields": {"email": "user.email"}}, "fields.event_timestamp", "required"),
+        "no match key": ({"fields": {"event_timestamp": "t"}}, "fields", "required"),
+        "no user data": ({"consent": {"mode": "amazon"}}, "consent.user_data", "required"),
+        "no string": ({"consent": {"mode": "tcf"}}, "consent.string", "required"),
     },
 )
-def test_what_a_draft_may_lack(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_what_a_draft_may_lack(changes: dict[str, Any], field: str, problem: str) -> None:
     """A draft may lack what publishing requires."""
     made = {k: v for k, v in {**DOCUMENT, **changes}.items() if v is not None}
-    assert found(made) == [expected]
+    assert found(made) == [(field, problem)]
     assert check_draft(made) == []
     assert isinstance(compile_mapping(made), list)
 
@@ -78,100 +78,105 @@ def test_an_empty_draft_is_a_draft() -> None:
 
 
 @cases(
-    ("changes", "expected"),
+    ("changes", "field", "problem"),
     {
-        "an unknown member": ({"extra": 1}, ("extra", "unknown_member")),
-        "an unknown field": ({"fields": {**DOCUMENT["fields"], "a": "$b"}}, ("fields.a", "unknown_member")),
-        "another action": ({"action": "send_audience"}, ("action", "invalid")),
-        "a list as action": ({"action": ["send_events"]}, ("action", "invalid")),
-        "an empty name": ({"name": ""}, ("name", "invalid")),
-        "a name of 101 characters": ({"name": "x" * 101}, ("name", "invalid")),
-        "a type in small letters": ({"event_type": "purchase"}, ("event_type", "invalid")),
-        "a type without its s": ({"event_type": "OFF_AMAZON_PURCHASE"}, ("event_type", "invalid")),
-        "a number as type": ({"event_type": 7}, ("event_type", "wrong_type")),
+        "an unknown member": ({"extra": 1}, "extra", "unknown_member"),
+        "an unknown field": ({"fields": {**DOCUMENT["fields"], "a": "$b"}}, "fields.a", "unknown_member"),
+        "another action": ({"action": "send_audience"}, "action", "invalid"),
+        "a list as action": ({"action": ["send_events"]}, "action", "invalid"),
+        "an empty name": ({"name": ""}, "name", "invalid"),
+        "a name of 101 characters": ({"name": "x" * 101}, "name", "invalid"),
+        "a type in small letters": ({"event_type": "purchase"}, "event_type", "invalid"),
+        "a type without its s": ({"event_type": "OFF_AMAZON_PURCHASE"}, "event_type", "invalid"),
+        "a number as type": ({"event_type": 7}, "event_type", "wrong_type"),
         "a bad default type": (
             {"event_type": {"path": "t", "default": "x"}},
-            ("event_type.default", "invalid"),
+            "event_type.default",
+            "invalid",
         ),
-        "a source in words": ({"event_source": "Website"}, ("event_source", "invalid")),
-        "a country of three letters": ({"country_code": "USA"}, ("country_code", "invalid")),
+        "a source in words": ({"event_source": "Website"}, "event_source", "invalid"),
+        "a country of three letters": ({"country_code": "USA"}, "country_code", "invalid"),
         "a bad default country": (
             {"country_code": {"path": "c", "default": "XX"}},
-            ("country_code.default", "invalid"),
+            "country_code.default",
+            "invalid",
         ),
-        "a mapped name": ({"event_name": {"path": "event.name"}}, ("event_name", "event_name_invalid")),
-        "a name too long": ({"event_name": "x" * 5000}, ("event_name", "event_name_invalid")),
-        "a blank name": ({"event_name": "  "}, ("event_name", "event_name_invalid")),
-        "fields that is a list": ({"fields": []}, ("fields", "wrong_type")),
-        "custom data that is an object": ({"custom_data": {}}, ("custom_data", "wrong_type")),
+        "a mapped name": ({"event_name": {"path": "event.name"}}, "event_name", "event_name_invalid"),
+        "a name too long": ({"event_name": "x" * 5000}, "event_name", "event_name_invalid"),
+        "a blank name": ({"event_name": "  "}, "event_name", "event_name_invalid"),
+        "fields that is a list": ({"fields": []}, "fields", "wrong_type"),
+        "custom data that is an object": ({"custom_data": {}}, "custom_data", "wrong_type"),
         "14 rows of custom data": (
             {"custom_data": [f"a.b{i}" for i in range(14)]},
-            ("custom_data", "too_many"),
+            "custom_data",
+            "too_many",
         ),
-        "two rows of one name": ({"custom_data": ["a.x", "b.x"]}, ("custom_data[1].name", "duplicate")),
+        "two rows of one name": ({"custom_data": ["a.x", "b.x"]}, "custom_data[1].name", "duplicate"),
         "a custom name with a blank": (
             {"custom_data": [{"name": "a b", "path": "x"}]},
-            ("custom_data[0].name", "custom_name_invalid"),
+            "custom_data[0].name",
+            "custom_name_invalid",
         ),
         "a custom name that is not ASCII": (
             {"custom_data": [{"name": "é", "path": "x"}]},
-            ("custom_data[0].name", "custom_name_invalid"),
+            "custom_data[0].name",
+            "custom_name_invalid",
         ),
         "a row without name": (
             {"custom_data": [{"path": "x"}]},
-            ("custom_data[0].name", "custom_name_invalid"),
+            "custom_data[0].name",
+            "custom_name_invalid",
         ),
-        "a row without source": ({"custom_data": [{"name": "x"}]}, ("custom_data[0]", "required")),
-        "a number as row": ({"custom_data": [7]}, ("custom_data[0]", "wrong_type")),
+        "a row without source": ({"custom_data": [{"name": "x"}]}, "custom_data[0]", "required"),
+        "a number as row": ({"custom_data": [7]}, "custom_data[0]", "wrong_type"),
         "a trait in custom data": (
             {"custom_data": [{"name": "note", "path": "user.email"}]},
-            ("custom_data.note", "personal_in_custom_data"),
+            "custom_data.note",
+            "personal_in_custom_data",
         ),
-        "consent as a word": ({"consent": "granted"}, ("consent.mode", "invalid")),
-        "an unknown mode": ({"consent": {"mode": "yes"}}, ("consent.mode", "invalid")),
-        "a list as mode": ({"consent": {"mode": []}}, ("consent.mode", "invalid")),
+        "consent as a word": ({"consent": "granted"}, "consent.mode", "invalid"),
+        "an unknown mode": ({"consent": {"mode": "yes"}}, "consent.mode", "invalid"),
+        "a list as mode": ({"consent": {"mode": []}}, "consent.mode", "invalid"),
         "two frameworks": (
             {"consent": {"mode": "granted", "string": "x"}},
-            ("consent.string", "unknown_member"),
+            "consent.string",
+            "unknown_member",
         ),
     },
 )
-def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], field: str, problem: str) -> None:
     """The problem is found when the draft is saved, at its place, and alone."""
     made = {**DOCUMENT, **changes}
-    assert found(made) == [expected]
-    assert [(p.path, p.problem) for p in check_draft(made)] == [expected]
+    assert found(made) == [(field, problem)]
+    assert [(p.path, p.problem) for p in check_draft(made)] == [(field, problem)]
 
 
 @cases(
-    ("source", "expected"),
+    ("source", "field", "problem"),
     {
-        "a bare path that is none": ("a..b", ("fields.phone.path", "path_invalid")),
-        "an empty path": ({"path": ""}, ("fields.phone.path", "path_invalid")),
-        "a number as path": ({"path": 7}, ("fields.phone.path", "path_invalid")),
-        "neither constant nor path": ({}, ("fields.phone", "required")),
-        "a number as source": (7, ("fields.phone", "wrong_type")),
-        "a pattern": ({"regex": "^(a+)+$"}, ("fields.phone", "unknown_member")),
-        "an unknown member": ({"path": "a", "when": 1}, ("fields.phone", "unknown_member")),
-        "constant and path": ({"const": "a", "path": "b"}, ("fields.phone", "const_stands_alone")),
-        "an object as constant": ({"const": {}}, ("fields.phone.const", "wrong_type")),
-        "null as constant": ({"const": None}, ("fields.phone.const", "wrong_type")),
-        "a constant too long": ({"const": "x" * 1025}, ("fields.phone.const", "too_long")),
-        "no number as constant": ({"const": float("nan")}, ("fields.phone.const", "wrong_type")),
-        "a constant of another type": ({"const": True}, ("fields.phone", "invalid")),
-        "a default of another type": ({"path": "a", "default": True}, ("fields.phone.default", "invalid")),
-        "a list as default": ({"path": "a", "default": []}, ("fields.phone.default", "wrong_type")),
-        "a pipe that is no list": ({"path": "a", "pipe": "trim"}, ("fields.phone.pipe", "wrong_type")),
-        "a pipe of 17 steps": ({"path": "a", "pipe": ["trim"] * 17}, ("fields.phone.pipe", "wrong_type")),
-        "an unknown step": (
-            {"path": "a", "pipe": ["trim", "eval"]},
-            ("fields.phone.pipe[1]", "pipe_invalid"),
-        ),
+        "a bare path that is none": ("a..b", "fields.phone.path", "path_invalid"),
+        "an empty path": ({"path": ""}, "fields.phone.path", "path_invalid"),
+        "a number as path": ({"path": 7}, "fields.phone.path", "path_invalid"),
+        "neither constant nor path": ({}, "fields.phone", "required"),
+        "a number as source": (7, "fields.phone", "wrong_type"),
+        "a pattern": ({"regex": "^(a+)+$"}, "fields.phone", "unknown_member"),
+        "an unknown member": ({"path": "a", "when": 1}, "fields.phone", "unknown_member"),
+        "constant and path": ({"const": "a", "path": "b"}, "fields.phone", "const_stands_alone"),
+        "an object as constant": ({"const": {}}, "fields.phone.const", "wrong_type"),
+        "null as constant": ({"const": None}, "fields.phone.const", "wrong_type"),
+        "a constant too long": ({"const": "x" * 1025}, "fields.phone.const", "too_long"),
+        "no number as constant": ({"const": float("nan")}, "fields.phone.const", "wrong_type"),
+        "a constant of another type": ({"const": True}, "fields.phone", "invalid"),
+        "a default of another type": ({"path": "a", "default": True}, "fields.phone.default", "invalid"),
+        "a list as default": ({"path": "a", "default": []}, "fields.phone.default", "wrong_type"),
+        "a pipe that is no list": ({"path": "a", "pipe": "trim"}, "fields.phone.pipe", "wrong_type"),
+        "a pipe of 17 steps": ({"path": "a", "pipe": ["trim"] * 17}, "fields.phone.pipe", "wrong_type"),
+        "an unknown step": ({"path": "a", "pipe": ["trim", "eval"]}, "fields.phone.pipe[1]", "pipe_invalid"),
     },
 )
-def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
+def test_sources_that_are_none(source: Any, field: str, problem: str) -> None:
     """A source is a constant, or a path with a pipe and a default."""
-    assert found(document(phone=source)) == [expected]
+    assert found(document(phone=source)) == [(field, problem)]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from tests.tables import cases
 _numbers = itertools.count()
 # With these the server may close at once: it cannot know where the request ends.
 FRAMING = frozenset({400, 414, 431, 501, 505})
-GOOD = Case("good", "", post(), frozenset({202}), True)
-IN_CHUNKS = Case("good, in chunks", "", chunked(), frozenset({202}), True)
+GOOD = Case("good", post(), frozenset({202}), True)
+IN_CHUNKS = Case("good, in chunks", chunked(), frozenset({202}), True)
 WORDS = {
     400: ("malformed", "credentials_ambiguous"),
     401: ("unauthorized",),
