@@ -120,8 +120,7 @@ class Shop:
         self._destination = await self._world.destination(mapping=MAPPING)
         mappings = f"/destinations/{self._destination}/mappings"
         asked = {"events": [sale.event for sale in sales[:GIVEN]], **({"zone": zone} if zone else {})}
-        suggested = await self._ask(f"{mappings}/suggest", asked)
-        self.document = suggested["mapping"]
+        self.document = (await self._ask(f"{mappings}/suggest", asked))["mapping"]
         saved = await self._client.post(mappings, content=json.dumps(self.document, default=float))
         assert saved.status_code == 201, (self._name, saved.text[:2000])
         self._mapping = saved.json()["id"]
@@ -255,8 +254,7 @@ def judge_backtest(
         sample = take_sample(content, [path for _, path in before.paths], now=now, fingerprint=_DIGEST)
         keys, sent = (outcome.match_keys, sent_facts(outcome)) if outcome else ((), ())
         facts: JSON = {"accepted": bool(outcome), "match_keys": keys, "sent": sent}
-        taken = SampleGroup({sample: 1}, {}, version=1, **facts)
-        stored.append(pack(taken, known))
+        stored.append(pack(SampleGroup({sample: 1}, {}, version=1, **facts), known))
     groups = [group for each in stored if (group := read(each, known)) is not None]
     for name, draft in drafts_of(published, contents).items():
         after = compile_mapping(draft)

@@ -33,5 +33,4 @@ async def test_what_was_acknowledged_survives_a_power_cut() -> None:
 )
 async def test_a_build_that_does_not_wait_for_the_disk_loses(off: dict[str, Any]) -> None:
     """The control: were nothing lost here, the file system would not forget enough to prove anything."""
-    verdict = await cut_power(6, **off)
-    assert verdict.lost > 0
+    assert (await cut_power(6, **off)).lost > 0

@@ -267,8 +267,7 @@ def production(engine: Engine) -> list[Row]:
         assert set(roles) == {own, "conversions_api", "conversions_worker"}, roles
         backed_up = backup_after(run)
         doctor = run("run", "--rm", "api-a", "doctor", check=False)
-        failures = [line for line in doctor.splitlines() if line.startswith("FAILURE")]
-        assert not failures, doctor
+        assert not [line for line in doctor.splitlines() if line.startswith("FAILURE")], doctor
         assert (
             engine.inside("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://localhost/metrics")
             == "404"

@@ -60,8 +60,7 @@ def test_an_upgrade_smuggles_nothing(service: EdgeService, tmp_path: Path, kind:
             assert answer is not None
             assert answer.status in (400, 401)
             fields = ("Host: edge", f"X-Api-Key: {ADMIN}", "X-Request-Id: victim")
-            request = head(*fields, method="GET", target="/catalog")
-            seen = await victim.ask(request)
+            seen = await victim.ask(head(*fields, method="GET", target="/catalog"))
             attacker.close()
             victim.close()
             assert seen is not None

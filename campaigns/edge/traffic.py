@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.edge.cases import CASES, EVENT, chunk, chunks, head
+from tests.edge.cases import CASES, EVENT, H2C, WEBSOCKET, chunk, chunks, head
 from tests.edge.service import Caller, EdgeService, event
 from tests.edge.wire import Response, take_response
 from tests.pipeline.processes import ADMIN
@@ -95,13 +95,6 @@ class Channel:
         self._streams, self._buffer = None, b""
 
 
-H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
-WEBSOCKET = (
-    "Connection: Upgrade",
-    "Upgrade: websocket",
-    "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-)
 JSON = "Content-Type: application/json"
 
 
@@ -115,6 +108,7 @@ class CallerAtWork:
         self._count = 0
         self._name = f"c{caller.number}s{seed}"
         self._mine: list[str] = []
+        self._visible = {caller.destination}
         ledger.accepted.setdefault(caller.destination, set())
         ledger.unanswered.setdefault(caller.destination, set())
         self._kinds: list[tuple[int, Callable[[str], Any]]] = [
@@ -216,29 +210,31 @@ class CallerAtWork:
     async def _closing(self, request_id: str) -> None:
         await self._post(request_id, "Connection: close")
 
+    async def _get(
+        self, request_id: str, target: str, *more: str, statuses: Sequence[int] = (200,)
+    ) -> Response | None:
+        """Return a response with status 200."""
+        request = head(*self._fields(request_id, *more), method="GET", target=target)
+        response = await self._ask(request_id, request, statuses=statuses)
+        return response if response is not None and response.status == 200 else None
+
     async def _destinations(self, request_id: str, *more: str) -> None:
-        request = head(*self._fields(request_id, *more), method="GET", target="/destinations")
-        response = await self._ask(request_id, request, statuses=(200,))
-        if response is not None and response.status == 200:
-            shown = [item.get("id") for item in response.json().get("items", ())]
-            if shown != [self._caller.destination]:
-                self._ledger.object(f"{request_id}: was shown the destinations {shown}")
+        response = await self._get(request_id, "/destinations?limit=200", *more)
+        if response is not None:
+            shown = {item.get("id") for item in response.json().get("items", ())}
+            if shown != self._visible:
+                self._ledger.object(f"{request_id}: was shown the destinations {sorted(map(str, shown))}")
 
     async def _trace(self, request_id: str) -> None:
         one = self._random.choice(self._mine) if self._mine else "none"
-        request = head(
-            *self._fields(request_id),
-            method="GET",
-            target=f"/events/{one}?destination_id={self._caller.destination}",
-        )
-        response = await self._ask(request_id, request, statuses=(200,) if self._mine else (404,))
-        if response is not None and response.status == 200 and response.json().get("event_id") != one:
+        target = f"/events/{one}?destination_id={self._caller.destination}"
+        response = await self._get(request_id, target, statuses=(200,) if self._mine else (404,))
+        if response is not None and response.json().get("event_id") != one:
             self._ledger.object(f"{request_id}: was shown another event than {one}")
 
     async def _live(self, request_id: str) -> None:
-        request = head(*self._fields(request_id), method="GET", target="/health/live")
-        response = await self._ask(request_id, request, statuses=(200,))
-        if response is not None and response.status == 200 and response.body != b'{"status":"ok"}':
+        response = await self._get(request_id, "/health/live")
+        if response is not None and response.body != b'{"status":"ok"}':
             self._ledger.object(f"{request_id}: liveness was {response.body[:80]!r}")
 
     async def _head(self, request_id: str) -> None:
@@ -276,22 +272,12 @@ class OperatorAtWork(CallerAtWork):
 
     def __init__(self, port: int, seed: int, ledger: Ledger, destinations: set[str]) -> None:
         super().__init__(Caller(999, "dst_none", ADMIN), port, seed, ledger)
-        self._all = destinations
+        self._visible = destinations
         self._kinds = [(1, self._destinations), (1, self._catalog)]
 
-    async def _destinations(self, request_id: str, *more: str) -> None:
-        target = "/destinations?limit=200"
-        request = head(*self._fields(request_id, *more), method="GET", target=target)
-        response = await self._ask(request_id, request, statuses=(200,))
-        if response is not None and response.status == 200:
-            shown = {item.get("id") for item in response.json().get("items", ())}
-            if shown != self._all:
-                self._ledger.object(f"{request_id}: the operator was shown {sorted(map(str, shown))}")
-
     async def _catalog(self, request_id: str) -> None:
-        request = head(*self._fields(request_id), method="GET", target="/catalog")
-        response = await self._ask(request_id, request, statuses=(200,))
-        if response is not None and response.status == 200 and b"event_types" not in response.body:
+        response = await self._get(request_id, "/catalog")
+        if response is not None and b"event_types" not in response.body:
             self._ledger.object(f"{request_id}: the catalogue was {response.body[:80]!r}")
 
 

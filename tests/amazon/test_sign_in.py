@@ -64,8 +64,7 @@ async def test_respx_stands_in_for_the_token_server() -> None:
     """Over httpx's own transport, which respx replaces."""
     route = respx.post("https://api.amazon.co.uk/auth/o2/token").respond(json=GOOD)
     client = SignIn("client-1", SecretStr("s"), REDIRECT, transport=httpx.AsyncHTTPTransport())
-    tokens = await client.refresh(Region.EU, "Atzr|r")
-    assert tokens == Tokens("Atza|a", "Atzr|r", 3600)
+    assert await client.refresh(Region.EU, "Atzr|r") == Tokens("Atza|a", "Atzr|r", 3600)
     assert route.call_count == 1
 
 

@@ -111,8 +111,7 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> No
     The cookie of a started sign-in lets the callback compare its state.
     """
     await signed_in(world)
-    cookie = started_sign_in(world).split("=", 1)
-    world.client.cookies.set(*cookie)
+    world.client.cookies.set(*started_sign_in(world).split("=", 1))
     made = await world.create_destination()
     tried = 0
     for method, address, route in routes(world):

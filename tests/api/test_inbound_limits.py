@@ -107,8 +107,7 @@ async def test_the_first_burst_is_made_up_for(connection: asyncpg.Connection) ->
     deployment = Deployment(connection, [190, 190])
     assert await deployment.run(1) > 1.5 * LIMIT
     assert await deployment.run(9) <= 1.05 * LIMIT
-    began = Deployment(connection, [190, 190], random=Random(2))
-    assert await began.run(10) <= 1.15 * LIMIT
+    assert await Deployment(connection, [190, 190], random=Random(2)).run(10) <= 1.15 * LIMIT
 
 
 async def test_below_the_limit_nothing_is_refused(connection: asyncpg.Connection) -> None:
@@ -117,20 +116,17 @@ async def test_below_the_limit_nothing_is_refused(connection: asyncpg.Connection
     assert deployment.refused == 0
 
 
-async def test_a_process_that_ends_leaves_its_share_within_five_seconds(
-    connection: asyncpg.Connection,
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [([150, 150], [None, 150]), ([150, 0], [0, 150])],
+    ids=["a process ends", "traffic moves"],
+)
+async def test_a_share_is_free_for_others_within_five_seconds(
+    connection: asyncpg.Connection, before: list[float | None], after: list[float | None]
 ) -> None:
-    deployment = Deployment(connection, [150, 150])
+    deployment = Deployment(connection, before)
     await deployment.run(5)
-    deployment.rates[0] = None
-    await deployment.run(5)
-    assert 0.9 * LIMIT <= await deployment.run(5) <= 1.1 * LIMIT
-
-
-async def test_traffic_that_moves_takes_its_share_along(connection: asyncpg.Connection) -> None:
-    deployment = Deployment(connection, [150, 0])
-    await deployment.run(5)
-    deployment.rates = [0, 150]
+    deployment.rates = after
     await deployment.run(4)
     assert 0.9 * LIMIT <= await deployment.run(10) <= 1.1 * LIMIT
 

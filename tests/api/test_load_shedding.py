@@ -192,8 +192,7 @@ async def test_a_flush_that_does_not_end_sheds_posts(crowd: Callable[..., Crowd]
     shed = await Sender(crowded.app).post()
     assert (shed.status, shed.read) == (503, 0)
     assert crowded.shed("commits") == 1
-    action = await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")
-    assert action.status == 422
+    assert (await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")).status == 422
     await crowded.let_go()
 
 
@@ -222,8 +221,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
     await crowded.hold(of_size(100))
     numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
     sending = Sender(crowded.app).post(numbers, body_length=body_length, chunks=4)
-    away = await asyncio.wait_for(sending, 20)
-    assert away.status == 503
+    assert (await asyncio.wait_for(sending, 20)).status == 503
     assert crowded.shed("memory") == 1
     await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
     assert await crowded.let_go() == [202, 202]
@@ -310,8 +308,7 @@ async def test_heavy_reads_of_an_organisation_are_limited_and_probes_are_not(
     crowd: Callable[..., Crowd], world: ApiWorld
 ) -> None:
     """A request without a body is admitted too, with the cost of its route."""
-    crowded = crowd()
-    admission = crowded.app.state.admission
+    admission = crowd().app.state.admission
     headers = [(b"x-api-key", BOOTSTRAP.encode())]
     admitted = [
         admission.admit(read_head(b"GET", b"/destinations/dst_1/event-schema?limit=1", headers))
@@ -353,8 +350,7 @@ async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) ->
     """Posts may not use all memory, because pausing a destination must work just then."""
     crowded = crowd(body_bytes=5 * MIB, resident_bytes=1)
     await crowded.hold(of_size(5 * MIB))
-    action = await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")
-    assert action.status == 422
+    assert (await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")).status == 422
     await crowded.let_go()
 
 

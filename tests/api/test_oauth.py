@@ -152,8 +152,7 @@ async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world
     """By Accept; a client that names neither gets JSON."""
     page = await world.back(html=True, state="zzz")
     assert page.headers["content-type"].startswith("text/html")
-    plain = await world.back(state="zzz")
-    assert set(plain.json()) == {"error", "detail", "fields"}
+    assert set((await world.back(state="zzz")).json()) == {"error", "detail", "fields"}
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@ async def test_nothing_of_the_events_is_stored_or_logged(
     assert "example.com" not in answer.text
     assert NAME not in caplog.text
     assert await world.actions() == before
-    samples = await world.sql("SELECT count(*) FROM schema_samples")
-    assert samples[0][0] == 0
+    assert (await world.sql("SELECT count(*) FROM schema_samples"))[0][0] == 0
 
 
 async def test_without_a_zone_the_time_is_left_out(world: ApiWorld) -> None:

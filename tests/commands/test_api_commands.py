@@ -178,8 +178,7 @@ async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: 
         found = {}
         await world.post(first, event(1))
         while len(found) < 3:
-            line = await asyncio.wait_for(process.stdout.readline(), 30)
-            item = json.loads(line)
+            item = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
             found[item["event_id"]] = (item["destination_id"], item["status"])
             if "ord-2" not in found:
                 bad = {"event_id": "no-1", "user": {"email": "ada@example.com"}}

@@ -57,8 +57,7 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
             assert isinstance(raw, asyncpg.Connection)
             pooled = await resources.pool.acquire()
             within = pooled._con  # the pool takes the lent one back when it is closed
-            port = await own.fetchval("SELECT inet_client_port()")
-            assert proxy.stall_one(port)
+            assert proxy.stall_one(await own.fetchval("SELECT inet_client_port()"))
             with pytest.raises(TimeoutError):
                 await own.fetchval("SELECT 1", timeout=0.2)
             assert [one.is_closed() for one in (own, idle, within, raw)] == [True] * 4

@@ -232,8 +232,7 @@ async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(owner
     await key_usage.note(owner, "first")
     await key_usage.note(owner, "second")
     await owner.execute("SELECT setval('batch_ids', 5007)")
-    facts = await read_deployment(owner)
-    assert facts.seals == {"first": 5006, "second": 7}
+    assert (await read_deployment(owner)).seals == {"first": 5006, "second": 7}
 
 
 async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:

@@ -126,8 +126,7 @@ def test_a_path_is_reported_with_its_line(at: str, placed: str) -> None:
 def test_the_schema_takes_the_documented_example_and_refuses_slips() -> None:
     """Editors find what the command would refuse."""
     jsonschema.Draft202012Validator.check_schema(schema())
-    good = yaml.safe_load(file(acme({**MAPPING, "published": False})))
-    jsonschema.validate(good, schema())
+    jsonschema.validate(yaml.safe_load(file(acme({**MAPPING, "published": False}))), schema())
     for broken in (
         acme(region="US"),
         acme(rate_limit={"requests_per_second": 0.01}),

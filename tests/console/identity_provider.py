@@ -52,8 +52,7 @@ class Provider:
                 keys = KeySet([self.key]).as_dict(private=False) if self.keys is None else self.keys
                 return httpx.Response(200, json=keys)
             case _:
-                form = parse_qs(request.content.decode())
-                assert len(form["code_verifier"][0]) >= 43
+                assert len(parse_qs(request.content.decode())["code_verifier"][0]) >= 43
                 token = self.token or self.signed({"nonce": self.nonce, "name": "Ada"} | self.claims)
                 answer = {"id_token": token, "access_token": "a", "token_type": "Bearer"}
                 return httpx.Response(200, json=answer)

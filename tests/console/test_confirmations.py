@@ -143,8 +143,7 @@ async def resume(case: Case) -> httpx.Response:
 
 async def connect(case: Case) -> httpx.Response:
     """The button leads to Amazon. The page after the return from Amazon confirms the action."""
-    leading = await case.post(D + "/connect")
-    state = re.search(r"state=([^&]+)", leading.headers["location"])
+    state = re.search(r"state=([^&]+)", (await case.post(D + "/connect")).headers["location"])
     assert state is not None
     case.world.grant("code-2")
     return await case.world.client.get(
@@ -260,8 +259,7 @@ ELSEWHERE = {D + "/test", D + "/match-quality/test"}  # the latter: tests/consol
 
 def test_no_action_escapes_the_table() -> None:
     """A new form needs a row here with its effect, or that it changes nothing."""
-    posted = {path for path, _, _ in WRITES}
-    assert posted == set(ACTS) | NO_ACTION | ELSEWHERE
+    assert {path for path, _, _ in WRITES} == set(ACTS) | NO_ACTION | ELSEWHERE
 
 
 def test_every_sentence_leads_somewhere() -> None:

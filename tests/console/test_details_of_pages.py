@@ -99,8 +99,7 @@ def test_an_incomplete_form_leads_to_its_first_error(site: Site, shop: str) -> N
 
 def test_connecting_is_confirmed_without_repetition(product: Product, site: Site, shop: str) -> None:
     """The confirmation and the box with "Next"; no pill and no check repeats the word."""
-    case = opened(product, seed=8)
-    made = case.destination("Just connected", "1000000002", "NA", "USD")
+    made = opened(product, seed=8).destination("Just connected", "1000000002", "NA", "USD")
     site.open(f"/console/destinations/{made}")
     site.page.get_by_role("button", name="Connect Amazon Conversions API").click()
     site.page.get_by_role("button", name="Allow").click()
@@ -224,8 +223,7 @@ def test_an_organisation_is_switched_and_named_on_every_page(site: Site, product
 def test_a_search_without_an_index_continues_until_it_finds_something(site: Site) -> None:
     """It shows how much it has searched, and ends when it is stopped."""
     case = opened(site.product)
-    shop = case.shop("Searched", "1000000001")
-    case.send(case.events(shop, 1))
+    case.send(case.events(case.shop("Searched", "1000000001"), 1))
     asked = []
 
     def serve(route: Route) -> None:

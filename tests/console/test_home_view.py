@@ -179,8 +179,7 @@ def test_the_health_of_a_row(change: dict[str, object], label: str, tone: str) -
 
 def test_no_incident_offers_to_resume_a_suspended_organisation() -> None:
     """Resuming the destination would change nothing."""
-    backlog = incident(Kind.BACKLOG, reason="paused")
-    button = remedy_button(backlog, EDITOR, suspended=True)
+    button = remedy_button(incident(Kind.BACKLOG, reason="paused"), EDITOR, suspended=True)
     assert button == RemedyButton("Open destination", PAGE)
 
 

@@ -72,8 +72,7 @@ def test_the_duration_ends_with_the_incident() -> None:
     assert shown.events_link == "/console/destinations/dst_1/events?status=retrying"
     ended = replace(FAILING, state=IncidentState.RESOLVED, resolved_at=OPENED + 9 * MINUTE)
     assert present(stored(ended), now, EDITOR).duration == "9 min"
-    lost = replace(FAILING, kind=Kind.SIGN_IN_LOST)
-    button = present(stored(lost), now, EDITOR).button
+    button = present(stored(replace(FAILING, kind=Kind.SIGN_IN_LOST)), now, EDITOR).button
     assert button == RemedyButton("Reconnect", "/console/destinations/dst_1/connect", is_post=True)
 
 

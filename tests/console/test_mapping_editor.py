@@ -289,8 +289,7 @@ def test_every_undecided_word_has_a_sentence() -> None:
 async def test_samples_are_like_recent_events_without_their_values(world: ApiWorld) -> None:
     """The most common shapes with their share, then the example; values are invented."""
     destination, mapping = await ready(world)
-    number = (await world.call("GET", mapping)).json()["id"]
-    await saw(world, number, (WITH, 1))
+    await saw(world, (await world.call("GET", mapping)).json()["id"], (WITH, 1))
     await sign_in(world)
     page = (await world.client.get(f"/console{mapping}")).text
     labels = re.findall(r'name="then" value="sample-([a-z0-9-]+)"[^>]*>([^<]+)<', page)

@@ -1,7 +1,10 @@
 """Who may do what at the console: every page and every act, tried by each role."""
 
 import re
+from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
 import pytest
 
 from app.admin.access.roles import ROLES, PersonRole
@@ -106,20 +109,25 @@ def test_no_act_escapes_the_table() -> None:
     assert set(ACTS) | PLATFORM | PRIVACY | EVERYONE <= set(ROUTES), "an act of the table is gone"
 
 
+async def responses(world: ApiWorld) -> AsyncIterator[tuple[tuple[str, str], httpx.Response]]:
+    """Yield what each route answers to the person who is signed in."""
+    token = await csrf(world)
+    # A stream has no end to wait for (its scope is its page's), and signing out comes last.
+    tried = [(method, path) for method, path in ROUTES if "/live" not in path]
+    for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
+        data = {"csrf": token} if method == "POST" else None
+        yield (method, path), await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
+
+
 @pytest.mark.parametrize("role", ORDER)
 async def test_each_role_reaches_what_it_may_and_nothing_else(world: ApiWorld, role: str) -> None:
     """403 below the least role, whatever is asked for, and nothing done; from it on anything but that."""
     await sign_in(world, await world.key(*SCOPES[role]))
-    token, before, wrong = await csrf(world), await world.actions(), []
-    # A stream has no end to wait for (its scope is its page's), and signing out comes last.
-    tried = [(method, path) for method, path in ROUTES if "/live" not in path]
-    for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
-        least = ORDER.index(ACTS.get((method, path), "viewer"))
-        allowed = ORDER.index(role) >= least and (method, path) not in PLATFORM_ONLY
-        data = {"csrf": token} if method == "POST" else None
-        answer = await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
+    before, wrong = await world.actions(), []
+    async for route, answer in responses(world):
+        allowed = ORDER.index(role) >= ORDER.index(ACTS.get(route, "viewer")) and route not in PLATFORM_ONLY
         if (answer.status_code != 403) is not allowed:
-            wrong.append((method, path, answer.status_code))
+            wrong.append((route, answer.status_code))
     assert wrong == []
     assert await world.actions() == [*before, "session_ended"]
 
@@ -132,13 +140,10 @@ async def test_privacy_and_platform_reach_their_pages_only(
 ) -> None:
     """A refused page names the roles that may open it."""
     await sign_in(world, await world.key(*SCOPES[role]))
-    token, wrong = await csrf(world), []
-    tried = [(method, path) for method, path in ROUTES if "/live" not in path]
-    for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
-        data = {"csrf": token} if method == "POST" else None
-        answer = await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
-        if (answer.status_code != 403) is not ((method, path) in reached | EVERYONE):
-            wrong.append((method, path, answer.status_code))
+    wrong: list[Any] = []
+    async for route, answer in responses(world):
+        if (answer.status_code != 403) is not (route in reached | EVERYONE):
+            wrong.append((route, answer.status_code))
         if answer.status_code == 403 and f"Your role, {role}, may not" not in answer.text:
-            wrong.append((method, path, "does not say who may"))
+            wrong.append((route, "does not say who may"))
     assert wrong == []

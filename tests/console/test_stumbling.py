@@ -114,8 +114,7 @@ async def test_activate_offers_a_payload_whose_execution_can_be_found_again(worl
     await sign_in(world)
     made = (await world.create_destination())["id"]
     page = html.unescape((await world.client.get(f"/console/destinations/{made}/activate")).text)
-    one = page.split('id="body-one"')[1].split("</pre>")[0]
-    assert '"execution_id"' in one
+    assert '"execution_id"' in page.split('id="body-one"')[1].split("</pre>")[0]
     assert '"journey"' not in page.split('id="body-webhook"')[1].split("</pre>")[0]
 
 

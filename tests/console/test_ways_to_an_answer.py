@@ -19,8 +19,7 @@ def test_the_search_in_the_head_finds_pages_destinations_and_mappings(desk: Desk
     """Any other text is searched among the events, where an event's own id opens its page."""
     shop = desk.destination()
     name = desk.api.get(f"/destinations/{shop}").json()["name"]
-    home = desk.get("/console")
-    assert 'action="/console/find"' in home
+    assert 'action="/console/find"' in desk.get("/console")
     assert f'href="/console/destinations/{shop}"' in desk.get("/console/find", q=name.upper())
     mapping = desk.api.get(f"/destinations/{shop}/mappings").json()["items"][0]
     here = f'href="/console/destinations/{shop}/mappings/{mapping["id"]}"'
@@ -59,8 +58,7 @@ def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) 
     desk.until_counted(shop, delivered=7, dead=1)
     desk.case.heal()
     here = f"/console/destinations/{shop}/requests"
-    everything = desk.get(here)
-    rows = re.findall(r"<tr><td>.*?</tr>", everything, re.S)
+    rows = re.findall(r"<tr><td>.*?</tr>", desk.get(here), re.S)
     assert len(rows) == 2
     assert ">207<" in rows[0]
     assert "ms</td>" in rows[0]
@@ -69,8 +67,7 @@ def test_requests_are_listed_with_result_latency_and_refused_events(desk: Desk) 
     assert request is not None
     events = read(desk.pages.get(request[1].replace("&amp;", "&"), follow_redirects=True))
     assert "ord-12" in events
-    failed = desk.get(here, failed="true")
-    assert len(re.findall(r"<tr><td>", failed)) == 1
+    assert len(re.findall(r"<tr><td>", desk.get(here, failed="true"))) == 1
     assert desk.pages.get(here, params={"cursor": "bm9uc2Vuc2U"}).status_code == 422
 
 
@@ -157,8 +154,7 @@ def test_a_request_shows_the_response_and_what_was_sent(desk: Desk) -> None:
     desk.post(shop, event(1), event(2))
     desk.until_counted(shop, delivered=1, dead=1)
     desk.case.heal()
-    address = newest_request(desk, shop)
-    answer = desk.pages.get(address)
+    answer = desk.pages.get(newest_request(desk, shop))
     words = read(answer)
     assert "Some refused" in words
     assert "BAD_REQUEST 1" in words
@@ -191,8 +187,7 @@ def test_a_request_of_another_destination_is_not_found(desk: Desk) -> None:
     shop, other = desk.destination(), desk.destination()
     desk.post(shop, event(4))
     desk.until_counted(shop, delivered=1)
-    address = newest_request(desk, shop)
-    assert desk.pages.get(address.replace(shop, other)).status_code == 404
+    assert desk.pages.get(newest_request(desk, shop).replace(shop, other)).status_code == 404
     assert desk.pages.get(f"/console/destinations/{shop}/requests/0").status_code == 404
 
 
@@ -212,8 +207,7 @@ def test_an_open_breaker_names_its_next_probe_and_a_button_sends_it_now(desk: De
     desk.case.until(opened, seconds=90)
     assert "Retry now" in page
     assert "tripped until" in page
-    address = newest_request(desk, shop)
-    assert "HTTP status 503" in read(desk.pages.get(address))
+    assert "HTTP status 503" in read(desk.pages.get(newest_request(desk, shop)))
     desk.case.heal()
     waited = desk.get(f"/console/destinations/{shop}")
     answer = desk.submit(waited, f"/console/destinations/{shop}/retry", [])

@@ -1,6 +1,8 @@
 """The engine's promises, each in its smallest form."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 
@@ -91,20 +93,15 @@ async def everything(office: asyncpg.Connection) -> dict[str, list[tuple[object,
     }
 
 
+def in_order(*scripts: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    """Answer the first requests by these scripts, and take all later ones."""
+    return lambda request: dict(enumerate(scripts, 1)).get(request.number, take)(request)
+
+
 async def test_what_is_sent_again_is_sent_in_the_same_bytes(database_url: str) -> None:
     """After a lost answer, after a 503, and alone after its neighbours were taken."""
 
-    def moody(request: Request) -> Reply:
-        match request.number:
-            case 1:
-                return take_and_hang_up(request)
-            case 2:
-                return refuse(503)(request)
-            case 3:
-                return take(request, but={1})
-            case _:
-                return take(request)
-
+    moody = in_order(take_and_hang_up, refuse(503), partial(take, but={1}))
     async with rehearse(database_url, StandIn(moody)) as stage:
         dst = await stage.destination()
         async with stage.life() as life:
@@ -116,11 +113,7 @@ async def test_what_is_sent_again_is_sent_in_the_same_bytes(database_url: str) -
 
 async def test_a_207_that_names_nobody_delivers_nobody(database_url: str) -> None:
     """Amazon accepted nothing and reported nothing: everything is sent again."""
-
-    def moody(request: Request) -> Reply:
-        return say_nothing_of(request) if request.number == 1 else take(request)
-
-    async with rehearse(database_url, StandIn(moody)) as stage:
+    async with rehearse(database_url, StandIn(in_order(say_nothing_of))) as stage:
         dst = await stage.destination()
         async with stage.life() as life:
             assert await life.post(dst, "e-1", "e-2")

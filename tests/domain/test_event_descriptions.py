@@ -145,8 +145,7 @@ def test_a_waiting_event_has_everything_from_its_metadata() -> None:
 
 
 def test_a_request_in_flight_has_no_outcome_yet() -> None:
-    under_way = replace(ATTEMPT, outcome=None, settled_at=None)
-    (attempt,) = history(attempts=[under_way]).attempts
+    (attempt,) = history(attempts=[replace(ATTEMPT, outcome=None, settled_at=None)]).attempts
     assert (attempt.outcome, attempt.settled_at) == ("under_way", None)
 
 
@@ -234,8 +233,7 @@ def test_an_erased_event_says_when() -> None:
 
 def test_a_throttled_lane_delays_its_events() -> None:
     """Until the window of the 429 ends; a later due time stays."""
-    throttled = replace(DESTINATION, throttled_until=AT + 2 * HOUR)
-    shown = history(destination=throttled)
+    shown = history(destination=replace(DESTINATION, throttled_until=AT + 2 * HOUR))
     assert (shown.reason, shown.next_attempt_at) == ("throttled", AT + 2 * HOUR)
     assert "after 2026-11-24 12:00:02 UTC" in shown.explanation
     early = replace(DESTINATION, throttled_until=AT)

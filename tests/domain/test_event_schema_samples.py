@@ -515,8 +515,7 @@ def test_everything_that_is_sent_is_compared(changes: dict[str, Any], changed: s
         "user": {**EVENT["user"], "other_email": "bob@example.com"},
         "ip": "9.9.9.9",
     }
-    groups = [replace(sampled((event, 5))[0], different={"event.name": 5})]
-    result = tried(groups, **changes)
+    result = tried([replace(sampled((event, 5))[0], different={"event.name": 5})], **changes)
     assert (set(result.changed), set(result.changed.values()), result.loss) == (changed, {5}, 0)
     assert all(f"5 send a different {name}" in summary(result) for name in changed)
 
@@ -532,8 +531,7 @@ def test_a_placeholder_is_no_match_key_in_a_backtest_either(phone: str) -> None:
 
 def test_a_key_that_the_published_mapping_dropped_is_no_match_key() -> None:
     """Whatever its form: the match keys of the events are stored with the samples."""
-    event = {**EVENT, "user": {**EVENT["user"], "phone": "+1 555 12"}}
-    sample = take_sample(event, now=NOW)
+    sample = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+1 555 12"}}, now=NOW)
     phone_only = {"fields": {"event_timestamp": "event.timestamp", "phone": "user.phone"}}
     for keys, rejected in ((("EMAIL",), 2), (("EMAIL", "PHONE"), 0)):
         groups = [SampleGroup({sample: 2}, {}, version=1, match_keys=keys)]

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -134,6 +135,19 @@ def refused(log: list[tuple[float, bool]]) -> float:
     return sum(not accepted for _, accepted in log) / len(log)
 
 
+def check_use(stands: Sequence[Stand], seconds: float) -> None:
+    """Most of a limit is used with few 429s, from 20 s after the first request on."""
+    shares, misses = [], []
+    for stand in stands:
+        stand.run(20)
+        log = stand.run(seconds)
+        shares.append(used(log, of=stand.limit * seconds))
+        misses.append(refused(log))
+    print(f"{mean(shares):.2f} used, {mean(misses):.3f} refused")
+    assert mean(shares) >= 0.75
+    assert mean(misses) <= 0.05
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("limit", [3.0, 8.0, 10.0, 15.0])
 @cases(
@@ -150,16 +164,7 @@ def refused(log: list[tuple[float, bool]]) -> float:
 )
 def test_most_of_a_hidden_limit_is_used(limit: float, surroundings: dict[str, Any]) -> None:
     """At least 75 % with at most 5 % of 429s, from 20 s after the first request on."""
-    shares, misses = [], []
-    for seed in SEEDS:
-        stand = Stand(limit=limit, seed=seed, **surroundings)
-        stand.run(20)
-        log = stand.run(180)
-        shares.append(used(log, of=limit * 180))
-        misses.append(refused(log))
-    print(f"{mean(shares):.2f} used, {mean(misses):.3f} refused")
-    assert mean(shares) >= 0.75
-    assert mean(misses) <= 0.05
+    check_use([Stand(limit=limit, seed=seed, **surroundings) for seed in SEEDS], 180)
 
 
 @pytest.mark.campaign
@@ -270,16 +275,10 @@ def test_a_fast_lane_with_a_second_of_waiting_for_each_429(
     limit: float, configured: float, burst: int
 ) -> None:
     """A 429 costs up to a hundred requests, so probes are rare: 75 % is used, with few 429s."""
-    shares, misses = [], []
-    for seed in SEEDS[:3]:
-        stand = Stand(limit=limit, burst=burst, seed=seed, retry_after=1)
+    stands = [Stand(limit=limit, burst=burst, seed=seed, retry_after=1) for seed in SEEDS[:3]]
+    for stand in stands:
         stand.configured = RateLimit(configured, 5)
-        stand.run(20)
-        log = stand.run(60)
-        shares.append(used(log, of=limit * 60))
-        misses.append(refused(log))
-    assert mean(shares) >= 0.75
-    assert mean(misses) <= 0.05
+    check_use(stands, 60)
 
 
 @pytest.mark.parametrize("retry_after", [1.0, 3.0])
@@ -316,8 +315,7 @@ def test_the_next_owner_starts_with_the_stored_rate() -> None:
     """Not at the configured limit."""
     estimate = RateEstimate.from_former_owner(3.0, now=100.0)
     assert estimate.rate == 3.0
-    answered = estimate.answered(100.3, sent_at=100.2, limit=20, throttled=False)
-    assert answered.rate == 3.0
+    assert estimate.answered(100.3, sent_at=100.2, limit=20, throttled=False).rate == 3.0
     assert Pace(RateLimit(20, 5), estimate=estimate).allowed == RateLimit(3.0, 1)
 
 

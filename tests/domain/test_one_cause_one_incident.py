@@ -102,8 +102,7 @@ def test_a_state_and_its_conditions_are_one_incident(state: str, conditions: tup
 def test_an_open_consequence_is_merged_into_its_cause(cause: Kind, consequence: Kind) -> None:
     """At the next run, without a message that it resolved."""
     monitor = Monitor()
-    both = DestinationFacts(**WAITING | TROUBLE[consequence])
-    monitor.observe(both)
+    monitor.observe(DestinationFacts(**WAITING | TROUBLE[consequence]))
     before = monitor.is_open()[consequence]
     monitor.now += 3 * SECOND
     facts = WAITING | TROUBLE[consequence] | TROUBLE[cause]

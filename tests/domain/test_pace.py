@@ -60,8 +60,7 @@ def test_an_estimated_rate_has_no_burst() -> None:
 
 
 def test_an_estimate_at_the_configured_rate_changes_nothing() -> None:
-    at_limit = Pace(LIMIT, estimate=RateEstimate(10.0))
-    assert at_limit.allowed is LIMIT
+    assert Pace(LIMIT, estimate=RateEstimate(10.0)).allowed is LIMIT
     assert NEW.allowed is LIMIT
 
 
@@ -87,13 +86,11 @@ def test_requests_in_flight_grow_one_by_one_and_drop_to_one() -> None:
 
 @pytest.mark.parametrize(("jitter", "until"), [(0.0, 120.0), (0.5, 121.0)])
 def test_a_retry_after_blocks_for_its_time_and_up_to_a_tenth_more(jitter: float, until: float) -> None:
-    pace = after(NEW, Throttled(20.0), jitter=jitter)
-    assert pace.blocked_until == pytest.approx(until)
+    assert after(NEW, Throttled(20.0), jitter=jitter).blocked_until == pytest.approx(until)
 
 
 def test_a_shorter_window_does_not_end_a_longer_one() -> None:
-    long = replace(NEW, blocked_until=500.0)
-    assert after(long, Throttled(1.0)).blocked_until == 500.0
+    assert after(replace(NEW, blocked_until=500.0), Throttled(1.0)).blocked_until == 500.0
 
 
 @pytest.mark.parametrize(
@@ -115,8 +112,7 @@ def test_the_first_wait_is_at_least_a_tenth_of_a_second() -> None:
         (Pace(RateLimit(5.0, 1)), 0.2),
         (Pace(LIMIT, estimate=RateEstimate(0.5)), 2.0),
     ):
-        blocked = after(pace, Throttled(None))
-        assert blocked.blocked_until == pytest.approx(100 + wait_s)
+        assert after(pace, Throttled(None)).blocked_until == pytest.approx(100 + wait_s)
 
 
 def test_destinations_of_a_lane_share_the_lower_limit() -> None:
@@ -204,8 +200,7 @@ def test_a_late_failure_does_not_shorten_the_wait() -> None:
 
 def test_half_of_the_last_twenty_must_fail() -> None:
     """Older requests do not count."""
-    half = of(*[False] * 10, *[True] * 9).failed(0.0, jitter=0.0)
-    assert half.opened == 1
+    assert of(*[False] * 10, *[True] * 9).failed(0.0, jitter=0.0).opened == 1
     less = of(*[False] * 11, *[True] * 8).failed(0.0, jitter=0.0)
     assert less.opened == 0
     assert (len(less.recent), error_rate(less)) == (20, 0.45)
@@ -271,8 +266,7 @@ def test_a_person_who_asks_to_retry_ends_the_wait_of_the_breaker() -> None:
     assert retried.ready_at(100.0) == 100.0
     assert retried.summary(100.0).breaker is BreakerState.HALF_OPEN
     assert retried.in_flight_limit == 1
-    throttled = after(NEW, Throttled(30.0)).retried(100.0)
-    assert throttled.ready_at(100.0) >= 130.0
+    assert after(NEW, Throttled(30.0)).retried(100.0).ready_at(100.0) >= 130.0
 
 
 def test_a_closed_breaker_has_no_next_probe() -> None:

@@ -62,8 +62,7 @@ class TestAnExcess:
 
     def test_goes_back_to_the_last_rate_with_few_429s_first(self) -> None:
         """And to the accepted part if that is not enough."""
-        risen = RateEstimate(10.5, ceiling=10.0, proven=10.0)
-        first = after(risen, mixed(20, 12))
+        first = after(RateEstimate(10.5, ceiling=10.0, proven=10.0), mixed(20, 12))
         assert (first.rate, first.ceiling, first.proven) == (9.0, 10.0, None)
         assert after(first, mixed(20, 12), start=10.0).rate == pytest.approx(9.0 * 0.5 * MARGIN)
 
@@ -107,8 +106,7 @@ class TestAStepUp:
 
     def test_catches_up_for_a_lane_with_little_traffic(self) -> None:
         """A step for each ten seconds that passed."""
-        estimate = RateEstimate(1.0)
-        assert after(estimate, ".", start=30.0).rate == pytest.approx(LARGE_STEP**3)
+        assert after(RateEstimate(1.0), ".", start=30.0).rate == pytest.approx(LARGE_STEP**3)
 
     def test_to_the_configured_limit_ends_the_estimate(self) -> None:
         """The configured limit applies with its burst."""

@@ -518,8 +518,7 @@ def test_no_events_give_nothing() -> None:
 def test_samples_of_events_give_a_mapping_too() -> None:
     """Their texts are invented, so that no event id is suggested."""
     event = BASE | {"order_id": "o1", "total": 5, "user": {"email": "ada@example.com", "country": "DE"}}
-    sample = synthetic_event(take_sample(event, now=NOW), NOW)
-    suggestion = suggested([sample], times=[40])
+    suggestion = suggested([synthetic_event(take_sample(event, now=NOW), NOW)], times=[40])
     assert {"event_timestamp", "email", "value"} <= suggestion.mapping["fields"].keys()
     assert "event_id" not in suggestion.mapping["fields"]
     assert not check_draft(suggestion.mapping)

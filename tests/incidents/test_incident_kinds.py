@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import httpx
@@ -28,8 +29,9 @@ async def set_alerting(watch: Watch, destination: str, **alerting: object) -> No
     )
 
 
-async def announced(watch: Watch, kind: str, destination: str | None) -> None:
-    """Require one message about the opening, with the cause and the remedy."""
+async def announced(watch: Watch, kind: str, destination: str | None) -> dict[str, Any]:
+    """Wait for an incident, and require one message about the opening, with the cause and the remedy."""
+    found = await watch.until_open(kind)
     (message,) = [each for each in watch.receiver.of_type("opened") if each["data"]["kind"] == kind]
     data = message["data"]
     assert data["destination_id"] == destination
@@ -37,6 +39,7 @@ async def announced(watch: Watch, kind: str, destination: str | None) -> None:
     assert data["summary"] in message["text"]
     assert data["remedy"] in message["text"]
     assert message["timestamp"].endswith("Z")
+    return found
 
 
 async def test_nothing_opens_under_healthy_load(watch: Watch) -> None:
@@ -60,9 +63,8 @@ async def test_dead_letters_open_and_resolve_when_replayed(watch: Watch) -> None
     watch.world.work()
     await watch.world.post(destination, event(1))
     await watch.world.until(destination, dead=1)
-    found = await watch.until_open("dead_letters")
+    found = await announced(watch, "dead_letters", destination)
     assert (found["severity"], found["affected_events"]) == ("warning", 1)
-    await announced(watch, "dead_letters", destination)
     assert "ada@" not in str(watch.receiver.messages)
     await watch.world.fetch("UPDATE exceptions SET dismissed_at = now()")
     await watch.resolved("dead_letters")
@@ -82,7 +84,6 @@ async def test_a_lost_sign_in_opens_and_resolves_on_reconnect(watch: Watch, reas
     """The reason decides which of the two kinds it is."""
     destination = await watch.world.destination()
     await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = $1", reason)
-    await watch.until_open(kind)
     await announced(watch, kind, destination)
     await watch.world.fetch("UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL")
     await watch.resolved(kind)
@@ -97,7 +98,6 @@ async def test_failing_requests_open_and_resolve_after_a_success(watch: Watch) -
     await set_alerting(watch, destination, failing={"min_requests": 3})
     watch.world.work()
     await watch.world.post(destination, event(1))
-    await watch.until_open("failing")
     await announced(watch, "failing", destination)
     await watch.let_pass(31)
     await watch.tick()
@@ -114,7 +114,6 @@ async def test_a_throttled_lane_opens(watch: Watch) -> None:
     await set_alerting(watch, destination, throttled={"minutes": 0.02})
     watch.world.work()
     await watch.world.post(destination, event(1))
-    await watch.until_open("throttled")
     await announced(watch, "throttled", destination)
     watch.world.amazon.script = None
     await watch.world.until(destination, delivered=1)
@@ -126,11 +125,10 @@ async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch) -> None:
     destination = await watch.world.destination()
     await set_alerting(watch, destination, backlog={"minutes": 0.01})
     await watch.world.post(destination, event(1), event(2))
-    found = await watch.until_open("backlog")
+    found = await announced(watch, "backlog", destination)
     assert found["affected_events"] == 2
     assert found["oldest_event_at"] is not None
     assert found["expires_at"] > found["oldest_event_at"] + timedelta(days=20)
-    await announced(watch, "backlog", destination)
     await watch.world.work_until(destination, delivered=2)
     await watch.resolved("backlog")
 
@@ -141,10 +139,9 @@ async def test_expiring_events_open(watch: Watch) -> None:
     await watch.world.fetch("UPDATE destinations SET paused = true")
     old = {**event(1), "event": {"timestamp": stamp(ago=timedelta(days=20, hours=1)), "total": 1}}
     await watch.world.post(destination, old)
-    found = await watch.until_open("expiring")
+    found = await announced(watch, "expiring", destination)
     assert found["severity"] == "critical"
     assert found["expires_at"] is not None
-    await announced(watch, "expiring", destination)
 
 
 async def test_rejections_open_and_resolve_by_good_events(watch: Watch) -> None:
@@ -153,10 +150,9 @@ async def test_rejections_open_and_resolve_by_good_events(watch: Watch) -> None:
     await watch.tick()
     await watch.world.post(destination, *(event(number) for number in range(40)))
     await watch.world.post(destination, *({"event_id": f"no-{number}"} for number in range(12)))
-    found = await watch.until_open("rejections")
+    found = await announced(watch, "rejections", destination)
     assert found["affected_events"] == 12
     assert found["reason"] == "timestamp_missing"
-    await announced(watch, "rejections", destination)
     await watch.let_pass(400)
     await watch.tick()
     await watch.let_pass(31)
@@ -226,8 +222,7 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) 
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
     await watch.tick()
     await watch.let_pass(10)
-    assert (await watch.until_open("no_worker"))["destination"] is None
-    await announced(watch, "no_worker", None)
+    assert (await announced(watch, "no_worker", None))["destination"] is None
     await watch.world.work_until(destination, delivered=1)
     await watch.resolved("no_worker")
     kinds = {message["data"]["kind"] for message in watch.receiver.of_type("resolved")}

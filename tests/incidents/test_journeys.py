@@ -12,8 +12,7 @@ from tests.pipeline.world import event, eventually
 
 
 def of_node(number: int, node: str, *, execution: str = "x1", journey: str = "j1") -> dict[str, Any]:
-    ids = {"id": journey, "node_id": node, "execution_id": execution}
-    return event(number, journey=ids)
+    return event(number, journey={"id": journey, "node_id": node, "execution_id": execution})
 
 
 def refuse_odd(request: Request) -> httpx.Response:
@@ -57,8 +56,7 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> No
     assert await figures(service, destination, journey_id="none") == {}
     listed = await service.get(f"/destinations/{destination}/events", node_id="n1", status="dead")
     assert sorted(item["event_id"] for item in listed["items"]) == ["ord-1", "ord-3"]
-    blank = await service.get(f"/destinations/{destination}/events", node_id="")
-    assert blank["items"] == []
+    assert (await service.get(f"/destinations/{destination}/events", node_id=""))["items"] == []
 
     service.world.amazon.script = None
     path = f"/destinations/{destination}"

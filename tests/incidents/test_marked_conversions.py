@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from app.amazon.client import EventsClient
 from app.store.destinations.token_leases import access_place
@@ -15,11 +16,13 @@ from tests.pipeline.world import event
 BODY = {"count": 3, "dataset_name": "Shop_Test", "event_name": "Test conversion"}
 
 
-def reachable(service: Service) -> None:
-    """Let the application send to the world's Amazon."""
+@pytest_asyncio.fixture
+async def destination(service: Service) -> str:
+    """A destination of an application that sends to the world's Amazon."""
     state = service.client._transport.app.state  # type: ignore[attr-defined]
     client = EventsClient("client", "http://amazon.test", service.world.amazon.client())
     state.context = replace(state.context, send_conversions=client.send)
+    return await service.world.destination()
 
 
 async def figures(service: Service) -> dict[str, Any]:
@@ -40,11 +43,9 @@ async def figures(service: Service) -> dict[str, Any]:
     }
 
 
-async def test_marked_conversions_arrive_and_change_no_figure(service: Service) -> None:
+async def test_marked_conversions_arrive_and_change_no_figure(service: Service, destination: str) -> None:
     """Amazon gets three in one request; nothing of the service but the audit knows."""
     world = service.world
-    reachable(service)
-    destination = await world.destination()
     await service.post(destination, event(1))
     before = await figures(service)
     answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
@@ -68,22 +69,27 @@ async def test_marked_conversions_arrive_and_change_no_figure(service: Service) 
     assert "Shop_Test" in audited["after"]
 
 
-async def test_a_token_that_no_header_can_carry_is_no_connection(service: Service) -> None:
+@pytest.mark.parametrize("token", [None, b"a b"], ids=["no sign-in", "a token that no header can carry"])
+async def test_without_a_connection_nothing_is_sent(
+    service: Service, destination: str, token: bytes | None
+) -> None:
+    """The answer says what to do."""
     world = service.world
-    reachable(service)
-    destination = await world.destination()
-    sealed = world.resources.vault.seal(b"a b", place=access_place(destination))
-    await world.fetch("UPDATE sign_ins SET access_token = $2 WHERE destination = $1", destination, sealed)
+    sealed = token and world.resources.vault.seal(token, place=access_place(destination))
+    await world.fetch(
+        "UPDATE sign_ins SET access_token = $1, access_until = CASE WHEN $2 THEN access_until END",
+        sealed,
+        token is not None,
+    )
     answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
     assert (answer.status_code, answer.json()["error"]) == (409, "not_connected"), answer.text
+    assert "Connect it" in answer.json()["detail"]
     assert world.amazon.requests == []
 
 
-async def test_amazon_answers_item_by_item(service: Service) -> None:
+async def test_amazon_answers_item_by_item(service: Service, destination: str) -> None:
     """A refused item with code and message; a refused request without items."""
     world = service.world
-    reachable(service)
-    destination = await world.destination()
     world.amazon.script = lambda request: httpx.Response(
         207,
         json={
@@ -113,11 +119,11 @@ async def test_amazon_answers_item_by_item(service: Service) -> None:
         {"event_name": "<"},
     ],
 )
-async def test_the_names_of_real_events_are_refused(service: Service, wrong: dict[str, Any]) -> None:
+async def test_the_names_of_real_events_are_refused(
+    service: Service, destination: str, wrong: dict[str, Any]
+) -> None:
     """So are more than three."""
     world = service.world
-    reachable(service)
-    destination = await world.destination()
     await world.fetch("UPDATE destinations SET dataset_name = 'Shop_Events' WHERE id = $1", destination)
     await service.post(destination, event(1))  # pins the name
     answer = await service.send(f"/destinations/{destination}/test-conversions", **{**BODY, **wrong})
@@ -125,22 +131,10 @@ async def test_the_names_of_real_events_are_refused(service: Service, wrong: dic
     assert world.amazon.requests == []
 
 
-async def test_without_a_sign_in_nothing_is_sent(service: Service) -> None:
-    """The answer says what to do."""
-    world = service.world
-    reachable(service)
-    destination = await world.destination()
-    await world.fetch("UPDATE sign_ins SET access_token = NULL, access_until = NULL")
-    answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
-    assert (answer.status_code, "Connect it" in answer.json()["detail"]) == (409, True)
-    assert world.amazon.requests == []
-
-
-async def test_a_destination_may_send_ten_requests_an_hour(service: Service) -> None:
+async def test_a_destination_may_send_ten_requests_an_hour(service: Service, destination: str) -> None:
     """The eleventh is refused with the time to wait, and Amazon does not get it. Others are not affected."""
     world = service.world
-    reachable(service)
-    destination, other = await world.destination(), await world.destination()
+    other = await world.destination()
     path = f"/destinations/{destination}/test-conversions"
     assert [(await service.send(path, **BODY)).status_code for _ in range(10)] == [200] * 10
     refused = await service.send(path, **BODY)

@@ -111,8 +111,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
         await delivery.run()
         assert {message["data"]["kind"] for message in hanging.messages} >= {"sign_in_lost"}
         await watch.resolved("notifications_failing")
-    logged = caplog.text + str([vars(record) for record in caplog.records])
-    assert "secret-path" not in logged
+    assert "secret-path" not in (caplog.text + str([vars(record) for record in caplog.records]))
 
 
 async def test_a_webhook_and_a_mail_channel_of_one_name_both_get_the_message(watch: Watch) -> None:

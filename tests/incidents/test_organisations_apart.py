@@ -63,11 +63,9 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
         return bool((await service.get(f"{path}/stats", journey_id="j1"))["counts"]["rejected"] == 1)
 
     await eventually(counted)
-    resources = service.world.resources
-    connection = await resources.connect()
+    connection = await service.world.resources.connect()
     try:
-        observer = Observer(timedelta(days=21), lambda: 0.0)
-        await observer.observe(connection, commit_s=0.0)
+        await Observer(timedelta(days=21), lambda: 0.0).observe(connection, commit_s=0.0)
         await outcome_history.record(connection, {})
     finally:
         await connection.close()

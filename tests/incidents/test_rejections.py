@@ -62,8 +62,7 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) 
 async def test_a_record_names_all_problems_and_is_counted_by_the_first(service: Service) -> None:
     """In the response, the record, the history and the console; never a value of the event."""
     destination = await service.world.destination()
-    content = {"event_id": "no-1", "user": {"email": "ada"}}
-    results = await service.post(destination, content)
+    results = await service.post(destination, {"event_id": "no-1", "user": {"email": "ada"}})
     also = [{"reason": "no_match_key", "field": None, "mapping_field": None}]
     assert [result["also"] for result in results] == [also]
     (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
@@ -81,8 +80,7 @@ async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Se
     (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
     assert (item["event_id"], item["reason"]) == (None, "event_id_personal")
     assert (item["journey_id"], item["node_id"]) == (None, "n1")
-    counts = (await service.get(f"/destinations/{destination}/stats"))["counts"]
-    assert counts["rejected"] == 1
+    assert (await service.get(f"/destinations/{destination}/stats"))["counts"]["rejected"] == 1
 
 
 async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service: Service) -> None:
@@ -184,8 +182,7 @@ async def test_no_record_holds_a_value_of_a_hostile_event(service: Service) -> N
 
     collect()
     results = await service.post(destination, *events, **{"X-Request-Id": SECRET})
-    rejected = [result for result in results if result["status"] == "rejected"]
-    assert len(rejected) > 200
+    assert len([result for result in results if result["status"] == "rejected"]) > 200
     shown = await service.client.get(f"/destinations/{destination}/rejections?limit=200")
     summary = await service.client.get(f"/destinations/{destination}/rejections/summary")
     stored = await service.world.fetch("SELECT r::text AS row FROM rejection_records r")

@@ -132,8 +132,7 @@ async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(d
 
         await log_ends(disk)
         assert await caller.post() == 503
-        ready = await client.get("/health/ready")
-        assert ready.status_code == 503
+        assert (await client.get("/health/ready")).status_code == 503
 
         for answer in caller.refused:
             error = answer.json()

@@ -230,8 +230,7 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     """Between reading and starting lies the erasure: the insert is refused, and the load read anew."""
     dst = await world.destination(event(3), event(4))
     requested = asyncio.Event()
-    dispatcher = world.work()
-    delivery = dispatcher.delivery
+    delivery = world.work().delivery
     claim = delivery._claim_content
 
     async def claim_then_erase(*arguments: Any) -> Any:

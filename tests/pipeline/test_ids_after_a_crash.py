@@ -42,8 +42,18 @@ async def is_back(url: str) -> bool:
     return False
 
 
-async def ids_of(world: World) -> list[int]:
-    return [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
+async def store_in_two(survivor: World, dst: str) -> None:
+    """Store in a new process, then in one from before the crash: each batch has an id of its own."""
+    before = await survivor.fetch("SELECT FROM batch_states")
+    async with make_world(survivor.url) as other:
+        for number in range(1, 4):
+            await other.post(dst, event(number))
+    await survivor.try_post(dst, event(4))  # by which it may find its connection gone
+    for number in range(4, 8):
+        # Under an id that the other has, it would be refused; past midnight it would not even be that.
+        await survivor.post(dst, event(number))
+    ids = [row["batch"] for row in await survivor.fetch("SELECT batch FROM batch_states")]
+    assert len(ids) == len(set(ids)) == len(before) + 7
 
 
 async def test_ids_reserved_before_a_crash_are_not_used_after_it(fragile: Cluster) -> None:
@@ -60,14 +70,7 @@ async def test_ids_reserved_before_a_crash_are_not_used_after_it(fragile: Cluste
         assert (await posting) is None
         await eventually(lambda: is_back(url))
 
-        async with make_world(url) as other:
-            for number in range(1, 4):
-                await other.post(dst, event(number))
-        for number in range(4, 8):
-            # Under an id that the other has, it would be refused; past midnight it would not even be that.
-            await survivor.post(dst, event(number))
-        ids = await ids_of(survivor)
-        assert len(ids) == len(set(ids)) == 7
+        await store_in_two(survivor, dst)
         blocker.terminate()
 
 
@@ -81,11 +84,4 @@ async def test_ids_of_one_session_are_not_used_by_the_next(fragile: Cluster) -> 
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'conversions-own' AND datname = current_database()"
         )
-        async with make_world(fragile.url) as other:
-            for number in range(1, 4):
-                await other.post(dst, event(number))
-        await survivor.try_post(dst, event(4))  # by which it may find its connection gone
-        for number in range(4, 8):
-            await survivor.post(dst, event(number))
-        ids = await ids_of(survivor)
-        assert len(ids) == len(set(ids)) == 8
+        await store_in_two(survivor, dst)

@@ -133,8 +133,7 @@ async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_pass
     async with watched(world, WORKER) as seen:
         await break_(world, "attempts")
         await world.post(dst, event(0))
-        dispatcher = world.work()
-        dispatcher.outcomes = seen.outcomes
+        world.work().outcomes = seen.outcomes
 
         async def refused() -> bool:
             seen.clock.now += 3

@@ -171,8 +171,7 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
 
 async def test_only_amazons_own_limit_is_divided(world: World) -> None:
     """With an active destination that Amazon limits now: a 429 within a minute, and no long Retry-After."""
-    mine = await world.destination(advertiser="7", organisation=OURS)
-    lane, _ = await lane_of(world, mine)
+    lane, _ = await lane_of(world, await world.destination(advertiser="7", organisation=OURS))
     theirs = await world.destination(advertiser="7", organisation=THEIRS)
     elsewhere = await world.destination(advertiser="7", organisation=THEIRS, region="EU")
 

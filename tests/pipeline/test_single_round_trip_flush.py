@@ -37,7 +37,7 @@ def statuses(results: Any) -> list[str]:
 
 
 @asynccontextmanager
-async def taking_posts(url: str) -> AsyncIterator[Callable[..., Awaitable[list[bool]]]]:
+async def taking_posts(url: str) -> AsyncIterator[tuple[Callable[..., Awaitable[list[bool]]], Fuse]]:
     """Open a pipeline; yield how to post ids, and learn of each flush whether it went in one round trip."""
     async with rehearse(url, StandIn(take)) as stage:
         dst, fuse = await stage.destination(), Fuse()
@@ -51,12 +51,12 @@ async def taking_posts(url: str) -> AsyncIterator[Callable[..., Awaitable[list[b
                     "store_flush" in call for call in fuse.calls if "store_flush" in call or "BEGIN" in call
                 ]
 
-            yield post
+            yield post, fuse
 
 
 async def test_a_flush_is_one_call(database_url: str) -> None:
     """One event or many: nothing else is asked."""
-    async with taking_posts(database_url) as post:
+    async with taking_posts(database_url) as (post, _):
         assert await post("a") == [True]
         assert await post(*(f"b-{n}" for n in range(300))) == [True]
 
@@ -76,7 +76,7 @@ async def test_repeats_of_one_destination_do_not_slow_the_flushes_of_another(dat
 
 async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str) -> None:
     """Where a caller repeats once it often does again, and each flush that fails is written twice."""
-    async with taking_posts(database_url) as post:
+    async with taking_posts(database_url) as (post, _):
         assert await post("first") == [True, False]
         for turn in range(CAUTIOUS_FLUSHES):
             assert await post(f"a-{turn}") == [False]
@@ -216,31 +216,21 @@ async def test_an_account_that_may_not_make_the_function_does_without(world: Wor
 
 async def test_a_session_that_lost_its_function_does_without(database_url: str) -> None:
     """As behind a pooler, which hands out another session or discards what was made in it."""
-    async with rehearse(database_url, StandIn(take)) as stage:
-        dst, fuse = await stage.destination(), Fuse()
-        async with stage.life(fuse) as life:
-            for names in (("a",), ("b",)):
-                assert await life.post(dst, *names)
-            for connection in fuse.connections:
-                await connection.execute("DISCARD TEMP")
-            assert await life.post(dst, "c")
-            fuse.calls.clear()
-            assert await life.post(dst, "d")
-            assert not any("store_flush" in call for call in fuse.calls)
+    async with taking_posts(database_url) as (post, fuse):
+        assert await post("a") == [True]
+        for connection in fuse.connections:
+            await connection.execute("DISCARD TEMP")
+        await post("b")
+        assert await post("c") == [False]
 
 
 async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(database_url: str) -> None:
     """As Citus answers under generic plans (0A000); every post would be refused for ever otherwise."""
-    async with rehearse(database_url, StandIn(take)) as stage:
-        dst, fuse = await stage.destination(), Fuse()
-        async with stage.life(fuse) as life:
-            assert await life.post(dst, "a")
-            for connection in fuse.connections:
-                await connection.execute(_CANNOT_PLAN)
-            assert await life.post(dst, "b")
-            fuse.calls.clear()
-            assert await life.post(dst, "c")
-            assert not any("store_flush" in call for call in fuse.calls)
+    async with taking_posts(database_url) as (post, fuse):
+        for connection in fuse.connections:
+            await connection.execute(_CANNOT_PLAN)
+        await post("a")
+        assert await post("b") == [False]
 
 
 async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:

@@ -154,8 +154,7 @@ def test_the_database_of_production_allows_the_connections_of_all_services() -> 
 
 def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -> None:
     """Three lines that must not get lost."""
-    last_user = re.findall(r"(?m)^USER (.+)$", DOCKERFILE)[-1]
-    assert last_user.partition(":")[0] not in {"root", "0"}
+    assert re.findall(r"(?m)^USER (.+)$", DOCKERFILE)[-1].partition(":")[0] not in {"root", "0"}
     assert "--require-hashes" in DOCKERFILE
     assert re.search(r'(?m)^HEALTHCHECK .* CMD \["python", "-m", "app", "health"\]$', DOCKERFILE)
 

@@ -24,8 +24,7 @@ def citations(text: str) -> Iterator[str]:
     yield from RULE.findall(text)
     joined = re.sub(r"\s*\n\s*(?:#\s*)?", " ", text)
     for found in SECTION.finditer(joined):
-        before = joined[max(0, found.start() - 60) : found.start() + 1]
-        sources = SOURCE.findall(before)
+        sources = SOURCE.findall(joined[max(0, found.start() - 60) : found.start() + 1])
         name = sources[-1].lower() if sources else "?"
         if not name.startswith(("rfc", "openid")):
             yield f"{name} §{found[1]}"
@@ -44,8 +43,7 @@ def cited() -> dict[str, set[str]]:
 
 def test_every_cited_rule_is_on_the_page() -> None:
     """A number that cannot be looked up justifies nothing."""
-    dangling = {rule: files for rule, files in cited().items() if rule not in RULES}
-    assert dangling == {}
+    assert {rule: files for rule, files in cited().items() if rule not in RULES} == {}
 
 
 def test_the_citations_of_documents_are_on_the_page() -> None:

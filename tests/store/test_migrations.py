@@ -14,11 +14,8 @@ from app.store.database import balance, migrate, partitions, privileges, schema_
 from tests.databases import ROLES, WAITING_LOCKS, connected
 from tests.pipeline.world import eventually
 
-LOCKED_VERSION = """
-    CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
-    BEGIN;
-    LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE
-"""
+VERSION_TABLE = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"
+LOCK = "BEGIN; LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
 
 @pytest_asyncio.fixture
@@ -55,7 +52,8 @@ class TestALockThatAnotherSessionHolds:
         self, empty_database_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(migrate, "LOCK_PAUSE_SECONDS", 0.05)
-        await empty.execute(LOCKED_VERSION)
+        await empty.execute(VERSION_TABLE)
+        await empty.execute(LOCK)
         up = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_database_url))
         attempts: set[datetime] = set()
 
@@ -79,7 +77,8 @@ class TestALockThatAnotherSessionHolds:
     ) -> None:
         monkeypatch.setattr(migrate, "LOCK_PAUSE_SECONDS", 0.0)
         monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 2)
-        await empty.execute(LOCKED_VERSION)
+        await empty.execute(VERSION_TABLE)
+        await empty.execute(LOCK)
         with pytest.raises(migrate.MigrationBlocked):
             await asyncio.to_thread(migrate.upgrade, empty_database_url)
         await empty.execute("ROLLBACK")

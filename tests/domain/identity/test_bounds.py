@@ -23,8 +23,7 @@ def test_an_address_has_at_most_254_characters(prefix: str) -> None:
 
 @pytest.mark.parametrize("profile", Profile)
 def test_a_match_id_has_at_most_100_characters(profile: Profile) -> None:
-    at_limit = match_key(profile, RULES["match_id"], "a" * 100, country="US")
-    assert isinstance(at_limit, MatchKey)
+    assert isinstance(match_key(profile, RULES["match_id"], "a" * 100, country="US"), MatchKey)
     over = match_key(profile, RULES["match_id"], "a" * 101, country="US")
     assert over == DroppedKey(DropReason.TOO_LONG)
 

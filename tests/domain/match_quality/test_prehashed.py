@@ -46,8 +46,7 @@ def test_an_event_whose_only_key_came_hashed_is_rejected() -> None:
 def test_the_next_source_of_first_of_is_tried() -> None:
     """A refused digest fails the check of its member."""
     several = {"first_of": [{"path": "user.phone"}, {"path": "user.mobile"}]}
-    user = {"phone": DIGEST, "mobile": "+1 202 555 0173"}
-    result = outcome("refuse", user, phone=several)
+    result = outcome("refuse", {"phone": DIGEST, "mobile": "+1 202 555 0173"}, phone=several)
     assert isinstance(result, Conversion)
     assert result.match_keys == ("PHONE",)
     assert result.warnings == ()

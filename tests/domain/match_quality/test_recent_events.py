@@ -39,8 +39,7 @@ def shop_amounts(number: int, seed: int = 7) -> list[float]:
 @pytest.mark.parametrize("seed", range(20))
 def test_cents_among_units_are_found_within_a_hundred_events(seed: int) -> None:
     """A third of the purchases in cents, or the last third; the shop's own spread is no fault."""
-    clean = [bought(amount) for amount in shop_amounts(100, seed)]
-    assert suspects(clean, "USD") == {}
+    assert suspects([bought(amount) for amount in shop_amounts(100, seed)], "USD") == {}
     mixed = [bought(amount * (100 if n % 3 == 0 else 1)) for n, amount in enumerate(shop_amounts(100, seed))]
     found = suspects(mixed, "USD")
     assert set(found) == {SuspectRule.HUNDREDFOLD}
