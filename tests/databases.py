@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from threading import Thread
@@ -181,11 +181,11 @@ class Office:
 
 
 @contextmanager
-def own_cluster(**settings: str) -> Iterator[Cluster]:
-    """Run a migrated server of the test's own, which no other test loses when it is stopped or damaged."""
+def own_cluster(base: Mapping[str, str] = THROWAWAY, **settings: str) -> Iterator[Cluster]:
+    """Run a migrated server of the caller's own, which no other test loses when it is stopped or damaged."""
     folder = Path(tempfile.mkdtemp(prefix="conversions-own-"))
     folder.chmod(0o755)
-    with running(Cluster(folder, settings={**THROWAWAY, **settings})) as cluster:
+    with running(Cluster(folder, settings={**base, **settings})) as cluster:
         upgrade(cluster.url)
         yield cluster
     shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.edge.service import EdgeService, own_database, running_service
+from campaigns.running import throwaway_database
+from tests.edge.service import EdgeService, running_service
 from tests.pipeline.processes import ADMIN
 
 # Checks that are left out, each with its reason.
@@ -92,7 +93,7 @@ def main() -> int:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="conversions-attacks-") as folder,
-        own_database(durable=False) as url,
+        throwaway_database() as url,
         running_service(url, Path(folder), 1) as service,
     ):
         done = attack(

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from campaigns.edge.traffic import Ledger, reconcile, run
-from campaigns.running import commit
+from campaigns.running import commit, throwaway_database
 from tests.edge.proxies import haproxy, nginx
-from tests.edge.service import EdgeService, own_database, running_service
+from tests.edge.service import EdgeService, running_service
 
 CALLERS = 12
 PROXIES: dict[str, Callable[[int, Path], AbstractContextManager[int]]] = {
@@ -67,7 +67,7 @@ def main() -> int:
     print(f"commit {commit()}, seed {options.seed}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
-        own_database(durable=False) as url,
+        throwaway_database() as url,
         running_service(url, Path(folder), CALLERS) as service,
     ):
         good = campaign(service, Path(folder), options.proxy or list(PROXIES), options.requests, options.seed)

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaigns.edge.traffic import Channel
+from dev.postgres.cluster import DURABLE
+from tests.databases import own_cluster
 from tests.edge.cases import head
-from tests.edge.service import Caller, EdgeService, event, own_database, running_service
+from tests.edge.service import Caller, EdgeService, event, running_service
 
 STALLED, IDLE = 60, 1_100
 DECLARED = 5 * 1024 * 1024
@@ -128,8 +130,8 @@ def main() -> int:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
-        own_database(durable=True) as url,
-        running_service(url, Path(folder), 2) as service,
+        own_cluster(DURABLE) as cluster,
+        running_service(cluster.url, Path(folder), 2) as service,
     ):
         alone, beside, answered = asyncio.run(
             compare(service, service.callers, options.posts, options.rounds)

@@ -6,20 +6,18 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from tests.pipeline import fork_server
-from tests.pipeline.processes import ADMIN, Operator, Product
+from tests.pipeline.processes import ADMIN, Product, running_product
 from tests.pipeline.world import BEGAN, eventually
 from tests.tables import cases
 
@@ -239,16 +237,6 @@ def test_a_file_that_changed_in_between_is_not_gone_on_with(listening: Listening
 # --- The command, against the product -------------------------------------------------------------
 
 
-@pytest_asyncio.fixture
-async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
-    running = Product(database_url, tmp_path / "log.txt")
-    running.start("sandbox", "sandbox")
-    running.serve("api")
-    running.ready(f"{running.amazon}/_sandbox/health", f"{running.api}/health/live")
-    yield running
-    running.close()
-
-
 @pytest.mark.parametrize("words", [("none.csv",), ("none",), ("rows.csv", "--key-file", "none.key")])
 def test_a_missing_file_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     """The file of the rows, or of the key."""
@@ -279,14 +267,14 @@ def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(t
 
 
 async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
-    product: Product, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
     """kill -9, the same command again: each row is accepted once, and the report names those that are not."""
     rows, bad = 20_000, 20
     file = tmp_path / "people.csv"
     file.write_text(HEADER + "\n" + "".join(map(line, range(2, rows + 2))))
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
-        operator = Operator(product, client)
+    product = Product(database_url, tmp_path / "log.txt")
+    async with running_product(product) as operator:
         dst = await operator.destination("4000000000001")
         words = (str(file), "--destination", dst, "--api", product.api)
         rehearsed = product.run("backfill", *words, "--dry-run")

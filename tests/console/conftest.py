@@ -22,16 +22,8 @@ def product(
 ) -> Iterator[Product]:
     """An empty instance: API, worker and sandbox, on a database of the file's own."""
     log = tmp_path_factory.mktemp("console") / "everything.log"
-    with office.database(next(database_names)) as address:
-        made = Product(address, log)
-        try:
-            made.start("sandbox", "sandbox")
-            made.serve("api")
-            made.work("worker")
-            made.ready(made.api + "/health/live", made.amazon + "/_sandbox/health")
-            yield made
-        finally:
-            made.close()
+    with office.database(next(database_names)) as address, Product(address, log).complete() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

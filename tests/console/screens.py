@@ -8,50 +8,24 @@ It takes chromium, and starts an instance of its own with synthetic data.
 
 import argparse
 import base64
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from app.store.database.migrate import upgrade
-from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.console.browsing import ARGUMENTS, CHROMIUM, Site, window
 from tests.console.showcase import Cast, furnish, opened
 from tests.console.test_marketer import shop
+from tests.databases import own_cluster
 from tests.pipeline.processes import Product
 
 SCREENS = Path(__file__).resolve().parents[2] / "docs" / "screens"
 LARGEST = 60_000  # bytes: they are for a README, and for every clone
 DESK, PHONE = (1280, 800), (390, 844)
 CALM: Any = {"reduced_motion": "reduce"}
-
-
-@contextmanager
-def instance() -> Iterator[tuple[Product, str]]:
-    """API, worker and sandbox on a Postgres that is thrown away, and the database's address."""
-    folder = Path(tempfile.mkdtemp(prefix="conversions-screens-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder, settings=THROWAWAY)
-    cluster.start()
-    try:
-        upgrade(cluster.url)
-        product = Product(cluster.url, folder / "everything.log")
-        try:
-            product.start("sandbox", "sandbox")
-            product.serve("api")
-            product.work("worker")
-            product.ready(product.api + "/health/live", product.amazon + "/_sandbox/health")
-            yield product, cluster.url.replace("+asyncpg", "", 1)
-        finally:
-            product.close()
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def settled(page: Page) -> None:
@@ -173,8 +147,12 @@ def main() -> None:
     folder = asked.parse_args().look
     if CHROMIUM is None:
         raise SystemExit("no chromium on this machine")
-    with instance() as (product, dsn):
-        cast = furnish(product, dsn)
+    with (
+        tempfile.TemporaryDirectory(prefix="conversions-screens-") as logs,
+        own_cluster() as cluster,
+        Product(cluster.url, Path(logs) / "everything.log").complete() as product,
+    ):
+        cast = furnish(product, cluster.url.replace("+asyncpg", "", 1))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
             if folder is None:

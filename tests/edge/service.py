@@ -5,7 +5,6 @@ No worker runs, so what a caller posts stays where it can be counted.
 
 import asyncio
 import json
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,6 @@ from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.processes.api import build_ingest
 from app.processes.resources import open_resources
-from app.store.database.migrate import upgrade
-from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.databases import execute
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import World, settings_of, stamp
@@ -114,21 +110,6 @@ def running_service(url: str, folder: Path, callers: int, **environment: str) ->
         yield service
     finally:
         product.close()
-
-
-@contextmanager
-def own_database(*, durable: bool) -> Iterator[str]:
-    """Run a Postgres for a command outside the suite; yields the address of a migrated database."""
-    with tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder:
-        Path(folder).chmod(0o755)
-        cluster = Cluster(Path(folder), **({} if durable else {"settings": THROWAWAY}))
-        cluster.start()
-        try:
-            asyncio.run(execute(cluster.url_of("postgres"), "CREATE DATABASE edge"))
-            upgrade(cluster.url_of("edge"))
-            yield cluster.url_of("edge")
-        finally:
-            cluster.stop()
 
 
 def event(destination: str, event_id: str, **more: Any) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
-from tests.pipeline.processes import Operator, Product
+from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.world import event
 
 OPENS_WITHIN, RESOLVES_WITHIN = 20.0, 70.0  # the interface's 15 and 60 s, and what a busy machine adds
@@ -26,28 +25,15 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 
 
 @pytest_asyncio.fixture
-async def product(database_url: str, tmp_path: Path, receiver: WebhookReceiver) -> AsyncIterator[Product]:
-    """One API process, one worker and the sandbox, which notify the receiver."""
-    made = Product(
+async def operator(database_url: str, tmp_path: Path, receiver: WebhookReceiver) -> AsyncIterator[Operator]:
+    """The operator of one API process, one worker and the sandbox, which notify the receiver."""
+    product = Product(
         database_url,
         tmp_path / "everything.log",
         more={"NOTIFY_WEBHOOKS": f"ops={receiver.url}", "NOTIFY_SECRETS": f"ops={SECRET}"},
     )
-    try:
-        made.start("sandbox", "sandbox")
-        made.serve("api")
-        made.work("worker")
-        await asyncio.to_thread(made.ready, made.api + "/health/live", made.amazon + "/_sandbox/health")
+    async with running_product(product, workers=("worker",)) as made:
         yield made
-    finally:
-        await asyncio.to_thread(made.close)
-
-
-@pytest_asyncio.fixture
-async def operator(product: Product) -> AsyncIterator[Operator]:
-    """Somebody with the admin key."""
-    async with httpx.AsyncClient(timeout=30) as client:
-        yield Operator(product, client)
 
 
 async def message(receiver: WebhookReceiver, name: str, kind: str, within: float) -> dict[str, Any]:
@@ -72,9 +58,7 @@ async def faults(operator: Operator, advertiser: str, *kinds: dict[str, Any]) ->
     assert answer.status_code < 300, answer.text
 
 
-async def test_failing_requests_and_a_restart(
-    product: Product, operator: Operator, receiver: WebhookReceiver
-) -> None:
+async def test_failing_requests_and_a_restart(operator: Operator, receiver: WebhookReceiver) -> None:
     """Amazon fails; every process is killed and started again; Amazon recovers."""
     destination = await operator.destination("5800000001")
     await operator.call(
@@ -85,10 +69,10 @@ async def test_failing_requests_and_a_restart(
     opened = await message(receiver, "opened", "failing", OPENS_WITHIN + 20)
     assert opened["data"]["action"] == "open_amazon"
     for name in ("api", "worker"):
-        product.kill(name)
-    product.serve("api")
-    product.work("worker")
-    await asyncio.to_thread(product.ready, product.api + "/health/live")
+        operator.product.kill(name)
+    operator.product.serve("api")
+    operator.product.work("worker")
+    await asyncio.to_thread(operator.product.ready, operator.product.api + "/health/live")
     await asyncio.sleep(15)
     assert len(receiver.of_type("opened")) == 1
     await faults(operator, "5800000001")
@@ -98,14 +82,14 @@ async def test_failing_requests_and_a_restart(
     assert [item["state"] for item in page["items"]] == ["resolved"]
 
 
-async def test_no_worker(product: Product, operator: Operator, receiver: WebhookReceiver) -> None:
+async def test_no_worker(operator: Operator, receiver: WebhookReceiver) -> None:
     """The worker is killed while events wait; the API process computes and announces."""
     destination = await operator.destination("5800000002")
-    product.kill("worker")
+    operator.product.kill("worker")
     await operator.post([{"destination_id": destination, **event(number)} for number in range(5)])
     opened = await message(receiver, "opened", "no_worker", 60 + OPENS_WITHIN)
     assert opened["data"]["destination_id"] is None
-    product.work("worker")
+    operator.product.work("worker")
     await message(receiver, "resolved", "no_worker", RESOLVES_WITHIN)
-    metrics = (await operator.client.get(product.api + "/metrics")).text
+    metrics = (await operator.client.get(operator.product.api + "/metrics")).text
     assert 'amazon_conversions_incidents_open{kind="no_worker",severity="critical"} 0.0' in metrics

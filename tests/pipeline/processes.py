@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,18 @@ class Product:
         port = free_port()
         (self.serve if command == "serve" else self.work)(command, "--metrics-port", str(port))
         return f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def complete(self) -> Iterator["Product"]:
+        """Run the sandbox, an API process and a worker during the block."""
+        try:
+            self.start("sandbox", "sandbox")
+            self.serve("api")
+            self.work("worker")
+            self.ready(self.api + "/health/live", self.amazon + "/_sandbox/health")
+            yield self
+        finally:
+            self.close()
 
     def kill(self, name: str) -> None:
         self.children[name].send_signal(signal.SIGKILL)
