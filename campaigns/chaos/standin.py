@@ -7,7 +7,6 @@ sandbox's own log; both number the requests in order of arrival. Neither is ever
 
 import argparse
 import asyncio
-import hashlib
 import json
 import math
 import time
@@ -20,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.app import create_sandbox
-from tests.crashes.evidence import Request
+from tests.crashes.evidence import Request, members_of
 
 EVENTS = "/adsApi/v1/create/events"
 WITNESS, JOURNAL = "witness.jsonl", "sandbox.jsonl"
@@ -103,7 +102,10 @@ class Witness:
             self._write(number, began, seen, headers.get(b"amazon-ads-accountid", b"").decode())
 
     def _write(self, number: int, began: float, seen: _Received, advertiser: str) -> None:
-        ids, hashes = _members(bytes(seen.body))
+        try:
+            ids, hashes = members_of(bytes(seen.body))
+        except (msgspec.DecodeError, ValueError, KeyError):
+            ids, hashes = (), ()  # a request that was cut off on its way: nothing of it was taken
         line = {
             "number": number,
             "began": began,
@@ -117,16 +119,6 @@ class Witness:
         }
         self._log.write(json.dumps(line).encode() + b"\n")
         self._log.flush()
-
-
-def _members(body: bytes) -> tuple[list[str], list[str]]:
-    try:
-        members = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["events"]
-        bodies = [bytes(member) for member in members]
-        ids = [json.loads(one)["eventId"].partition(":")[2] for one in bodies]
-    except (msgspec.DecodeError, ValueError, KeyError, UnicodeDecodeError):
-        return [], []  # a request that was cut off on its way: nothing of it was taken
-    return ids, [hashlib.sha256(one).hexdigest() for one in bodies]
 
 
 def read(folder: Path, *, advertisers: frozenset[str]) -> list[Request]:

@@ -1,15 +1,12 @@
 """Amazon for rehearsals: behind httpx's transport, outliving every life of the service, and its record."""
 
-import hashlib
-import json
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import httpx
-import msgspec
 
-from tests.crashes.evidence import Request
+from tests.crashes.evidence import Request, members_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,7 @@ class StandIn:
             self.tokens += 1
             token = {"access_token": f"Atza|{self.tokens}", "token_type": "bearer", "expires_in": 3600}
             return httpx.Response(200, json=token)
-        members = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["events"]
-        bodies = [bytes(member) for member in members]
+        ids, hashes = members_of(body)
         self.received += 1
         moment = time.time()
         request = Request(
@@ -88,9 +84,9 @@ class StandIn:
             status=None,
             retry_after=None,
             clear=False,
-            ids=tuple(json.loads(one)["eventId"].partition(":")[2] for one in bodies),
-            hashes=tuple(hashlib.sha256(one).hexdigest() for one in bodies),
-            taken=tuple(False for _ in bodies),
+            ids=ids,
+            hashes=hashes,
+            taken=tuple(False for _ in ids),
         )
         reply = self.script(request)
         if not isinstance(reply, Reply):
@@ -101,7 +97,7 @@ class StandIn:
                 ended=time.time(),
                 status=reply.says.status_code if isinstance(reply.says, httpx.Response) else None,
                 clear=reply.clear,
-                taken=tuple(place in reply.taken for place in range(len(bodies))),
+                taken=tuple(place in reply.taken for place in range(len(ids))),
             )
         )
         if isinstance(reply.says, Exception):

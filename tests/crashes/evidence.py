@@ -4,11 +4,23 @@ All moments are seconds since 1970 on the one machine that the run used. An even
 its caller gave it; ids are unique within a run.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 FINAL = frozenset({"delivered", "dead", "expired", "erased"})
 STATES = FINAL | {"queued", "retrying", "held", "parked"}
+
+
+def members_of(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids and the hashes of the events in a request."""
+    members = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["events"]
+    bodies = [bytes(member) for member in members]
+    ids = tuple(json.loads(one)["eventId"].partition(":")[2] for one in bodies)
+    return ids, tuple(hashlib.sha256(one).hexdigest() for one in bodies)
 
 
 @dataclass(frozen=True, slots=True)
