@@ -13,15 +13,9 @@ ROWS = re.findall(
     r"^\| `([\w.-]+)` \|.*\| [^|]*`([\w-]+\.LICENSE)` \| `([0-9a-f]{64})` \|$", TABLE, re.MULTILINE
 )
 OWN = {
-    "api_reference.css",
-    "api_reference.js",
-    "console.css",
-    "console.js",
-    "icon.svg",
-    "interactions.js",
-    "noscript.css",
-    "theme.js",
-}
+    "api_reference.css", "api_reference.js", "console.css", "console.js", "icon.svg", "interactions.js",
+    "noscript.css", "theme.js",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "licence", "digest"), ROWS, ids=[row[0] for row in ROWS])
