@@ -233,19 +233,10 @@ async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
 @pytest.mark.parametrize(
     "query",
     [
-        "q=%00",
-        "q=a%00b",
-        "state=%00",
-        "limit=0",
-        "limit=201",
-        "limit=x",
-        "state=no",
-        "limit=1.0",
-        "limit=%2B1",
-        "limit=1_0",
-        "limit=",
+        "q=%00", "q=a%00b", "state=%00", "limit=0", "limit=201", "limit=x", "state=no", "limit=1.0",
+        "limit=%2B1", "limit=1_0", "limit=",
     ],
-)
+)  # fmt: skip
 async def test_a_query_that_cannot_be_meant_is_refused(world: ApiWorld, query: str) -> None:
     """NUL is 400, a parameter out of range 422, never a 500."""
     answer = await world.call("GET", f"/destinations?{query}")

@@ -111,7 +111,8 @@ def test_steps_run_in_order() -> None:
     [
         "eval", "", "LOWER", 1, None, {}, [], ["lower", 1], [1], [["lower"]], ["slug", "x"],
         ["regex", "^(a+)+$"], ["replace"], ["replace", "", "b"], ["replace", "a", 1],
-        ["replace", "a", "b" * 65], ["split"], ["split", ""], ["split", "x" * 17], ["join", 1], ["date", "%Y"], ["date", []],
+        ["replace", "a", "b" * 65], ["split"], ["split", ""], ["split", "x" * 17], ["join", 1],
+        ["date", "%Y"], ["date", []],
         ["substring"], ["substring", "0"], ["substring", True], ["substring", 0, 1, 2], ["substring", 10**9],
         ["map"], ["map", {}], ["map", "a"], ["map", {"a": []}], ["map", {"a": {"b": 1}}],
         ["round", -1], ["round", 7], ["round", True], ["round", 1, 2],
