@@ -120,13 +120,8 @@ _OF_PRODUCTS: Final = (
 )
 _SHOP: Final = {"email": "info@acme.example", "phone": "+49 30 1234567", "country": "DE"}
 _EVENTS: Final = (
-    "Order Completed",
-    "purchase",
-    "order_placed",
-    "Kauf",
-    "checkout.completed",
-    "order.created",
-)
+    "Order Completed", "purchase", "order_placed", "Kauf", "checkout.completed", "order.created",
+)  # fmt: skip
 _SHAPES: Final = ("flat", "two", "deep", "call", "rows")
 
 
