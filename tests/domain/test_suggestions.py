@@ -315,6 +315,19 @@ def test_the_currency_decides_how_the_prices_of_products_are_read() -> None:
     assert value_of(suggestion, {"order": order(4) | {"currency": "XCD"}}) is None
 
 
+@pytest.mark.parametrize("odd", [978, True])
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_currency_that_is_no_text_decides_no_notation(odd: object, is_list: bool) -> None:
+    """Some systems write the number of a currency. A person has to say which sign is which."""
+
+    def order(n: int) -> dict[str, Any]:
+        amount = f"{n},50" if n % 2 else f"{n}.50"
+        bought = {"items": [{"price": amount}]} if is_list else {"total": amount}
+        return {"currency": odd if n % 2 else "EUR", **bought}
+
+    assert ("value", "decimal_sign") in undecided(suggested(orders(order=order)))
+
+
 @pytest.mark.parametrize(
     ("amount", "currency"),
     [("R$ 9,50", {"const": "BRL"}), ("GBP 9.50", {"const": "GBP"}), ("9,50 kr", None), ("9.50", None)],

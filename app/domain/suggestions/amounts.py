@@ -100,7 +100,7 @@ def by_currency(
     """
     values: dict[str, list[Any]] = {}
     for code, value in rows:
-        values.setdefault(code, []).append(value)
+        values.setdefault(str(code), []).append(value)
     is_needed = not whole.certain or whole.mixed or whole.divisor == 100
     if len(values) < 2 or not is_needed or not CURRENCIES.issuperset(map(str.upper, values)):
         return whole, {}
