@@ -23,9 +23,8 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
     for mode, is_string in (("tcf", is_tcf), ("gpp", _is_gpp)):
         for each in found.values:
             if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
-                return FieldFinding(
-                    {"mode": mode, "string": each.source}, f"Its values are {mode.upper()} strings."
-                )
+                member = {"mode": mode, "string": each.source}
+                return FieldFinding(member, f"Its values are {mode.upper()} strings.")
     answers = [each for each in found.values if _is_answer(each)]
     if not answers:
         unread = next(filter(_may_be_consent, found.values), None)
@@ -33,9 +32,8 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
         # No event passes until a person says what the values mean: `granted` would send those who refused.
         member = {"mode": "amazon", "user_data": unread.source, "ad_storage": unread.source}
-        return FieldFinding(
-            member, f"Named {unread.label}; its values are no known answers.", (CONFIRM_SOURCE,)
-        )
+        reason = f"Named {unread.label}; its values are no known answers."
+        return FieldFinding(member, reason, (CONFIRM_SOURCE,))
     user_data = _named(answers, _USER_DATA) or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {"mode": "amazon", "user_data": _worded(user_data)}
@@ -82,11 +80,8 @@ def _word(value: Any) -> str | None:
 
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
-    for name in names:
-        for each in answers:
-            if name in "".join(map(joined, each.names[-2:])):
-                return each
-    return None
+    pairs = ((name, each) for name in names for each in answers)
+    return next((each for name, each in pairs if name in "".join(map(joined, each.names[-2:]))), None)
 
 
 def _worded(each: ObservedPath) -> Written:

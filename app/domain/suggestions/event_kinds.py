@@ -87,20 +87,19 @@ def _by_shape(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -> Fiel
 def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
     """Return the path of the events' name: one with known names first."""
     rows = []
-    for place, each in enumerate(found.values):
-        ends = joined(each.names[-1])
+    for each in found.values:
+        ends, texts = joined(each.names[-1]), each.texts
         if each.path not in _NAME_PATHS and ends not in WORDS["name_ends"]:
             continue
-        if each.in_list or not all(
-            type(value) is str and len(value) <= _LONGEST_NAME and "@" not in value for value in each.found
-        ):
+        is_text = len(texts) == len(each.found)
+        if each.in_list or not is_text or any(len(text) > _LONGEST_NAME or "@" in text for text in texts):
             continue
-        known = sum(event_type_of(value) is not None for value in each.found)
+        known = sum(event_type_of(text) is not None for text in texts)
         if not known and ends in ("type", "name"):
             continue  # `track`, or the name of something else
         order = _NAME_PATHS.index(each.path) if each.path in _NAME_PATHS else len(_NAME_PATHS)
-        rows.append((known * 2 <= len(each.found), order, place, each))
-    return min(rows, key=lambda row: row[:3])[-1] if rows else None
+        rows.append((known * 2 <= len(texts), order, each))
+    return min(rows, key=lambda row: row[:2])[-1] if rows else None
 
 
 # --- Where it happened ----------------------------------------------------------------------------

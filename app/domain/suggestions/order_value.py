@@ -231,16 +231,15 @@ def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
 
 def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
     """Return the paths that may hold the price of an event about one product, which has no list."""
-    return [
+    prices = [
         each
-        for each in sorted(
-            map(as_amounts, found.values), key=lambda each: -rank("price", each.names) - _in_currency(each)
-        )
+        for each in map(as_amounts, found.values)
         if rank("price", each.names) > 25
         and not each.in_list
         and share(each.found, is_amount) >= 0.5
         and not each.words & (WORDS["no_price"] | {"tax", "shipping"})
     ]
+    return sorted(prices, key=lambda each: -rank("price", each.names) - _in_currency(each))
 
 
 def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
@@ -250,31 +249,19 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
     """
     for each in _single_prices(found):
         notation = notation_of(each.found, trial.countries, divisor_of(each.names))
-        pieces = next(
-            (
-                other
-                for other in found.values
-                if other.names[:-1] == each.names[:-1]
-                and rank("units_sold", other.names) > 45
-                and share(other.found, is_count) >= 0.5
-                and "pipe" not in other.source
-            ),
-            None,
-        )
-        above = each.path.removesuffix(f".{each.names[-1]}") if len(each.names) > 1 else ""
         if notation.doubtful:
             continue
+        beside = (other for other in found.values if other.names[:-1] == each.names[:-1])
+        pieces = next(filter(_is_quantity, beside), None)
+        above = each.path.removesuffix(f".{each.names[-1]}") if len(each.names) > 1 else ""
+        undecided: tuple[str, ...] = ()
         if pieces is None or {str(value) for value in pieces.found} == {"1"}:
             reading = _read(each, found, trial, notation.divisor)
             reason = f"Named {each.label}; {reading.notation.words}."
-            if finding := reading.finding(trial, reason):
-                return finding
         elif above in found.objects and "pipe" not in each.source:
             pipes = notation.sums([each.names[-1], pieces.names[-1]])
             reading = AmountSources([{"path": above, "pipe": pipe} for pipe in pipes], notation)
             reason = f"{each.label} times {pieces.names[-1]}; {notation.words}."
-            if finding := reading.finding(trial, reason):
-                return finding
         else:
             often = [int(number) for number, _ in Counter(map(str, pieces.found)).most_common()]
             numbers = [n for n in dict.fromkeys([*often, *_PIECES]) if n][:MAX_MEMBERS]
@@ -282,9 +269,15 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             several = ", ".join(map(str, sorted(numbers)))
             reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}; {notation.words}."
             reading = AmountSources(sources, notation, is_guarded=True)
-            if finding := reading.finding(trial, reason, ("total_missing",)):
-                return finding
+            undecided = ("total_missing",)
+        if finding := reading.finding(trial, reason, undecided):
+            return finding
     return None
+
+
+def _is_quantity(each: ObservedPath) -> bool:
+    is_named = rank("units_sold", each.names) > 45 and "pipe" not in each.source
+    return is_named and share(each.found, is_count) >= 0.5
 
 
 # --- Currency -------------------------------------------------------------------------------------

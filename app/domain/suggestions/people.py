@@ -35,6 +35,7 @@ _IP: Final = re.compile(
 )
 _INTERNATIONAL_DIGITS: Final = re.compile(r"[1-9][0-9]{7,14}", re.ASCII)
 _CALLING_CODE: Final = re.compile(r"(?:\+|00)?[1-9][0-9]{0,3}", re.ASCII)
+_ZEROS: Final = re.compile("00.*", re.DOTALL)
 _NUMBERED_PART: Final = re.compile(r"[0-9]{1,5}", re.ASCII)  # such as phone1, phone2 and phone3
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
 
@@ -52,20 +53,16 @@ def _is_name(text: str) -> bool:
 _SHAPES: Final[dict[str, Callable[[str], Any]]] = {
     "email": lambda text: _EMAIL.fullmatch(_bare_email(text)),
     "phone": lambda text: not _UUID.fullmatch(text) and sum(map(str.isdigit, text)) >= 6,
-    "first_name": _is_name,
-    "last_name": _is_name,
+    **dict.fromkeys(("first_name", "last_name", "city"), _is_name),
     "address": lambda text: _LETTER.search(text) and "@" not in text and "://" not in text,
-    "city": _is_name,
     "state": lambda text: _is_name(text) and len(text) <= 40,
     "postal": lambda text: len(text) <= 12 and any(map(str.isalnum, text)) and "@" not in text,
     "maid": lambda text: _UUID.fullmatch(text.strip()),
     "ip_address": _IP.fullmatch,
     "user_agent": lambda text: len(text) >= 8,
 }
-_OWN: Final = HASHED_FIELDS | {
-    "maid",
-    "match_id",
-}  # fields that somebody else than the customer may have, too
+_OWN: Final = HASHED_FIELDS | {"maid", "match_id"}  # fields that another one than the customer may have, too
+_OF_ONE: Final = frozenset({"email", "phone", "maid", "match_id"})  # fields that differ from person to person
 # Fields that other modules of this package find, or that no name suggests.
 _ELSEWHERE: Final = frozenset({"event_timestamp", "currency", "event_id"})
 PERSONAL_FIELDS: Final = tuple(
@@ -88,40 +85,27 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
     rows = []
     fits_shape = _SHAPES.get(field, _OPAQUE.fullmatch)
     composed, parts = _composed_phones(found) if field == "phone" else ([], set[str]())
-    for place, each in enumerate((*composed, *found.values)):
+    for each in (*composed, *found.values):
         texts = [text for value in each.found if (text := text_of(value)) is not None]
-        fits = sum(
-            1 for text in texts if fits_shape(text) or (field in HASHED_FIELDS and _SHA256.fullmatch(text))
-        )
-        score = rank(field, each.names)
+        is_digest = _SHA256.fullmatch if field in HASHED_FIELDS else lambda text: None
+        fits = sum(1 for text in texts if fits_shape(text) or is_digest(text))
+        score, role = rank(field, each.names), _role(each.names)
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
-        words, role = each.words, _role(each.names)
-        if each.source.get("path") in parts or any(
-            rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}
-        ):
-            continue  # another field's
+        best_other = max(rank(other, each.names) for other in _OWN - {field})
+        is_of_another_field = each.source.get("path") in parts or best_other >= max(_USUAL, score + 20)
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
-        if (
-            not score
-            or not fits
-            or (score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3))
-            or (field in _OWN and words & WORDS["others"])
-        ):
+        is_weak = score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3)
+        is_anothers = field in _OWN and bool(each.words & WORDS["others"])
+        is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
+        is_shared = field in _OF_ONE and is_equal and role != 0 and not invented
+        if not score or not fits or is_of_another_field or is_weak or is_anothers or is_shared:
             continue
-        if (
-            not invented
-            and role != 0
-            and len(texts) >= _ENOUGH
-            and len(set(texts)) == 1
-            and field in ("email", "phone", "maid", "match_id")
-        ):
-            continue
-        if words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
+        if each.words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
             score -= 40
-        rows.append((score < _USUAL, role, -score, len(each.names), place, each))
-    return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
+        rows.append((score < _USUAL, role, -score, len(each.names), each))
+    return [row[-1] for row in sorted(rows, key=lambda row: row[:4])]
 
 
 def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]]:
@@ -137,7 +121,7 @@ def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]
         if "pipe" not in each.source:
             siblings.setdefault(each.names[:-1], []).append(each)
             if each.words & WORDS["with_calling_code"] and _all_fit(each, _INTERNATIONAL_DIGITS):
-                phones.append(_template(f"+{{{each.path}}}", each.names, each))
+                phones.append(_template("+", each.names, each))
     for names, beside in siblings.items():
         areas = [each for each in beside if _is_part(each, "area_code", _AREA_CODE)]
         rest = [each for each in beside if each not in areas]
@@ -149,8 +133,7 @@ def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]
         ]
         if len(numbered) > 1:
             parts |= {each.path for each in numbered}
-            whole = "".join(f"{{{each.path}}}" for each in numbered)
-            phones.append(_template(whole, (*names, numbered[0].names[-1][:-1]), *numbered))
+            phones.append(_template("", (*names, numbered[0].names[-1][:-1]), *numbered))
             continue
         for number in numbers:
             texts = [text_of(value) or "" for value in number.found]
@@ -158,17 +141,10 @@ def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]
                 continue
             if areas or codes:
                 parts |= {area.path for area in areas} | ({number.path} if areas else set())
-                signs = all(
-                    (text_of(value) or "").strip().startswith("00") for each in codes for value in each.found
-                )
-                code = "".join(f"{{{each.path}{' | digits' if each.texts else ''}}}" for each in codes[:1])
-                area = "".join(f"{{{each.path}}}" for each in areas[:1])
-                sign = "" if signs else "+"
-                phones.append(
-                    _template(
-                        f"{sign}{code}{area}{{{number.path}}}", number.names, *codes[:1], *areas[:1], number
-                    )
-                )
+                sign = "" if all(_all_fit(code, _ZEROS) for code in codes) else "+"
+                digits = " | digits" if codes and codes[0].texts else ""
+                joined = (*codes[:1], *areas[:1], number)
+                phones.append(_template(sign, number.names, *joined, of_first=digits))
             elif iso := next((each for each in others if _is_country_of_phone(each)), None):
                 parts.add(number.path)
                 phones.append(_with_code_of_country(iso, number))
@@ -189,8 +165,13 @@ def _is_of_phone(each: ObservedPath) -> bool:
     return rank("phone", each.names[:-1]) > _WEAK or bool(_PHONE & words_in(each.names[-1:]))
 
 
-def _template(template: str, names: tuple[str, ...], *parts: ObservedPath) -> ObservedPath:
-    """Return a template over paths; its text is only compared with the forms of phone numbers."""
+def _template(sign: str, names: tuple[str, ...], *parts: ObservedPath, of_first: str = "") -> ObservedPath:
+    """Return a template: a sign and paths, of which the first one may have a step.
+
+    Its text is only compared with the forms of phone numbers.
+    """
+    first, *rest = (each.path for each in parts)
+    template = f"{sign}{{{first}{of_first}}}" + "".join(f"{{{path}}}" for path in rest)
     rows = zip(*(each.values for each in parts), strict=True)
     values = tuple(None if None in row else "".join(map(str, row)) for row in rows)
     return ObservedPath({"template": template}, names, values)
@@ -208,7 +189,7 @@ def _with_plus(each: ObservedPath, countries: Sequence[str]) -> ObservedPath:
     international = all(
         len(text) >= _LONG and text.isdecimal() and text.startswith(code) for text, code in rows
     )
-    return _template(f"+{{{each.path}}}", each.names, each) if international else each
+    return _template("+", each.names, each) if international else each
 
 
 def _is_country_of_phone(each: ObservedPath) -> bool:
@@ -257,13 +238,9 @@ def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding 
     if source is None:
         return None
     first = fitting[0].label if fitting else "the full name"
-    several = len(source.get("first_of", ()))
-    why = (
-        f"{several} paths are tried in turn, first {first}."
-        if several
-        else f"Named {first}, and its values fit."
-    )
-    return FieldFinding(source, why)
+    if several := len(source.get("first_of", ())):
+        return FieldFinding(source, f"{several} paths are tried in turn, first {first}.")
+    return FieldFinding(source, f"Named {first}, and its values fit.")
 
 
 def _piped(field: str, each: ObservedPath) -> Written:
@@ -310,7 +287,7 @@ def _looks_like_countries(each: ObservedPath, texts: Sequence[str]) -> int:
 def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
     """Return the source of the event's country."""
     rows = []
-    for place, each in enumerate(found.values):
+    for each in found.values:
         texts = [text.strip() for text in each.texts]
         score = rank("country_code", each.names) or _looks_like_countries(each, texts)
         if not score or not texts:
@@ -326,11 +303,11 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
             source = each.piped("trim", ["map", dict(_COUNTRY_WORDS)])
             score -= 5
         penalty = 30 * bool(each.words & WORDS["others"]) + 20 * (each.in_list)
-        rows.append((-(score - penalty), _role(each.names), len(each.names), place, source, each))
-    rows.sort(key=lambda row: row[:4])
-    best = trial.first_of("country_code", [row[4] for row in rows])
+        rows.append((penalty - score, _role(each.names), len(each.names), source, each))
+    rows.sort(key=lambda row: row[:3])
+    best = trial.first_of("country_code", [source for *_, source, _ in rows])
     if best is None:
         return FieldFinding(None, "", ("not_found",))
     everywhere = all(trial.usable("country_code", best))
-    reason = f"Named {rows[0][5].label}; its values are countries."
+    reason = f"Named {rows[0][-1].label}; its values are countries."
     return FieldFinding(best, reason, () if everywhere else ("missing_in_some_events",))

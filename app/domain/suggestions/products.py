@@ -69,14 +69,13 @@ class Products:
 
 def find_products(found: ObservedPaths) -> Products | None:
     """Return the list whose members most look like products; None if no list has prices or quantities."""
-    best: tuple[int, Products] | None = None
-    for each in found.lists:
-        products = _products_of(each, found)
-        amounts = bool(products.amount) * 40 + bool(products.quantity) * 30
-        score = amounts + rank("products", each.names) // 2
-        if amounts and (best is None or score > best[0]):
-            best = score, products
-    return best[1] if best else None
+
+    def score(each: Products) -> int:
+        named = rank("products", each.source.names) // 2
+        return bool(each.amount) * 40 + bool(each.quantity) * 30 + named
+
+    lists = (_products_of(each, found) for each in found.lists)
+    return max((each for each in lists if each.amount or each.quantity), key=score, default=None)
 
 
 def _products_of(each: ProductList, found: ObservedPaths) -> Products:

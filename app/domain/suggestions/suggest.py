@@ -133,17 +133,17 @@ class _Suggesting:
             return
         if finding.source is not None:
             (self.document if into is None else into)[name] = finding.source
-            self._add_row(name, finding)
+            self._add_row(name, finding.source, finding.reason)
         self.undecided += [Undecided(name, word) for word in finding.undecided]
 
-    def _add_row(self, name: str, finding: FieldFinding) -> None:
+    def _add_row(self, name: str, source: Any, reason: str) -> None:
         share = 1.0
-        if isinstance(finding.source, dict):
-            usable = self.trial.usable(name, finding.source)
+        if isinstance(source, dict):
+            usable = self.trial.usable(name, source)
             times = self.times or (1,) * len(usable)
             worked = sum(each for each, works in zip(times, usable, strict=True) if works)
             share = round(worked / sum(times), 4)
-        self.rows.append(SuggestedRow(name, finding.source, finding.reason, share))
+        self.rows.append(SuggestedRow(name, source, reason, share))
 
     def _find_fields(self, event_type: str) -> None:
         fields = self.document["fields"]
@@ -184,16 +184,14 @@ class _Suggesting:
         if rows:
             self.document["custom_data"] = [{"name": name, **source} for name, source in rows.items()]
         for name, source in rows.items():
-            self._add_row(
-                f"custom_data.{name}", FieldFinding(source, "A usual attribute of products or orders.")
-            )
+            self._add_row(f"custom_data.{name}", source, "A usual attribute of products or orders.")
 
     def _find_consent(self) -> None:
         consent = find_consent(self.found)
         self.document["consent"] = consent.source
         for name, source in consent.source.items():
             if name != "mode":
-                self._add_row(f"consent.{name}", FieldFinding(source, consent.reason))
+                self._add_row(f"consent.{name}", source, consent.reason)
         self.undecided += [Undecided("consent", word) for word in consent.undecided]
 
 
@@ -215,15 +213,13 @@ def suggest_from_samples(
     common = sorted(samples, key=lambda counted: -counted[1])[:MAX_SAMPLES]
     names = {fingerprint(text): text for name in KNOWN_NAMES for text in spellings(name)} if common else {}
     events = [_event(sample, names, settings.now) for sample, _ in common]
-    times = [number for _, number in common]
-    return suggest(events, settings, times)
+    return suggest(events, settings, [number for _, number in common])
 
 
-def _event(sample: SchemaSample, names: Mapping[bytes, str], now: datetime) -> dict[str, Any]:
+def _event(sample: SchemaSample, names: Mapping[Any, str], now: datetime) -> dict[str, Any]:
     """Return an event with invented values, but for the names of events."""
-    known = (entry._replace(word=names.get(entry.word)) for entry in sample if isinstance(entry.word, bytes))
-    words = {entry.path: entry for entry in known if entry.word}
-    return synthetic_event(tuple(words.get(entry.path, entry) for entry in sample), now)
+    named = tuple(entry._replace(word=names.get(entry.word, entry.word)) for entry in sample)
+    return synthetic_event(named, now)
 
 
 def paths_by_field(suggestion: Suggestion) -> dict[str, list[str]]:

@@ -122,8 +122,8 @@ def _by_zone(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -
     if not all(form.endswith(OFF) for form in formats):
         return _by_zone_beside(each, formats, found)
     formats = [form.removesuffix(OFF) for form in formats]
-    ends = Counter(end for text in each.texts if (end := OFFSET.search(text)))
-    often = [end for end, _ in Counter(end[0] for end in ends).most_common()]
+    ends = Counter(end[0] for text in each.texts if (end := OFFSET.search(text)))
+    often = [end for end, _ in ends.most_common()]
     near = [_shifted(end, hours) for end in often for hours in (1, -1)]
     pipes = [
         [["replace", end, ""], ["time", {"formats": formats, "zone": zone}]]
@@ -238,12 +238,10 @@ def _source(
         return each.piped(*_FROM_NANOSECONDS), []
     certain = [form for form in found if form in _PLAIN or form == "epoch_us"]
     local = [form for form in formats if form not in certain]
-    undecided: list[str] = []
-    if local and zone is None:
-        undecided.append(ZONE_NEEDED)
-        if not certain:
-            return None, undecided
-        local = []
+    undecided = [ZONE_NEEDED] if local and zone is None else []
+    if undecided and not certain:
+        return None, undecided
+    local = [] if undecided else local
     formats = [*certain, *("iso" if form == LOCAL_ISO else form for form in local)]
     # The other forms that have one meaning do no harm, and the next event may have them.
     formats = list(dict.fromkeys([*formats, "iso", "epoch_s", "epoch_ms", "rfc2822"]))
@@ -257,12 +255,11 @@ def _ordered(
     """Return the forms of times with day and month in their order, and what could not be decided."""
     ordered, undecided = [], list[str]()
     for form in forms:
-        texts = [text.strip() for text in each.texts if form_of(text) == form]
-        swap, is_proven = False, True
+        day_first, is_proven = True, True
         if _has_day_and_month(form):
+            texts = [text.strip() for text in each.texts if form_of(text) == form]
             day_first, is_proven = _day_comes_first(texts, form, now, country)
-            swap = not day_first
-        ordered.append(form.translate(SWAP) if swap else form)
+        ordered.append(form if day_first else form.translate(SWAP))
         undecided += [] if is_proven else ["order_of_day_and_month"]
     return ordered, undecided
 

@@ -4,18 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from app.domain.conversion import values
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.values import (
-    CHECKS,
-    check_country,
-    check_custom,
-    check_event_source,
-    check_event_type,
-    check_price,
-    check_time,
-    key_check,
-)
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
 from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
@@ -68,10 +59,10 @@ class Trial:
     def _check(self, name: str, country: str) -> Check:
         """Return the check of a field with which the plan of a mapping reads it, too."""
         if rule := _KEYS.get(name):
-            return key_check(self.profile, rule, country)
+            return values.key_check(self.profile, rule, country)
         if name == "value" and self.event_type == PURCHASE:
-            return check_price
-        return CHECKS.get(name) or _OTHER_CHECKS[name.partition(".")[0]]
+            return values.check_price
+        return _CHECKS[name.partition(".")[0]]
 
     def all_of(self, name: str, sources: Sequence[Written]) -> Written | None:
         """Return one source of all, of which each reads some events; others cost the field, not the event."""
@@ -91,14 +82,12 @@ class Trial:
         """
         chosen: list[Written] = []
         covered = [False] * len(self.events)
-        values: list[tuple[Any, ...]] = []
         for source in sources:
             usable = self.usable(name, source)
-            given = self.values(source)
             helps = any(use and not cover for use, cover in zip(usable, covered, strict=True))
-            if (helps or (any(usable) and len(self.events) < _FEW)) and given not in values:
+            is_possible = helps or (any(usable) and len(self.events) < _FEW)
+            if is_possible and self.values(source) not in map(self.values, chosen):
                 chosen.append(source)
-                values.append(given)
                 covered = [use or cover for use, cover in zip(usable, covered, strict=True)]
             if len(chosen) == MAX_CANDIDATES:
                 break
@@ -108,11 +97,12 @@ class Trial:
 
 
 _KEYS: Final = {rule.field: rule for rule in MATCH_KEYS}
-_OTHER_CHECKS: Final[Mapping[str, Check]] = {
-    "event_timestamp": check_time,
-    "event_type": check_event_type,
-    "event_source": check_event_source,
-    "country_code": check_country,
-    "custom_data": check_custom,
+_CHECKS: Final[Mapping[str, Check]] = {
+    **values.CHECKS,
+    "event_timestamp": values.check_time,
+    "event_type": values.check_event_type,
+    "event_source": values.check_event_source,
+    "country_code": values.check_country,
+    "custom_data": values.check_custom,
     "consent": unchecked,
 }
