@@ -63,35 +63,33 @@ class Repetitions:
 
 def mapping_findings(
     mapping_id: MappingId, mapping: CompiledMapping, version: int, groups: Iterable[SampleGroup]
-) -> Iterator[DedupeFinding]:
-    """Yield the faults that a version of a mapping and the samples of its events show."""
+) -> list[DedupeFinding]:
+    """Return the fault that a version of a mapping and the samples of its events show, if any."""
     source = mapping.by_field.get("event_id")
     groups = [group for group in groups if group.version == version and group.accepted]
     if source is not None and source.paths:
         groups = [group for group in groups if EVENT_ID in group.different]
     events = sum(times for group in groups for times in group.samples.values())
+    distinct = sum(group.different.get(EVENT_ID, 0) for group in groups)
+    path = source.paths[0] if source is not None and len(source.paths) == 1 else None
     if source is None:
+        kind = FindingKind.DERIVED
         text = (
             "The event id is derived from the journey's id, so it never equals an id of Amazon's tag: an "
             "event that both send is counted twice."
         )
-        yield _finding(FindingKind.DERIVED, mapping_id, events, None, text)
-        return
-    if not source.paths:
-        text = "Every event has the same id: Amazon counts one."
-        yield _finding(FindingKind.CONSTANT, mapping_id, events, None, text)
-        return
-    distinct = sum(group.different.get(EVENT_ID, 0) for group in groups)
-    if events < _MIN_VALUES or distinct >= _DISTINCT_SHARE * events:
-        return
-    path = source.paths[0] if len(source.paths) == 1 else None
-    if distinct <= 1:
+    elif not source.paths:
+        kind, text = FindingKind.CONSTANT, "Every event has the same id: Amazon counts one."
+    elif events < _MIN_VALUES or distinct >= _DISTINCT_SHARE * events:
+        return []
+    elif distinct <= 1:
+        kind = FindingKind.CONSTANT
         text = f"All {events:,} events have the same {path or 'id'}: Amazon counts one."
-        yield _finding(FindingKind.CONSTANT, mapping_id, events, path, text)
     else:
-        values = f"values of {path}" if path else "ids"
+        kind, values = FindingKind.PER_SESSION, f"values of {path}" if path else "ids"
         text = f"{events:,} events share {distinct:,} {values}: Amazon counts one event for each."
-        yield _finding(FindingKind.PER_SESSION, mapping_id, events - distinct, path, text)
+        events -= distinct
+    return [_finding(kind, mapping_id, events, path, text)]
 
 
 def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]:

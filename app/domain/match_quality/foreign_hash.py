@@ -56,7 +56,7 @@ def explain_hash(rule: MatchKeyRule, value: str, digest: str, *, country: str) -
     """Return which rules give this digest for a value. `expected` is None if the value has no match key."""
     given = digest.strip()
     text = clean(Profile.AMAZON, rule, value, country=country)
-    expected = (_sha256(text) if rule.hashed and not _is_digest(text) else text) if text else None
+    expected = (_digest(text) if rule.hashed and not _is_digest(text) else text) if text else None
     found = [name for name, digests in _digests(rule, value, text, country) if _normal(given) in digests]
     if expected is not None and _normal(given) == _normal(expected):
         found.insert(0, "amazon")
@@ -78,16 +78,16 @@ def _digests(rule: MatchKeyRule, value: str, text: str, country: str) -> Iterato
     }
     if rule.hashed:
         for name, texts in variants.items():
-            yield name, {_sha256(each) for each in texts - plain}
+            yield name, {_digest(each) for each in texts - plain}
     every = plain | typed
-    yield "md5", {hashlib.md5(_bytes(each), usedforsecurity=False).hexdigest() for each in every}
-    yield "sha1", {hashlib.sha1(_bytes(each), usedforsecurity=False).hexdigest() for each in every}
+    for algorithm in ("md5", "sha1"):
+        yield algorithm, {_digest(each, algorithm) for each in every}
     yield "double_hashed", {twice for each in every for twice in _twice(each)} if rule.hashed else set()
     yield "base64", {form for each in every for form in _base64(each)} if rule.hashed else set()
     for profile in (Profile.SEGMENT, Profile.AMAZON_GTM):
         other = clean(profile, rule, value, country=country)
         if other and rule.hashed:
-            yield profile.value, {_sha256(other)}
+            yield profile.value, {_digest(other)}
 
 
 def _with_plus(rule: MatchKeyRule, text: str) -> set[str]:
@@ -136,12 +136,12 @@ def _without_dots(rule: MatchKeyRule, text: str, value: str) -> set[str]:
 
 
 def _twice(text: str) -> Iterable[str]:
-    once = text if _is_digest(text) else _sha256(text)
-    return {_sha256(once), _sha256(once.upper()), hashlib.sha256(binascii.unhexlify(once)).hexdigest()}
+    once = text if _is_digest(text) else _digest(text)
+    return {_digest(once), _digest(once.upper()), hashlib.sha256(binascii.unhexlify(once)).hexdigest()}
 
 
 def _base64(text: str) -> Iterable[str]:
-    once = text.lower() if _is_digest(text) else _sha256(text)
+    once = text.lower() if _is_digest(text) else _digest(text)
     for raw in (binascii.unhexlify(once), once.encode()):
         for form in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
             yield form.decode()
@@ -157,9 +157,5 @@ def _is_digest(text: str) -> bool:
     return re.fullmatch(r"[0-9A-Fa-f]{64}", text) is not None
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(_bytes(text)).hexdigest()
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+def _digest(text: str, algorithm: str = "sha256") -> str:
+    return hashlib.new(algorithm, text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()

@@ -131,10 +131,8 @@ class _Paths(NamedTuple):
     keys: frozenset[str]
 
 
-@lru_cache(maxsize=1_000)
-def _shared(paths: _Paths) -> _Paths:
-    """Return one object for equal paths: most events of a mapping have the same."""
-    return paths
+# One object for equal paths: most events of a mapping have the same.
+_shared_paths: Final = lru_cache(maxsize=1_000)(_Paths)
 
 
 @dataclass(slots=True)
@@ -162,7 +160,7 @@ class MappingWindow:
         keys = frozenset(
             entry.path for entry in sample if entry.kind in _KEY_KINDS and entry.path not in paths
         )
-        self._events.append(_shared(_Paths(filled, texts, keys)))
+        self._events.append(_shared_paths(filled, texts, keys))
         self.events += 1
         self.new.update(filled)
         self.new_texts.update(texts)

@@ -17,7 +17,7 @@ from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.numbers import as_text
 from app.domain.conversion.results import Conversion, Rules, Step
-from app.domain.event import Event, Rejection
+from app.domain.event import Event, EventProblem, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path
 from app.domain.observed.certainty import SampleGaps, StandIns
@@ -191,9 +191,9 @@ def _may_reject(name: str, step: Step) -> bool:
 def _problems(result: Conversion | Rejection) -> list[EventGroup]:
     if isinstance(result, Conversion):
         return []
-    first = EventGroup(result.reason, result.field, result.mapping_field)
-    also = (EventGroup(each.reason, each.field, each.mapping_field) for each in result.also)
-    return [problem for problem in (first, *also) if problem.reason != "unclear"]
+    found: tuple[Rejection | EventProblem, ...] = (result, *result.also)
+    problems = (EventGroup(each.reason, each.field, each.mapping_field) for each in found)
+    return [problem for problem in problems if problem.reason != "unclear"]
 
 
 def backtest(

@@ -41,16 +41,12 @@ class MatchKeyCoverage:
 
 def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
     """Count the match keys and the dropped match keys of the first thousand events."""
-    events = 0
-    carried: Counter[str] = Counter()
-    dropped: Counter[tuple[str, str]] = Counter()
-    for metadata in islice(events_metadata, MOST_EVENTS):
-        events += 1
-        carried.update(metadata.match_keys)
-        dropped.update(metadata.dropped_keys)
+    newest = list(islice(events_metadata, MOST_EVENTS))
+    carried = Counter(key for metadata in newest for key in metadata.match_keys)
+    dropped = Counter(pair for metadata in newest for pair in metadata.dropped_keys)
     keys = [rule.type.value for rule in MATCH_KEYS if rule.type.value in carried]
     return MatchKeyCoverage(
-        events,
-        [MatchKeyShare(key, carried[key], round(carried[key] / events, 4)) for key in keys],
+        len(newest),
+        [MatchKeyShare(key, carried[key], round(carried[key] / len(newest), 4)) for key in keys],
         [DroppedMatchKeys(*pair, count) for pair, count in sorted(dropped.items())],
     )

@@ -1,7 +1,7 @@
 """The schema of recent events: their paths and the types of values. Samples have no values."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -63,23 +63,20 @@ def _as_sampled(path: str) -> tuple[str, str]:
 
 def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
     """Merge samples, each with its number of events, into a schema of their most frequent paths."""
-    samples = list(samples)
-    totals: Counter[str] = Counter()
+    events = 0
+    kinds: defaultdict[str, Counter[ValueKind]] = defaultdict(Counter)
     for sample, times in samples:
+        events += times
         for entry in sample:
-            totals[entry.path] += times
-    kinds: dict[str, Counter[ValueKind]] = {path: Counter() for path, _ in totals.most_common(MOST_PATHS)}
-    for sample, times in samples:
-        for entry in sample:
-            if entry.path in kinds:
-                kinds[entry.path][entry.kind] += times
+            kinds[entry.path][entry.kind] += times
+    common = sorted(kinds.items(), key=lambda row: -row[1].total())[:MOST_PATHS]
     entries = {
         path: SchemaEntry(
             path, found.total(), sum(n for kind, n in found.items() if kind not in EMPTY), found
         )
-        for path, found in sorted(kinds.items())
+        for path, found in sorted(common)
     }
-    return EventSchema(sum(times for _, times in samples), entries, complete=len(entries) == len(totals))
+    return EventSchema(events, entries, complete=len(entries) == len(kinds))
 
 
 # --- Drafts against the event schema ---------------------------------------------------------------
