@@ -13,18 +13,18 @@ from app.console.mappings.view import pretty_json, preview, statement_changes
 from app.console.pages import timed
 from app.console.wording import number, share
 from app.domain.conversion.convert import Conversion, EventWarning
-from app.domain.event import Rejection
+from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.document import check_draft, check_publishable
-from app.domain.observed.backtest import Backtest, EventGroup
+from app.domain.observed.backtest import Backtest
 from app.domain.observed.preview import FieldPreview
 from tests.api.world import MAPPING
 from tests.tables import cases
 
 UNCLEAR = Counter(
     {
-        EventGroup("content_unknown", "a", "event_type"): 200,
-        EventGroup("repeats_unknown", "order", "event_id"): 20,
-        EventGroup("content_unknown", None, "no_match_key"): 2,
+        EventProblem("content_unknown", "a", "event_type"): 200,
+        EventProblem("repeats_unknown", "order", "event_id"): 20,
+        EventProblem("content_unknown", None, "no_match_key"): 2,
     }
 )
 
@@ -91,7 +91,7 @@ def test_no_promise_is_made_where_a_result_is_unclear(more: dict[str, Any]) -> N
 
 def test_expected_rejections_have_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
-    rejected = Counter({EventGroup("timestamp_missing", "a", "event_timestamp"): 5})
+    rejected = Counter({EventProblem("timestamp_missing", "a", "event_timestamp"): 5})
     [(_, text)] = backtest_view(Backtest(events=1000, rejected=rejected)).effects
     assert text.startswith("would be rejected: timestamp missing, Event Timestamp. ")
 

@@ -19,11 +19,11 @@ from app.admin.mappings.backtest import summary
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region
-from app.domain.event import Event
+from app.domain.event import Event, EventProblem
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
-from app.domain.observed.backtest import Backtest, EventGroup, backtest
+from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import KEYS
 from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches
 from app.domain.observed.fingerprints import Fingerprints, fingerprint
@@ -233,14 +233,14 @@ def test_a_path_to_another_form_loses_the_key_too() -> None:
 def test_a_wrong_type_rejects_and_says_why() -> None:
     """A text where a number is taken."""
     result = tried(**fields(value="event.properties.brand"))
-    assert result.rejected == {("wrong_type", "event.properties.brand", "value"): 10}
+    assert result.rejected == {EventProblem("wrong_type", "event.properties.brand", "value"): 10}
     assert result.loss == 1
 
 
 def test_an_event_left_without_any_key_is_newly_rejected() -> None:
     """Only phones are mapped: the two without are refused."""
     result = tried(fields={"event_timestamp": "event.timestamp", "phone": "user.phone"})
-    assert result.rejected == {("no_match_key", None, None): 2}
+    assert result.rejected == {EventProblem("no_match_key", None, None): 2}
     assert result.lost == {"EMAIL": 8}
 
 
@@ -416,7 +416,7 @@ def test_a_map_of_texts_without_fingerprints_is_unclear() -> None:
     events = [({**EVENT, "kind": f"kind {n}" + "x" * 40}, 1) for n in range(4)]
     result = tried(sampled(*events), event_type={"path": "kind", "pipe": [["map", MAP]]})
     assert (result.rejected, result.loss) == ({}, 0)
-    assert result.unclear == {EventGroup("content_unknown", "kind", "event_type"): 4}
+    assert result.unclear == {EventProblem("content_unknown", "kind", "event_type"): 4}
     assert summary(result) == (
         "Of the last 4: no change is certain. Unclear, because the samples hold no texts: "
         "4 content_unknown, event_type."
@@ -525,7 +525,7 @@ def test_a_placeholder_is_no_match_key_in_a_backtest_either(phone: str) -> None:
     """Without e-mail such events are rejected; they do not only lose a key."""
     groups = sampled(({**EVENT, "user": {**EVENT["user"], "phone": phone}}, 5))
     result = tried(groups, fields={"event_timestamp": "event.timestamp", "phone": "user.phone"})
-    assert (result.rejected, result.lost) == ({("no_match_key", None, None): 5}, {})
+    assert (result.rejected, result.lost) == ({EventProblem("no_match_key", None, None): 5}, {})
     assert summary(result) == "Of the last 5: 5 are newly rejected (no_match_key)."
 
 
@@ -538,7 +538,7 @@ def test_a_key_that_the_published_mapping_dropped_is_no_match_key() -> None:
         result = compared(groups, phone_only)
         assert (result.rejected.total(), result.unclear) == (rejected, {})
     unknown = compared([SampleGroup({sample: 2}, {})], phone_only)
-    assert unknown.unclear == {EventGroup("content_unknown", None, "no_match_key"): 2}
+    assert unknown.unclear == {EventProblem("content_unknown", None, "no_match_key"): 2}
 
 
 def test_one_event_is_singular() -> None:
@@ -548,10 +548,10 @@ def test_one_event_is_singular() -> None:
         lost=Counter(EMAIL=1),
         gained=Counter(CITY=1),
         changed=Counter(value=1),
-        rejected=Counter({EventGroup("wrong_type", "a", "value"): 1}),
+        rejected=Counter({EventProblem("wrong_type", "a", "value"): 1}),
         newly_accepted=1,
         repeated_event_ids=1,
-        unclear=Counter({EventGroup("content_unknown", "b", "phone"): 1}),
+        unclear=Counter({EventProblem("content_unknown", "b", "phone"): 1}),
     )
     assert summary(result) == (
         "Of the last 9: 1 loses EMAIL, 1 gains CITY, 1 sends a different value, "

@@ -12,8 +12,9 @@ from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.evaluation import EvaluationSettings, rules_of
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
+from app.domain.event import EventProblem
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, EventGroup, backtest
+from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.store import mappings
 from app.store.destinations import schema_samples
@@ -137,5 +138,5 @@ def _count(times: int, singular: str, plural: str) -> str:
     return f"{times:,} {singular if times == 1 else plural} "
 
 
-def _why(group: EventGroup) -> str:
+def _why(group: EventProblem) -> str:
     return ", ".join(word for word in (group.reason, group.mapping_field) if word)

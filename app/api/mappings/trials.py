@@ -1,6 +1,7 @@
 """Try a mapping over HTTP: list the paths of recent events, suggest one, preview an event, test a draft."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from app.api.http.json_response import ExactJsonResponse
 from app.api.http.response_body import ResponseBody
 from app.api.mappings import MAPPING, MAPPINGS
 from app.api.paging import Page, Paging
-from app.domain.observed.backtest import EventGroup
+from app.domain.event import EventProblem
 from app.domain.observed.event_schema import SchemaEntry
 from app.domain.observed.preview import ConversionPreview, RejectionPreview
 from app.domain.suggestions.suggest import SuggestedRow, Undecided, fields_by_path, paths_by_field
@@ -129,8 +130,8 @@ async def run_backtest(on: OnMapping, body: BacktestRequest | None = None) -> Ba
     )
 
 
-def _counts(groups: Counter[EventGroup]) -> list[EventCount]:
-    return [EventCount(**group._asdict(), events=times) for group, times in groups.most_common()]
+def _counts(groups: Counter[EventProblem]) -> list[EventCount]:
+    return [EventCount(**asdict(group), events=times) for group, times in groups.most_common()]
 
 
 class PathView(ResponseBody):

@@ -22,7 +22,8 @@ from app.console.mappings.field_results import problem_views
 from app.console.mappings.view import field_label, statement_changes, warning_lines
 from app.console.wording import match_key_label, person, remedy, share
 from app.domain.destination import State
-from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest, EventGroup
+from app.domain.event import EventProblem
+from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest
 from app.store.mappings import StoredMapping
 
 router = PageRouter()
@@ -148,8 +149,8 @@ def backtest_view(backtest: Backtest) -> BacktestView:
         for verb, keys in (("lose", backtest.lost), ("gain", backtest.gained))
     )
     rejected = [
-        (events, f"would be rejected: {_why(reason, field)}")
-        for (reason, _, field), events in backtest.rejected.most_common()
+        (events, f"would be rejected: {_why(problem.reason, problem.mapping_field)}")
+        for problem, events in backtest.rejected.most_common()
     ]
     repeated = "would be rejected: they repeat the event id of an earlier event"
     repeats, accepted = backtest.repeated_event_ids, backtest.newly_accepted
@@ -166,7 +167,7 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     )
 
 
-def _unclear_label(group: EventGroup) -> str:
+def _unclear_label(group: EventProblem) -> str:
     if group.reason == REPEATS_UNKNOWN:
         return "event ids may repeat"
     if group.mapping_field == "no_match_key":

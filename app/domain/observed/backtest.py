@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.event_types import PURCHASE
@@ -38,31 +38,23 @@ CONTENT_UNKNOWN: Final = "content_unknown"
 REPEATS_UNKNOWN: Final = "repeats_unknown"
 
 
-class EventGroup(NamedTuple):
-    """Why events are rejected, or not clear. `field` is the path in the event."""
-
-    reason: str
-    field: str | None
-    mapping_field: str | None
-
-
 @dataclass(slots=True)
 class Backtest:
     """The effect of a draft on `events` recent events.
 
     `lost` and `gained` count the events that lose or gain a match key, by match key. `changed` counts the
     events that send another value, by mapping field. All of these are certain. `unclear` counts the results
-    that are not; `unclear_events` is the number of events with one. `repeated_event_ids` counts the events
-    that would repeat the mapped event id of an earlier event.
+    that are not, by the field of the mapping and its path; `unclear_events` is the number of events with one.
+    `repeated_event_ids` counts the events that would repeat the mapped event id of an earlier event.
     """
 
     events: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     gained: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[EventGroup] = field(default_factory=Counter)
+    rejected: Counter[EventProblem] = field(default_factory=Counter)
     newly_accepted: int = 0
-    unclear: Counter[EventGroup] = field(default_factory=Counter)
+    unclear: Counter[EventProblem] = field(default_factory=Counter)
     unclear_events: int = 0
     repeated_event_ids: int = 0
 
@@ -125,7 +117,7 @@ class _Outcome:
 
     result: Conversion | Rejection
     steps: Mapping[str, Step]
-    problems: Sequence[EventGroup]
+    problems: Sequence[EventProblem]
     open: frozenset[str]
 
     @property
@@ -188,12 +180,11 @@ def _may_reject(name: str, step: Step) -> bool:
     return on_error == "reject" if on_error is not None else name in REJECTING
 
 
-def _problems(result: Conversion | Rejection) -> list[EventGroup]:
+def _problems(result: Conversion | Rejection) -> list[EventProblem]:
     if isinstance(result, Conversion):
         return []
-    found: tuple[Rejection | EventProblem, ...] = (result, *result.also)
-    problems = (EventGroup(each.reason, each.field, each.mapping_field) for each in found)
-    return [problem for problem in problems if problem.reason != "unclear"]
+    found = (EventProblem(result.reason, result.field, result.mapping_field), *result.also)
+    return [problem for problem in found if problem.reason != "unclear"]
 
 
 def backtest(
@@ -252,7 +243,7 @@ class _Comparison:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
         new = [problem for problem in after.problems if problem not in before.problems]
         if was and self._loses_all_keys(after, sent, facts):
-            new = [EventGroup(NO_KEY, None, None)]
+            new = [EventProblem(NO_KEY, None, None)]
         will = False if new else None if after.open - shared else True
         if was is False:
             if after.problems or (after.open and before.open == after.open == shared and not before.problems):
@@ -285,7 +276,7 @@ class _Comparison:
     def _note_unclear(self, outcome: _Outcome, name: str, times: int) -> None:
         step = outcome.steps.get(name)
         path = step.source.path if step is not None and step.source is not None else None
-        self.result.unclear[EventGroup(CONTENT_UNKNOWN, path, name)] += times
+        self.result.unclear[EventProblem(CONTENT_UNKNOWN, path, name)] += times
 
     def _compare(self, before: _Outcome, after: _Outcome, sent: Set[str], times: int, facts: _Facts) -> None:
         """Count the differences between two accepted events.
@@ -360,7 +351,7 @@ class _Comparison:
             uncounted, repeated = (values.total() if not is_injective else repeated + uncounted), 0
         self.result.repeated_event_ids += repeated
         if uncounted:
-            self.result.unclear[EventGroup(REPEATS_UNKNOWN, path, "event_id")] += uncounted
+            self.result.unclear[EventProblem(REPEATS_UNKNOWN, path, "event_id")] += uncounted
 
 
 def _result(outcome: _Outcome, name: str) -> Any:
