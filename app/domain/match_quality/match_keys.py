@@ -90,12 +90,10 @@ class MatchQuality:
     doubtful_keys: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """The number of events that are alike, and the match keys that they carry."""
-
-    times: int
-    keys: frozenset[str]
+# Samples that differ in more than texts, each with the match keys of its events if they are known.
+_Alike = Counter[tuple[SchemaSample, frozenset[str] | None]]
+# The number of events that are alike, and the match keys that they carry.
+_Events = tuple[int, frozenset[str]]
 
 
 def match_quality(
@@ -123,18 +121,15 @@ def match_quality(
         if fields.get(rule.field) is not None
     }
     events = [
-        _Events(
-            times,
-            known if known is not None else frozenset(key for key, usable in judged.items() if usable[place]),
-        )
-        for place, ((_, known), times) in enumerate(alike.items())
+        (times, frozenset(key for key, usable in judged.items() if usable[place]) if keys is None else keys)
+        for place, ((_, keys), times) in enumerate(alike.items())
     ]
-    total = sum(each.times for each in events)
+    total = alike.total()
     coverage, points = _coverage(events, contents, mapping, rules, now)
     for key, times in changed.items():
         if key in coverage:
             coverage[key].changed = times
-    sendable = sum(each.times for each in events if each.keys)
+    sendable = sum(times for times, keys in events if keys)
     doubtful = [
         key
         for key, found in coverage.items()
@@ -153,11 +148,9 @@ def match_quality(
     )
 
 
-def _alike(
-    groups: Sequence[SampleGroup], version: int
-) -> Counter[tuple[SchemaSample, frozenset[str] | None]]:
-    """Count samples that differ in more than texts, with their match keys if the version's are known."""
-    counted: Counter[tuple[SchemaSample, frozenset[str] | None]] = Counter()
+def _alike(groups: Sequence[SampleGroup], version: int) -> _Alike:
+    """Count the events that are alike. The match keys that a version made are known."""
+    counted = _Alike()
     for group in groups:
         known = frozenset(group.match_keys) if group.accepted and group.version == version else None
         for sample, times in group.samples.items():
@@ -176,7 +169,7 @@ def _coverage(
     plan = ConversionPlan(mapping, rules)
     coverage = {rule.type.value: KeyCoverage() for rule in MATCH_KEYS}
     points = 0.0
-    for each, content in zip(events, contents, strict=True):
+    for (times, keys), content in zip(events, contents, strict=True):
         trace: list[Step] = []
         plan.convert(
             Event("sample", rules.destination_id, rules.mapping_id, content), "sample", now, trace=trace
@@ -185,18 +178,18 @@ def _coverage(
         worth = 0.0
         for rule in MATCH_KEYS:
             key = rule.type.value
-            if key not in each.keys:
+            if key not in keys:
                 continue
             found, weight = coverage[key], WEIGHTS[key]
             if not rule.hashed:
-                found.unhashed += each.times
+                found.unhashed += times
             elif rule.field in hashed_before:
-                found.came_hashed += each.times
+                found.came_hashed += times
                 weight *= 1 if mapping.prehashed == "amazon" else _UNKNOWN_RULE
             else:
-                found.hashed_here += each.times
+                found.hashed_here += times
             worth += weight
-        points += min(1.0, worth) * each.times
+        points += min(1.0, worth) * times
     return {key: found for key, found in coverage.items() if found.total}, points
 
 
@@ -204,7 +197,7 @@ def _what_if(
     events: Sequence[_Events], found: ObservedPaths, trial: Trial, mapping: CompiledMapping
 ) -> Iterator[WhatIf]:
     """Yield the sources that would give events a match key that they lack."""
-    total = sum(each.times for each in events)
+    total = sum(times for times, _ in events)
     for rule in _FIELDS:
         present = mapping.by_field.get(rule.field)
         mapped = () if present is None else present.paths
@@ -213,13 +206,13 @@ def _what_if(
             if (place := place_of(source)) in mapped:
                 continue
             gaining = [
-                each
-                for each, usable in zip(events, trial.usable(rule.field, source), strict=True)
-                if usable and rule.type.value not in each.keys
+                (times, keys)
+                for (times, keys), usable in zip(events, trial.usable(rule.field, source), strict=True)
+                if usable and rule.type.value not in keys
             ]
-            gained = sum(each.times for each in gaining)
+            gained = sum(times for times, _ in gaining)
             if gained:
-                sendable = sum(each.times for each in gaining if not each.keys)
+                sendable = sum(times for times, keys in gaining if not keys)
                 yield WhatIf(rule.field, place, source, gained, round(gained / total, 4), sendable)
 
 

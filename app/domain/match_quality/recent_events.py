@@ -92,12 +92,9 @@ def suspects(purchases: Sequence[Purchase], account_currency: str) -> dict[Suspe
     amounts = [each.amount for each in purchases if each.amount is not None]
     paid = [amount for amount in amounts if amount > 0]
     usual = median(paid) if paid else Decimal(0)
+    ratios = [max(amount / usual, usual / amount) for amount in paid]
     found = {
-        SuspectRule.HUNDREDFOLD: sum(
-            _LOW_RATIO <= ratio <= _HIGH_RATIO
-            for amount in paid
-            for ratio in (max(amount / usual, usual / amount),)
-        ),
+        SuspectRule.HUNDREDFOLD: sum(_LOW_RATIO <= ratio <= _HIGH_RATIO for ratio in ratios),
         SuspectRule.ALL_EQUAL: len(paid) if len(set(paid)) == 1 and len(paid) == len(amounts) else 0,
         SuspectRule.ZERO: sum(amount == 0 for amount in amounts),
         SuspectRule.HUNDREDTHS: sum(each.in_hundredths for each in purchases),
@@ -151,15 +148,11 @@ class MappingWindow:
         self, sample: SchemaSample, paths: Collection[str], body: bytes | None, content: Any = None
     ) -> None:
         """Add an event. `body` is the finished event of a purchase, else None, and `content` the event."""
-        types = {
-            entry.path: entry.kind.json_type
-            for entry in sample
-            if entry.path in paths and entry.kind not in EMPTY
-        }
-        filled, texts = frozenset(types), frozenset(path for path in types if types[path] == "text")
-        keys = frozenset(
-            entry.path for entry in sample if entry.kind in _KEY_KINDS and entry.path not in paths
-        )
+        mapped = [entry for entry in sample if entry.path in paths and entry.kind not in EMPTY]
+        filled = frozenset(entry.path for entry in mapped)
+        texts = frozenset(entry.path for entry in mapped if entry.kind.json_type == "text")
+        found = {entry.path for entry in sample if entry.kind in _KEY_KINDS}
+        keys = frozenset(found.difference(paths))
         self._events.append(_shared_paths(filled, texts, keys))
         self.events += 1
         self.new.update(filled)

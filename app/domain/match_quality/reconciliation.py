@@ -72,11 +72,6 @@ class Gap:
     counts: DayCounts
 
 
-def stable_at(day: date) -> datetime:
-    """Return the time at which Amazon's numbers for a day should no longer change."""
-    return datetime.combine(day, time(), UTC) + timedelta(days=1) + STABLE_AFTER
-
-
 def explain_gap(
     rows: Iterable[ReconciledDay], day: date, event_name: str, amazon_count: int, now: datetime
 ) -> Gap:
@@ -84,21 +79,20 @@ def explain_gap(
     found = [row for row in rows if row.day == day and row.kind.event_name == event_name]
     counts = sum((row.counts for row in found), DayCounts())
     gap = counts.amazon_accepted - amazon_count
-    parts = [_comparison(counts, gap, amazon_count)]
-    parts += _not_arrived(counts)
-    parts += _causes(found, gap)
-    if now < (end := stable_at(day)):
-        counted = datetime.combine(day, time(), UTC) + timedelta(days=1) + COUNTED_AFTER
-        fresh = "New events are counted after up to 2 hours. " if now < counted else ""
+    parts = [_comparison(counts, gap, amazon_count), *_not_arrived(counts), *_causes(found, gap)]
+    end = datetime.combine(day, time(), UTC) + timedelta(days=1)
+    stable_at = end + STABLE_AFTER
+    if now < stable_at:
+        fresh = "New events are counted after up to 2 hours. " if now < end + COUNTED_AFTER else ""
         parts.append(
             f"{fresh}Amazon's numbers for this day can still change; compare again after "
-            f"{end:%Y-%m-%d %H:%M} UTC."
+            f"{stable_at:%Y-%m-%d %H:%M} UTC."
         )
     parts.append(
         "Compare received conversions only: a campaign report counts attributed ones (14 days after an ad "
         "in DSP reports, up to 28 in AMC), which are always fewer."
     )
-    return Gap(gap, " ".join(parts), end, counts)
+    return Gap(gap, " ".join(parts), stable_at, counts)
 
 
 def _comparison(counts: DayCounts, gap: int, shown: int) -> str:

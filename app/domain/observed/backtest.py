@@ -125,8 +125,7 @@ class _Outcome:
         return False if self.problems else None if self.open else True
 
     def is_unclear(self, name: str) -> bool:
-        step = self.steps.get(name)
-        return step is not None and _is_unclear(step)
+        return _is_unclear(self.steps.get(name))
 
     def sends(self, name: str) -> bool:
         step = self.steps.get(name)
@@ -142,8 +141,8 @@ class _Outcome:
         return not step.source.paths or step.result in {as_text(each) for _, each in step.source.constants}
 
 
-def _is_unclear(step: Step) -> bool:
-    return step.failed is not None and step.failed.reason == "unclear"
+def _is_unclear(step: Step | None) -> bool:
+    return step is not None and step.failed is not None and step.failed.reason == "unclear"
 
 
 class _Side:
@@ -356,6 +355,6 @@ class _Comparison:
 
 def _result(outcome: _Outcome, name: str) -> Any:
     step = outcome.steps.get(name)
-    return (
-        None if step is None or step.failed is not None else (step.result, step.source and step.source.paths)
-    )
+    if step is None or step.failed is not None:
+        return None
+    return step.result, step.source and step.source.paths

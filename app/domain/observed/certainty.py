@@ -212,19 +212,16 @@ class SampleGaps:
         found = {entry.path for entry in sample} - closed
         below = tuple(path + sign for path in found for sign in ".[")  # where nothing can be
         unread = {path for path in self._paths - found if not path.startswith(below)}
+        is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
         for path in unread - (sampled - closed):
             steps = parse_path(path) or ()
-            if may_be_unsampled(path, sample) or self._compares_more(steps, sample):
+            # `where` may select members of a list that the sample leaves out.
+            if may_be_unsampled(path, sample) or (is_longer and steps[0] in self._compared):
                 _put_unknown(content, steps)
         for path, steps in self._hidden:
             is_absent = path in sampled and walk(content, parse_path(path) or ()) is None
             if path in unread and not is_absent:
                 _put_unknown(content, steps)
-
-    def _compares_more(self, steps: Pattern, sample: SchemaSample) -> bool:
-        """Return whether `where` may select members of a list that the sample leaves out."""
-        is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
-        return is_longer and steps[0] in self._compared
 
 
 def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
@@ -249,11 +246,8 @@ def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
 
 def _is_open(step: Step, members: Any) -> bool:
     """Return whether a step may lead to a member of a list that is none of the known ones."""
-    return (
-        step is EACH
-        or step == -1
-        or (type(members) is list and isinstance(step, int) and step >= len(members))
-    )
+    is_beyond = type(members) is list and isinstance(step, int) and step >= len(members)
+    return step is EACH or step == -1 or is_beyond
 
 
 def _unknown() -> StoredText:

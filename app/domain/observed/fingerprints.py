@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.identity.keys import MATCH_KEYS
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.paths import Step, parse_path
 
@@ -83,8 +82,7 @@ class Fingerprints:
 
 def match_key_paths(document: Mapping[str, Any]) -> set[str]:
     """Return the paths that feed the match keys of a mapping document, which may have problems."""
-    sources = compile_parts(dict(document)).by_field
-    return {path for rule in MATCH_KEYS if rule.field in sources for path in sources[rule.field].paths}
+    return {path for _, source in compile_parts(dict(document)).match_keys for path in source.paths}
 
 
 def _pattern(path: str) -> Pattern:

@@ -69,9 +69,8 @@ def take_sample(
     _walk(content, "", 0, found, now)
     for path in mapped:
         if path not in found:
-            steps = parse_path(path)
-            is_place = steps is not None and EACH not in steps and -1 not in steps
-            value = walk(content, steps) if steps is not None and is_place else None
+            steps = parse_path(path) or (EACH,)
+            value = None if EACH in steps or -1 in steps else walk(content, steps)
             is_walked = type(value) in (dict, list) and any(each.startswith(path) for each in found)
             if value is not None and value is not IMPASSABLE and not is_walked:
                 found[path] = value
@@ -125,11 +124,8 @@ def _word(
 def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     """Return whether an event may have this path although its sample does not."""
     steps = parse_path(path) or ()
-    if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH:
+    if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH or any(map(is_unsampled, steps)):
         return True
-    for step in steps:
-        if is_unsampled(step):
-            return True
     # The members of an object or list that is itself in the sample were left out.
     return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)
 
@@ -167,9 +163,7 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, Any], now: datetim
         return
     if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
         for name, member in value.items():
-            if depth == 0 and name in _ROUTING_IDS:
-                continue
-            if _is_plain(name):
+            if _is_plain(name) and (depth or name not in _ROUTING_IDS):
                 _walk(member, f"{path}.{name}" if path else name, depth + 1, found, now)
     elif type(value) is list and value and depth < MAX_DEPTH:
         if len(value) > MAX_ITEMS:
