@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from app.commands.argument_types import days
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
@@ -39,7 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
     )
     parser.add_argument(
-        "--keep-days", type=int, metavar="N", help="delete older base backups of DIR, and the WAL before them"
+        "--keep-days",
+        type=partial(days, least=0),
+        metavar="N",
+        help="delete older base backups of DIR, and the WAL before them",
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from app.commands.argument_types import days
 from app.delivery.balance_check import BalanceCheck
 from app.processes.resources import open_resources
 from app.settings import Settings
@@ -12,7 +13,7 @@ from app.store.database import balance
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--days", type=_number, help="check only the newest days; default: all stored days")
+    parser.add_argument("--days", type=days, help="check only the newest days; default: all stored days")
 
 
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
@@ -60,10 +61,3 @@ def sentence(mismatch: dict[str, Any]) -> str:
     where = mismatch["destination_id"] or "unknown destination"
     when = f" on {mismatch['day']}" if mismatch["day"] else ""
     return f"{where}{when}: {mismatch['events']:,} {_SENTENCES[mismatch['kind']]} ({mismatch['kind']})."
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number

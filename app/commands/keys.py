@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.access import Scope
 from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import name_problem_code
+from app.commands.argument_types import days
 from app.commands.failure import CommandFailed
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.processes.resources import open_resources
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
     )
-    create.add_argument("--days", type=int, help="days until the key expires; default: never")
+    create.add_argument("--days", type=days, help="days until the key expires; default: never")
     revoke = actions.add_parser("revoke", help="revoke a key permanently")
     revoke.add_argument("key", metavar="KEY_ID")
     for action in actions.choices.values():

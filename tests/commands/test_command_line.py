@@ -85,6 +85,19 @@ def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "10000000", "1e3", "9" * 5_000])
+def test_days_that_are_no_time_are_a_mistake(days: str, tmp_path: Path) -> None:
+    """They ended in a traceback, a backup after it was taken. `backup` may keep only the newest one."""
+    for words in (
+        ("keys", "create", "engine", "events:write", "--days"),
+        ("balance", "--days"),
+        *([("backup", str(tmp_path), "--keep-days")] if days != "0" else []),
+    ):
+        ended = command(*words, days)
+        assert ended.returncode == 2, words
+        assert "must be a number of days from " in ended.stderr
+
+
 def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Path) -> None:
     """The folder is an argument, so its fault is no bug."""
     occupied = tmp_path / "file"
