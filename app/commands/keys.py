@@ -3,11 +3,12 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
 from app.admin.access.keys import insert_key, mark_revoked
-from app.admin.inputs import name_problem_code
+from app.admin.inputs import Printable
 from app.commands.argument_types import days
 from app.commands.failure import CommandFailed
 from app.commands.organisation import actor, add_organisation_argument, engine_for
@@ -70,10 +71,13 @@ def _minute(time: datetime) -> str:
 
 async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
     expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
-    if name_problem_code(asked.name):
+    try:
+        name = TypeAdapter(Printable).validate_python(asked.name)
+    except ValidationError:
         raise CommandFailed(
-            "The name is blank, or holds an invisible character, an email address or a phone number."
-        )
+            "The name is blank, has more than 200 characters, or holds an invisible character, an email "
+            "address or a phone number."
+        ) from None
     async with engine.begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
@@ -81,7 +85,7 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
                 f"Destination {', '.join(sorted(unknown))} does not exist. No key was created."
             )
         grant = KeyGrant(
-            name=asked.name, scopes=asked.scopes, destination_ids=asked.destination, expires_at=expires_at
+            name=name, scopes=asked.scopes, destination_ids=asked.destination, expires_at=expires_at
         )
         created = await insert_key(connection, grant, by=actor())
     print(f"{created.id}  {created.key}")

@@ -104,12 +104,11 @@ def create_application(context: AppContext) -> Application:
     middleware = RequestMiddleware(
         HeadRequests(app.framework),
         registry=context.registry,
-        monotonic=context.monotonic,
         admission=app.state.admission,
         spans=context.spans,
     )
     app.events_endpoint = EventsEndpoint(
-        context, keys_in_use, organisations_in_use, app.state.admission, middleware, context.monotonic
+        context, keys_in_use, organisations_in_use, app.state.admission, middleware
     )
     app.request_middleware = middleware
     app.openapi = cache(lambda: openapi.describe(app, context.public_url))  # type: ignore[method-assign]

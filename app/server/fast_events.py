@@ -5,7 +5,6 @@ path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,14 +81,13 @@ class EventsReply(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class EventsEndpoint:
-    """Serves posts of events for one process. `monotonic` is in seconds."""
+    """Serves posts of events for one process."""
 
     context: AppContext
     key_ring: KeyRing
     organisations: OrganisationCache
     admission: AdmissionController
     middleware: RequestMiddleware
-    monotonic: Callable[[], float]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a post (ASGI)."""
@@ -145,7 +143,7 @@ class EventsEndpoint:
             status = CLIENT_CLOSED_REQUEST if reply is None else reply.status
             self.admission.release(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
-            duration_s = self.monotonic() - permit.started_at
+            duration_s = self.admission.monotonic() - permit.started_at
             self.middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 

@@ -6,7 +6,7 @@ It is plain ASGI, because starlette's `BaseHTTPMiddleware` reduces the requests 
 import logging
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -45,11 +45,10 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 @dataclass(eq=False)
 class RequestMiddleware:
-    """Wraps the framework's application. `monotonic` is in seconds."""
+    """Wraps the framework's application."""
 
     app: ASGIApp
     registry: InitVar[CollectorRegistry]
-    monotonic: Callable[[], float]
     admission: AdmissionController
     spans: Spans | None = None
 
@@ -76,7 +75,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = self.monotonic(), 0
+        began, status = self.admission.monotonic(), 0
         head, admitted = admitted_by_head(scope, self.admission)
         request_id, trace = ids_of(head.headers)
         scope["state"]["request_id"] = request_id
@@ -115,7 +114,7 @@ class RequestMiddleware:
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             acting = scope["state"].get("context")
             key = None if acting is None else acting.caller.key
-            self.record(method, route, status, self.monotonic() - began, request_id, key, trace)
+            self.record(method, route, status, self.admission.monotonic() - began, request_id, key, trace)
 
     def record(
         self,

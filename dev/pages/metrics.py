@@ -45,7 +45,7 @@ def registry(*, per_destination: bool = False) -> CollectorRegistry:
     telemetry = Telemetry()
     DatabaseGauges(cast(Any, None), telemetry, per_destination=per_destination)
     admission = AdmissionController(
-        bounds=Limits(target_latency_s=1, body_bytes=1, resident_bytes=1, connections=1),
+        bounds=Limits(),
         registry=telemetry.registry,
         monotonic=lambda: 0.0,
         jitter=lambda: 0.0,
@@ -53,12 +53,12 @@ def registry(*, per_destination: bool = False) -> CollectorRegistry:
         flush_age_s=lambda: 0.0,
         resident_bytes=lambda: 0,
     )
-    RequestMiddleware(_application, registry=telemetry.registry, monotonic=lambda: 0.0, admission=admission)
+    RequestMiddleware(_application, registry=telemetry.registry, admission=admission)
     Server(
         _application,
         keep_alive_seconds=1,
         shutdown_delay_s=0,
-        limits=ConnectionLimits(head_s=1, body_s=1, connections=1),
+        limits=ConnectionLimits(),
         registry=telemetry.registry,
     )
     return telemetry.registry

@@ -292,6 +292,15 @@ async def test_commands_act_for_the_organisation_in_the_option(
     assert (code, "does not exist" in errors) == (1, True)
 
 
+@pytest.mark.parametrize("name", [" ", "a" * 201, "ada@example.com", "a\u202eb", "a\udcff"])
+async def test_a_key_gets_no_name_that_the_api_would_refuse(run: object, name: str) -> None:
+    """A name of 201 characters ended in a traceback."""
+    assert callable(run)
+    code, out, errors = await run("keys", "create", name, "replay")
+    assert (code, out) == (1, "")
+    assert errors.startswith("The name is blank, has more than 200 characters, or holds ")
+
+
 @pytest.mark.parametrize("organisation", ["nowhere", "*", ""])
 async def test_an_unknown_organisation_is_refused(run: object, organisation: str) -> None:
     """Also the name with which the service acts for all of them."""
