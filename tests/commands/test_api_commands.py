@@ -119,10 +119,14 @@ async def test_what_goes_wrong_is_one_sentence(
     """An unknown destination, no API, no key file."""
     code, _, errors = await command("destinations", "show", "dst_0000000000000000")
     assert (code, errors.count("\n")) == (1, 1)
-    key = tmp_path / "key"
+    key, no_keys = tmp_path / "key", [tmp_path / str(number) for number in range(4)]
+    for file, content in zip(no_keys, ("", "ack_1\nack_2", "ack_\u00e4", "\u200b"), strict=True):
+        file.write_text(content)
+    no_keys[0].write_bytes("ack_1".encode("utf-16"))
     for words, part in (
         (("--api", "http://127.0.0.1:1", "--key-file", str(key)), "does not respond"),
         (("--key-file", str(tmp_path / "none")), "cannot be read"),
+        *((("--key-file", str(file)), "holds no API key") for file in no_keys),
     ):
         code = await asyncio.to_thread(cli.main, ["destinations", "list", *words])
         assert (code, part in capsys.readouterr().err) == (1, True)

@@ -118,9 +118,12 @@ def _read_key(settings: Settings, file: Path | None) -> str:
     """Return the API key in a file, or BOOTSTRAP_ADMIN_KEY without a file. Raises CommandFailed."""
     if file is not None:
         try:
-            return file.read_text().strip()
+            key = file.read_text("utf-8-sig", errors="replace").strip()
         except OSError as error:
             raise CommandFailed(f"The key file cannot be read: {file}: {error.strerror}.") from None
+        if not (key and key.isascii() and key.isprintable()):
+            raise CommandFailed(f"The key file holds no API key: {file}.")
+        return key
     if settings.bootstrap_admin_key is None:
         raise CommandFailed("There is no API key. Add --key-file with a file that contains one.")
     return settings.bootstrap_admin_key.get_secret_value()
