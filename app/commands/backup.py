@@ -237,7 +237,7 @@ def bases_of(folder: Path) -> dict[datetime, Path]:
     """Return the base backups in a folder by the time of their end."""
     return {
         datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
-        for path in folder.glob("base-*Z")
+        for path in folder.glob(f"base-{'[0-9]' * 8}T{'[0-9]' * 6}Z")
     }
 
 

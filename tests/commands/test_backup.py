@@ -178,10 +178,11 @@ def test_what_a_remaining_base_backup_needs_is_not_deleted(tmp_path: Path) -> No
 
     def remaining() -> tuple[list[str], list[str]]:
         return (
-            sorted(path.name[5:13] for path in tmp_path.glob("base*")),
+            sorted(path.name[5:13] for path in tmp_path.glob("base-2*")),
             sorted(path.name[22:24] for path in (tmp_path / "wal").glob("00000001*")),
         )
 
+    (tmp_path / "base-copy-20260101T000000Z").mkdir()  # named by an operator
     delete_old(tmp_path, datetime(2026, 1, 2, tzinfo=UTC))
     assert remaining() == (["20260102", "20260103"], ["05", "06", "07"])
     delete_old(tmp_path, datetime(2027, 1, 1, tzinfo=UTC))
