@@ -11,9 +11,9 @@ from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import RequestMiddleware
 from app.server.server import Server
-from app.telemetry import Telemetry
+from app.telemetry import NAMESPACE, Telemetry
 
-PREFIX: Final = "amazon_conversions_"
+PREFIX: Final = f"{NAMESPACE}_"
 SUFFIXES: Final = {
     "counter": ("_total",),
     "gauge": ("",),
