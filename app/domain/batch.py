@@ -94,6 +94,14 @@ def expand(compressed: bytes, limit: int = _MAX_EXPANDED) -> bytes:
         raise ValueError("not a compressed value") from error
 
 
+def expanded(packed: bytes | None) -> bytes | None:
+    """Return the decompressed value; None if it is missing or damaged."""
+    try:
+        return None if packed is None else expand(packed)
+    except ValueError:
+        return None
+
+
 def pack(rows: Sequence[tuple[int, bytes]] | Sequence[EventMetadata]) -> bytes:
     """Return the compressed content of a batch, or the compressed metadata of its events.
 
@@ -122,10 +130,8 @@ def may_hold_id(packed: bytes | None, id_: str) -> bool:
     If the result is True, the caller must decode the shapes to be sure. MessagePack stores texts unchanged,
     so a search for the bytes costs a tenth of decoding.
     """
-    try:
-        return packed is None or id_.encode() in expand(packed)
-    except ValueError:
-        return True
+    plain = expanded(packed)
+    return plain is None or id_.encode() in plain
 
 
 _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
@@ -136,8 +142,5 @@ def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
 
     This function searches the packed bytes and does not decode the shapes.
     """
-    try:
-        found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else expand(packed))}
-    except ValueError:
-        return []
+    found = {match[0]: None for match in _SAMPLED.finditer(expanded(packed) or b"")}
     return [each.decode() for each in found][:most]

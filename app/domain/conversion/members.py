@@ -15,7 +15,7 @@ from app.domain.conversion import values
 from app.domain.conversion.currencies import WITHOUT_DECIMALS
 from app.domain.conversion.event_types import PURCHASE_ONLY
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.numbers import rounded
+from app.domain.conversion.numbers import as_integer, rounded
 from app.domain.conversion.results import EventWarning
 from app.domain.conversion.steps import FieldStep, Objects, Run, field_step
 from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
@@ -93,7 +93,7 @@ class Money:
         return text if units is None else f'{text},"unitsSold":{units}'
 
     def _currency_code(self, run: Run, code: str, amount: int | Decimal | None) -> str:
-        if code in WITHOUT_DECIMALS and not values.is_integral(amount):
+        if code in WITHOUT_DECIMALS and type(as_integer(amount)) is Decimal:
             run.warnings.append(EventWarning("value_unusual", self._price.place))
         return f',"currencyCode":"{code}"'
 

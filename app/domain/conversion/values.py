@@ -118,11 +118,6 @@ def check_price(value: Any) -> int | Decimal | SourceFailed:
     return check_amount(value)
 
 
-def is_integral(value: Any) -> bool:
-    """Return False for a number with decimals other than zero, else True."""
-    return type(as_integer(value)) is not Decimal
-
-
 def _currency(value: Any) -> str | SourceFailed:
     text = _read_text(value)
     if isinstance(text, SourceFailed):

@@ -71,12 +71,9 @@ def _placeholder(text: str, written_steps: str) -> Placeholder | str:
     names = [step.strip(" ") for step in written_steps.split("|")[1:]]
     if len(names) > MAX_PLACEHOLDER_STEPS:
         return f"A placeholder has at most {MAX_PLACEHOLDER_STEPS} steps."
-    if EACH in path:
-        reducer = next((place for place, name in enumerate(names) if name in _REDUCERS), None)
-        if reducer is None or any(name != "unique" for name in names[:reducer]):
-            return (
-                "A placeholder with [*] needs a step that makes one value of the list, such as first or join."
-            )
+    first = next((name for name in names if name != "unique"), "")
+    if EACH in path and first not in _REDUCERS:
+        return "A placeholder with [*] needs a step that makes one value of the list, such as first or join."
     steps: list[MadeStep] = []
     for name in names:
         step = compile_step(name)
@@ -115,12 +112,11 @@ def template_value(parts: Sequence[str | Placeholder], pipe: tuple[MadeStep, ...
                 return None
             if is_number(text):
                 text = number_text(text)
-            if type(text) is not str:
-                if not isinstance(text, Invented):
-                    return (
-                        text if type(text) is SourceFailed else wrong_type(text, "the template takes a text")
-                    )
-                is_known = False
+            if type(text) is SourceFailed:
+                return text
+            if not isinstance(text, str):
+                return wrong_type(text, "the template takes a text")
+            is_known = is_known and not isinstance(text, Invented)
             texts.append(text)
         text = "".join(texts)
         return pipes.run(steps, text if is_known else Invented(text), reading)

@@ -8,7 +8,7 @@ seconds.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.domain.outcomes.outcome import Missing, Reply, ServerError, TransportError
+from app.domain.outcomes.outcome import Missing, Outage, Reply, ServerError, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,4 @@ class MissingRun:
 
 def has_answered(reply: Reply) -> bool:
     """Return whether a reply shows that Amazon knows the path and the account."""
-    return not isinstance(reply, Missing | ServerError | TransportError)
+    return not isinstance(reply, Outage)

@@ -122,18 +122,10 @@ class NotSent:
     """
 
 
-Reply = (
-    PerItemReply
-    | Throttled
-    | Unauthorized
-    | Forbidden
-    | Divisible
-    | Missing
-    | ServerError
-    | TransportError
-    | Unexpected
-    | NotSent
-)
+AmazonAnswer = PerItemReply | Divisible | Unexpected  # Amazon processed the request
+Outage = Missing | ServerError | TransportError  # no conversion is the cause
+AccessRefusal = Unauthorized | Forbidden  # the sign-in is the cause
+Reply = AmazonAnswer | Outage | AccessRefusal | Throttled | NotSent
 
 
 class ItemError(msgspec.Struct, frozen=True):

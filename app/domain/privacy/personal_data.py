@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.domain.batch import MAGIC, expand
+from app.domain.batch import MAGIC, expanded
 
 PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
@@ -50,14 +50,7 @@ def canary_forms(number: int, value: str) -> list[CanaryForm]:
 
 def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
     """Return the names of the patterns and canaries found in a value, decompressed if it is compressed."""
-    plain = _expand(value) or value
+    plain = (expanded(value) if value.startswith(MAGIC) else None) or value
     lower = plain.lower()
     found = {name for name, pattern in _COMPILED.items() if pattern.search(lower)}
     return found | {form.name for form in forms if form.stored in lower or form.stored in plain}
-
-
-def _expand(value: bytes) -> bytes | None:
-    try:
-        return expand(value) if value.startswith(MAGIC) else None
-    except ValueError:
-        return None
