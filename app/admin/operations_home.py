@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from app.admin.context import AppContext
 from app.domain.ids import DestinationId, DestinationNumber
-from app.domain.incidents.destination_condition import HOLDS_FOR
+from app.domain.incidents.health import HOLDS_FOR
 from app.store import incidents
 from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, ListedDestination, PageQuery

@@ -8,7 +8,7 @@ from datetime import datetime
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
 from app.domain.identity.keys import MATCH_KEYS
-from app.domain.incidents.destination_condition import Condition
+from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST

@@ -21,7 +21,7 @@ from app.domain.incidents.conditions import (
     in_general_words,
     service_findings,
 )
-from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
+from app.domain.incidents.health import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import (
     Incident,

@@ -10,7 +10,7 @@ from app.console import home, incidents, wording
 from app.console.incidents import IncidentDetails, RemedyButton, remedy_button
 from app.console.time_range import RangeName, time_range
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
-from app.domain.incidents.destination_condition import Condition
+from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.store.destinations.health import ListedDestination

@@ -8,7 +8,7 @@ import pytest
 
 from app.console.time_range import RangeName, bucket_start, time_range
 from app.domain.ids import OrganisationId
-from app.domain.incidents.destination_condition import Condition
+from app.domain.incidents.health import Condition
 from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery, Sort
 from app.store.organisations.scope import scoped_pool

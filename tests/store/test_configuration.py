@@ -20,7 +20,7 @@ import app.store.mappings.event_names
 import app.store.organisations.organisations  # noqa: F401 - each module declares its tables
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, State
 from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
-from app.domain.incidents.destination_condition import RULES, Condition, Fact
+from app.domain.incidents.health import RULES, Condition, Fact
 from app.store import mappings
 from app.store.access import keys
 from app.store.access.keys import ApiKey, KeyGrant

@@ -83,16 +83,10 @@ _UNCHANGED: Final = Alerting(DEFAULTS)  # shared by all destinations without set
 
 def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Merge a change into stored settings, also within each threshold. A null restores the default."""
-    result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()}
+    result = dict(stored)
     for name, value in change.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, Mapping):
-            members = {**result.get(name, {}), **value}
-            result[name] = {member: given for member, given in members.items() if given is not None}
-        else:
-            result[name] = value
-    return {name: value for name, value in result.items() if value != {}}
+        result[name] = merged(stored.get(name, {}), value) if isinstance(value, Mapping) else value
+    return {name: value for name, value in result.items() if value is not None and value != {}}
 
 
 def maintenance(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.conversion.timestamps import read_time
-from app.domain.mapping.pipes import make_step
+from app.domain.mapping.pipes import MadeStep, compile_step
 from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import Step, StepProblem
+from app.domain.mapping.steps import Step
 from app.domain.mapping.templates import parse_template
 
 _READERS: Final = ("time", "epoch_s", "epoch_ms")
@@ -27,9 +27,8 @@ def literal_times(written: Any, at: str, outer: Sequence[Any] = ()) -> Iterator[
     own = written.get("pipe")
     pipe = own if type(own) is list else []
     steps = [*pipe, *outer]
-    readers = [
-        step for step in map(make_step, filter(_reads_time, steps)) if not isinstance(step, StepProblem)
-    ]
+    made = [each for each in map(compile_step, steps) if isinstance(each, MadeStep)]
+    readers = [each.step for each in made if each.row.name in _READERS]
     for place, step in enumerate(pipe):
         if any(_is_time(text, readers) for text in _texts(step)):
             yield f"{at}.pipe[{place}]"
@@ -38,10 +37,6 @@ def literal_times(written: Any, at: str, outer: Sequence[Any] = ()) -> Iterator[
     members = written.get("first_of")
     for place, member in enumerate(members if type(members) is list else ()):
         yield from literal_times(member, f"{at}.first_of[{place}]", steps)
-
-
-def _reads_time(step: Any) -> bool:
-    return (step[0] if type(step) is list and step else step) in _READERS
 
 
 def _texts(step: Any) -> Iterator[Any]:

@@ -232,14 +232,14 @@ def pattern_of(text: str) -> str | None:
 
 
 def epoch_step(per_second: int, unit: str) -> Step:
+    failed = unreadable(f"is not a time in epoch {unit} between 1970 and 2286")
+
     def step(value: Any, reading: Reading) -> Any:
         number = read_amount(characters(value, "time"), None)
         if isinstance(number, SourceFailed):
             return number
         time = timestamps.from_epoch(number, per_second=per_second)
-        return (
-            unreadable(f"is not a time in epoch {unit} between 1970 and 2286") if time is None else time.text
-        )
+        return failed if time is None else time.text
 
     return step
 

@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
-from app.domain.incidents.destination_condition import (
+from app.domain.incidents.health import (
     HOLDS_FOR,
+    IDLE_AFTER,
     RULES,
     STALLED_AFTER,
     STALLED_WITH_FAILURES_AFTER,
@@ -17,7 +18,6 @@ from app.domain.incidents.destination_condition import (
     Condition,
     Fact,
 )
-from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection, read_row
 from app.store.destinations import outcome_history
