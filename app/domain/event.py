@@ -6,6 +6,7 @@ catalogue data, which mappings read. Source: interface §2.
 
 import hashlib
 import re
+from collections.abc import Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -137,28 +138,26 @@ def read_lines(
 ) -> list[Read] | BodyProblem:
     """Read the events of NDJSON, one in each line. Ignore blank lines; reject only the invalid lines."""
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-    if not lines:
+    ids = default_destination, default_mapping
+    return _size_problem(lines) or [_read_line(number, line, *ids) for number, line in lines]
+
+
+def _size_problem(members: Sized) -> BodyProblem | None:
+    if not members:
         return _EMPTY
-    if len(lines) > MAX_EVENTS:
-        return _TOO_MANY
-    read: list[Read] = []
-    for number, line in lines:
-        value = strict_json.parse(line)
-        if isinstance(value, strict_json.MalformedJson):
-            sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
-            detail = f"Line {number}: {sentence}"
-            read.append(_unread("malformed_line", detail, default_destination))
-        else:
-            read.append(_read_member(value, default_destination, default_mapping))
-    return read
+    return _TOO_MANY if len(members) > MAX_EVENTS else None
 
 
 def _read_batch(members: list[Any], destination: Any, mapping: Any) -> list[Read] | BodyProblem:
-    if not members:
-        return _EMPTY
-    if len(members) > MAX_EVENTS:
-        return _TOO_MANY
-    return [_read_member(member, destination, mapping) for member in members]
+    return _size_problem(members) or [_read_member(member, destination, mapping) for member in members]
+
+
+def _read_line(number: int, line: bytes, destination: str | None, mapping: str | None) -> Read:
+    value = strict_json.parse(line)
+    if not isinstance(value, strict_json.MalformedJson):
+        return _read_member(value, destination, mapping)
+    sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
+    return _unread("malformed_line", f"Line {number}: {sentence}", destination)
 
 
 def _read_member(member: Any, destination: Any, mapping: Any) -> Read:
