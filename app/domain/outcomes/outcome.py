@@ -15,20 +15,23 @@ class ItemAccepted:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemRefused:
-    """Amazon rejected this conversion permanently, with any code that `ItemFailed` does not name (P4)."""
+class AmazonError:
+    """A code of an error, and its message."""
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRefused(AmazonError):
+    """Amazon rejected this conversion permanently, with any code that `ItemFailed` does not name (P4)."""
+
     field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ItemFailed:
+class ItemFailed(AmazonError):
     """Amazon asked to send this conversion again: CONFLICT, INTERNAL_ERROR or TOO_MANY_REQUESTS (P4)."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,11 @@ class Forbidden:
 
 
 @dataclass(frozen=True, slots=True)
-class Divisible:
+class Divisible(AmazonError):
     """Status 400 or 413: a conversion is invalid, or the request is too large.
 
     The request is sent again in halves, until a request with one conversion shows which is invalid (P4).
     """
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,8 @@ class TransportError:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(AmazonError):
     """Status 404 or a redirect: Amazon does not know the path or the account. No conversion is invalid."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
