@@ -1,12 +1,19 @@
 """Types of command-line arguments."""
 
 import argparse
+from collections.abc import Callable
 
-_MOST_DAYS = 36_500
+
+def whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers within these limits."""
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"must be {what} from {least} to {most:,}")
+
+    return parse
 
 
-def days(text: str, *, least: int = 1) -> int:
-    """Parse a number of days, of `least` or more and at most a century."""
-    if text.isdecimal() and len(text) < 6 and least <= int(text) <= _MOST_DAYS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"must be a number of days from {least} to {_MOST_DAYS:,}")
+days = whole_number("a number of days", 1, 36_500)
+port = whole_number("a port", 1, 65_535)

@@ -18,10 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
-from app.commands.argument_types import days
+from app.commands.argument_types import whole_number
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
@@ -42,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep-days",
-        type=partial(days, least=0),
+        type=whole_number("a number of days", 0, 36_500),
         metavar="N",
         help="delete older base backups of DIR, and the WAL before them",
     )

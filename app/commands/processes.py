@@ -3,6 +3,7 @@
 import argparse
 import socket
 
+from app.commands.argument_types import port
 from app.commands.failure import CommandFailed
 from app.processes import gc_tuning, parent_watch
 from app.settings import Settings
@@ -14,7 +15,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def work_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics-port", type=int, help="port of this process, instead of METRICS_PORT")
+    parser.add_argument("--metrics-port", type=port, help="port of this process, instead of METRICS_PORT")
 
 
 def serve(settings: Settings, asked: argparse.Namespace) -> None:

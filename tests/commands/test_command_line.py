@@ -98,6 +98,14 @@ def test_days_that_are_no_time_are_a_mistake(days: str, tmp_path: Path) -> None:
         assert "must be a number of days from " in ended.stderr
 
 
+@pytest.mark.parametrize("role", ["serve", "work"])
+def test_a_port_that_is_none_is_a_mistake(role: str) -> None:
+    """As for METRICS_PORT."""
+    ended = command(role, "--metrics-port", "65536")
+    assert ended.returncode == 2
+    assert "must be a port from 1 to 65,535" in ended.stderr
+
+
 def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Path) -> None:
     """The folder is an argument, so its fault is no bug."""
     occupied = tmp_path / "file"
