@@ -185,7 +185,7 @@ async def test_a_scan_notes_its_progress_within_a_page(world: World, monkeypatch
     await world.fetch("CREATE TABLE progress (owner text, scanned_to bigint)")
     await world.fetch(
         """
-        CREATE FUNCTION note_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION note_progress() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
           INSERT INTO progress VALUES ((SELECT owner FROM job_leases), NEW.scanned_to);
           RETURN NEW;
