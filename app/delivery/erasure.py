@@ -244,9 +244,9 @@ class ErasureScanner:
             )
             await erasures.delete_samples(connection, locked.destination)
             await counts.add(connection, self.worker.writer.number, {locked.destination: delta})
-            if self.worker.writer.callbacks_enabled and (
-                places := tuple(event.place for event in removed if _newly_erased(event, locked))
-            ):
+            if self.worker.writer.callbacks_enabled and delta.erased:
+                newly = [each for each in removed if each.status == "erased"]
+                places = tuple(each.place for each in newly if locked.exceptions.get(each.place) != "erased")
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
                 await callbacks.note(connection, locked.destination, [final])
             for erasure, tally in tallies.items():
@@ -267,10 +267,6 @@ class ErasureScanner:
         return frozenset(msgspec.json.decode(values, type=list[str]))
 
 
-def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:
-    return event.status == "erased" and locked.exceptions.get(event.place) != "erased"
-
-
 def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
 ) -> tuple[erasures.ErasedEvents, str]:
@@ -279,18 +275,13 @@ def _erase(
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
         return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"
     delta.erased += 1
-    left_batch = status is None
-    match status or locked.disposition:
-        case None:
-            delta.retrying -= 1 if locked.tries else 0
-            state = "waiting"
-        case "retrying":
-            delta.retrying -= 1
-            state = "waiting"
-        case "expired":
-            delta.expired -= 1
-            state = "dead"
-        case _:
-            delta.dead -= 1
-            state = "dead"
-    return erasures.ErasedEvents(place, "erased", event_at, left_batch=left_batch), state
+    previous = status or locked.disposition
+    is_waiting = previous in (None, "retrying")
+    if is_waiting:
+        delta.retrying -= 1 if status or locked.tries else 0
+    elif previous == "expired":
+        delta.expired -= 1
+    else:
+        delta.dead -= 1
+    erased = erasures.ErasedEvents(place, "erased", event_at, left_batch=status is None)
+    return erased, "waiting" if is_waiting else "dead"

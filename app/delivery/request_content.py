@@ -124,12 +124,10 @@ class Claim:
         If two claims have the same set, the settlement of the first claim had no effect.
         """
         return frozenset(
-            (
-                *(batch.id for batch in self.expired),
-                *(row.source.batch for row in self.unreadable),
-                *(batch for batch, _ in self.erasable),
-                *(item.source.batch for item in self.too_old),
-            )
+            [batch.id for batch in self.expired]
+            + [row.source.batch for row in self.unreadable]
+            + [batch for batch, _ in self.erasable]
+            + [item.source.batch for item in self.too_old]
         )
 
 
