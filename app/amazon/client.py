@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 import httpx
 
@@ -124,16 +123,10 @@ class EventsClient:
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return TransportError("cut")  # the connection ended before the response was complete
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
         for transport in self._transports.values():
             await transport.aclose()
-
-    async def __aenter__(self) -> "EventsClient":
-        return self
-
-    async def __aexit__(self, *_: Any) -> None:
-        await self.close()
 
 
 @lru_cache(maxsize=64)

@@ -160,7 +160,7 @@ class SignIn:
             case _:
                 return reply
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
         for client in self._clients.values():
             await client.aclose()

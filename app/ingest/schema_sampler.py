@@ -242,22 +242,18 @@ class SchemaSampler:
         mapping.fields_of_paths = {path: rule for rule, path in keys if rule.field in LOSES_CHARACTERS}
         return mapping
 
-    async def run(self) -> None:
-        """Sample the chosen events soon, and write the samples once a second, until cancelled.
+    async def run_sampling(self) -> None:
+        """Sample the chosen events soon, until cancelled.
 
         Events are sampled during a write too: their contents need much more memory than their samples.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run_sampling())
-            tasks.create_task(self._run_writing())
-
-    async def _run_sampling(self) -> None:
         while True:
             await self._arrived.wait()
             async with self._sampling:
                 await self._sample()
 
-    async def _run_writing(self) -> None:
+    async def run_writing(self) -> None:
+        """Write the samples once a second, until cancelled."""
         while True:
             await self._has_samples.wait()
             await asyncio.sleep(WRITE_EVERY_S)

@@ -166,7 +166,8 @@ async def build_application(
     organisations: OrganisationCache = application.state.organisations
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "notify": intake.notifier.run,
-        "sample": intake.sampler.run,
+        "sample": intake.sampler.run_sampling,
+        "write_samples": intake.sampler.run_writing,
         "count_repeated_ids": intake.repeated.run,
         "shadow": intake.shadows.run,
         "rejections": intake.recorder.run,
@@ -188,8 +189,8 @@ async def build_application(
         for task in tasks:
             task.cancel()
         await intake.recorder.write()
-        await client.close()
-        await sign_in.close()
+        await client.aclose()
+        await sign_in.aclose()
         if people is not None:
             await people.aclose()
 
@@ -199,9 +200,8 @@ async def _keep_running(name: str, job: Callable[[], Awaitable[None]], telemetry
     while True:
         try:
             await job()
-        except* Exception as defects:
-            for defect in defects.exceptions:
-                telemetry.failed("job.failed", defect, level=40, job=name)
+        except Exception as defect:
+            telemetry.failed("job.failed", defect, level=40, job=name)
         await asyncio.sleep(_RESTART_AFTER_S)
 
 

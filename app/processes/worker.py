@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import uvloop
@@ -39,17 +40,18 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
+    client = EventsClient(
+        settings.amazon_client_id or "",
+        settings.amazon_base_url,
+        connections=Capacity(settings.max_requests_in_flight).region,
+        outbound=outbound_of(settings),
+    )
     async with (
         open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources,
         record_spans(resources),
+        aclosing(client),
+        aclosing(amazon_sign_in(settings)) as sign_in,
     ):
-        client = EventsClient(
-            settings.amazon_client_id or "",
-            settings.amazon_base_url,
-            connections=Capacity(settings.max_requests_in_flight).region,
-            outbound=outbound_of(settings),
-        )
-        sign_in = amazon_sign_in(settings)
         receiver = callback_client(settings)
         dispatcher = build_dispatcher(resources, client, sign_in, receiver)
         gc_tuning.freeze_and_relax()
@@ -66,8 +68,6 @@ async def _run(settings: Settings) -> None:
                     loop.add_signal_handler(number, dispatcher.stop)
                 await dispatcher.run()
         finally:
-            await client.close()
-            await sign_in.close()
             if receiver is not None:
                 await receiver.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import socket
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -53,7 +54,7 @@ async def respond_accepted(_: Heard, writer: asyncio.StreamWriter) -> None:
 async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
     """Path by region, the three headers of P1, the frozen bytes untouched."""
     server = await listen(respond_accepted)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         sent = await send(client, Region.FE)
     assert (sent.reply, sent.status, sent.request_id) == (PerItemReply((ItemAccepted(),)), 207, "r-1")
     [heard] = server.heard
@@ -153,7 +154,7 @@ async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
     server = await listen(script)
     # On a busy machine an answer may take seconds; only where none ends the deadline is waited for.
     deadline_s = 0.5 if reply == TransportError("timeout") else 30.0
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         async with asyncio.timeout(20):  # without a deadline of its own the call would hang here
             sent = await send(client, deadline_s=deadline_s)
         assert sent.reply == reply
@@ -166,7 +167,7 @@ async def test_a_refused_connection_is_lost_before_anything_was_sent() -> None:
     """No process listens on the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        async with EventsClient("client-1", f"http://127.0.0.1:{free.getsockname()[1]}") as client:
+        async with aclosing(EventsClient("client-1", f"http://127.0.0.1:{free.getsockname()[1]}")) as client:
             assert (await send(client)).reply == TransportError("connect")
 
 
@@ -174,7 +175,7 @@ async def test_an_unknown_host_is_lost_before_anything_was_sent(monkeypatch: pyt
     """As a name server answers. A real one may not answer in time, which is a timeout."""
     unknown = AsyncMock(side_effect=socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    async with EventsClient("client-1", "http://amazon.invalid") as client:
+    async with aclosing(EventsClient("client-1", "http://amazon.invalid")) as client:
         assert (await send(client)).reply == TransportError("connect")
     unknown.assert_awaited()
 
@@ -184,7 +185,7 @@ async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
 ) -> None:
     """Verification has no switch."""
     server = await listen(respond_accepted, Certificates.create(tmp_path, days=-1).server)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         assert (await send(client)).reply == TransportError("connect")
     assert server.heard == []
 
@@ -202,7 +203,7 @@ async def test_an_endless_answer_is_read_to_one_mebibyte_only(listen: Listen) ->
             pushed += 65_536
 
     server = await listen(count)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         assert (await send(client)).reply == TransportError("too_long")
     assert pushed < 16 * MAX_REPLY_BYTES
 
@@ -218,7 +219,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
         writer.write(content_of(json.dumps({"success": echoed}, indent=1).encode()))
 
     server = await listen(echo)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         sent = await send(client, conversions=conversions)
     assert len(server.heard[0].body) <= MAX_BYTES
     assert sent.reply == PerItemReply((ItemAccepted(),) * 500)
@@ -227,7 +228,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
 async def test_connections_are_reused_and_shared(listen: Listen) -> None:
     """Ten requests in a row take one connection; forty at once take no more than a region has."""
     server = await listen(respond_accepted)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         for _ in range(10):
             await send(client)
         assert server.connections == 1
@@ -245,7 +246,7 @@ async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Li
         hung_up.set()
 
     silent = await listen(wait_for_the_end)
-    async with EventsClient("client-1", silent.url) as client:
+    async with aclosing(EventsClient("client-1", silent.url)) as client:
         for _ in range(20):  # more than there are connections: none may leak
             silent.request_arrived.clear()
             hung_up.clear()
@@ -266,7 +267,7 @@ async def test_a_redirect_is_not_followed() -> None:
         addresses.append(str(request.url))
         return httpx.Response(307, headers={"Location": "https://elsewhere.example/"})
 
-    async with EventsClient("client-1", None, httpx.MockTransport(elsewhere)) as client:
+    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(elsewhere))) as client:
         sent = await send(client, Region.NA)
     assert sent.reply == Missing("HTTP_307", "")
     assert addresses == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
@@ -277,7 +278,7 @@ async def test_the_case_of_a_header_does_not_matter(name: str) -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={name: "7", "X-Amzn-RequestId": "r-1"})
 
-    async with EventsClient("client-1", None, httpx.MockTransport(refuse)) as client:
+    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(refuse))) as client:
         sent = await send(client)
     assert (sent.reply, sent.request_id) == (Throttled(7.0), "r-1")
     assert sent.response is not None
@@ -290,7 +291,7 @@ async def test_only_a_response_that_accepted_not_everything_is_stored() -> None:
     for reply, is_stored in (({"success": rows, "error": []}, False), (refused, True)):
         content = json.dumps(reply).encode()
         transport = httpx.MockTransport(lambda _, content=content: httpx.Response(207, content=content))
-        async with EventsClient("client-1", None, transport) as client:
+        async with aclosing(EventsClient("client-1", None, transport)) as client:
             sent = await send(client, conversions=[b"{}", b"{}"])
         assert (sent.response is not None) == is_stored
 
@@ -302,7 +303,7 @@ async def test_proxies_of_the_environment_are_not_used(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     server = await listen(respond_accepted)
-    async with EventsClient("client-1", server.url) as client:
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         assert (await send(client)).status == 207
 
 
@@ -329,5 +330,5 @@ async def test_a_request_is_gone_as_soon_as_it_was_answered() -> None:
         left = [one for one in requests() if id(one) not in before]
     finally:
         gc.enable()
-        await client.close()
+        await client.aclose()
     assert left == []

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -52,7 +53,7 @@ class Amazon:
 
 
 async def find(amazon: Amazon, wanted: str = "123", token: str = "Atza|t") -> object:
-    async with EventsClient("client-1", None, httpx.MockTransport(amazon)) as client:
+    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(amazon))) as client:
         return await find_advertiser(client, Region.EU, token, wanted)
 
 

@@ -109,13 +109,13 @@ async def test_each_client_goes_through_the_proxy_and_verifies_the_server(certif
         for _ in range(2):
             sent = await client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
             assert sent.status == 207
-        await client.close()
+        await client.aclose()
         assert proxy.targets == ["192.0.2.1:8443"]  # the second request used the same tunnel
         sign_in = SignIn(
             "client", SecretStr("s"), "https://x/cb", "https://192.0.2.1:8443", outbound=outbound
         )
         await sign_in.refresh(Region.EU, "Atzr|r")
-        await sign_in.close()
+        await sign_in.aclose()
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=outbound)
         assert await webhooks.post("https://192.0.2.1:8444/hook", [], "id", b"{}") == Acknowledged()
         await webhooks.close()
@@ -134,7 +134,7 @@ async def test_an_unknown_authority_is_refused_behind_a_proxy(certificates: Cert
         sent = await client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
         assert isinstance(sent.reply, TransportError)
         assert server.heard == []
-        await client.close()
+        await client.aclose()
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=Outbound(proxy.url))
         assert isinstance(await webhooks.post("https://192.0.2.1:1/", [], "id", b"{}"), NotAcknowledged)
         await webhooks.close()
@@ -150,7 +150,7 @@ async def test_a_proxy_that_refuses_is_a_failed_attempt(certificates: Certificat
             sent = await client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
             assert isinstance(sent.reply, TransportError)
             assert "other" not in repr((sent, outbound))
-            await client.close()
+            await client.aclose()
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ async def test_the_token_call_is_on_the_wire_as_the_contract_says(listen: Listen
         "Atza|a", "Atzr|r", 3600
     )
     assert await signing_in.refresh(Region.FE, "Atzr|r") == Tokens("Atza|a", "Atzr|r", 3600)
-    await signing_in.close()
+    await signing_in.aclose()
     exchanged, refreshed = server.heard
     assert exchanged.head.startswith("POST /na/auth/o2/token HTTP/1.1\r\n")
     assert refreshed.head.startswith("POST /fe/auth/o2/token HTTP/1.1\r\n")
@@ -269,7 +269,7 @@ async def test_a_token_server_that_never_answers_is_left_in_time(listen: Listen)
     async with asyncio.timeout(15):
         signing_in = sign_in(base_url=server.url, deadline_s=0.3)
         assert await signing_in.refresh(Region.EU, "Atzr|r") == Unavailable("timeout")
-        await signing_in.close()
+        await signing_in.aclose()
 
 
 async def test_a_sign_in_without_a_refresh_token_is_none() -> None:
@@ -326,7 +326,7 @@ async def test_a_region_whose_token_server_hangs_holds_up_no_other(listen: Liste
     finally:
         release.set()
         await asyncio.gather(*hanging)
-        await sign_in.close()
+        await sign_in.aclose()
 
 
 async def test_a_reply_that_is_too_long_is_no_token(listen: Listen) -> None:
@@ -349,5 +349,5 @@ async def test_no_cookie_is_ever_sent_back(listen: Listen) -> None:
     client = sign_in(base_url=server.url)
     for _ in range(2):
         assert isinstance(await client.refresh(Region.NA, "Atzr|1"), Tokens)
-    await client.close()
+    await client.aclose()
     assert [("cookie:" in heard.head.lower()) for heard in server.heard] == [False, False]

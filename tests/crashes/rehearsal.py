@@ -233,8 +233,8 @@ class Life:
             with suppress(Died, MemoryError, *DRIVER_ERRORS):
                 await self.ownership.close()
         self._resources.pool.terminate()
-        await self._client.close()
-        await self._sign_in.close()
+        await self._client.aclose()
+        await self._sign_in.aclose()
 
 
 async def _as_is(connection: asyncpg.Connection) -> None:

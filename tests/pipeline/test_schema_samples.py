@@ -246,7 +246,7 @@ async def test_a_lost_sample_delays_no_event(
 async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
     """Otherwise a slow write would keep the contents of all events that arrive meanwhile in memory."""
     dst = await world.destination(event(1))
-    running = asyncio.create_task(sampler.run())
+    running = asyncio.create_task(sampler.run_sampling())
     async with world.resources.pool.acquire() as other, other.transaction():
         await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")
         writing = asyncio.create_task(sampler.write())
@@ -270,7 +270,7 @@ async def test_an_erasure_during_a_write_drops_what_was_observed_meanwhile(
         await publish(connection, dst, mappings[1], MAPPING, version=1)
     await world.post(dst, *(event(n, mapping_id=mapping) for n, mapping in enumerate(mappings)))
     await sampler.write()
-    running = asyncio.create_task(sampler.run())
+    running = asyncio.create_task(sampler.run_sampling())
     if not is_sampled:
         running.cancel()
     await world.post(dst, event(3, mapping_id=mappings[0]))
