@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 
-def whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
+def number_within(what: str, least: int, most: int) -> Callable[[str], int]:
     """Return a parser of whole numbers within these limits."""
 
     def parse(text: str) -> int:
@@ -15,5 +15,5 @@ def whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-days = whole_number("a number of days", 1, 36_500)
-port = whole_number("a port", 1, 65_535)
+days = number_within("a number of days", 1, 36_500)
+port = number_within("a port", 1, 65_535)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.commands.argument_types import whole_number
+from app.commands.argument_types import number_within
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep-days",
-        type=whole_number("a number of days", 0, 36_500),
+        type=number_within("a number of days", 0, 36_500),
         metavar="N",
         help="delete older base backups of DIR, and the WAL before them",
     )
