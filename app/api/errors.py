@@ -5,8 +5,8 @@ code}]}`. An error never repeats a value of the request, because it may be perso
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Literal, NotRequired
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,8 +23,6 @@ from app.store.errors import is_unavailable
 from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.errors")
-
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class FieldError(TypedDict):
@@ -173,28 +171,24 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> str:
-    """Return all methods that an address accepts.
+    """Return all methods of the path that serves an address.
 
-    The framework knows only the methods of the first matching route.
+    The framework knows only the methods of the first matching route. Of several paths that match, the one
+    with the most words is the path of this resource, such as `/organisations/self`.
     """
     matching = [
         route
         for route in request.app.routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
     ]
-    # If another route has this address, the catch-all route adds no methods to it.
-    specific = [route for route in matching if not hasattr(route.endpoint, _CATCH_ALL)] or matching
-    methods = {method for route in specific for method in route.methods or ()}
+    serving = max((route.path for route in matching), key=_words_in)
+    methods = {method for route in matching if route.path == serving for method in route.methods or ()}
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
-_CATCH_ALL = "__catch_all__"
-
-
-def catch_all(endpoint: Endpoint) -> Endpoint:
-    """Mark the route that answers 404 for every address that no other route has."""
-    setattr(endpoint, _CATCH_ALL, True)
-    return endpoint
+def _words_in(path: str) -> int:
+    """Return the number of parts of a path that are no parameters."""
+    return sum("{" not in part for part in path.split("/"))
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -5,7 +5,6 @@ from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import Context, public
-from app.api.errors import catch_all
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import (
     audit,
@@ -42,7 +41,6 @@ router.routes += [route for module in MODULES for route in module.router.routes]
 
 @router.get("/console/{anywhere:path}")
 @public
-@catch_all
 @ignores_unknown_parameters
 async def not_found(request: Request, anywhere: str, context: Context) -> Response:
     """Answer an unknown address with the 404 page."""

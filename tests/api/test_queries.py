@@ -203,6 +203,9 @@ ALLOWED = {
     "/events": "POST",
     "/destinations": "GET, HEAD, POST",
     "/keys/key_1": "DELETE",
+    "/organisations/self": "GET, HEAD",
+    "/organisations/acme": "GET, HEAD, PATCH",
+    "/console/no/such": "GET, HEAD",
     "/console": "GET, HEAD",
     "/console/sign-out": "POST",
     "/console/sign-in": "GET, HEAD, POST",
@@ -215,6 +218,17 @@ async def test_another_method_gets_405_with_the_allowed_ones(world: ApiWorld) ->
     for path, allowed in ALLOWED.items():
         answer = await world.call("OPTIONS", path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+
+
+@pytest.mark.reads_only
+async def test_allow_names_the_methods_of_the_described_path(world: ApiWorld) -> None:
+    """A path of words is not the path with a parameter that it also matches, such as `…/mappings/suggest`."""
+    described = (await world.call("GET", "/openapi.json")).json()["paths"]
+    for path, operations in described.items():
+        methods = {method.upper() for method in operations}
+        answer = await world.call("OPTIONS", path)
+        expected = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+        assert (answer.status_code, answer.headers["allow"]) == (405, expected), path
 
 
 @pytest.mark.reads_only
