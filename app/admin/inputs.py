@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import MEMBER_PATH
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
@@ -130,11 +130,8 @@ def read_note(text: str | None) -> str | None:
     """Return a note without surrounding blanks, None if it is empty. Raises Refusal if it is personal."""
     note = (text or "").strip() or None
     if note is not None and holds_personal_text(note):
-        raise Refusal(
-            ErrorCode.INVALID,
-            "Other people see this note. It must not contain an email address or a phone number.",
-            FieldProblem("note", "personal"),
-        )
+        detail = "Other people see this note. It must not contain an email address or a phone number."
+        raise invalid("note", "personal", detail)
     return note
 
 

@@ -15,7 +15,15 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.inputs import NewOrganisation, OrganisationChange
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_found, require_version
+from app.admin.refusals import (
+    ErrorCode,
+    FieldProblem,
+    Problem,
+    Refusal,
+    invalid,
+    require_found,
+    require_version,
+)
 from app.domain.ids import OrganisationId
 from app.store import audit
 from app.store.audit import AuditAction
@@ -101,11 +109,9 @@ async def organisation_usage_by_day(
     last = last or context.now().date()
     first = first or last - timedelta(days=29)
     if last < first:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("to", "before_from"))
+        raise invalid("to", "before_from")
     if (last - first).days >= MAX_USAGE_DAYS:
-        raise Refusal(
-            ErrorCode.INVALID, f"Request at most {MAX_USAGE_DAYS} days.", FieldProblem("from", "too_long_ago")
-        )
+        raise invalid("from", "too_long_ago", f"Request at most {MAX_USAGE_DAYS} days.")
     found = await find_organisation(context, organisation)
     async with context.within(found.id).pool.acquire() as connection:
         return await usage.by_day(connection, found.id, first, last)

@@ -144,6 +144,11 @@ class Refusal(Exception):
         return refusal
 
 
+def invalid(field: str, problem: str, detail: str | None = None) -> Refusal:
+    """Return the refusal of a request with one invalid field."""
+    return Refusal(ErrorCode.INVALID, detail, FieldProblem(field, problem))
+
+
 Found = TypeVar("Found")
 
 
@@ -157,7 +162,7 @@ def require_found(value: Found | None) -> Found:
 def require_future(field: str, time: datetime | None, now: datetime) -> None:
     """Raise Refusal (invalid) if the time in this field of the request is not after `now`."""
     if time is not None and time <= now:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem(field, "not_in_future"))
+        raise invalid(field, "not_in_future")
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:

@@ -11,7 +11,7 @@ from fastapi import Depends, Query
 from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import Refusal, invalid
 from app.api.access.secured_route import Context
 from app.api.http.response_body import ResponseBody
 from app.crypto import CannotDecrypt
@@ -105,9 +105,7 @@ def search_position_of(context: AppContext, cursor: str | None) -> SearchPositio
 
 def bad_cursor() -> Refusal:
     """Return the refusal for an invalid cursor."""
-    return Refusal(
-        ErrorCode.INVALID, "Use next_cursor as in the previous page.", FieldProblem("cursor", "invalid")
-    )
+    return invalid("cursor", "invalid", "Use next_cursor as in the previous page.")
 
 
 def split_page(

@@ -19,7 +19,7 @@ from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_future
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found, require_future
 from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit
@@ -76,11 +76,8 @@ async def create_key(context: AppContext, body: NewKey) -> IssuedKey:
     require_future("expires_at", body.expires_at, context.now())
     _require_grantable(context.caller, body)
     if body.destination_ids is None and context.caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.INVALID,
-            "This key is limited to its destinations: set destination_ids to some of them.",
-            FieldProblem("destination_ids", "missing"),
-        )
+        detail = "This key is limited to its destinations: set destination_ids to some of them."
+        raise invalid("destination_ids", "missing", detail)
     async with context.engine.begin() as connection:
         if body.destination_ids is not None:
             await _require_known(connection, context.caller, body.destination_ids)
@@ -107,11 +104,10 @@ def _require_grantable(caller: Caller, body: NewKey) -> None:
     if caller.key != BOOTSTRAP:
         raise Refusal(ErrorCode.FORBIDDEN, "Only the bootstrap key can grant organisations:admin.")
     if caller.organisation != DEFAULT_ORGANISATION:
-        raise Refusal(
-            ErrorCode.INVALID,
-            "A key with organisations:admin acts in every organisation. Create it without organisation_id.",
-            FieldProblem("scopes", "not_allowed"),
+        detail = (
+            "A key with organisations:admin acts in every organisation. Create it without organisation_id."
         )
+        raise invalid("scopes", "not_allowed", detail)
 
 
 async def _require_known(connection: AsyncConnection, caller: Caller, destination_ids: Sequence[str]) -> None:
@@ -127,13 +123,11 @@ async def _require_known(connection: AsyncConnection, caller: Caller, destinatio
 
 async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
     """Return a key if the caller may use all its destinations. Raises Refusal (404)."""
-    key = await keys.find(connection, key_id)
+    key = require_found(await keys.find(connection, key_id))
+    own = caller.destination_ids
+    is_foreign = own is not None and (key.destination_ids is None or not own.issuperset(key.destination_ids))
     # Only platform keys can see platform keys.
-    if key is None or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if caller.destination_ids is not None and (
-        key.destination_ids is None or not caller.destination_ids.issuperset(key.destination_ids)
-    ):
+    if is_foreign or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
         raise Refusal(ErrorCode.NOT_FOUND)
     return key
 

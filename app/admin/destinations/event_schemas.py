@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.domain.identity.keys import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
@@ -86,8 +86,7 @@ async def suggest_mapping(
     Nothing of the events is stored or logged. Raises Refusal (422) for an unknown time zone.
     """
     if zone is not None and zone not in available_timezones():
-        problem = FieldProblem("zone", "not_in_list")
-        raise Refusal(ErrorCode.INVALID, "The zone is no name of the IANA time zone database.", problem)
+        raise invalid("zone", "not_in_list", "The zone is no name of the IANA time zone database.")
     if events is None:
         return (await read_observed(context, destination_id, zone)).suggestion
     async with reading(context, destination_id) as (connection, destination):

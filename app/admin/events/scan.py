@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from app.admin.events.summary import THROTTLED, EventSummary, accepted_summary, mapping_of, status_and_reason
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
 from app.domain.id_digests import digest_of
@@ -61,7 +61,7 @@ class EventScan:
 def require_mapping(mappings: Mappings, mapping_id: str | None) -> None:
     """Raise Refusal (422) if a filter names a mapping that does not exist here."""
     if mapping_id is not None and all(mapping_id != mapping.id for mapping in mappings.values()):
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("mapping_id", "unknown"))
+        raise invalid("mapping_id", "unknown")
 
 
 def _status_of_all(wanted: EventQuery) -> Status | None:

@@ -13,7 +13,7 @@ from app.admin.destinations import changing, find_visible
 from app.admin.events.search import find_visible_row
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_future
+from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_future
 from app.domain.incidents import thresholds
 from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.notifications.channels import ChannelType
@@ -192,8 +192,8 @@ async def change_preference(
     """Set the notification settings of a destination. Raises Refusal for a channel not in `channels`."""
     if not (preference.channels or frozenset()).issubset(channels):
         names = ", ".join(sorted(channels)) or "none"
-        problem = FieldProblem("channels", "not_in_list")
-        raise Refusal(ErrorCode.INVALID, f"The notification channels of this organisation: {names}.", problem)
+        detail = f"The notification channels of this organisation: {names}."
+        raise invalid("channels", "not_in_list", detail)
     before = (await stored_alerting.read(driver, destination.id)).preference
     if before == preference:
         return

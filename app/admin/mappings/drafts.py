@@ -14,7 +14,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
 from app.admin.mappings.schema import draft_warnings, name_problem, refusal_of_document
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import ACTION, check_draft, check_publishable
@@ -61,11 +61,7 @@ def valid_draft(draft: Document) -> Document:
     name_code = name_problem(draft.get("name"))
     problems = check_draft(dict(draft))
     if name_code is not None and not any(problem.path == "name" for problem in problems):
-        raise Refusal(
-            ErrorCode.INVALID,
-            "A mapping needs a name of printable characters.",
-            FieldProblem("name", name_code),
-        )
+        raise invalid("name", name_code, "A mapping needs a name of printable characters.")
     if problems:
         raise refusal_of_document(ErrorCode.INVALID, problems)
     return with_clean_event_name(draft)
@@ -77,9 +73,7 @@ async def find_mapping(
     """Return a mapping of a destination. Raises Refusal: 404, or 409 if it is archived and `lock` is set."""
     require_id("map_", mapping)
     fetch = stored_mappings.lock if lock else stored_mappings.find
-    stored = await fetch(connection, destination.id, mapping)
-    if stored is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+    stored = require_found(await fetch(connection, destination.id, mapping))
     if lock and stored.archived_at is not None:
         raise Refusal(ErrorCode.MAPPING_ARCHIVED)
     return stored

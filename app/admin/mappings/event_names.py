@@ -11,7 +11,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, Refusal, invalid
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
@@ -143,7 +143,7 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
     Raises Refusal: 422 for an invalid name, 403, 404.
     """
     if problem := event_name_problem(to) or unintended_name_problem(to):
-        raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
+        raise invalid("to", "event_name_invalid", problem)
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.event_name import near_miss, unintended_name_problem
@@ -23,7 +23,7 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
     if problem := unintended_name_problem(mapping.event_name):
         pins = await event_names.of_advertiser(connection, advertiser)
         if mapping.event_name not in {each.name for each in pins}:
-            raise Refusal(ErrorCode.INVALID, problem, FieldProblem("event_name", "event_name_invalid"))
+            raise invalid("event_name", "event_name_invalid", problem)
     if event_type is None:
         return
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)

@@ -20,7 +20,7 @@ from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
 from app.admin.mappings.pinned_names import pin
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.admin.refusals import ErrorCode, Refusal, invalid, require_version
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
 from app.store import audit, mappings
@@ -86,11 +86,7 @@ async def publish_draft(
     `note` explains the version; surrounding blanks are removed.
     """
     note = read_note(note)
-    async with _locked(context, destination_id, mapping_id, expected) as (
-        connection,
-        destination,
-        before,
-    ):
+    async with _locked(context, destination_id, mapping_id, expected) as (connection, destination, before):
         await publish_mapping(connection, destination, before, by=context.caller.actor, note=note)
         published = await reread(connection, destination, before.id)
     return await context.compute(published.details)
@@ -132,16 +128,10 @@ async def roll_back(
     An earlier version whose event type was renamed since is published again under the pinned name. Raises
     Refusal.
     """
-    async with _locked(context, destination_id, mapping_id, expected) as (
-        connection,
-        destination,
-        before,
-    ):
+    async with _locked(context, destination_id, mapping_id, expected) as (connection, destination, before):
         earlier = await mappings.version(connection, before.id, version)
         if earlier is None:
-            raise Refusal(
-                ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
-            )
+            raise invalid("version", "unknown", "The mapping has no such version.")
         if before.published_version != version:
             await _use_version(connection, destination, before, earlier, by=context.caller.actor)
             await destinations.count_published(connection, destination.id)

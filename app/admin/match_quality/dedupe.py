@@ -15,7 +15,7 @@ from app.admin.destinations import reading
 from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.backtest import compiled_or_none
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.event import amazon_event_id, amazon_key, event_key
@@ -99,7 +99,7 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
     until = body.until or now + timedelta(minutes=1)
     since = body.since or now - PERIOD
     if since >= until:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("since", "invalid"))
+        raise invalid("since", "invalid")
     async with reading_row(context, destination_id) as (connection, destination):
         account = await event_ids.account(connection, destination.number)
         mappings = await event_ids.mapping_ids(connection, destination.number)

@@ -17,7 +17,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
 from app.admin.inputs import DatasetName, RequestBody
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.amazon.wire import usable_token
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import MarkedConversion, marked_conversions
@@ -80,17 +80,17 @@ async def send_test_conversions(
     Data set and event name must be others than those of real events, so that no real figure is changed.
     """
     if event_name_problem(body.event_name):
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("event_name", "event_name_invalid"))
+        raise invalid("event_name", "event_name_invalid")
     name = clean_event_name(body.event_name)
     async with changing(context, destination_id) as (connection, _, destination):
         await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
         if name in pinned:
             detail = "Events are sent under this name. A test needs an event name of its own."
-            raise Refusal(ErrorCode.INVALID, detail, FieldProblem("event_name", "not_allowed"))
+            raise invalid("event_name", "not_allowed", detail)
         if body.dataset_name == destination.dataset_name:
             detail = "Events are sent to this data set. A test needs a data set of its own."
-            raise Refusal(ErrorCode.INVALID, detail, FieldProblem("dataset_name", "not_allowed"))
+            raise invalid("dataset_name", "not_allowed", detail)
         sealed = await sign_ins.access_token(connection, destination.id)
         token = _opened(context, destination, sealed)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}

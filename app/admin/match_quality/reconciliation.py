@@ -15,7 +15,7 @@ from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.admin.inputs import Day, RequestBody
 from app.admin.mappings.backtest import compiled_or_none
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId, MappingNumber
 from app.domain.match_quality.reconciliation import (
@@ -76,7 +76,7 @@ async def read_reconciliation(
     first = first or last - timedelta(days=DAYS - 1)
     if first > last or last - first >= timedelta(days=MOST_DAYS):
         word = "invalid" if first > last else "too_large"
-        raise Refusal(ErrorCode.INVALID, f"Ask for 1 to {MOST_DAYS} days.", FieldProblem("from", word))
+        raise invalid("from", word, f"Ask for 1 to {MOST_DAYS} days.")
     kinds, destination, counted = await _kinds(context, destination_id, first, last)
     until = context.monotonic() + seconds
     complete = await _count_batches(context, destination, kinds, counted, first, last, until)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.admin.inputs import HashRequest, RequestBody
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import invalid
 from app.domain.conversion.countries import read_country
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile
@@ -69,5 +69,5 @@ def explain_hash(body: ExplainHashRequest) -> HashExplanation:
 
 def _country(text: str) -> str:
     if (country := read_country(text)) is None:
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("country", "not_in_list"))
+        raise invalid("country", "not_in_list")
     return country.code

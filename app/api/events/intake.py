@@ -12,7 +12,7 @@ from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import field_problems
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.api.access.secured_route import SecuredRouter, reads_its_own_body
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events import response_examples
@@ -210,7 +210,7 @@ def read_body(
             case "too_many_events":
                 raise Refusal(ErrorCode.TOO_MANY_EVENTS, read.detail)
             case "empty_batch":
-                raise Refusal(ErrorCode.INVALID, read.detail, FieldProblem("events", "empty"))
+                raise invalid("events", "empty", read.detail)
             case _:
                 raise Refusal(ErrorCode.MALFORMED, read.detail)
     return read
