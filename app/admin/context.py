@@ -5,9 +5,9 @@ Routes, pages and commands receive the context from their process.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -66,10 +66,6 @@ def _forget(id_: object) -> None:
     """Do nothing: this process has no cache."""
 
 
-def _thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "computation")
-
-
 @dataclass(slots=True)
 class ComputationThread:
     """The thread for the long computations of a process.
@@ -82,7 +78,7 @@ class ComputationThread:
     those of another by at most one computation each.
     """
 
-    _executor: ThreadPoolExecutor = field(default_factory=_thread)
+    _executor: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "computation"))
     _turns: WeakValueDictionary[OrganisationId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def run(
@@ -183,6 +179,15 @@ class AppContext(EvaluationSettings):
             engine=scoped_engine(self.engine, organisation),
             pool=scoped_pool(self.pool, organisation),
         )
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PipelineConnection]:
+        """Lend a connection of the pipeline whose queries all see the same state."""
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
 
     def transaction(self) -> AbstractAsyncContextManager[tuple[AsyncConnection, PipelineConnection]]:
         """Begin a transaction for statements of the configuration and of the pipeline."""

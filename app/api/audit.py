@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import Context, SecuredRouter
-from app.api.export import EXPORTED, Listed
+from app.api.export import Listed, exported
 from app.api.pages import AuditPage, audit_page
 from app.store.audit import AuditEntry, AuditFilter
 
@@ -38,13 +38,7 @@ class AuditQuery(BaseModel):
     """Only actions before this time."""
 
 
-@router.get(
-    "/audit",
-    Scope.KEYS_ADMIN,
-    summary="List administrative actions",
-    response_model=AuditPage,
-    responses=EXPORTED,
-)
+@router.get("/audit", Scope.KEYS_ADMIN, summary="List administrative actions", **exported(AuditPage))
 async def list_all(
     context: Context, wanted: Annotated[AuditQuery, Query()], listing: Listed
 ) -> AuditPage | StreamingResponse:

@@ -35,14 +35,11 @@ _CUT_SHORT: Final = {
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
 
 
-# The media types that a route with the parameter `format` returns besides JSON.
-EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "content": {
-            media_type: {"schema": {"type": "string"}} for media_type in ("text/csv", "application/x-ndjson")
-        }
-    }
-}
+def exported(page: type[Page[Any]]) -> dict[str, Any]:
+    """Return the settings of a route that returns a page or, with the parameter `format`, an export."""
+    text = {"schema": {"type": "string"}}
+    media_types = {"text/csv": text, "application/x-ndjson": text}
+    return {"response_model": page, "responses": {200: {"content": media_types}}}
 
 
 class ExportFormat(StrEnum):

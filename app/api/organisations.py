@@ -39,11 +39,7 @@ class UsageView(ResponseBody):
     @classmethod
     def of(cls, days: Sequence[DayUsage]) -> "UsageView":
         """Return the sums over some days."""
-        return cls(
-            events=sum(day.events for day in days),
-            requests=sum(day.requests for day in days),
-            bytes=sum(day.bytes for day in days),
-        )
+        return cls(**{name: sum(getattr(day, name) for day in days) for name in cls.model_fields})
 
 
 class OwnOrganisationView(ResponseBody):

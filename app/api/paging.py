@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from operator import lt
 from typing import Annotated, Any, Final, Generic, TypeVar
 
@@ -79,16 +80,14 @@ def _numbers_of(context: AppContext, cursor: str | None, *limits: int) -> list[i
     raise bad_cursor()
 
 
-def number_of(context: AppContext, cursor: str | None) -> int | None:
+def number_of(context: AppContext, cursor: str | None, limit: int = 2**31) -> int | None:
     """Return the number in a cursor, or None for the first page. Raises Refusal for an invalid cursor."""
-    found = _numbers_of(context, cursor, 2**31)
+    found = _numbers_of(context, cursor, limit)
     return None if found is None else found[0]
 
 
-def record_id_of(context: AppContext, cursor: str | None) -> int | None:
-    """Return the id of a record in a cursor, or None for the first page. Raises Refusal."""
-    found = _numbers_of(context, cursor, 2**63)
-    return None if found is None else found[0]
+record_id_of: Final = partial(number_of, limit=2**63)
+"""Return the id of a record in a cursor, or None for the first page. Raises Refusal."""
 
 
 def event_place_of(context: AppContext, cursor: str | None) -> tuple[BatchId, int] | None:

@@ -1,7 +1,7 @@
 """People over HTTP: consent records, match keys of values, and the search and erasure of a person."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
@@ -13,9 +13,9 @@ from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
 from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
 from app.admin.privacy.hash_value import HashResult, hash_value
-from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
+from app.admin.privacy.subject_search import NOT_SEARCHED, StoredStatus, find_person
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
-from app.api.export import EXPORTED, Listed
+from app.api.export import Listed, exported
 from app.api.http.response_body import ResponseBody
 from app.api.paging import Page, cursor_of, event_place_of, record_id_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
@@ -37,8 +37,7 @@ class ConsentRecordPage(Page[ConsentRecord]):
     Scope.ERASE,
     tags=["events"],
     summary="List consent records",
-    response_model=ConsentRecordPage,
-    responses=EXPORTED,
+    **exported(ConsentRecordPage),
 )
 async def list_consent(
     on: OnDestination,
@@ -138,7 +137,7 @@ class StoredEventsView(ResponseBody):
     """The number of a person's stored events in a destination, by status."""
 
     destination_id: str
-    status: Literal["waiting", "delivered", "dead"]
+    status: StoredStatus
     events: int
 
 
@@ -174,9 +173,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
         identifiers=sorted(body.identifiers()),
         events=found.events.total(),
         items=[
-            StoredEventsView.model_validate(
-                {"destination_id": destination, "status": status, "events": number}
-            )
+            StoredEventsView(destination_id=destination, status=status, events=number)
             for (destination, status), number in sorted(found.events.items())
         ],
         batches_searched=found.batches,

@@ -62,10 +62,7 @@ async def read_overview(
     context: AppContext, destination_id: str, *, since: datetime, bucket: timedelta, previous: Period | None
 ) -> DestinationOverview:
     """Read the overview of a destination in one snapshot, so that its figures agree. Raises Refusal (404)."""
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with context.snapshot() as connection:
         destination = await find_visible_row(connection, context.caller, destination_id)
         number = destination.number
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)

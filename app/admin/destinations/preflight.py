@@ -310,8 +310,7 @@ _CHECKS: Sequence[tuple[str, str, Callable[[PreflightFacts], Verdict]]] = (
 
 def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
     """Run every check. Return the results in the order in which to fix them."""
-    verdicts = [(name, who, check(facts)) for name, who, check in _CHECKS]
+    verdicts = [(name, who, *check(facts)) for name, who, check in _CHECKS]
     return [
-        PreflightCheck(name, verdict.status, verdict.detail, verdict.who or who)
-        for name, who, verdict in verdicts
+        PreflightCheck(name, status, detail, other or who) for name, who, status, detail, other in verdicts
     ]

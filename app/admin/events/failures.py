@@ -1,13 +1,13 @@
 """Use cases about events that failed: rejected events, and groups of dead and expired ones."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.events.scan import require_mapping
-from app.admin.events.search import find_visible_row, reading_row
+from app.admin.events.search import reading_row
 from app.domain.event_query import EventQuery
 from app.store import PipelineConnection
 from app.store.events import batches, failures, rejections
@@ -23,9 +23,7 @@ async def list_rejections(
 
     With `below`, return only records with a lower id.
     """
-    await context.write_rejections()
-    async with context.pool.acquire() as connection:
-        destination = await _find(connection, context.caller, destination_id, wanted)
+    async with _reading(context, destination_id, wanted) as (connection, destination):
         return await rejections.newest(connection, [destination.number], wanted, limit=limit, below=below)
 
 
@@ -33,19 +31,19 @@ async def summarize_rejections(
     context: AppContext, destination_id: str, wanted: EventQuery
 ) -> Sequence[RejectionSummary]:
     """Count rejected events by reason, mapping and source path. Raises Refusal (404, 422)."""
-    await context.write_rejections()
-    async with context.pool.acquire() as connection:
-        destination = await _find(connection, context.caller, destination_id, wanted)
+    async with _reading(context, destination_id, wanted) as (connection, destination):
         return await rejections.summary(connection, destination.number, wanted, days=context.rejection_days)
 
 
-async def _find(
-    connection: PipelineConnection, caller: Caller, destination_id: str, wanted: EventQuery
-) -> DestinationRef:
-    destination = await find_visible_row(connection, caller, destination_id)
-    if wanted.mapping_id is not None:
-        require_mapping(await batches.mappings(connection, [destination.id]), wanted.mapping_id)
-    return destination
+@asynccontextmanager
+async def _reading(
+    context: AppContext, destination_id: str, wanted: EventQuery
+) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+    await context.write_rejections()
+    async with reading_row(context, destination_id) as (connection, destination):
+        if wanted.mapping_id is not None:
+            require_mapping(await batches.mappings(connection, [destination.id]), wanted.mapping_id)
+        yield connection, destination
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Use case: read the history of one event from the ledger, its batch and the recorded rejections."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -30,10 +30,7 @@ async def read_event_history(
 ) -> EventHistory:
     """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
     await context.write_rejections()
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with context.snapshot() as connection:
         destination = await find_visible_row(connection, context.caller, destination_id)
         mappings = await batches.mappings(connection, [destination.id])
         keys = {
@@ -57,68 +54,75 @@ async def read_event_history(
             raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
         ((key, (batch, place)),) = places.items()
         location = EventLocation(event_id, keys[key], batch, place)
+        reader = _Reader(connection, context, destination, mappings)
         if found:
-            accepted = await _history(connection, context, destination, location, mappings)
-            return replace(accepted, rejections=records)
-        return await _history_of_duplicate(connection, context, destination, location, duplicates[key])
+            return replace(await reader.accepted(location), rejections=records)
+        return await reader.duplicate(location, duplicates[key])
 
 
-async def _history(
-    connection: PipelineConnection,
-    context: AppContext,
-    destination: DestinationRef,
-    location: EventLocation,
-    mappings: Mappings,
-) -> EventHistory:
-    """Return the history of an accepted event. Raises Refusal (404) if its partition was dropped."""
-    found = await batches.batches(connection, destination.number, location.batch)
-    for batch in found:
-        shape = _shape_at(batch, location.place)
-        # Compare the event id too: a batch id could be assigned twice on different days.
-        if shape is None or shape.event_id != location.event_id:
-            continue
-        if mapping_of(shape, mappings) == location.mapping_id:
-            return await _describe(connection, context, destination, batch, location.place, shape, mappings)
-    for batch in found:
-        if read_shapes(batch.shapes) is None:
-            described = await _describe(
-                connection, context, destination, batch, location.place, None, mappings
-            )
-            return replace(described, event_id=location.event_id, mapping_id=location.mapping_id)
-    if not found and await batches.has_content(connection, location.batch):
-        raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
-    raise _dropped()
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the histories of a destination's events in one snapshot."""
 
+    connection: PipelineConnection
+    context: AppContext
+    destination: DestinationRef
+    mappings: Mappings
 
-async def _history_of_duplicate(
-    connection: PipelineConnection,
-    context: AppContext,
-    destination: DestinationRef,
-    location: EventLocation,
-    duplicate: attempts.MappedDuplicate,
-) -> EventHistory:
-    """Return the history of the event whose mapped Amazon event id this duplicate repeated.
-
-    This original event may belong to another destination of the advertiser. The history then lacks the
-    original's attempts and replays. It has the original's ids only if the caller may see that destination.
-    """
-    is_here = duplicate.destination == destination.id
-    origin = destination if is_here else await batches.destination(connection, duplicate.destination)
-    if origin is None:
+    async def accepted(self, location: EventLocation) -> EventHistory:
+        """Return the history of an accepted event. Raises Refusal (404) if its partition was dropped."""
+        found = await batches.batches(self.connection, self.destination.number, location.batch)
+        for batch in found:
+            shape = _shape_at(batch, location.place)
+            # Compare the event id too: a batch id could be assigned twice on different days.
+            if shape is None or shape.event_id != location.event_id:
+                continue
+            if mapping_of(shape, self.mappings) == location.mapping_id:
+                return await self._describe(batch, location.place, shape)
+        for batch in found:
+            if read_shapes(batch.shapes) is None:
+                described = await self._describe(batch, location.place, None)
+                return replace(described, event_id=location.event_id, mapping_id=location.mapping_id)
+        if not found and await batches.has_content(self.connection, location.batch):
+            raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
         raise _dropped()
-    mappings = await batches.mappings(connection, [origin.id])
-    found = await batches.batches(connection, origin.number, duplicate.batch)
-    shape = _shape_at(found[0], duplicate.place) if found else None
-    if shape is None:
-        raise _dropped()
-    original = await _describe(connection, context, origin, found[0], duplicate.place, shape, mappings)
-    return duplicate_history(
-        original,
-        location,
-        destination,
-        duplicate.answered_at,
-        may_name=is_here or context.caller.sees(origin.id),
-    )
+
+    async def duplicate(self, location: EventLocation, duplicate: attempts.MappedDuplicate) -> EventHistory:
+        """Return the history of the event whose mapped Amazon event id this duplicate repeated.
+
+        This original event may belong to another destination of the advertiser. The history then lacks the
+        original's attempts and replays. It has the original's ids only if the caller may see that
+        destination.
+        """
+        here = self.destination
+        is_here = duplicate.destination == here.id
+        origin = here if is_here else await batches.destination(self.connection, duplicate.destination)
+        if origin is None:
+            raise _dropped()
+        mappings = await batches.mappings(self.connection, [origin.id])
+        found = await batches.batches(self.connection, origin.number, duplicate.batch)
+        shape = _shape_at(found[0], duplicate.place) if found else None
+        if shape is None:
+            raise _dropped()
+        there = replace(self, destination=origin, mappings=mappings)
+        original = await there._describe(found[0], duplicate.place, shape)
+        may_name = is_here or self.context.caller.sees(origin.id)
+        return duplicate_history(original, location, here, duplicate.answered_at, may_name=may_name)
+
+    async def _describe(self, batch: BatchRow, place: int, shape: EventMetadata | None) -> EventHistory:
+        number = self.destination.number
+        found = await batches.exceptions(self.connection, [number], [batch.id])
+        exception = found.get(batch.id, {}).get(place)
+        if exception is not None and exception.day != batch.day:
+            exception = None  # of another batch: an id could be assigned twice on different days
+        carried, has_all_attempts = await attempts.attempts(
+            self.connection, number, batch=batch.id, place=place, day=batch.day, ids=batch.attempts
+        )
+        all_replays = [*batch.replays, *(exception.replays if exception else ())]
+        replays = await attempts.replays(self.connection, all_replays)
+        rows = EventRows(self.destination, batch, shape, exception, carried, has_all_attempts, replays)
+        id_of = partial(self.context.opaque.seal, kind=ATTEMPT)
+        return accepted_history(rows, self.mappings, self.context.max_event_age, id_of)
 
 
 def _shape_at(batch: BatchRow, place: int) -> EventMetadata | None:
@@ -129,25 +133,3 @@ def _dropped() -> Refusal:
     return Refusal(
         ErrorCode.NOT_FOUND, "The event was accepted, but its history was deleted after the retention period."
     )
-
-
-async def _describe(
-    connection: PipelineConnection,
-    context: AppContext,
-    destination: DestinationRef,
-    batch: BatchRow,
-    place: int,
-    shape: EventMetadata | None,
-    mappings: Mappings,
-) -> EventHistory:
-    found = await batches.exceptions(connection, [destination.number], [batch.id])
-    exception = found.get(batch.id, {}).get(place)
-    if exception is not None and exception.day != batch.day:
-        exception = None  # of another batch: an id could be assigned twice on different days
-    carried, has_all_attempts = await attempts.attempts(
-        connection, destination.number, batch=batch.id, place=place, day=batch.day, ids=batch.attempts
-    )
-    replays = await attempts.replays(connection, [*batch.replays, *(exception.replays if exception else ())])
-    rows = EventRows(destination, batch, shape, exception, carried, has_all_attempts, replays)
-    id_of = partial(context.opaque.seal, kind=ATTEMPT)
-    return accepted_history(rows, mappings, context.max_event_age, id_of)

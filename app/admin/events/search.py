@@ -110,10 +110,7 @@ async def search_events(
     and with Amazon's request ids. If an event has this id, the page has only the events with this id.
     """
     await context.write_rejections()
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with context.snapshot() as connection:
         only, known = context.caller.only, dict[DestinationNumber, DestinationRef]()
         if destination_id is not None:
             destination = await find_visible_row(connection, context.caller, destination_id)

@@ -1,8 +1,10 @@
 """Use cases on incidents, on the alerting and notifications of a destination, and on channels."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from operator import attrgetter
 from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +18,7 @@ from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_future
 from app.domain.incidents import thresholds
 from app.domain.incidents.thresholds import MUTED_UNTIL
-from app.domain.notifications.channels import ChannelType
+from app.domain.notifications.channels import Channel, ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
 from app.store import PipelineConnection, audit, incidents, transactions
 from app.store.audit import AuditAction
@@ -27,12 +29,7 @@ from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
 from app.store.incidents.alerting import AlertingRow
-
-
-def _sees(caller: Caller, stored: StoredIncident) -> bool:
-    """Return whether a caller may see an incident. Only unlimited callers see incidents of the service."""
-    destination = stored.incident.destination
-    return caller.destination_ids is None if destination is None else caller.sees(destination)
+from app.store.incidents.notifications import ChannelHealth
 
 
 async def list_incidents(
@@ -71,10 +68,7 @@ async def read_incident_history(
 ) -> IncidentHistory:
     """Read the history of an incident that the caller may see, in one snapshot."""
     destination = stored.incident.destination
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with context.snapshot() as connection:
         sent = await notifications.sent(connection, [stored.id])
         messages = {channel: times for (_, channel), times in sent.items()}
         if destination is None:
@@ -87,43 +81,38 @@ async def read_incident_history(
 
 async def acknowledge_incident(context: AppContext, incident: str, *, note: str | None) -> StoredIncident:
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
-    note = read_note(note)
-    async with context.transaction() as (connection, driver):
-        before = await _find(driver, context.caller, incident, lock=True)
-        await incidents.acknowledge(driver, incident, by=context.caller.actor, note=note)
-        return await _record(connection, driver, context.caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
+    change = partial(incidents.acknowledge, by=context.caller.actor, note=read_note(note))
+    return await _change(context, incident, AuditAction.INCIDENT_ACKNOWLEDGED, change)
 
 
 async def mute_incident(context: AppContext, incident: str, *, until: datetime | None) -> StoredIncident:
     """Send no message about an incident before `until`; None ends the mute. Raises Refusal (404, 422)."""
     require_future("until", until, context.now())
-    async with context.transaction() as (connection, driver):
-        before = await _find(driver, context.caller, incident, lock=True)
-        await incidents.mute(driver, incident, until=until)
-        return await _record(connection, driver, context.caller, AuditAction.INCIDENT_MUTED, before)
+    change = partial(incidents.mute, until=until)
+    return await _change(context, incident, AuditAction.INCIDENT_MUTED, change)
 
 
 async def _find(
     driver: PipelineConnection, caller: Caller, incident: str, *, lock: bool = False
 ) -> StoredIncident:
     found = require_found(await incidents.find(driver, incident, lock=lock))
-    if not _sees(caller, found):
+    # Only callers without a limit see incidents of the service, which have no destination.
+    if not caller.sees(found.incident.destination or ""):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
 
 
-async def _record(
-    connection: AsyncConnection,
-    driver: PipelineConnection,
-    caller: Caller,
-    action: AuditAction,
-    before: StoredIncident,
+async def _change(
+    context: AppContext, incident: str, action: AuditAction, change: Callable[..., Awaitable[None]]
 ) -> StoredIncident:
-    after = await incidents.find(driver, before.id)
-    assert after is not None
-    if after != before:
-        old, new = _audit_view(before), _audit_view(after)
-        await audit.record(connection, caller.actor, action, after.id, before=old, after=new)
+    """Change an incident with a function of the store, and record what it changed."""
+    async with context.transaction() as (connection, driver):
+        before = await _find(driver, context.caller, incident, lock=True)
+        await change(driver, incident)
+        after = await _find(driver, context.caller, incident)
+        if after != before:
+            old, new = _audit_view(before), _audit_view(after)
+            await audit.record(connection, context.caller.actor, action, incident, before=old, after=new)
     return after
 
 
@@ -172,9 +161,7 @@ async def read_alerting(context: AppContext, destination: str) -> AlertingRow:
 
 async def set_preference(context: AppContext, destination: str, preference: Preference) -> Preference:
     """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
-    known = {
-        channel.name for channel in context.channels if channel.organisation == context.caller.organisation
-    }
+    known = {channel.name for channel in _own_channels(context)}
     async with changing(context, destination) as (connection, driver, found):
         await change_preference(connection, driver, found, preference, known, by=context.caller.actor)
     return preference
@@ -218,17 +205,15 @@ async def list_channels(context: AppContext) -> Sequence[ChannelStatus]:
     """Return the channels that the operator configured for the caller's organisation, by name."""
     async with context.pool.acquire() as connection:
         health = await notifications.channel_health(connection)
-    ours = [channel for channel in context.channels if channel.organisation == context.caller.organisation]
-    result = []
-    for channel in sorted(ours, key=lambda channel: channel.key):
-        known = health.get(channel.key, notifications.ChannelHealth())
-        result.append(
-            ChannelStatus(
-                name=channel.name,
-                type=channel.type,
-                state="ok" if known.failing_since is None else "failing",
-                last_success_at=known.last_success_at,
-                last_error=known.last_error,
-            )
-        )
-    return result
+    return [_status(each, health.get(each.key, ChannelHealth())) for each in _own_channels(context)]
+
+
+def _own_channels(context: AppContext) -> list[Channel]:
+    """Return the channels of the caller's organisation, by name."""
+    own = [channel for channel in context.channels if channel.organisation == context.caller.organisation]
+    return sorted(own, key=attrgetter("key"))
+
+
+def _status(channel: Channel, health: ChannelHealth) -> ChannelStatus:
+    state: Literal["ok", "failing"] = "ok" if health.failing_since is None else "failing"
+    return ChannelStatus(channel.name, channel.type, state, health.last_success_at, health.last_error)

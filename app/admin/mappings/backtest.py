@@ -8,10 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
-from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.drafts import compile_draft, find_mapping, require_published
 from app.admin.mappings.evaluation import EvaluationSettings, rules_of
-from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, Refusal
 from app.domain.event import EventProblem
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
@@ -40,17 +38,10 @@ async def backtest_draft(
     await context.write_schema_samples()
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
-        if document is None:
-            draft = compile_or_refuse(mapping.draft)
-        else:
-            draft = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
-        if mapping.published_version is None:
-            raise Refusal(
-                ErrorCode.NOT_PUBLISHABLE,
-                "No version is published yet, so there is nothing to compare the draft with.",
-            )
+        draft = compile_draft(mapping, document)
+        published = require_published(mapping)
         compare = await comparison(connection, context, destination, mapping, draft, limit=limit)
-    return mapping.published_version, await context.compute(compare)
+    return published, await context.compute(compare)
 
 
 async def comparison(

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.context import AppContext
 from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
-from app.admin.mappings.schema import draft_warnings, name_problem, refusal_of_document
+from app.admin.mappings.schema import compile_or_refuse, draft_warnings, name_problem, refusal_of_document
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
-from app.domain.mapping.document import ACTION, check_draft, check_publishable
+from app.domain.mapping.document import ACTION, Mapping, check_draft, check_publishable
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.lint import LintWarning
 from app.domain.mapping.sources import MappingProblem
@@ -77,6 +77,21 @@ async def find_mapping(
     if lock and stored.archived_at is not None:
         raise Refusal(ErrorCode.MAPPING_ARCHIVED)
     return stored
+
+
+def compile_draft(stored: StoredMapping, document: Document | None) -> Mapping:
+    """Compile an unsaved document, or the saved draft if it is None. Raises Refusal (422)."""
+    if document is None:
+        return compile_or_refuse(stored.draft)
+    return compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+
+
+def require_published(stored: StoredMapping) -> int:
+    """Return the published version of a mapping. Raises Refusal (422) if none is published."""
+    if stored.published_version is None:
+        detail = "No version is published yet, so there is nothing to compare the draft with."
+        raise Refusal(ErrorCode.NOT_PUBLISHABLE, detail)
+    return stored.published_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ import msgspec
 
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, reading
-from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.drafts import compile_draft, find_mapping
 from app.admin.mappings.evaluation import UNSAVED, rules_of
-from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Trace
 from app.domain.event import (
@@ -51,10 +50,7 @@ async def preview_event(
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         rules = await rules_of(connection, context, destination, mapping)
-    if document is None:
-        compiled = compile_or_refuse(mapping.draft)
-    else:
-        compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+    compiled = compile_draft(mapping, document)
     event = _event_of(context, destination, mapping, content)
     if isinstance(event, Rejection):
         return rejection_view(event)
@@ -133,10 +129,8 @@ async def send_sample_event(
 ) -> SentSample:
     """Send an event under a new id. Raises Refusal: 403 in production, 404, 503."""
     if not context.development:
-        raise Refusal(
-            ErrorCode.FORBIDDEN,
-            "Test events are only for the sandbox; in production, Amazon would count them.",
-        )
+        detail = "Test events are only for the sandbox; in production, Amazon would count them."
+        raise Refusal(ErrorCode.FORBIDDEN, detail)
     async with context.engine.connect() as connection:
         await find_visible(connection, context.caller, destination_id)
     event_id = f"console-test-{secrets.token_hex(5)}"

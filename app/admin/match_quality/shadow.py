@@ -10,9 +10,8 @@ from pydantic import Field
 from app.admin.context import AppContext
 from app.admin.destinations import changing, find_visible, reading
 from app.admin.inputs import NUMBER, RequestBody
-from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.drafts import find_mapping, require_published
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, Refusal
 from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
 from app.store import audit
 from app.store.audit import AuditAction
@@ -71,9 +70,7 @@ async def start_shadow(
     async with changing(context, destination_id) as (connection, _, destination):
         mapping = await find_mapping(connection, destination, mapping_id, lock=True)
         compile_or_refuse(mapping.draft)
-        if mapping.published_version is None:
-            detail = "No version is published yet, so there is nothing to compare the draft with."
-            raise Refusal(ErrorCode.NOT_PUBLISHABLE, detail)
+        require_published(mapping)
         await shadows.start(
             connection,
             destination.number,

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.admin.context import AppContext
 from app.admin.ids import new_id
@@ -19,7 +20,8 @@ from app.store.privacy.erasures import ReadableBatch
 
 _BATCHES = 20  # of up to 500 events, decrypted in a thread
 _SECONDS = 5.0  # of one request; the caller continues with the cursor
-_STATUSES = {
+StoredStatus = Literal["waiting", "delivered", "dead"]
+_STATUSES: Mapping[str | None, StoredStatus] = {
     None: "waiting",
     "sent": "delivered",
     "expired": "dead",
@@ -43,7 +45,7 @@ class SubjectSearch:
     `cursor` is the id of the last batch that was searched. It is None if every batch was searched.
     """
 
-    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: Counter[tuple[str, StoredStatus]] = field(default_factory=Counter)
     batches: int = 0
     unreadable: int = 0
     cursor: int | None = None

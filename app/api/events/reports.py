@@ -20,7 +20,7 @@ from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
-from app.api.export import EXPORTED, Listed
+from app.api.export import Listed, exported
 from app.api.pages import event_page, rejection_page
 from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
@@ -41,13 +41,7 @@ async def read_event(
     return await read_event_history(context, destination_id, event_id, mapping_id)
 
 
-@router.get(
-    ONE + "/events",
-    Scope.EVENTS_READ,
-    summary="List events",
-    response_model=EventSummaryPage,
-    responses=EXPORTED,
-)
+@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exported(EventSummaryPage))
 async def list_events(
     on: OnDestination, wanted: Annotated[MixedFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
@@ -60,13 +54,7 @@ async def list_events(
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get(
-    "/event-search",
-    Scope.EVENTS_READ,
-    summary="Search events",
-    response_model=EventSummaryPage,
-    responses=EXPORTED,
-)
+@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exported(EventSummaryPage))
 async def search(
     context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listed
 ) -> EventSummaryPage | StreamingResponse:
@@ -94,13 +82,7 @@ async def rejection_summary(
     return paging.part(RejectionSummaryPage, rows)
 
 
-@router.get(
-    ONE + "/rejections",
-    Scope.EVENTS_READ,
-    summary="List rejected events",
-    response_model=RejectionPage,
-    responses=EXPORTED,
-)
+@router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exported(RejectionPage))
 async def list_rejections(
     on: OnDestination, wanted: Annotated[RecordFilter, Query()], listing: Listed
 ) -> RejectionPage | StreamingResponse:
