@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
+from app.admin.events.scan import Position
 from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
 from app.admin.mappings.drafts import list_mappings
@@ -235,7 +236,7 @@ async def export_consent(visit: CurrentDestination) -> Response:
 
 async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
     yield csv_lines([COLUMNS])
-    before: consent_records.Position | None = None
+    before: Position | None = None
     unreadable = 0
     while True:
         page = await consent_records.list_consent_records(*visit.on, limit=ROWS, before=before)

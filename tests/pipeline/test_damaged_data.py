@@ -53,6 +53,18 @@ def sample(world: World, name: str, **labels: str) -> float:
     return world.resources.telemetry.registry.get_sample_value(name, labels) or 0.0
 
 
+async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(world: World, api: web.ApiWorld) -> None:
+    """The list of consent records reads its batches in queries of 20."""
+    dst = await world.destination()
+    await world.post(dst, event(0))
+    await world.post(dst, event(1))
+    await spoil(world, dst, HARMLESS["shapes: empty"])
+    for number in range(2, 21):
+        await world.post(dst, event(number))
+    page = (await api.call("GET", f"/destinations/{dst}/consent-records")).json()
+    assert (len(page["items"]), page["unreadable_batches"], page["next_cursor"]) == (20, 1, None)
+
+
 # So many that their content is stored in chunks.
 MANY = 80
 FAILED = "amazon_conversions_claims_failed_total"

@@ -88,7 +88,7 @@ async def scan_events(
     back_to: datetime | None = None
     deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        found, below = await newest(_highest_id(before))
+        found, below = await newest(highest_id(before))
         candidates = [batch for _, batch in found if wanted.may_match(batch.accepted_at, batch.shapes)]
         exceptions = await exceptions_of(connection, candidates)
         searched = {batch.id for batch in candidates}
@@ -108,14 +108,14 @@ async def scan_events(
                 items.append(ScannedEvent(event, (batch.id, shape.place)))
                 if len(items) == limit:
                     return EventScan(items, items[-1].position, unreadable, back_to)
-        if below is None or _are_older(found, wanted.since):
+        if below is None or are_older([batch for _, batch in found], wanted.since):
             return EventScan(items, None, unreadable, back_to)
         scanned += len(found)
         before = (below, 0)
     return EventScan(items, before, unreadable, back_to)
 
 
-def _highest_id(before: Position | None) -> BatchId | None:
+def highest_id(before: Position | None) -> BatchId | None:
     """Return the highest id of a batch with events below a position, or None if there is no position."""
     return None if before is None else BatchId(before[0] if before[1] else before[0] - 1)
 
@@ -180,9 +180,9 @@ async def exceptions_of(
     return await batches.exceptions(connection, numbers, [batch.id for batch in found])
 
 
-def _are_older(found: Sequence[tuple[DestinationRef, BatchRow]], since: datetime | None) -> bool:
+def are_older(found: Sequence[BatchRow], since: datetime | None) -> bool:
     """Return whether all batches of a query are older than `since`. Batch ids are nearly in time order."""
-    return since is not None and bool(found) and all(batch.accepted_at < since for _, batch in found)
+    return since is not None and bool(found) and all(batch.accepted_at < since for batch in found)
 
 
 def _matching_events(

@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.events.scan import BatchReader, Position, are_older, highest_id
 from app.admin.events.search import reading_row
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
-from app.domain.ids import BatchId, MappingId, MappingNumber
+from app.domain.event_query import EventQuery
+from app.domain.ids import MappingId, MappingNumber
 from app.domain.mapping.sources import Problems, compile_source
 from app.store import counts, mappings
 from app.store.counts import ConsentStops
@@ -22,8 +24,6 @@ from app.store.mappings import Document
 _BATCHES_PER_QUERY = 20
 # For each consent mode, the member of a mapping's `consent` that says where the signal is in the event.
 _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
-
-Position = tuple[BatchId, int]  # batch, and position of the event in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,9 @@ async def list_consent_records(
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
         destination = await find_visible(connection, context.caller, destination_id)
         ids = await event_batches.mappings(pipeline, [destination.id])
-        documents = _Documents(connection)
+        documents, reader = _Documents(connection), BatchReader(pipeline, [destination.number], EventQuery())
         while True:
-            batches = await event_batches.newest(
-                pipeline,
-                [destination.number],
-                wanted=None,
-                before=before[0] if before else None,
-                limit=_BATCHES_PER_QUERY,
-            )
+            batches, below = await reader.page(highest_id(before), limit=_BATCHES_PER_QUERY)
             for batch in batches:
                 if since is not None and batch.accepted_at < since:
                     continue
@@ -95,11 +89,9 @@ async def list_consent_records(
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
                     last = (batch.id, event.place)
-            # Batch ids are nearly in time order, so all later batches of the scan are older too.
-            is_older = since is not None and all(batch.accepted_at < since for batch in batches)
-            if len(batches) < _BATCHES_PER_QUERY or is_older:
+            if below is None or are_older(batches, since):
                 return ConsentRecords(items, None, unreadable)
-            before = (batches[-1].id, 0)
+            before = (below, 0)
 
 
 async def blocked_by_consent(context: AppContext, destination_id: str) -> list[ConsentStops]:
