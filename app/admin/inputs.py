@@ -35,10 +35,12 @@ from app.domain.privacy.personal_text import holds_personal_text
 from app.store.audit import AuditAction
 
 
-def _as_integer(value: Any) -> Any:
-    if isinstance(value, Decimal) and value.adjusted() < 19 and value == value.to_integral_value():
-        return int(value)
-    return value
+def _plain_number(value: Any) -> Any:
+    """Return an integer or a float for a number of the strict parser, which returns each as a Decimal."""
+    if not isinstance(value, Decimal):
+        return value
+    # In JSON Schema, 140.0 and 1.4E2 are integers.
+    return int(value) if value.adjusted() < 19 and value == value.to_integral_value() else float(value)
 
 
 class RequestBody(BaseModel):
@@ -53,8 +55,9 @@ class RequestBody(BaseModel):
         # fractions: a Decimal counts as an object without fields.
         if isinstance(value, Decimal):
             return float(value)
-        # In JSON Schema, 140.0 and 1.4E2 are integers.
-        return {name: _as_integer(member) for name, member in value.items()} if type(value) is dict else value
+        return (
+            {name: _plain_number(member) for name, member in value.items()} if type(value) is dict else value
+        )
 
 
 def validation_error(code: str, sentence: str = "", *path: str) -> PydanticCustomError:
@@ -99,14 +102,8 @@ def _require_digits(value: Any) -> Any:
     return value
 
 
-def _number(value: Any) -> Any:
-    # The strict parser returns numbers as Decimal; a rate is a float.
-    return float(value) if isinstance(value, Decimal) else value
-
-
 # For a number in a query: only digits. Pydantic also accepts `1.0`, `+1` and `1_0`.
 DIGITS = BeforeValidator(_require_digits)
-NUMBER = BeforeValidator(_number)
 
 # For a field with a union type: report one error. Without this validator, pydantic reports an error for each
 # member of the union, with the member's type in the path.
@@ -247,7 +244,7 @@ class DayRange(BaseModel):
 class RateLimitInput(RequestBody):
     """The maximum request rate to Amazon for this destination."""
 
-    requests_per_second: Annotated[float, Field(ge=0.1, le=1000, allow_inf_nan=False), NUMBER] = 5.0
+    requests_per_second: Annotated[float, Field(ge=0.1, le=1000, allow_inf_nan=False)] = 5.0
     burst: Annotated[int, Field(ge=1, le=1000)] = 5
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model
 
-from app.admin.inputs import NUMBER, REPORT_ONCE, DestinationChange, Instant, RequestBody, validation_error
+from app.admin.inputs import REPORT_ONCE, DestinationChange, Instant, RequestBody, validation_error
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES, Threshold
 from app.domain.notifications.policy import Preference
@@ -15,7 +15,7 @@ def _member(name: str, default: bool | float) -> Any:
     if isinstance(default, bool):
         return bool | None
     low, high = RANGES[name]
-    return Annotated[type(default), Field(ge=low, le=high), NUMBER] | None
+    return Annotated[type(default), Field(ge=low, le=high)] | None
 
 
 def _threshold(kind: Kind, default: Threshold) -> Any:

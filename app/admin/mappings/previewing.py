@@ -116,27 +116,18 @@ def _event_of(
     return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
 
 
-@dataclass(frozen=True, slots=True)
-class SentSample:
-    """The id of a sample event and its result."""
-
-    event_id: str
-    result: EventResult
-
-
 async def send_sample_event(
     context: AppContext, destination_id: str, mapping_id: str | None, content: dict[str, Any]
-) -> SentSample:
+) -> EventResult:
     """Send an event under a new id. Raises Refusal: 403 in production, 404, 503."""
     if not context.development:
         detail = "Test events are only for the sandbox; in production, Amazon would count them."
         raise Refusal(ErrorCode.FORBIDDEN, detail)
     async with context.engine.connect() as connection:
         await find_visible(connection, context.caller, destination_id)
-    event_id = f"console-test-{secrets.token_hex(5)}"
     # The event goes to this destination, whatever it says itself.
     routing = {"destination_id": destination_id} | ({"mapping_id": mapping_id} if mapping_id else {})
-    body = [{**content, "event_id": event_id, **routing}]
+    body = [{**content, "event_id": f"console-test-{secrets.token_hex(5)}", **routing}]
     events = read_events(body, default_destination=destination_id, default_mapping=mapping_id)
     assert not isinstance(events, BodyProblem)
     allowed = context.caller.destination_ids
@@ -145,5 +136,4 @@ async def send_sample_event(
     results = await context.intake.receive(request)
     if results is None:
         raise Refusal(ErrorCode.UNAVAILABLE)
-    (result,) = results
-    return SentSample(event_id, result)
+    return results[0]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import changing, find_visible, reading
-from app.admin.inputs import NUMBER, RequestBody
+from app.admin.inputs import RequestBody
 from app.admin.mappings.drafts import find_mapping, require_published
 from app.admin.mappings.schema import compile_or_refuse
 from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
@@ -21,7 +21,7 @@ from app.store.match_quality import shadows
 class ShadowRequest(RequestBody):
     """The share of the live events to convert with the draft, and for how long."""
 
-    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), NUMBER]
+    share: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
     minutes: Annotated[int, Field(ge=1, le=1440)]
 
 
