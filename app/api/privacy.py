@@ -60,7 +60,7 @@ async def list_consent(
         blocked = () if listing.export_format else await blocked_by_consent(*on)
         return ConsentRecordPage(
             items=page.items,
-            next_cursor=cursor_of(listing.context, *page.last) if page.last else None,
+            next_cursor=cursor_of(listing.context, *page.following) if page.following else None,
             unreadable_batches=page.unreadable_batches,
             stopped=blocked,
         )

@@ -218,7 +218,7 @@ async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Resp
     return await visit.show(
         "consent.html",
         items=records.items,
-        next_cursor=cursor_of(visit.context, *records.last) if records.last else None,
+        next_cursor=cursor_of(visit.context, *records.following) if records.following else None,
         unreadable=records.unreadable_batches,
         later=cursor is not None,
         bases=BASES,
@@ -242,7 +242,7 @@ async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
         page = await consent_records.list_consent_records(*visit.on, limit=ROWS, before=before)
         yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
-        before = page.last
+        before = page.following
         if before is None:
             break
     if unreadable:

@@ -63,6 +63,11 @@ async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(world: World, a
         await world.post(dst, event(number))
     page = (await api.call("GET", f"/destinations/{dst}/consent-records")).json()
     assert (len(page["items"]), page["unreadable_batches"], page["next_cursor"]) == (20, 1, None)
+    path = f"/destinations/{dst}/consent-records?limit=19"  # the damaged batch is between two pages
+    first = (await api.call("GET", path)).json()
+    second = (await api.call("GET", f"{path}&cursor={first['next_cursor']}")).json()
+    assert (len(second["items"]), second["next_cursor"]) == (1, None)
+    assert first["unreadable_batches"] + second["unreadable_batches"] == 1
 
 
 # So many that their content is stored in chunks.

@@ -46,13 +46,13 @@ class ConsentRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecords:
-    """A page of records. `last` is the position of its last record; None on the last page.
+    """A page of records. The next page has the records below `following`; None on the last page.
 
     `unreadable_batches` counts damaged batches, whose records are missing.
     """
 
     items: list[ConsentRecord]
-    last: Position | None
+    following: Position | None
     unreadable_batches: int
 
 
@@ -66,7 +66,7 @@ async def list_consent_records(
 ) -> ConsentRecords:
     """Return up to `limit` records of events before a position, newest first."""
     items: list[ConsentRecord] = []
-    last, unreadable = before, 0
+    unreadable = 0
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
         destination = await find_visible(connection, context.caller, destination_id)
         ids = await event_batches.mappings(pipeline, [destination.id])
@@ -83,12 +83,11 @@ async def list_consent_records(
                     if before and (batch.id, event.place) >= before:
                         continue
                     if len(items) == limit:
-                        return ConsentRecords(items, last, unreadable)
+                        return ConsentRecords(items, (batch.id, event.place + 1), unreadable)
                     found = ids.get(MappingNumber(event.mapping))
                     mapping = found.id if found else None
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
-                    last = (batch.id, event.place)
             if below is None or are_older(batches, since):
                 return ConsentRecords(items, None, unreadable)
             before = (below, 0)
