@@ -5,13 +5,13 @@ Routes, pages and commands receive the context from their process.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
@@ -30,7 +30,8 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.health import Readiness
 from app.ingest.intake import Intake
-from app.store import PipelineConnection, transaction
+from app.store import PipelineConnection, audit, transaction
+from app.store.audit import AuditAction
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
@@ -105,6 +106,25 @@ class RefusalLimit:
         self.count = self.count + 1 if minute == self.minute else 1
         self.minute = minute
         return self.count <= 60
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transaction for statements of the configuration and of the pipeline, and who acts in it."""
+
+    connection: AsyncConnection
+    driver: PipelineConnection
+    by: str
+
+    async def record(
+        self,
+        action: AuditAction,
+        subject: str,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record an action of this transaction in the audit."""
+        await audit.record(self.connection, self.by, action, subject, before=before, after=after)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -189,9 +209,11 @@ class AppContext(EvaluationSettings):
         ):
             yield connection
 
-    def transaction(self) -> AbstractAsyncContextManager[tuple[AsyncConnection, PipelineConnection]]:
-        """Begin a transaction for statements of the configuration and of the pipeline."""
-        return transaction(self.engine)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Change]:
+        """Begin a transaction of the caller."""
+        async with transaction(self.engine) as (connection, driver):
+            yield Change(connection, driver, self.caller.actor)
 
     async def compute(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Return the function's result, computed outside the event loop. No transaction should be open."""

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as destination_use_cases
+from app.admin.context import Change
 from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
@@ -30,7 +31,7 @@ from app.config_as_code.plan import (
 from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
-from app.store import PipelineConnection, driver_of, mappings
+from app.store import driver_of, mappings
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting, notifications
@@ -84,11 +85,11 @@ async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredDestination], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
     await destinations.lock_all(connection)
-    driver = await driver_of(connection)
+    change = Change(connection, await driver_of(connection), options.by)
     existing = await stored_configuration(connection)
     own = {
         each.name
-        for each in await notifications.declared(driver)
+        for each in await notifications.declared(change.driver)
         if each.organisation == options.organisation
     }
     options = replace(options, channels=options.channels | own)
@@ -100,7 +101,7 @@ async def _apply_plan(
     backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(connection, driver, step, options))
+            after.append(await _destination(change, step, options))
         except Refusal as refusal:
             problems.append(FileProblem(step.desired.path, refusal_sentence(refusal)))
             problems += step.document_problems
@@ -110,7 +111,7 @@ async def _apply_plan(
             try:
                 if backtest := await _backtest(connection, after[-1], mapping, options):
                     backtests[backtest[0]] = backtest[1]
-                await _mapping(connection, after[-1], mapping, options.by)
+                await _mapping(change, after[-1], mapping)
             except Refusal as refusal:
                 problems.append(FileProblem(path, refusal_sentence(refusal)))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
@@ -153,55 +154,54 @@ def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: Apply
     return problems
 
 
-async def _destination(
-    connection: AsyncConnection, driver: PipelineConnection, step: DestinationStep, options: ApplyOptions
-) -> Destination:
+async def _destination(change: Change, step: DestinationStep, options: ApplyOptions) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
-    desired, by = step.desired, options.by
+    desired, connection = step.desired, change.connection
     if step.existing is None:
         id_ = DestinationId(desired.id or new_id("dst_"))
         async with _unused_id(connection, "destination"):
-            after = await destination_use_cases.insert_destination(connection, id_, step.settings, by=by)
+            after = await destination_use_cases.insert_destination(change, id_, step.settings)
     else:
         before = await destinations.lock(connection, step.existing.id)
         assert before is not None
-        after = await destination_use_cases.update_settings(connection, before, step.settings, by=by)
+        after = await destination_use_cases.update_settings(change, before, step.settings)
     enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
-        await destination_use_cases.set_status_callback(connection, driver, after, enabled, by=by)
+        await destination_use_cases.set_status_callback(change, after, enabled=enabled)
     if desired.alerting is not None and await change_alerting(
-        connection, driver, after, desired.alerting.stored(), by=by, replaces=True
+        change, after, desired.alerting.stored(), replaces=True
     ):
         after = await destinations.touch(connection, after.id)
     if desired.notifications is not None:
         preference = desired.notifications.preference()
-        await change_preference(connection, driver, after, preference, options.channels, by=by)
+        await change_preference(change, after, preference, options.channels)
     return after
 
 
-async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:
+async def _mapping(change: Change, destination: Destination, step: MappingStep) -> None:
     if step.action is PlannedAction.NOTHING:
         return
     # A publish over HTTP locks in the same order: first the advertiser, then the mapping.
+    connection = change.connection
     destination = await publishing.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None
         before = await _lock(connection, destination, step.existing.id)
-        await mapping_use_cases.archive_mapping(connection, before, by=by)
+        await mapping_use_cases.archive_mapping(change, before)
         return
     document = valid_draft(step.document)
     if step.existing is None:
         id_ = MappingId(step.desired.id or new_id("map_"))
         async with _unused_id(connection, "mapping"):
-            await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
+            await mapping_use_cases.create_mapping(change, destination.id, id_, document)
     else:
         id_ = step.existing.id
         before = await _lock(connection, destination, id_)
-        await mapping_use_cases.change_mapping(connection, before, document, by=by)
+        await mapping_use_cases.change_mapping(change, before, document)
     if step.desired.published:
         mapping = await _lock(connection, destination, id_)
-        await publishing.publish_mapping(connection, destination, mapping, by=by)
+        await publishing.publish_mapping(change, destination, mapping)
 
 
 @asynccontextmanager

@@ -15,13 +15,13 @@ from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Change
 from app.admin.ids import require_id
 from app.admin.mappings.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_version
 from app.domain.destination import DestinationSettings, State
 from app.domain.ids import DestinationId
-from app.store import PipelineConnection, audit, callbacks
+from app.store import callbacks
 from app.store.audit import AuditAction
 from app.store.callbacks import CallbackStatus
 from app.store.database import partitions
@@ -73,12 +73,10 @@ async def reading(
 
 
 @asynccontextmanager
-async def changing(
-    context: AppContext, destination_id: str
-) -> AsyncIterator[tuple[AsyncConnection, PipelineConnection, Destination]]:
+async def changing(context: AppContext, destination_id: str) -> AsyncIterator[tuple[Change, Destination]]:
     """Begin a transaction in which the destination is locked. Raises Refusal (not found, archived)."""
-    async with context.transaction() as (connection, driver):
-        yield connection, driver, await lock_visible(connection, context.caller, destination_id)
+    async with context.transaction() as change:
+        yield change, await lock_visible(change.connection, context.caller, destination_id)
 
 
 _PUBLIC = TypeAdapter(Destination)
@@ -98,17 +96,15 @@ def settings_of(destination: Destination) -> DestinationSettings:
 
 
 async def insert_destination(
-    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings, *, by: str
+    change: Change, id_: DestinationId, settings: DestinationSettings
 ) -> Destination:
     """Create a destination in state `draft` under an unused id."""
-    created = await destinations.create(connection, destination, settings)
-    await _record(connection, by, AuditAction.DESTINATION_CREATED, None, created)
+    created = await destinations.create(change.connection, id_, settings)
+    await change.record(AuditAction.DESTINATION_CREATED, id_, None, audit_view(created))
     return created
 
 
-async def update_settings(
-    connection: AsyncConnection, before: Destination, settings: DestinationSettings, *, by: str
-) -> Destination:
+async def update_settings(change: Change, before: Destination, settings: DestinationSettings) -> Destination:
     """Apply settings to a destination and return the destination. Return `before` if nothing changes.
 
     Raises Refusal if the advertiser or the region changes and can no longer change. Raises Refusal if the new
@@ -118,48 +114,44 @@ async def update_settings(
         return before
     fixed = [name for name in ("advertiser_id", "region") if getattr(before, name) != getattr(settings, name)]
     if fixed:
-        if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
+        if before.sign_in != "none" or await destinations.ever_accepted(change.connection, before.number):
             problems = (FieldProblem(name, "not_allowed") for name in fixed)
             raise Refusal(ErrorCode.DESTINATION_FIXED, None, *problems)
-        await pin_for_advertiser(connection, before.id, settings.advertiser_id)
-    after = await destinations.change(connection, before.id, settings)
-    await _record(connection, by, AuditAction.DESTINATION_CHANGED, before, after)
+        await pin_for_advertiser(change.connection, before.id, settings.advertiser_id)
+    after = await destinations.change(change.connection, before.id, settings)
+    await change.record(AuditAction.DESTINATION_CHANGED, before.id, audit_view(before), audit_view(after))
     return after
 
 
-async def set_status_callback(
-    connection: AsyncConnection,
-    driver: PipelineConnection,
-    destination: Destination,
-    enabled: bool,
-    *,
-    by: str,
-) -> None:
+async def set_status_callback(change: Change, destination: Destination, *, enabled: bool) -> None:
     """Enable or disable status callbacks. Idempotent. Disabling also drops pending callbacks."""
     if enabled:
-        is_new = await callbacks.enable(driver, destination.number, by=by)
+        is_new = await callbacks.enable(change.driver, destination.number, by=change.by)
     else:
-        is_new = await callbacks.disable(driver, destination.number)
+        is_new = await callbacks.disable(change.driver, destination.number)
     if is_new:
         old, new = ({"status_callback": each} for each in (not enabled, enabled))
-        action = AuditAction.DESTINATION_CALLBACK_CHANGED
-        await audit.record(connection, by, action, destination.id, before=old, after=new)
+        await change.record(AuditAction.DESTINATION_CALLBACK_CHANGED, destination.id, old, new)
 
 
 async def read_status_callback(context: AppContext, destination_id: str) -> CallbackStatus:
     """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination_id)
-        return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
+        return await callbacks.read_status(
+            change.driver, found.number, configured=context.callback_configured
+        )
 
 
 async def switch_status_callback(
     context: AppContext, destination_id: str, *, enabled: bool
 ) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
-    async with changing(context, destination_id) as (connection, driver, found):
-        await set_status_callback(connection, driver, found, enabled, by=context.caller.actor)
-        return await callbacks.read_status(driver, found.number, configured=context.callback_configured)
+    async with changing(context, destination_id) as (change, found):
+        await set_status_callback(change, found, enabled=enabled)
+        return await callbacks.read_status(
+            change.driver, found.number, configured=context.callback_configured
+        )
 
 
 async def pause_destination(context: AppContext, destination_id: str) -> Destination:
@@ -177,30 +169,31 @@ async def resume_destination(context: AppContext, destination_id: str) -> Destin
 
 
 async def _set_paused(context: AppContext, destination_id: str, *, paused: bool) -> Destination:
-    async with changing(context, destination_id) as (connection, _, before):
+    async with changing(context, destination_id) as (change, before):
         if before.paused == paused:
             return before
-        after = await destinations.set_paused(connection, before.id, paused)
+        after = await destinations.set_paused(change.connection, before.id, paused)
         action = AuditAction.DESTINATION_PAUSED if paused else AuditAction.DESTINATION_RESUMED
-        await _record(connection, context.caller.actor, action, before, after)
+        await change.record(action, before.id, audit_view(before), audit_view(after))
     return after
 
 
 async def disconnect_destination(context: AppContext, destination_id: str) -> Destination:
     """Delete the Amazon tokens. The destination becomes `draft`, or `needs_reconnect` if events wait."""
-    async with changing(context, destination_id) as (connection, _, before):
+    async with changing(context, destination_id) as (change, before):
         if before.sign_in == "none":
             return before
         # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
-        after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
-        await sign_ins.delete_tokens(connection, before.id)
-        await _record(connection, context.caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
+        after = await destinations.set_sign_in(change.connection, before.id, "broken", "disconnected")
+        await sign_ins.delete_tokens(change.connection, before.id)
+        action = AuditAction.DESTINATION_DISCONNECTED
+        await change.record(action, before.id, audit_view(before), audit_view(after))
     await context.delivery_control.quiesce(after.number)
-    async with changing(context, destination_id) as (connection, driver, current):
-        await partitions.hold_flushes(driver)
+    async with changing(context, destination_id) as (change, current):
+        await partitions.hold_flushes(change.driver)
         is_disconnected = (current.sign_in, current.sign_in_reason) == ("broken", "disconnected")
-        if is_disconnected and not await context.delivery_control.waiting(driver, current.number):
-            return await destinations.set_sign_in(connection, current.id, "none")
+        if is_disconnected and not await context.delivery_control.waiting(change.driver, current.number):
+            return await destinations.set_sign_in(change.connection, current.id, "none")
     return current
 
 
@@ -213,15 +206,16 @@ async def archive_destination(
     returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
     archive is not in `expected`.
     """
-    async with context.transaction() as (connection, driver):
+    async with context.transaction() as change:
+        connection = change.connection
         await find_visible(connection, context.caller, destination_id)
         before = await destinations.lock(connection, destination_id)
         assert before is not None
-        await partitions.hold_flushes(driver)
+        await partitions.hold_flushes(change.driver)
         after = before
         if before.state is not State.ARCHIVED:
             require_version(before.version, expected)
-            waiting = await context.delivery_control.waiting(driver, before.number)
+            waiting = await context.delivery_control.waiting(change.driver, before.number)
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
@@ -232,23 +226,11 @@ async def archive_destination(
             await sign_ins.delete_tokens(connection, before.id)
             await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
-            action = AuditAction.DESTINATION_ARCHIVED
-            await _record(connection, context.caller.actor, action, before, after, discard=discard)
+            archived = {**audit_view(after), "discard": discard}
+            await change.record(AuditAction.DESTINATION_ARCHIVED, before.id, audit_view(before), archived)
     await context.delivery_control.quiesce(after.number)
     discarded = 0
     if discard:
-        async with context.transaction() as (connection, driver):
-            discarded = await context.delivery_control.discard(driver, after.number)
+        async with context.transaction() as change:
+            discarded = await context.delivery_control.discard(change.driver, after.number)
     return extended(ArchivedDestination, after, discarded=discarded)
-
-
-async def _record(
-    connection: AsyncConnection,
-    by: str,
-    action: AuditAction,
-    before: Destination | None,
-    after: Destination,
-    **details: Any,
-) -> None:
-    old, new = None if before is None else audit_view(before), {**audit_view(after), **details}
-    await audit.record(connection, by, action, after.id, before=old, after=new)

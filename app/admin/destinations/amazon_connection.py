@@ -45,17 +45,15 @@ async def begin_connection(context: AppContext, destination_id: str) -> str:
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
     place = sign_ins.verifier_place(state_hash)
-    async with changing(context, destination_id) as (connection, _, destination):
+    async with changing(context, destination_id) as (change, destination):
         await sign_ins.begin(
-            connection,
+            change.connection,
             state_hash=state_hash,
             destination=destination.id,
             key=context.caller.key,
             sealed_verifier=context.vault.seal(verifier.encode(), place=place),
         )
-        await audit.record(
-            connection, context.caller.actor, AuditAction.DESTINATION_CONNECT_BEGUN, destination.id
-        )
+        await change.record(AuditAction.DESTINATION_CONNECT_BEGUN, destination.id)
     return context.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
 
 

@@ -20,7 +20,7 @@ from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId
 from app.domain.outcomes.outcome import ResponseDetails
-from app.store import audit, batches, lanes
+from app.store import batches, lanes
 from app.store.audit import AuditAction
 from app.store.destinations import figures
 from app.store.destinations.figures import RequestPage, RequestRow
@@ -115,10 +115,10 @@ async def retry_now(context: AppContext, destination_id: str) -> None:
     An open circuit breaker lets a probe pass. A pause that Amazon asked for stays. Raises Refusal (404, or
     nothing is sent to this destination).
     """
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination_id)
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
         if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
-        await queueing.make_due(driver, found.number)
-        await lanes.notify_retry(driver, found.lane)
-        await audit.record(connection, context.caller.actor, AuditAction.EVENTS_RETRIED, found.id)
+        await queueing.make_due(change.driver, found.number)
+        await lanes.notify_retry(change.driver, found.lane)
+        await change.record(AuditAction.EVENTS_RETRIED, found.id)

@@ -68,32 +68,30 @@ async def list_destinations(
     state: State | None = None,
 ) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
-    async with context.transaction() as (connection, driver):
+    async with context.transaction() as change:
         words = search.strip() or None if search else None
         found = await destinations.page(
-            connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
+            change.connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
         )
-        return await _monitored(driver, found, context.now())
+        return await _monitored(change.driver, found, context.now())
 
 
 async def read_destination(context: AppContext, destination_id: str) -> MonitoredDestination:
     """Return a destination that the caller may see. Raises Refusal (404)."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination_id)
-        return (await _monitored(driver, [found], context.now()))[0]
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
+        return (await _monitored(change.driver, [found], context.now()))[0]
 
 
 async def create_destination(context: AppContext, body: NewDestination) -> SavedDestination:
     """Create a destination in state `draft`, within the organisation's limit. Raises Refusal (403, 429)."""
-    async with context.transaction() as (connection, driver):
-        if context.caller.destination_ids is not None:
-            raise Refusal(
-                ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
-            )
-        await require_destination_allowance(connection)
-        id_ = DestinationId(new_id("dst_"))
-        created = await insert_destination(connection, id_, settings_from(body), by=context.caller.actor)
-        return await _saved(driver, created, context.now())
+    if context.caller.destination_ids is not None:
+        detail = "This key is limited to certain destinations and cannot create others."
+        raise Refusal(ErrorCode.FORBIDDEN, detail)
+    async with context.transaction() as change:
+        await require_destination_allowance(change.connection)
+        created = await insert_destination(change, DestinationId(new_id("dst_")), settings_from(body))
+        return await _saved(change.driver, created, context.now())
 
 
 def settings_from(body: NewDestination) -> DestinationSettings:
@@ -110,24 +108,18 @@ async def change_destination(
 
     Raises Refusal (412) if the version of the destination is not in `expected`.
     """
-    async with changing(context, destination_id) as (connection, driver, before):
+    async with changing(context, destination_id) as (change, before):
         require_version(before.version, expected)
-        settings = _changed(before, body)
         warnings: list[CurrencyWarning] = []
-        after = await update_settings(connection, before, settings, by=context.caller.actor)
-        if "alerting" in body.model_fields_set and await change_alerting(
-            connection,
-            driver,
-            after,
-            body.alerting.stored() if body.alerting else {},
-            by=context.caller.actor,
-        ):
-            after = await destinations.touch(connection, after.id)
+        after = await update_settings(change, before, _changed(before, body))
+        alerting = body.alerting.stored() if body.alerting else {}
+        if "alerting" in body.model_fields_set and await change_alerting(change, after, alerting):
+            after = await destinations.touch(change.connection, after.id)
         if "currency" in body.model_fields_set:
-            account = await sign_ins.find_account(connection, after.id)
+            account = await sign_ins.find_account(change.connection, after.id)
             if account is not None and account.currency not in (None, after.currency):
                 warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
-        result = await _saved(driver, after, context.now(), warnings)
+        result = await _saved(change.driver, after, context.now(), warnings)
     if after is not before:
         await context.wake(after.number)
     return result

@@ -7,10 +7,8 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from app.admin.access import Caller
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Change
 from app.admin.destinations import changing, find_visible
 from app.admin.events.search import find_visible_row
 from app.admin.incidents.alerting import NotificationPreference
@@ -20,7 +18,7 @@ from app.domain.incidents import thresholds
 from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.notifications.channels import Channel, ChannelType
 from app.domain.notifications.policy import Preference, SentMessages
-from app.store import PipelineConnection, audit, incidents, transactions
+from app.store import PipelineConnection, incidents, transactions
 from app.store.audit import AuditAction
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.destinations import Destination
@@ -81,15 +79,15 @@ async def read_incident_history(
 
 async def acknowledge_incident(context: AppContext, incident: str, *, note: str | None) -> StoredIncident:
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
-    change = partial(incidents.acknowledge, by=context.caller.actor, note=read_note(note))
-    return await _change(context, incident, AuditAction.INCIDENT_ACKNOWLEDGED, change)
+    acknowledge = partial(incidents.acknowledge, by=context.caller.actor, note=read_note(note))
+    return await _change(context, incident, AuditAction.INCIDENT_ACKNOWLEDGED, acknowledge)
 
 
 async def mute_incident(context: AppContext, incident: str, *, until: datetime | None) -> StoredIncident:
     """Send no message about an incident before `until`; None ends the mute. Raises Refusal (404, 422)."""
     require_future("until", until, context.now())
-    change = partial(incidents.mute, until=until)
-    return await _change(context, incident, AuditAction.INCIDENT_MUTED, change)
+    mute = partial(incidents.mute, until=until)
+    return await _change(context, incident, AuditAction.INCIDENT_MUTED, mute)
 
 
 async def _find(
@@ -103,16 +101,15 @@ async def _find(
 
 
 async def _change(
-    context: AppContext, incident: str, action: AuditAction, change: Callable[..., Awaitable[None]]
+    context: AppContext, incident: str, action: AuditAction, apply: Callable[..., Awaitable[None]]
 ) -> StoredIncident:
     """Change an incident with a function of the store, and record what it changed."""
-    async with context.transaction() as (connection, driver):
-        before = await _find(driver, context.caller, incident, lock=True)
-        await change(driver, incident)
-        after = await _find(driver, context.caller, incident)
+    async with context.transaction() as change:
+        before = await _find(change.driver, context.caller, incident, lock=True)
+        await apply(change.driver, incident)
+        after = await _find(change.driver, context.caller, incident)
         if after != before:
-            old, new = _audit_view(before), _audit_view(after)
-            await audit.record(connection, context.caller.actor, action, incident, before=old, after=new)
+            await change.record(action, incident, _audit_view(before), _audit_view(after))
     return after
 
 
@@ -126,68 +123,54 @@ def _audit_view(stored: StoredIncident) -> dict[str, Any]:
 
 
 async def change_alerting(
-    connection: AsyncConnection,
-    driver: PipelineConnection,
-    destination: Destination,
-    change: Mapping[str, Any],
-    *,
-    by: str,
-    replaces: bool = False,
+    change: Change, destination: Destination, members: Mapping[str, Any], *, replaces: bool = False
 ) -> bool:
-    """Merge a change into the alerting of a destination; return whether it changed anything.
+    """Merge members into the alerting of a destination; return whether they changed anything.
 
-    With `replaces`, thresholds that the change does not contain get their defaults.
+    With `replaces`, thresholds that `members` does not contain get their defaults.
     """
-    before = (await stored_alerting.read(driver, destination.id)).alerting
-    after = thresholds.merged(thresholds.maintenance(before) if replaces else before, change)
+    before = (await stored_alerting.read(change.driver, destination.id)).alerting
+    after = thresholds.merged(thresholds.maintenance(before) if replaces else before, members)
     if after == before:
         return False
     if after.get(MUTED_UNTIL) != before.get(MUTED_UNTIL):
-        now = await transactions.started_at(driver)
+        now = await transactions.started_at(change.driver)
         require_future(f"alerting.{MUTED_UNTIL}", thresholds.read(after).muted_until, now)
-    await stored_alerting.write_alerting(driver, destination.id, after)
+    await stored_alerting.write_alerting(change.driver, destination.id, after)
     old, new = ({"alerting": each} for each in (before, after))
-    action = AuditAction.DESTINATION_ALERTING_CHANGED
-    await audit.record(connection, by, action, destination.id, before=old, after=new)
+    await change.record(AuditAction.DESTINATION_ALERTING_CHANGED, destination.id, old, new)
     return True
 
 
 async def read_alerting(context: AppContext, destination: str) -> AlertingRow:
     """Return the thresholds that are set for a destination, and its notification settings."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination)
-        return await stored_alerting.read(driver, found.id)
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination)
+        return await stored_alerting.read(change.driver, found.id)
 
 
 async def set_preference(context: AppContext, destination: str, preference: Preference) -> Preference:
     """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
     known = {channel.name for channel in _own_channels(context)}
-    async with changing(context, destination) as (connection, driver, found):
-        await change_preference(connection, driver, found, preference, known, by=context.caller.actor)
+    async with changing(context, destination) as (change, found):
+        await change_preference(change, found, preference, known)
     return preference
 
 
 async def change_preference(
-    connection: AsyncConnection,
-    driver: PipelineConnection,
-    destination: Destination,
-    preference: Preference,
-    channels: Collection[str],
-    *,
-    by: str,
+    change: Change, destination: Destination, preference: Preference, channels: Collection[str]
 ) -> None:
     """Set the notification settings of a destination. Raises Refusal for a channel not in `channels`."""
     if not (preference.channels or frozenset()).issubset(channels):
         names = ", ".join(sorted(channels)) or "none"
         detail = f"The notification channels of this organisation: {names}."
         raise invalid("channels", "not_in_list", detail)
-    before = (await stored_alerting.read(driver, destination.id)).preference
+    before = (await stored_alerting.read(change.driver, destination.id)).preference
     if before == preference:
         return
-    await stored_alerting.write_preference(driver, destination.id, preference)
+    await stored_alerting.write_preference(change.driver, destination.id, preference)
     old, new = (NotificationPreference.of(each).model_dump() for each in (before, preference))
-    action = AuditAction.DESTINATION_NOTIFICATIONS_CHANGED
-    await audit.record(connection, by, action, destination.id, before=old, after=new)
+    await change.record(AuditAction.DESTINATION_NOTIFICATIONS_CHANGED, destination.id, old, new)
 
 
 @dataclass(frozen=True, slots=True)

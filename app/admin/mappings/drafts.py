@@ -10,7 +10,7 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Change
 from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
 from app.admin.mappings.schema import compile_or_refuse, draft_warnings, name_problem, refusal_of_document
@@ -23,7 +23,6 @@ from app.domain.mapping.lint import LintWarning
 from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.event_schema import SchemaMismatch, merge_samples
 from app.domain.observed.fingerprints import match_key_paths
-from app.store import audit
 from app.store import mappings as stored_mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations, schema_samples
@@ -149,10 +148,10 @@ async def search_mappings(context: AppContext, words: str, *, limit: int) -> lis
 async def create_draft(context: AppContext, destination_id: str, members: Document) -> MappingDetails:
     """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
     draft = valid_draft({"action": ACTION, **_present(members)})
-    async with changing(context, destination_id) as (connection, _, destination):
+    async with changing(context, destination_id) as (change, destination):
         mapping = MappingId(new_id("map_"))
-        await create_mapping(connection, destination.id, mapping, draft, by=context.caller.actor)
-        created = await reread(connection, destination, mapping)
+        await create_mapping(change, destination.id, mapping, draft)
+        created = await reread(change.connection, destination, mapping)
     return await context.compute(created.details)
 
 
@@ -165,12 +164,12 @@ async def copy_mapping(
 
 
 async def create_mapping(
-    connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
+    change: Change, destination: DestinationId, mapping: MappingId, draft: Document
 ) -> None:
     """Create an unpublished mapping under a new id."""
-    await stored_mappings.create(connection, mapping, destination, draft)
-    await schema_samples.close_paths(connection, destination, match_key_paths(draft))
-    await audit.record(connection, by, AuditAction.MAPPING_CREATED, mapping, after=draft)
+    await stored_mappings.create(change.connection, mapping, destination, draft)
+    await schema_samples.close_paths(change.connection, destination, match_key_paths(draft))
+    await change.record(AuditAction.MAPPING_CREATED, mapping, after=draft)
 
 
 async def change_draft(
@@ -181,45 +180,41 @@ async def change_draft(
     expected: Collection[int] | None,
 ) -> MappingDetails:
     """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
-    async with changing(context, destination_id) as (connection, _, destination):
-        before = await find_mapping(connection, destination, mapping_id, lock=True)
+    async with changing(context, destination_id) as (change, destination):
+        before = await find_mapping(change.connection, destination, mapping_id, lock=True)
         require_version(before.version, expected)
-        draft = valid_draft(_present({**before.draft, **members}))
-        await change_mapping(connection, before, draft, by=context.caller.actor)
-        changed = await reread(connection, destination, before.id)
+        await change_mapping(change, before, valid_draft(_present({**before.draft, **members})))
+        changed = await reread(change.connection, destination, before.id)
     return await context.compute(changed.details)
 
 
-async def change_mapping(
-    connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
-) -> None:
+async def change_mapping(change: Change, before: StoredMapping, draft: Document) -> None:
     """Replace a mapping's draft. The published version is unchanged."""
     if draft != before.draft:
-        await stored_mappings.change_draft(connection, before.id, draft)
-        await schema_samples.close_paths(connection, before.destination, match_key_paths(draft))
-        action = AuditAction.MAPPING_CHANGED
-        await audit.record(connection, by, action, before.id, before=before.draft, after=draft)
+        await stored_mappings.change_draft(change.connection, before.id, draft)
+        await schema_samples.close_paths(change.connection, before.destination, match_key_paths(draft))
+        await change.record(AuditAction.MAPPING_CHANGED, before.id, before.draft, draft)
 
 
 async def delete_mapping(
     context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
 ) -> MappingDetails:
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
-    async with changing(context, destination_id) as (connection, _, destination):
-        before = await find_mapping(connection, destination, mapping_id)
+    async with changing(context, destination_id) as (change, destination):
+        before = await find_mapping(change.connection, destination, mapping_id)
         if before.archived_at is None:
-            before = await find_mapping(connection, destination, mapping_id, lock=True)
+            before = await find_mapping(change.connection, destination, mapping_id, lock=True)
             require_version(before.version, expected)
-            await archive_mapping(connection, before, by=context.caller.actor)
-        archived = await reread(connection, destination, before.id)
+            await archive_mapping(change, before)
+        archived = await reread(change.connection, destination, before.id)
     return await context.compute(archived.details)
 
 
-async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
+async def archive_mapping(change: Change, before: StoredMapping) -> None:
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
-    await stored_mappings.archive(connection, before.id)
-    await destinations.count_published(connection, before.destination)
-    await audit.record(connection, by, AuditAction.MAPPING_ARCHIVED, before.id, before=before.draft)
+    await stored_mappings.archive(change.connection, before.id)
+    await destinations.count_published(change.connection, before.destination)
+    await change.record(AuditAction.MAPPING_ARCHIVED, before.id, before=before.draft)
 
 
 def _present(members: Document) -> Document:

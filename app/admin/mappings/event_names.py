@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Change
 from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import ErrorCode, Refusal, invalid
@@ -17,7 +17,7 @@ from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem, unintended_name_problem
-from app.store import audit, batches, mappings
+from app.store import batches, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.mappings import StoredMapping, event_names
@@ -147,18 +147,16 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
-    async with context.transaction() as (connection, driver):
-        await _require_all_visible(connection, context.caller, advertiser_id)
-        before, republished, unchanged = await _rename(
-            connection, AdvertiserId(advertiser_id), event_type, name, context.caller.actor
-        )
+    advertiser = AdvertiserId(advertiser_id)
+    async with context.transaction() as change:
+        await _require_all_visible(change.connection, context.caller, advertiser)
+        before, republished, unchanged = await _rename(change, advertiser, event_type, name)
         if before.name != name:
             old = {"name": before.name}
             new = {"name": name, "mappings": [mapping.id for mapping in republished]}
-            action, subject = AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}"
-            await audit.record(connection, context.caller.actor, action, subject, before=old, after=new)
-            for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
-                waiting += await batches.waiting(driver, destination.number)
+            await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser}/{event_type}", old, new)
+            for destination in await destinations.of_advertiser(change.connection, advertiser):
+                waiting += await batches.waiting(change.driver, destination.number)
     changed, left = (
         [MappingReference(each.id, each.destination, each.name) for each in found]
         for found in (republished, unchanged)
@@ -167,7 +165,7 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
 
 
 async def _rename(
-    connection: AsyncConnection, advertiser: AdvertiserId, event_type: str, name: str, by: str
+    change: Change, advertiser: AdvertiserId, event_type: str, name: str
 ) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
@@ -175,6 +173,7 @@ async def _rename(
     republished mappings, and the mappings that keep the old name because they read the type from the event.
     Raises Refusal (404) if no name is pinned.
     """
+    connection = change.connection
     ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
     before = await event_names.lock(connection, advertiser, event_type)
     if before is None:
@@ -190,7 +189,7 @@ async def _rename(
             await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
         document = {**mapping.published, "event_name": name}
         note = f"Event renamed from “{before.name}” to “{name}”."
-        await mappings.publish(connection, mapping.id, document, by, note)
+        await mappings.publish(connection, mapping.id, document, change.by, note)
     await destinations.touch_advertiser(connection, advertiser)
     return before, republished, unchanged
 

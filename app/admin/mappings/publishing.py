@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Change
 from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
@@ -23,7 +23,7 @@ from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_version
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
-from app.store import audit, mappings
+from app.store import mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
@@ -63,14 +63,14 @@ async def lock_advertiser(connection: AsyncConnection, destination: Destination)
 @asynccontextmanager
 async def _locked(
     context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
-) -> AsyncIterator[tuple[AsyncConnection, Destination, StoredMapping]]:
+) -> AsyncIterator[tuple[Change, Destination, StoredMapping]]:
     """Lock the advertiser, then the mapping. Notify the workers after the commit."""
-    async with context.engine.begin() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
-        destination = await lock_advertiser(connection, destination)
-        mapping = await find_mapping(connection, destination, mapping_id, lock=True)
+    async with context.transaction() as change:
+        destination = await find_visible(change.connection, context.caller, destination_id)
+        destination = await lock_advertiser(change.connection, destination)
+        mapping = await find_mapping(change.connection, destination, mapping_id, lock=True)
         require_version(mapping.version, expected)
-        yield connection, destination, mapping
+        yield change, destination, mapping
     await context.wake(destination.number)
 
 
@@ -86,31 +86,25 @@ async def publish_draft(
     `note` explains the version; surrounding blanks are removed.
     """
     note = read_note(note)
-    async with _locked(context, destination_id, mapping_id, expected) as (connection, destination, before):
-        await publish_mapping(connection, destination, before, by=context.caller.actor, note=note)
-        published = await reread(connection, destination, before.id)
+    async with _locked(context, destination_id, mapping_id, expected) as (change, destination, before):
+        await publish_mapping(change, destination, before, note=note)
+        published = await reread(change.connection, destination, before.id)
     return await context.compute(published.details)
 
 
 async def publish_mapping(
-    connection: AsyncConnection,
-    destination: Destination,
-    before: StoredMapping,
-    *,
-    by: str,
-    note: str | None = None,
+    change: Change, destination: Destination, before: StoredMapping, *, note: str | None = None
 ) -> None:
     """Publish the draft. Publishing an unchanged draft keeps the version in use. Raises Refusal."""
     compiled = compile_or_refuse(before.draft)
     if before.published_version is not None and before.draft == before.published:
         return
-    await pin(connection, destination.advertiser_id, compiled)
-    version = await mappings.publish(connection, before.id, before.draft, by, note)
-    await destinations.count_published(connection, destination.id)
+    await pin(change.connection, destination.advertiser_id, compiled)
+    version = await mappings.publish(change.connection, before.id, before.draft, change.by, note)
+    await destinations.count_published(change.connection, destination.id)
     # A note is free text: the audit records only that the note exists.
     after = {**before.draft, "published_version": version, **({"has_note": True} if note else {})}
-    old, action = _published(before), AuditAction.MAPPING_PUBLISHED
-    await audit.record(connection, by, action, before.id, before=old, after=after)
+    await change.record(AuditAction.MAPPING_PUBLISHED, before.id, _published(before), after)
 
 
 def _published(mapping: StoredMapping) -> Document | None:
@@ -128,28 +122,24 @@ async def roll_back(
     An earlier version whose event type was renamed since is published again under the pinned name. Raises
     Refusal.
     """
-    async with _locked(context, destination_id, mapping_id, expected) as (connection, destination, before):
-        earlier = await mappings.version(connection, before.id, version)
+    async with _locked(context, destination_id, mapping_id, expected) as (change, destination, before):
+        earlier = await mappings.version(change.connection, before.id, version)
         if earlier is None:
             raise invalid("version", "unknown", "The mapping has no such version.")
         if before.published_version != version:
-            await _use_version(connection, destination, before, earlier, by=context.caller.actor)
-            await destinations.count_published(connection, destination.id)
-        after = await reread(connection, destination, before.id)
+            await _use_version(change, destination, before, earlier)
+            await destinations.count_published(change.connection, destination.id)
+        after = await reread(change.connection, destination, before.id)
         if before.published_version != version:
-            action, old, new = AuditAction.MAPPING_ROLLED_BACK, _published(before), _published(after.mapping)
-            await audit.record(connection, context.caller.actor, action, before.id, before=old, after=new)
+            old, new = _published(before), _published(after.mapping)
+            await change.record(AuditAction.MAPPING_ROLLED_BACK, before.id, old, new)
     return await context.compute(after.details)
 
 
 async def _use_version(
-    connection: AsyncConnection,
-    destination: Destination,
-    mapping: StoredMapping,
-    earlier: Version,
-    *,
-    by: str,
+    change: Change, destination: Destination, mapping: StoredMapping, earlier: Version
 ) -> None:
+    connection = change.connection
     compiled = compile_or_refuse(earlier.document)
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
@@ -159,7 +149,7 @@ async def _use_version(
         return
     document = {**earlier.document, "event_name": pinned}
     note = f"Version {earlier.version} under the pinned name “{pinned}”."
-    await mappings.publish(connection, mapping.id, document, by, note)
+    await mappings.publish(connection, mapping.id, document, change.by, note)
 
 
 async def list_versions(

@@ -82,7 +82,8 @@ async def send_test_conversions(
     if event_name_problem(body.event_name):
         raise invalid("event_name", "event_name_invalid")
     name = clean_event_name(body.event_name)
-    async with changing(context, destination_id) as (connection, _, destination):
+    async with changing(context, destination_id) as (change, destination):
+        connection = change.connection
         await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
         if name in pinned:
@@ -94,8 +95,7 @@ async def send_test_conversions(
         sealed = await sign_ins.access_token(connection, destination.id)
         token = _opened(context, destination, sealed)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}
-        action = AuditAction.TEST_CONVERSIONS_SENT
-        await audit.record(connection, context.caller.actor, action, destination.id, after=after)
+        await change.record(AuditAction.TEST_CONVERSIONS_SENT, destination.id, after=after)
     sent = marked_conversions(
         [secrets.token_hex(8) for _ in range(body.count)],
         region=destination.region,

@@ -67,21 +67,20 @@ async def start_shadow(
 
     An earlier shadow of the destination ends. Raises Refusal (404, 409, 422).
     """
-    async with changing(context, destination_id) as (connection, _, destination):
-        mapping = await find_mapping(connection, destination, mapping_id, lock=True)
+    async with changing(context, destination_id) as (change, destination):
+        mapping = await find_mapping(change.connection, destination, mapping_id, lock=True)
         compile_or_refuse(mapping.draft)
         require_published(mapping)
         await shadows.start(
-            connection,
+            change.connection,
             destination.number,
             mapping.number,
             mapping.draft,
             share=body.share,
             minutes=body.minutes,
-            by=context.caller.actor,
+            by=change.by,
         )
-        action = AuditAction.SHADOW_STARTED
-        await audit.record(connection, context.caller.actor, action, mapping.id, after=body.model_dump())
+        await change.record(AuditAction.SHADOW_STARTED, mapping.id, after=body.model_dump())
     return await read_shadow(context, destination_id, mapping_id)
 
 

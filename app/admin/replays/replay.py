@@ -179,16 +179,16 @@ async def list_replays(
     context: AppContext, destination_id: str, *, limit: int, below: int | None = None
 ) -> list[ReplayProgress]:
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination_id)
-        return await progress.progress(driver, found.number, limit=limit, below=below)
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
+        return await progress.progress(change.driver, found.number, limit=limit, below=below)
 
 
 async def find_replay(context: AppContext, destination_id: str, replay_id: str) -> ReplayProgress:
     """Return a replay of a destination. Raises Refusal (404)."""
-    async with context.transaction() as (connection, driver):
-        found = await find_visible(connection, context.caller, destination_id)
-        rows = await progress.progress(driver, found.number, limit=1, id=replay_id)
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
+        rows = await progress.progress(change.driver, found.number, limit=1, id=replay_id)
     return require_found(rows[0] if rows else None)
 
 
@@ -209,13 +209,10 @@ async def dismiss_dead_letters(
 
     Dismissed events stay `dead` and keep their history.
     """
-    async with changing(context, destination_id) as (connection, driver, found):
-        events = await selected(driver, found, wanted)
-        matched = await dead_letters.dismiss(
-            driver, events.selection, by=context.caller.actor, dry_run=dry_run
-        )
+    async with changing(context, destination_id) as (change, found):
+        events = await selected(change.driver, found, wanted)
+        matched = await dead_letters.dismiss(change.driver, events.selection, by=change.by, dry_run=dry_run)
         if matched and not dry_run:
             after = {**wanted.document, "dismissed": matched}
-            action = AuditAction.DEAD_LETTERS_DISMISSED
-            await audit.record(connection, context.caller.actor, action, found.id, after=after)
+            await change.record(AuditAction.DEAD_LETTERS_DISMISSED, found.id, after=after)
     return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)
