@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.inputs import NewOrganisation, OrganisationChange
@@ -25,7 +24,6 @@ from app.admin.refusals import (
     require_version,
 )
 from app.domain.ids import OrganisationId
-from app.store import audit
 from app.store.audit import AuditAction
 from app.store.organisations import organisations, usage
 from app.store.organisations.organisations import Organisation, OrganisationLimits
@@ -49,13 +47,13 @@ async def create_organisation(context: AppContext, body: NewOrganisation) -> Org
     """Create an organisation. Raises Refusal (409) when its id is taken."""
     id_ = OrganisationId(body.id or new_id("org_"))
     limits = OrganisationLimits() if body.limits is None else OrganisationLimits(**body.limits.model_dump())
-    async with context.within(id_).engine.begin() as connection:
+    async with context.within(id_).transaction() as change:
         # The API uses the id `self` for the organisation of the key.
         is_free = id_ != "self"
-        created = await organisations.create(connection, id_, body.name, limits) if is_free else None
+        created = await organisations.create(change.connection, id_, body.name, limits) if is_free else None
         if created is None:
             raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
-        await _record(connection, context.caller, AuditAction.ORGANISATION_CREATED, None, created)
+        await change.record(AuditAction.ORGANISATION_CREATED, id_, None, audit_view(created))
     return created
 
 
@@ -90,14 +88,14 @@ async def change_organisation(
     context: AppContext, organisation: str, body: OrganisationChange, expected: Collection[int] | None = None
 ) -> Organisation:
     """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
-    async with context.within(OrganisationId(organisation)).engine.begin() as connection:
-        before = require_found(await organisations.lock(connection, organisation))
+    async with context.within(OrganisationId(organisation)).transaction() as change:
+        before = require_found(await organisations.lock(change.connection, organisation))
         require_version(before.version, expected)
         name, limits = _changed(before, body)
         if (name, limits) == (before.name, before.limits):
             return before
-        after = await organisations.change(connection, before.id, name, limits)
-        await _record(connection, context.caller, AuditAction.ORGANISATION_CHANGED, before, after)
+        after = await organisations.change(change.connection, before.id, name, limits)
+        await change.record(AuditAction.ORGANISATION_CHANGED, after.id, audit_view(before), audit_view(after))
     context.forget_organisation(after.id)
     return after
 
@@ -119,26 +117,15 @@ async def organisation_usage_by_day(
 
 async def set_suspended(context: AppContext, organisation: str, *, suspended: bool) -> Organisation:
     """Reject new events of an organisation and let its accepted events wait, or end this. Nothing is lost."""
-    async with context.within(OrganisationId(organisation)).engine.begin() as connection:
-        before = require_found(await organisations.lock(connection, organisation))
+    async with context.within(OrganisationId(organisation)).transaction() as change:
+        before = require_found(await organisations.lock(change.connection, organisation))
         if (before.suspended_at is not None) == suspended:
             return before
-        after = await organisations.set_suspended(connection, before.id, suspended)
+        after = await organisations.set_suspended(change.connection, before.id, suspended)
         action = AuditAction.ORGANISATION_SUSPENDED if suspended else AuditAction.ORGANISATION_RESUMED
-        await _record(connection, context.caller, action, before, after)
+        await change.record(action, after.id, audit_view(before), audit_view(after))
     context.forget_organisation(after.id)
     return after
-
-
-async def _record(
-    connection: AsyncConnection,
-    caller: Caller,
-    action: AuditAction,
-    before: Organisation | None,
-    after: Organisation,
-) -> None:
-    old = None if before is None else audit_view(before)
-    await audit.record(connection, caller.actor, action, after.id, before=old, after=audit_view(after))
 
 
 def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:

@@ -9,19 +9,7 @@ from fastapi import Query
 
 from app.admin.access import Scope
 from app.admin.inputs import DayRange
-from app.admin.match_quality.dedupe import CompareIdsRequest, IdComparison, compare_ids, read_findings
-from app.admin.match_quality.marked_conversions import (
-    TestConversionsRequest,
-    TestConversionsView,
-    send_test_conversions,
-)
-from app.admin.match_quality.match_keys import MappingQuality, read_match_quality
-from app.admin.match_quality.reconciliation import (
-    ExplainGapRequest,
-    explain_reconciliation,
-    read_reconciliation,
-)
-from app.admin.match_quality.shadow import ShadowRequest, ShadowView, end_shadow, read_shadow, start_shadow
+from app.admin.match_quality import dedupe, marked_conversions, match_keys, reconciliation, shadow
 from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.response_body import ResponseBody
@@ -60,7 +48,7 @@ class MatchQualityPage(Page[MappingQualityView]):
     """A page of the published mappings of a destination."""
 
 
-def _view(found: MappingQuality, quality: MatchQuality) -> MappingQualityView:
+def _view(found: match_keys.MappingQuality, quality: MatchQuality) -> MappingQualityView:
     document = found.mapping.published or {}
     return MappingQualityView(
         mapping_id=found.mapping.id,
@@ -78,7 +66,7 @@ async def read_quality(on: OnDestination, paging: Paging) -> MatchQualityPage:
     `what_if` lists paths of the events that look like a match key and would add one. The numbers come from
     samples of accepted and rejected events, which hold no values.
     """
-    found = await read_match_quality(*on, limit=paging.most, after=paging.number)
+    found = await match_keys.read_match_quality(*on, limit=paging.most, after=paging.number)
     items, next_cursor = paging.split(found, lambda each: (each.mapping.number,))
     return MatchQualityPage(
         items=[_view(each, each.quality) for each in items if each.quality is not None],
@@ -98,16 +86,16 @@ class DedupeView(ResponseBody):
 @router.get(DEDUPE, Scope.DESTINATIONS_READ, summary="Check the event ids")
 async def read_dedupe(on: OnDestination) -> DedupeView:
     """Find event ids by which Amazon counts too few or too many events, with the remedy of each fault."""
-    return DedupeView(findings=await read_findings(*on))
+    return DedupeView(findings=await dedupe.read_findings(*on))
 
 
 @router.post(DEDUPE + "/compare", Scope.EVENTS_READ, summary="Compare event ids")
-async def compare_event_ids(on: OnDestination, body: CompareIdsRequest) -> IdComparison:
+async def compare_event_ids(on: OnDestination, body: dedupe.CompareIdsRequest) -> dedupe.IdComparison:
     """Compare the event ids of Amazon's tag with Amazon's eventIds of the events accepted here.
 
     The time range is that of the acceptance, by default the last seven days. Nothing of the body is stored.
     """
-    return await compare_ids(*on, body)
+    return await dedupe.compare_ids(*on, body)
 
 
 RECONCILIATION = "/destinations/{destination_id}/reconciliation"
@@ -172,50 +160,52 @@ async def read_days(
     `amc_sql` asks Amazon for its own numbers of the same events. Amazon's campaign reports count attributed
     conversions and never equal these.
     """
-    found = await read_reconciliation(*on, days.first, days.last)
+    found = await reconciliation.read_reconciliation(*on, days.first, days.last)
     return paging.part(
         ReconciliationPage, found.items, ReconciledDayView.of, amc_sql=found.amc_sql, complete=found.complete
     )
 
 
 @router.post(RECONCILIATION + "/explain", Scope.EVENTS_READ, summary="Explain a gap")
-async def explain_day(on: OnDestination, body: ExplainGapRequest) -> GapView:
+async def explain_day(on: OnDestination, body: reconciliation.ExplainGapRequest) -> GapView:
     """Explain the number that Amazon shows for an event name on a UTC day, in one paragraph."""
-    return GapView.model_validate(await explain_reconciliation(*on, body))
+    return GapView.model_validate(await reconciliation.explain_reconciliation(*on, body))
 
 
 SHADOW = MAPPING + "/shadow"
 
 
 @router.post(SHADOW, Scope.DESTINATIONS_WRITE, summary="Start a shadow")
-async def begin(on: OnMapping, body: ShadowRequest) -> ShadowView:
+async def begin(on: OnMapping, body: shadow.ShadowRequest) -> shadow.ShadowView:
     """Convert a share of the live events with the draft, beside the published version, and send nothing.
 
     The draft is copied: later edits change nothing. A destination has one shadow, so that another one ends.
     """
-    return await start_shadow(*on, body)
+    return await shadow.start_shadow(*on, body)
 
 
 @router.get(SHADOW, Scope.DESTINATIONS_READ, summary="Read a shadow")
-async def read_results(on: OnMapping) -> ShadowView:
+async def read_results(on: OnMapping) -> shadow.ShadowView:
     """Return the results of the mapping's last shadow."""
-    return await read_shadow(*on)
+    return await shadow.read_shadow(*on)
 
 
 @router.delete(SHADOW, Scope.DESTINATIONS_WRITE, summary="End a shadow")
-async def stop(on: OnMapping) -> ShadowView:
+async def stop(on: OnMapping) -> shadow.ShadowView:
     """End the shadow. Its results stay until the next one starts."""
-    return await end_shadow(*on)
+    return await shadow.end_shadow(*on)
 
 
 @router.post(ONE + "/test-conversions", Scope.DESTINATIONS_WRITE, summary="Send test conversions")
-async def send_marked(on: OnDestination, body: TestConversionsRequest) -> TestConversionsView:
+async def send_marked(
+    on: OnDestination, body: marked_conversions.TestConversionsRequest
+) -> marked_conversions.TestConversionsView:
     """Send one to three marked conversions with invented identities to a data set of their own.
 
     Amazon has no test mode: a definition of this event name appears in Events manager. Real events, pins,
     counts and lanes are not touched.
     """
-    return await send_test_conversions(*on, body)
+    return await marked_conversions.send_test_conversions(*on, body)
 
 
 @identity_router.post("/identity/explain-hash", Scope.DESTINATIONS_READ, summary="Explain a foreign hash")

@@ -8,17 +8,9 @@ from typing import Annotated, Literal
 
 from fastapi import Query, Response
 
+from app.admin import organisations as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
-from app.admin.organisations import (
-    change_organisation,
-    count_destinations,
-    create_organisation,
-    find_organisation,
-    list_organisations,
-    organisation_usage_by_day,
-    set_suspended,
-)
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.etags import Expected, tagged
 from app.api.http.response_body import ResponseBody
@@ -68,7 +60,7 @@ class UsagePage(Page[DayUsage]):
 @router.post("/organisations", Scope.ORGANISATIONS_ADMIN, status_code=201, summary="Create an organisation")
 async def create(context: Context, body: NewOrganisation, response: Response) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
-    created = await create_organisation(context, body)
+    created = await use_cases.create_organisation(context, body)
     response.headers["Location"] = f"/organisations/{created.id}"
     return tagged(response, created)
 
@@ -76,28 +68,28 @@ async def create(context: Context, body: NewOrganisation, response: Response) ->
 @router.get("/organisations", Scope.ORGANISATIONS_ADMIN, summary="List organisations")
 async def list_all(context: Context, paging: Paging) -> OrganisationPage:
     """List organisations, oldest first."""
-    rows = await list_organisations(context, limit=paging.most, after=paging.time_and_id)
+    rows = await use_cases.list_organisations(context, limit=paging.most, after=paging.time_and_id)
     return paging.page(OrganisationPage, rows, lambda row: (row.created_at.isoformat(), row.id))
 
 
 @router.get("/organisations/self", *Scope, summary="Read the organisation of the key")
 async def read_own(context: Context) -> OwnOrganisationView:
     """Read the limits and the usage of the key's own organisation. Every key may read them."""
-    found = await find_organisation(context, context.organisation)
+    found = await use_cases.find_organisation(context, context.organisation)
     return OwnOrganisationView(
         id=found.id,
         name=found.name,
         state=found.state,
         limits=found.limits,
-        destinations=await count_destinations(context),
-        usage=UsageView.of(await organisation_usage_by_day(context, found.id, None, None)),
+        destinations=await use_cases.count_destinations(context),
+        usage=UsageView.of(await use_cases.organisation_usage_by_day(context, found.id, None, None)),
     )
 
 
 @router.get("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Read an organisation")
 async def read(id: str, context: Context, response: Response) -> Organisation:
     """Read an organisation. To change it, send the `ETag` of this response as `If-Match`."""
-    return tagged(response, await find_organisation(context, id))
+    return tagged(response, await use_cases.find_organisation(context, id))
 
 
 @router.patch("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Change an organisation")
@@ -105,7 +97,7 @@ async def change(
     context: Context, id: str, body: OrganisationChange, expected: Expected, response: Response
 ) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
-    return tagged(response, await change_organisation(context, id, body, expected))
+    return tagged(response, await use_cases.change_organisation(context, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", Scope.ORGANISATIONS_ADMIN, summary="Suspend an organisation")
@@ -114,13 +106,13 @@ async def suspend(context: Context, id: str, response: Response) -> Organisation
 
     Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
-    return tagged(response, await set_suspended(context, id, suspended=True))
+    return tagged(response, await use_cases.set_suspended(context, id, suspended=True))
 
 
 @router.post("/organisations/{id}/resume", Scope.ORGANISATIONS_ADMIN, summary="Resume an organisation")
 async def resume(context: Context, id: str, response: Response) -> Organisation:
     """Accept events again, and deliver the events that wait."""
-    return tagged(response, await set_suspended(context, id, suspended=False))
+    return tagged(response, await use_cases.set_suspended(context, id, suspended=False))
 
 
 @router.get(
@@ -130,5 +122,5 @@ async def usage(id: str, context: Context, days: Annotated[DayRange, Query()], p
     """Return the accepted events, requests to Amazon and stored bytes of each day, by default of the last
     30, and the sums over all days.
     """
-    found = await organisation_usage_by_day(context, id, days.first, days.last)
+    found = await use_cases.organisation_usage_by_day(context, id, days.first, days.last)
     return paging.part(UsagePage, found, total=UsageView.of(found))

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext, Change
 from app.admin.destinations import reading
+from app.admin.mappings.backtest import compiled_or_none
 from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import ErrorCode, Refusal, invalid
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -204,8 +205,8 @@ def _users_of_name(
     """
     constant, from_event = [], []
     for mapping in published:
-        compiled = compile_mapping(dict(mapping.published or {}), is_published=True)
-        if not isinstance(compiled, Mapping) or compiled.event_name != name:
+        compiled = compiled_or_none(mapping.published or {})
+        if compiled is None or compiled.event_name != name:
             continue
         if compiled.constant_event_type is None:
             from_event.append(mapping)

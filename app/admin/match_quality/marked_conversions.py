@@ -93,7 +93,9 @@ async def send_test_conversions(
             detail = "Events are sent to this data set. A test needs a data set of its own."
             raise invalid("dataset_name", "not_allowed", detail)
         sealed = await sign_ins.access_token(connection, destination.id)
-        token = _opened(context, destination, sealed)
+        token = None if sealed is None else opened_token(context, destination, sealed)
+        if not usable_token(token):
+            raise Refusal(ErrorCode.NOT_CONNECTED)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}
         await change.record(AuditAction.TEST_CONVERSIONS_SENT, destination.id, after=after)
     sent = marked_conversions(
@@ -127,13 +129,6 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
         wait = max(1, ceil((sent[-1].at + _PERIOD - now).total_seconds()))
         detail = f"A destination may send {_MOST_REQUESTS} requests with test conversions an hour."
         raise Refusal.of(Problem(ErrorCode.TOO_MANY_REQUESTS, detail, retry_after=wait))
-
-
-def _opened(context: AppContext, destination: Destination, sealed: bytes | None) -> str:
-    token = None if sealed is None else opened_token(context, destination, sealed)
-    if not usable_token(token):
-        raise Refusal(ErrorCode.NOT_CONNECTED)
-    return token
 
 
 def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItemView]:

@@ -13,7 +13,6 @@ from app.admin.inputs import RequestBody
 from app.admin.mappings.drafts import find_mapping, require_published
 from app.admin.mappings.schema import compile_or_refuse
 from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
-from app.store import audit
 from app.store.audit import AuditAction
 from app.store.match_quality import shadows
 
@@ -87,11 +86,11 @@ async def start_shadow(
 async def end_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """End the shadow of a mapping, if one runs. Its results stay. Raises Refusal (404)."""
     await context.synchronise_shadows()
-    async with context.engine.begin() as connection:
-        destination = await find_visible(connection, context.caller, destination_id)
-        mapping = await find_mapping(connection, destination, mapping_id)
-        if await shadows.end(connection, destination.number, mapping.number):
-            await audit.record(connection, context.caller.actor, AuditAction.SHADOW_ENDED, mapping.id)
+    async with context.transaction() as change:
+        destination = await find_visible(change.connection, context.caller, destination_id)
+        mapping = await find_mapping(change.connection, destination, mapping_id)
+        if await shadows.end(change.connection, destination.number, mapping.number):
+            await change.record(AuditAction.SHADOW_ENDED, mapping.id)
     return await read_shadow(context, destination_id, mapping_id)
 
 

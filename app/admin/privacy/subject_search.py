@@ -11,7 +11,6 @@ from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
 from app.crypto import Vault, open_batch
 from app.domain.privacy.carried_key import carried_key
-from app.store import audit
 from app.store.audit import AuditAction
 from app.store.database.damage import newest_batch
 from app.store.organisations.scope import PipelinePool
@@ -61,9 +60,8 @@ async def find_person(
     require_unlimited(context.caller)
     values = await asyncio.to_thread(values_of, identifiers)
     id_ = new_id("sub_")
-    async with context.engine.begin() as connection:
-        action, kinds = AuditAction.SUBJECT_SEARCHED, {"identifiers": sorted(identifiers)}
-        await audit.record(connection, context.caller.actor, action, id_, after=kinds)
+    async with context.transaction() as change:
+        await change.record(AuditAction.SUBJECT_SEARCHED, id_, after={"identifiers": sorted(identifiers)})
     found = await search(context.pool, context.vault, values, after=after, monotonic=context.monotonic)
     return id_, found
 

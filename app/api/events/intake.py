@@ -15,15 +15,7 @@ from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.api.access.secured_route import SecuredRouter, reads_its_own_body
 from app.api.errors import ErrorBody, malformed_body
-from app.api.events import response_examples
-from app.api.events.models import (
-    EXAMPLE_EVENT,
-    EventResultBody,
-    EventResults,
-    EventsBatch,
-    RowsBatch,
-    SentEvent,
-)
+from app.api.events import models, response_examples
 from app.api.http.json_response import exact_json
 from app.api.http.query_parameters import (
     DeclaredParameters,
@@ -76,19 +68,19 @@ _PARAMETERS: Final = of_keyed_route(DeclaredParameters(frozenset(EventsQuery.mod
 
 
 _EXAMPLES: Final = {
-    "event": {"summary": "One event", "value": EXAMPLE_EVENT},
-    "list": {"summary": "A list of events", "value": [EXAMPLE_EVENT]},
-    "events": {"summary": "A batch under `events`", "value": {"events": [EXAMPLE_EVENT]}},
-    "rows": {"summary": "A batch under `rows`", "value": {"rows": [EXAMPLE_EVENT]}},
+    "event": {"summary": "One event", "value": models.EXAMPLE_EVENT},
+    "list": {"summary": "A list of events", "value": [models.EXAMPLE_EVENT]},
+    "events": {"summary": "A batch under `events`", "value": {"events": [models.EXAMPLE_EVENT]}},
+    "rows": {"summary": "A batch under `rows`", "value": {"rows": [models.EXAMPLE_EVENT]}},
 }
 _NDJSON_BODY: Final = {
     NDJSON: {
         "schema": {"type": "string", "description": "One event per line."},
-        "example": json.dumps(EXAMPLE_EVENT) + "\n",
+        "example": json.dumps(models.EXAMPLE_EVENT) + "\n",
     }
 }
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": EventResults, "description": "With dry_run: the results of the real call."},
+    200: {"model": models.EventResults, "description": "With dry_run: the results of the real call."},
     202: {
         "description": "Every event was accepted or is a duplicate. Accepted events are on disk.",
         "content": response_examples.content(
@@ -97,14 +89,14 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         ),
     },
     207: {
-        "model": EventResults,
+        "model": models.EventResults,
         "description": "Some events were rejected. See results.",
         "content": response_examples.content(
             some=("The second of two events has no time", response_examples.SOME_REJECTED)
         ),
     },
     422: {
-        "model": EventResults | ErrorBody,
+        "model": models.EventResults | ErrorBody,
         "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
         "unknown parameter): an error.",
         "content": response_examples.content(
@@ -131,8 +123,11 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 @reads_its_own_body
 async def post_events(
     query: Annotated[EventsQuery, Query()],
-    body: Annotated[SentEvent | list[SentEvent] | EventsBatch | RowsBatch, Body(openapi_examples=_EXAMPLES)],
-) -> EventResults:
+    body: Annotated[
+        models.SentEvent | list[models.SentEvent] | models.EventsBatch | models.RowsBatch,
+        Body(openapi_examples=_EXAMPLES),
+    ],
+) -> models.EventResults:
     """Accept one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event per line.
 
     202: every event is accepted or a duplicate. 207: some are rejected. 422: all are rejected. Accepted
@@ -237,8 +232,8 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
     return EventsResponse(status, exact_json(body))
 
 
-def _rejected(result: EventResult, rejection: Rejection) -> EventResultBody:
-    body: EventResultBody = {
+def _rejected(result: EventResult, rejection: Rejection) -> models.EventResultBody:
+    body: models.EventResultBody = {
         "index": result.index,
         "event_id": result.event_id,
         "status": result.status,

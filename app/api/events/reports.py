@@ -7,13 +7,7 @@ from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.destinations.stats import (
-    DestinationStats,
-    ExecutionStats,
-    JourneyStats,
-    read_filtered_stats,
-    read_stats,
-)
+from app.admin.destinations import stats as use_cases
 from app.admin.events.failures import summarize_rejections
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
@@ -97,7 +91,7 @@ async def list_rejections(
 @router.get(ONE + "/stats", Scope.DESTINATIONS_READ, Scope.EVENTS_READ, summary="Read the statistics")
 async def stats(
     on: OnDestination, wanted: Annotated[JourneyFilter, Query()]
-) -> DestinationStats | JourneyStats | ExecutionStats:
+) -> use_cases.DestinationStats | use_cases.JourneyStats | use_cases.ExecutionStats:
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
     `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which
@@ -106,5 +100,5 @@ async def stats(
     """
     query = wanted.query()
     if not query.journey:
-        return await read_stats(*on)
-    return await read_filtered_stats(*on, query)
+        return await use_cases.read_stats(*on)
+    return await use_cases.read_filtered_stats(*on, query)
