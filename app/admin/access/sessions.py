@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.access.person_claims import subject_of
@@ -56,49 +55,41 @@ class ConsoleSession:
 
 
 async def list_sessions(
-    context: AppContext, *, limit: int, after: tuple[datetime, str] | None
-) -> list[ConsoleSession]:
-    """Return up to `limit` sessions of the caller's organisation, oldest first, begun after (time, id).
-
-    Only platform keys see sessions of platform keys. A key that is limited to destinations sees none.
-    """
-    async with context.engine.connect() as connection:
-        return await _visible(context, connection, limit=limit, after=after)
-
-
-async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
-    """End a session and return it. Raises Refusal (404) if `list_sessions` does not show it to the caller."""
-    require_id("ses_", session_id)
-    reason = SessionEnd.ENDED_BY_ADMIN
-    async with context.engine.begin() as connection:
-        found = await _visible(context, connection, limit=1, session=session_id)
-        if not found:
-            raise Refusal(ErrorCode.NOT_FOUND)
-        await sessions.end(
-            connection, SessionSelection(id=session_id), actor=context.caller.actor, reason=reason
-        )
-    return found[0]
-
-
-async def _visible(
     context: AppContext,
-    connection: AsyncConnection,
     *,
     limit: int,
     after: tuple[datetime, str] | None = None,
     session: str | None = None,
 ) -> list[ConsoleSession]:
+    """Return up to `limit` sessions of the caller's organisation, oldest first, begun after (time, id).
+
+    `session` selects a single session. Only platform keys see sessions of platform keys. A key that is
+    limited to destinations sees none.
+    """
     if context.caller.destination_ids is not None:
         return []
-    found = await sessions.page(
-        connection,
-        limit=limit,
-        after=after,
-        session=session,
-        bootstrap=context.bootstrap_key_digest if context.caller.is_platform else None,
-        without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
-    )
+    async with context.engine.connect() as connection:
+        found = await sessions.page(
+            connection,
+            limit=limit,
+            after=after,
+            session=session,
+            bootstrap=context.bootstrap_key_digest if context.caller.is_platform else None,
+            without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+        )
     return [_view(each) for each in found]
+
+
+async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
+    """End a session and return it. Raises Refusal (404) if `list_sessions` does not show it to the caller."""
+    require_id("ses_", session_id)
+    found = await list_sessions(context, limit=1, session=session_id)
+    if not found:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    selection, reason = SessionSelection(id=session_id), SessionEnd.ENDED_BY_ADMIN
+    async with context.engine.begin() as connection:
+        await sessions.end(connection, selection, actor=context.caller.actor, reason=reason)
+    return found[0]
 
 
 async def end_signed_out(context: AppContext, logout: Logout) -> bool:

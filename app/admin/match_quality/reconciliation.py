@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -39,8 +40,6 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _SECONDS: Final = 20.0  # of one request
 
 _UNKNOWN: Final = EventKind(None, None, None, None)
-
-Tally = dict[tuple[date, EventKind], DayCounts]
 
 
 class ExplainGapRequest(RequestBody):
@@ -77,10 +76,9 @@ async def read_reconciliation(
     if first > last or last - first >= timedelta(days=MOST_DAYS):
         word = "invalid" if first > last else "too_large"
         raise invalid("from", word, f"Ask for 1 to {MOST_DAYS} days.")
-    kinds, destination, counted = await _kinds(context, destination_id, first, last)
-    until = context.monotonic() + seconds
-    complete = await _count_batches(context, destination, kinds, counted, first, last, until)
-    items = [ReconciledDay(day, kind, counts) for (day, kind), counts in counted.items()]
+    tally = await _count_unsent(context, destination_id, first, last)
+    complete = await _count_batches(context, tally, context.monotonic() + seconds)
+    items = [ReconciledDay(day, kind, counts) for (day, kind), counts in tally.counted.items()]
     items.sort(key=lambda row: (row.day, row.kind.event_name or "", row.kind.event_type or ""), reverse=True)
     names = {row.kind.event_name for row in items if row.kind.event_name}
     return Reconciliation(items, amc_sql(names), complete)
@@ -93,11 +91,15 @@ async def explain_reconciliation(context: AppContext, destination_id: str, body:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kinds:
-    """The event kinds of mappings by number and version."""
+class _Tally:
+    """The counts of some days by day and kind. `versions` has the kinds of mappings by number and version."""
 
+    destination: DestinationRef
+    first: date
+    last: date
     versions: Mapping[tuple[MappingNumber, int], EventKind]
     current: Mapping[MappingNumber, int]
+    counted: dict[tuple[date, EventKind], DayCounts] = field(default_factory=partial(defaultdict, DayCounts))
 
     def of_event(self, mapping: int, version: int, event_type: str, event_source: str | None) -> EventKind:
         found = self.versions.get((MappingNumber(mapping), version), _UNKNOWN)
@@ -107,33 +109,27 @@ class _Kinds:
         return self.versions.get((mapping, self.current.get(mapping, 0)), _UNKNOWN)
 
 
-async def _kinds(
-    context: AppContext, destination_id: str, first: date, last: date
-) -> tuple[_Kinds, DestinationRef, Tally]:
+async def _count_unsent(context: AppContext, destination_id: str, first: date, last: date) -> _Tally:
     """Read the mappings, and count the events that were not accepted."""
-    counted: Tally = defaultdict(DayCounts)
     async with reading_row(context, destination_id) as (connection, destination):
-        dataset = await reconciliation.dataset_name(connection, destination.number)
-        found = await reconciliation.versions(connection, destination.number)
-        kinds = _Kinds(
-            {(each.mapping, each.version): _described(each, dataset) for each in found},
-            {each.mapping: each.version for each in found if each.is_current},
-        )
-        for row in await reconciliation.unsent(connection, destination.number, first=first, last=last):
-            counted[row.day, kinds.of_mapping(row.mapping)] += DayCounts(
+        number = destination.number
+        dataset = await reconciliation.dataset_name(connection, number)
+        found = await reconciliation.versions(connection, number)
+        versions = {(each.mapping, each.version): _described(each, dataset) for each in found}
+        current = {each.mapping: each.version for each in found if each.is_current}
+        tally = _Tally(destination, first, last, versions, current)
+        for row in await reconciliation.unsent(connection, number, first=first, last=last):
+            tally.counted[row.day, tally.of_mapping(row.mapping)] += DayCounts(
                 without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
             )
-        repeated = await reconciliation.mapped_duplicates(
-            connection, destination.number, first=first, last=last
-        )
-        owners = await reconciliation.places(
-            connection, destination.number, sorted({batch for _, batch, _ in repeated})
-        )
+        repeated = await reconciliation.mapped_duplicates(connection, number, first=first, last=last)
+        batches = sorted({batch for _, batch, _ in repeated})
+        owners = await reconciliation.places(connection, number, batches)
     shapes = {(batch.id, shape.place): shape for batch in owners for shape in read_shapes(batch.shapes) or ()}
     for day, batch, place in repeated:
         if (shape := shapes.get((batch, place))) is not None:
-            counted[day, kinds.of_event(*_kind_of(shape))] += DayCounts(repeated_ids=1)
-    return kinds, destination, counted
+            tally.counted[day, tally.of_event(*_kind_of(shape))] += DayCounts(repeated_ids=1)
+    return tally
 
 
 def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
@@ -145,29 +141,22 @@ def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
     return EventKind(compiled.event_name, compiled.constant_event_type, source, dataset_name)
 
 
-async def _count_batches(
-    context: AppContext,
-    destination: DestinationRef,
-    kinds: _Kinds,
-    counted: Tally,
-    first: date,
-    last: date,
-    deadline: float,
-) -> bool:
+async def _count_batches(context: AppContext, tally: _Tally, deadline: float) -> bool:
     """Count the events of the stored batches, page by page. Return whether all could be read in time."""
-    since, until = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+    days = (tally.first, tally.last + timedelta(days=1))
+    since, until = (datetime.combine(day, time(), UTC) for day in days)
     before: BatchId | None = None
     limit, is_first = _FEW_BATCHES, True
     while True:
         async with context.pool.acquire() as connection:
             batches = await reconciliation.batches_of_days(
-                connection, destination.number, since=since, until=until, before=before, limit=limit
+                connection, tally.destination.number, since=since, until=until, before=before, limit=limit
             )
             exceptions = await exceptions_of(connection, batches)
         for batch in batches:
             if not is_first and context.monotonic() >= deadline:
                 return False
-            _count(destination, batch, exceptions.get(batch.id, {}), kinds, counted, first, last)
+            _count(tally, batch, exceptions.get(batch.id, {}))
             is_first = False
             await asyncio.sleep(0)  # other requests of this process go on meanwhile
         if len(batches) < limit:
@@ -179,15 +168,7 @@ def _kind_of(shape: EventMetadata) -> tuple[int, int, str, str | None]:
     return shape.mapping, shape.mapping_version, shape.event_type, shape.event_source
 
 
-def _count(
-    destination: DestinationRef,
-    batch: BatchRow,
-    exceptions: Mapping[int, ExceptionRow],
-    kinds: _Kinds,
-    counted: Tally,
-    first: date,
-    last: date,
-) -> None:
+def _count(tally: _Tally, batch: BatchRow, exceptions: Mapping[int, ExceptionRow]) -> None:
     """Count the events of a batch. Events of a day and kind count together, unless they have an exception."""
     alike = Counter(
         (shape.event_at_ms // _DAY_MS, _kind_of(shape), shape.place if shape.place in exceptions else None)
@@ -195,9 +176,9 @@ def _count(
     )
     for (number, kind, place), events in alike.items():
         day = date.fromordinal(_EPOCH + number)
-        if first <= day <= last:
+        if tally.first <= day <= tally.last:
             exception = None if place is None else exceptions[place]
-            counted[day, kinds.of_event(*kind)] += _counts(destination, batch, exception, events)
+            tally.counted[day, tally.of_event(*kind)] += _counts(tally.destination, batch, exception, events)
 
 
 def _counts(

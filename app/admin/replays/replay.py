@@ -176,19 +176,17 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
 
 
 async def list_replays(
-    context: AppContext, destination_id: str, *, limit: int, below: int | None = None
+    context: AppContext, destination_id: str, *, limit: int, below: int | None = None, only: str | None = None
 ) -> list[ReplayProgress]:
-    """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
+    """Return up to `limit` replays of a destination, newest first; or `only` one. Raises Refusal (404)."""
     async with context.transaction() as change:
         found = await find_visible(change.connection, context.caller, destination_id)
-        return await progress.progress(change.driver, found.number, limit=limit, below=below)
+        return await progress.progress(change.driver, found.number, limit=limit, below=below, id=only)
 
 
 async def find_replay(context: AppContext, destination_id: str, replay_id: str) -> ReplayProgress:
     """Return a replay of a destination. Raises Refusal (404)."""
-    async with context.transaction() as change:
-        found = await find_visible(change.connection, context.caller, destination_id)
-        rows = await progress.progress(change.driver, found.number, limit=1, id=replay_id)
+    rows = await list_replays(context, destination_id, limit=1, only=replay_id)
     return require_found(rows[0] if rows else None)
 
 
