@@ -67,49 +67,43 @@ async def export(
     The first page is read before the response starts, so an error on the first page still gets a status code.
     """
     first = await page_at(cursor, ROWS)
-    columns = list(TypeAdapter(row).json_schema(mode="serialization")["properties"])
+    adapter = TypeAdapter(row)
+    columns = list(adapter.json_schema(mode="serialization")["properties"])
+
+    def as_csv(rows: Sequence[Any]) -> bytes:
+        return csv_lines([getattr(row, name) for name in columns] for row in rows)
+
+    def as_ndjson(rows: Sequence[Any]) -> bytes:
+        return b"".join(adapter.dump_json(item) + b"\n" for item in rows)
+
     if format_ is ExportFormat.CSV:
-        lines, media_type = _csv(columns, first, page_at), "text/csv; charset=utf-8"
+        header, last = csv_lines([columns]), csv_lines([[*_CUT_SHORT.values()]])
+        lines, media_type = _lines(first, page_at, as_csv, header, last), "text/csv; charset=utf-8"
     else:
-        lines, media_type = _ndjson(row, first, page_at), "application/x-ndjson"
+        last = msgspec.json.encode(_CUT_SHORT) + b"\n"
+        lines, media_type = _lines(first, page_at, as_ndjson, b"", last), "application/x-ndjson"
     disposition = f'attachment; filename="{name}.{format_.value}"'
     return StreamingResponse(lines, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-async def _pages(first: Page[Any], page_at: PageAt) -> AsyncIterator[Sequence[Any] | None]:
-    """Yield the items of each page. If an error ends the export early, yield None last."""
-    page = first
-    while True:
-        yield page.items
-        if page.next_cursor is None:
-            return
-        try:
+async def _lines(
+    page: Page[Any],
+    page_at: PageAt,
+    encode: Callable[[Sequence[Any]], bytes],
+    header: bytes,
+    cut_short: bytes,
+) -> AsyncIterator[bytes]:
+    """Yield the header, the items of this page and of all later pages, and `cut_short` after an error."""
+    try:
+        yield header + encode(page.items)
+        while page.next_cursor is not None:
             page = await page_at(page.next_cursor, ROWS)
-        except Refusal:
-            yield None
-            return
-        except Exception as error:
-            logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
-            yield None
-            return
-
-
-async def _ndjson(row: type[Any], first: Page[Any], page_at: PageAt) -> AsyncIterator[bytes]:
-    encode = TypeAdapter(row).dump_json
-    async for rows in _pages(first, page_at):
-        if rows is None:
-            yield msgspec.json.encode(_CUT_SHORT) + b"\n"
-        elif rows:
-            yield b"".join(encode(item) + b"\n" for item in rows)
-
-
-async def _csv(columns: Sequence[str], first: Page[Any], page_at: PageAt) -> AsyncIterator[bytes]:
-    yield csv_lines([columns])
-    async for rows in _pages(first, page_at):
-        if rows is None:
-            yield csv_lines([[_CUT_SHORT["error"], _CUT_SHORT["detail"]]])
-        elif rows:
-            yield csv_lines([getattr(row, name) for name in columns] for row in rows)
+            yield encode(page.items)
+    except Refusal:
+        yield cut_short
+    except Exception as error:
+        logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
+        yield cut_short
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
