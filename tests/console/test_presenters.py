@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.destinations.overview import DiagnosisFacts, RecentOutcomes
-from app.admin.destinations.stats import Breaker, DestinationStats
+from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFacts, RecentOutcomes
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present

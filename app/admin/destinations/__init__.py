@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext, Change
+from app.admin.events.search import reading_row
 from app.admin.ids import require_id
 from app.admin.mappings.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_version
@@ -136,11 +137,8 @@ async def set_status_callback(change: Change, destination: Destination, *, enabl
 
 async def read_status_callback(context: AppContext, destination_id: str) -> CallbackStatus:
     """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
-    async with context.transaction() as change:
-        found = await find_visible(change.connection, context.caller, destination_id)
-        return await callbacks.read_status(
-            change.driver, found.number, configured=context.callback_configured
-        )
+    async with reading_row(context, destination_id) as (connection, found):
+        return await callbacks.read_status(connection, found.number, configured=context.callback_configured)
 
 
 async def switch_status_callback(
@@ -149,9 +147,7 @@ async def switch_status_callback(
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     async with changing(context, destination_id) as (change, found):
         await set_status_callback(change, found, enabled=enabled)
-        return await callbacks.read_status(
-            change.driver, found.number, configured=context.callback_configured
-        )
+    return await read_status_callback(context, destination_id)
 
 
 async def pause_destination(context: AppContext, destination_id: str) -> Destination:

@@ -160,16 +160,14 @@ def _account(facts: PreflightFacts) -> Verdict:
         return Verdict("failed", _NOT_FOUND, "team")
     match facts.live_answer:
         case Visible(name=name):
-            suffix = _name_suffix(name)
-            return Verdict("ok", f"Amazon confirms access to this advertiser{suffix}.")
+            return Verdict("ok", f"Amazon confirms access to this advertiser{_name_suffix(name)}.")
         case NotVisible(ids=ids):
             return Verdict("failed", not_visible_sentence(ids))
         case CannotTell():
             return Verdict("unknown", "Amazon is not reachable at the moment. Check again.", "nobody")
         case None if facts.account is not None:
-            suffix = _name_suffix(facts.account.name)
-            day = facts.account.seen_at.strftime("%Y-%m-%d")
-            return Verdict("ok", f"Amazon confirmed access to this advertiser{suffix} on {day}.")
+            suffix = f"{_name_suffix(facts.account.name)} on {facts.account.seen_at:%Y-%m-%d}"
+            return Verdict("ok", f"Amazon confirmed access to this advertiser{suffix}.")
         case None:
             return Verdict("unknown", "This is checked when the destination is connected.")
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from app.admin.access import Caller
 from app.admin.context import AppContext, Change
-from app.admin.destinations import changing, find_visible
-from app.admin.events.search import find_visible_row
+from app.admin.destinations import changing
+from app.admin.events.search import find_visible_row, reading_row
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_future
@@ -144,9 +144,8 @@ async def change_alerting(
 
 async def read_alerting(context: AppContext, destination: str) -> AlertingRow:
     """Return the thresholds that are set for a destination, and its notification settings."""
-    async with context.transaction() as change:
-        found = await find_visible(change.connection, context.caller, destination)
-        return await stored_alerting.read(change.driver, found.id)
+    async with reading_row(context, destination) as (connection, found):
+        return await stored_alerting.read(connection, found.id)
 
 
 async def set_preference(context: AppContext, destination: str, preference: Preference) -> Preference:

@@ -1,6 +1,6 @@
 """Use cases of consent records: the legal basis of each accepted event, and the events that were blocked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -121,19 +121,17 @@ def _record(
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Documents:
     """The documents of mapping versions. Each version is read once."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-        self._read: dict[tuple[int, int], Document] = {}
+    connection: AsyncConnection
+    read: dict[tuple[MappingId | None, int], Document] = field(default_factory=dict)
 
     async def of(self, mapping: MappingId | None, event: EventMetadata) -> Document:
         """Return the mapping document that converted an event; empty if the mapping is unknown."""
-        if mapping is None:
-            return {}
-        key = (event.mapping, event.mapping_version)
-        if key not in self._read:
-            version = await mappings.version(self._connection, mapping, event.mapping_version)
-            self._read[key] = version.document if version else {}
-        return self._read[key]
+        number = event.mapping_version
+        if (mapping, number) not in self.read:
+            version = await mappings.version(self.connection, mapping, number) if mapping else None
+            self.read[mapping, number] = version.document if version else {}
+        return self.read[mapping, number]

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.destinations import changing, find_visible, lock_visible
+from app.admin.destinations import changing, lock_visible
+from app.admin.events.search import reading_row
 from app.admin.refusals import require_found
 from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
@@ -179,9 +180,8 @@ async def list_replays(
     context: AppContext, destination_id: str, *, limit: int, below: int | None = None, only: str | None = None
 ) -> list[ReplayProgress]:
     """Return up to `limit` replays of a destination, newest first; or `only` one. Raises Refusal (404)."""
-    async with context.transaction() as change:
-        found = await find_visible(change.connection, context.caller, destination_id)
-        return await progress.progress(change.driver, found.number, limit=limit, below=below, id=only)
+    async with reading_row(context, destination_id) as (connection, found):
+        return await progress.progress(connection, found.number, limit=limit, below=below, id=only)
 
 
 async def find_replay(context: AppContext, destination_id: str, replay_id: str) -> ReplayProgress:

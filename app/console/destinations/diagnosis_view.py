@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.admin.destinations.overview import DiagnosisFacts
-from app.admin.destinations.stats import DestinationStats
+from app.admin.destinations.stats import DestinationStats, DiagnosisFacts
 from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
 from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination

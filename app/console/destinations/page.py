@@ -12,10 +12,9 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import destinations as use_cases
 from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection
-from app.admin.destinations.overview import read_diagnosis_facts, read_overview
 from app.admin.destinations.preflight import check_setup
 from app.admin.destinations.settings import change_destination
-from app.admin.destinations.stats import read_stats
+from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.mappings.drafts import list_mappings
