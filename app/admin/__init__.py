@@ -7,5 +7,5 @@ its caller: for example, a configuration file is applied in a single transaction
 `destinations/settings.py` wraps create and change of `destinations` in a transaction.
 
 Request bodies are in `inputs.py`. The resources of use cases are in `context.py`. Callers and scopes are in
-`access/`. Labels and help texts of forms are in `catalog.py`.
+`access/`. Labels and help texts of forms are in `catalog.py`. `copies.py` copies members that types share.
 """

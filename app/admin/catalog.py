@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
+from app.admin.copies import copied
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
@@ -137,14 +138,7 @@ AMAZON: Final = DestinationType(
     actions=_OPTIONS["actions"],
     mapping_groups=_OPTIONS["mapping_groups"],
     mapping_fields=[
-        MappingField(
-            name=field.name,
-            label=field.label,
-            group=field.group,
-            type=field.takes,
-            required=field.name == "event_timestamp",
-            help=field.help,
-        )
+        copied(MappingField, field, type=field.takes, required=field.name == "event_timestamp")
         for field in FIELDS.values()
     ],
     event_types=_choices(EVENT_TYPES),

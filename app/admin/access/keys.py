@@ -8,7 +8,7 @@ the command line uses them. A key's secret is returned once and never stored.
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
+from app.admin.copies import copied
 from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found, require_future
@@ -45,13 +46,10 @@ def new_key() -> str:
 
 def audit_view(key: ApiKey) -> dict[str, Any]:
     """Return the members of a key that the audit records."""
-    return {
-        "name": key.name,
-        "hint": key.hint,
-        "scopes": list(key.scopes),
-        "destination_ids": None if key.destination_ids is None else list(key.destination_ids),
-        "expires_at": key.expires_at,
-    }
+    return {name: getattr(key, name) for name in _AUDITED}
+
+
+_AUDITED = ("name", "hint", "scopes", "destination_ids", "expires_at")
 
 
 async def list_keys(
@@ -145,7 +143,7 @@ async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -
         created_by=by,
     )
     await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=audit_view(key))
-    return IssuedKey(**asdict(key), key=secret)
+    return copied(IssuedKey, key, key=secret)
 
 
 async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:

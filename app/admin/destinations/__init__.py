@@ -8,14 +8,15 @@ flight.
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext, Change
+from app.admin.copies import copied
 from app.admin.events.search import reading_row
 from app.admin.ids import require_id
 from app.admin.mappings.pinned_names import pin_for_advertiser
@@ -35,15 +36,6 @@ class ArchivedDestination(Destination):
     """A destination after a delete."""
 
     discarded: Annotated[int, Field(description="The number of discarded events.")]
-
-
-Extended = TypeVar("Extended", bound=Destination)
-
-
-def extended(type_: type[Extended], destination: Destination, **members: Any) -> Extended:
-    """Return a destination with more members."""
-    values: dict[str, Any] = {each.name: getattr(destination, each.name) for each in fields(destination)}
-    return type_(**values, **members)
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
@@ -91,9 +83,7 @@ def audit_view(destination: Destination) -> dict[str, Any]:
 
 def settings_of(destination: Destination) -> DestinationSettings:
     """Return the fields of a destination that a caller can set."""
-    return DestinationSettings(
-        **{each.name: getattr(destination, each.name) for each in fields(DestinationSettings)}
-    )
+    return copied(DestinationSettings, destination)
 
 
 async def insert_destination(
@@ -229,4 +219,4 @@ async def archive_destination(
     if discard:
         async with context.transaction() as change:
             discarded = await context.delivery_control.discard(change.driver, after.number)
-    return extended(ArchivedDestination, after, discarded=discarded)
+    return copied(ArchivedDestination, after, discarded=discarded)

@@ -1,26 +1,40 @@
 """Delivery control for use cases: wait for requests in flight, count waiting events, discard them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-import asyncpg
+from functools import partial
 
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
+from app.store.organisations.scope import PipelinePool
 from app.store.replays import queueing
 from app.telemetry import Telemetry
 
 _POLL_SECONDS = 0.05
 
 
+async def until_settled(
+    pool: PipelinePool,
+    monotonic: Callable[[], float],
+    in_flight: Callable[[PipelineConnection], Awaitable[bool]],
+) -> None:
+    """Return when no request to Amazon is in flight, or when each has timed out."""
+    deadline = monotonic() + SETTLED_WITHIN.total_seconds()
+    while monotonic() < deadline:
+        async with pool.acquire() as connection:
+            if not await in_flight(connection):
+                return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryControl:
     """Delivery operations for use cases on a destination. Each API process has one instance."""
 
-    pool: asyncpg.Pool
+    pool: PipelinePool
     writer: int
     monotonic: Callable[[], float]
     telemetry: Telemetry
@@ -31,12 +45,8 @@ class DeliveryControl:
 
         Call it after committing the change that prevents further attempts.
         """
-        deadline = self.monotonic() + SETTLED_WITHIN.total_seconds()
-        while self.monotonic() < deadline:
-            async with self.pool.acquire() as connection:
-                if not await attempts.any_in_flight(connection, destination, younger_than=SETTLED_WITHIN):
-                    return
-            await asyncio.sleep(_POLL_SECONDS)
+        in_flight = partial(attempts.any_in_flight, destination=destination, younger_than=SETTLED_WITHIN)
+        await until_settled(self.pool, self.monotonic, in_flight)
 
     async def waiting(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
         """Return how many accepted events wait for delivery. The caller holds flushes."""

@@ -1,16 +1,16 @@
 """Use cases on the settings of destinations: list, create, change. Each runs in its own transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.admin.context import AppContext
+from app.admin.copies import copied
 from app.admin.destinations import (
     changing,
-    extended,
     find_visible,
     insert_destination,
     settings_of,
@@ -96,9 +96,8 @@ async def create_destination(context: AppContext, body: NewDestination) -> Saved
 
 def settings_from(body: NewDestination) -> DestinationSettings:
     """Return the settings of a new destination."""
-    members = {each.name: getattr(body, each.name) for each in fields(DestinationSettings)}
     rate = DEFAULT_RATE if body.rate_limit is None else RequestRate(**body.rate_limit.model_dump())
-    return DestinationSettings(**{**members, "region": Region(body.region), "rate_limit": rate})
+    return copied(DestinationSettings, body, region=Region(body.region), rate_limit=rate)
 
 
 async def change_destination(
@@ -145,7 +144,7 @@ async def _saved(
     warnings: Sequence[CurrencyWarning] = (),
 ) -> SavedDestination:
     [monitored] = await _monitored(driver, [destination], now)
-    return extended(SavedDestination, monitored, warnings=warnings)
+    return copied(SavedDestination, monitored, warnings=warnings)
 
 
 async def _monitored(
@@ -162,7 +161,7 @@ async def _monitored(
         health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
         row = settings.get(each.id, alerting.DEFAULT_ROW)
         result.append(
-            extended(
+            copied(
                 MonitoredDestination,
                 each,
                 health=health,

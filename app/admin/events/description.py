@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.admin.copies import copied
 from app.admin.events.summary import (
     EventAttempt,
     EventHistory,
@@ -173,17 +174,13 @@ def _delivered_at(batch: BatchRow, exception: ExceptionRow | None) -> datetime |
 
 
 def _attempt(id_: str, attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
-    return EventAttempt(
+    return copied(
+        EventAttempt,
+        attempt,
         id=id_,
-        started_at=attempt.started_at,
-        settled_at=attempt.settled_at,
         outcome=attempt.outcome or "under_way",
-        http_status=attempt.http_status,
-        duration_ms=attempt.duration_ms,
         item_outcome=item.outcome if item else None,
         item_code=item.code if item else None,
         item_message=item.message if item else None,
-        request_id=attempt.request_id,
-        message=attempt.message,
         events_in_request=attempt.events,
     )

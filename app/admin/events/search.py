@@ -12,14 +12,7 @@ from typing import Final, NamedTuple
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.events.scan import (
-    BatchReader,
-    EventScan,
-    ScanPage,
-    exceptions_of,
-    require_mapping,
-    scan_events,
-)
+from app.admin.events import scan
 from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal, require_found
@@ -118,7 +111,7 @@ async def search_events(
         elif only is not None:
             known = await batches.destinations(connection, ids=only)
         mappings = await batches.mappings(connection, only)
-        require_mapping(mappings, wanted.mapping_id)
+        scan.require_mapping(mappings, wanted.mapping_id)
         search = _Search(connection, None if only is None else list(known), mappings, wanted, known)
         if wanted.any_id is not None and before == START:
             exact = await search.exact(wanted.any_id, limit)
@@ -143,11 +136,11 @@ class _Search:
 
     async def page(self, before: SearchPosition, limit: int) -> EventPage:
         """Return the events below a position."""
-        accepted = EventScan([], None, 0, None)
+        accepted = scan.EventScan([], None, 0, None)
         if self.wanted.may_be_accepted and before.batch > 0:
-            accepted = await scan_events(
+            accepted = await scan.scan_events(
                 self.connection,
-                partial(self._newest, BatchReader(self.connection, self.numbers, self.wanted)),
+                partial(self._newest, scan.BatchReader(self.connection, self.numbers, self.wanted)),
                 self.mappings,
                 self.wanted,
                 before=(before.batch, before.place),
@@ -205,17 +198,17 @@ class _Search:
         destination = self.known[number]
         items = []
         for batch in await batches.batches(self.connection, number, id_):
-            of_batch = (await exceptions_of(self.connection, [batch])).get(batch.id, {})
+            of_batch = (await scan.exceptions_of(self.connection, [batch])).get(batch.id, {})
             for shape in read_shapes(batch.shapes) or ():
                 if (places is None or shape.place in places) and event_id in (None, shape.event_id):
                     exception = of_batch.get(shape.place)
                     items.append(accepted_summary(destination, batch, shape, exception, self.mappings))
         return items
 
-    async def _newest(self, reader: BatchReader, highest: BatchId | None) -> ScanPage:
+    async def _newest(self, reader: scan.BatchReader, highest: BatchId | None) -> scan.ScanPage:
         found, below = await reader.page(highest)
         await self._learn(batch.destination for batch in found)
-        return ScanPage([(self.known[batch.destination], batch) for batch in found], below)
+        return scan.ScanPage([(self.known[batch.destination], batch) for batch in found], below)
 
     async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
         """Read the destinations with these numbers into `known`."""
@@ -226,7 +219,7 @@ class _Search:
     def _merge(
         self,
         before: SearchPosition,
-        accepted: EventScan,
+        accepted: scan.EventScan,
         records: Sequence[RejectionRecord],
         limit: int,
         *,

@@ -15,6 +15,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext, Change
+from app.admin.copies import copied
 from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
@@ -160,14 +161,12 @@ async def list_versions(
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
     return [
-        PublishedVersion(
-            row.version,
-            row.version == mapping.published_version,
-            row.document,
-            tuple(differences(older.document, row.document)) if older else (),
-            row.published_by,
-            row.published_at,
-            row.note,
+        copied(
+            PublishedVersion,
+            row,
+            current=row.version == mapping.published_version,
+            mapping=row.document,
+            changes=tuple(differences(older.document, row.document)) if older else (),
         )
         for row, older in zip_longest(rows[:limit], rows[1 : limit + 1])
     ]

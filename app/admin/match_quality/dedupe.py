@@ -12,6 +12,7 @@ from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
+from app.admin.events.scan import BatchReader, are_older
 from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.backtest import compiled_or_none
@@ -19,6 +20,7 @@ from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.event import amazon_event_id, amazon_key, event_key
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
 from app.domain.match_quality.dedupe import (
     DedupeFinding,
@@ -29,7 +31,6 @@ from app.domain.match_quality.dedupe import (
 )
 from app.store import PipelineConnection, batches, ledger
 from app.store.destinations import schema_samples
-from app.store.events import batches as stored_batches
 from app.store.events.batches import BatchRow
 from app.store.mappings import published_of
 from app.store.match_quality import event_ids, repeated_ids
@@ -154,18 +155,16 @@ async def _own_ids(
 ) -> set[str]:
     """Return Amazon's eventIds of the newest events of a time range whose content can be decrypted."""
     found: set[str] = set()
-    before: BatchId | None = None
+    highest: BatchId | None = None
     while len(found) < _MOST_READ:
         async with context.pool.acquire() as connection:
-            page = await stored_batches.newest(
-                connection, [number], wanted=None, before=before, limit=_BATCHES
-            )
+            page, below = await BatchReader(connection, [number], EventQuery()).page(highest, limit=_BATCHES)
             chosen = [batch for batch in page if since <= batch.accepted_at < until]
             contents = await batches.read(connection, [(batch.id, batch.day) for batch in chosen])
         found |= await context.compute(partial(_ids_of, context.vault, chosen, contents))
-        if len(page) < _BATCHES or page[-1].accepted_at < since:
+        if below is None or are_older(page, since):
             break
-        before = BatchId(page[-1].id - 1)
+        highest = BatchId(below - 1)
     return found
 
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.admin.destinations.delivery_control import until_settled
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
@@ -27,7 +29,6 @@ from app.store.organisations.scope import PipelinePool
 from app.store.privacy import erasures
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
-_POLL_INTERVAL_S = 0.05
 
 # Stated on every receipt: data that this system cannot erase.
 STORED_ELSEWHERE = (
@@ -103,12 +104,8 @@ async def request_erasure(
         at = await erasures.ask(connection, id, by=by, kinds=kinds, sealed=sealed)
     async with pool.acquire() as connection:
         newest = await erasures.newest_attempt(connection)
-    until = monotonic() + SETTLED_WITHIN.total_seconds()
-    while monotonic() < until:
-        async with pool.acquire() as connection:
-            if not await erasures.under_way(connection, newest, younger_than=SETTLED_WITHIN):
-                break
-        await asyncio.sleep(_POLL_INTERVAL_S)
+    under_way = partial(erasures.under_way, newest=newest, younger_than=SETTLED_WITHIN)
+    await until_settled(pool, monotonic, under_way)
     return id, at
 
 
