@@ -109,8 +109,8 @@ class RefusalLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A transaction for statements of the configuration and of the pipeline, and who acts in it."""
+class Update:
+    """A transaction that changes the configuration or the pipeline's rows, and who acts in it."""
 
     connection: AsyncConnection
     driver: PipelineConnection
@@ -210,10 +210,10 @@ class AppContext(EvaluationSettings):
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Change]:
+    async def transaction(self) -> AsyncIterator[Update]:
         """Begin a transaction of the caller."""
         async with transaction(self.engine) as (connection, driver):
-            yield Change(connection, driver, self.caller.actor)
+            yield Update(connection, driver, self.caller.actor)
 
     async def compute(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Return the function's result, computed outside the event loop. No transaction should be open."""

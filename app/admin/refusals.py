@@ -152,10 +152,10 @@ def invalid(field: str, problem: str, detail: str | None = None) -> Refusal:
 Found = TypeVar("Found")
 
 
-def require_found(value: Found | None) -> Found:
+def require_found(value: Found | None, detail: str | None = None) -> Found:
     """Return the value. Raises Refusal (not found) if it is None."""
     if value is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND, detail)
     return value
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as destination_use_cases
-from app.admin.context import Change
+from app.admin.context import Update
 from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
@@ -85,7 +85,7 @@ async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredDestination], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
     await destinations.lock_all(connection)
-    change = Change(connection, await driver_of(connection), options.by)
+    change = Update(connection, await driver_of(connection), options.by)
     existing = await stored_configuration(connection)
     own = {
         each.name
@@ -154,7 +154,7 @@ def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: Apply
     return problems
 
 
-async def _destination(change: Change, step: DestinationStep, options: ApplyOptions) -> Destination:
+async def _destination(change: Update, step: DestinationStep, options: ApplyOptions) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
     desired, connection = step.desired, change.connection
@@ -179,7 +179,7 @@ async def _destination(change: Change, step: DestinationStep, options: ApplyOpti
     return after
 
 
-async def _mapping(change: Change, destination: Destination, step: MappingStep) -> None:
+async def _mapping(change: Update, destination: Destination, step: MappingStep) -> None:
     if step.action is PlannedAction.NOTHING:
         return
     # A publish over HTTP locks in the same order: first the advertiser, then the mapping.

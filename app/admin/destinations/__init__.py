@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
-from app.admin.context import AppContext, Change
+from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.events.search import reading_row
 from app.admin.ids import require_id
@@ -66,7 +66,7 @@ async def reading(
 
 
 @asynccontextmanager
-async def changing(context: AppContext, destination_id: str) -> AsyncIterator[tuple[Change, Destination]]:
+async def changing(context: AppContext, destination_id: str) -> AsyncIterator[tuple[Update, Destination]]:
     """Begin a transaction in which the destination is locked. Raises Refusal (not found, archived)."""
     async with context.transaction() as change:
         yield change, await lock_visible(change.connection, context.caller, destination_id)
@@ -87,7 +87,7 @@ def settings_of(destination: Destination) -> DestinationSettings:
 
 
 async def insert_destination(
-    change: Change, id_: DestinationId, settings: DestinationSettings
+    change: Update, id_: DestinationId, settings: DestinationSettings
 ) -> Destination:
     """Create a destination in state `draft` under an unused id."""
     created = await destinations.create(change.connection, id_, settings)
@@ -95,7 +95,7 @@ async def insert_destination(
     return created
 
 
-async def update_settings(change: Change, before: Destination, settings: DestinationSettings) -> Destination:
+async def update_settings(change: Update, before: Destination, settings: DestinationSettings) -> Destination:
     """Apply settings to a destination and return the destination. Return `before` if nothing changes.
 
     Raises Refusal if the advertiser or the region changes and can no longer change. Raises Refusal if the new
@@ -114,7 +114,7 @@ async def update_settings(change: Change, before: Destination, settings: Destina
     return after
 
 
-async def set_status_callback(change: Change, destination: Destination, *, enabled: bool) -> None:
+async def set_status_callback(change: Update, destination: Destination, *, enabled: bool) -> None:
     """Enable or disable status callbacks. Idempotent. Disabling also drops pending callbacks."""
     if enabled:
         is_new = await callbacks.enable(change.driver, destination.number, by=change.by)

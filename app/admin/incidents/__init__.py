@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from app.admin.access import Caller
-from app.admin.context import AppContext, Change
+from app.admin.context import AppContext, Update
 from app.admin.destinations import changing
 from app.admin.events.search import find_visible_row, reading_row
 from app.admin.incidents.alerting import NotificationPreference
@@ -123,7 +123,7 @@ def _audit_view(stored: StoredIncident) -> dict[str, Any]:
 
 
 async def change_alerting(
-    change: Change, destination: Destination, members: Mapping[str, Any], *, replaces: bool = False
+    change: Update, destination: Destination, members: Mapping[str, Any], *, replaces: bool = False
 ) -> bool:
     """Merge members into the alerting of a destination; return whether they changed anything.
 
@@ -157,7 +157,7 @@ async def set_preference(context: AppContext, destination: str, preference: Pref
 
 
 async def change_preference(
-    change: Change, destination: Destination, preference: Preference, channels: Collection[str]
+    change: Update, destination: Destination, preference: Preference, channels: Collection[str]
 ) -> None:
     """Set the notification settings of a destination. Raises Refusal for a channel not in `channels`."""
     if not (preference.channels or frozenset()).issubset(channels):

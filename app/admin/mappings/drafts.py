@@ -10,7 +10,7 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext, Change
+from app.admin.context import AppContext, Update
 from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
 from app.admin.mappings.schema import compile_or_refuse, draft_warnings, name_problem, refusal_of_document
@@ -164,7 +164,7 @@ async def copy_mapping(
 
 
 async def create_mapping(
-    change: Change, destination: DestinationId, mapping: MappingId, draft: Document
+    change: Update, destination: DestinationId, mapping: MappingId, draft: Document
 ) -> None:
     """Create an unpublished mapping under a new id."""
     await stored_mappings.create(change.connection, mapping, destination, draft)
@@ -188,7 +188,7 @@ async def change_draft(
     return await context.compute(changed.details)
 
 
-async def change_mapping(change: Change, before: StoredMapping, draft: Document) -> None:
+async def change_mapping(change: Update, before: StoredMapping, draft: Document) -> None:
     """Replace a mapping's draft. The published version is unchanged."""
     if draft != before.draft:
         await stored_mappings.change_draft(change.connection, before.id, draft)
@@ -210,7 +210,7 @@ async def delete_mapping(
     return await context.compute(archived.details)
 
 
-async def archive_mapping(change: Change, before: StoredMapping) -> None:
+async def archive_mapping(change: Update, before: StoredMapping) -> None:
     """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     await stored_mappings.archive(change.connection, before.id)
     await destinations.count_published(change.connection, before.destination)

@@ -8,11 +8,11 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
-from app.admin.context import AppContext, Change
+from app.admin.context import AppContext, Update
 from app.admin.destinations import reading
 from app.admin.mappings.backtest import compiled_or_none
 from app.admin.mappings.drafts import find_mapping
-from app.admin.refusals import ErrorCode, Refusal, invalid
+from app.admin.refusals import ErrorCode, Refusal, invalid, require_found
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
@@ -23,6 +23,8 @@ from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.mappings import StoredMapping, event_names
 from app.store.mappings.event_names import Pin
+
+_NOT_PINNED = "No name is pinned for this advertiser and event type."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,7 @@ async def preview_rename(context: AppContext, advertiser_id: str, event_type: st
     async with context.engine.connect() as connection:
         await _require_all_visible(connection, context.caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
-        pin = next((each for each in pins if each.event_type == event_type), None)
-        if pin is None:
-            raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
+        pin = require_found(next((each for each in pins if each.event_type == event_type), None), _NOT_PINNED)
         return await _impact(connection, context.caller, pin)
 
 
@@ -166,7 +166,7 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
 
 
 async def _rename(
-    change: Change, advertiser: AdvertiserId, event_type: str, name: str
+    change: Update, advertiser: AdvertiserId, event_type: str, name: str
 ) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
@@ -176,9 +176,7 @@ async def _rename(
     """
     connection = change.connection
     ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
-    before = await event_names.lock(connection, advertiser, event_type)
-    if before is None:
-        raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
+    before = require_found(await event_names.lock(connection, advertiser, event_type), _NOT_PINNED)
     if before.name == name:
         return before, [], []
     await event_names.rename(connection, advertiser, event_type, name)

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext, Change
+from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
@@ -64,7 +64,7 @@ async def lock_advertiser(connection: AsyncConnection, destination: Destination)
 @asynccontextmanager
 async def _locked(
     context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
-) -> AsyncIterator[tuple[Change, Destination, StoredMapping]]:
+) -> AsyncIterator[tuple[Update, Destination, StoredMapping]]:
     """Lock the advertiser, then the mapping. Notify the workers after the commit."""
     async with context.transaction() as change:
         destination = await find_visible(change.connection, context.caller, destination_id)
@@ -94,7 +94,7 @@ async def publish_draft(
 
 
 async def publish_mapping(
-    change: Change, destination: Destination, before: StoredMapping, *, note: str | None = None
+    change: Update, destination: Destination, before: StoredMapping, *, note: str | None = None
 ) -> None:
     """Publish the draft. Publishing an unchanged draft keeps the version in use. Raises Refusal."""
     compiled = compile_or_refuse(before.draft)
@@ -138,7 +138,7 @@ async def roll_back(
 
 
 async def _use_version(
-    change: Change, destination: Destination, mapping: StoredMapping, earlier: Version
+    change: Update, destination: Destination, mapping: StoredMapping, earlier: Version
 ) -> None:
     connection = change.connection
     compiled = compile_or_refuse(earlier.document)

@@ -15,7 +15,7 @@ from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.api.access.secured_route import SecuredRouter, reads_its_own_body
 from app.api.errors import ErrorBody, malformed_body
-from app.api.events import models, response_examples
+from app.api.events import models
 from app.api.http.json_response import exact_json
 from app.api.http.query_parameters import (
     DeclaredParameters,
@@ -83,31 +83,29 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": models.EventResults, "description": "With dry_run: the results of the real call."},
     202: {
         "description": "Every event was accepted or is a duplicate. Accepted events are on disk.",
-        "content": response_examples.content(
-            accepted=("The event is new", response_examples.ACCEPTED),
-            duplicate=("The event was accepted before", response_examples.DUPLICATE),
+        "content": models.content(
+            accepted=("The event is new", models.ACCEPTED),
+            duplicate=("The event was accepted before", models.DUPLICATE),
         ),
     },
     207: {
         "model": models.EventResults,
         "description": "Some events were rejected. See results.",
-        "content": response_examples.content(
-            some=("The second of two events has no time", response_examples.SOME_REJECTED)
-        ),
+        "content": models.content(some=("The second of two events has no time", models.SOME_REJECTED)),
     },
     422: {
         "model": models.EventResults | ErrorBody,
         "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
         "unknown parameter): an error.",
-        "content": response_examples.content(
-            rejected=("The only event has no time", response_examples.ALL_REJECTED),
-            unread=("A misspelt parameter", response_examples.NOT_READ),
+        "content": models.content(
+            rejected=("The only event has no time", models.ALL_REJECTED),
+            unread=("A misspelt parameter", models.NOT_READ),
         ),
     },
     429: {
         "model": ErrorBody,
         "description": "Nothing was stored. Send the same request again after Retry-After.",
-        "content": response_examples.content(share=("Too much at the same time", response_examples.TOO_MANY)),
+        "content": models.content(share=("Too much at the same time", models.TOO_MANY)),
     },
 }
 
