@@ -14,10 +14,10 @@ from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
 from app.admin.mappings import publishing
-from app.admin.mappings.backtest import comparison, summary
 from app.admin.mappings.drafts import valid_draft
 from app.admin.mappings.evaluation import EvaluationSettings
 from app.admin.mappings.schema import compile_or_refuse
+from app.admin.mappings.trials import comparison, summary
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.config_as_code.model import DesiredDestination, refusal_sentence
 from app.config_as_code.plan import (

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from app.admin.destinations.delivery_control import DeliveryControl
-from app.admin.mappings.backtest import summary
+from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.admin.mappings.backtest import summary
+from app.admin.mappings.trials import summary
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region

@@ -82,7 +82,7 @@ def compile_draft(stored: StoredMapping, document: Document | None) -> Mapping:
     """Compile an unsaved document, or the saved draft if it is None. Raises Refusal (422)."""
     if document is None:
         return compile_or_refuse(stored.draft)
-    return compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+    return compile_or_refuse(document, parent="mapping")
 
 
 def require_published(stored: StoredMapping) -> int:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext, Update
 from app.admin.destinations import reading
-from app.admin.mappings.backtest import compiled_or_none
 from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem

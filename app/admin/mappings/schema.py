@@ -158,15 +158,19 @@ def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, 
     return Refusal(code, sentences, *fields)
 
 
-def compile_or_refuse(
-    document: Document,
-    code: ErrorCode = ErrorCode.NOT_PUBLISHABLE,
-    *,
-    parent: str = "",
-    is_published: bool = False,
-) -> Mapping:
-    """Compile a document. Raises Refusal (422) with all its problems."""
+def compile_or_refuse(document: Document, *, parent: str = "", is_published: bool = False) -> Mapping:
+    """Compile a document. Raises Refusal (422) with all its problems.
+
+    `parent` is the path of the document in the request body, empty if the document is stored.
+    """
     compiled = compile_mapping(dict(document), is_published=is_published)
     if isinstance(compiled, Mapping):
         return compiled
+    code = ErrorCode.INVALID if parent else ErrorCode.NOT_PUBLISHABLE
     raise refusal_of_document(code, compiled, parent=parent)
+
+
+def compiled_or_none(document: Document) -> Mapping | None:
+    """Return the compiled document, or None if the document is invalid."""
+    compiled = compile_mapping(dict(document), is_published=True)
+    return compiled if isinstance(compiled, Mapping) else None

@@ -15,7 +15,7 @@ from app.admin.destinations import reading
 from app.admin.events.scan import BatchReader, are_older
 from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
-from app.admin.mappings.backtest import compiled_or_none
+from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
 from app.domain.conversion.event_types import EVENT_TYPES

@@ -15,7 +15,7 @@ from app.admin.events.scan import exceptions_of
 from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.admin.inputs import Day, RequestBody
-from app.admin.mappings.backtest import compiled_or_none
+from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import invalid
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId, MappingNumber

@@ -10,9 +10,8 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.destinations.event_schemas import ObservedEvents, read_observed, suggest_mapping
 from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
-from app.admin.mappings.backtest import backtest_draft, summary
-from app.admin.mappings.previewing import preview_event
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
+from app.admin.mappings.trials import backtest_draft, preview_event, summary
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.json_response import ExactJsonResponse
 from app.api.http.response_body import ResponseBody

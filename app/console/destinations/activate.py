@@ -17,7 +17,7 @@ from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.inputs import NewKey
 from app.admin.mappings.drafts import list_mappings
-from app.admin.mappings.previewing import send_sample_event
+from app.admin.mappings.trials import send_sample_event
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import MOST
 from app.console.access.secured_page import Form, PageRouter

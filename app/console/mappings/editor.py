@@ -15,9 +15,9 @@ from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.destinations.event_schemas import read_event_schema, read_observed, suggest_mapping
 from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft, read_mapping
-from app.admin.mappings.previewing import preview_draft
 from app.admin.mappings.publishing import publish_draft
 from app.admin.mappings.schema import draft_warnings
+from app.admin.mappings.trials import preview_draft
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
 from app.console.access.secured_page import Form, PageRouter
