@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
@@ -108,6 +108,9 @@ class RefusalLimit:
         return self.count <= 60
 
 
+Members: TypeAlias = Mapping[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """A transaction that changes the configuration or the pipeline's rows, and who acts in it."""
@@ -117,11 +120,7 @@ class Update:
     by: str
 
     async def record(
-        self,
-        action: AuditAction,
-        subject: str,
-        before: Mapping[str, Any] | None = None,
-        after: Mapping[str, Any] | None = None,
+        self, action: AuditAction, subject: str, before: Members = None, after: Members = None
     ) -> None:
         """Record an action of this transaction in the audit."""
         await audit.record(self.connection, self.by, action, subject, before=before, after=after)

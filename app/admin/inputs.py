@@ -164,8 +164,6 @@ def _currency(text: str) -> str:
 
 def _instant(value: Any) -> Any:
     """Parse an RFC 3339 time with a zone. Anything else is refused, numbers too."""
-    if value is None:
-        return None
     if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt" or value[7] != "-":
         raise validation_error("not_a_time")
     try:

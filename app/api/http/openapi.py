@@ -168,18 +168,14 @@ def _error_statuses(path: str, method: str, *, requires_key: bool, reads_if_matc
         statuses |= {401, 403, 404}  # 404: `organisation_id` is not an organisation of the caller
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
-    if "{" in path:
-        statuses |= {404}
-        if method != "GET":
-            statuses |= {409}
+    if "{" in path and method != "GET":
+        statuses |= {409}
     if reads_if_match:
         statuses |= {412}
     if (method, path) in _CODES:
         statuses |= {STATUSES[code] for code in _CODES[method, path]}
-    if (method, path) == ("POST", "/events"):
-        statuses |= {429}
     if path.startswith("/oauth/"):
-        statuses |= {400, 409, 502}
+        statuses |= {409, 502}
     return sorted(statuses)
 
 
