@@ -122,7 +122,6 @@ _FRAMEWORK: Mapping[int, ErrorCode] = {
     400: ErrorCode.MALFORMED,
     404: ErrorCode.NOT_FOUND,
     405: ErrorCode.METHOD_NOT_ALLOWED,
-    413: ErrorCode.TOO_LARGE,
 }
 
 

@@ -159,14 +159,7 @@ async def _monitored(
     for each in found:
         severities = [severity for _, severity in open_kinds.get(each.id, [])]
         health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
-        row = settings.get(each.id, alerting.DEFAULT_ROW)
-        result.append(
-            copied(
-                MonitoredDestination,
-                each,
-                health=health,
-                open_incidents=len(severities),
-                alerting=thresholds.read(row.alerting).view(),
-            )
-        )
+        view = thresholds.read(settings.get(each.id, alerting.DEFAULT_ROW).alerting).view()
+        members = {"health": health, "open_incidents": len(severities), "alerting": view}
+        result.append(copied(MonitoredDestination, each, **members))
     return result
