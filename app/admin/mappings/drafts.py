@@ -4,8 +4,9 @@ Functions that take a connection run in the caller's transaction, which must be 
 Functions that take the context open their own transaction.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -93,38 +94,27 @@ def require_published(stored: StoredMapping) -> int:
     return stored.published_version
 
 
-@dataclass(frozen=True, slots=True)
-class ReadMapping:
-    """A mapping as stored, with the samples of its destination's events, on which its warnings depend."""
-
-    mapping: StoredMapping
-    region: Region
-    samples: StoredSamples
-
-    def details(self) -> MappingDetails:
-        """Return the mapping with its problems and warnings. This can take long: use `context.compute`."""
-        schema = merge_samples(self.samples.counted())
-        return MappingDetails(
-            self.mapping,
-            check_publishable(dict(self.mapping.draft)),
-            draft_warnings(self.mapping.draft, self.region, schema),
-        )
+def _details(mapping: StoredMapping, region: Region, samples: StoredSamples | None = None) -> MappingDetails:
+    """Return a mapping with its problems and warnings. Some warnings depend on samples of events."""
+    schema = None if samples is None else merge_samples(samples.counted())
+    warnings = draft_warnings(mapping.draft, region, schema)
+    return MappingDetails(mapping, check_publishable(dict(mapping.draft)), warnings)
 
 
-async def reread(connection: AsyncConnection, destination: Destination, mapping: str) -> ReadMapping:
-    """Return a mapping as stored now."""
-    return ReadMapping(
-        await find_mapping(connection, destination, mapping),
-        destination.region,
-        await schema_samples.of_destination(connection, destination.id),
-    )
+async def reread(
+    connection: AsyncConnection, destination: Destination, mapping: str
+) -> Callable[[], MappingDetails]:
+    """Read a mapping as stored now. Return its details as a function for `context.compute`."""
+    stored = await find_mapping(connection, destination, mapping)
+    samples = await schema_samples.of_destination(connection, destination.id)
+    return partial(_details, stored, destination.region, samples)
 
 
 async def read_mapping(context: AppContext, destination_id: str, mapping_id: str) -> MappingDetails:
     """Return a mapping, archived or not."""
     async with reading(context, destination_id) as (connection, destination):
         found = await reread(connection, destination, mapping_id)
-    return await context.compute(found.details)
+    return await context.compute(found)
 
 
 async def list_mappings(
@@ -133,10 +123,7 @@ async def list_mappings(
     """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
     async with reading(context, destination_id) as (connection, destination):
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
-    return [
-        MappingDetails(row, check_publishable(dict(row.draft)), draft_warnings(row.draft, destination.region))
-        for row in rows
-    ]
+    return [_details(row, destination.region) for row in rows]
 
 
 async def search_mappings(context: AppContext, words: str, *, limit: int) -> list[StoredMapping]:
@@ -152,7 +139,7 @@ async def create_draft(context: AppContext, destination_id: str, members: Docume
         mapping = MappingId(new_id("map_"))
         await create_mapping(change, destination.id, mapping, draft)
         created = await reread(change.connection, destination, mapping)
-    return await context.compute(created.details)
+    return await context.compute(created)
 
 
 async def copy_mapping(
@@ -185,7 +172,7 @@ async def change_draft(
         require_version(before.version, expected)
         await change_mapping(change, before, valid_draft(_present({**before.draft, **members})))
         changed = await reread(change.connection, destination, before.id)
-    return await context.compute(changed.details)
+    return await context.compute(changed)
 
 
 async def change_mapping(change: Update, before: StoredMapping, draft: Document) -> None:
@@ -207,7 +194,7 @@ async def delete_mapping(
             require_version(before.version, expected)
             await archive_mapping(change, before)
         archived = await reread(change.connection, destination, before.id)
-    return await context.compute(archived.details)
+    return await context.compute(archived)
 
 
 async def archive_mapping(change: Update, before: StoredMapping) -> None:

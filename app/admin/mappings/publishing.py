@@ -90,7 +90,7 @@ async def publish_draft(
     async with _locked(context, destination_id, mapping_id, expected) as (change, destination, before):
         await publish_mapping(change, destination, before, note=note)
         published = await reread(change.connection, destination, before.id)
-    return await context.compute(published.details)
+    return await context.compute(published)
 
 
 async def publish_mapping(
@@ -130,11 +130,11 @@ async def roll_back(
         if before.published_version != version:
             await _use_version(change, destination, before, earlier)
             await destinations.count_published(change.connection, destination.id)
-        after = await reread(change.connection, destination, before.id)
-        if before.published_version != version:
-            old, new = _published(before), _published(after.mapping)
+            current = await find_mapping(change.connection, destination, before.id)
+            old, new = _published(before), _published(current)
             await change.record(AuditAction.MAPPING_ROLLED_BACK, before.id, old, new)
-    return await context.compute(after.details)
+        after = await reread(change.connection, destination, before.id)
+    return await context.compute(after)
 
 
 async def _use_version(
