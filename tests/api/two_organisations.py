@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.admin.access import Scope
+from app.admin.access import Caller, Scope
 from app.admin.events.history import ATTEMPT
-from app.admin.privacy.erasure import request_erasure
+from app.admin.privacy.erasure import erase_person
 from app.console.access.sessions import csrf_of
 from app.crypto import OpaqueTexts
 from app.domain.event import Rejection
 from app.domain.event_query import EventQuery
-from app.domain.ids import OrganisationId
+from app.domain.ids import KeyId, OrganisationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
@@ -215,19 +215,13 @@ async def _made(world: ApiWorld) -> Two:
         made["attempt_id"] = world.context.opaque.seal(made["attempt_id"], kind=ATTEMPT)
         if name == "alpha":
             ids |= made
-            erasure, _ = await request_erasure(
-                world.context.within(OrganisationId("alpha")).engine,
-                ScopedPool(world.context.pool, OrganisationId("alpha")),  # type: ignore[arg-type]
-                world.context.vault,
-                {"email": "ada@example.com"},
-                by="alpha",
-                monotonic=lambda: 0.0,
-            )
+            caller = Caller(KeyId("alpha"), frozenset(Scope), organisation=OrganisationId("alpha"))
+            erased = await erase_person(world.context.of_caller(caller), {"email": "ada@example.com"})
             ids |= {
                 "destination_id": destination.json()["id"],
                 "mapping_id": mapping.json()["id"],
                 "key_id": key.json()["id"],
-                "erasure_id": erasure,
+                "erasure_id": erased.id,
             }
             ids["advertiser_id"] = DESTINATION["advertiser_id"]
     cookies = {}

@@ -20,7 +20,6 @@ from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import batches
 from app.store.lanes import LaneLease
-from app.store.organisations.scope import scoped_pool
 from app.store.privacy import erasures
 from tests.pipeline.amazon import Hanging, items
 from tests.pipeline.rows import MAPPING
@@ -34,15 +33,7 @@ FAILED_CLAIMS = "amazon_conversions_claims_failed_total"
 
 
 async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
-    id, _ = await erasure.request_erasure(  # noqa: A001
-        world.resources.engine_of(organisation),
-        scoped_pool(world.resources.pool, organisation),
-        world.resources.vault,
-        values or {"email": EMAIL},
-        by="key_test",
-        monotonic=asyncio.get_running_loop().time,
-    )
-    return id
+    return (await erasure.erase_person(world.context(organisation), values or {"email": EMAIL})).id
 
 
 async def finished(world: World, id: str) -> erasures.Erasure:
@@ -331,8 +322,8 @@ async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     await world.destination(event(3))
     id = await erase(world)  # noqa: A001
     world.work()
-    found = await finished(world, id)
-    made = await erasure.read_receipt(world.pool, world.resources.vault, found)
+    await finished(world, id)
+    made = await erasure.find_receipt(world.context(), id)
     signed = msgspec.json.decode(made.signed)
     assert signed["requested_at"].endswith("Z")
     assert signed["finished_at"].endswith("Z")

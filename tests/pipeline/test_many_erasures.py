@@ -3,20 +3,19 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.admin.privacy import subject_search
-from app.admin.privacy.erasure import values_of
-from app.admin.privacy.subject_search import SubjectSearch
+from app.admin.privacy.subject_search import SubjectSearch, find_person
 from app.crypto import Vault
 from app.delivery import erasure as scanning
 from app.delivery.database_gauges import DatabaseGauges
 from app.delivery.erasure import ErasureScanner, erasure_place
-from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
-from app.store.organisations.scope import scoped_pool
+from app.domain.ids import OrganisationId
 from app.store.privacy import erasures
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
@@ -218,15 +217,13 @@ async def test_the_age_of_the_oldest_erasure_is_a_gauge(world: World) -> None:
     assert value(AGE) == pytest.approx(7200, abs=60)
 
 
-async def search(world: World, *, after: int = 0, monotonic: object = None, **fields: str) -> SubjectSearch:
-    clock = asyncio.get_running_loop().time
-    return await subject_search.search(
-        scoped_pool((world.receiving or world.resources).pool, DEFAULT_ORGANISATION),
-        world.resources.vault,
-        values_of(fields),
-        after=after,
-        monotonic=monotonic or clock,  # type: ignore[arg-type]
-    )
+async def search(
+    world: World, *, after: int = 0, monotonic: Callable[[], float] | None = None, **fields: str
+) -> SubjectSearch:
+    context = world.context()
+    context = replace(context, monotonic=monotonic or context.monotonic)
+    _, found = await find_person(context, fields, after=after)
+    return found
 
 
 async def test_a_person_is_found_by_destination_and_status(world: World) -> None:

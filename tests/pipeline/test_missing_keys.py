@@ -11,7 +11,6 @@ from app.admin.privacy import erasure
 from app.crypto import NamedKey, Vault, batch_place
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.ids import DEFAULT_ORGANISATION
 from app.ingest.destination_cache import AgeLimits
 from app.processes import api
 from app.store.encryption import key_usage
@@ -150,10 +149,7 @@ async def test_nothing_leaves_while_a_process_cannot_read_whom_to_erase(world: W
     async with world.resources.pool.acquire() as c:
         await key_usage.note(c, "k2")
     await world.post(dst, event(3), event(4))
-    engine = world.resources.engine_of(DEFAULT_ORGANISATION)
-    await erasure.request_erasure(
-        engine, world.pool, NEW, {"email": EMAIL}, by="key_test", monotonic=lambda: 0.0
-    )
+    await erasure.erase_person(replace(world.context(), vault=NEW), {"email": EMAIL})
     await world.post(foreign, event(5), organisation="other")
     without = world.work()
     await world.until(foreign, organisation="other", delivered=1)

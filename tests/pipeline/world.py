@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from pydantic import SecretStr
 
+from app.admin.access import Caller, Scope
+from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
@@ -18,7 +20,7 @@ from app.delivery.callbacks import CallbackReceiver
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
-from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, OrganisationId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, KeyId, OrganisationId
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
@@ -31,7 +33,7 @@ from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store.events import batches as event_batches
 from app.store.events import figures as event_figures
-from app.store.organisations.scope import scoped_pool
+from app.store.organisations.scope import NONE, scoped_pool
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.manual_clock import ManualClock
@@ -239,6 +241,25 @@ class World:
         return DestinationNumber(
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
         )
+
+    def context(self, organisation: str = DEFAULT_ORGANISATION) -> AppContext:
+        """The context of a use case of a key of an organisation. It has what the pipeline has, no more."""
+        resources, absent = self.receiving or self.resources, cast(Any, None)
+        context = AppContext(
+            engine=self.resources.engine_of(NONE),
+            pool=resources.pool,
+            vault=resources.vault,
+            intake=self.intake,
+            sign_in=absent,
+            find_advertiser=absent,
+            send_conversions=absent,
+            delivery_control=absent,
+            readiness=absent,
+            public_url="",
+            monotonic=asyncio.get_running_loop().time,
+        )
+        key = KeyId("key_test")
+        return context.of_caller(Caller(key, frozenset(Scope), organisation=OrganisationId(organisation)))
 
     def holding(
         self, *, callbacks_enabled: bool = False, monotonic: Callable[[], float] | None = None

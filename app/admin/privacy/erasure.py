@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -22,10 +21,8 @@ from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
-from app.store import audit, transaction
 from app.store.audit import AuditAction
 from app.store.encryption import secrets as stored_secrets
-from app.store.organisations.scope import PipelinePool
 from app.store.privacy import erasures
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
@@ -80,35 +77,6 @@ class ErasureReceipt:
     public_key: Annotated[str, Field(description="Ed25519, base64; unique to this installation.")]
 
 
-async def request_erasure(
-    engine: AsyncEngine,
-    pool: PipelinePool,
-    vault: Vault,
-    identifiers: Mapping[str, str],
-    *,
-    by: str,
-    monotonic: Callable[[], float],
-) -> tuple[str, datetime]:
-    """Commit an erasure, wait until earlier requests to Amazon have ended, and return its id and time.
-
-    After the commit, no event with any of these values is sent, and workers erase the stored events. The
-    audit records the kinds of the identifiers, but not their values.
-    """
-    id, kinds = f"era_{secrets.token_hex(10)}", sorted(identifiers)  # noqa: A001
-    values = sorted(await asyncio.to_thread(values_of, identifiers))
-    sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
-    action, after = AuditAction.SUBJECT_ERASURE_REQUESTED, {"identifiers": kinds}
-    async with transaction(engine) as (configuration, connection):
-        await audit.record(configuration, by, action, id, after=after)
-        # The erasure comes last, because flushes wait for its commit.
-        at = await erasures.ask(connection, id, by=by, kinds=kinds, sealed=sealed)
-    async with pool.acquire() as connection:
-        newest = await erasures.newest_attempt(connection)
-    under_way = partial(erasures.under_way, newest=newest, younger_than=SETTLED_WITHIN)
-    await until_settled(pool, monotonic, under_way)
-    return id, at
-
-
 IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
 """The kinds of identifiers of a person. `hash` is the SHA-256, in hex, of an identifier of another kind."""
 
@@ -122,25 +90,56 @@ def values_of(identifiers: Mapping[str, str]) -> frozenset[str]:
 
 
 async def erase_person(context: AppContext, identifiers: Mapping[str, str]) -> RequestedErasure:
-    """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
+    """Commit the erasure of a person in the caller's organisation. Raises Refusal (403, 422).
+
+    After the commit, no event with any of these values is sent, and workers erase the stored events. The
+    function returns when earlier requests to Amazon have ended. The audit records the kinds of the
+    identifiers, but not their values.
+    """
     require_unlimited(context.caller)
-    id_, at = await request_erasure(
-        context.engine,
-        context.pool,
-        context.vault,
-        identifiers,
-        by=context.caller.actor,
-        monotonic=context.monotonic,
-    )
+    id_, kinds = f"era_{secrets.token_hex(10)}", sorted(identifiers)
+    values = sorted(await asyncio.to_thread(values_of, identifiers))
+    sealed = context.vault.seal(msgspec.json.encode(values), place=erasure_place(id_))
+    async with context.transaction() as change:
+        await change.record(AuditAction.SUBJECT_ERASURE_REQUESTED, id_, after={"identifiers": kinds})
+        # The erasure comes last, because flushes wait for its commit.
+        at = await erasures.ask(change.driver, id_, by=change.by, kinds=kinds, sealed=sealed)
+    async with context.pool.acquire() as connection:
+        newest = await erasures.newest_attempt(connection)
+    under_way = partial(erasures.under_way, newest=newest, younger_than=SETTLED_WITHIN)
+    await until_settled(context.pool, context.monotonic, under_way)
     return RequestedErasure(id_, "under_way", at)
 
 
 async def find_receipt(context: AppContext, erasure: str) -> ErasureReceipt:
-    """Return the receipt of an erasure of the caller's organisation. Raises Refusal (403, 404)."""
+    """Return the signed receipt of an erasure, finished or not, of the caller's organisation.
+
+    Raises Refusal (403, 404).
+    """
     require_unlimited(context.caller)
     async with context.pool.acquire() as connection:
         found = require_found(await erasures.find(connection, erasure))
-    return await read_receipt(context.pool, context.vault, found)
+    members: dict[str, Any] = {
+        "id": found.id,
+        "status": _status(context.vault, found),
+        "requested_at": found.requested_at,
+        "finished_at": found.finished_at,
+        "requested_by": found.requested_by,
+        "identifiers": found.kinds,
+        "batches_scanned": found.scanned,
+        # Damaged batches cannot be searched. See docs/repair.md.
+        "unreadable_batches": found.unreadable,
+        "erased": ErasureCounts(found.waiting, found.dead, found.delivered),
+        "kept_elsewhere": STORED_ELSEWHERE,
+    }
+    signed = msgspec.json.encode(members, order="sorted")
+    key = await _key(context)
+    return ErasureReceipt(
+        **members,
+        signed=signed.decode(),
+        signature=_text(key.sign(signed)),
+        public_key=_text(key.public_key().public_bytes_raw()),
+    )
 
 
 async def list_erasures(
@@ -160,31 +159,6 @@ def require_unlimited(caller: Caller) -> None:
         )
 
 
-async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
-    """Return the signed receipt of an erasure, finished or not."""
-    members: dict[str, Any] = {
-        "id": found.id,
-        "status": _status(vault, found),
-        "requested_at": found.requested_at,
-        "finished_at": found.finished_at,
-        "requested_by": found.requested_by,
-        "identifiers": found.kinds,
-        "batches_scanned": found.scanned,
-        # Damaged batches cannot be searched. See docs/repair.md.
-        "unreadable_batches": found.unreadable,
-        "erased": ErasureCounts(found.waiting, found.dead, found.delivered),
-        "kept_elsewhere": STORED_ELSEWHERE,
-    }
-    signed = msgspec.json.encode(members, order="sorted")
-    key = await _key(pool, vault)
-    return ErasureReceipt(
-        **members,
-        signed=signed.decode(),
-        signature=_text(key.sign(signed)),
-        public_key=_text(key.public_key().public_bytes_raw()),
-    )
-
-
 def _status(vault: Vault, found: erasures.Erasure) -> str:
     """Return the status of an erasure: 'unreadable' if the stored identifiers of the person are damaged."""
     if found.finished_at or found.sealed is None:
@@ -196,13 +170,13 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
     return "under_way"
 
 
-async def _key(pool: PipelinePool, vault: Vault) -> Ed25519PrivateKey:
+async def _key(context: AppContext) -> Ed25519PrivateKey:
     """Return the key that signs receipts. Create it on first use, and store it encrypted."""
     place = f"secrets/{_SECRET}"
-    fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
-    async with pool.acquire() as connection, connection.transaction():
+    fresh = context.vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
+    async with context.pool.acquire() as connection, connection.transaction():
         kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
-    return Ed25519PrivateKey.from_private_bytes(vault.open(kept, place=place))
+    return Ed25519PrivateKey.from_private_bytes(context.vault.open(kept, place=place))
 
 
 def _text(raw: bytes) -> str:

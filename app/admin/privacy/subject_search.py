@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +13,6 @@ from app.crypto import Vault, open_batch
 from app.domain.privacy.carried_key import carried_key
 from app.store.audit import AuditAction
 from app.store.database.damage import newest_batch
-from app.store.organisations.scope import PipelinePool
 from app.store.privacy import erasures
 from app.store.privacy.erasures import ReadableBatch
 
@@ -53,39 +52,29 @@ class SubjectSearch:
 async def find_person(
     context: AppContext, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
-    """Search for a person. Return the id of the search and its results. Raises Refusal (403, 422).
+    """Search the batches with ids above `after` for a person, for some seconds. Raises Refusal (403, 422).
 
-    The audit records the search and the kinds of identifiers, but not their values.
+    Return the id of the search and its results, with the cursor None if no batch is left to search. The
+    audit records the search and the kinds of identifiers, but not their values.
     """
     require_unlimited(context.caller)
     values = await asyncio.to_thread(values_of, identifiers)
     id_ = new_id("sub_")
     async with context.transaction() as change:
         await change.record(AuditAction.SUBJECT_SEARCHED, id_, after={"identifiers": sorted(identifiers)})
-    found = await search(context.pool, context.vault, values, after=after, monotonic=context.monotonic)
-    return id_, found
-
-
-async def search(
-    pool: PipelinePool, vault: Vault, values: frozenset[str], *, after: int, monotonic: Callable[[], float]
-) -> SubjectSearch:
-    """Search the batches with ids above `after`, for some seconds.
-
-    `cursor` is None in the result if no batch is left to search.
-    """
-    result, until = SubjectSearch(), monotonic() + _SECONDS
-    async with pool.acquire() as connection:
+    result, until = SubjectSearch(), context.monotonic() + _SECONDS
+    async with context.pool.acquire() as connection:
         last = await newest_batch(connection)
         while page := await erasures.next_batches(connection, after=after, last=last, limit=_BATCHES):
             after = page.to
             batches = await erasures.readable(connection, page.batches)
             result.batches += len(batches)
             result.unreadable += page.unreadable
-            await asyncio.to_thread(_count, vault, batches, values, result)
-            if monotonic() >= until:
+            await asyncio.to_thread(_count, context.vault, batches, values, result)
+            if context.monotonic() >= until:
                 result.cursor = after
                 break
-    return result
+    return id_, result
 
 
 def _count(
