@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.admin.events.search import take_newest
+from app.admin.events.summary import EventSummary
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.amazon import Request
@@ -156,23 +157,34 @@ BEGIN = datetime(2026, 11, 25, tzinfo=UTC)
 TIMES = st.lists(st.integers(0, 50).map(lambda second: BEGIN + timedelta(seconds=second)), max_size=20)
 
 
+def summaries(times: list[datetime], status: Any) -> list[EventSummary]:
+    """Return an event for each time."""
+    return [
+        EventSummary(
+            destination_id="", destination_name="", event_id=str(number), status=status, received_at=at
+        )
+        for number, at in enumerate(times)
+    ]
+
+
 @given(TIMES, TIMES, st.integers(1, 7))
 def test_two_lists_are_merged_in_their_order(
     accepted: list[datetime], rejected: list[datetime], limit: int
 ) -> None:
     """Each list keeps its order, however its times run; nothing is skipped and a page is never too long."""
-    chosen = take_newest(accepted, rejected, BEGIN, limit)
-    assert len(chosen) == min(limit, len(accepted) + len(rejected))
-    a, r = iter(accepted), iter(rejected)
-    taken = [next(a) if is_accepted else next(r) for is_accepted in chosen]
+    lists = summaries(accepted, "queued"), summaries(rejected, "rejected")
+    taken = take_newest(*lists, BEGIN, limit)
+    assert len(taken) == min(limit, len(accepted) + len(rejected))
+    for whole in lists:
+        of_list = [one for one in taken if one in whole]
+        assert of_list == whole[: len(of_list)]
     if accepted == sorted(accepted, reverse=True) and rejected == sorted(rejected, reverse=True):
-        assert all(one >= other for one, other in itertools.pairwise(taken))
+        assert all(one.received_at >= other.received_at for one, other in itertools.pairwise(taken))
 
 
 @given(TIMES, TIMES)
 def test_a_search_ends_at_the_horizon(accepted: list[datetime], rejected: list[datetime]) -> None:
     """What one list has not read yet may belong between."""
     horizon = BEGIN + timedelta(seconds=25)
-    chosen = take_newest(accepted, rejected, horizon, 100)
-    a, r = iter(accepted), iter(rejected)
-    assert all((next(a) if is_accepted else next(r)) >= horizon for is_accepted in chosen)
+    taken = take_newest(summaries(accepted, "queued"), summaries(rejected, "rejected"), horizon, 100)
+    assert all(one.received_at >= horizon for one in taken)

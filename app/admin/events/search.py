@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from heapq import merge
 from itertools import islice, takewhile
-from operator import itemgetter
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from app.admin.access import Caller
@@ -152,7 +152,7 @@ class _Search:
                 self.connection, self.numbers, self.wanted, limit=limit + 1, below=before.rejection
             )
         await self._learn(record.destination for record in records)
-        return self._merge(before, accepted, records[:limit], limit, has_more=len(records) > limit)
+        return self._merge(before, accepted, records, limit)
 
     async def exact(self, text: str, limit: int) -> EventPage:
         """Return the events with this id, or else the events of the Amazon request with this id."""
@@ -217,33 +217,21 @@ class _Search:
             self.known.update(await batches.destinations(self.connection, numbers=unknown))
 
     def _merge(
-        self,
-        before: SearchPosition,
-        accepted: scan.EventScan,
-        records: Sequence[RejectionRecord],
-        limit: int,
-        *,
-        has_more: bool,
+        self, before: SearchPosition, accepted: scan.EventScan, found: Sequence[RejectionRecord], limit: int
     ) -> EventPage:
-        """Merge accepted and rejected events, newest first.
+        """Merge accepted and up to `limit` rejected events, newest first. A further one tells of more.
 
         If a list continues on the next page, this page has no events older than the end of that list.
         """
+        records, has_more = found[:limit], len(found) > limit
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
             records[-1].received_at if has_more else _NO_TIME,
         )
-        chosen = take_newest(
-            [item.event.received_at for item in accepted.items],
-            [record.received_at for record in records],
-            horizon,
-            limit,
-        )
-        from_accepted, from_records = chosen.count(True), chosen.count(False)
-        events, rejected = iter(accepted.items), iter(records)
-        items = [
-            next(events).event if is_accepted else self._rejected(next(rejected)) for is_accepted in chosen
-        ]
+        rejected = [self._rejected(record) for record in records]
+        items = take_newest([item.event for item in accepted.items], rejected, horizon, limit)
+        from_records = sum(item.status == REJECTED for item in items)
+        from_accepted = len(items) - from_records
         if from_accepted == len(accepted.items):
             batch, place = accepted.following or _END_OF_ACCEPTED
         elif from_accepted:
@@ -262,16 +250,11 @@ class _Search:
 
 
 def take_newest(
-    accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
-) -> list[bool]:
-    """Merge two lists, newest first; return for each item of the result whether it is an accepted event.
-
-    Each list is newest first. Items older than the horizon are left out.
-    """
-    lists = ([(at, True) for at in accepted], [(at, False) for at in rejected])
-    merged = merge(*lists, key=itemgetter(0), reverse=True)
-    newer = takewhile(lambda each: each[0] >= horizon, merged)
-    return [is_accepted for _, is_accepted in islice(newer, limit)]
+    accepted: Sequence[EventSummary], rejected: Sequence[EventSummary], horizon: datetime, limit: int
+) -> list[EventSummary]:
+    """Merge two lists, each newest first. Events older than the horizon are left out."""
+    merged = merge(accepted, rejected, key=attrgetter("received_at"), reverse=True)
+    return list(islice(takewhile(lambda event: event.received_at >= horizon, merged), limit))
 
 
 _EQUAL: Final = ("status", "reason", "mapping_id", "field", *MEMBERS)
