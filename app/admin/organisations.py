@@ -5,7 +5,7 @@ organisation of the platform key: readers of an audit must not learn that other 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -130,10 +130,6 @@ async def set_suspended(context: AppContext, organisation: str, *, suspended: bo
 
 def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:
     """Return the name and limits after a change."""
-    limits = before.limits
-    if body.limits is not None:
-        # Members that are left out keep their values; null removes a limit.
-        limits = OrganisationLimits(
-            **(asdict(limits) | {name: getattr(body.limits, name) for name in body.limits.model_fields_set})
-        )
-    return body.name or before.name, limits
+    # Members that are left out keep their values; null removes a limit.
+    given = {} if body.limits is None else body.limits.model_dump(exclude_unset=True)
+    return body.name or before.name, replace(before.limits, **given)

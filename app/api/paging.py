@@ -55,19 +55,16 @@ def place_of(context: AppContext, cursor: str | None) -> list[str] | None:
 
 def time_and_id_of(context: AppContext, cursor: str | None) -> tuple[datetime, str] | None:
     """Return the time and the id in a cursor, or None for the first page. Raises Refusal."""
-    match place_of(context, cursor):
-        case None:
-            return None
-        case [time, id_]:
-            try:
-                instant = datetime.fromisoformat(time)
-            except ValueError:
-                raise bad_cursor() from None
-            if instant.tzinfo is None:
-                raise bad_cursor()
-            return instant, id_
-        case _:
-            raise bad_cursor()
+    if (parts := place_of(context, cursor)) is None:
+        return None
+    try:
+        time, id_ = parts
+        instant = datetime.fromisoformat(time)
+    except ValueError:
+        raise bad_cursor() from None
+    if instant.tzinfo is None:
+        raise bad_cursor()
+    return instant, id_
 
 
 def _numbers_of(context: AppContext, cursor: str | None, *limits: int) -> list[int] | None:

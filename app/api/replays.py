@@ -51,12 +51,9 @@ async def replay(on: OnDestination, body: ReplayRequest | None = None) -> Replay
     `replay_id` identifies the replay in event histories.
     """
     body = body or ReplayRequest()
-    wanted = body.query(status=None if body.status is None else Status(body.status))
-    return await use_cases.replay_events(
-        *on,
-        wanted.for_replay(include_dismissed=body.include_dismissed),
-        dry_run=body.dry_run,
-    )
+    selected = body.query(status=None if body.status is None else Status(body.status))
+    wanted = selected.for_replay(include_dismissed=body.include_dismissed)
+    return await use_cases.replay_events(*on, wanted, dry_run=body.dry_run)
 
 
 @router.post(ONE + "/dead-letters/dismiss", Scope.REPLAY, summary="Dismiss dead letters")
