@@ -175,10 +175,8 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
     took, fixed = [], []
     watermarks: dict[DestinationNumber, Watermarks] = {}  # as in the owner of each lane
     for nth in range(claims):
-        lane, number = (
-            LaneId(rows[nth % len(rows)]["lane"]),
-            DestinationNumber(rows[nth % len(rows)]["number"]),
-        )
+        row = rows[nth % len(rows)]
+        lane, number = LaneId(row["lane"]), DestinationNumber(row["number"])
         lease = LaneLease(lane, 1, DEFAULT_ORGANISATION, "NA", "", 0.0)
         known = watermarks.setdefault(number, Watermarks())
         began = time.perf_counter()

@@ -176,16 +176,9 @@ def _measure(
         running.fetch("/_log")
         before = _accepted(running)
         began = time.monotonic()
-        posted = post(
-            _plan(
-                running,
-                quiet,
-                posts=int(_QUIET_POSTS_A_SECOND * seconds),
-                connections=16,
-                per_post=1,
-                per_second=_QUIET_POSTS_A_SECOND,
-            )
-        )
+        rate = _QUIET_POSTS_A_SECOND
+        plan = _plan(running, quiet, posts=int(rate * seconds), connections=16, per_post=1, per_second=rate)
+        posted = post(plan)
         took = time.monotonic() - began
         received = _accepted(running) - before
     _settle(running)

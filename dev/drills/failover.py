@@ -37,27 +37,23 @@ class Standby:
 
     def query(self, statement: str, port: int | None = None) -> str:
         """Run a statement on this server, or on the server at `port`, and return its output."""
-        done = self._programs.run(
+        printed = self._programs.output(
             Path("/"),
             ["psql", "-h", "127.0.0.1", "-p", str(port or self.port), "-U", OWNER, "-Atc", statement, OWNER],
             self._password,
         )
-        if done.returncode:
-            raise DrillFailed(f"psql failed: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout.decode().strip()
+        return printed.strip()
 
     def start(self, *, synchronous: bool = True) -> None:
         """Copy the primary and replicate it. The primary's commits then wait for this server, if `synchronous`."""
         primary = str(self._primary.port)
         self.home.mkdir(mode=0o700)
         self._account.give(self.home)
-        copied = self._programs.run(
+        self._programs.output(
             self.home,
             f"pg_basebackup -D {HERE} -h 127.0.0.1 -p {primary} -U {OWNER} -R --checkpoint=fast".split(),
             self._password,
         )
-        if copied.returncode:
-            raise DrillFailed(f"pg_basebackup failed: {copied.stderr.decode(errors='replace').strip()}")
         options = [
             word for name, value in {**ALWAYS, **DURABLE}.items() for word in ("-c", f"{name}={value}")
         ]

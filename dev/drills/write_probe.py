@@ -9,6 +9,8 @@ from typing import Final
 
 import asyncpg
 
+from app.store.errors import DRIVER_ERRORS
+
 EVERY_S: Final = 0.1
 TIMEOUT_S: Final = 1.0
 TABLE: Final = "public.drill_writes"
@@ -39,13 +41,7 @@ class WriteProbe:
     async def _write(self, url: str) -> None:
         while not self._stopping.is_set():
             connection = None
-            with suppress(
-                OSError,
-                TimeoutError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-            ):
+            with suppress(*DRIVER_ERRORS):
                 connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
                 while not self._stopping.is_set():
                     await connection.execute(WRITE)

@@ -107,6 +107,22 @@ class Programs:
         except OSError as error:
             raise EmbeddedError(f"{command[0]} cannot be run: {error.strerror}.") from None
 
+    def output(
+        self, cluster: Path, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> str:
+        """Run a program, and return what it printed. Raises EmbeddedError if it fails."""
+        done = self.run(cluster, command, environment)
+        if done.returncode:
+            raise EmbeddedError(f"{command[0]} failed: {last_error(done.stderr)}")
+        return done.stdout.decode()
+
+
+def last_error(output: bytes) -> str:
+    """Return the last line of an output that reports an error, or its last line."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "FATAL" in line or "error" in line.lower()]
+    return (errors or lines or ["no output."])[-1]
+
 
 def installed() -> Path:
     """Return the folder that contains the installed wheel."""

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO
 
 from app.commands.private_files import write_private
-from dev.postgres.binaries import BARE, Account, EmbeddedError, Programs, reachable_binaries
+from dev.postgres.binaries import BARE, Account, EmbeddedError, Programs, last_error, reachable_binaries
 from dev.postgres.postmaster import (
     PidFile,
     clear_pid_file,
@@ -182,7 +182,7 @@ class Cluster:
         """Return the schema of the database as SQL. The same schema gives the same text."""
         notes = self._notes
         assert notes is not None
-        dumped = self._programs.run(
+        dumped = self._programs.output(
             self._home,
             [
                 "pg_dump", "--schema-only", "--no-owner",
@@ -190,10 +190,8 @@ class Cluster:
             ],
             {"PGPASSWORD": notes.password},
         )  # fmt: skip
-        if dumped.returncode != 0:
-            raise EmbeddedError(f"pg_dump failed: {_last_error(dumped.stderr)}")
         # Newer versions of pg_dump write a random word into each dump.
-        return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
+        return re.sub(r"^\\(un)?restrict .*$", "", dumped, flags=re.MULTILINE)
 
     @property
     def pid(self) -> int | None:
@@ -220,7 +218,7 @@ class Cluster:
         self._account.give(building)
         self._notes = _Notes(port=free_port(), password=secrets.token_urlsafe(32))
         with self._password_file(self._notes.password) as password_file:
-            result = self._programs.run(
+            self._programs.output(
                 building,
                 [
                     "initdb", "--pgdata", self._address(building), "--username", OWNER,
@@ -229,8 +227,6 @@ class Cluster:
                     *([] if self._settings["fsync"] == "on" else ["--no-sync"]),
                 ],
             )  # fmt: skip
-        if result.returncode != 0:
-            raise EmbeddedError(f"initdb failed: {_last_error(result.stderr)}")
         self._write_notes()
         if self._home.exists():
             self._home.rmdir()
@@ -248,14 +244,14 @@ class Cluster:
             {"PGPASSWORD": notes.password},
         )
         if result.returncode != 0 and b"already exists" not in result.stderr:
-            raise EmbeddedError(f"createdb failed: {_last_error(result.stderr)}")
+            raise EmbeddedError(f"createdb failed: {last_error(result.stderr)}")
         self._notes = replace(notes, database_made=True)
         self._write_notes()
 
     def _check_version(self) -> None:
         """Raise EmbeddedError for a cluster of another major version. The server's message is less clear."""
         version = (self._home / "PG_VERSION").read_text().strip()
-        printed = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
+        printed = self._programs.output(self._home, ["postgres", "--version"])
         installed = printed.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
         if version != installed:
             raise EmbeddedError(
@@ -297,7 +293,7 @@ class Cluster:
             waited = time.monotonic() - started
             left_over = b"shared memory" in output or b"lock file" in output
             if not (left_over or b"could not bind" in output) or waited > START_SECONDS:
-                raise EmbeddedError(f"Postgres did not start (see {self._log}): {_last_error(output)}")
+                raise EmbeddedError(f"Postgres did not start (see {self._log}): {last_error(output)}")
             if left_over and waited > LEFTOVER_SECONDS:
                 end_orphans(self._home)
             time.sleep(0.2)
@@ -376,12 +372,6 @@ class Cluster:
         """Return the path by which the server's account reaches the cluster."""
         drops = self._account.drops and Path(WORKING_DIRECTORY).exists()
         return WORKING_DIRECTORY if drops else str(cluster.absolute())
-
-
-def _last_error(output: bytes) -> str:
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "FATAL" in line or "error" in line.lower()]
-    return (errors or lines or ["no output."])[-1]
 
 
 def _until(done: Callable[[], bool], seconds: float) -> None:
