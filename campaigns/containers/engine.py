@@ -94,13 +94,7 @@ class Engine:
             network.kill()
             network.wait()
 
-    def docker(
-        self,
-        *words: str,
-        check: bool = True,
-        cwd: Path = ROOT,
-        text: str | None = None,
-    ) -> str:
+    def docker(self, *words: str, check: bool = True, cwd: Path = ROOT, text: str | None = None) -> str:
         """Run `docker …` and return its output, errors included."""
         done = subprocess.run(
             ["docker", *words], cwd=cwd, env=self._environment(), check=False,

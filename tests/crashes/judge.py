@@ -147,10 +147,7 @@ def only_the_guilty_die(seen: Evidence) -> Iterator[str]:
     """Trouble on the way, a pause or a lost sign-in kills nothing."""
     yield from _some("dead without a cause", _in_state(seen, "dead") - seen.guilty)
     yield from _some("expired within minutes", _in_state(seen, "expired"))
-    yield from _some(
-        "erased unasked",
-        _in_state(seen, "erased") - seen.erasable,
-    )
+    yield from _some("erased unasked", _in_state(seen, "erased") - seen.erasable)
 
 
 def everything_ends(seen: Evidence) -> Iterator[str]:

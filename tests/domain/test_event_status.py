@@ -7,12 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.domain.destination import State
-from app.domain.outcomes.event_history import (
-    AttemptRecord,
-    ItemOutcome,
-    carrying_attempts,
-    item_outcomes,
-)
+from app.domain.outcomes.event_history import AttemptRecord, ItemOutcome, carrying_attempts, item_outcomes
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.missing_endpoint import has_answered
 from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError

@@ -36,10 +36,7 @@ def attacked(
     Generated requests change it: they disconnect destinations and suspend organisations.
     """
     folder = tmp_path_factory.mktemp("hostile")
-    with (
-        office.database(next(database_names)) as address,
-        running_service(address, folder, 1) as service,
-    ):
+    with office.database(next(database_names)) as address, running_service(address, folder, 1) as service:
         caller = service.callers[0]
         mappings = f"/destinations/{caller.destination}/mappings"
         mapping = service.call("POST", mappings, MAPPING)["id"]

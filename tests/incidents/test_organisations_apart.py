@@ -48,9 +48,7 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
     """Rejections, journeys and intake of `acme`, sent with a key of its own."""
     destination = await service.world.destination(organisation="acme")
     made = await service.send(
-        "/keys?organisation_id=acme",
-        name="k",
-        scopes=["events:write", "events:read", "destinations:read"],
+        "/keys?organisation_id=acme", name="k", scopes=["events:write", "events:read", "destinations:read"]
     )
     assert made.status_code == 201, made.text
     service.client.headers["X-Api-Key"] = made.json()["key"]

@@ -171,10 +171,7 @@ async def test_no_record_holds_a_value_of_a_hostile_event(service: Service) -> N
     events: list[Any] = []
 
     @settings(
-        max_examples=300,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        max_examples=300, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
     @given(EVENTS | HOSTILE)
     def collect(found: Any) -> None:

@@ -160,10 +160,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     history = await service.history(dst)
     first, second = history["attempts"]
     assert (first["outcome"], first["item_outcome"]) == ("answered", "amazon_refused")
-    assert (first["item_code"], first["item_message"]) == (
-        "FIELD_VALUE_IS_INVALID",
-        "no",
-    )
+    assert (first["item_code"], first["item_message"]) == ("FIELD_VALUE_IS_INVALID", "no")
     assert (second["item_outcome"], second["item_code"], second["item_message"]) == ("accepted", None, None)
     (replay,) = history["replays"]
     assert (replay["replay_id"], replay["by"]) == (done["replay_id"], "bootstrap")
@@ -299,11 +296,7 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
     )
     await _give_id(world, second, twin["batch"])
     one, two = await service.history(first, "ord-1"), await service.history(second, "ord-2")
-    assert (one["event_id"], one["status"], one["amazon_code"]) == (
-        "ord-1",
-        "dead",
-        "FIELD_VALUE_IS_INVALID",
-    )
+    assert (one["event_id"], one["status"], one["amazon_code"]) == ("ord-1", "dead", "FIELD_VALUE_IS_INVALID")
     assert (two["event_id"], two["status"], two["amazon_code"]) == ("ord-2", "delivered", None)
     assert (len(one["attempts"]), len(two["attempts"])) == (1, 1)
     for dst, status, name in ((first, "dead", "ord-1"), (second, "delivered", "ord-2")):

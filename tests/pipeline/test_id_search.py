@@ -89,18 +89,14 @@ async def test_every_id_is_found(indexed: tuple[Service, Maintenance], name: str
     assert await search(reader, q=f"{name}-3", status="expired") == []
 
 
-async def test_a_search_without_a_match_reads_nearly_nothing(
-    indexed: tuple[Service, Maintenance],
-) -> None:
+async def test_a_search_without_a_match_reads_nearly_nothing(indexed: tuple[Service, Maintenance]) -> None:
     reader, _ = indexed
     assert await search(reader, q="nothing-like-it") == []
     assert await batches_read(reader.world, "nothing-like-it") == [1], "only the batch that is not indexed"
     assert await batches_read(reader.world, "x-3") == [1, 1]
 
 
-async def test_a_batch_that_cannot_be_read_is_not_left_out(
-    indexed: tuple[Service, Maintenance],
-) -> None:
+async def test_a_batch_that_cannot_be_read_is_not_left_out(indexed: tuple[Service, Maintenance]) -> None:
     reader, maintenance = indexed
     world = reader.world
     await world.fetch("DELETE FROM id_digests")
@@ -110,9 +106,7 @@ async def test_a_batch_that_cannot_be_read_is_not_left_out(
     assert (await reader.get("/event-search", q="x-3"))["unreadable_batches"] == 1
 
 
-async def test_batches_are_indexed_once_by_one_worker(
-    indexed: tuple[Service, Maintenance],
-) -> None:
+async def test_batches_are_indexed_once_by_one_worker(indexed: tuple[Service, Maintenance]) -> None:
     reader, maintenance = indexed
     world = reader.world
     before = await world.fetch("SELECT * FROM id_digests ORDER BY first_batch")

@@ -132,12 +132,7 @@ class World:
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
-            self.delivering or self.resources,
-            client,
-            sign_in,
-            journey,
-            times=times,
-            endpoint=endpoint,
+            self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
         )
         dispatcher.listens = listens  # the one thing of it that no setting turns off
         dispatcher.delivery.policy = policy
