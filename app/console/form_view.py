@@ -12,9 +12,11 @@ from app.api.errors import status_of
 FormError = ValidationError | Refusal
 FORM_ERRORS = (ValidationError, Refusal)
 
-# Sentences for problems in forms. A code that is not in this table gets the sentence of the API
+# Sentences for problem codes in forms. A code without an own sentence here has that of the API
 # documentation.
 _SENTENCES: Mapping[str, str] = {
+    **MAPPING_WORDS,
+    **OWN_WORDS,
     "missing": "Required.",
     "too_short": "Required.",
     "too_long": "Too long.",
@@ -38,16 +40,11 @@ def sentence_of(problem: Problem) -> str:
     return _STALE if problem.code is ErrorCode.STALE else problem.sentence
 
 
-def sentence(code: str) -> str:
-    """Return the sentence of a problem code."""
-    return _SENTENCES.get(code) or OWN_WORDS.get(code) or MAPPING_WORDS.get(code) or f"Invalid: {code}."
-
-
 def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     """Return a sentence for each field, about its first problem."""
     sentences: dict[str, str] = {}
     for field in fields:
-        sentences.setdefault(field.field, sentence(field.problem))
+        sentences.setdefault(field.field, _SENTENCES.get(field.problem, f"Invalid: {field.problem}."))
     return sentences
 
 

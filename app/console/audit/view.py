@@ -97,18 +97,20 @@ def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
     return names.get(entry.subject, entry.subject)
 
 
+# The page of the target of each kind of action that concerns no destination.
+_PAGES: Mapping[str, str] = {
+    "incident": "/console/incidents/{}",
+    "key": "/console/keys#{}",
+    "organisation": "/console/organisations",
+    "event_name": "/console/event-names/{}",
+}
+
+
 def page_of(entry: AuditEntry) -> str | None:
     """Return the address of the page of an entry's target, or None if it has none."""
     kind, _, _ = entry.action.partition(".")
-    match kind:
-        case "incident":
-            return f"/console/incidents/{quote(entry.subject)}"
-        case "key":
-            return f"/console/keys#{quote(entry.subject)}"
-        case "organisation":
-            return "/console/organisations"
-        case "event_name":
-            return f"/console/event-names/{quote(entry.subject)}"
+    if kind in _PAGES:
+        return _PAGES[kind].format(quote(entry.subject))
     if entry.action == AuditAction.SUBJECT_ERASURE_REQUESTED:
         return f"/console/privacy?erasure={quote(entry.subject)}"
     if entry.destination_id is None:
@@ -147,13 +149,10 @@ def _words(text: str | None, names: Mapping[str, str]) -> str | None:
 def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
     """Return the result of the verification as a sentence."""
     # Numbers and hashes of rows would let an organisation count the rows of all others.
-    match found:
-        case ChainBroken() if shows_total:
-            return f"The chain breaks at audit row {found.id}. {found.sentence}"
-        case ChainBroken():
-            return "The chain is broken. Ask the operator of this service."
-        case ChainHead() if shows_total:
-            rows, newest = f"{found.rows:,} rows", found.hash.hex()
-            return f"Chain verified: no row of {rows} was changed. Hash of the newest row: {newest}."
-        case ChainHead():
-            return "Chain verified: no row was changed."
+    if isinstance(found, ChainBroken):
+        place = f"The chain breaks at audit row {found.id}. {found.sentence}"
+        return place if shows_total else "The chain is broken. Ask the operator of this service."
+    if not shows_total:
+        return "Chain verified: no row was changed."
+    rows, newest = f"{found.rows:,} rows", found.hash.hex()
+    return f"Chain verified: no row of {rows} was changed. Hash of the newest row: {newest}."

@@ -27,7 +27,6 @@ from app.console.wording import (
     person,
 )
 from app.domain.mapping.fields import FIELDS
-from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.reasons import WARNINGS
@@ -179,7 +178,9 @@ def timeline(history: EventHistory, mapping_name: str | None, names: Mapping[str
     if not history.attempts_complete and history.duplicate_of is None:
         entries.append(HistoryEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in history.attempts]
-    sent += [_replay(one, names) for one in history.replays]
+    for replay in history.replays:
+        requeued, id_ = f"Requeued by {person(replay.by, names)}.", replay.replay_id
+        sent.append(HistoryEntry(replay.at, "quiet", "Replayed", requeued, replay_id=id_, kind=(id_,)))
     entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
     if history.next_attempt_at and history.status == "retrying":
         again = "The event is retried automatically."
@@ -214,11 +215,6 @@ def _last(history: EventHistory) -> list[HistoryEntry]:
             HistoryEntry(erased, "quiet", STATUSES["erased"].label, detail),
         ]
     return [HistoryEntry(delivered or erased, word.tone, word.label, detail)]
-
-
-def _replay(replay: EventReplay, names: Mapping[str, str]) -> HistoryEntry:
-    by, id_ = person(replay.by, names), replay.replay_id
-    return HistoryEntry(replay.at, "quiet", "Replayed", f"Requeued by {by}.", replay_id=id_, kind=(id_,))
 
 
 def _converted(history: EventHistory, mapping_name: str | None) -> str:

@@ -4,6 +4,7 @@ One form serves new and existing mappings, and shows results while the user type
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -135,15 +136,14 @@ async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, don
     here, then = address_of(mapping.destination, mapping.id), form.text("then")
     if then not in ("publish", "review"):
         return visit.done(done, here)
-    is_first = mapping.published_version is None
+    is_first, published = mapping.published_version is None, None
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
-        try:
+        # The review page shows why publishing failed, such as a second name for the event type.
+        with suppress(Refusal):
             published = await publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
-        except Refusal:
-            # The review page shows why publishing failed, such as a second name for the event type.
-            return visit.done(done, f"{here}/publish")
-        return await landing(visit, published.mapping, form.text("sample"))
-    return visit.done(done, f"{here}/publish")
+    if published is None:
+        return visit.done(done, f"{here}/publish")
+    return await landing(visit, published.mapping, form.text("sample"))
 
 
 def _stores_nothing(form: Form) -> bool:
@@ -156,29 +156,25 @@ async def _show_unsaved(
     visit: DestinationVisit, found: MappingDetails | None, document: Document, form: Form
 ) -> Response:
     """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
-    match form.text("then"):
-        case "json":
-            written = strict_json.parse(form.text("json").encode())
-            if not isinstance(written, dict):
-                refused = "The JSON is not a mapping. The form is unchanged."
-                return await _show(visit, found, document, form=form, refused=refused)
-            return await _show(visit, found, written, form=form)
-        case "suggest" | "suggest-recent" as then:
-            sample = strict_json.parse(form.text("sample").encode())
-            events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
-            try:
-                suggestion = await suggest_mapping(*visit.on, events, form.text("zone") or None)
-            except Refusal as refusal:
-                refused = refusal.problem.detail or _NO_EVENTS[then]
-                return await _show(visit, found, document, form=form, refused=refused)
-            if not suggestion.rows:
-                return await _show(visit, found, document, form=form, refused=_NO_EVENTS[then])
-            suggested = dict(suggestion.mapping)
-            if document.get("name") not in ("", *EVENT_NAMES.values()):
-                suggested["name"] = document["name"]
-            return await _show(visit, found, suggested, form=form, suggestion=suggestion)
-        case _:
-            return await _show(visit, found, document, form=form)
+    then, refused, suggestion = form.text("then"), None, None
+    if then == "json":
+        written = strict_json.parse(form.text("json").encode())
+        if isinstance(written, dict):
+            document = written
+        else:
+            refused = "The JSON is not a mapping. The form is unchanged."
+    elif then in _NO_EVENTS:
+        sample, refused = strict_json.parse(form.text("sample").encode()), _NO_EVENTS[then]
+        events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
+        try:
+            made = await suggest_mapping(*visit.on, events, form.text("zone") or None)
+        except Refusal as refusal:
+            made, refused = None, refusal.problem.detail or refused
+        if made and made.rows:
+            is_named = document["name"] not in ("", *EVENT_NAMES.values())
+            document = {**made.mapping, **({"name": document["name"]} if is_named else {})}
+            suggestion, refused = made, None
+    return await _show(visit, found, document, form=form, refused=refused, suggestion=suggestion)
 
 
 @router.post(MAPPING + "/preview", Scope.DESTINATIONS_READ)

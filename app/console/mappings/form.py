@@ -102,7 +102,7 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
         },
         groups=groups,
         custom=[
-            _custom(number, row, sentences) for number, row in enumerate(_list(document.get("custom_data")))
+            _custom(number, row, sentences) for number, row in enumerate(rows_of(document.get("custom_data")))
         ],
         problems=sentences,
     )
@@ -170,7 +170,7 @@ def members_of(source: Any) -> dict[str, Any]:
     return source if isinstance(source, dict) else {}
 
 
-def _list(source: Any) -> list[Any]:
+def rows_of(source: Any) -> list[Any]:
     return source if isinstance(source, list) else []
 
 

@@ -207,12 +207,11 @@ async def versions_page(
     found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
-    shown = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
-    shown = [each for each in shown if each.version in (chosen, chosen - 1)]
-    if version is not None and (not shown or shown[0].version != version):
+    newest = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
+    by_number = {each.version: each for each in newest}
+    selected, before = by_number.get(chosen), by_number.get(chosen - 1)
+    if version is not None and selected is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    selected = shown[0] if shown else None
-    before = shown[1].mapping if len(shown) > 1 else None
     names = await visit.names(each.published_by for each in found)
     in_use = mapping.published
     return await visit.show(
@@ -223,7 +222,7 @@ async def versions_page(
         publishers={each.version: person(each.published_by, names) for each in found},
         selected=selected,
         says=statement_changes(None, selected.mapping) if selected else [],
-        changed=statement_changes(before, selected.mapping) if selected and before else [],
+        changed=statement_changes(before.mapping, selected.mapping) if selected and before else [],
         rollback=statement_changes(in_use, selected.mapping) if selected and in_use else [],
     )
 

@@ -13,7 +13,7 @@ import msgspec
 
 from app.admin import catalog
 from app.console.mappings.field_results import label, row_of
-from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of
+from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of, rows_of
 from app.console.mappings.source_inputs import ON_ERROR
 from app.console.mappings.text import json_text, write_pipe, write_value
 from app.console.wording import share
@@ -238,29 +238,24 @@ def statement_changes(before: Document | None, after: Document) -> list[Change]:
 
 
 def _statements(document: Document) -> dict[str, str]:
-    return {place: _words(place, source) for place, source in _places(canonical(document))}
+    places = _places(canonical(document))
+    return {place: _words(place, source) for place, source in places.items() if source is not None}
 
 
-def _places(document: Document) -> Iterable[tuple[str, Any]]:
-    yield "name", document.get("name", "")
-    for name in _SOURCES:
-        if document.get(name) is not None:
-            yield name, document[name]
-    for name, source in members_of(document.get("fields")).items():
-        if source is not None:
-            yield f"fields.{name}", source
-    rows = document.get("custom_data")
-    for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, Mapping):
-            yield f"custom_data.{row.get('name', '')}", {k: v for k, v in row.items() if k != "name"}
+def _places(document: Document) -> dict[str, Any]:
     consent = members_of(document.get("consent"))
+    places = {"name": document.get("name", ""), **{name: document.get(name) for name in _SOURCES}}
+    places |= {f"fields.{name}": source for name, source in members_of(document.get("fields")).items()}
+    for row in rows_of(document.get("custom_data")):
+        if isinstance(row, Mapping):
+            rest = {name: value for name, value in row.items() if name != "name"}
+            places[f"custom_data.{row.get('name', '')}"] = rest
+    places |= {f"consent.{name}": consent.get(name) for name in CONSENT_MEMBERS}
     if "mode" in consent:
-        yield "consent", _CONSENT_MODES.get(consent["mode"], str(consent["mode"]))
-    for name in CONSENT_MEMBERS:
-        if consent.get(name) is not None:
-            yield f"consent.{name}", consent[name]
+        places["consent"] = _CONSENT_MODES.get(consent["mode"], str(consent["mode"]))
     if document.get("prehashed") is not None:
-        yield "prehashed", str(document["prehashed"])
+        places["prehashed"] = str(document["prehashed"])
+    return places
 
 
 _ORDER = (
