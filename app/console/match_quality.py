@@ -84,9 +84,7 @@ async def check_hash(visit: CurrentDestination, form: Form) -> Response:
 
     names = ("field", "value", "hash", "country")
     given = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
-    response = await _answer(visit, form, "hash", ExplainHashRequest, given, explained)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return await _answer(visit, form, "hash", ExplainHashRequest, given, explained)
 
 
 @router.post(HERE + "/compare", Scope.EVENTS_READ)

@@ -30,9 +30,9 @@ from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.form_view import FORM_ERRORS
+from app.console.mappings.form import members_of
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
-from app.store.mappings import StoredMapping
 
 router = PageRouter()
 
@@ -148,7 +148,7 @@ async def _show(
     paging = ListQuery(visit.context, _ROWS, cursor)
     rows = await list_erasures(visit.context, limit=paging.most, below=paging.record_id)
     actors = await visit.names(each.requested_by for each in rows)
-    response = await visit.show(
+    return await visit.show(
         "privacy.html",
         **visit.listed(rows, lambda row: (row.number,), paging),
         kinds=IDENTIFIERS,
@@ -161,8 +161,6 @@ async def _show(
         more=more,
         not_searched=NOT_SEARCHED,
     )
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 _HASH_PAGE = "/console/hash-tester"
@@ -190,11 +188,9 @@ async def show_hash(visit: CurrentVisit, form: Form) -> Response:
 
 async def _show_hash(visit: Visit, chosen: dict[str, str], result: HashResult | None = None) -> Response:
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
-    response = await visit.show(
+    return await visit.show(
         "hash_tester.html", fields=_FIELDS, profiles=profiles, chosen=chosen, result=result
     )
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 BASES = {
@@ -214,7 +210,8 @@ async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Resp
     records = await consent_records.list_consent_records(*visit.on, limit=PAGE_SIZE, before=before)
     blocked = await consent_records.blocked_by_consent(*visit.on)
     mappings = await list_mappings(*visit.on, limit=MOST)
-    modes = {_consent_mode(each.mapping) for each in mappings}
+    published = [each.mapping.draft for each in mappings if each.mapping.published_version]
+    modes = {members_of(draft.get("consent")).get("mode") for draft in published}
     return await visit.show(
         "consent.html",
         items=records.items,
@@ -248,8 +245,3 @@ async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
     if unreadable:
         missing = f"{unreadable} stored batches are damaged. Their consent records are missing in this file."
         yield csv_lines([[missing, *[""] * (len(COLUMNS) - 1)]])
-
-
-def _consent_mode(mapping: StoredMapping) -> str | None:
-    consent = mapping.draft.get("consent")
-    return consent.get("mode") if isinstance(consent, dict) and mapping.published_version else None

@@ -82,7 +82,6 @@ def _show(request: Request, onward: str, *, why: str, status: int = 200) -> Resp
 
 CALLBACK: Final = "/console/oidc/callback"
 BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 _PLACE: Final = "console/oidc"
 _LIFETIME: Final = timedelta(minutes=10)
 
@@ -177,10 +176,10 @@ async def back_channel_logout(context: Context, request: Request, form: Form) ->
     if isinstance(logout, Logout) and not await end_signed_out(context, logout):
         logout = OidcFailure("replayed_jti")
     if isinstance(logout, Logout):
-        return Response(status_code=204, headers=_NO_STORE)
+        return Response(status_code=204)
     await record_refusal(context, f"logout_{logout.why}")
     content = {"error": "invalid_request", "error_description": logout.why}
-    return JSONResponse(content, 503 if logout.is_provider else 400, headers=_NO_STORE)
+    return JSONResponse(content, 503 if logout.is_provider else 400)
 
 
 @router.get("/console/signed-out")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -137,12 +138,10 @@ def _words(text: str | None, names: Mapping[str, str]) -> str | None:
     if text in names:
         return f"{names[text]} ({text})"
     if text.startswith("["):
-        try:
+        with suppress(ValueError):
             values = json.loads(text)
-        except ValueError:
-            return text
-        if all(isinstance(value, str | int | float) for value in values):
-            return ", ".join(map(str, values))
+            if all(isinstance(value, str | int | float) for value in values):
+                return ", ".join(map(str, values))
     return text
 
 
