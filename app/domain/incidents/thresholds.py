@@ -1,7 +1,7 @@
 """The thresholds of incidents: defaults, and the settings of a destination. Source: interface §11."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,8 +31,7 @@ class Threshold:
     @property
     def members(self) -> dict[str, bool | float]:
         """The members that the kind has, by name."""
-        values = {member.name: getattr(self, member.name) for member in fields(self)}
-        return {name: value for name, value in values.items() if name == "enabled" or value}
+        return {name: value for name, value in asdict(self).items() if name == "enabled" or value}
 
 
 DEFAULTS: Final[Mapping[Kind, Threshold]] = {
