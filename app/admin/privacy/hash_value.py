@@ -70,4 +70,4 @@ def explain_hash(body: ExplainHashRequest) -> HashExplanation:
 def _country(text: str) -> str:
     if (country := read_country(text)) is None:
         raise invalid("country", "not_in_list")
-    return country.code
+    return country

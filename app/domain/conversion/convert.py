@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from app.domain.conversion import consent, members, values
-from app.domain.conversion.countries import Country
+from app.domain.conversion.countries import UK_READ_AS_GB, ReadAsGB
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.members import json_text
@@ -195,11 +195,9 @@ class ConversionPlan:
         event_source = self._source.value(run)
         return _UNKNOWN_KIND if event_type is None else self._kind(event_type, event_source)
 
-    def _settle_country(self, run: Run, value: str | Country | SourceFailed | None) -> str:
+    def _settle_country(self, run: Run, value: str | SourceFailed | None) -> str:
         """Return the code of a country, or an empty text."""
-        warnings: tuple[str, ...] = ()
-        if isinstance(value, Country):
-            warnings, value = (value.warning,) if value.warning else (), value.code
+        warnings = (UK_READ_AS_GB,) if isinstance(value, ReadAsGB) else ()
         return self._country.settle(run, value, warnings=warnings) or ""
 
     def _read_consent(self, run: Run, country: str, event_id: str) -> consent.Signal | Rejection:

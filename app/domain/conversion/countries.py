@@ -1,7 +1,6 @@
 """The countries of events, and the accepted spellings."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 # Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three more.
@@ -39,19 +38,17 @@ UK_READ_AS_GB: Final = "country_uk_read_as_gb"
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}-(?:[A-Za-z]{4}-)?([A-Za-z]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Country:
-    """A code of `COUNTRIES`, and the warning code if the spelling needs one."""
+class ReadAsGB(str):
+    """The code `GB` of a country that is written as `UK`, which needs a warning."""
 
-    code: str
-    warning: str | None = None
+    __slots__ = ()
 
 
-def read_country(text: str) -> Country | None:
-    """Read a country code or a language tag, in any case, with spaces around it. Return None for other texts.
+def read_country(text: str) -> str | None:
+    """Return the code in `COUNTRIES` of a country code or a language tag, in any case, with spaces around it.
 
     `UK` is read as `GB`, because the consent check depends on the country. Codes of three letters and codes
-    that Amazon does not list are refused. Source: position P15.
+    that Amazon does not list are refused, as other texts: the result is None. Source: position P15.
     """
     word = text.strip(" ")
     if not word.isascii():
@@ -59,5 +56,5 @@ def read_country(text: str) -> Country | None:
     tag = _LANGUAGE_TAG.fullmatch(word)
     code = (tag.group(1) if tag else word).upper()
     if code == "UK":
-        return Country("GB", UK_READ_AS_GB)
-    return Country(code) if code in COUNTRIES else None
+        return ReadAsGB("GB")
+    return code if code in COUNTRIES else None

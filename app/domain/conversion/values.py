@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.countries import COUNTRIES, Country, read_country
+from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
@@ -80,8 +80,8 @@ check_event_type: Final = _choice("event_type", EVENT_TYPES)
 check_event_source: Final = _choice("event_source", EVENT_SOURCES)
 
 
-def check_country(value: Any) -> str | Country | SourceFailed:
-    """Read a country code. The result is a `Country` if its spelling was changed."""
+def check_country(value: Any) -> str | SourceFailed:
+    """Read a country code."""
     if type(value) is str and value in COUNTRIES:
         return value
     text = _read_text(value)

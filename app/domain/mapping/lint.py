@@ -53,7 +53,7 @@ def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
     country = _const(draft, "country_code")
     known = read_country(country) if isinstance(country, str) else None
     is_without = draft.consent is not None and draft.consent.mode is Mode.NONE
-    if is_without and is_required(region, known.code if known else ""):
+    if is_without and is_required(region, known or ""):
         yield LintWarning("every_event_rejected", "consent.mode")
 
 

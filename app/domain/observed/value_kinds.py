@@ -272,7 +272,7 @@ def _word_kind(text: str) -> ValueKind:
     if len(text) == 3 and text.upper() in CURRENCIES and text.isascii():
         return ValueKind.CURRENCY
     if len(text) <= _LONGEST_COUNTRY and (country := read_country(text)) is not None:
-        return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
+        return ValueKind.CONSENT_COUNTRY if country in CONSENT_COUNTRIES else ValueKind.COUNTRY
     if len(text) <= 9 and (consent_word := CONSENT_WORDS.get(text.lower())) is not None:
         return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
     if is_tcf(text):

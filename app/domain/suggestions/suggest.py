@@ -196,8 +196,7 @@ class _Suggesting:
 
 
 def _code(value: Any) -> str:
-    country = read_country(value) if type(value) is str else None
-    return country.code if country else ""
+    return (read_country(value) if type(value) is str else None) or ""
 
 
 # --- Samples of events -----------------------------------------------------------------------------
