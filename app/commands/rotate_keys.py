@@ -7,7 +7,6 @@ command can be stopped at any time. The next run continues.
 import argparse
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
@@ -60,10 +59,10 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
             except Exception as error:
                 _note_damage(error, progress)
             yield progress
-            async for batch in _older(connection, column, writes, progress):
+            async for batch in _older(connection, writes, progress):
                 old, new = [], []
                 for value in batch:
-                    sealed = _sealed_again(resources.vault, column, value, progress)
+                    sealed = _sealed_again(resources.vault, value, progress)
                     if sealed is not None:
                         old.append(value)
                         new.append(sealed)
@@ -72,13 +71,13 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 
 
 async def _older(
-    connection: PipelineConnection, column: SealedColumn, writes: str, progress: RotationProgress
+    connection: PipelineConnection, writes: str, progress: RotationProgress
 ) -> AsyncIterator[list[SealedValue]]:
     """Yield the values that are encrypted with an older key.
 
     Skip rows on a damaged page and record them in `progress`.
     """
-    after: Any = None
+    column, after = progress.column, None
     try:
         while batch := await sealed_values.sealed_under_other_keys(
             connection, column, writes, after=after, limit=_ROWS
@@ -104,15 +103,13 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
     progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
-def _sealed_again(
-    vault: Vault, column: SealedColumn, old: SealedValue, progress: RotationProgress
-) -> bytes | None:
+def _sealed_again(vault: Vault, old: SealedValue, progress: RotationProgress) -> bytes | None:
     """Encrypt a value with the current key. If it cannot be decrypted, record it and return None."""
-    place = column.place(old.key)
+    place = progress.column.place(old.key)
     try:
         return vault.seal(vault.open(old.value, place=place), place=place)
     except CannotDecrypt:
-        progress.lost.add(f"{column.table} under {_key_id(old.value)}")
+        progress.lost.add(f"{progress.column.table} under {_key_id(old.value)}")
         return None
 
 

@@ -55,21 +55,20 @@ def _canaries(given: list[str]) -> list[str]:
 async def _run(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
-    tables: set[str] = set()
     session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
     async with connected_as(
         settings, "scan-personal-data", command_timeout=None, server_settings=session
     ) as connection:
         scanned = await personal_data.columns(connection)
-        columns = len({(column.table, column.name) for column in scanned})
         async for result in personal_data.scan(connection, scanned, forms):
-            tables.add(result.table)
             for (column, what), number in result.found.items():
                 found[result.table, column, what] += number
     for (table, column, what), number in sorted(found.items()):
         print(f"{table}.{column}: {what}: {number:,} values")
+    columns = {(column.table, column.name) for column in scanned}
+    tables = {column.table for column in scanned}
     print(
-        f"Searched {columns} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
+        f"Searched {len(columns)} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
         f"{'see the findings above' if found else 'nothing found'}."
     )
     return int(bool(found))
