@@ -107,18 +107,10 @@ def test_currencies_of_purchases(currency: Any, sent: str) -> None:
     assert amazon_event(event(c=currency), document(PURCHASE, currency="c"))["currencyCode"] == sent
 
 
-@pytest.mark.parametrize(
-    ("currency", "reason"),
-    [
-        ("ZZZ", "currency_invalid"),
-        ("US", "currency_invalid"),
-        ("ＵＳＤ", "currency_invalid"),
-        (840, "currency_invalid"),
-    ],
-)
-def test_currencies_that_are_refused(currency: Any, reason: str) -> None:
+@pytest.mark.parametrize("currency", ["ZZZ", "US", "ＵＳＤ", 840])
+def test_currencies_that_are_refused(currency: Any) -> None:
     """One of Amazon's 81, or none."""
-    assert refused(event(c=currency), document(PURCHASE, currency="c")).reason == reason
+    assert refused(event(c=currency), document(PURCHASE, currency="c")).reason == "currency_invalid"
 
 
 @pytest.mark.parametrize(
