@@ -19,6 +19,7 @@ from app.domain.match_quality.dedupe import DedupeFinding
 from app.domain.match_quality.foreign_hash import HashExplanation
 from app.domain.match_quality.match_keys import FORMULA, KeyCoverage, MatchQuality, WhatIf
 from app.domain.match_quality.reconciliation import ReconciledDay
+from app.store.mappings import StoredMapping
 
 router = SecuredRouter("match quality")
 identity_router = SecuredRouter("identity")
@@ -48,11 +49,11 @@ class MatchQualityPage(Page[MappingQualityView]):
     """A page of the published mappings of a destination."""
 
 
-def _view(found: match_keys.MappingQuality, quality: MatchQuality) -> MappingQualityView:
-    document = found.mapping.published or {}
+def _view(mapping: StoredMapping, quality: MatchQuality) -> MappingQualityView:
+    document = mapping.published or {}
     return MappingQualityView(
-        mapping_id=found.mapping.id,
-        mapping_name=found.mapping.name,
+        mapping_id=mapping.id,
+        mapping_name=mapping.name,
         prehashed=document.get("prehashed") or "unknown",
         formula=FORMULA,
         **asdict(quality),
@@ -67,11 +68,9 @@ async def read_quality(on: OnDestination, paging: Paging) -> MatchQualityPage:
     samples of accepted and rejected events, which hold no values.
     """
     found = await match_keys.read_match_quality(*on, limit=paging.most, after=paging.number)
-    items, next_cursor = paging.split(found, lambda each: (each.mapping.number,))
-    return MatchQualityPage(
-        items=[_view(each, each.quality) for each in items if each.quality is not None],
-        next_cursor=next_cursor,
-    )
+    rows, next_cursor = paging.split(found, lambda row: (row[0].number,))
+    items = [_view(mapping, quality) for mapping, quality in rows if quality is not None]
+    return MatchQualityPage(items=items, next_cursor=next_cursor)
 
 
 DEDUPE = "/destinations/{destination_id}/dedupe"

@@ -101,7 +101,7 @@ async def add_to_draft(visit: CurrentDestination, form: Form) -> Response:
     mapping, field, path = (form.text(name) for name in ("mapping", "field", "path"))
     details = await read_mapping(*visit.on, mapping)
     qualities = await read_match_quality(*visit.on, limit=_MOST_MAPPINGS)
-    quality = next((each.quality for each in qualities if each.mapping.id == mapping), None)
+    quality = next((quality for stored, quality in qualities if stored.id == mapping), None)
     rows = quality.what_if if quality else ()
     row = next((row for row in rows if (row.field, row.path) == (field, path)), None)
     if row is None:
@@ -162,9 +162,9 @@ async def _show(
     """Show the page. `name` is that of the form that was sent, with its result or the error of the visit."""
     counted = await read_reconciliation(*visit.on, None, None, seconds=seconds)
     published = [
-        (each.mapping, each.quality, await read_shadow(*visit.on, each.mapping.id))
-        for each in await read_match_quality(*visit.on, limit=_MOST_MAPPINGS)
-        if each.quality is not None
+        (mapping, quality, await read_shadow(*visit.on, mapping.id))
+        for mapping, quality in await read_match_quality(*visit.on, limit=_MOST_MAPPINGS)
+        if quality is not None
     ]
     wanted = [IncidentFilter(destination=visit.destination.id, kind=kind) for kind in _KINDS]
     newest = [await list_incidents(visit.context, each, limit=1) for each in wanted]

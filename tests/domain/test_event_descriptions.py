@@ -248,13 +248,13 @@ def test_damaged_metadata_is_named_and_hides_nothing_else() -> None:
 
 
 OTHER = replace(DESTINATION, id=DestinationId("dst_2"), name="Other")
-LOCATION = EventLocation("ord-2", "map_2", BatchId(9), 0)
+LOCATION = EventLocation(DESTINATION, "ord-2", "map_2", BatchId(9), 0)
 
 
 def test_a_duplicate_of_this_destination_shows_the_attempts_of_the_first() -> None:
     """Under its own id."""
     original = history(batch=SENT)
-    shown = duplicate_history(original, LOCATION, DESTINATION, AT + HOUR, may_name=True)
+    shown = duplicate_history(original, LOCATION, AT + HOUR, may_name=True)
     assert (shown.event_id, shown.mapping_id, shown.destination_id) == ("ord-2", "map_2", "dst_1")
     assert shown.duplicate_of == FirstEvent("ord-1", "dst_1", "map_1", AT + HOUR)
     assert (shown.attempts, shown.replays) == (original.attempts, original.replays)
@@ -274,7 +274,8 @@ def test_a_duplicate_of_another_destination_shows_no_attempts(
     may_name: bool, first: FirstEvent, words: str
 ) -> None:
     """And names the first event only to those who may see it."""
-    shown = duplicate_history(history(batch=SENT), LOCATION, OTHER, AT, may_name=may_name)
+    location = replace(LOCATION, destination=OTHER)
+    shown = duplicate_history(history(batch=SENT), location, AT, may_name=may_name)
     assert shown.duplicate_of == first
     assert (shown.attempts, shown.attempts_complete, shown.replays) == ((), False, ())
     assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4

@@ -103,25 +103,20 @@ def accepted_history(
 
 
 def duplicate_history(
-    original: EventHistory,
-    location: EventLocation,
-    destination: DestinationRef,
-    answered_at: datetime,
-    *,
-    may_name: bool,
+    original: EventHistory, location: EventLocation, answered_at: datetime, *, may_name: bool
 ) -> EventHistory:
     """Return the history of an event that was answered as a duplicate of `original`.
 
     If the original belongs to another destination, its attempts, replays and journey are left out. The ids of
     the original are left out unless `may_name` is set.
     """
-    is_here = original.destination_id == destination.id
+    is_here = original.destination_id == location.destination.id
     original_id = original.event_id if may_name else None
     shown = replace(
         original,
         event_id=location.event_id,
-        destination_id=destination.id,
-        destination_name=destination.name,
+        destination_id=location.destination.id,
+        destination_name=location.destination.name,
         mapping_id=location.mapping_id,
         duplicate_of=FirstEvent(
             event_id=original_id,

@@ -53,7 +53,7 @@ async def read_event_history(
         if len(places) > 1:
             raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
         ((key, (batch, place)),) = places.items()
-        location = EventLocation(event_id, keys[key], batch, place)
+        location = EventLocation(destination, event_id, keys[key], batch, place)
         reader = _Reader(connection, context, destination, mappings)
         if found:
             return replace(await reader.accepted(location), rejections=records)
@@ -107,7 +107,7 @@ class _Reader:
         there = replace(self, destination=origin, mappings=mappings)
         original = await there._describe(found[0], duplicate.place, shape)
         may_name = is_here or self.context.caller.sees(origin.id)
-        return duplicate_history(original, location, here, duplicate.answered_at, may_name=may_name)
+        return duplicate_history(original, location, duplicate.answered_at, may_name=may_name)
 
     async def _describe(self, batch: BatchRow, place: int, shape: EventMetadata | None) -> EventHistory:
         number = self.destination.number

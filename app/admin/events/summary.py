@@ -66,6 +66,7 @@ class EventSummary:
 class EventLocation:
     """The position of an event according to the ledger: its batch, and its place in the batch."""
 
+    destination: DestinationRef
     event_id: str
     mapping_id: str
     batch: BatchId

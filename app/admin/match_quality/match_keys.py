@@ -1,7 +1,6 @@
 """Use case: the match keys of recent events by mapping, and what another match key would add."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,24 +15,19 @@ from app.store.destinations.destinations import Destination
 from app.store.mappings import StoredMapping
 
 
-@dataclass(frozen=True, slots=True)
-class MappingQuality:
-    """The match quality of a mapping; None if it has no published version."""
-
-    mapping: StoredMapping
-    quality: MatchQuality | None
-
-
 async def read_match_quality(
     context: AppContext, destination_id: str, *, limit: int, after: int | None = None
-) -> list[MappingQuality]:
-    """Return the match quality of up to `limit` mappings with numbers above `after`, oldest first."""
+) -> list[tuple[StoredMapping, MatchQuality | None]]:
+    """Return up to `limit` mappings with numbers above `after`, oldest first, with their match quality.
+
+    A mapping without a published version has none.
+    """
     await context.write_schema_samples()
     async with reading(context, destination_id) as (connection, destination):
         stored = await mappings.page(connection, destination.id, limit=limit, after=after)
         computations = [await _computation(context, connection, destination, each) for each in stored]
     return [
-        MappingQuality(each, None if compute is None else await context.compute(compute))
+        (each, None if compute is None else await context.compute(compute))
         for each, compute in zip(stored, computations, strict=True)
     ]
 
