@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 
 from app.admin.context import AppContext
@@ -46,22 +45,15 @@ async def _reading(
         yield connection, destination
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A group of failed events. `mapping` is their mapping; None if they have several."""
-
-    group: FailureGroup
-    mapping: MappingRef | None
-
-
 async def list_failures(
     context: AppContext, destination_id: str, *, since: datetime | None = None
-) -> list[Failure]:
-    """Return the groups of dead and expired events accepted since a time. Raises Refusal (404)."""
+) -> list[tuple[FailureGroup, MappingRef | None]]:
+    """Return the groups of dead and expired events accepted since a time, with the mapping of each.
+
+    A group of several mappings has none. Raises Refusal (404).
+    """
     async with reading_row(context, destination_id) as (connection, destination):
         mappings = await batches.mappings(connection, [destination.id])
         only = next(iter(mappings)) if len(mappings) == 1 else None
         groups = await failures.groups(connection, destination.number, since=since, only_mapping=only)
-    return [
-        Failure(group, None if group.mapping is None else mappings.get(group.mapping)) for group in groups
-    ]
+    return [(group, None if group.mapping is None else mappings.get(group.mapping)) for group in groups]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.admin.copies import copied
 from app.admin.inputs import HashRequest, RequestBody
 from app.admin.refusals import invalid
 from app.domain.conversion.countries import read_country
@@ -45,14 +46,7 @@ class HashResult:
 def hash_value(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and its match key. Raises Refusal for an unknown country."""
     country, rule, profile = _country(body.country), RULES[body.field], Profile(body.identity_profile)
-    result = partial(
-        HashResult,
-        field=body.field,
-        type=rule.type,
-        identity_profile=body.identity_profile,
-        country=country,
-        hashed=rule.hashed,
-    )
+    result = partial(copied, HashResult, body, type=rule.type, country=country, hashed=rule.hashed)
     key = match_key(profile, rule, body.value, country=country)
     if isinstance(key, DroppedKey):
         return result(cleaned=None, sent=None, rule=None, dropped=key.why.value)
