@@ -4,7 +4,7 @@ A table has a column for each field of its row type. `tests/store/test_configura
 with the schema that the migrations make.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,10 +19,12 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
     Update,
     func,
+    select,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
@@ -50,10 +52,12 @@ _TYPES: Final[dict[Any, TypeEngine[Any]]] = {
 def table(name: str, row: type, *more: Column[Any], without: tuple[str, ...] = ()) -> Table:
     """Return a table with a column for each field of `row`, except for those of `without`.
 
-    `more` are columns without a field, and columns whose type does not follow from their field.
+    `more` are columns without a field, and columns whose type does not follow from their field. Unless it is
+    in `without`, the column of the organisation is added.
     """
-    declared = {column.key for column in more} | set(without)
-    return Table(name, METADATA, *more, *(column for column in _columns(row) if column.name not in declared))
+    organisation = Column("organisation_id", Text, key="organisation", nullable=False)
+    columns = {column.key: column for column in (*_columns(row), organisation, *more)}
+    return Table(name, METADATA, *(column for key, column in columns.items() if key not in without))
 
 
 def _columns(row: type) -> Iterator[Column[Any]]:
@@ -93,12 +97,19 @@ def flat(row: Any) -> dict[str, Any]:
 
 def own(table_: Table) -> ColumnElement[bool]:
     """Return the condition that a row belongs to the organisation that the transaction acts for."""
-    return table_.c.organisation_id == func.acting_organisation()
+    return table_.c.organisation == func.acting_organisation()
+
+
+def select_own(
+    table_: Table, columns: Iterable[ColumnElement[Any]], *conditions: ColumnElement[bool]
+) -> Select[Any]:
+    """Return the statement that reads those of the organisation's rows that fulfil the conditions."""
+    return select(*columns).where(own(table_), *conditions)
 
 
 def insert_own(table_: Table, **values: object) -> Insert:
     """Return the statement that writes a row of the organisation that the transaction acts for."""
-    return insert(table_).values(organisation_id=func.acting_organisation(), **values)
+    return insert(table_).values(organisation=func.acting_organisation(), **values)
 
 
 def update_own(table_: Table, *conditions: ColumnElement[bool], **values: object) -> Update:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import Column, ColumnElement, LargeBinary, Select, Text, and_, func, or_, select, tuple_
+from sqlalchemy import Column, LargeBinary, Text, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
 from app.store import INTERNAL, read_row
 from app.store.statements import execute, fetch, fetch_one, read_all, read_one, read_written
-from app.store.tables import columns_of, flat, insert_own, own, table, update_own
+from app.store.tables import columns_of, flat, insert_own, select_own, table, update_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +44,18 @@ class ApiKey(KeyGrant):
 API_KEYS = table(
     "api_keys",
     ApiKey,
-    Column("organisation_id", Text, nullable=False),
     Column("id", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("replaces", Text),  # written by the last release, which rotates keys
-    without=("organisation",),
 )
 _COLUMN = API_KEYS.c
-_COLUMNS = (_COLUMN.organisation_id.label("organisation"), *columns_of(API_KEYS, ApiKey))
+_COLUMNS = columns_of(API_KEYS, ApiKey)
 _ALIVE = and_(
     _COLUMN.revoked_at.is_(None), or_(_COLUMN.expires_at.is_(None), _COLUMN.expires_at > func.now())
 )
 
 
 _read = partial(read_row, ApiKey)
-
-
-def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(*_COLUMNS).where(own(API_KEYS), *conditions)
 
 
 async def create(
@@ -80,7 +74,7 @@ async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> d
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
     """Return whether the key with this id exists and is neither revoked nor expired."""
-    return await fetch_one(connection, _select(_COLUMN.id == key, _ALIVE)) is not None
+    return await fetch_one(connection, select_own(API_KEYS, _COLUMNS, _COLUMN.id == key, _ALIVE)) is not None
 
 
 async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
@@ -113,7 +107,7 @@ async def page(
     outside this list.
     """
     order = (_COLUMN.created_at, _COLUMN.id)
-    statement = _select().order_by(*order).limit(limit)
+    statement = select_own(API_KEYS, _COLUMNS).order_by(*order).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*order) > after)
     if only is not None:
@@ -125,7 +119,7 @@ async def page(
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key, even if it is revoked, or None."""
-    return await read_one(connection, _read, _select(_COLUMN.id == key))
+    return await read_one(connection, _read, select_own(API_KEYS, _COLUMNS, _COLUMN.id == key))
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:

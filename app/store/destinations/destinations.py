@@ -3,28 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Identity,
-    Integer,
-    Select,
-    Text,
-    func,
-    literal_column,
-    select,
-)
+from sqlalchemy import BigInteger, Column, ColumnElement, Identity, Integer, Text, func, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import DestinationSettings, RequestRate, State
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.store import INTERNAL, Row, read_row
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
-from app.store.tables import INSTANT, columns_of, flat, insert_own, own, table, update_own
+from app.store.tables import INSTANT, columns_of, flat, insert_own, select_own, table, update_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +48,6 @@ class Destination(DestinationSettings):
 DESTINATIONS = table(
     "destinations",
     Destination,
-    Column("organisation_id", Text, nullable=False),
     Column("id", Text, primary_key=True),
     Column("number", Integer, Identity(always=True), nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -91,8 +80,7 @@ def _read(row: Row) -> Destination:
     )
 
 
-def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(*_COLUMNS).where(own(DESTINATIONS), *conditions)
+_select = partial(select_own, DESTINATIONS, _COLUMNS)
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
@@ -126,7 +114,8 @@ async def change(
 
 async def _values(connection: AsyncConnection, settings: DestinationSettings) -> dict[str, object]:
     """Return the columns of the settings, and the lane, which is created if there is none."""
-    lane = await fetch_value(connection, select(func.lane_of(settings.region.value, settings.advertiser_id)))
+    account = (settings.region.value, settings.advertiser_id)
+    lane = await fetch_value(connection, "SELECT lane_of($1, $2)", *account)
     return {**flat(settings), "lane": lane}
 
 
@@ -183,13 +172,13 @@ async def lock_all(connection: AsyncConnection) -> None:
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
     """Return the ids of an advertiser's destinations that are not archived, without locking them."""
-    statement = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.advertiser_id == advertiser, _ALIVE)
+    statement = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.advertiser_id == advertiser, _ALIVE)
     return [row["id"] for row in await fetch(connection, statement)]
 
 
 async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Return (id, name) of every destination that is not archived, to find similar names."""
-    statement = select(_COLUMN.id, _COLUMN.name).where(own(DESTINATIONS), _ALIVE).order_by(_COLUMN.number)
+    statement = select_own(DESTINATIONS, [_COLUMN.id, _COLUMN.name], _ALIVE).order_by(_COLUMN.number)
     if only is not None:
         statement = statement.where(_COLUMN.id.in_(only))
     return [(row["id"], row["name"]) for row in await fetch(connection, statement)]
@@ -202,7 +191,7 @@ async def everything(connection: AsyncConnection) -> list[Destination]:
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
     """Return those of these ids that belong to no destination of the organisation."""
-    statement = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.id.in_(destinations))
+    statement = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.id.in_(destinations))
     return set(destinations) - {row["id"] for row in await fetch(connection, statement)}
 
 
@@ -245,7 +234,7 @@ async def touch(connection: AsyncConnection, destination: DestinationId) -> Dest
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser after a pinned name changed."""
-    of_advertiser = select(_COLUMN.id).where(own(DESTINATIONS), _COLUMN.advertiser_id == advertiser, _ALIVE)
+    of_advertiser = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.advertiser_id == advertiser, _ALIVE)
     ids = of_advertiser.order_by(_COLUMN.number).with_for_update()
     newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
     await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **newer))

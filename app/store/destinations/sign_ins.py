@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Column, LargeBinary, Text, delete, func, select, update
+from sqlalchemy import Column, LargeBinary, Text, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
 from app.store import read_row, read_sql
 from app.store.statements import execute, fetch_value, read_one
-from app.store.tables import INSTANT, columns_of, insert_own, own, table
+from app.store.tables import INSTANT, columns_of, insert_own, select_own, table
 
 SQL: Final = read_sql(__file__)
 
@@ -32,7 +32,6 @@ class PendingSignIn:
 OAUTH_STATES = table(
     "oauth_states",
     PendingSignIn,
-    Column("organisation_id", Text, nullable=False),
     Column("state_hash", LargeBinary, primary_key=True),
     Column("destination", Text, nullable=False),
     Column("key_id", Text, nullable=False, key="key"),
@@ -40,10 +39,9 @@ OAUTH_STATES = table(
     Column("created_at", INSTANT, nullable=False),
     Column("expires_at", INSTANT, nullable=False),
     Column("used_at", INSTANT),
-    without=("organisation",),
 )
 _COLUMN = OAUTH_STATES.c
-_COLUMNS = (_COLUMN.organisation_id.label("organisation"), *columns_of(OAUTH_STATES, PendingSignIn))
+_COLUMNS = columns_of(OAUTH_STATES, PendingSignIn)
 
 
 def verifier_place(state_hash: bytes) -> str:
@@ -99,15 +97,8 @@ async def store_connection(
     first generation is the number of seconds since 1970, so that it also grows when a destination is
     disconnected and connected again.
     """
-    await execute(
-        connection,
-        SQL["store_connection"],
-        destination,
-        sealed_refresh,
-        sealed_access,
-        lifetime_s,
-        connected_by,
-    )
+    arguments = (destination, sealed_refresh, sealed_access, lifetime_s, connected_by)
+    await execute(connection, SQL["store_connection"], *arguments)
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
@@ -131,12 +122,7 @@ class AmazonAccount:
     seen_at: datetime
 
 
-AMAZON_ACCOUNTS = table(
-    "amazon_accounts",
-    AmazonAccount,
-    Column("organisation_id", Text, nullable=False),
-    Column("destination", Text, primary_key=True),
-)
+AMAZON_ACCOUNTS = table("amazon_accounts", AmazonAccount, Column("destination", Text, primary_key=True))
 
 
 async def save_account(
@@ -150,6 +136,6 @@ async def save_account(
 
 async def find_account(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
     """Return what Amazon last reported about a destination's account, or None before the first sign-in."""
-    statement = select(*columns_of(AMAZON_ACCOUNTS, AmazonAccount))
-    of_destination = (own(AMAZON_ACCOUNTS), AMAZON_ACCOUNTS.c.destination == destination)
-    return await read_one(connection, partial(read_row, AmazonAccount), statement.where(*of_destination))
+    columns = columns_of(AMAZON_ACCOUNTS, AmazonAccount)
+    statement = select_own(AMAZON_ACCOUNTS, columns, AMAZON_ACCOUNTS.c.destination == destination)
+    return await read_one(connection, partial(read_row, AmazonAccount), statement)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import Column, ColumnElement, Select, Text, func, select, tuple_
+from sqlalchemy import func, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store import INTERNAL, read_row
 from app.store.destinations.destinations import DESTINATIONS
 from app.store.statements import execute, read_all, read_one, read_written
-from app.store.tables import columns_of, insert_own, own, table, update_own
+from app.store.tables import columns_of, insert_own, select_own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,12 @@ class Pin:
     pinned_at: datetime
 
 
-EVENT_NAMES = table("event_names", Pin, Column("organisation_id", Text, nullable=False))
+EVENT_NAMES = table("event_names", Pin)
 _COLUMN = EVENT_NAMES.c
 _COLUMNS = columns_of(EVENT_NAMES, Pin)
 
 
 _read = partial(read_row, Pin)
-
-
-def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(*_COLUMNS).where(own(EVENT_NAMES), *conditions)
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
@@ -56,7 +52,8 @@ async def lock(
     connection: AsyncConnection, advertiser: str, event_type: str, *, shared: bool = False
 ) -> Pin | None:
     """Return the pinned name of an event type and lock it until the transaction ends, or return None."""
-    statement = _select(_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
+    which = (_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
+    statement = select_own(EVENT_NAMES, _COLUMNS, *which)
     return await read_one(connection, _read, statement.with_for_update(read=shared))
 
 
@@ -69,8 +66,8 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
     """Return the pinned names of an advertiser in order of event type."""
-    statement = _select(_COLUMN.advertiser_id == advertiser).order_by(_COLUMN.event_type)
-    return await read_all(connection, _read, statement)
+    statement = select_own(EVENT_NAMES, _COLUMNS, _COLUMN.advertiser_id == advertiser)
+    return await read_all(connection, _read, statement.order_by(_COLUMN.event_type))
 
 
 async def page(
@@ -87,15 +84,16 @@ async def page(
     all in this list of ids.
     """
     order = (_COLUMN.advertiser_id, _COLUMN.event_type)
-    statement = _select().order_by(*order).limit(limit)
+    statement = select_own(EVENT_NAMES, _COLUMNS).order_by(*order).limit(limit)
     if search is not None:
         in_name = func.strpos(func.lower(_COLUMN.name), search.lower()) > 0
         statement = statement.where((_COLUMN.advertiser_id == search) | in_name)
     if after is not None:
         statement = statement.where(tuple_(*order) > after)
     if only is not None:
-        theirs = select(func.bool_and(DESTINATIONS.c.id.in_(only))).where(
-            own(DESTINATIONS),
+        theirs = select_own(
+            DESTINATIONS,
+            [func.bool_and(DESTINATIONS.c.id.in_(only))],
             DESTINATIONS.c.advertiser_id == _COLUMN.advertiser_id,
             DESTINATIONS.c.archived_at.is_(None),
         )

@@ -49,7 +49,7 @@ ORGANISATIONS = table(
     Column("version", BigInteger, nullable=False),
     Column("max_destinations", Integer, key="destinations"),
     Column("max_events_per_second", Integer, key="events_per_second"),
-    without=("state",),
+    without=("organisation", "state"),
 )
 _COLUMN = ORGANISATIONS.c
 _COLUMNS = columns_of(ORGANISATIONS, Organisation)
@@ -149,9 +149,8 @@ async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int 
 
 async def count_destinations(connection: AsyncConnection) -> int:
     """Return the number of destinations of the acting organisation, without archived destinations."""
-    used: int = await fetch_value(
-        connection,
+    statement = (
         "SELECT count(*) FROM destinations "
-        "WHERE organisation_id = acting_organisation() AND archived_at IS NULL",
+        "WHERE organisation_id = acting_organisation() AND archived_at IS NULL"
     )
-    return used
+    return int(await fetch_value(connection, statement))
