@@ -161,7 +161,7 @@ class ErasureScanner:
         without an erased value needs no lock. One that cannot be read here is judged under its lock.
         """
         contents: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]] = {}
-        with damage.suppressed():  # the statement may read damaged pages of other batches
+        async with damage.tolerated(connection):  # the statement may read damaged pages of other batches
             contents = await batches.read(connection, [(batch.id, batch.day) for batch in found])
         unreadable = 0
         for batch in found:

@@ -103,8 +103,8 @@ class LaneLeases:
         older_than = timedelta(seconds=self.worker.times.settled_within)
         async with self._session_lock:
             session = await self._live_session()
-            overdue = await attempts.overdue(session, list(self.owned), older_than=older_than)
-        return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
+            overdue = await attempts.unsettled(session, list(self.owned), older_than=older_than)
+        return [(self.owned[each.lane], each) for each in overdue if each.lane in self.owned]
 
     def lose(self, lane: Lane) -> None:
         """Drop a lane that has another owner. A second call for the same lane does nothing."""
@@ -166,7 +166,7 @@ class LaneLeases:
             estimate=estimate,
         )
         lane = Lane(lease, acquired_at + self.worker.times.lease, pace, self.alarms, self.turns)
-        for attempt in await attempts.unsettled(session, id):
+        for attempt in await attempts.unsettled(session, [id]):
             # The former owner may still be sending this attempt: do not send its content yet.
             lane.hold(*content_of(attempt))
         lane.wake(acquired_at)

@@ -300,10 +300,9 @@ async def write_recovered(
 
     Returns the changes of the counts. Raises StaleOwner.
     """
-    started = attempts.StartedAttempt(attempt.id, attempt.day)
     sent = SentRequest(TransportError("interrupted"), None, None, None)
     delta = counts.CountDelta()
-    if not await attempts.write_outcome(connection, started, lease, sent):
+    if not await attempts.write_outcome(connection, attempt, lease, sent):
         return delta
     if attempt.places is None:
         for state in await batches.still_open(connection, attempt.batches):

@@ -12,7 +12,7 @@ configuration (`tables.py`) follow from the types of their rows; a test compares
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -77,12 +77,14 @@ class Row(Protocol):
     def __getitem__(self, name: Any, /) -> Any: ...
 
 
-def read_row(type_: type[T], row: Row, **more: object) -> T:
+def read_row(type_: type[T], row: Row, json: Sequence[str] = (), **more: object) -> T:
     """Return a value of this type from the columns of a row and the fields in `more`.
 
-    Texts become enums, and lists become tuples. Columns without a field are left out.
+    Texts become enums, and lists become tuples. `json` names columns with JSON as text. Columns without a
+    field are left out.
     """
-    return msgspec.convert({**row, **more}, type_)
+    decoded = {name: read_json(row[name] or "null") for name in json}
+    return msgspec.convert({**row, **decoded, **more}, type_)
 
 
 async def fetch_rows(
@@ -121,6 +123,22 @@ async def fetch_optional(
     return value
 
 
+async def fetch_map(connection: PipelineConnection, statement: str, *arguments: object) -> dict[Any, Any]:
+    """Return the second column of the rows of a statement by the first column."""
+    return {row[0]: row[1] for row in await connection.fetch(statement, *arguments)}
+
+
+async def execute(connection: PipelineConnection, statement: str, *arguments: object) -> int:
+    """Run a statement and return the number of rows that it changed."""
+    status: str = await connection.execute(statement, *arguments)
+    return int(status.rpartition(" ")[2])
+
+
 def columns_of(rows: Sequence[object], *names: str) -> list[list[Any]]:
     """Return the values of each of these attributes, as parameters for `unnest`."""
     return [[getattr(row, name) for row in rows] for name in names]
+
+
+def transposed(rows: Collection[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Return the columns of tuples with `width` members, as parameters for `unnest`."""
+    return [[row[place] for row in rows] for place in range(width)]

@@ -6,6 +6,7 @@ Its result is written once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import attrgetter
 from typing import Final
 
 import asyncpg
@@ -13,7 +14,7 @@ import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
-from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_row, read_sql
+from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, read_sql
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease, StaleOwner
 
@@ -31,14 +32,13 @@ class StartedAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsettledAttempt:
+class UnsettledAttempt(StartedAttempt):
     """A started attempt without a result: its worker died, hangs, or is still sending.
 
     `places` are the positions of retried events within `batches`; None if complete batches were sent.
     """
 
-    id: AttemptId
-    day: date
+    lane: LaneId
     destination: DestinationNumber
     batches: tuple[BatchId, ...]
     places: tuple[int, ...] | None
@@ -72,13 +72,16 @@ async def start(
         destination,
         worker,
         list(batches),
-        None if places is None else list(places),
+        places,
         events,
         generation,
         erasures,
         *(() if probe_again_in is None else (probe_again_in,)),
     )
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
+
+
+_RESULT: Final = attrgetter("outcome", "status", "request_id", "message", "duration_ms")
 
 
 async def write_outcome(
@@ -93,20 +96,8 @@ async def write_outcome(
 
     Return False if an earlier call of this worker wrote it and got no reply to its commit. Raises StaleOwner.
     """
-    status = await connection.execute(
-        SQL["write_outcome"],
-        started.id,
-        started.day,
-        lease.id,
-        lease.fence,
-        sent.outcome,
-        sent.status,
-        sent.request_id,
-        sent.message,
-        sent.duration_ms,
-        delivered,
-    )
-    if status == "UPDATE 1":
+    attempt = (started.id, started.day, lease.id, lease.fence)
+    if await execute(connection, SQL["write_outcome"], *attempt, *_RESULT(sent), delivered):
         if sent.response is not None:
             content = msgspec.json.encode(sent.response).decode()
             await connection.execute(SQL["add_response"], started.id, started.day, content)
@@ -118,8 +109,7 @@ async def write_outcome(
 
 async def delete_responses(connection: PipelineConnection, *, limit: int) -> bool:
     """Delete up to `limit` of Amazon's responses that are too old. Return whether there was any."""
-    status = await connection.execute(SQL["delete_responses"], RESPONSE_DAYS, limit)
-    return status != "DELETE 0"
+    return await execute(connection, SQL["delete_responses"], RESPONSE_DAYS, limit) > 0
 
 
 async def write_delivered(
@@ -161,17 +151,14 @@ async def write_delivered(
     return settled
 
 
-async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
-    """Return the attempts of a lane that have no result yet, with their age on the database's clock."""
-    return await fetch_rows(connection, UnsettledAttempt, SQL["unsettled"], lane)
+async def unsettled(
+    connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta | None = None
+) -> list[UnsettledAttempt]:
+    """Return the attempts of these lanes that have no result yet, with their age on the database's clock.
 
-
-async def overdue(
-    connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
-) -> list[tuple[LaneId, UnsettledAttempt]]:
-    """Return the unsettled attempts of these lanes that are older than `older_than`, each with its lane."""
-    rows = await connection.fetch(SQL["overdue"], list(lanes), older_than)
-    return [(LaneId(row["lane"]), read_row(UnsettledAttempt, row)) for row in rows]
+    With `older_than`, return only those that are older.
+    """
+    return await fetch_rows(connection, UnsettledAttempt, SQL["unsettled"], list(lanes), older_than)
 
 
 async def any_in_flight(

@@ -73,13 +73,9 @@ SELECT CASE WHEN count(*) = 0 THEN false
 FROM settled
 
 -- name: unsettled
-SELECT id, day, destination, batches, places, clock_timestamp() - started_at AS age
-FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id
-
--- name: overdue
-SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age
-  FROM attempts
-WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval
+SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age FROM attempts
+WHERE lane = ANY($1::int[]) AND settled_at IS NULL
+  AND ($2::interval IS NULL OR started_at < clock_timestamp() - $2) ORDER BY id
 
 -- name: any_in_flight
 SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane

@@ -141,13 +141,12 @@ async def newest(
     `only` limits the rows to these destinations. `id_of` returns the public id of a row.
     """
     conditions = astuple(wanted or AuditFilter())
-    ids = None if only is None else list(only)
     return await read_all(
         connection,
         lambda row: read_row(AuditEntry, row, id=id_of(row["id"])),
         SQL["newest"],
         *conditions,
-        ids,
+        only,
         below,
         limit,
     )
@@ -155,8 +154,7 @@ async def newest(
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
-    rows = await fetch(connection, SQL["names"], sorted(set(ids)))
-    return {row["id"]: row["name"] for row in rows}
+    return {row["id"]: row["name"] for row in await fetch(connection, SQL["names"], sorted(set(ids)))}
 
 
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_sql
+from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql
 from app.store.database import damage
 from app.store.lanes import LaneLease
 
@@ -147,7 +146,7 @@ async def read(
     async with damage.tolerated(connection):
         rows = await connection.fetch(SQL["read"], *arguments, destination)
         return {BatchId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
-    keys = {row["batch"]: row["data_key"] for row in await connection.fetch(SQL["read_keys"], *arguments)}
+    keys = await fetch_map(connection, SQL["read_keys"], *arguments)
     stored = await damage.read_singly(connection, sorted(places), destination)
     return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
 
@@ -159,8 +158,7 @@ async def close(
 
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """
-    status = await connection.execute(SQL["close"], list(batches), attempt, disposition)
-    _expect(status, len(batches))
+    _expect(await execute(connection, SQL["close"], batches, attempt, disposition), len(batches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +192,7 @@ async def requeue(
 
     Raises AssertionError if any of the batches is not open.
     """
-    status = await connection.execute(SQL["requeue"], list(batches), wait, reason)
-    _expect(status, len(batches))
+    _expect(await execute(connection, SQL["requeue"], batches, wait, reason), len(batches))
 
 
 async def postpone(connection: PipelineConnection, lease: LaneLease, batches: Sequence[BatchId]) -> None:
@@ -213,25 +210,14 @@ async def expire(
 
     Return (destination, number of events, whether a request had failed) for each expired batch.
     """
-    rows = await connection.fetch(SQL["expire"], older_than, limit)
-    return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
+    return [tuple(row) for row in await connection.fetch(SQL["expire"], older_than, limit)]
 
 
 async def waiting(
     connection: PipelineConnection, destination: DestinationNumber, queue: int | None = None
 ) -> int:
     """Return the number of events of a destination without a final state, in one queue or in all."""
-    in_queue = "" if queue is None else f"AND queue = {queue}"
-    return await fetch_scalar(
-        connection,
-        int,
-        f"""
-        SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
-                WHERE destination = $1 AND settled_at IS NULL {in_queue})::bigint
-             + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying' {in_queue})
-        """,
-        destination,
-    )
+    return await fetch_scalar(connection, int, SQL["waiting"], destination, queue)
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
@@ -255,13 +241,9 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
     async with damage.tolerated(connection):
         return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
     some = _FORGET.format(some="AND batch BETWEEN $3 AND $4")
-
-    async def delete(first: int, last: int) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await connection.fetch(some, after, dead_after, first, last)
-        return rows
-
     last = await damage.newest_batch(connection)
-    return len((await damage.read_range(delete, connection, 0, last)).rows)
+    deleted = await damage.read_range(connection, some, after, dead_after, first=0, last=last)
+    return len(deleted.rows)
 
 
 _FORGET = """
@@ -273,7 +255,6 @@ _FORGET = """
 """
 
 
-def _expect(status: str, rows: int) -> None:
-    written = int(status.rpartition(" ")[2])
+def _expect(written: int, rows: int) -> None:
     if written != rows:
         raise AssertionError(f"{rows} batches were in flight, {written} could be settled")

@@ -35,6 +35,12 @@ WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL AND dispo
 UPDATE batch_states s SET disposition = 'expired', settled_at = now(), reason = 'expired' FROM old
 WHERE s.batch = old.batch RETURNING s.destination, s.events, s.tries > 0 AS retrying
 
+-- name: waiting
+SELECT (SELECT coalesce(sum(events), 0) FROM batch_states WHERE destination = $1 AND settled_at IS NULL
+    AND ($2::smallint IS NULL OR queue = $2))::bigint
+  + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying'
+    AND ($2::smallint IS NULL OR queue = $2))
+
 -- name: discard
 UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
 WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, columns_of, fetch_only, read_row, read_sql
+from app.store import PipelineConnection, columns_of, execute, fetch_map, fetch_only, read_row, read_sql
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
@@ -83,8 +83,7 @@ async def bundle(connection: PipelineConnection, *, most_events: int, most_callb
 
     Return the number of final states in the callback. Create none while `most_callbacks` callbacks exist.
     """
-    status: str = await connection.execute(SQL["bundle"], most_events, most_callbacks)
-    return int(status.rpartition(" ")[2])
+    return await execute(connection, SQL["bundle"], most_events, most_callbacks)
 
 
 async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
@@ -131,15 +130,11 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
         SQL["excepted_places"], [final.batch for final in finals if final.places is None]
     )
     numbers = list({event.destination for event in events})
-    destinations = await connection.fetch(
-        "SELECT number, id FROM destinations WHERE number = ANY($1::int[])", numbers
-    )
-    mappings = await connection.fetch(SQL["mappings_of"], numbers)
     return NamedEvent(
         shapes=shapes,
         excepted={BatchId(row["batch"]): frozenset(row["places"]) for row in excepted},
-        destinations={DestinationNumber(row["number"]): DestinationId(row["id"]) for row in destinations},
-        mappings={MappingNumber(row["number"]): MappingId(row["id"]) for row in mappings},
+        destinations=await fetch_map(connection, SQL["destinations_of"], numbers),
+        mappings=await fetch_map(connection, SQL["mappings_of"], numbers),
     )
 
 
@@ -167,12 +162,11 @@ async def read_status(
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
     """Enable callbacks for a destination. Return False if they were enabled before."""
-    status: str = await connection.execute(SQL["enable"], number, by)
-    return status.endswith("1")
+    return await execute(connection, SQL["enable"], number, by) == 1
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
     """Disable callbacks and delete the queued final states. Return False if they were disabled before."""
-    status: str = await connection.execute(SQL["disable"], number)
+    disabled = await execute(connection, SQL["disable"], number)
     await connection.execute("DELETE FROM callback_events WHERE destination = $1", number)
-    return status.endswith("1")
+    return disabled == 1

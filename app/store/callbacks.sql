@@ -50,6 +50,9 @@ UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem
 SELECT batch, array_agg(place) AS places FROM exceptions
 WHERE batch = ANY($1::bigint[]) GROUP BY batch
 
+-- name: destinations_of
+SELECT number, id FROM destinations WHERE number = ANY($1::int[])
+
 -- name: mappings_of
 SELECT m.number, m.id FROM mappings m JOIN destinations d ON d.id = m.destination
 WHERE d.number = ANY($1::int[])

@@ -15,26 +15,23 @@ WRITERS: Final = 64
 
 
 @dataclass(slots=True)
-class CountDelta:
-    """The changes of one transaction to the counts of one destination. They may be negative."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    retrying: int = 0
-    delivered: int = 0
-    dead: int = 0
-    expired: int = 0
-    erased: int = 0
-
-
-@dataclass(slots=True)
 class IngestCounts:
     """The changes of a flush to the counts of one destination. Each further field would slow every flush."""
 
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
+
+
+@dataclass(slots=True)
+class CountDelta(IngestCounts):
+    """The changes of one transaction to the counts of one destination. They may be negative."""
+
+    retrying: int = 0
+    delivered: int = 0
+    dead: int = 0
+    expired: int = 0
+    erased: int = 0
 
 
 _values = attrgetter(*(field.name for field in fields(CountDelta)))

@@ -13,7 +13,7 @@ from typing import Any
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
 from app.domain.pacing.pace import RateLimit
-from app.store import PipelineConnection, lanes, transactions
+from app.store import PipelineConnection, lanes, transactions, transposed
 from app.store.database import damage
 
 
@@ -322,13 +322,8 @@ async def _due_times(
 ) -> Mapping[str, Any] | None:
     """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
     async with damage.tolerated(connection):
-        found = await connection.fetchrow(
-            _HEADS,
-            destination,
-            list(batches_in_flight),
-            [batch for batch, _ in exceptions_in_flight],
-            [place for _, place in exceptions_in_flight],
-        )
+        in_flight = (list(batches_in_flight), *transposed(exceptions_in_flight, 2))
+        found = await connection.fetchrow(_HEADS, destination, *in_flight)
         assert found is not None
         return dict(found)
     return None

@@ -1,12 +1,12 @@
 """Exceptions: one row for each conversion whose state differs from its batch, such as a retry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, columns_of, fetch_rows, read_sql
+from app.store import PipelineConnection, columns_of, fetch_rows, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
 
@@ -63,17 +63,8 @@ async def write(
     """
     if not written:
         return
-    await connection.execute(
-        SQL["write"],
-        destination,
-        attempt,
-        *columns_of(written, "batch", "place", "day", "status", "send_group"),
-        [int(row.costs_try) for row in written],
-        *columns_of(written, "wait", "event_at", "code", "reason", "amazon_code", "amazon_message"),
-        [row.answers_attempt and attempt is not None for row in written],
-        queue,
-        *columns_of(written, "mapping"),
-    )
+    columns = columns_of(written, *(field.name for field in fields(ExceptionChange)))
+    await connection.execute(SQL["write"], destination, attempt, queue, *columns)
 
 
 async def due(
@@ -89,16 +80,8 @@ async def due(
     Either all belong to one send group, or none belongs to a group. A send group is half of a request that
     Amazon refused.
     """
-    return await fetch_rows(
-        connection,
-        DueException,
-        SQL["due"],
-        destination,
-        [batch for batch, _ in in_flight],
-        [place for _, place in in_flight],
-        max_events,
-        queue,
-    )
+    arguments = (destination, *transposed(in_flight, 2), max_events, queue)
+    return await fetch_rows(connection, DueException, SQL["due"], *arguments)
 
 
 async def lock_retrying(
@@ -107,9 +90,7 @@ async def lock_retrying(
     """Lock those of these conversions, given as (batch, place), that are still retrying. Return them."""
     if not conversions:
         return set()
-    rows = await connection.fetch(
-        SQL["lock_retrying"], [batch for batch, _ in conversions], [place for _, place in conversions]
-    )
+    rows = await connection.fetch(SQL["lock_retrying"], *transposed(conversions, 2))
     return {(BatchId(row["batch"]), row["place"]) for row in rows}
 
 
@@ -126,9 +107,7 @@ async def requeue(
 
     They keep their send group.
     """
-    await connection.execute(
-        SQL["requeue"], [batch for batch, _ in places], [place for _, place in places], wait, reason
-    )
+    await connection.execute(SQL["requeue"], *transposed(places, 2), wait, reason)
 
 
 async def expire(

@@ -1,17 +1,18 @@
 -- name: write
 INSERT INTO exceptions AS e (batch, place, day, destination, status, send_group, tries, due_at,
   event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue, mapping)
-SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.tried, now() + coalesce(w.wait, '0'),
+SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.costs_try::int, now() + coalesce(w.wait, '0'),
   w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
   -- The first item outcome, if this attempt had one.
-  CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
+  CASE WHEN w.answers_attempt AND $2::bigint IS NOT NULL THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
     'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
-  CASE w.status WHEN 'delivered' THEN now() END, $16::smallint, w.mapping
-FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
-  $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
-  $15::boolean[], $17::integer[])
-  AS w (batch, place, day, status, send_group, tried, wait, event_at, code, reason, amazon_code,
-    amazon_message, answered, mapping)
+  CASE w.status WHEN 'delivered' THEN now() END, $3::smallint, w.mapping
+-- The fields of `ExceptionChange`.
+FROM unnest($4::bigint[], $5::smallint[], $6::date[], $7::text[], $8::timestamptz[], $9::text[],
+  $10::text[], $11::integer[], $12::interval[], $13::bigint[], $14::boolean[], $15::text[],
+  $16::text[], $17::boolean[])
+  AS w (batch, place, day, status, event_at, reason, code, mapping, wait, send_group, costs_try,
+    amazon_code, amazon_message, answers_attempt)
 ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, send_group = excluded.send_group,
   tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
   reason = excluded.reason, amazon_code = excluded.amazon_code,

@@ -10,11 +10,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final
 
 from app.domain.ids import LaneId, OrganisationId
 from app.domain.pacing.pace import PaceSummary
-from app.store import PipelineConnection, read_row, read_sql
+from app.store import PipelineConnection, fetch_map, read_row, read_sql, transposed
 from app.store.errors import DRIVER_ERRORS
 
 SQL: Final = read_sql(__file__)
@@ -98,10 +99,7 @@ async def renew(
     Returns the lanes that this worker still owns, and whether each was renewed. A lane whose row another
     transaction has locked is not renewed, so that it does not delay the others.
     """
-    rows = await connection.fetch(
-        SQL["renew"], [lane for lane, _ in fences], [fence for _, fence in fences], lease
-    )
-    return {LaneId(row["id"]): row["is_renewed"] for row in rows}
+    return await fetch_map(connection, SQL["renew"], *transposed(fences, 2), lease)
 
 
 async def release(connection: PipelineConnection, lease: LaneLease) -> None:
@@ -128,17 +126,12 @@ async def block_until(connection: PipelineConnection, lane: LaneId, seconds: flo
     await connection.execute(SQL["block_until"], lane, seconds)
 
 
+_SUMMARY: Final = attrgetter("learned_rate", "breaker", "error_rate", "probe_in")
+
+
 async def record_summary(connection: PipelineConnection, lease: LaneLease, summary: PaceSummary) -> None:
     """Store the owner's estimated rate and breaker state, for the console and the next owner."""
-    await connection.execute(
-        SQL["record_summary"],
-        lease.id,
-        lease.fence,
-        summary.learned_rate,
-        summary.breaker,
-        summary.error_rate,
-        summary.probe_in,
-    )
+    await connection.execute(SQL["record_summary"], lease.id, lease.fence, *_SUMMARY(summary))
 
 
 async def notify_waiting(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:

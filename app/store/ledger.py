@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from app.domain.ids import BatchId
-from app.store import PipelineConnection, fetch_scalar, read_sql
+from app.store import PipelineConnection, columns_of, execute, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 SEARCHED: Final = 3  # generations in which a key is searched
@@ -50,17 +50,15 @@ async def claim(connection: PipelineConnection, generation: int, entries: Sequen
     """
     # Two flushes that insert the same keys in different orders could deadlock.
     ordered = sorted(entries, key=attrgetter("key"))
-    status = await connection.execute(
+    inserted = await execute(
+        connection,
         SQL["claim"],
         generation,
-        [entry.key for entry in ordered],
-        [entry.content for entry in ordered],
-        [entry.batch for entry in ordered],
-        [entry.place for entry in ordered],
+        *columns_of(ordered, "key", "content", "batch", "place"),
         SHORT_KEY,
         SHORT_CONTENT,
     )
-    return int(status.rpartition(" ")[2]) == len(ordered)
+    return inserted == len(ordered)
 
 
 async def find(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.store import PipelineConnection, fetch_rows, read_sql
+from app.store import PipelineConnection, fetch_map, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -51,5 +51,4 @@ async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
 
     It costs one index probe per destination and partition, regardless of the backlog.
     """
-    rows = await connection.fetch(SQL["longest_waits"])
-    return {row["id"]: row["waited"] for row in rows}
+    return await fetch_map(connection, SQL["longest_waits"])

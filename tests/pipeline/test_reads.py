@@ -15,7 +15,6 @@ from app.processes.resources import pool_settings
 from app.store import ledger
 from app.store.destinations import figures
 from app.store.events import attempts, batches, id_digests, journey_figures, rejections
-from app.store.events import figures as event_figures
 from app.store.organisations.scope import scoped_pool
 from app.store.replays import selection
 from app.store.replays.selection import ReplaySelection
@@ -150,11 +149,11 @@ READS: Final[dict[str, Read]] = {
     ),
     "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
     "a history": lambda c, numbers: ledger.find(c, 1, [KEY, bytes(16)]),
-    "its batch": lambda c, numbers: batches.batches(c, numbers[0], BatchId(BATCHES)),
+    "its batch": lambda c, numbers: batches.batches(c, numbers[0], [BatchId(BATCHES)]),
     "its exceptions": lambda c, numbers: batches.exceptions(c, numbers, [BatchId(BATCHES)]),
     "the place of a duplicate": lambda c, numbers: attempts.mapped_duplicates(c, [KEY]),
     "a search by id": lambda c, numbers: id_digests.next_spans(c, bytes(3), highest=None, since=None),
-    "statistics": lambda c, numbers: event_figures.destination_figures(c, numbers[1]),
+    "statistics": lambda c, numbers: figures.destination_figures(c, numbers[1]),
     "rates": lambda c, numbers: figures.rates(c, numbers[1], timedelta(minutes=15)),
     "requests": lambda c, numbers: figures.requests(c, numbers[0], 50),
     "a page of requests": lambda c, numbers: figures.request_page(

@@ -10,7 +10,7 @@ import pytest
 from app.domain.ids import LaneId, OrganisationId
 from app.domain.pacing.pace import BreakerState, PaceSummary
 from app.store import due_work, lanes
-from app.store.events import figures as event_figures
+from app.store.destinations import figures as destination_figures
 from app.store.lanes import LaneLease
 from app.store.organisations.scope import scoped_pool
 from tests.pipeline.amazon import Request
@@ -88,7 +88,7 @@ async def listed(world: World, destination: str) -> tuple[Any, ...]:
         "SELECT blocked_until, learned_rate, breaker, error_rate, erasures FROM lanes WHERE id = $1", lane
     )
     async with scoped_pool(world.resources.pool, OURS).acquire() as c:
-        figures = await event_figures.destination_figures(c, await world.number(destination))
+        figures = await destination_figures.destination_figures(c, await world.number(destination))
     assert figures is not None
     shown = (figures.learned_rate, figures.breaker, figures.error_rate, figures.requests_per_second)
     return poll.limit, poll.erasures, poll.rates_elsewhere, terms, tuple(row), shown
@@ -231,7 +231,7 @@ async def test_statistics_say_that_another_organisation_uses_the_account_and_not
 
     async def is_shared(destination: str) -> bool:
         async with scoped_pool(world.receiving.pool, OURS).acquire() as c:
-            figures = await event_figures.destination_figures(c, await world.number(destination))
+            figures = await destination_figures.destination_figures(c, await world.number(destination))
         assert figures is not None
         return figures.shared_account
 

@@ -31,8 +31,8 @@ from app.ingest.intake import EventResult, Intake
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
+from app.store.destinations import figures as destination_figures
 from app.store.events import batches as event_batches
-from app.store.events import figures as event_figures
 from app.store.organisations.scope import NONE, scoped_pool
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
@@ -178,7 +178,7 @@ class World:
         async with scoped_pool(self.resources.pool, OrganisationId(organisation)).acquire() as c:
             row = await event_batches.destination(c, destination)
             assert row is not None
-            figures = await event_figures.destination_figures(c, row.number)
+            figures = await destination_figures.destination_figures(c, row.number)
         assert figures is not None
         totals: CountTotals = figures.totals
         counts = asdict(tally(totals, State(figures.state)))

@@ -43,7 +43,7 @@ async def read_event_schema(context: AppContext, destination_id: str) -> EventSc
     """Return the event schema of a destination, including the newest events of this process."""
     await context.write_schema_samples()
     async with reading(context, destination_id) as (connection, destination):
-        stored = await schema_samples.of_destination(connection, destination.id)
+        stored = await schema_samples.recent(connection, destination.id)
     return await context.compute(lambda: merge_samples(stored.counted()))
 
 
@@ -54,7 +54,7 @@ async def read_observed(context: AppContext, destination_id: str, zone: str | No
     """
     await context.write_schema_samples()
     async with reading(context, destination_id) as (connection, destination):
-        stored = await schema_samples.of_destination(connection, destination.id)
+        stored = await schema_samples.recent(connection, destination.id)
         settings = await settings_of(context, connection, destination, zone)
     key = fingerprint_key(context.pepper, destination.number)
     return await context.compute(_observed, stored, settings, partial(fingerprint, key=key))

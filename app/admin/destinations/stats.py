@@ -21,9 +21,8 @@ from app.store.destinations import figures as delivery_figures
 from app.store.destinations import outcome_history
 from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
 from app.store.destinations.outcome_history import OutcomeBucket, Period
-from app.store.events import figures as event_figures
 from app.store.events.batches import DestinationRef
-from app.store.replays import dead_letters
+from app.store.replays import selection
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -122,18 +121,19 @@ async def destination_stats(
     connection: PipelineConnection, destination: DestinationRef, *, max_event_age: timedelta
 ) -> DestinationStats:
     """Read the statistics of a destination."""
-    figures = await event_figures.destination_figures(connection, destination.number)
+    figures = await delivery_figures.destination_figures(connection, destination.number)
     assert figures is not None
     rates = await delivery_figures.rates(connection, destination.number, _RATE_WINDOW)
-    samples = await delivery_figures.samples(connection, destination.number, _SAMPLED_BATCHES)
-    shapes, unreadable = delivery_figures.shapes_in(samples)
+    shapes, unreadable = await delivery_figures.newest_metadata(
+        connection, destination.number, _SAMPLED_BATCHES
+    )
     counts = tally(figures.totals, State(figures.state))
     return DestinationStats(
         destination_id=destination.id,
         state=State(figures.state),
         counts=counts,
         waiting=counts.waiting,
-        dead_open=await dead_letters.dead_open(connection, destination.number),
+        dead_open=await selection.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
         rate_limit=RequestRate(figures.requests_per_second, figures.burst),
@@ -233,7 +233,7 @@ async def _facts(connection: PipelineConnection, number: DestinationNumber, now:
         about=about,
         requests=await delivery_figures.requests(connection, number, _REQUESTS),
         failures=await delivery_figures.failure_run(connection, number),
-        open_dead_letters=await dead_letters.open_dead_letters(connection, number),
+        open_dead_letters=await selection.open_dead_letters(connection, number),
         recent_rejections=await delivery_figures.rejection_reasons(
             connection, number, since=(now - _HOUR).date()
         ),

@@ -71,7 +71,7 @@ class _Reader:
 
     async def accepted(self, location: EventLocation) -> EventHistory:
         """Return the history of an accepted event. Raises Refusal (404) if its partition was dropped."""
-        found = await batches.batches(self.connection, self.destination.number, location.batch)
+        found = await batches.batches(self.connection, self.destination.number, [location.batch])
         for batch in found:
             shape = _shape_at(batch, location.place)
             # Compare the event id too: a batch id could be assigned twice on different days.
@@ -100,7 +100,7 @@ class _Reader:
         if origin is None:
             raise _dropped()
         mappings = await batches.mappings(self.connection, [origin.id])
-        found = await batches.batches(self.connection, origin.number, duplicate.batch)
+        found = await batches.batches(self.connection, origin.number, [duplicate.batch])
         shape = _shape_at(found[0], duplicate.place) if found else None
         if shape is None:
             raise _dropped()

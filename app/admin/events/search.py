@@ -197,7 +197,7 @@ class _Search:
         """Return the events of a batch at these places and with this id. None does not restrict."""
         destination = self.known[number]
         items = []
-        for batch in await batches.batches(self.connection, number, id_):
+        for batch in await batches.batches(self.connection, number, [id_]):
             of_batch = (await scan.exceptions_of(self.connection, [batch])).get(batch.id, {})
             for shape in read_shapes(batch.shapes) or ():
                 if (places is None or shape.place in places) and event_id in (None, shape.event_id):

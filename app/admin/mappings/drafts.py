@@ -106,7 +106,7 @@ async def reread(
 ) -> Callable[[], MappingDetails]:
     """Read a mapping as stored now. Return its details as a function for `context.compute`."""
     stored = await find_mapping(connection, destination, mapping)
-    samples = await schema_samples.of_destination(connection, destination.id)
+    samples = await schema_samples.recent(connection, destination.id)
     return partial(_details, stored, destination.region, samples)
 
 

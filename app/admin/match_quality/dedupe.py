@@ -33,8 +33,8 @@ from app.store import PipelineConnection, batches, ledger
 from app.store.destinations import schema_samples
 from app.store.events.batches import BatchRow
 from app.store.mappings import published_of
-from app.store.match_quality import event_ids, repeated_ids
-from app.store.match_quality.event_ids import Account
+from app.store.match_quality import repeated_ids
+from app.store.match_quality.repeated_ids import Account
 
 PERIOD: Final = timedelta(days=7)
 _AT_ONCE: Final = 5_000  # ledger keys of a statement
@@ -102,15 +102,15 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
     if since >= until:
         raise invalid("since", "invalid")
     async with reading_row(context, destination_id) as (connection, destination):
-        account = await event_ids.account(connection, destination.number)
-        mappings = await event_ids.mapping_ids(connection, destination.number)
+        account = await repeated_ids.account(connection, destination.number)
+        mappings = await repeated_ids.mapping_ids(connection, destination.number)
         given = list(dict.fromkeys(body.ids))
         keys = await context.compute(_keys, given, account, destination.id, mappings)
         places = await _places(connection, [key for of_id in keys.values() for key in of_id])
-        within = await event_ids.batches_between(
+        within = await repeated_ids.batches_between(
             connection, destination.number, since, until, {batch for batch, _ in places.values()}
         )
-        accepted = await event_ids.accepted(connection, destination.number, since, until)
+        accepted = await repeated_ids.accepted(connection, destination.number, since, until)
     found = {
         each: next((places[key] for key in of_id if key in places and places[key][0] in within), None)
         for each, of_id in keys.items()

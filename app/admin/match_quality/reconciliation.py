@@ -28,6 +28,7 @@ from app.domain.match_quality.reconciliation import (
     explain_gap,
 )
 from app.domain.outcomes.status import WAITING, Status
+from app.store.events import batches as event_batches
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow
 from app.store.match_quality import reconciliation
 from app.store.match_quality.reconciliation import MappingVersion
@@ -123,8 +124,8 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
                 without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
             )
         repeated = await reconciliation.mapped_duplicates(connection, number, first=first, last=last)
-        batches = sorted({batch for _, batch, _ in repeated})
-        owners = await reconciliation.places(connection, number, batches)
+        ids = {batch for _, batch, _ in repeated}
+        owners = await event_batches.batches(connection, number, ids)
     shapes = {(batch.id, shape.place): shape for batch in owners for shape in read_shapes(batch.shapes) or ()}
     for day, batch, place in repeated:
         if (shape := shapes.get((batch, place))) is not None:

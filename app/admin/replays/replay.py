@@ -23,7 +23,7 @@ from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.order import REPLAY_SHARE
 from app.store import PipelineConnection, audit, batches, counts, due_work, transaction
 from app.store.audit import AuditAction
-from app.store.replays import dead_letters, progress, queueing
+from app.store.replays import progress, queueing
 from app.store.replays import selection as selections
 from app.store.replays.progress import ReplayProgress
 from app.store.replays.selection import ReplayCount
@@ -209,7 +209,7 @@ async def dismiss_dead_letters(
     """
     async with changing(context, destination_id) as (change, found):
         events = await selected(change.driver, found, wanted)
-        matched = await dead_letters.dismiss(change.driver, events.selection, by=change.by, dry_run=dry_run)
+        matched = await selections.dismiss(change.driver, events.selection, by=change.by, dry_run=dry_run)
         if matched and not dry_run:
             after = {**wanted.document, "dismissed": matched}
             await change.record(AuditAction.DEAD_LETTERS_DISMISSED, found.id, after=after)

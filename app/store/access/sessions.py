@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -90,21 +91,19 @@ class NewSession:
     person: Person | None = None
 
 
+_OF_PERSON: Final = attrgetter("subject", "name", "roles", "provider_session", "authenticated_at")
+
+
 async def begin(connection: AsyncConnection, new: NewSession) -> None:
     """Write a new session and its audit row, and delete expired sessions."""
     await execute(connection, SQL["delete_expired"], IDLE, ABSOLUTE)
-    person = new.person
     id_ = await fetch_value(
         connection,
         SQL["begin"],
         new.organisation,
         new.digest,
         new.key_digest,
-        person and person.subject,
-        person and person.name,
-        person and list(person.roles),
-        person and person.provider_session,
-        0.0 if person is None else person.authenticated_at,
+        *((None,) * 5 if new.person is None else _OF_PERSON(new.person)),
     )
     after = {"roles": list(new.roles)}
     await audit.record(connection, new.actor, AuditAction.SIGN_IN, id_, after=after)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, fetch_optional, fetch_scalar, ledger, read_sql
+from app.store import PipelineConnection, Row, execute, fetch_map, fetch_optional, ledger, read_row, read_sql
 from app.store.database import partitions
 
 SQL: Final = read_sql(__file__)
@@ -38,8 +38,7 @@ async def next_ids(
     connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
 ) -> list[BatchId]:
     """Return the next `limit` ids above `after` that have a batch, a state or an exception on this day."""
-    rows = await connection.fetch(SQL["next_ids"], day, after, last, limit)
-    return [BatchId(row["id"]) for row in rows]
+    return [BatchId(row["id"]) for row in await connection.fetch(SQL["next_ids"], day, after, last, limit)]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,30 +57,19 @@ class StoredBatchState:
 
 async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
     """Return the stored batch of each of these ids on a day. All rows come from one snapshot."""
-    rows = await connection.fetch(SQL["read"], day, list(ids))
-    return [_stored(dict(row)) for row in rows]
+    return [_stored(row) for row in await connection.fetch(SQL["read"], day, ids)]
 
 
-def _stored(row: dict[str, Any]) -> StoredBatchState:
+def _stored(row: Row) -> StoredBatchState:
     found = packing.read_shapes(row["shapes"])
     shapes = None if found is None else tuple(found)
-    batch = BatchBalance(
-        destination=DestinationNumber(row["destination"]),
-        has_batch=row["has_batch"],
-        states=int(row["has_state"]),
-        ids=row["ids"],
-        places=None if shapes is None else len(shapes),
-        events=row["events"],
-        disposition=row["disposition"],
-        exceptions=row["exceptions"],
-    )
+    batch = read_row(BatchBalance, row, places=None if shapes is None else len(shapes))
     return StoredBatchState(BatchId(row["id"]), batch, row["accepted_at"], shapes or ())
 
 
 async def accepted(connection: PipelineConnection, day: date) -> dict[DestinationNumber, int]:
     """Return the number of events counted as accepted on a day, by destination."""
-    rows = await connection.fetch(SQL["accepted"], day)
-    return {DestinationNumber(row["destination"]): row["accepted"] for row in rows}
+    return await fetch_map(connection, SQL["accepted"], day)
 
 
 async def ledger_places(
@@ -89,7 +77,7 @@ async def ledger_places(
 ) -> dict[bytes, tuple[int, int]]:
     """Return (batch, place) of each of these keys in the ledger, over all its generations."""
     found: dict[bytes, ledger.LedgerRow] = {}
-    first = await fetch_scalar(connection, int, "SELECT min(generation) FROM ledger_generations")
+    first: int = await connection.fetchval("SELECT min(generation) FROM ledger_generations")
     for newest in range(await ledger.current_generation(connection), first - 1, -ledger.SEARCHED):
         found = await ledger.find(connection, newest, list(keys)) | found
     return {key: (row.batch, row.place) for key, row in found.items()}
@@ -106,14 +94,12 @@ async def ledger_since(connection: PipelineConnection) -> datetime | None:
 
 async def destinations(connection: PipelineConnection) -> dict[DestinationNumber, DestinationId]:
     """Return the ids of all destinations by their numbers."""
-    rows = await connection.fetch("SELECT number, id FROM destinations ORDER BY number")
-    return {DestinationNumber(row["number"]): DestinationId(row["id"]) for row in rows}
+    return await fetch_map(connection, "SELECT number, id FROM destinations ORDER BY number")
 
 
 async def mapping_ids(connection: PipelineConnection) -> dict[MappingNumber, MappingId]:
     """Return the ids of all mappings by their numbers."""
-    rows = await connection.fetch("SELECT number, id FROM mappings")
-    return {MappingNumber(row["number"]): MappingId(row["id"]) for row in rows}
+    return await fetch_map(connection, "SELECT number, id FROM mappings")
 
 
 async def totals(
@@ -123,24 +109,11 @@ async def totals(
 
     Both come from one snapshot. `oldest` is the first day whose batches are stored.
     """
-    row = await connection.fetchrow(SQL["totals"], number, oldest)
-    assert row is not None
+    rows = await connection.fetch(SQL["totals"], number, oldest)
     return BalanceTotals(
-        counted={
-            MismatchKind.WAITING: row["waiting"],
-            MismatchKind.RETRYING: row["retrying"],
-            MismatchKind.DEAD: row["dead"],
-            MismatchKind.EXPIRED: row["expired"],
-            MismatchKind.ERASED: row["erased"],
-        },
-        stored={
-            MismatchKind.WAITING: row["open"] + row["single_retrying"],
-            MismatchKind.RETRYING: row["open_failing"] + row["single_retrying"],
-            MismatchKind.DEAD: row["whole_dead"] + row["single_dead"],
-            MismatchKind.EXPIRED: row["whole_expired"] + row["single_expired"],
-            MismatchKind.ERASED: row["single_erased"],
-        },
-        is_complete=row["is_complete"],
+        counted={MismatchKind(row["kind"]): row["counted"] for row in rows},
+        stored={MismatchKind(row["kind"]): row["stored"] for row in rows},
+        is_complete=rows[0]["is_complete"],
     )
 
 
@@ -165,10 +138,8 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
     """Prolong a running check, so that no other process starts one. Return False if another process has."""
-    status: str = await connection.execute(
-        "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
-    )
-    return status == "UPDATE 1"
+    statement = "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1"
+    return await execute(connection, statement, owner) == 1
 
 
 async def finish(
@@ -180,9 +151,5 @@ async def finish(
 
 async def last(connection: PipelineConnection) -> BalanceResult | None:
     """Return the result of the last finished check, or None before the first check."""
-    row = await connection.fetchrow(
-        "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
-    )
-    if row is None:
-        return None
-    return BalanceResult(row["finished_at"], row["imbalance"], row["batches"], json.loads(row["mismatches"]))
+    row = await connection.fetchrow(SQL["last"])
+    return None if row is None else read_row(BalanceResult, row, json=["mismatches"])

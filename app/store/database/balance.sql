@@ -15,7 +15,7 @@ SELECT id FROM (
 
 -- name: read
 SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
-  p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
+  p.id IS NOT NULL AS has_batch, p.shapes, (s.batch IS NOT NULL)::int AS states,
   coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
   -- Over all days, because an id must be unique.
   (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
@@ -34,30 +34,34 @@ SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
   ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
 
 -- name: totals
-SELECT c.*, o.*, f.*, e.* FROM (
-  SELECT coalesce(sum(accepted - delivered - dead - expired - erased), 0)::bigint
-      AS waiting, coalesce(sum(retrying), 0)::bigint AS retrying,
-    coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired,
-    coalesce(sum(erased), 0)::bigint AS erased,
+SELECT x.kind, coalesce(x.counted, 0)::bigint AS counted,
+  (coalesce(x.in_batches, 0) + x.single)::bigint AS stored, c.is_complete
+FROM (
+  SELECT sum(accepted - delivered - dead - expired - erased) AS waiting, sum(retrying) AS retrying,
+    sum(dead) AS dead, sum(expired) AS expired, sum(erased) AS erased,
     coalesce(min(day) FILTER (WHERE accepted > 0) >= $2, true) AS is_complete
   FROM counts WHERE destination = $1) c, (
-  SELECT coalesce(sum(events), 0)::bigint AS open,
-    coalesce(sum(events) FILTER (WHERE tries > 0), 0)::bigint AS open_failing
+  SELECT sum(events) AS waiting, sum(events) FILTER (WHERE tries > 0) AS retrying
   FROM batch_states WHERE destination = $1 AND settled_at IS NULL) o, (
-  SELECT coalesce(sum(events) FILTER (WHERE disposition = 'discarded'), 0)::bigint AS whole_dead,
-    coalesce(sum(events) FILTER (WHERE disposition = 'expired'), 0)::bigint AS whole_expired
+  SELECT sum(events) FILTER (WHERE disposition = 'discarded') AS dead,
+    sum(events) FILTER (WHERE disposition = 'expired') AS expired
   FROM batch_states WHERE destination = $1 AND disposition IN ('expired', 'discarded')) f, (
-  SELECT count(*) FILTER (WHERE status = 'retrying') AS single_retrying,
-    count(*) FILTER (WHERE status = 'dead') AS single_dead,
-    count(*) FILTER (WHERE status = 'expired') AS single_expired,
-    count(*) FILTER (WHERE status = 'erased') AS single_erased
-  FROM exceptions WHERE destination = $1) e
+  SELECT count(*) FILTER (WHERE status = 'retrying') AS retrying, count(*) FILTER (WHERE status = 'dead') AS dead,
+    count(*) FILTER (WHERE status = 'expired') AS expired, count(*) FILTER (WHERE status = 'erased') AS erased
+  FROM exceptions WHERE destination = $1) e,
+LATERAL (VALUES ('waiting_count', c.waiting, o.waiting, e.retrying),
+  ('retrying_count', c.retrying, o.retrying, e.retrying), ('dead_count', c.dead, f.dead, e.dead),
+  ('expired_count', c.expired, f.expired, e.expired), ('erased_count', c.erased, 0, e.erased))
+  AS x (kind, counted, in_batches, single)
 
 -- name: begin
 INSERT INTO balance_checks AS b (id, owner, started_at) VALUES (1, $1, now())
 ON CONFLICT (id) DO UPDATE SET owner = $1, started_at = now()
 WHERE b.started_at < now() - $2::interval OR b.started_at > now() + interval '1 minute'
 RETURNING (extract(epoch FROM now()) / 3600)::int
+
+-- name: last
+SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL
 
 -- name: finish
 INSERT INTO balance_checks AS b (id, owner, started_at, finished_at, imbalance, batches, mismatches)

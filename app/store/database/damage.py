@@ -4,22 +4,20 @@ One unreadable page fails a complete statement. Readers therefore first try one 
 Only if it meets damage do they read batch by batch.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import PipelineConnection, read_sql
+from app.store import PipelineConnection, fetch_map, read_sql
 
 SQL: Final = read_sql(__file__)
-
-_Row = TypeVar("_Row")
 
 # I/O error, and missing file. Corruption and internal errors have codes of class XX.
 _FILE_ERRORS = ("58030", "58P01")
@@ -39,15 +37,6 @@ def is_damage(error: BaseException) -> bool:
 def name_of(error: BaseException) -> str:
     """Return the SQLSTATE of an error, or its class name if it has none."""
     return getattr(error, "sqlstate", None) or type(error).__name__
-
-
-class suppressed:
-    """Leave the block, and continue after it, if a statement in it fails because of damage."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        return error is not None and is_damage(error)
 
 
 @asynccontextmanager
@@ -132,8 +121,7 @@ async def read_shapes_of(
     Shapes on a damaged page are None. A batch without a row has no entry.
     """
     async with tolerated(connection):
-        rows = await connection.fetch(SQL["read_shapes_of"], list(days), list(days.values()))
-        return {BatchId(row["id"]): row["shapes"] for row in rows}
+        return await fetch_map(connection, SQL["read_shapes_of"], list(days), list(days.values()))
     stored = await read_singly(connection, list(days.items()), content=False)
     return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
 
@@ -146,34 +134,36 @@ class RangeRows:
     unreadable: dict[BatchId, str]
 
 
-Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
+async def read_range(
+    connection: PipelineConnection, statement: str, *arguments: object, first: int, last: int
+) -> RangeRows:
+    """Return the rows of a statement for the batch ids `first` to `last`, without ids that cannot be read.
 
-
-async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
-    """Return what `read` returns for the batch ids `first` to `last`, without ids that cannot be read.
-
-    On damage, the range is halved until each unreadable id is found.
+    The two ids are the last parameters of the statement. On damage, the range is halved until each unreadable
+    id is found.
     """
     async with tolerated(connection):
-        return RangeRows(await read(first, last), {})
+        return RangeRows(await connection.fetch(statement, *arguments, first, last), {})
     async with connection.transaction():
         # A sequential scan would meet the damaged page for every id.
         await connection.execute("SET LOCAL enable_seqscan = off")
-        return await _halved(read, connection, first, last)
+        return await _halved(connection, statement, arguments, first, last)
 
 
-async def _halved(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
+async def _halved(
+    connection: PipelineConnection, statement: str, arguments: tuple[object, ...], first: int, last: int
+) -> RangeRows:
     try:
         async with savepoint(connection):
-            return RangeRows(await read(first, last), {})
+            return RangeRows(await connection.fetch(statement, *arguments, first, last), {})
     except Exception as error:
         if not is_damage(error):
             raise
         if first == last:
             return RangeRows([], {BatchId(first): name_of(error)})
     middle = (first + last) // 2
-    lower = await _halved(read, connection, first, middle)
-    upper = await _halved(read, connection, middle + 1, last)
+    lower = await _halved(connection, statement, arguments, first, middle)
+    upper = await _halved(connection, statement, arguments, middle + 1, last)
     return RangeRows(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
 
 
@@ -223,8 +213,8 @@ async def check(
     last = await newest_batch(connection)
     while first <= last:
         to = min(first + limit - 1, last)
-        states = await read_range(_reading(connection, SQL["states"]), connection, first, to)
-        alone = await read_range(_reading(connection, SQL["without_state"]), connection, first, to)
+        states = await read_range(connection, SQL["states"], first=first, last=to)
+        alone = await read_range(connection, SQL["without_state"], first=first, last=to)
         found = states.unreadable | alone.unreadable
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
@@ -232,14 +222,6 @@ async def check(
         checked = {row["id"] for row in states.rows} | set(found)
         yield CheckProgress(len(checked), to, damaged)
         first = to + 1
-
-
-def _reading(connection: PipelineConnection, statement: str) -> Read:
-    async def read(first: int, last: int) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
-        return rows
-
-    return read
 
 
 def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:

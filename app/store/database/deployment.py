@@ -3,21 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import asyncpg
-
-from app.store import read_sql
-from app.store.database import backups, balance
+from app.store import PipelineConnection, fetch_map, read_sql
+from app.store.database import backups, balance, damage
 from app.store.database.backups import BackupState
 from app.store.database.balance import BalanceResult
 from app.store.database.partitions import days_ahead
 from app.store.encryption import key_usage
 from app.store.encryption.sealed_values import COLUMNS
 from app.store.organisations.scope import EVERY, SETTING
-
-if TYPE_CHECKING:
-    from app.store import PipelineConnection
 
 SQL: Final = read_sql(__file__)
 
@@ -72,7 +67,7 @@ GROUP BY 1
 """
 
 
-async def read_deployment(connection: "PipelineConnection") -> Deployment:
+async def read_deployment(connection: PipelineConnection) -> Deployment:
     """Read the facts about the connected database. Changes nothing."""
     row = await connection.fetchrow(SQL["settings"])
     assert row is not None
@@ -96,20 +91,15 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     return Deployment(**facts)
 
 
-async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
+async def _sealed(connection: PipelineConnection) -> tuple[frozenset[str], dict[str, int | None]]:
     """Return the key ids of all encrypted values, and the number of malformed values by `table.column`."""
     ids: set[str] = set()
-    damaged: dict[str, int | None] = {}
+    malformed: dict[str, int | None] = {}
     for column in COLUMNS:
         name = f"{column.table}.{column.column}"
-        try:
-            rows = await connection.fetch(_KEY_IDS.format(table=column.table, column=column.column))
-        except asyncpg.PostgresError as error:
-            if not str(error.sqlstate).startswith("XX"):
-                raise
-            damaged[name] = None  # a page of the table is damaged
-            continue
-        ids.update(row["id"] for row in rows if row["id"] is not None)
-        if wrong := sum(row["rows"] for row in rows if row["id"] is None):
-            damaged[name] = wrong
-    return frozenset(ids), damaged
+        malformed[name] = None  # remains if a page of the table is damaged
+        async with damage.tolerated(connection):
+            found = await fetch_map(connection, _KEY_IDS.format(table=column.table, column=column.column))
+            malformed[name] = found.pop(None, 0)
+            ids.update(found)
+    return frozenset(ids), {name: wrong for name, wrong in malformed.items() if wrong != 0}

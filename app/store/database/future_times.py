@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.store import PipelineConnection
+from app.store import PipelineConnection, execute
 
 _LIMIT = 10_000  # rows of a table in one run
 
@@ -44,7 +44,6 @@ async def correct(connection: PipelineConnection, times: Sequence[FutureTime]) -
     """Set times that are too far in the future to now. Return the numbers of changed rows, by column."""
     changed = {}
     for each in times:
-        status = await connection.execute(each.statement)
-        if number := int(status.rpartition(" ")[2]):
+        if number := await execute(connection, each.statement):
             changed[f"{each.table}.{each.column}"] = number
     return changed

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from app.store import PipelineConnection, fetch_scalar, read_sql
+from app.store import PipelineConnection, execute, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 # An incident monitor of the release before the leases holds this lock of its session while it computes.
@@ -27,8 +27,7 @@ async def acquire(connection: PipelineConnection, job: Job, owner: str, *, lease
 
     Call it outside a transaction, because the row stays locked until the end.
     """
-    acquired: bool | None = await connection.fetchval(SQL["acquire"], job.value, owner, lease)
-    return acquired is not None
+    return await execute(connection, SQL["acquire"], job.value, owner, lease) == 1
 
 
 async def exclude_earlier_monitors(connection: PipelineConnection) -> bool:

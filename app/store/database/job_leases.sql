@@ -4,4 +4,3 @@ ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.
   -- No lease lasts longer than a new one, unless the database's clock went back.
   WHERE l.owner = excluded.owner
     OR l.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + $3
-RETURNING true

@@ -5,9 +5,12 @@ not the owner (ADR 0035).
 """
 
 from datetime import date, timedelta
+from typing import Final
 
-from app.store import PipelineConnection, transactions
+from app.store import PipelineConnection, fetch_scalar, read_sql, transactions
 from app.store.organisations import usage
+
+SQL: Final = read_sql(__file__)
 
 # Every flush holds this lock in shared mode. Ledger rotation, archiving and erasures take it exclusively.
 FLUSH_LOCK = 7_301
@@ -20,7 +23,6 @@ _COPY_S = 600
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three generations cover 22 to 33 days; the age limit of events is 21 days
-DAILY = ("batches", "attempts")
 # States are read by destination over all days, so they have few partitions of ten days each (ADR 0019).
 STATES = "batch_states"
 SPAN_DAYS = 10
@@ -56,18 +58,11 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
 
 async def days_ahead(connection: PipelineConnection) -> int:
     """Return the number of days after today with all partitions; -1 if a partition for today is missing."""
-    known = {
-        row["name"]
-        for row in await connection.fetch(
-            """
-            SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-            WHERE i.inhparent IN ('batches'::regclass, 'attempts'::regclass, 'batch_states'::regclass)
-            """
-        )
-    }
+    batches, attempts, states = [await starts(connection, table) for table in ("batches", "attempts", STATES)]
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    known = {day for day in batches if day in attempts and _span(day) in states}
     ahead = -1
-    while _names(today + timedelta(days=ahead + 1)) <= known:
+    while today + timedelta(days=ahead + 1) in known:
         ahead += 1
     return ahead
 
@@ -92,22 +87,14 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
 
 async def starts(connection: PipelineConnection, table: str) -> list[date]:
     """Return the first day of each partition of a table, oldest first."""
-    rows = await connection.fetch(
-        """
-        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = $1::text::regclass ORDER BY day
-        """,
-        table,
-    )
-    return [row["day"] for row in rows]
+    return [row["day"] for row in await connection.fetch(SQL["starts"], table)]
 
 
 async def old_days(connection: PipelineConnection, *, keep_days: int) -> list[date]:
     """Return the days that can be dropped: older than `keep_days`, with all events final."""
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     days = [day for day in await starts(connection, "batches") if day < limit]
-    return [day for day in days if not await _open_in(connection, day)]
+    return [day for day in days if not await fetch_scalar(connection, bool, SQL["has_open"], day)]
 
 
 async def drop_day(connection: PipelineConnection, day: date) -> None:
@@ -123,19 +110,8 @@ async def drop_day(connection: PipelineConnection, day: date) -> None:
 
 async def days_without_keys(connection: PipelineConnection) -> list[date]:
     """Return the days whose stored content no data key can decrypt, oldest first."""
-    rows = await connection.fetch(
-        """
-        -- MATERIALIZED: Postgres may read the names of other tables first, and they end in no day.
-        WITH partitions AS MATERIALIZED (
-          SELECT right(c.relname, 8) AS day FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-          WHERE i.inhparent = 'batches'::regclass
-            AND NOT EXISTS (SELECT FROM pg_constraint k
-              WHERE k.conrelid = c.oid AND k.conname = 'without_content'))
-        SELECT to_date(day, 'YYYYMMDD') AS day FROM partitions
-        WHERE to_date(day, 'YYYYMMDD') <= (now() AT TIME ZONE 'UTC')::date - 2 ORDER BY day
-        """
-    )
-    return [row["day"] for row in rows if not await _has_keys(connection, row["day"])]
+    days = [row["day"] for row in await connection.fetch(SQL["days_without_keys"])]
+    return [day for day in days if not await fetch_scalar(connection, bool, SQL["has_keys"], day)]
 
 
 async def drop_content(connection: PipelineConnection, day: date) -> None:
@@ -148,19 +124,6 @@ async def drop_content(connection: PipelineConnection, day: date) -> None:
         return
     await transactions.set_statement_timeout(connection, seconds=_COPY_S)
     await _drop(connection, "SELECT drop_day_content($1)", day, timeout_s=_COPY_S)
-
-
-async def _has_keys(connection: PipelineConnection, day: date) -> bool:
-    found: bool = await connection.fetchval(
-        """
-        -- Each half uses a partial index.
-        SELECT EXISTS (SELECT FROM batch_states WHERE day = $1 AND settled_at IS NULL)
-          OR EXISTS (SELECT FROM batch_states
-            WHERE day = $1 AND settled_at IS NOT NULL AND data_key IS NOT NULL)
-        """,
-        day,
-    )
-    return found
 
 
 async def old_states(connection: PipelineConnection, *, keep_days: int) -> list[date]:
@@ -182,12 +145,7 @@ async def drop_states(connection: PipelineConnection, start: date) -> None:
 
 async def drop_generation(connection: PipelineConnection) -> int | None:
     """Drop the oldest ledger generation that flushes no longer read. Return its number, or None."""
-    generation: int | None = await connection.fetchval(
-        """
-        DELETE FROM ledger_generations WHERE generation = (SELECT min(generation) FROM ledger_generations)
-          AND generation < (SELECT max(generation) - 2 FROM ledger_generations) RETURNING generation
-        """
-    )
+    generation: int | None = await connection.fetchval(SQL["delete_generation"])
     if generation is not None:
         await _drop(connection, "SELECT drop_ledger_partition($1)", generation)
     return generation
@@ -199,25 +157,6 @@ async def _drop(
     """Drop a partition as the last step of a transaction, because everything waits for its locks."""
     await transactions.set_lock_timeout(connection, seconds=_DROP_LOCK_S)
     await connection.execute(call, partition, timeout=timeout_s)
-
-
-async def _open_in(connection: PipelineConnection, day: date) -> bool:
-    found: bool = await connection.fetchval(
-        """
-        -- ORDER BY makes Postgres use the index of open batches, which is short. With EXISTS it would ignore
-        -- the order and scan all states.
-        SELECT (SELECT batch FROM batch_states WHERE day = $1 AND settled_at IS NULL
-          ORDER BY destination, queue, due_at, batch LIMIT 1) IS NOT NULL
-        OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')
-        """,
-        day,
-    )
-    return found
-
-
-def _names(day: date) -> set[str]:
-    """Return the names of the partitions that store the events of a day."""
-    return {f"{table}_p{day:%Y%m%d}" for table in DAILY} | {f"{STATES}_p{_span(day):%Y%m%d}"}
 
 
 def _span(day: date) -> date:

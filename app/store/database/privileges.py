@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final, Literal
 
 from app.store import PipelineConnection, read_sql
@@ -194,11 +194,7 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
     for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
         for name, privileges in objects.items():
-            for role, verbs in (
-                (roles.api, privileges.api),
-                (roles.worker, privileges.worker),
-                (roles.backup, privileges.backup),
-            ):
+            for role, verbs in zip(astuple(roles), astuple(privileges), strict=True):
                 if role is not None and verbs:
                     statements.append(f"GRANT {verbs} ON {kind} {name} TO {_quoted(role)}")
     for role, functions in ((roles.api, API_FUNCTIONS), (roles.worker, WORKER_FUNCTIONS)):
@@ -250,8 +246,7 @@ async def lacking(connection: PipelineConnection, role: Literal["api", "worker"]
         for verb, columns in re.findall(r"(\w+)(?: \(([^)]*)\))?", getattr(privileges, role))
         for column in columns.split(", ")
     ]
-    rows = await connection.fetch(SQL["lacking"], *map(list, zip(*needed, strict=True)))
-    return [row[0] for row in rows]
+    return [row[0] for row in await connection.fetch(SQL["lacking"], *map(list, zip(*needed, strict=True)))]
 
 
 async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]:

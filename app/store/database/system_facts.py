@@ -75,6 +75,4 @@ class WaitingEvents:
 
 async def waiting_events(connection: PipelineConnection) -> WaitingEvents:
     """Count the waiting events of the acting organisation, in a limited number of batches."""
-    row = await connection.fetchrow(SQL["waiting_events"], _MAX_COUNTED)
-    assert row is not None
-    return WaitingEvents(row["events"], row["is_least"])
+    return await fetch_only(connection, WaitingEvents, SQL["waiting_events"], _MAX_COUNTED)

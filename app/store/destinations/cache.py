@@ -16,7 +16,7 @@ from app.domain.ids import (
     MappingNumber,
     OrganisationId,
 )
-from app.store import PipelineConnection, read_json, read_row, read_sql
+from app.store import PipelineConnection, read_row, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
 
@@ -68,8 +68,7 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
         row,
         version=row["cached_version"],
         settings=read_row(DestinationSettings, row, rate_limit=read_row(RequestRate, row)),
-        mappings=read_json(row["mappings"]),
-        pins=read_json(row["pins"]),
+        json=["mappings", "pins"],
     )
 
 
@@ -79,14 +78,8 @@ async def pin_names(connection: PipelineConnection, names: dict[NamedType, str])
     Ingest calls this when a mapping takes the event type from the event: the first stored event pins the
     name.
     """
-    ordered = sorted(names.items())
-    await connection.execute(
-        SQL["pin_names"],
-        [organisation for (organisation, _, _), _ in ordered],
-        [advertiser for (_, advertiser, _), _ in ordered],
-        [event_type for (_, _, event_type), _ in ordered],
-        [name for _, name in ordered],
-    )
+    ordered = [(*event_type, name) for event_type, name in sorted(names.items())]
+    await connection.execute(SQL["pin_names"], *transposed(ordered, 4))
     return await pinned_names(connection, names)
 
 
@@ -94,10 +87,5 @@ async def pinned_names(
     connection: PipelineConnection, event_types: Collection[NamedType]
 ) -> dict[NamedType, str]:
     """Return the pinned names of these event types."""
-    rows = await connection.fetch(
-        SQL["pinned_names"],
-        [organisation for organisation, _, _ in event_types],
-        [advertiser for _, advertiser, _ in event_types],
-        [event_type for _, _, event_type in event_types],
-    )
+    rows = await connection.fetch(SQL["pinned_names"], *transposed(event_types, 3))
     return {(row["organisation_id"], row["advertiser_id"], row["event_type"]): row["name"] for row in rows}

@@ -1,16 +1,59 @@
-"""Read a destination's figures for the console: rates, response times, requests and failures."""
+"""Read a destination's figures: counts of events, rates, response times, requests and failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
+import asyncpg
+
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, fetch_optional, fetch_row, fetch_rows, read_row, read_sql
+from app.domain.outcomes.status import CountTotals
+from app.store import PipelineConnection, fetch_map, fetch_optional, fetch_row, fetch_rows, read_row, read_sql
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFigures:
+    """A destination's figures. `rejected` has (code, reason, n), `dead` has (reason, n)."""
+
+    state: str
+    totals: CountTotals
+    learned_rate: float | None
+    breaker: str
+    error_rate: float
+    requests_per_second: float
+    burst: int
+    lane_owned: bool
+    shared_account: bool
+    rejected: tuple[tuple[str, str, int], ...]
+    dead: tuple[tuple[str, int], ...]
+    oldest_waiting: datetime | None = None
+    earliest_expiry: datetime | None = None
+
+
+async def destination_figures(
+    connection: PipelineConnection, number: DestinationNumber
+) -> DestinationFigures | None:
+    """Read the counts of a destination in one statement, so that they add up.
+
+    `oldest_waiting` and `earliest_expiry` are None when the states of its batches cannot be read.
+    """
+    row = await connection.fetchrow(SQL["destination_figures"], number)
+    if row is None:
+        return None
+    oldest: asyncpg.Record | None = None
+    async with damage.tolerated(connection):
+        oldest = await connection.fetchrow(SQL["oldest"], number)
+    return read_row(
+        DestinationFigures,
+        row,
+        **dict(oldest or {}),
+        json=["totals", "rejected", "dead"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +161,8 @@ async def request(
     row = await connection.fetchrow(SQL["request"], destination, attempt)
     if row is None:
         return None
-    days = await connection.fetch(SQL["days_of_batches"], destination, row["batches"])
-    return read_row(StoredRequest, row, days={each["batch"]: each["day"] for each in days})
+    days = await fetch_map(connection, SQL["days_of_batches"], destination, row["batches"])
+    return read_row(StoredRequest, row, days=days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +175,7 @@ class FailureRun:
 
 async def failure_run(connection: PipelineConnection, destination: DestinationNumber) -> FailureRun | None:
     """Return the failed requests since the last successful request, or None if the last one succeeded."""
-    row = await connection.fetchrow(SQL["failure_run"], destination)
-    assert row is not None
-    return FailureRun(row["since"], row["requests"]) if row["requests"] else None
+    return await fetch_row(connection, FailureRun, SQL["failure_run"], destination)
 
 
 async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
@@ -179,39 +220,26 @@ async def next_attempt_at(connection: PipelineConnection, destination: Destinati
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataSample:
-    """The event metadata of one stored batch, without values of events. `shapes` is None when unreadable."""
+async def newest_metadata(
+    connection: PipelineConnection, destination: DestinationNumber, batches: int
+) -> tuple[list[EventMetadata], int]:
+    """Return the metadata of the events of a destination's newest batches, newest first.
 
-    accepted_at: datetime
-    shapes: bytes | None
-
-
-async def samples(
-    connection: PipelineConnection, destination: DestinationNumber, limit: int
-) -> list[MetadataSample] | None:
-    """Return the metadata of a destination's newest batches, newest first; None if the states are damaged."""
+    Also returns how many of these batches are unreadable: 1 if the states are damaged.
+    """
     async with damage.tolerated(connection):
-        rows = await connection.fetch(SQL["samples"], destination, limit)
-        shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
-        return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
-    return None
+        days = await fetch_map(connection, SQL["newest_batches"], destination, batches)
+        shapes = await damage.read_shapes_of(connection, days)
+        found = [read_shapes(shapes.get(batch)) for batch in days]
+        return [shape for of in found if of is not None for shape in reversed(of)], found.count(None)
+    return [], 1
 
 
 async def rejection_reasons(
     connection: PipelineConnection, destination: DestinationNumber, *, since: date
 ) -> list[tuple[str, str, int]]:
     """Return code, reason and count of rejections since a day (UTC), most frequent first."""
-    rows = await connection.fetch(SQL["rejection_reasons"], destination, since)
-    return [(row["code"], row["reason"], row["n"]) for row in rows]
-
-
-def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
-    """Return the metadata of all sampled events, newest first, and the number of unreadable batches."""
-    if samples is None:
-        return [], 1
-    found = [read_shapes(sample.shapes) for sample in samples]
-    return [shape for of in found if of is not None for shape in reversed(of)], found.count(None)
+    return [tuple(row) for row in await connection.fetch(SQL["rejection_reasons"], destination, since)]
 
 
 @dataclass(frozen=True, slots=True)

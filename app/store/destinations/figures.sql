@@ -1,3 +1,24 @@
+-- name: destination_figures
+SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
+  coalesce(l.leased_until > now(), false) AS lane_owned, is_shared_account(d.number) AS shared_account,
+  (SELECT row_to_json(c)::text FROM (
+     SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+       coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
+       coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
+       coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(erased), 0)::bigint AS erased
+     FROM counts WHERE destination = d.number) c) AS totals,
+  (SELECT coalesce(json_agg(json_build_array(code, reason, n)), '[]')::text FROM (
+     SELECT code, reason, sum(rejected)::bigint AS n FROM rejections WHERE destination = d.number
+     GROUP BY code, reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
+  (SELECT coalesce(json_agg(json_build_array(reason, n)), '[]')::text FROM (
+     SELECT reason, count(*) AS n FROM exceptions WHERE destination = d.number AND status = 'dead' AND day >= '2000-01-01'
+     GROUP BY reason) x) AS dead
+FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1
+
+-- name: oldest
+SELECT min(accepted_at) AS oldest_waiting, min(first_event) AS earliest_expiry FROM batch_states
+WHERE destination = $1 AND settled_at IS NULL
+
 -- name: response_times
 SELECT part.bucket_at AS at, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.duration_ms) AS p50_ms,
   percentile_cont(0.95) WITHIN GROUP (ORDER BY a.duration_ms) AS p95_ms
@@ -55,6 +76,7 @@ WHERE destination = $1 AND settled_at IS NOT NULL AND outcome IS DISTINCT FROM '
   AND started_at > coalesce(
     (SELECT started_at FROM attempts WHERE destination = $1 AND outcome = 'answered'
      ORDER BY started_at DESC LIMIT 1), '-infinity')
+HAVING count(*) > 0
 
 -- name: first_answer
 SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered'
@@ -116,7 +138,7 @@ SELECT (accepted.events / seconds.accepted)::float AS accepted_per_second,
   (sent.failed / seconds.sent)::float AS failed_requests_per_second
 FROM accepted, sent, seconds
 
--- name: samples
-SELECT s.batch, s.day, s.accepted_at FROM batch_states s
+-- name: newest_batches
+SELECT s.batch, s.day FROM batch_states s
 WHERE s.destination = $1 AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
 ORDER BY s.batch DESC LIMIT (SELECT $2::int)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from app.domain.incidents.health import (
     Fact,
 )
 from app.domain.incidents.kinds import Severity
-from app.store import PipelineConnection, read_row
+from app.store import PipelineConnection, read_row, transposed
 from app.store.destinations import outcome_history
 
 
@@ -83,7 +83,6 @@ class DestinationListing:
     conditions: Mapping[Condition, int]
 
 
-_FAR: Final = datetime(9998, 1, 1, tzinfo=UTC)
 _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
 
 
@@ -186,12 +185,12 @@ _BY_TROUBLE: Final = """
 _FIGURES: Final = """
     LEFT JOIN (
       SELECT h.destination, sum(h.delivered) AS delivered, sum(h.failed) AS failed
-      FROM unnest($8::int[], $9::timestamptz[], $10::timestamptz[]) AS part (seconds, since, until)
+      FROM unnest($8::interval[], $9::timestamptz[], $10::timestamptz[]) AS part (width, since, until)
       -- LATERAL, because a plain join would scan the complete history.
       CROSS JOIN LATERAL (
         SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
-        WHERE organisation_id = acting_organisation() AND bucket_seconds = part.seconds
-          AND at >= part.since AND at < part.until GROUP BY destination) h
+        WHERE organisation_id = acting_organisation() AND bucket_seconds = extract(epoch FROM part.width)::int
+          AND at >= part.since AND at < coalesce(part.until, 'infinity') GROUP BY destination) h
       GROUP BY h.destination) figures
       ON figures.destination = c.number
 """
@@ -231,17 +230,12 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     """Return a page of destinations and the counts. Deleted destinations are listed only on request."""
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
-        parts = outcome_history.widest_buckets(query.since, query.width)
-        figures = [
-            [int(width.total_seconds()) for width, _, _ in parts],
-            [begin for _, begin, _ in parts],
-            [end or _FAR for _, _, end in parts],
-        ]
+        figures = transposed(outcome_history.widest_buckets(query.since, query.width), 3)
     rows = await connection.fetch(
         _statement(query.sort),
         HOLDS_FOR,
         IDLE_AFTER,
-        None if query.only is None else list(query.only),
+        query.only,
         query.search,
         query.condition,
         query.limit,

@@ -112,11 +112,14 @@ async def buckets(
     return found
 
 
+_SUMS: Final = ("accepted", "duplicates", "rejected", "delivered", "dead", "expired")
+
+
 async def total_between(
     connection: PipelineConnection, destination: DestinationNumber, period: Period
 ) -> OutcomeBucket:
     """Return the sums of a destination's stored buckets in a period."""
-    rows = await connection.fetch(
-        SQL["between"], destination, int(period.width.total_seconds()), period.since, period.until
-    )
-    return OutcomeBucket(destination, period.since, **{name: row[name] for row in rows for name in dict(row)})
+    found = await buckets(connection, [destination], width=period.width, since=period.since)
+    past = [each for each in found[destination] if each.at < period.until]
+    sums = {name: sum(getattr(each, name) for each in past) for name in _SUMS}
+    return OutcomeBucket(destination, period.since, **sums)

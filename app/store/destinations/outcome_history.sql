@@ -59,13 +59,10 @@ WITH period AS (
   WHERE d.archived_at IS NULL
     AND (c.destination IS NOT NULL OR w.destination IS NOT NULL OR r.requests > 0)
 )
-INSERT INTO outcome_history AS h (organisation_id, destination, bucket_seconds, at,
-  accepted, duplicates, rejected, delivered, dead, expired, requests, failed_requests, retried,
-    oldest_waiting_seconds, learned_rate)
-SELECT n.organisation_id, n.destination, width.seconds,
-  date_bin(make_interval(secs => width.seconds), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
-  n.accepted, n.duplicates, n.rejected, n.delivered, n.dead, n.expired, n.requests, n.failed_requests,
-    n.retried, n.oldest_waiting_seconds, n.learned_rate
+INSERT INTO outcome_history AS h (bucket_seconds, at, organisation_id, destination, accepted, duplicates,
+  rejected, delivered, dead, expired, requests, failed_requests, retried, oldest_waiting_seconds, learned_rate)
+SELECT width.seconds, date_bin(make_interval(secs => width.seconds), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
+  n.*
 FROM news n CROSS JOIN unnest($3::int[]) AS width (seconds)
 ON CONFLICT (destination, bucket_seconds, at) DO UPDATE
 SET accepted = h.accepted + excluded.accepted, duplicates = h.duplicates + excluded.duplicates,
@@ -96,25 +93,15 @@ FROM (
     AND destination = ANY($1::int[]) AND bucket_seconds = $2 AND at >= $3
   UNION ALL
   -- The increase since the last recording.
-  SELECT t.destination, date_bin(make_interval(secs => $2), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
-    greatest(sum(t.accepted - coalesce(o.accepted, 0)), 0)::bigint AS accepted,
-      greatest(sum(t.duplicates - coalesce(o.duplicates, 0)), 0)::bigint AS duplicates,
-      greatest(sum(t.rejected - coalesce(o.rejected, 0)), 0)::bigint AS rejected,
-      greatest(sum(t.delivered - coalesce(o.delivered, 0)), 0)::bigint AS delivered,
-      greatest(sum(t.dead - coalesce(o.dead, 0)), 0)::bigint AS dead,
-      greatest(sum(t.expired - coalesce(o.expired, 0)), 0)::bigint AS expired, 0, 0, 0, NULL, NULL
-  FROM (SELECT destination, day, sum(accepted)::bigint AS accepted, sum(duplicates)::bigint AS duplicates,
-    sum(rejected)::bigint AS rejected, sum(delivered)::bigint AS delivered, sum(dead)::bigint AS dead,
-    sum(expired)::bigint AS expired FROM counts
-    WHERE destination = ANY($1::int[]) AND day >= (now() AT TIME ZONE 'UTC')::date - 1 GROUP BY 1, 2) t
-  LEFT JOIN outcome_totals o ON o.organisation_id = acting_organisation()
-    AND o.destination = t.destination AND o.day = t.day
-  GROUP BY t.destination
+  SELECT destination, date_bin(make_interval(secs => $2), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
+    greatest(sum(accepted), 0), greatest(sum(duplicates), 0), greatest(sum(rejected), 0),
+    greatest(sum(delivered), 0), greatest(sum(dead), 0), greatest(sum(expired), 0), 0, 0, 0, NULL, NULL
+  FROM (
+    SELECT destination, accepted, duplicates, rejected, delivered, dead, expired FROM counts
+    WHERE destination = ANY($1::int[]) AND day >= (now() AT TIME ZONE 'UTC')::date - 1
+    UNION ALL
+    SELECT destination, -accepted, -duplicates, -rejected, -delivered, -dead, -expired FROM outcome_totals
+    WHERE organisation_id = acting_organisation() AND destination = ANY($1::int[])
+      AND day >= (now() AT TIME ZONE 'UTC')::date - 1) increase
+  GROUP BY destination
 ) x GROUP BY destination, at ORDER BY destination, at
-
--- name: between
-SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint AS duplicates,
-  coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(delivered), 0)::bigint AS delivered,
-  coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired
-FROM outcome_history WHERE organisation_id = acting_organisation()
-  AND destination = $1 AND bucket_seconds = $2 AND at >= $3 AND at < $4

@@ -5,15 +5,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, read
-from app.store import PipelineConnection, read_sql
+from app.store import PipelineConnection, driver_of, read_sql
 from app.store.database import damage
-from app.store.statements import fetch_value
+from app.store.statements import execute
 
 SQL: Final = read_sql(__file__)
 
@@ -31,11 +30,8 @@ async def add(
             (mapping, sum(group.samples.values()), pack(group, known)) for mapping, group, known in groups
         ]
 
-    await connection.executemany(
-        SQL["add"],
-        # To pack 500 samples of many paths takes 0.2 s.
-        await asyncio.to_thread(rows),
-    )
+    # To pack 500 samples of many paths takes 0.2 s.
+    await connection.executemany(SQL["add"], await asyncio.to_thread(rows))
 
 
 async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]) -> None:
@@ -83,7 +79,7 @@ async def close_paths(
     connection: AsyncConnection, destination: DestinationId, match_key_paths: Collection[str]
 ) -> None:
     """Delete the fingerprints of a destination if new paths feed a match key, which then never have any."""
-    await connection.exec_driver_sql(SQL["close"], (None, destination, sorted(match_key_paths)))
+    await execute(connection, SQL["close"], None, destination, sorted(match_key_paths))
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -120,43 +116,29 @@ class StoredSamples:
         return [counted for group in self.groups() for counted in group.samples.items()]
 
 
-async def recent(connection: AsyncConnection, mapping: str, *, limit: int = RING) -> StoredSamples:
-    """Return the samples of the newest `limit` events of a mapping."""
-    return await _newest(connection, mapping, limit)
+async def recent(connection: AsyncConnection, of: str, *, limit: int = RING) -> StoredSamples:
+    """Return the samples of the newest `limit` events of a mapping, or of all mappings of a destination.
+
+    Damaged rows are left out.
+    """
+    driver = await driver_of(connection)
+    contents = await _contents(driver, of, limit)
+    return StoredSamples(contents, await _fingerprints(driver, of), limit)
 
 
-async def of_destination(connection: AsyncConnection, destination: str) -> StoredSamples:
-    """Return the samples of the newest events of a destination, over all its mappings."""
-    return await _newest(connection, destination, RING)
+async def _contents(connection: PipelineConnection, of: str, limit: int) -> list[bytes]:
+    async with damage.tolerated(connection):
+        return [row["content"] for row in await connection.fetch(SQL["newest"], of, limit, True)]
+    contents = []
+    for row in await connection.fetch(SQL["newest"], of, limit, False):
+        async with damage.tolerated(connection):
+            contents.append(await connection.fetchval(SQL["content"], row["id"]))
+    return [content for content in contents if content is not None]
 
 
-async def _newest(connection: AsyncConnection, of: str, limit: int) -> StoredSamples:
-    """Return the newest samples of a mapping or of all mappings of a destination, without damaged rows."""
-    try:
-        async with connection.begin_nested():
-            found = await connection.exec_driver_sql(SQL["contents"], (of, limit))
-            contents = [bytes(row.content) for row in found]
-    except DBAPIError as error:
-        if not damage.is_damage(error):
-            raise
-        ids = (await connection.exec_driver_sql(SQL["ids"], (of, limit))).scalars().all()
-        contents = [content for id_ in ids if (content := await _content(connection, id_)) is not None]
-    return StoredSamples(contents, await _fingerprints(connection, of), limit)
-
-
-async def _fingerprints(connection: AsyncConnection, of: str) -> Fingerprints:
-    with damage.suppressed():
-        async with connection.begin_nested():
-            row = (await connection.exec_driver_sql(SQL["fingerprints"], (of,))).one_or_none()
+async def _fingerprints(connection: PipelineConnection, of: str) -> Fingerprints:
+    async with damage.tolerated(connection):
+        row = await connection.fetchrow(SQL["fingerprints"], of)
         if row is not None:
-            return Fingerprints(row.closed, bytes(row.content), row.generation)
+            return Fingerprints(row["closed"], row["content"], row["generation"])
     return Fingerprints()
-
-
-async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
-    """Return the content of a row, or None if it is missing or damaged."""
-    with damage.suppressed():
-        async with connection.begin_nested():
-            content = await fetch_value(connection, "SELECT content FROM schema_samples WHERE id = $1", id_)
-        return None if content is None else bytes(content)
-    return None

@@ -28,15 +28,14 @@ SET closed = ARRAY(SELECT DISTINCT unnest(f.closed || excluded.closed)), content
   generation = f.generation + 1
 WHERE NOT f.closed @> excluded.closed
 
--- name: contents
-SELECT o.content FROM schema_samples o JOIN mappings m ON m.number = o.mapping
+-- name: newest
+-- A value that is not returned is not read, so the ids of damaged contents can be.
+SELECT o.id, CASE WHEN $3 THEN o.content END AS content FROM schema_samples o JOIN mappings m ON m.number = o.mapping
 WHERE m.organisation_id = acting_organisation() AND $1 IN (m.id, m.destination)
 ORDER BY o.id DESC LIMIT $2
 
--- name: ids
-SELECT o.id FROM schema_samples o JOIN mappings m ON m.number = o.mapping
-WHERE m.organisation_id = acting_organisation() AND $1 IN (m.id, m.destination)
-ORDER BY o.id DESC LIMIT $2
+-- name: content
+SELECT content FROM schema_samples WHERE id = $1
 
 -- name: fingerprints
 SELECT f.closed, f.content, f.generation FROM schema_fingerprints f

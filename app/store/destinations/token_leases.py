@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.ids import DestinationId
-from app.store import PipelineConnection, fetch_row, read_sql
+from app.store import PipelineConnection, execute, fetch_row, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -44,8 +44,7 @@ async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
     """Lease the refresh of this generation. Return False if another process has it or refreshed the token."""
-    status = await connection.execute(SQL["acquire"], destination, generation, owner, seconds)
-    return status == "UPDATE 1"
+    return await execute(connection, SQL["acquire"], destination, generation, owner, seconds) == 1
 
 
 async def release(
@@ -69,10 +68,8 @@ async def store_tokens(
 
     Return False if another process has taken the lease or the user has signed in again.
     """
-    status = await connection.execute(
-        SQL["store_tokens"], destination, generation, owner, access_token, refresh_token, lifetime_s
-    )
-    return status == "UPDATE 1"
+    arguments = (destination, generation, owner, access_token, refresh_token, lifetime_s)
+    return await execute(connection, SQL["store_tokens"], *arguments) == 1
 
 
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
@@ -81,8 +78,7 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
     The first 401 expires the token, so that the next use refreshes it. Return True if the 401 concerns the
     refreshed token: the sign-in is then invalid. A 401 to an older generation is ignored.
     """
-    row = await connection.fetchrow(SQL["record_refusal"], destination, generation)
-    return row is not None and bool(row["is_refreshed"])
+    return bool(await connection.fetchval(SQL["record_refusal"], destination, generation))
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
@@ -103,8 +99,7 @@ async def park(
     With the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
     if a user has reconnected the destination since this generation.
     """
-    status = await connection.execute(SQL["park"], destination, generation, reason, probe_in)
-    return status == "UPDATE 1"
+    return await execute(connection, SQL["park"], destination, generation, reason, probe_in) == 1
 
 
 async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
@@ -112,5 +107,4 @@ async def endpoint_found(connection: PipelineConnection, destination: Destinatio
 
     Return False if the destination was not waiting for a probe.
     """
-    status = await connection.execute(SQL["endpoint_found"], destination)
-    return status == "UPDATE 1"
+    return await execute(connection, SQL["endpoint_found"], destination) == 1

@@ -7,7 +7,7 @@ are counted from the oldest batch that is stored then, because a rotation encryp
 from collections.abc import Mapping
 from typing import Final
 
-from app.store import PipelineConnection, fetch_scalar, read_sql
+from app.store import PipelineConnection, fetch_map, fetch_scalar, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -25,7 +25,6 @@ async def is_used(connection: PipelineConnection, key: str) -> bool:
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:
     """Return an upper bound of the data keys that each encryption key has encrypted, by its id."""
-    rows = await connection.fetch(
-        "SELECT id, greatest(0, p.last_value - first_batch) AS seals FROM encryption_keys, batch_ids p"
+    return await fetch_map(
+        connection, "SELECT id, greatest(0, p.last_value - first_batch) FROM encryption_keys, batch_ids p"
     )
-    return {row["id"]: row["seals"] for row in rows}

@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asyncpg import Record
-
 from app.crypto import batch_place
-from app.store import PipelineConnection, fetch_scalar
+from app.store import PipelineConnection, columns_of, execute, fetch_rows, fetch_scalar, read_row
 from app.store.database import damage
 from app.store.destinations.sign_ins import verifier_place
 from app.store.destinations.token_leases import access_place, refresh_place
@@ -74,13 +72,14 @@ async def sealed_under_other_keys(
 
     The values are in order of the column `key`, after the value `after`.
     """
-    rows = await connection.fetch(
+    return await fetch_rows(
+        connection,
+        SealedValue,
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
         writes.encode(),
         after,
         limit,
     )
-    return [SealedValue(row["key"], bytes(row["value"])) for row in rows]
 
 
 async def older_between(
@@ -90,14 +89,9 @@ async def older_between(
 
     Only rows whose `key` is from `first` to `last` are read.
     """
-
-    async def read(first: int, last: int) -> list[Record]:
-        statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
-        rows: list[Record] = await connection.fetch(statement, writes.encode(), first, last)
-        return rows
-
-    found = await damage.read_range(read, connection, first, last)
-    return [SealedValue(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
+    statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
+    found = await damage.read_range(connection, statement, writes.encode(), first=first, last=last)
+    return [read_row(SealedValue, row) for row in found.rows], len(found.unreadable)
 
 
 def _select(of: SealedColumn) -> str:
@@ -115,12 +109,11 @@ async def replace(
 
     A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
     """
-    done = await connection.fetch(
+    return await execute(
+        connection,
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "
         f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS changed (key, old, new) "
-        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old RETURNING 1",
-        [value.key for value in old],
-        [value.value for value in old],
-        list(new),
+        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old",
+        *columns_of(old, "key", "value"),
+        new,
     )
-    return len(done)

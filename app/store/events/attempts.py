@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.event_history import AttemptRecord, EventReplay
-from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql
+from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
 from app.store.events.batches import Numbers
 
 SQL: Final = read_sql(__file__)
@@ -63,12 +63,7 @@ async def note_mapped_duplicates(
 
     A key that was recorded before keeps its first record.
     """
-    await connection.execute(
-        SQL["note_mapped_duplicates"],
-        [key for key, _, _ in found],
-        [batch for _, batch, _ in found],
-        [place for _, _, place in found],
-    )
+    await connection.execute(SQL["note_mapped_duplicates"], *transposed(found, 3))
 
 
 async def mapped_duplicates(connection: PipelineConnection, keys: Sequence[bytes]) -> list[MappedDuplicate]:
@@ -92,10 +87,4 @@ async def find_request(
     connection: PipelineConnection, numbers: Numbers, request_id: str
 ) -> CarriedBatches | None:
     """Return the events of the request that Amazon gave this id, or None if no stored request has it."""
-    return await fetch_row(
-        connection,
-        CarriedBatches,
-        SQL["find_request"],
-        None if numbers is None else list(numbers),
-        request_id,
-    )
+    return await fetch_row(connection, CarriedBatches, SQL["find_request"], numbers, request_id)

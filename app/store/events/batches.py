@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from asyncpg import Record
@@ -103,9 +105,7 @@ async def destinations(
     ids: Collection[str] | None = None,
 ) -> dict[DestinationNumber, DestinationRef]:
     """Return the organisation's destinations with these numbers and these ids; None means any."""
-    rows = await connection.fetch(
-        SQL["destinations"], None if numbers is None else list(numbers), None if ids is None else list(ids)
-    )
+    rows = await connection.fetch(SQL["destinations"], numbers, ids)
     return {DestinationNumber(row["number"]): read_row(DestinationRef, row) for row in rows}
 
 
@@ -121,20 +121,21 @@ async def mappings(
 
     `only` limits them to these destinations.
     """
-    rows = await connection.fetch(SQL["mappings"], None if only is None else list(only))
+    rows = await connection.fetch(SQL["mappings"], only)
     return {MappingNumber(row["number"]): read_row(MappingRef, row) for row in rows}
 
 
 async def batches(
-    connection: PipelineConnection, destination: DestinationNumber, id: BatchId
+    connection: PipelineConnection, destination: DestinationNumber, ids: Collection[BatchId]
 ) -> list[BatchRow]:
-    """Return a destination's batches with this id. The list is empty if the partition was dropped.
+    """Return a destination's batches with these ids, without those whose partition was dropped.
 
     Damage can have caused several batches with one id, on different days. The caller compares the event id.
     """
-    rows = await connection.fetch(SQL["batches"], destination, id)
-    # One call per row, because `with_shapes` assigns shapes by id and these rows share an id.
-    return [batch for row in rows for batch in await with_shapes(connection, [row])]
+    rows = await connection.fetch(SQL["batches"], destination, ids)
+    # One call per day: `with_shapes` assigns shapes by id, which rows of different days can share.
+    by_day = groupby(rows, key=itemgetter("day"))
+    return [batch for _, of_day in by_day for batch in await with_shapes(connection, list(of_day))]
 
 
 async def has_content(connection: PipelineConnection, id: BatchId) -> bool:
@@ -161,7 +162,7 @@ async def newest(
         given: object = numbers[0]
     else:
         source = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
-        given = None if numbers is None else list(numbers)
+        given = numbers
     rows = await connection.fetch(
         f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} "
         "ORDER BY s.batch DESC LIMIT (SELECT $3::int)",
@@ -237,24 +238,19 @@ _BATCHES_WITH = """
 """
 
 
+_OPEN: Final = _BATCHES_THAT.format("s.settled_at IS NULL")
+# The queries that together return the batches which may contain events of a status.
+_OF_STATUS: Final[Mapping[str | None, Sequence[str]]] = {
+    None: [_BATCHES_THAT.format("true")],
+    "queued": [_OPEN],
+    **{status: [_OPEN, _BATCHES_WITH.format("retrying")] for status in ("retrying", "held", "parked")},
+    "delivered": [_BATCHES_THAT.format("s.disposition = 'sent'"), _BATCHES_WITH.format("delivered")],
+    "dead": [_BATCHES_THAT.format("s.disposition = 'discarded'"), _BATCHES_WITH.format("dead")],
+    "expired": [_BATCHES_THAT.format("s.disposition = 'expired'"), _BATCHES_WITH.format("expired")],
+    "erased": [_BATCHES_WITH.format("erased")],
+}
+
+
 def _candidates(status: str | None) -> str:
     """Return the SQL that selects the batches which may contain events of a status."""
-    match status:
-        case "queued":
-            return _BATCHES_THAT.format("s.settled_at IS NULL")
-        case "retrying" | "held" | "parked":
-            return _either("s.settled_at IS NULL", "retrying")
-        case "delivered":
-            return _either("s.disposition = 'sent'", "delivered")
-        case "dead":
-            return _either("s.disposition = 'discarded'", "dead")
-        case "expired":
-            return _either("s.disposition = 'expired'", "expired")
-        case "erased":
-            return _BATCHES_WITH.format(status)
-        case _:
-            return _BATCHES_THAT.format("true")
-
-
-def _either(whole: str, single: str) -> str:
-    return f"({_BATCHES_THAT.format(whole)}) UNION ({_BATCHES_WITH.format(single)})"
+    return " UNION ".join(f"({query})" for query in _OF_STATUS[status])

@@ -13,9 +13,10 @@ WHERE organisation_id = (SELECT acting_organisation())
 -- name: batches
 SELECT s.batch AS id, s.destination, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
   s.settled_at, s.reason, s.attempts, coalesce(s.replays, '{}') AS replays
-FROM batch_states s WHERE s.batch = $2 AND s.destination + 0 = $1
+FROM batch_states s WHERE s.batch = ANY($2::bigint[]) AND s.destination + 0 = $1
   -- Without its partition of batches, the batch was dropped.
   AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL
+ORDER BY s.day
 
 -- name: exceptions
 SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,

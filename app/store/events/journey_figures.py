@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import PipelineConnection, fetch_scalar, read_row, read_sql
+from app.store import PipelineConnection, fetch_scalar, read_row, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
 
@@ -39,11 +39,7 @@ async def register(connection: PipelineConnection, nodes: Collection[JourneyNode
 
     A number can be missing if another session took it meanwhile: call again.
     """
-    rows = await connection.fetch(
-        SQL["register"],
-        *(list(column) for column in zip(*sorted(nodes), strict=True)) if nodes else ([], [], []),
-        MOST_NODES,
-    )
+    rows = await connection.fetch(SQL["register"], *transposed(sorted(nodes), 3), MOST_NODES)
     numbers = {
         (row["destination"], row["journey_id"], row["node_id"]): row["number"]
         for row in rows
@@ -68,7 +64,7 @@ async def add(
     if not figures:
         return
     rows = [(*key, *added) for key, added in sorted(figures.items())]
-    await connection.execute(SQL["add"], *(list(column) for column in zip(*rows, strict=True)))
+    await connection.execute(SQL["add"], *transposed(rows, 4))
 
 
 async def by_node(

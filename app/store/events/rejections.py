@@ -142,30 +142,28 @@ async def newest(
             conditions.append("r.destination = ($1::integer[])[1]")
         case _:
             conditions.append("r.destination = ANY($1::integer[])")
-    async with transactions.in_index_order(connection):
-        rows = await connection.fetch(
-            f"""
-            SELECT r.*, (SELECT m.id FROM mappings m
-              WHERE m.organisation_id = acting_organisation() AND m.number = r.mapping) AS mapping_id
-            FROM (
-              -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
-              SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
-                AND r.id < $2 AND {" AND ".join(conditions)}
-              ORDER BY r.id DESC LIMIT (SELECT $3::int)
-            ) r ORDER BY r.id DESC
-            """,
-            None if numbers is None else list(numbers),
-            MAX_BIGINT if below is None else below,
-            limit,
-            *given,
-        )
+    rows = await connection.fetch(
+        f"""
+        SELECT r.*, (SELECT m.id FROM mappings m
+          WHERE m.organisation_id = acting_organisation() AND m.number = r.mapping) AS mapping_id
+        FROM (
+          -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
+          SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
+            AND r.id < $2 AND {" AND ".join(conditions)}
+          ORDER BY r.id DESC LIMIT (SELECT $3::int)
+        ) r ORDER BY r.id DESC
+        """,
+        numbers,
+        MAX_BIGINT if below is None else below,
+        limit,
+        *given,
+    )
     return [_record(row) for row in rows]
 
 
 def _record(row: asyncpg.Record) -> RejectionRecord:
-    also = () if row["also"] is None else msgspec.json.decode(row["also"], type=tuple[EventProblem, ...])
     detail = rejection_detail(row["reason"], row["field"], row["mapping_field"])
-    return read_row(RejectionRecord, row, also=also, detail=detail)
+    return read_row(RejectionRecord, row, also=msgspec.json.decode(row["also"] or "[]"), detail=detail)
 
 
 _IDS: Final = ("event_id", "request_id", *JOURNEY_IDS)

@@ -1,7 +1,7 @@
 """Incidents: their rows, lists and changes by people, and the lock of the process that computes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -49,10 +49,10 @@ async def current(connection: PipelineConnection) -> list[StoredIncident]:
 
     A recently resolved incident may reopen, or its end may still have to be announced.
     """
-    rows = await connection.fetch(SQL["current"], 2 * REOPEN_WITHIN)
-    return [_stored(row) for row in rows]
+    return [_stored(row) for row in await connection.fetch(SQL["current"], 2 * REOPEN_WITHIN)]
 
 
+_FIXED: Final = attrgetter("destination", "kind", "state", "opened_at")
 # What the monitor writes of an incident, new or not.
 _MONITORED: Final = attrgetter(
     "severity", "last_seen_at", "summary", "affected_events", "oldest_event_at", "expires_at", "is_silent",
@@ -62,16 +62,7 @@ _MONITORED: Final = attrgetter(
 
 async def insert(connection: PipelineConnection, incident: Incident, *, id: str, organisation: str) -> None:
     """Write a new incident, unless an incident of its kind is open for its destination."""
-    await connection.execute(
-        SQL["insert"],
-        organisation,
-        id,
-        incident.destination,
-        incident.kind,
-        incident.state,
-        incident.opened_at,
-        *_MONITORED(incident),
-    )
+    await connection.execute(SQL["insert"], organisation, id, *_FIXED(incident), *_MONITORED(incident))
 
 
 async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
@@ -110,16 +101,7 @@ async def page(
     connection: PipelineConnection, wanted: IncidentFilter, *, limit: int, below: int | None
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents with numbers below `below`, newest first."""
-    rows = await connection.fetch(
-        SQL["page"],
-        wanted.state,
-        wanted.destination,
-        wanted.kind,
-        None if wanted.only is None else list(wanted.only),
-        below,
-        limit,
-        wanted.id,
-    )
+    rows = await connection.fetch(SQL["page"], *astuple(wanted), below, limit)
     return [_stored(row) for row in rows]
 
 
@@ -146,7 +128,7 @@ async def most_severe(
 
     The condition of an incident lasts if the monitor found it within `holds_for` before its last run.
     """
-    rows = await connection.fetch(SQL["most_severe"], None if only is None else list(only), holds_for, limit)
+    rows = await connection.fetch(SQL["most_severe"], only, holds_for, limit)
     found = [read_row(OpenIncident, row, stored=_stored(row)) for row in rows]
     return found, rows[0]["open"] if rows else 0
 

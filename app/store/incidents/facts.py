@@ -71,15 +71,7 @@ class VolumeFacts:
 async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, VolumeFacts]:
     """Return the hourly volumes of each destination that has data of at least seven days."""
     rows = await connection.fetch(SQL["volumes"])
-    return {
-        DestinationNumber(row["destination"]): VolumeFacts(
-            row["last_hour"],
-            # An hour without a row had no event.
-            (*row["same_hours"], *[0] * (row["hours"] - len(row["same_hours"]))),
-            row["days"],
-        )
-        for row in rows
-    }
+    return {DestinationNumber(row["destination"]): read_row(VolumeFacts, row) for row in rows}
 
 
 async def read(

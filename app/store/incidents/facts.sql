@@ -58,50 +58,33 @@ CROSS JOIN LATERAL (
     AND (outcome IS NULL OR outcome = 'lost')) silent
 
 -- name: waiting
-WITH RECURSIVE open_batches AS (
-  -- Each step finds the next destination with a row, by one index probe.
-  (SELECT destination FROM batch_states WHERE settled_at IS NULL ORDER BY destination LIMIT 1)
+WITH RECURSIVE waiting AS (
+  -- Each step finds the next destination with a row, by an index probe of each table. All numbers are above 0.
+  SELECT 0 AS number
   UNION ALL
-  SELECT (SELECT destination FROM batch_states WHERE settled_at IS NULL
-    AND destination > open_batches.destination ORDER BY destination LIMIT 1)
-  FROM open_batches WHERE open_batches.destination IS NOT NULL
-), retries AS (
-  -- Each step finds the next destination with a row, by one index probe.
-  (SELECT destination FROM exceptions WHERE status = 'retrying' ORDER BY destination LIMIT 1)
-  UNION ALL
-  SELECT (SELECT destination FROM exceptions WHERE status = 'retrying'
-    AND destination > retries.destination ORDER BY destination LIMIT 1)
-  FROM retries WHERE retries.destination IS NOT NULL
+  SELECT least((SELECT destination FROM batch_states WHERE settled_at IS NULL
+      AND destination > w.number ORDER BY destination LIMIT 1),
+    (SELECT destination FROM exceptions WHERE status = 'retrying'
+      AND destination > w.number ORDER BY destination LIMIT 1))
+  FROM waiting w WHERE w.number IS NOT NULL
 )
-SELECT w.number, front.oldest_live_at, front.oldest_waiting_at
-FROM (SELECT destination FROM open_batches UNION SELECT destination FROM retries) AS w (number)
--- The oldest of the first 50 batches and exceptions of each queue. Queue 2 is left out, because replays and
--- backfills may wait.
-CROSS JOIN LATERAL (SELECT min(accepted_at) FILTER (WHERE queue = 0) AS oldest_live_at,
-  min(accepted_at) AS oldest_waiting_at FROM (
-  SELECT 0 AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
+SELECT w.number, front.oldest_at AS oldest_live_at, front.oldest_at AS oldest_waiting_at FROM waiting w
+-- The oldest of the first 50 live batches and exceptions. Replays and backfills may wait: they have queue 2.
+CROSS JOIN LATERAL (SELECT min(accepted_at) AS oldest_at FROM (
+  (SELECT accepted_at FROM batch_states
     WHERE destination = w.number AND queue = 0 AND settled_at IS NULL AND events > 0
-    ORDER BY due_at LIMIT 50) b0
+    ORDER BY due_at LIMIT 50)
   UNION ALL
-  SELECT 0, s.accepted_at FROM (SELECT batch, day FROM exceptions
+  SELECT s.accepted_at FROM (SELECT batch, day FROM exceptions
     WHERE destination = w.number AND queue = 0 AND status = 'retrying'
-    ORDER BY due_at LIMIT 50) e0
-  JOIN batch_states s ON s.batch = e0.batch AND s.day = e0.day
-  UNION ALL
-  SELECT 1 AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
-    WHERE destination = w.number AND queue = 1 AND settled_at IS NULL AND events > 0
-    ORDER BY due_at LIMIT 50) b1
-  UNION ALL
-  SELECT 1, s.accepted_at FROM (SELECT batch, day FROM exceptions
-    WHERE destination = w.number AND queue = 1 AND status = 'retrying'
-    ORDER BY due_at LIMIT 50) e1
-  JOIN batch_states s ON s.batch = e1.batch AND s.day = e1.day) x) front
-WHERE w.number IS NOT NULL
+    ORDER BY due_at LIMIT 50) e
+  JOIN batch_states s ON s.batch = e.batch AND s.day = e.day) x) front
+WHERE w.number > 0
 
 -- name: dead
 WITH RECURSIVE failing AS (
   -- Each step finds the next destination with a row, by one index probe.
-  (SELECT destination FROM exceptions WHERE status = 'dead' AND dismissed_at IS NULL ORDER BY destination LIMIT 1)
+  SELECT 0 AS destination
   UNION ALL
   SELECT (SELECT destination FROM exceptions WHERE status = 'dead' AND dismissed_at IS NULL
     AND destination > failing.destination ORDER BY destination LIMIT 1)
@@ -116,7 +99,7 @@ CROSS JOIN LATERAL (SELECT min(s.accepted_at) AS accepted_at FROM (SELECT batch,
   WHERE destination = failing.destination AND status = 'dead' AND dismissed_at IS NULL
   ORDER BY changed_at LIMIT 50) x
   JOIN batch_states s ON s.batch = x.batch AND s.day = x.day) first_dead
-WHERE failing.destination IS NOT NULL
+WHERE failing.destination > 0
 
 -- name: expiring
 SELECT destination AS number, sum(events)::bigint AS expiring_events, min(first) + $1 AS first_expiry_at,
@@ -145,7 +128,7 @@ CROSS JOIN LATERAL (SELECT count(*) AS events, min(event_at) AS first FROM (
 -- name: workers
 WITH RECURSIVE open_batches AS (
   -- Each step finds the next destination with a row, by one index probe.
-  (SELECT destination FROM batch_states WHERE settled_at IS NULL ORDER BY destination LIMIT 1)
+  SELECT 0 AS destination
   UNION ALL
   SELECT (SELECT destination FROM batch_states WHERE settled_at IS NULL
     AND destination > open_batches.destination ORDER BY destination LIMIT 1)
@@ -220,11 +203,12 @@ WITH first AS MATERIALIZED (
     -- OFFSET keeps Postgres from planning a join that scans the complete history.
     WHERE bucket_seconds = 3600 AND at = hours.at OFFSET 0) h
 )
-SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
-  coalesce(sum(v.events) FILTER (WHERE v.days_ago = 0), 0)::bigint AS last_hour,
-  coalesce(array_agg(v.events) FILTER (WHERE v.days_ago > 0), '{}') AS same_hours,
-  (SELECT count(*) FROM hours WHERE days_ago > 0 AND at >= f.hour)::int AS hours
-FROM first f LEFT JOIN volumes v ON v.destination = f.destination
+SELECT f.destination, extract(day FROM now() - f.hour)::int AS days_of_volume,
+  -- An hour without a row had no event.
+  coalesce(sum(v.events) FILTER (WHERE h.days_ago = 0), 0)::bigint AS last_hour,
+  array_agg(coalesce(v.events, 0)) FILTER (WHERE h.days_ago > 0) AS same_hours
+FROM first f JOIN hours h ON h.at >= f.hour
+LEFT JOIN volumes v ON v.destination = f.destination AND v.days_ago = h.days_ago
 GROUP BY f.destination, f.hour
 
 -- name: mapping_problems

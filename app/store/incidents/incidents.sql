@@ -33,8 +33,8 @@ FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
 WHERE i.organisation_id = acting_organisation()
   AND ($1::text IS NULL OR i.state = $1) AND ($2::text IS NULL OR i.destination = $2)
   AND ($3::text IS NULL OR i.kind = $3) AND ($4::text[] IS NULL OR i.destination = ANY ($4))
-  AND ($5::bigint IS NULL OR i.number < $5) AND ($7::text IS NULL OR i.id = $7)
-ORDER BY i.number DESC LIMIT $6
+  AND ($5::text IS NULL OR i.id = $5) AND ($6::bigint IS NULL OR i.number < $6)
+ORDER BY i.number DESC LIMIT $7
 
 -- name: most_severe
 WITH listed AS (

@@ -8,7 +8,7 @@ from typing import Final
 from app.domain.incidents.kinds import Severity
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
-from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql
+from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
 
@@ -47,9 +47,7 @@ async def mark_sent(
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
     """Return the numbers of messages created within the last minute, by (organisation, channel)."""
     rows = await connection.fetch(SQL["loads"], MINUTE)
-    return {
-        (row["organisation_id"], row["channel"]): ChannelLoad(row["messages"], row["digests"]) for row in rows
-    }
+    return {(row["organisation_id"], row["channel"]): read_row(ChannelLoad, row) for row in rows}
 
 
 async def enqueue(
@@ -155,9 +153,7 @@ async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHea
 
 async def declare(connection: PipelineConnection, channels: Sequence[tuple[str, str]]) -> None:
     """Record that a process has these channels, given by (organisation, name)."""
-    await connection.execute(
-        SQL["declare"], [organisation for organisation, _ in channels], [name for _, name in channels]
-    )
+    await connection.execute(SQL["declare"], *transposed(channels, 2))
 
 
 async def declared(connection: PipelineConnection) -> list[DeclaredChannel]:

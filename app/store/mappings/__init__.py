@@ -4,14 +4,16 @@ from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store import Row, read_json, read_row
+from app.store import Row, read_row, read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
+
+SQL: Final = read_sql(__file__)
 
 Document = MappingOf[str, Any]
 
@@ -54,28 +56,27 @@ _SELECT = """
 """
 _VERSIONS = """
   SELECT version, CAST(document AS text) AS document, published_by, published_at, note
-  FROM mapping_versions WHERE organisation_id = acting_organisation()
+  FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = $1
 """
 
 
 def _read(row: Row) -> StoredMapping:
-    published = None if row["published"] is None else read_json(row["published"])
-    return read_row(StoredMapping, row, draft=read_json(row["draft"]), published=published)
+    return read_row(StoredMapping, row, json=["draft", "published"])
+
+
+async def _where(connection: AsyncConnection, conditions: str, *arguments: object) -> list[StoredMapping]:
+    return await read_all(connection, _read, f"{_SELECT} AND {conditions}", *arguments)
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping of a destination, even if it is archived, or None."""
-    statement = _SELECT + " AND m.id = $1 AND m.destination = $2"
-    return await read_one(connection, _read, statement, mapping, destination)
+    found = await _where(connection, "m.id = $1 AND m.destination = $2", mapping, destination)
+    return found[0] if found else None
 
 
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping and lock it until the transaction ends; None if it does not exist."""
-    statement = """
-        SELECT FROM mappings
-        WHERE organisation_id = acting_organisation() AND id = $1 AND destination = $2 FOR UPDATE
-    """
-    await execute(connection, statement, mapping, destination)
+    await execute(connection, SQL["lock"], mapping, destination)
     # A separate statement, because the snapshot of the locking statement is older than its wait for the lock.
     return await find(connection, destination, mapping)
 
@@ -84,11 +85,11 @@ async def page(
     connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
 ) -> list[StoredMapping]:
     """Return up to `limit` mappings of a destination, without archived ones, after the number `after`."""
-    statement = _SELECT + (
-        " AND m.destination = $1 AND m.archived_at IS NULL AND ($2::integer IS NULL OR m.number > $2) "
+    conditions = (
+        "m.destination = $1 AND m.archived_at IS NULL AND ($2::integer IS NULL OR m.number > $2) "
         "ORDER BY m.number LIMIT $3"
     )
-    return await read_all(connection, _read, statement, destination, after, limit)
+    return await _where(connection, conditions, destination, after, limit)
 
 
 async def search(
@@ -98,29 +99,24 @@ async def search(
 
     `only` limits them to mappings of these destinations. Archived mappings are left out.
     """
-    statement = _SELECT + (
+    conditions = (
         # strpos, not LIKE: in a search, % and _ are not patterns.
-        " AND m.archived_at IS NULL AND (strpos(lower(m.name), $1) > 0 OR m.id = $1) "
+        "m.archived_at IS NULL AND (strpos(lower(m.name), $1) > 0 OR m.id = $1) "
         "AND ($2::text[] IS NULL OR m.destination = ANY ($2)) ORDER BY lower(m.name), m.number LIMIT $3"
     )
-    given = None if only is None else list(only)
-    return await read_all(connection, _read, statement, words.lower(), given, limit)
+    return await _where(connection, conditions, words.lower(), only, limit)
 
 
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
     """Return every mapping of the organisation, archived ones included, in order of creation."""
-    return await read_all(connection, _read, _SELECT + " ORDER BY m.number")
+    return await _where(connection, "true ORDER BY m.number")
 
 
 async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:
     """Write a new mapping with this draft, which contains its name."""
-    statement = """
-        INSERT INTO mappings (organisation_id, id, destination, name, draft)
-        VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb)
-    """
-    await execute(connection, statement, mapping, destination, draft["name"], _dumped(draft))
+    await execute(connection, SQL["create"], mapping, destination, draft["name"], _dumped(draft))
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
@@ -135,13 +131,7 @@ async def publish(
 
     The caller must have locked the mapping, so that two calls cannot use one number.
     """
-    statement = """
-        INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by, note)
-        SELECT acting_organisation(), $1, coalesce(max(version), 0) + 1, $2::text::jsonb, $3, $4
-        FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = $1
-        RETURNING version
-    """
-    version: int = await fetch_value(connection, statement, mapping, _dumped(document), by, note)
+    version: int = await fetch_value(connection, SQL["publish"], mapping, _dumped(document), by, note)
     await point_at(connection, mapping, version)
     return version
 
@@ -165,44 +155,35 @@ async def _change(
     published: int | None = None,
     archived: bool = False,
 ) -> None:
-    statement = """
-        UPDATE mappings SET version = version + 1, updated_at = now(), name = coalesce($2, name),
-          draft = coalesce($3::text::jsonb, draft), published_version = coalesce($4, published_version),
-          archived_at = CASE WHEN $5 THEN now() ELSE archived_at END
-        WHERE organisation_id = acting_organisation() AND id = $1
-    """
-    await execute(connection, statement, mapping, name, draft, published, archived)
+    await execute(connection, SQL["change"], mapping, name, draft, published, archived)
 
 
 async def versions(
     connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
 ) -> list[Version]:
     """Return up to `limit` published versions with numbers below `below`, newest first."""
-    statement = _VERSIONS + (
-        " AND mapping = $1 AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3"
-    )
+    statement = f"{_VERSIONS} AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3"
     return await read_all(connection, _version, statement, mapping, below, limit)
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
     """Return a published version of a mapping, or None."""
-    statement = _VERSIONS + " AND mapping = $1 AND version = $2"
-    return await read_one(connection, _version, statement, mapping, number)
+    return await read_one(connection, _version, f"{_VERSIONS} AND version = $2", mapping, number)
 
 
 def _version(row: Row) -> Version:
-    return read_row(Version, row, document=read_json(row["document"]))
+    return read_row(Version, row, json=["document"])
 
 
 async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
     """Return the mappings of these destinations with a published version, in order of creation."""
-    statement = _SELECT + (
-        " AND m.destination = ANY ($1) AND m.published_version IS NOT NULL AND m.archived_at IS NULL "
-        "ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else "")
+    conditions = (
+        "m.destination = ANY ($1) AND m.published_version IS NOT NULL AND m.archived_at IS NULL "
+        f"ORDER BY m.number {'FOR UPDATE OF m' if lock_rows else ''}"
     )
-    return await read_all(connection, _read, statement, list(destinations))
+    return await _where(connection, conditions, destinations)
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.match_quality.recent_events import Drift, MappingCheck, PathDays
-from app.store import PipelineConnection, read_sql
+from app.store import PipelineConnection, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
 
@@ -25,10 +25,7 @@ async def add_to_day(
     connection: PipelineConnection, new: Sequence[NewPathEvents]
 ) -> dict[tuple[MappingNumber, str], PathDays]:
     """Add events to the day, and return by mapping and path what is known of today and yesterday."""
-    rows = await connection.fetch(
-        SQL["add_to_day"],
-        *(list(column) for column in zip(*new, strict=True)) if new else ([],) * 6,
-    )
+    rows = await connection.fetch(SQL["add_to_day"], *transposed(new, 6))
     return {(MappingNumber(mapping), path): PathDays(*counts) for mapping, path, *counts in rows}
 
 

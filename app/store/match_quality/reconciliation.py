@@ -1,12 +1,11 @@
 """Read what a reconciliation counts: stored batches, rejected events, repeated ids, mapping versions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
-from app.store import MAX_BIGINT, PipelineConnection, fetch_optional, fetch_rows, read_json, read_sql
+from app.store import MAX_BIGINT, PipelineConnection, fetch_optional, fetch_rows, read_row, read_sql
 from app.store.events.batches import BatchRow, with_shapes
 from app.store.mappings import Document
 
@@ -50,8 +49,7 @@ async def mapped_duplicates(
     connection: PipelineConnection, destination: DestinationNumber, *, first: date, last: date
 ) -> list[tuple[date, BatchId, int]]:
     """Return (day, batch, place) of the accepted event, for each event that repeated its Amazon eventId."""
-    rows = await connection.fetch(SQL["mapped_duplicates"], destination, first, last)
-    return [(row["day"], BatchId(row["batch"]), row["place"]) for row in rows]
+    return [tuple(row) for row in await connection.fetch(SQL["mapped_duplicates"], destination, first, last)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +65,9 @@ class MappingVersion:
 async def versions(connection: PipelineConnection, destination: DestinationNumber) -> list[MappingVersion]:
     """Return every published version of a destination's mappings, archived ones included."""
     rows = await connection.fetch(SQL["versions"], destination)
-    return [
-        MappingVersion(row["mapping"], row["version"], read_json(row["document"]), bool(row["is_current"]))
-        for row in rows
-    ]
+    return [read_row(MappingVersion, row, json=["document"]) for row in rows]
 
 
 async def dataset_name(connection: PipelineConnection, destination: DestinationNumber) -> str | None:
     """Return the name of the data set at Amazon that a destination's conversions go to."""
     return await fetch_optional(connection, str, SQL["dataset_name"], destination)
-
-
-async def places(
-    connection: PipelineConnection, destination: DestinationNumber, ids: Sequence[BatchId]
-) -> list[BatchRow]:
-    """Return these batches of a destination, with their shapes."""
-    rows = await connection.fetch(SQL["places"], destination, list(ids))
-    return await with_shapes(connection, rows)

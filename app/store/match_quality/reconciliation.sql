@@ -21,16 +21,10 @@ WHERE s.destination = $1 AND d.day BETWEEN $2 AND $3
 
 -- name: versions
 SELECT m.number AS mapping, v.version, v.document::text AS document,
-  v.version = m.published_version AS is_current
+  v.version IS NOT DISTINCT FROM m.published_version AS is_current
 FROM mapping_versions v JOIN mappings m ON m.id = v.mapping
 JOIN destinations d ON d.id = m.destination
 WHERE d.number = $1 AND m.organisation_id = acting_organisation()
 
 -- name: dataset_name
 SELECT dataset_name FROM destinations WHERE number = $1 AND organisation_id = acting_organisation()
-
--- name: places
-SELECT s.batch AS id, s.destination, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
-  s.settled_at, s.reason, s.attempts, coalesce(s.replays, '{}') AS replays
-FROM batch_states s WHERE s.destination = $1 AND s.batch = ANY($2::bigint[])
-  AND to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL

@@ -1,12 +1,16 @@
-"""Count events whose Amazon eventId an earlier event had, by the kinds of both. No id is stored."""
+"""Count events whose Amazon eventId an earlier event had, by the kinds of both, and compare lists of ids.
+
+No id is stored.
+"""
 
 from collections.abc import Collection, Mapping
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from app.domain.ids import BatchId, DestinationNumber, MappingNumber
+from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, MappingId, MappingNumber, OrganisationId
 from app.domain.match_quality.dedupe import Repetitions
-from app.store import PipelineConnection, fetch_rows, read_sql
+from app.store import PipelineConnection, fetch_only, fetch_rows, fetch_scalar, read_sql, transposed
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
@@ -25,16 +29,14 @@ class Repetition(NamedTuple):
 async def add(connection: PipelineConnection, repetitions: Mapping[Repetition, int]) -> None:
     """Add these numbers of events to today's counts."""
     rows = [(*key, number) for key, number in sorted(repetitions.items())]
-    await connection.execute(SQL["add"], *(list(column) for column in zip(*rows, strict=True)))
+    await connection.execute(SQL["add"], *transposed(rows, 6))
     await connection.execute(SQL["forget"], [key.destination for key in repetitions])
 
 
 async def shapes(connection: PipelineConnection, ids: Collection[BatchId]) -> dict[BatchId, bytes | None]:
     """Return the shapes of these batches, without batches that are no longer stored."""
-    rows = await connection.fetch(
-        "SELECT s.batch, s.day FROM batch_states s WHERE s.batch = ANY($1::bigint[])", list(ids)
-    )
-    return await damage.read_shapes_of(connection, {BatchId(row["batch"]): row["day"] for row in rows})
+    rows = await connection.fetch("SELECT batch, day FROM batch_states WHERE batch = ANY($1)", ids)
+    return await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
 
 
 async def since(
@@ -42,3 +44,41 @@ async def since(
 ) -> list[Repetitions]:
     """Return the repetitions of a destination from a UTC day on, the most frequent first."""
     return await fetch_rows(connection, Repetitions, SQL["since"], destination, day)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The advertiser of a destination, within which Amazon deduplicates."""
+
+    organisation: OrganisationId
+    region: str
+    advertiser_id: AdvertiserId
+
+
+async def account(connection: PipelineConnection, destination: DestinationNumber) -> Account:
+    """Return the account of a destination of the organisation."""
+    return await fetch_only(connection, Account, SQL["account"], destination)
+
+
+async def mapping_ids(connection: PipelineConnection, destination: DestinationNumber) -> list[MappingId]:
+    """Return the ids of a destination's mappings, archived ones included."""
+    return [MappingId(row["id"]) for row in await connection.fetch(SQL["mapping_ids"], destination)]
+
+
+async def accepted(
+    connection: PipelineConnection, destination: DestinationNumber, since: datetime, until: datetime
+) -> int:
+    """Return how many events a destination accepted in a time range, without erased ones."""
+    return await fetch_scalar(connection, int, SQL["accepted"], destination, since, until)
+
+
+async def batches_between(
+    connection: PipelineConnection,
+    destination: DestinationNumber,
+    since: datetime,
+    until: datetime,
+    ids: Collection[BatchId],
+) -> set[BatchId]:
+    """Return those of these batches that the destination accepted in a time range."""
+    rows = await connection.fetch(SQL["batches_between"], destination, since, until, list(ids))
+    return {BatchId(row["batch"]) for row in rows}

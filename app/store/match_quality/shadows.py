@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber, MappingId, MappingNumber
 from app.domain.match_quality.shadow import ShadowCounts
-from app.store import PipelineConnection, Row, read_json, read_row, read_sql
+from app.store import PipelineConnection, Row, read_row, read_sql
 from app.store.mappings import Document
 from app.store.statements import execute, read_one
 
@@ -30,7 +31,7 @@ class StoredShadow:
 
 
 def _read(row: Row) -> StoredShadow:
-    counts = read_row(ShadowCounts, row, fields=read_json(row["fields"]))
+    counts = read_row(ShadowCounts, row, json=["fields"])
     return read_row(StoredShadow, row, counts=counts)
 
 
@@ -79,7 +80,10 @@ class RunningShadow:
 async def running(connection: PipelineConnection, known: Iterable[datetime]) -> list[RunningShadow]:
     """Return the running shadows of all organisations. `known` are the starts of those already read."""
     rows = await connection.fetch(SQL["running"], list(known))
-    return [read_row(RunningShadow, row, document=read_json(row["document"] or "null")) for row in rows]
+    return [read_row(RunningShadow, row, json=["document"]) for row in rows]
+
+
+_RESULTS: Final = attrgetter("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")
 
 
 async def add(
@@ -93,11 +97,6 @@ async def add(
         SQL["add"],
         destination,
         started_at,
-        counts.events,
-        counts.same,
-        counts.different,
-        counts.newly_rejected,
-        counts.newly_accepted,
-        counts.skipped,
+        *_RESULTS(counts),
         msgspec.json.encode(counts.fields).decode(),
     )

@@ -15,6 +15,7 @@ from app.store import (
     PipelineConnection,
     batches,
     columns_of,
+    fetch_map,
     fetch_row,
     fetch_rows,
     fetch_scalar,
@@ -154,16 +155,12 @@ async def next_batches(
     Batches whose state is on a damaged page are only counted.
     """
     async with damage.tolerated(connection):
-        rows = await connection.fetch(SQL["next_batches"], after, last, limit)
+        rows = await connection.fetch(SQL["next_batches"], limit, after + 1, last)
         return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
     if after >= last:
         return None
     to = min(after + limit, last)
-
-    async def read(first: int, last: int) -> list[asyncpg.Record]:
-        return await connection.fetch(SQL["next_batches"], first - 1, last, limit)
-
-    found = await damage.read_range(read, connection, after + 1, to)
+    found = await damage.read_range(connection, SQL["next_batches"], limit, first=after + 1, last=to)
     return _portion(found.rows, organisations, unreadable=len(found.unreadable), to=to)
 
 
@@ -256,8 +253,8 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     row = await connection.fetchrow(SQL["lock"], batch, day)
     if row is None:
         return None
-    rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
-    return read_row(LockedBatch, row, exceptions={other["place"]: other["status"] for other in rows})
+    exceptions = await fetch_map(connection, SQL["lock_exceptions"], batch)
+    return read_row(LockedBatch, row, exceptions=exceptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ FROM erasures WHERE organisation_id = acting_organisation()
 -- name: next_batches
 SELECT s.batch, s.day, d.organisation_id, s.events FROM batch_states s
 JOIN destinations d ON d.number = s.destination
-WHERE s.data_key IS NOT NULL AND batch > $1 AND batch <= $2 ORDER BY batch LIMIT $3
+WHERE s.data_key IS NOT NULL AND batch BETWEEN $2 AND $3 ORDER BY batch LIMIT $1
 
 -- name: advance
 UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4
@@ -51,6 +51,9 @@ SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), 
 FROM batch_states s LEFT JOIN batches p
   ON p.id = s.batch AND p.day = s.day AND p.destination = s.destination
 WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
+
+-- name: lock_exceptions
+SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE
 
 -- name: rewrite_state
 UPDATE batch_states SET data_key = $2, events = events - $3,

@@ -69,11 +69,10 @@ async def progress(
 
     `below` limits them to smaller numbers, and `id` selects a single replay.
     """
-    rows = await connection.fetch(SQL["progress"], number, below, id, limit)
-    return [_progress(row) for row in rows]
+    return [_progress(row) for row in await connection.fetch(SQL["progress"], number, below, id, limit)]
 
 
 def _progress(row: Record) -> ReplayProgress:
     selection: dict[str, object] = json.loads(row["selection"])  # `EventQuery.document`
     included = selection.get("dismissed") is not False
-    return read_row(ReplayProgress, row, **selection, replay_id=row["id"], include_dismissed=included)
+    return read_row(ReplayProgress, {**row, **selection}, include_dismissed=included)

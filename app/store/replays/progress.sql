@@ -19,7 +19,7 @@ WITH page AS (
     AND s.replays @> ARRAY[p.number]
   GROUP BY 1, 2
 )
-SELECT p.number, p.id, p.requested_at, p.requested_by, p.replayed, p.selection::text AS selection,
+SELECT p.number, p.id AS replay_id, p.requested_at, p.requested_by, p.replayed, p.selection::text AS selection,
   coalesce(sum(e.n) FILTER (WHERE e.status = 'retrying'), 0)::bigint AS waiting,
   coalesce(sum(e.n) FILTER (WHERE e.status = 'delivered'), 0)::bigint AS delivered,
   coalesce(sum(e.n) FILTER (WHERE e.status = 'dead'), 0)::bigint AS dead,

@@ -1,4 +1,4 @@
-"""The events that a replay or a dismissal selects, and how many of them can be replayed."""
+"""The events that a replay or a dismissal selects, how many can be replayed, and open dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection, columns_of, fetch_only, read_sql
+from app.store import PipelineConnection, columns_of, fetch_map, fetch_only, fetch_scalar, read_sql
 from app.store.events.failures import CAUSE
 
 SQL: Final = read_sql(__file__)
@@ -130,14 +130,14 @@ async def unsent_batches(
     connection: PipelineConnection, selection: ReplaySelection, *, after: int, limit: int
 ) -> dict[BatchId, date]:
     """Return the days of the next `limit` selected batches after `after` that were never sent."""
-    rows = await connection.fetch(
+    return await fetch_map(
+        connection,
         f"{FOUND} SELECT w.batch, s.day FROM wholes w JOIN batch_states s USING (batch) "
         "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12",
         *selection.arguments,
         after,
         limit,
     )
-    return {BatchId(row["batch"]): row["day"] for row in rows}
 
 
 async def count_unsent(
@@ -160,7 +160,38 @@ async def candidate_batches(
     connection: PipelineConnection, selection: ReplaySelection, *, after: int, limit: int
 ) -> dict[BatchId, date]:
     """Return the days of the next `limit` batches after `after` with an exception of a selected status."""
-    rows = await connection.fetch(
-        SQL["candidate_batches"], selection.number, selection.statuses, after, limit
-    )
-    return {BatchId(row["batch"]): row["day"] for row in rows}
+    arguments = (selection.number, selection.statuses, after, limit)
+    return await fetch_map(connection, SQL["candidate_batches"], *arguments)
+
+
+async def dismiss(
+    connection: PipelineConnection, selection: ReplaySelection, *, by: str, dry_run: bool
+) -> int:
+    """Mark the selected open dead letters as handled by an actor, and return their number.
+
+    With `dry_run`, only count them.
+    """
+    statement = f"""
+        {FOUND}, matching AS (
+          -- Open dead letters among the selected events.
+          SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
+          WHERE e.status = 'dead' AND e.dismissed_at IS NULL
+        ), dismissed AS (
+          -- A dry run changes nothing.
+          UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $11 FROM matching m
+          WHERE NOT $12 AND e.batch = m.batch AND e.place = m.place AND e.status = 'dead' RETURNING 1
+        )
+        SELECT CASE WHEN $12 THEN (SELECT count(*) FROM matching) ELSE (SELECT count(*) FROM dismissed) END"""
+    return await fetch_scalar(connection, int, statement, *selection.arguments, by, dry_run)
+
+
+async def dead_open(connection: PipelineConnection, number: DestinationNumber) -> int:
+    """Return the number of dead letters that were neither replayed nor dismissed."""
+    return await fetch_scalar(connection, int, SQL["dead_open"], number)
+
+
+async def open_dead_letters(
+    connection: PipelineConnection, number: DestinationNumber
+) -> list[tuple[str, int]]:
+    """Return (reason, number) of the dead letters neither replayed nor dismissed, most frequent first."""
+    return [(row["reason"], row["n"]) for row in await connection.fetch(SQL["open_dead_letters"], number)]

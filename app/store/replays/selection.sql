@@ -47,3 +47,10 @@ SELECT DISTINCT batch, day FROM unnest($2::text[]) AS wanted (status), LATERAL (
     AND day >= '2000-01-01'  -- as the index says
   GROUP BY batch, day ORDER BY batch, day LIMIT (SELECT $4::int)) found
 ORDER BY batch LIMIT $4::int
+
+-- name: dead_open
+SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL
+
+-- name: open_dead_letters
+SELECT reason, count(*) AS n FROM exceptions
+WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL GROUP BY reason ORDER BY n DESC
