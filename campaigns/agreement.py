@@ -256,9 +256,9 @@ class Driver:
                 "SELECT pg_notify('batches_waiting', lane || ':1') FROM destinations WHERE id = $1", row["id"]
             )
 
-    async def _settled(self, *, seconds: float = 120) -> None:
+    async def _settled(self) -> None:
         """Wait until nothing waits, reconnecting what Amazon has parked."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + 120
         while True:
             await self._reconnect()
             stats = [await self.ask("GET", f"/destinations/{dst}/stats") for dst in self.destinations]

@@ -67,9 +67,9 @@ def listed(*accounts: Any, **older: Any) -> Amazon:
     return Amazon(query={"advertiserAccounts": list(accounts)}, **older)
 
 
-def of_profile(*numbers: Any, kind: str = "agency", **more: Any) -> dict[str, Any]:
+def of_profile(*numbers: Any, **more: Any) -> dict[str, Any]:
     """Return the answers of the older calls: a profile with these advertisers."""
-    return {"profiles": [profile(7, kind)], "advertisers": dsp(*numbers, **more)}
+    return {"profiles": [profile(7)], "advertisers": dsp(*numbers, **more)}
 
 
 def everywhere(answer: Any, **other: Any) -> Amazon:

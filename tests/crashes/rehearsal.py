@@ -84,7 +84,6 @@ class Rehearsal:
     amazon: StandIn
     destinations: list[str] = field(default_factory=list)
     evidence: Evidence = field(default_factory=Evidence)
-    refused_by: str = ""
 
     async def destination(self) -> str:
         """Make a connected destination with a published mapping, whose access token has run out."""

@@ -186,7 +186,7 @@ def random_document(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def random_pairs(number: int, seed: int, *, events_per_mapping: int = 10) -> Iterator[Pair]:
+def random_pairs(number: int, seed: int) -> Iterator[Pair]:
     """Yield pairs. Several events share a mapping, because compiling costs more than converting."""
     rng = random.Random(seed)
     made = 0
@@ -200,7 +200,7 @@ def random_pairs(number: int, seed: int, *, events_per_mapping: int = 10) -> Ite
         currency = rng.choice(("USD", "JPY"))
         rules = Rules("dst_1", "map_1", 1, region, profile, currency, dataset_name, pins)
         plan = ConversionPlan(mapping, rules)
-        for _ in range(min(events_per_mapping, number - made)):
+        for _ in range(min(10, number - made)):
             made += 1
             yield Pair(random_event(rng), document, plan)
 

@@ -128,7 +128,7 @@ def is_found(field: str, written: str, by: str, country: str = "US") -> list[tup
     return result
 
 
-def accepts(field: str, written: str, country: str = "US") -> bool:
+def accepts(field: str, written: str) -> bool:
     return bool(erasure_keys({field: written})[field])
 
 

@@ -62,9 +62,9 @@ class EdgeService:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def newest_events(self, destination: str, limit: int = 200) -> set[str]:
+    def newest_events(self, destination: str) -> set[str]:
         """Return the ids of the newest stored events of a destination."""
-        page = self.call("GET", f"/destinations/{destination}/events?limit={limit}")
+        page = self.call("GET", f"/destinations/{destination}/events?limit=200")
         return {item["event_id"] for item in page["items"]}
 
     def all_events(self, destination: str) -> set[str]:

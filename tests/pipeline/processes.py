@@ -235,13 +235,13 @@ class Operator:
             assert answer.status_code in (429, 503), (answer.status_code, answer.text)
             await asyncio.sleep(0.2)
 
-    async def until_delivered(self, destination: str, number: int, *, seconds: float = 60) -> None:
+    async def until_delivered(self, destination: str, number: int) -> None:
         """Wait until so many events of a destination are delivered."""
 
         async def are_delivered() -> bool:
             return (await self.counts(destination))["delivered"] == number
 
-        await eventually(are_delivered, seconds=seconds)
+        await eventually(are_delivered, seconds=60)
 
     async def counts(self, destination: str) -> dict[str, int]:
         counts: dict[str, int] = (await self.call("GET", f"/destinations/{destination}/stats"))["counts"]
