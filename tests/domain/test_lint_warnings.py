@@ -90,12 +90,14 @@ NONE = {"consent": {"mode": "none"}}
 )
 def test_each_likely_mistake_is_a_warning(draft: dict[str, Any], found: list[tuple[str, str]]) -> None:
     """Each with the member that it is about."""
-    assert [tuple(one) for one in lint(draft, Region.NA)] == found
+    assert [(one.code, one.field) for one in lint(draft, Region.NA)] == found
 
 
 def test_the_eu_demands_consent() -> None:
     """Whatever the country is."""
-    assert [tuple(one) for one in lint(NONE, Region.EU)] == [("every_event_rejected", "consent.mode")]
+    assert [(one.code, one.field) for one in lint(NONE, Region.EU)] == [
+        ("every_event_rejected", "consent.mode")
+    ]
     assert list(lint({"fields": "x", "custom_data": 1, "consent": []}, Region.EU)) == []
 
 

@@ -89,27 +89,24 @@ def mapping_findings(
         kind, values = FindingKind.PER_SESSION, f"values of {path}" if path else "ids"
         text = f"{events:,} events share {distinct:,} {values}: Amazon counts one event for each."
         events -= distinct
-    return [_finding(kind, mapping_id, events, path, text)]
+    return [DedupeFinding(kind, mapping_id, events, path, text, REMEDIES[kind])]
 
 
 def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]:
     """Yield the faults that repeated ids show: one id under two event types, or under two mappings."""
     for each in found:
         if each.event_type != each.earlier_type:
+            kind = FindingKind.TWO_TYPES
             text = (
                 f"{each.events:,} events of type {each.event_type} had the id of an earlier event of type "
                 f"{each.earlier_type}. Amazon counts the first only."
             )
-            yield _finding(FindingKind.TWO_TYPES, each.mapping, each.events, None, text)
         elif each.mapping != each.earlier_mapping:
+            kind = FindingKind.TWO_MAPPINGS
             text = f"{each.events:,} events had the id of an event that another mapping sent before."
-            yield _finding(FindingKind.TWO_MAPPINGS, each.mapping, each.events, None, text)
-
-
-def _finding(
-    kind: FindingKind, mapping: MappingId, events: int, path: str | None, text: str
-) -> DedupeFinding:
-    return DedupeFinding(kind, mapping, events, path, text, REMEDIES[kind])
+        else:
+            continue
+        yield DedupeFinding(kind, each.mapping, each.events, None, text, REMEDIES[kind])
 
 
 # --- Comparison with the ids of the tag -----------------------------------------------------------

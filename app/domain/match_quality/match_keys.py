@@ -105,9 +105,7 @@ def match_quality(
     now: datetime,
 ) -> MatchQuality:
     """Return the match keys of the sampled events under the published mapping, whose rules are given."""
-    changed: Counter[str] = Counter()
-    for group in groups:
-        changed.update(group.changed)
+    changed: Counter[str] = sum((Counter(group.changed) for group in groups), Counter())
     fields = document.get("fields") or {}
     alike = _alike(groups, rules.mapping_version)
     if not alike:
@@ -135,17 +133,12 @@ def match_quality(
         for key, found in coverage.items()
         if mapping.prehashed == "unknown" and found.came_hashed * 2 > found.total
     ]
-    return MatchQuality(
-        total,
-        coverage,
-        round(sendable / total, 4),
-        round(10 * points / total, 1),
-        sorted(
-            _what_if(events, observe(contents), trial, mapping),
-            key=lambda row: (-row.sendable_gained, -row.events_gained, row.field, row.path),
-        ),
-        doubtful,
+    what_if = sorted(
+        _what_if(events, observe(contents), trial, mapping),
+        key=lambda row: (-row.sendable_gained, -row.events_gained, row.field, row.path),
     )
+    score = round(10 * points / total, 1)
+    return MatchQuality(total, coverage, round(sendable / total, 4), score, what_if, doubtful)
 
 
 def _alike(groups: Sequence[SampleGroup], version: int) -> _Alike:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.lint import LintWarning
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.value_kinds import EMPTY, ValueKind
@@ -82,15 +83,6 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
 # --- Drafts against the event schema ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaMismatch:
-    """A path of a draft that does not fit recent events. `field` is where the draft reads it."""
-
-    code: str
-    field: str
-    path: str
-
-
 # The JSON types that each type of field accepts.
 _ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
     "text": ("text",),
@@ -101,7 +93,7 @@ _ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
 }
 
 
-def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
+def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[LintWarning]:
     """Return the paths of a draft that no recent event has, or whose type does not fit the field.
 
     Templates and `first_of` are left out, and the type is not checked if the source has a pipe, which can
@@ -119,9 +111,9 @@ def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[
         place, entry = places.get(name, name), schema.find(source.path)
         if entry is None:
             if not schema.has_members(source.path) and not _is_unsampled(source.path, schema):
-                found.append(SchemaMismatch("path_unknown", place, source.path))
+                found.append(LintWarning("path_unknown", place, source.path))
         elif entry.filled and not source.rule and not _fits(name, entry):
-            found.append(SchemaMismatch("path_type_unusual", place, source.path))
+            found.append(LintWarning("path_type_unusual", place, source.path))
     return found
 
 

@@ -136,9 +136,9 @@ def guarded(
     """Return a source that reads an amount only where the guard has one of the texts."""
     read = [] if notation.decimal else ["to_number"]  # a template gives a text
     product = [["multiply", times]] if times > 1 else []
-    steps = [*each.source.get("pipe", ()), *read, *notation.pipes()[0], *product]
-    opened = [["replace", f"[[{text}]] ", ""] for text in texts[: MAX_PIPE_STEPS - len(steps)]]
-    return {"template": f"[[{{{guard.path}}}]] {{{each.path}}}", "pipe": [*opened, *steps]}
+    steps = [*read, *notation.pipes()[0], *product]
+    room = MAX_PIPE_STEPS - len(each.piped(*steps)["pipe"])
+    return each.guarded_by(guard, texts[:room], *steps)
 
 
 def as_amounts(each: ObservedPath) -> ObservedPath:

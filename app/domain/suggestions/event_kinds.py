@@ -134,7 +134,5 @@ def find_event_source(found: ObservedPaths, *, is_shopify: bool) -> FieldFinding
 def _names_platform(each: ObservedPath) -> bool:
     name = joined(each.names[-1])
     is_part = name in ("type", "name") and len(each.names) > 1
-    return not each.in_list and (
-        name in WORDS["platform_names"]
-        or (is_part and bool(WORDS["platform_parents"] & set(words_of(each.names[-2]))))
-    )
+    is_platforms = is_part and not WORDS["platform_parents"].isdisjoint(words_of(each.names[-2]))
+    return not each.in_list and (name in WORDS["platform_names"] or is_platforms)

@@ -101,6 +101,15 @@ class ObservedPath:
         """Return the source with further steps of its pipe."""
         return {**self.source, "pipe": [*self.source.get("pipe", ()), *steps]} if steps else self.source
 
+    def guarded_by(self, guard: "ObservedPath", texts: Sequence[str], *steps: Any) -> Written:
+        """Return a source with further steps, which they can read only where the guard has one of the texts.
+
+        It begins with the text of the guard in double brackets, which steps remove.
+        """
+        opened = [["replace", f"[[{text}]] ", ""] for text in texts]
+        pipe = [*opened, *self.source.get("pipe", ()), *steps]
+        return {"template": f"[[{{{guard.path}}}]] {{{self.path}}}", "pipe": pipe}
+
     def replacing(self, words: Mapping[str, str], *first: str) -> "ObservedPath":
         """Return the path with steps that replace words in its texts, after other first steps."""
         steps = [["replace", word, other] for word, other in words.items()]
@@ -156,9 +165,8 @@ class ProductList:
 
 @dataclass(frozen=True, slots=True)
 class ObservedPaths:
-    """All that was found in `events`. A list of objects that holds other objects is in `lists`, too."""
+    """All that was found in events. A list of objects that holds other objects is in `lists`, too."""
 
-    events: tuple[dict[str, Any], ...] = field(repr=False)
     values: tuple[ObservedPath, ...]
     lists: tuple[ProductList, ...]
     objects: frozenset[str]  # the paths of objects
@@ -179,18 +187,12 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     walk = _observed(events, frozenset())
     if mixed := walk.objects & walk.lists.keys():
         walk = _observed(events, frozenset(mixed))
-    wrappers = [path for path in walk.lists if walk.is_wrapper(path)]
+    wrappers = [f"{path}[0]" for path in walk.lists if walk.is_wrapper(path)]
     return ObservedPaths(
-        tuple(events),
         tuple(
-            ObservedPath(
-                source,
-                names,
-                tuple(values),
-                next((f"{path}[0]" for path in wrappers if source["path"].startswith(f"{path}[0]")), ""),
-            )
+            ObservedPath(source, names, tuple(values), next(filter(source["path"].startswith, wrappers), ""))
             for source, names, values in walk.values.values()
-            if any(value is not None for value in values) and source["path"] not in wrappers
+            if any(value is not None for value in values) and f"{source['path']}[0]" not in wrappers
         ),
         tuple(
             # Lists of several objects, such as the items of each shipment, are read as one list.
@@ -319,11 +321,10 @@ class _Walk:
         if "[*]" in source["path"]:
             source = {**source, "pipe": ["first"]}
         key = (source["path"], repr(source.get("pipe")))
-        if key not in self.values:
-            if len(self.values) >= MAX_PATHS:
-                return
+        if key not in self.values and len(self.values) < MAX_PATHS:
             self.values[key] = (source, names, [None] * self.events)
-        self.values[key][2][self.number] = value
+        if key in self.values:
+            self.values[key][2][self.number] = value
 
 
 def _scalars(

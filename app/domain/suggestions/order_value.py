@@ -59,7 +59,7 @@ def is_order(found: ObservedPaths, products: Products | None) -> bool:
     has_order = any(rank("order_id", each.names) > 25 for each in found.values)
     has_products = products is not None and bool(products.amount)
     has_currency = any(rank("currency", each.names) > 45 for each in found.values)
-    has_amount = bool(_totals(found)) or any(True for _ in _single_prices(found))
+    has_amount = bool(_totals(found) or _single_prices(found))
     return has_products or ((has_order or has_currency) and has_amount)
 
 
@@ -293,7 +293,7 @@ def _currencies(found: ObservedPaths, amount: ObservedPath | None) -> list[Obser
     ]
 
     def order(each: ObservedPath) -> tuple[int, int, int, int]:
-        strange = len((each.words ^ near) & _OTHER_CURRENCY) if amount else len(each.words & _OTHER_CURRENCY)
+        strange = len((each.words ^ near) & _OTHER_CURRENCY)
         return each.in_list, strange, -rank("currency", each.names), len(each.names)
 
     return sorted(named, key=order)

@@ -176,10 +176,9 @@ def _collect(
             continue
         if type(member) is dict and below.count(".") <= _MEMBER_DEPTH:
             _collect(member, below, plain((*names, name)), paths)
-        elif type(member) is list and len(member) == 1 and type(member[0]) is not dict:
-            paths.setdefault(f"{below}[0]", plain((*names, name)))
         else:
-            paths.setdefault(below, plain((*names, name)))
+            is_single = type(member) is list and len(member) == 1 and type(member[0]) is not dict
+            paths.setdefault(f"{below}[0]" if is_single else below, plain((*names, name)))
 
 
 def _value(member: Any, path: str) -> Any:

@@ -96,9 +96,8 @@ class _Suggesting:
         self.rows: list[SuggestedRow] = []
         self.undecided: list[Undecided] = []
         self.document: dict[str, Any] = {}
-        self.trial = Trial(
-            self.found.events, ("",) * len(events), settings.profile, invented=times is not None
-        )
+        is_invented = times is not None
+        self.trial = Trial(tuple(events), ("",) * len(events), settings.profile, invented=is_invented)
         self.products = find_products(self.found)
         if self.products:
             self.found = self.found.without_named_members(self.products.source)
@@ -168,14 +167,11 @@ class _Suggesting:
         """Return a path whose values differ in all events, so that no event takes another's id."""
         if self.times:
             return None  # invented values are not counted
-        ranked = sorted(
-            (each for each in self.found.values if rank("event_id", each.names) > 45 and not each.in_list),
-            key=lambda each: -rank("event_id", each.names),
-        )
-        for each in ranked:
+        for each in sorted(self.found.values, key=lambda each: -rank("event_id", each.names)):
+            is_named = rank("event_id", each.names) > 45 and not each.in_list
             texts = [text_of(value) for value in each.values]
             differ = None not in texts and len(set(texts)) == len(texts)
-            if differ and all(self.trial.usable("event_id", each.source)):
+            if is_named and differ and all(self.trial.usable("event_id", each.source)):
                 return FieldFinding(each.source, f"Named {each.label}; its values differ in all events.")
         return None
 

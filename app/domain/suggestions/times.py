@@ -125,12 +125,11 @@ def _by_zone(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -
     ends = Counter(end[0] for text in each.texts if (end := OFFSET.search(text)))
     often = [end for end, _ in ends.most_common()]
     near = [_shifted(end, hours) for end in often for hours in (1, -1)]
-    pipes = [
-        [["replace", end, ""], ["time", {"formats": formats, "zone": zone}]]
+    return _within_limits(
+        each.piped(["replace", end, ""], ["time", {"formats": formats, "zone": zone}])
         for end in dict.fromkeys([*often, *near])
         if (zone := _zone_of(end))
-    ]
-    return _within_limits(each.piped(*pipe) for pipe in pipes)
+    )
 
 
 def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedPaths) -> list[Written]:
@@ -138,16 +137,8 @@ def _by_zone_beside(each: ObservedPath, formats: Sequence[str], found: ObservedP
     if beside is None or "path" not in each.source or set(formats) & {*_PLAIN, *UNITS, SERIAL}:
         return []
     formats = ["iso" if form == LOCAL_ISO else form for form in formats]
-    template = f"[[{{{beside.path}}}]] {{{each.path}}}"
     return _within_limits(
-        {
-            "template": template,
-            "pipe": [
-                ["replace", f"[[{zone}]] ", ""],
-                *each.source.get("pipe", ()),
-                ["time", {"formats": formats, "zone": zone}],
-            ],
-        }
+        each.guarded_by(beside, [zone], ["time", {"formats": formats, "zone": zone}])
         for zone, _ in Counter(beside.texts).most_common()
     )
 
