@@ -4,7 +4,7 @@ They touch no lane, count, pin or stored event of the service. Only the audit re
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -20,7 +20,7 @@ from app.admin.inputs import DatasetName, RequestBody
 from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.amazon.wire import usable_token
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.domain.match_quality.marked_conversions import MarkedConversion, marked_conversions
+from app.domain.match_quality.marked_conversions import marked_conversions
 from app.domain.outcomes.outcome import (
     ItemAccepted,
     ItemFailed,
@@ -110,7 +110,7 @@ async def send_test_conversions(
         destination.region,
         access_token=token,
         advertiser_id=destination.advertiser_id,
-        conversions=[each.body for each in sent],
+        conversions=list(sent.values()),
     )
     if answer.status is None:
         raise Refusal(ErrorCode.AMAZON_UNAVAILABLE)
@@ -131,12 +131,12 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
         raise Refusal.of(Problem(ErrorCode.TOO_MANY_REQUESTS, detail, retry_after=wait))
 
 
-def _items(sent: Sequence[MarkedConversion], answer: SentRequest) -> list[TestItemView]:
+def _items(ids: Iterable[str], answer: SentRequest) -> list[TestItemView]:
     if not isinstance(answer.reply, PerItemReply):
         return []
     return [
-        TestItemView(index, each.event_id, *_described(outcome))
-        for index, (each, outcome) in enumerate(zip(sent, answer.reply.outcomes, strict=True))
+        TestItemView(index, event_id, *_described(outcome))
+        for index, (event_id, outcome) in enumerate(zip(ids, answer.reply.outcomes, strict=True))
     ]
 
 

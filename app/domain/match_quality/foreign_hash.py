@@ -70,7 +70,7 @@ def _digests(rule: MatchKeyRule, value: str, text: str, country: str) -> Iterato
     plain = {text} - {""}  # what Amazon's rule hashes
     typed = {value.strip(), value.strip().lower(), value} - {""}
     variants = {
-        "e164_with_plus": _with_plus(rule, text),
+        "e164_with_plus": {f"+{text}"} if rule.type is MatchKeyType.PHONE and text else set(),
         "national_number": _national(rule, value, text),
         "untrimmed": _untrimmed(value, text),
         "upper_case": _upper(value, text),
@@ -88,10 +88,6 @@ def _digests(rule: MatchKeyRule, value: str, text: str, country: str) -> Iterato
         other = clean(profile, rule, value, country=country)
         if other and rule.hashed:
             yield profile.value, {_digest(other)}
-
-
-def _with_plus(rule: MatchKeyRule, text: str) -> set[str]:
-    return {f"+{text}"} if rule.type is MatchKeyType.PHONE and text else set()
 
 
 def _national(rule: MatchKeyRule, value: str, text: str) -> set[str]:

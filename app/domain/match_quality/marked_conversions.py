@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,18 +16,10 @@ _COUNTRIES: Final = {Region.NA: "US", Region.EU: "DE", Region.FE: "JP"}
 _AGE: Final = timedelta(seconds=10)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedConversion:
-    """A conversion of an invented person, with its Amazon eventId."""
-
-    event_id: str
-    body: bytes = field(repr=False)
-
-
 def marked_conversions(
     tokens: Sequence[str], *, region: Region, event_name: str, dataset_name: str, now: datetime
-) -> list[MarkedConversion]:
-    """Return a conversion for each token, which is random text: its id and its invented address."""
+) -> dict[str, bytes]:
+    """Return a conversion by its Amazon eventId for each token, which is random text: its id and address."""
     description = {
         "name": event_name,
         "conversionType": EVENT_TYPE,
@@ -37,17 +28,18 @@ def marked_conversions(
         "dataSetName": dataset_name,
     }
     at = (now - _AGE).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    found = []
+    found = {}
     for token in tokens:
-        address = f"test-{token}@example.com"  # a domain that RFC 2606 reserves: it belongs to no person
+        event_id = f"test-{token}"
+        address = f"{event_id}@example.com"  # a domain that RFC 2606 reserves: it belongs to no person
         event = {
             "eventDescription": description,
             "countryCode": _COUNTRIES[region],
             "eventTime": at,
             "matchKeys": [{"type": "EMAIL", "values": [hashlib.sha256(address.encode()).hexdigest()]}],
-            "eventId": f"test-{token}",
+            "eventId": event_id,
             "consent": GRANTED_PAIR,
             "customData": [MARK],
         }
-        found.append(MarkedConversion(event["eventId"], msgspec.json.encode(event)))  # type: ignore[arg-type]
+        found[event_id] = msgspec.json.encode(event)
     return found

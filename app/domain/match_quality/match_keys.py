@@ -92,8 +92,8 @@ class MatchQuality:
 
 # Samples that differ in more than texts, each with the match keys of its events if they are known.
 _Alike = Counter[tuple[SchemaSample, frozenset[str] | None]]
-# The number of events that are alike, and the match keys that they carry.
-_Events = tuple[int, frozenset[str]]
+# The number of events that are alike, the match keys that they carry, and a synthetic one of them.
+_Events = tuple[int, frozenset[str], dict[str, Any]]
 
 
 def match_quality(
@@ -118,16 +118,16 @@ def match_quality(
         for rule in MATCH_KEYS
         if fields.get(rule.field) is not None
     }
-    events = [
-        (times, frozenset(key for key, usable in judged.items() if usable[place]) if keys is None else keys)
-        for place, ((_, keys), times) in enumerate(alike.items())
-    ]
+    events = []
+    for place, ((_, known), times) in enumerate(alike.items()):
+        usable = frozenset(key for key, each in judged.items() if each[place])
+        events.append((times, usable if known is None else known, contents[place]))
     total = alike.total()
-    coverage, points = _coverage(events, contents, mapping, rules, now)
+    coverage, points = _coverage(events, mapping, rules, now)
     for key, times in changed.items():
         if key in coverage:
             coverage[key].changed = times
-    sendable = sum(times for times, keys in events if keys)
+    sendable = sum(times for times, keys, _ in events if keys)
     doubtful = [
         key
         for key, found in coverage.items()
@@ -152,21 +152,16 @@ def _alike(groups: Sequence[SampleGroup], version: int) -> _Alike:
 
 
 def _coverage(
-    events: Sequence[_Events],
-    contents: Sequence[dict[str, Any]],
-    mapping: CompiledMapping,
-    rules: Rules,
-    now: datetime,
+    events: Sequence[_Events], mapping: CompiledMapping, rules: Rules, now: datetime
 ) -> tuple[dict[str, KeyCoverage], float]:
     """Return the coverage by match key in Amazon's order, and the sum of the events' points."""
     plan = ConversionPlan(mapping, rules)
     coverage = {rule.type.value: KeyCoverage() for rule in MATCH_KEYS}
     points = 0.0
-    for (times, keys), content in zip(events, contents, strict=True):
+    for times, keys, content in events:
         trace: list[Step] = []
-        plan.convert(
-            Event("sample", rules.destination_id, rules.mapping_id, content), "sample", now, trace=trace
-        )
+        event = Event("sample", rules.destination_id, rules.mapping_id, content)
+        plan.convert(event, "sample", now, trace=trace)
         hashed_before = {step.field for step in trace if step.rule == ALREADY_HASHED}
         worth = 0.0
         for rule in MATCH_KEYS:
@@ -190,7 +185,7 @@ def _what_if(
     events: Sequence[_Events], found: ObservedPaths, trial: Trial, mapping: CompiledMapping
 ) -> Iterator[WhatIf]:
     """Yield the sources that would give events a match key that they lack."""
-    total = sum(times for times, _ in events)
+    total = sum(times for times, *_ in events)
     for rule in _FIELDS:
         present = mapping.by_field.get(rule.field)
         mapped = () if present is None else present.paths
@@ -200,7 +195,7 @@ def _what_if(
                 continue
             gaining = [
                 (times, keys)
-                for (times, keys), usable in zip(events, trial.usable(rule.field, source), strict=True)
+                for (times, keys, _), usable in zip(events, trial.usable(rule.field, source), strict=True)
                 if usable and rule.type.value not in keys
             ]
             gained = sum(times for times, _ in gaining)

@@ -29,20 +29,14 @@ class ShadowCounts:
         """Count one event."""
         self.events += 1
         match published, draft:
-            case Conversion(), Conversion():
-                if published.body == draft.body:
-                    self.same += 1
-                else:
-                    self.different += 1
-                    self._compare(published, draft)
+            case Conversion(), Conversion() if published.body != draft.body:
+                self.different += 1
+                for name, was, becomes in different_values(published, draft):
+                    kind = GAINED if was is None else LOST if becomes is None else CHANGED
+                    self.fields.setdefault(name, [0, 0, 0])[kind] += 1
             case Conversion(), Rejection():
                 self.newly_rejected += 1
             case Rejection(), Conversion():
                 self.newly_accepted += 1
             case _:
                 self.same += 1
-
-    def _compare(self, published: Conversion, draft: Conversion) -> None:
-        for name, was, becomes in different_values(published, draft):
-            kind = GAINED if was is None else LOST if becomes is None else CHANGED
-            self.fields.setdefault(name, [0, 0, 0])[kind] += 1

@@ -232,7 +232,7 @@ def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
     place = next((n for n, step in enumerate(steps) if _is_open(step, walk(content, steps[:n]))), len(steps))
     known, step, rest = walk(content, steps[:place]), (*steps, None)[place], steps[place + 1 :]
     if known is None or (step is None and type(known) in (dict, list)):
-        put(content, steps[:place], _unknown())
+        put(content, steps[:place], _PossibleText("text"))
         return
     is_list = type(known) is list
     members = [] if step is not EACH else known if is_list else [known]
@@ -241,7 +241,7 @@ def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
         _put_unknown(member, rest)
     if is_list and not lacking:
         last = step if isinstance(step, int) else -1
-        known.extend([_unknown() for _ in range(len(known), max(len(known), last) + 1)])
+        known.extend([_PossibleText("text") for _ in range(len(known), max(len(known), last) + 1)])
 
 
 def _is_open(step: Step, members: Any) -> bool:
@@ -250,7 +250,7 @@ def _is_open(step: Step, members: Any) -> bool:
     return step is EACH or step == -1 or is_beyond
 
 
-def _unknown() -> StoredText:
-    text = StoredText("text")
-    text.is_present = False
-    return text
+class _PossibleText(StoredText):
+    """Stands for a text or number that an event may have."""
+
+    is_present = False

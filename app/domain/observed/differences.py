@@ -1,6 +1,7 @@
 """The fields that two mappings may fill with different values, and the values that two conversions send."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +10,6 @@ from app.domain.conversion.convert import Conversion
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity.keys import HASHED_FIELDS, MATCH_KEYS
 from app.domain.mapping.document import Mapping
-from app.domain.mapping.sources import Source
 
 NO_KEY: Final = "no_match_key"
 KEYS: Final = {rule.field: rule.type.value for rule in MATCH_KEYS}
@@ -28,7 +28,7 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
     changed = {
         field_of(name)
         for name in before.keys() | after.keys()
-        if _what_decides(before.get(name)) != _what_decides(after.get(name))
+        if name not in before or name not in after or _DECIDING(before[name]) != _DECIDING(after[name])
     }
     if (was.consent and was.consent.mode) is not (becomes.consent and becomes.consent.mode):
         changed.add("consent")
@@ -51,16 +51,8 @@ def continued_fields(was: Mapping, becomes: Mapping) -> set[str]:
     return {name for name in names if becomes.by_field[name].continues(was.by_field[name])}
 
 
-def _what_decides(source: Source | None) -> Any:
-    """Return the same for two sources that give the same value for each event."""
-    return source and (
-        source.paths,
-        source.const,
-        source.default,
-        source.fallbacks,
-        source.pipe,
-        source.on_error,
-    )
+# What two sources that give the same value for each event have in common.
+_DECIDING: Final = attrgetter("paths", "const", "default", "fallbacks", "pipe", "on_error")
 
 
 def field_of(name: str) -> str:

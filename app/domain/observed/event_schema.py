@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,14 +83,8 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
 # --- Drafts against the event schema ---------------------------------------------------------------
 
 
-# The JSON types that each type of field accepts.
-_ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
-    "text": ("text",),
-    "time": ("text",),
-    "number": ("number",),
-    "integer": ("number",),
-    "boolean": ("boolean",),
-}
+# The JSON type that fields of a type usually have, if it is another word.
+_JSON_TYPES: Final = {"time": "text", "integer": "number"}
 
 
 def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[LintWarning]:
@@ -119,7 +113,7 @@ def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[
 
 def _fits(name: str, entry: SchemaEntry) -> bool:
     row = FIELDS.get(name)
-    return row is None or bool(set(entry.types) & set(_ACCEPTED_TYPES[row.takes]))
+    return row is None or _JSON_TYPES.get(row.takes, row.takes) in entry.types
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
@@ -127,12 +121,8 @@ def _is_unsampled(path: str, schema: EventSchema) -> bool:
 
     Samples leave out the contents of lists and objects, and a schema is limited to the most frequent paths.
     """
-    if not schema.complete:
-        return True
-    steps = parse_path(path) or ()
-    if any(isinstance(step, int) and step > 0 for step in steps):
-        return True
-    return any(
+    is_later = any(isinstance(step, int) and step > 0 for step in parse_path(path) or ())
+    return (not schema.complete or is_later) or any(
         path.startswith(sampled) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
         for sampled, entry in schema.entries.items()
     )

@@ -190,10 +190,10 @@ class _Packed(msgspec.Struct, array_like=True):
     counter: int
     version: int
     accepted: bool
-    match_keys: list[str]
+    match_keys: tuple[str, ...]
     generation: int  # of the fingerprints
     changed: list[tuple[int, int]] = []  # match key, and how many of its values lost characters
-    sent: list[str] = []
+    sent: tuple[str, ...] = ()
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Packed)
@@ -238,18 +238,9 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
         ] += times
     different = [(number(path), count) for path, count in group.different.items()]
     changed = [(number(key), count) for key, count in group.changed.items()]
-    packed = _Packed(
-        list(names),
-        [(times, row) for row, times in rows.items()],
-        different,
-        group.counter,
-        group.version,
-        group.accepted,
-        list(group.match_keys),
-        fingerprints.generation,
-        changed,
-        list(group.sent),
-    )
+    samples = [(times, row) for row, times in rows.items()]
+    facts = (group.counter, group.version, group.accepted, group.match_keys)
+    packed = _Packed(list(names), samples, different, *facts, fingerprints.generation, changed, group.sent)
     return compress(_encoder.encode(packed))
 
 
@@ -273,13 +264,5 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         changed = {names[key]: count for key, count in packed.changed}
     except (ValueError, IndexError):
         return None
-    return SampleGroup(
-        samples,
-        different,
-        packed.counter,
-        packed.version,
-        packed.accepted,
-        tuple(packed.match_keys),
-        changed,
-        tuple(packed.sent),
-    )
+    facts = (packed.counter, packed.version, packed.accepted, packed.match_keys)
+    return SampleGroup(samples, different, *facts, changed, packed.sent)

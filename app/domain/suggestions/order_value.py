@@ -306,12 +306,12 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
         return FieldFinding(source, f"Named {named[0].label}; its values are currencies.")
     if amount is None:
         return None
-    codes = {code.upper() for code in amount.words} & CURRENCIES
     signs = [_sign(text) for text in amount.texts]
-    codes |= {_SIGNS.get(sign, sign.upper()) for sign in signs if sign}
+    written = {_SIGNS.get(sign, sign.upper()) for sign in signs}
+    codes = ({code.upper() for code in amount.words} & CURRENCIES) | (written - {""})
     if len(codes) == 1 and codes <= CURRENCIES and (all(signs) or not any(signs)):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
-    if signs and all(_SIGNS.get(sign, sign.upper()) in CURRENCIES for sign in signs):
+    if signs and written <= CURRENCIES:
         table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
         without = [["replace", char, ""] for char in "0123456789., "]
         source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}

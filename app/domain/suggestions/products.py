@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -86,7 +86,8 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
     for path in [path for path in paths if path.endswith("[0]")]:
         if any(_value(member, path.replace("[0]", "[1]")) is not None for member in members):
             paths[path.removesuffix("[0]")] = paths.pop(path)  # no lists of one value
-    columns = {path: [_value(member, path) for member in members] for path in paths}
+    products = Products(each, paths)
+    columns = {path: products.column(path) for path in paths}
 
     def best(field: str, unlike: frozenset[str], fits: Any, other: str = "") -> str:
         ranked = {
@@ -108,33 +109,31 @@ def _products_of(each: ProductList, found: ObservedPaths) -> Products:
     elif price and line_total:
         is_unit = not words_in(paths[price]) & WORDS["no_price"]  # such as a list price
     amount = price if is_unit else line_total
-    if proven := _proven_by_sums(each, paths, columns, found):
+    if proven := _proven_by_sums(products, columns, found):
         amount, counts = proven
         is_unit, quantity = bool(counts), counts or quantity
-    return Products(each, paths, amount, is_unit, quantity)
+    return replace(products, amount=amount, is_unit=is_unit, quantity=quantity)
 
 
 def _proven_by_sums(
-    each: ProductList,
-    paths: Mapping[str, tuple[str, ...]],
-    columns: Mapping[str, Sequence[Any]],
-    found: ObservedPaths,
+    products: Products, columns: Mapping[str, Sequence[Any]], found: ObservedPaths
 ) -> tuple[str, str] | None:
     """Return the members whose products add up to an amount of most events: their names may say anything.
 
     The second one, the number of pieces, is empty if the first ones alone add up.
     """
+    paths, members = products.paths, products.source.members
     small = [path for path, values in columns.items() if share(values, _is_small_count) == 1]
     counts = [path for path in small if joined(paths[path][-1]) not in WORDS["no_count"]]
     amounts = [path for path in columns if path not in small and share(columns[path], is_amount) == 1]
     totals = [
         _read_all(other.values[:_SAMPLE])
-        for other in found.without_named_members(each).values
+        for other in found.without_named_members(products.source).values
         if not other.in_list and share(other.found, is_amount) == 1
     ][:_MAX_TOTALS]
     for price in sorted(amounts[:_MAX_COLUMNS], key=lambda path: -rank("price", paths[path])):
         for quantity in (*counts[:_MAX_COUNTS], ""):
-            sums = [_sum_of(event, price, quantity) for event in each.members[:_SAMPLE]]
+            sums = [_sum_of(event, price, quantity) for event in members[:_SAMPLE]]
             if any(_agree(sums, total) for total in totals):
                 return price, quantity
     return None

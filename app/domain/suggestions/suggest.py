@@ -111,10 +111,9 @@ class _Suggesting:
         is_purchase = is_order(self.found, self.products)
         kind, event_type = find_event_type(self.found, is_shopify=is_shopify, is_order=is_purchase)
         self.trial = dataclasses.replace(self.trial, event_type=event_type)
+        name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         if pinned := self.settings.pins.get(event_type):
             name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
-        else:
-            name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         self.document |= {"name": name.source, "action": ACTION}
         self._state("event_type", kind)
         self._state("event_source", find_event_source(self.found, is_shopify=is_shopify))

@@ -246,10 +246,9 @@ def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
     A month before the day gets a sign: `11/24`.
     """
     texts = [text for text in each.texts if form_of(text) is None][:_MONTHS_SEEN]
-    fitting = _months_of(texts)
-    if not fitting:
+    months = _months_of(texts)
+    if months is None:
         return each
-    months = fitting[0]
     first = all(_LETTERS.match(text) for text in texts)
     ends = (" ", "/") if first else ("", "")
     numbers = {f"{month}{ends[0]}": f"{n:02}{ends[1]}" for n, month in enumerate(months, 1)}
@@ -264,15 +263,14 @@ def is_month_doubtful(each: ObservedPath) -> bool:
     if "01" not in numbers.values():
         return False
     seen = {month for month, number in numbers.items() if any(number in text for text in each.texts)}
-    fitting = [names for names in _SPELLED if seen & {*names} and not set(numbers) >= {*names}]
-    return bool(fitting)
+    return any(seen & {*names} and not numbers.keys() >= {*names} for names in _SPELLED)
 
 
-def _months_of(texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the names of months in each language in which all texts have one, the most probable first."""
-    words = [frozenset(_LETTERS.findall(text)) for text in texts[:_MONTHS_SEEN]]
+def _months_of(texts: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the names of months in the most probable language in which all texts have one."""
+    words = [frozenset(_LETTERS.findall(text)) for text in texts]
     spelled = _SPELLED[::-1] if any(_DOT.search(text) for text in texts) else _SPELLED
-    return [months for months in spelled if words and all(each.intersection(months) for each in words)]
+    return next((months for months in spelled if words and all(map(set(months).intersection, words))), None)
 
 
 def is_utc(each: ObservedPath) -> bool:

@@ -282,9 +282,9 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
             continue
         for clock in found.values:
             fits = _all_match(clock, _COMPACT_CLOCK if is_compact else _CLOCK)
-            if is_compact and not rank("event_timestamp", clock.names):
-                continue  # four digits can be any number
-            if fits and clock.names[:-1] == date.names[:-1]:
+            # Four digits can be any number.
+            is_certain = not is_compact or rank("event_timestamp", clock.names)
+            if fits and is_certain and clock.names[:-1] == date.names[:-1]:
                 pairs.append(_joined(date, clock, " "))
     return pairs
 
