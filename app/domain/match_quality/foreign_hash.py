@@ -17,11 +17,10 @@ from app.domain.identity import clean
 from app.domain.identity.keys import MatchKeyRule, MatchKeyType, Profile
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
-_SENT: Final = "It has the match key that Amazon receives."
 
 # The rules in the order of interface §16, each with what to change at the source.
 REMEDIES: Final[Mapping[str, str]] = {
-    "amazon": _SENT,
+    "amazon": "It has the match key that Amazon receives.",
     "e164_with_plus": "Remove the + before hashing: Amazon wants digits only, with the country code.",
     "national_number": "Add the country code before hashing, without + and without the leading zero.",
     "untrimmed": "Remove spaces and line breaks around the value before hashing.",

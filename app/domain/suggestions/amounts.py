@@ -80,8 +80,7 @@ def notation_of(values: Iterable[Any], countries: Iterable[str], divisor: int = 
         mixed = bool(comma and point)
         if mixed and either:
             sign = _OTHER[min(either)]  # `1,220` is read as 1220 first
-        varied = any(_VARIED.search(text) for text in texts)
-        doubtful = sign in either and not varied
+        doubtful = sign in either and not any(map(_VARIED.search, texts))
         return Notation(sign, mixed, certain=not mixed and not doubtful, doubtful=doubtful, divisor=divisor)
     if not either:
         return Notation(".", divisor=divisor)  # no sign at all, or only spaces between thousands

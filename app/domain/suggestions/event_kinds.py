@@ -32,12 +32,9 @@ def spellings(name: str) -> tuple[str, ...]:
         return ".".join(parts)
 
     ways = ((str.lower, str.lower), (str.title, str.title), (str.title, str.lower), (str.upper, str.upper))
-    return tuple(
-        dict.fromkeys(
-            [written(joint, *way) for joint in "_ -" for way in ways]
-            + [written("", first, str.title) for first in (str.lower, str.title)]
-        )
-    )
+    found = [written(joint, *way) for joint in "_ -" for way in ways]
+    found += [written("", first, str.title) for first in (str.lower, str.title)]
+    return tuple(dict.fromkeys(found))
 
 
 _NAME_PATHS: Final = word_list("name_paths")

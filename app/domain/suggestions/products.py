@@ -295,7 +295,6 @@ def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
         for each in found.values
         if not each.in_list
         and joined(each.names[-1]) in synonyms - WORDS["of_products_only"]
-        and each.found
         and all(type(value) is str or is_number(value) for value in each.found)
     ][:2]
 

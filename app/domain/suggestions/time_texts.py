@@ -176,10 +176,8 @@ def _without_days(each: ObservedPath) -> ObservedPath:
     names = [match.end() for match in found if match[1].lower() not in _ANY_MONTH | WORDS["day_halves"]]
     if len(names) < len(each.texts) or len(set(names)) != 1:
         return each
-    start, ends = names[0], {match.start() for text in texts if (match := _BRACKETS.search(text))}
-    end = ends.pop() if len(ends) == 1 else None
-    cut = ["substring", start] if end is None else ["substring", start, end]
-    return each.through(cut)
+    ends = {match.start() for text in texts if (match := _BRACKETS.search(text))}
+    return each.through(["substring", names[0], *(ends if len(ends) == 1 else ())])
 
 
 def _with_long_years(each: ObservedPath, now: datetime) -> ObservedPath:

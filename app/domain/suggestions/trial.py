@@ -37,13 +37,12 @@ class Trial:
         key = repr(source)
         if key not in self._values:
             compiled = compile_source(source, "", Problems(), bare="path")
+            self._values[key] = (None,) * len(self.events)
             if compiled is not None:
-                read, steps = compiled.read, compiled.steps
+                read, left = compiled.read, MAX_STEPS - compiled.steps
                 self._values[key] = tuple(
-                    read(event, Reading(steps_left=MAX_STEPS - steps), unchecked) for event in self.events
+                    read(event, Reading(steps_left=left), unchecked) for event in self.events
                 )
-            else:
-                self._values[key] = (None,) * len(self.events)
         return self._values[key]
 
     def usable(self, name: str, source: Written | str) -> tuple[bool, ...]:
