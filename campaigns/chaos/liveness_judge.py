@@ -226,10 +226,14 @@ def a_fault_is_reported(seen: LivenessEvidence) -> Iterator[str]:
 # Rules whose bounds are times: on a machine without a free core they say nothing.
 TIMED = frozenset(
     {
-        "healthy_lanes_progress", "healthy_lanes_keep_their_pace", "accepted_is_delivered_or_named",
-        "erasures_finish", "callers_are_answered", "the_run_ends",
+        "healthy_lanes_progress",
+        "healthy_lanes_keep_their_pace",
+        "accepted_is_delivered_or_named",
+        "erasures_finish",
+        "callers_are_answered",
+        "the_run_ends",
     }
-)  # fmt: skip
+)
 
 Rule = Callable[[LivenessEvidence], Iterator[str]]
 RULES: tuple[Rule, ...] = (

@@ -36,10 +36,15 @@ def test_the_shape_is_three_members() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/nothing", "/destinations/", "/destinations/x/y/z", "/%00", "/é",
+        "/",
+        "/nothing",
+        "/destinations/",
+        "/destinations/x/y/z",
+        "/%00",
+        "/é",
         "/events/a%00b?destination_id=x",
     ],
-)  # fmt: skip
+)
 async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
     """Without a redirect, in the one shape."""
     answer = await world.call("GET", path)
@@ -228,10 +233,19 @@ async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
 @pytest.mark.parametrize(
     "query",
     [
-        "q=%00", "q=a%00b", "state=%00", "limit=0", "limit=201", "limit=x", "state=no", "limit=1.0",
-        "limit=%2B1", "limit=1_0", "limit=",
+        "q=%00",
+        "q=a%00b",
+        "state=%00",
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "state=no",
+        "limit=1.0",
+        "limit=%2B1",
+        "limit=1_0",
+        "limit=",
     ],
-)  # fmt: skip
+)
 async def test_a_query_that_cannot_be_meant_is_refused(world: ApiWorld, query: str) -> None:
     """NUL is 400, a parameter out of range 422, never a 500."""
     answer = await world.call("GET", f"/destinations?{query}")

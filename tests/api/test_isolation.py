@@ -308,12 +308,18 @@ WITHOUT_POLICY = {
     "logout_tokens": "digests of ids that the sign-in provider chose",
     **dict.fromkeys(
         (
-            "alembic_version", "secrets", "encryption_keys", "readiness", "balance_checks",
-            "last_base_backup", "commit_probes", "job_leases",
+            "alembic_version",
+            "secrets",
+            "encryption_keys",
+            "readiness",
+            "balance_checks",
+            "last_base_backup",
+            "commit_probes",
+            "job_leases",
         ),
         "of the whole service",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("two", ["row-level security"], indirect=True)

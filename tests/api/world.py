@@ -37,11 +37,13 @@ ACCESS, REFRESH = "Atza|access-token-of-the-test", "Atzr|refresh-token-of-the-te
 
 # Streams have no end: GET is tried in `tests/console`.
 STREAMS = {
-    "/console/live", "/console/tail/live", "/console/destinations/{destination_id}/live",
+    "/console/live",
+    "/console/tail/live",
+    "/console/destinations/{destination_id}/live",
     "/console/destinations/{destination_id}/activate/live",
     "/console/destinations/{destination_id}/event/live",
     "/console/destinations/{destination_id}/replays/{replay_id}/live",
-}  # fmt: skip
+}
 
 
 @dataclass

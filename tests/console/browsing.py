@@ -15,10 +15,15 @@ from tests.pipeline.processes import ADMIN, Product
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-default-apps",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
     "--no-first-run",
-)  # fmt: skip
+)
 PATIENCE_MS = 60_000  # ends a test that hangs; what is asked for comes much sooner
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 

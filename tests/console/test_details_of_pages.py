@@ -31,10 +31,17 @@ def shop(product: Product) -> str:
 @pytest.mark.parametrize(
     "page",
     [
-        "events", "errors", "rejections", "requests", "journeys", "/console/incidents", "/console/keys",
-        "/console/audit", "/console/sessions",
+        "events",
+        "errors",
+        "rejections",
+        "requests",
+        "journeys",
+        "/console/incidents",
+        "/console/keys",
+        "/console/audit",
+        "/console/sessions",
     ],
-)  # fmt: skip
+)
 def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: str, page: str) -> None:
     """Each cell has the label of its column, and nothing is cut off at the right."""
     with window(browser, product, (390, 844)) as site:

@@ -45,14 +45,32 @@ async def genuine(world: ApiWorld, token: str) -> None:
 
 
 ORIGINS: Final = [
-    "", "null", "Null", "file://", "about:blank", f"http://{HOST}", f"https://{HOST}:444",
-    f"https://{HOST}:443", f"https://{HOST}/", f"https://{HOST}.", f"https://{HOST}.evil.example",
-    f"https://evil-{HOST}", f"https://sub.{HOST}", f"https://evil.example/{PUBLIC}",
-    f"https://evil.example#{PUBLIC}", f"https://{HOST}@evil.example", f"https://user@{HOST}",
-    f"https://{HOST.replace('.', '%2e')}", f"{PUBLIC} https://evil.example",
-    f"https://evil.example {PUBLIC}", f"{PUBLIC},https://evil.example", f" {PUBLIC}x", f"//{HOST}", HOST,
+    "",
+    "null",
+    "Null",
+    "file://",
+    "about:blank",
+    f"http://{HOST}",
+    f"https://{HOST}:444",
+    f"https://{HOST}:443",
+    f"https://{HOST}/",
+    f"https://{HOST}.",
+    f"https://{HOST}.evil.example",
+    f"https://evil-{HOST}",
+    f"https://sub.{HOST}",
+    f"https://evil.example/{PUBLIC}",
+    f"https://evil.example#{PUBLIC}",
+    f"https://{HOST}@evil.example",
+    f"https://user@{HOST}",
+    f"https://{HOST.replace('.', '%2e')}",
+    f"{PUBLIC} https://evil.example",
+    f"https://evil.example {PUBLIC}",
+    f"{PUBLIC},https://evil.example",
+    f" {PUBLIC}x",
+    f"//{HOST}",
+    HOST,
     "chrome-extension://abcdef",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
@@ -193,11 +211,23 @@ async def test_the_cookie_of_the_console_opens_no_route_of_the_api(world: ApiWor
 
 
 ADDRESSES: Final = [
-    KEYS + "/", "/console//keys", "//console/keys", "/console/./keys", "/console/settings/../keys",
-    "/console/settings/%2e%2e/keys", "/console%2fkeys", "/console/%6beys", "/CONSOLE/keys",
-    "/console/KEYS", "/console/keys;a=b", "/console/keys%00", "/console/keys%20", "/console/keys.json",
-    "/console/keys?role=admin", "/console/keys#x",
-]  # fmt: skip
+    KEYS + "/",
+    "/console//keys",
+    "//console/keys",
+    "/console/./keys",
+    "/console/settings/../keys",
+    "/console/settings/%2e%2e/keys",
+    "/console%2fkeys",
+    "/console/%6beys",
+    "/CONSOLE/keys",
+    "/console/KEYS",
+    "/console/keys;a=b",
+    "/console/keys%00",
+    "/console/keys%20",
+    "/console/keys.json",
+    "/console/keys?role=admin",
+    "/console/keys#x",
+]
 
 
 @pytest.mark.parametrize("role", [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR])

@@ -153,10 +153,15 @@ _UNHELPED = """() => [...document.querySelectorAll('main input, main select, mai
 @pytest.mark.parametrize(
     "page",
     [
-        "new-destination", "settings-of-destination", "mapping-new", "mapping", "keys", "event-name",
+        "new-destination",
+        "settings-of-destination",
+        "mapping-new",
+        "mapping",
+        "keys",
+        "event-name",
         "hash-tester",
     ],
-)  # fmt: skip
+)
 def test_every_field_has_its_help(site: Site, seeded: Seeded, page: str) -> None:
     """Beside it, and read with it; rows of custom data share the help above them."""
     site.open(seeded.pages[page])

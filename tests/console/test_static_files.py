@@ -13,9 +13,15 @@ ROWS = re.findall(
     r"^\| `([\w.-]+)` \|.*\| [^|]*`([\w-]+\.LICENSE)` \| `([0-9a-f]{64})` \|$", TABLE, re.MULTILINE
 )
 OWN = {
-    "api_reference.css", "api_reference.js", "console.css", "console.js", "icon.svg", "interactions.js",
-    "noscript.css", "theme.js",
-}  # fmt: skip
+    "api_reference.css",
+    "api_reference.js",
+    "console.css",
+    "console.js",
+    "icon.svg",
+    "interactions.js",
+    "noscript.css",
+    "theme.js",
+}
 
 
 @pytest.mark.parametrize(("name", "licence", "digest"), ROWS, ids=[row[0] for row in ROWS])

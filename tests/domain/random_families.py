@@ -120,8 +120,13 @@ _OF_PRODUCTS: Final = (
 )
 _SHOP: Final = {"email": "info@acme.example", "phone": "+49 30 1234567", "country": "DE"}
 _EVENTS: Final = (
-    "Order Completed", "purchase", "order_placed", "Kauf", "checkout.completed", "order.created",
-)  # fmt: skip
+    "Order Completed",
+    "purchase",
+    "order_placed",
+    "Kauf",
+    "checkout.completed",
+    "order.created",
+)
 _SHAPES: Final = ("flat", "two", "deep", "call", "rows")
 
 

@@ -262,10 +262,27 @@ JSON = st.recursive(
     max_leaves=6,
 )
 MEMBERS = [
-    "name", "action", "event_type", "event_source", "event_name", "country_code", "fields", "custom_data",
-    "consent", "const", "path", "pipe", "default", "mode", "string", "user_data", "event_timestamp",
-    "email", "value", "currency",
-]  # fmt: skip
+    "name",
+    "action",
+    "event_type",
+    "event_source",
+    "event_name",
+    "country_code",
+    "fields",
+    "custom_data",
+    "consent",
+    "const",
+    "path",
+    "pipe",
+    "default",
+    "mode",
+    "string",
+    "user_data",
+    "event_timestamp",
+    "email",
+    "value",
+    "currency",
+]
 
 
 @pytest.mark.campaign

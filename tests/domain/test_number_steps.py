@@ -196,11 +196,22 @@ def test_results_are_exact_to_twelve_decimals(number: Any, argument: Any, name: 
 @pytest.mark.parametrize(
     "step",
     [
-        ["multiply"], ["multiply", "2"], ["multiply", 1, 2], ["multiply", True], ["multiply", 10**12],
-        ["multiply", 1e-13], ["divide", 0], ["divide", 0.0], ["add", None], ["to_number", ";"],
-        ["to_number", ",", "."], ["to_number", 1], ["to_number", None], ["to_number", [","]],
+        ["multiply"],
+        ["multiply", "2"],
+        ["multiply", 1, 2],
+        ["multiply", True],
+        ["multiply", 10**12],
+        ["multiply", 1e-13],
+        ["divide", 0],
+        ["divide", 0.0],
+        ["add", None],
+        ["to_number", ";"],
+        ["to_number", ",", "."],
+        ["to_number", 1],
+        ["to_number", None],
+        ["to_number", [","]],
     ],
-)  # fmt: skip
+)
 def test_steps_that_are_refused(step: Any) -> None:
     assert isinstance(make_step(step), StepProblem)
 

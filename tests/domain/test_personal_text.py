@@ -10,11 +10,17 @@ from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 @pytest.mark.parametrize(
     "text",
     [
-        "ada@example.com", "Ticket of Ada <ada@example.com>", "mailto:ada@mail.example.co.uk",
-        "ada%40example.com", "ada＠example.com", "+12065550142", "call +1 (206) 555-0142 first",
-        "tel:+1-206-555-0142", "+44 20.7946.0958",
+        "ada@example.com",
+        "Ticket of Ada <ada@example.com>",
+        "mailto:ada@mail.example.co.uk",
+        "ada%40example.com",
+        "ada＠example.com",
+        "+12065550142",
+        "call +1 (206) 555-0142 first",
+        "tel:+1-206-555-0142",
+        "+44 20.7946.0958",
     ],
-)  # fmt: skip
+)
 def test_an_address_or_number_is_found_anywhere(text: str) -> None:
     assert holds_personal_text(text)
 
@@ -22,10 +28,19 @@ def test_an_address_or_number_is_found_anywhere(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Acme US", "Orders @ Acme", "Acme@NA", "v1.2@staging", "580123456789012345", "2065550142",
-        "+20 % revenue", "A+1234567", "q4+2026", "+1234567", "amzn1.ads-account.g.abc",
+        "Acme US",
+        "Orders @ Acme",
+        "Acme@NA",
+        "v1.2@staging",
+        "580123456789012345",
+        "2065550142",
+        "+20 % revenue",
+        "A+1234567",
+        "q4+2026",
+        "+1234567",
+        "amzn1.ads-account.g.abc",
     ],
-)  # fmt: skip
+)
 def test_names_ids_and_counts_are_neither(text: str) -> None:
     """Digits alone are ids; a name may hold an at sign between words."""
     assert not holds_personal_text(text)

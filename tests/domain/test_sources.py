@@ -61,12 +61,34 @@ def test_templates(template: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "", "no placeholder", "{{id}}", "{", "}", "{id", "id}", "{}", "{ }", "{id}}", "{{id}", "{id | }",
-        "{id || lower}", "{id | nothing}", "{id | split}", '{id | ["round", 2]}',
-        "{id | trim | trim | trim | trim | trim}", "{a b}", "{lines[*].sku}", "{lines[*].sku | unique}",
-        "{lines[*].sku | lower | join}", "{a}" * 9, "{a}" + "x" * 510, 7, None, ["{a}"],
+        "",
+        "no placeholder",
+        "{{id}}",
+        "{",
+        "}",
+        "{id",
+        "id}",
+        "{}",
+        "{ }",
+        "{id}}",
+        "{{id}",
+        "{id | }",
+        "{id || lower}",
+        "{id | nothing}",
+        "{id | split}",
+        '{id | ["round", 2]}',
+        "{id | trim | trim | trim | trim | trim}",
+        "{a b}",
+        "{lines[*].sku}",
+        "{lines[*].sku | unique}",
+        "{lines[*].sku | lower | join}",
+        "{a}" * 9,
+        "{a}" + "x" * 510,
+        7,
+        None,
+        ["{a}"],
     ],
-)  # fmt: skip
+)
 def test_templates_that_are_refused(template: Any) -> None:
     assert refused({"template": template}) == [("x.template", "template_invalid")]
 

@@ -572,11 +572,17 @@ LEAVES = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
         [
-            "2026-11-24T10:00:00Z", "24.11.2026 10:00", "1.234,50", "ada@example.com", "DE", "EUR", "y",
+            "2026-11-24T10:00:00Z",
+            "24.11.2026 10:00",
+            "1.234,50",
+            "ada@example.com",
+            "DE",
+            "EUR",
+            "y",
             "+4916055512345",
         ]
     ),
-)  # fmt: skip
+)
 NAMES = st.one_of(
     st.text(min_size=1, max_size=12),
     st.sampled_from(

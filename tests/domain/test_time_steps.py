@@ -173,9 +173,15 @@ def test_ambiguous_formats(formats: list[str], ambiguous: bool) -> None:
 
 
 DATES = [
-    "DD.MM.YYYY", "D.M.YYYY", "MM.DD.YYYY", "M.D.YYYY", "YYYY.MM.DD", "YYYY.DD.MM", "YYYYMMDD",
+    "DD.MM.YYYY",
+    "D.M.YYYY",
+    "MM.DD.YYYY",
+    "M.D.YYYY",
+    "YYYY.MM.DD",
+    "YYYY.DD.MM",
+    "YYYYMMDD",
     "YYYYDDMM",
-]  # fmt: skip
+]
 CLOCKS = ["HH:mm", "H:mm", "HH:mm:ss", "h:mm A", "HHmm", "mm:HH", "HH"]
 ALL_PATTERNS = [f"{date}{joint}{clock}" for date, joint, clock in product(DATES, " T.", CLOCKS)]
 PATTERNS = st.sampled_from(ALL_PATTERNS)

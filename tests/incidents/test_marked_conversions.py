@@ -28,9 +28,15 @@ async def destination(service: Service) -> str:
 async def figures(service: Service) -> dict[str, Any]:
     """Return what production would show: counts, pins, attempts, batches, lanes."""
     tables = (
-        "counts", "event_names", "attempts", "batches", "batch_states", "ledger", "lanes",
+        "counts",
+        "event_names",
+        "attempts",
+        "batches",
+        "batch_states",
+        "ledger",
+        "lanes",
         "journey_figures",
-    )  # fmt: skip
+    )
     return {
         table: [str(row) for row in await service.world.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")]
         for table in tables

@@ -53,9 +53,15 @@ async def test_each_figure_is_exact(service: Service) -> None:
     assert (found["complete"], found["next_cursor"]) == (True, None)
     rows = {(row["day"], row["event_source"]): row for row in found["items"]}
     names = (
-        "rejected", "accepted", "sent", "amazon_accepted", "amazon_refused", "repeated_ids",
-        "without_consent", "waiting",
-    )  # fmt: skip
+        "rejected",
+        "accepted",
+        "sent",
+        "amazon_accepted",
+        "amazon_refused",
+        "repeated_ids",
+        "without_consent",
+        "waiting",
+    )
     figures = {key: tuple(row[name] for name in names) for key, row in rows.items()}
     assert figures == {
         (YESTERDAY.isoformat(), "WEBSITE"): (0, 10, 10, 5, 5, 0, 0, 0),

@@ -13,9 +13,16 @@ from tests.pipeline.test_delivering import once
 from tests.pipeline.world import World, event, eventually
 
 INTERFACE = {
-    "id", "started_at", "settled_at", "outcome", "http_status", "duration_ms", "item_code",
-    "item_message", "request_id",
-}  # fmt: skip
+    "id",
+    "started_at",
+    "settled_at",
+    "outcome",
+    "http_status",
+    "duration_ms",
+    "item_code",
+    "item_message",
+    "request_id",
+}
 
 
 async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service) -> None:

@@ -87,9 +87,16 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
 
 
 _COMPARED = (
-    "doctor", "balance", "balance --json", "audit verify", "keys list", "export", "plan {file}",
-    "replay {destination} --dry-run", "scan-personal-data --canary person3@example.com",
-)  # fmt: skip
+    "doctor",
+    "balance",
+    "balance --json",
+    "audit verify",
+    "keys list",
+    "export",
+    "plan {file}",
+    "replay {destination} --dry-run",
+    "scan-personal-data --canary person3@example.com",
+)
 
 
 async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_path: Path) -> None:

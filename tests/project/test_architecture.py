@@ -16,10 +16,30 @@ from app.oidc_client import AsyncOAuth2Client
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for folder in ("app", "sandbox", "dev") for path in (ROOT / folder).rglob("*.py"))
 BANNED = {
-    "utils", "helpers", "common", "base", "manager", "handler", "processor", "service", "data", "info",
-    "misc", "acts", "floors", "garbage", "journey", "learned", "lifeline", "oddities", "outline",
-    "straight", "sweeping", "telling", "turnstile",
-}  # fmt: skip
+    "utils",
+    "helpers",
+    "common",
+    "base",
+    "manager",
+    "handler",
+    "processor",
+    "service",
+    "data",
+    "info",
+    "misc",
+    "acts",
+    "floors",
+    "garbage",
+    "journey",
+    "learned",
+    "lifeline",
+    "oddities",
+    "outline",
+    "straight",
+    "sweeping",
+    "telling",
+    "turnstile",
+}
 LONGEST = 400
 
 
