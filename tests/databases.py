@@ -162,6 +162,10 @@ class Office:
             self._connection = await asyncpg.connect(address)
         await self._connection.execute(statement)
 
+    def refuse_changes(self, name: str) -> None:
+        """Let every later transaction fail at its first change of a row, a sequence or a table."""
+        self._execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
     @contextmanager
     def database(self, name: str, *, template: str | None = TEMPLATE) -> Iterator[str]:
         """Lend a database, migrated unless `template` is None; yields its address."""
