@@ -26,7 +26,7 @@ from app import cli
 from app.incidents.monitor import LEASE
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from app.store.database.job_leases import SQL
+from app.store.database.job_leases import Job, acquire
 from dev.drills import api_proxy, command, gameday, patroni, restore
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultCase, FaultInjector
@@ -195,7 +195,12 @@ def test_the_schema_accepts_a_fault_that_changes_rows(database_url: str, alert: 
 
 def test_no_process_gets_the_lease_of_the_monitor_during_its_fault(database_url: str) -> None:
     """The lease is as long as one of the service, which would take over a longer one, and is renewed."""
-    execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+
+    async def acquired() -> bool:
+        async with connected(database_url) as connection:
+            return await acquire(connection, Job.INCIDENTS, "api-1", lease=LEASE)
+
+    assert asyncio.run(acquired())
     fault = fault_of("IncidentsNotComputed", database_url)
 
     def leased_until() -> datetime:
@@ -203,12 +208,12 @@ def test_no_process_gets_the_lease_of_the_monitor_during_its_fault(database_url:
         return row["leased_until"]
 
     fault.inject()
-    assert not execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+    assert not asyncio.run(acquired())
     first, until = leased_until(), time.monotonic() + 20
     while leased_until() == first:
         assert time.monotonic() < until
     fault.repair()
-    assert execute(database_url, SQL["acquire"], "incidents", "api-1", LEASE)
+    assert asyncio.run(acquired())
 
 
 async def test_the_probe_of_high_availability_fills_a_page(owner: asyncpg.Connection) -> None:
