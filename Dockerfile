@@ -29,11 +29,12 @@ COPY app app
 COPY sandbox sandbox
 COPY dev dev
 RUN /opt/venv/bin/python -m compileall -q app sandbox dev migrations
-# MALLOC_…: the C library returns freed memory, instead of raising these limits (2 to 3 % less memory).
+# MALLOC_…: the C library keeps up to 16 MiB of freed memory, instead of asking the system for the memory of each
+# request again (docs/evidence/performance.md, Memory).
 ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_ARENA_MAX=1 \
-    MALLOC_MMAP_THRESHOLD_=131072 \
-    MALLOC_TRIM_THRESHOLD_=131072 \
+    MALLOC_MMAP_THRESHOLD_=33554432 \
+    MALLOC_TRIM_THRESHOLD_=16777216 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 \

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -82,8 +83,10 @@ class Stage:
         for name, setting in Settings.model_fields.items():
             if getattr(self.settings, name) == setting.default:
                 environment.pop(name.upper(), None)  # another checkout has its own default
+        # The checkout's image limits what the C library keeps of freed memory.
+        image = re.findall(r"(MALLOC_\w+)=(\d+)", (self.checkout.root / "Dockerfile").read_text())
         # PYTHONSAFEPATH: the working directory's modules must not hide those of another checkout.
-        return environment | {"PYTHONPATH": str(self.checkout.root), "PYTHONSAFEPATH": "1"}
+        return environment | dict(image) | {"PYTHONPATH": str(self.checkout.root), "PYTHONSAFEPATH": "1"}
 
     def end(self, name: str) -> None:
         """Stop a process with SIGTERM."""
