@@ -133,6 +133,7 @@ class Shop:
             page = sales[begin : begin + _AT_ONCE]
             events = [sale.event for sale in page]
             rehearsed = (await self._ask("/events", events, dry_run="true", **to))["results"]
+            earlier = len(self._world.amazon.requests)
             posted = (await self._ask("/events", events, **to))["results"]
             accepted = sum(one["status"] == "accepted" for one in posted)
             self._report.counts["events"] += len(page)
@@ -140,14 +141,15 @@ class Shop:
             ids = {
                 one["preview"]["amazon_event"]["eventId"] for one in rehearsed if one["status"] == "accepted"
             }
-            received = await eventually(partial(self._received, ids), seconds=60)
+            received = await eventually(partial(self._received, ids, earlier), seconds=60)
             for sale, dry, real in zip(page, rehearsed, posted, strict=True):
                 await self._compare(sale, dry, real, received)
 
-    async def _received(self, ids: set[str]) -> dict[str, JSON] | None:
+    async def _received(self, ids: set[str], earlier: int) -> dict[str, JSON] | None:
+        """Return the events with these ids. Those of another seed may have them in an `earlier` request."""
         found = {
             event["eventId"]: event
-            for request in self._world.amazon.requests
+            for request in self._world.amazon.requests[earlier:]
             for event in json.loads(request.body, parse_float=Decimal)["events"]
             if event["eventId"] in ids
         }
