@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
@@ -174,8 +175,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took, fixed = [], []
     watermarks: dict[DestinationNumber, Watermarks] = {}  # as in the owner of each lane
-    for nth in range(claims):
-        row = rows[nth % len(rows)]
+    for row in islice(cycle(rows), claims):
         lane, number = LaneId(row["lane"]), DestinationNumber(row["number"])
         lease = LaneLease(lane, 1, DEFAULT_ORGANISATION, "NA", "", 0.0)
         known = watermarks.setdefault(number, Watermarks())

@@ -7,8 +7,9 @@ status codes. A problem never repeats a value that the caller sent, because it m
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, TypeVar
+
+from app.domain.codes import SentenceCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +20,8 @@ class FieldProblem:
     problem: str
 
 
-class ErrorCode(StrEnum):
+class ErrorCode(SentenceCode):
     """Error codes, each with its default sentence. The codes are part of the public API."""
-
-    _value_: str
-    sentence: str
-
-    def __new__(cls, code: str, sentence: str) -> "ErrorCode":
-        """Return a member whose value is the code."""
-        member = str.__new__(cls, code)
-        member._value_, member.sentence = code, sentence
-        return member
 
     MALFORMED = "malformed", "The request cannot be read."
     CREDENTIALS_AMBIGUOUS = "credentials_ambiguous", "The request has several keys. Send only one key."

@@ -188,7 +188,11 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
         unreadable=tuple(
             row
             for row in claim.unreadable
-            if row.source.batch in unchanged or (row.source.batch, row.places[0]) in retrying
+            if (
+                row.source.batch in unchanged
+                if row.data_key is not None
+                else (row.source.batch, row.places[0]) in retrying
+            )
         ),
         too_old=tuple(item for item in claim.too_old if item.key in retrying),
     )

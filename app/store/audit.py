@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,26 +10,18 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
+from app.domain.codes import SentenceCode
 from app.store import Row, read_row, read_sql
 from app.store.statements import execute, fetch, read_all
 
 SQL: Final = read_sql(__file__)
 
 
-class AuditAction(StrEnum):
+class AuditAction(SentenceCode):
     """Every action that the audit records.
 
     The sentence says what an actor did: it continues a sentence that begins with the actor's name.
     """
-
-    _value_: str
-    sentence: str
-
-    def __new__(cls, code: str, sentence: str) -> "AuditAction":
-        """Return a member whose value is the code."""
-        member = str.__new__(cls, code)
-        member._value_, member.sentence = code, sentence
-        return member
 
     DESTINATION_CREATED = "destination.created", "created the destination"
     DESTINATION_CHANGED = "destination.changed", "changed the destination"

@@ -65,7 +65,7 @@ def unreadable(rule: str, body: bytes) -> Row:
 
 
 def refused(rule: str, code: str, *codes: str) -> Row:
-    """An event whose errors have these codes and are for good; the first one is kept."""
+    """An event whose errors have these codes and are permanent; the first one is kept."""
     return listed(rule, {"error": [no(0, *codes or (code,))]}, ItemRefused(code, "no"))
 
 
@@ -145,11 +145,11 @@ ROWS = (
     failed("CONFLICT is tried again", "CONFLICT"),
     failed("INTERNAL_ERROR is tried again", "INTERNAL_ERROR"),
     failed("TOO_MANY_REQUESTS is tried again", "TOO_MANY_REQUESTS"),
-    refused("FIELD_VALUE_IS_INVALID is for good", "FIELD_VALUE_IS_INVALID"),
+    refused("FIELD_VALUE_IS_INVALID is permanent", "FIELD_VALUE_IS_INVALID"),
     refused("an unknown code is permanent", "SOMETHING_NEW"),
     refused("a code is read as written: lower case is another code", "UNSPECIFIED", "conflict"),
     refused(
-        "one error for good outweighs those that may pass",
+        "one permanent error outweighs those that may pass",
         "BAD_REQUEST",
         "CONFLICT",
         "BAD_REQUEST",
@@ -157,12 +157,12 @@ ROWS = (
     ),
     failed("all that may pass is tried again", "CONFLICT", "INTERNAL_ERROR"),
     listed(
-        "an error without a reason is for good",
+        "an error without a reason is permanent",
         {"error": [{"index": 0}]},
         ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason."),
     ),
     listed(
-        "an error whose code is no text is for good",
+        "an error whose code is no text is permanent",
         {"error": [{"index": 0, "errors": [{"code": ["X"], "message": 5}]}]},
         ItemRefused("UNSPECIFIED", ""),
     ),

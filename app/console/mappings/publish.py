@@ -57,7 +57,7 @@ async def page(visit: CurrentDestination, mapping_id: str) -> Response:
         conflict=conflict,
         note=visit.typed.get("note", ""),
         max_note=MAX_NOTE,
-        # The page describes a conflict of names by itself.
+        # The page has a sentence of its own for a conflict of names.
         is_conflict=isinstance(error, Refusal) and error.problem.code is ErrorCode.EVENT_NAME_CONFLICT,
     )
 

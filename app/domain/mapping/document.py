@@ -194,12 +194,12 @@ class _DocumentReader:
         if source is None:
             return
         self._sources[name] = source
-        for good, what in [rule for rule in (CONSTANTS.get(takes), CHOICES.get(name)) if rule]:
+        for takes_value, expected in [rule for rule in (CONSTANTS.get(takes), CHOICES.get(name)) if rule]:
             for place, value in source.constants:
                 # A fallback of `first_of` can be a list, which the pipe made of it.
-                if type(value) is list or not good(value):
+                if type(value) is list or not takes_value(value):
                     part = "default" if place == ".default" else "const"
-                    self.problems.add(f"{at}{place}", "invalid", f"The {part} is not {what}.")
+                    self.problems.add(f"{at}{place}", "invalid", f"The {part} is not {expected}.")
 
     def _read_fields(self, written: Any) -> None:
         if type(written) is not dict:
