@@ -197,7 +197,7 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
 @contextmanager
 def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
     """Add what the command needs on a development machine. In production, do not even import `dev`."""
-    has_database = needs == DATABASE and (settings.backup_database_url or settings.database_url)
+    has_database = needs == DATABASE and bool(settings.backup_database_url or settings.database_url)
     if needs == PLAIN or settings.is_complete or has_database:
         yield settings
         return

@@ -35,7 +35,7 @@ HOME_POLL_INTERVAL_S: Final = 5.0  # each poll reads all destinations
 _STALE_AFTER: Final = timedelta(seconds=30)
 
 
-class HomeQuery(BaseModel):
+class HomeQuery(BaseModel, frozen=True):
     """The query parameters of the home page. `page` is the page of the table, from 1."""
 
     q: Annotated[str, Field(max_length=200)] = ""

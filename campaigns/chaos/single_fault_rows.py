@@ -71,7 +71,11 @@ ROWS: tuple[Row, ...] = (
         75,
     ),
     Row(
-        "the session of a flush is frozen", signalled(session("%store_flush%")), 35, 60, 60, signs=_NOT_READY
+        "the session of a flush is frozen",
+        signalled(session("%store_flush%")),
+        gap=60,
+        delay=60,
+        signs=_NOT_READY,
     ),
     Row("a row of lanes is locked", faults.holding_rows(_LANE)),
     Row("a row of lanes is locked, 1 worker", faults.holding_rows(_LANE), 60, workers=1),
@@ -79,10 +83,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         "the only worker is frozen in a transaction, and a person is erased",
         faults.frozen_in_transaction,
-        35,
-        6,
-        100,
         workers=1,
+        delay=100,
     ),
     Row("the flush lock is held shared, and a person is erased", faults.holding(_FLUSH_LOCK, erases=True)),
     Row(
@@ -113,16 +115,20 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("Amazon is half open for all", outside.silent("amazon"), 60, delay=120, signs=_FAILING),
     Row("connections to Amazon are half open", outside.silent("amazon", open_only=True), delay=30),
-    Row("Postgres is half open for all", outside.silent(*_DATABASE), 50, 100, 120, signs=_NOT_READY),
+    Row(
+        "Postgres is half open for all", outside.silent(*_DATABASE), 50, gap=100, delay=120, signs=_NOT_READY
+    ),
     Row(
         "connections to Postgres are silent",
         outside.silent(*_DATABASE, open_only=True),
         60,
-        45,
-        60,
+        gap=45,
+        delay=60,
         signs=_NOT_READY,
     ),
-    Row("connections of one worker to Postgres are silent", outside.silent(*_DATABASE, worker=1), 75, 6, 75),
+    Row(
+        "connections of one worker to Postgres are silent", outside.silent(*_DATABASE, worker=1), 75, delay=75
+    ),
     Row("Postgres is 200 ms away", outside.slow(*_DATABASE, latency=0.1), gap=8, delay=15),
     *(
         Row(f"the clock of a worker is {words}", host.wrong_clock("worker-0", offset), 25, 45, 60)
@@ -160,34 +166,41 @@ ROWS: tuple[Row, ...] = (
         "the token endpoint hangs",
         outside.without_tokens({"kind": "token_slow", "ms": 60_000}),
         60,
-        6,
-        120,
+        delay=120,
         signs=_FAILING,
     ),
     Row(
         "the token endpoint answers 500",
         outside.without_tokens({"kind": "token_5xx"}),
         60,
-        6,
-        120,
+        delay=120,
         signs=_FAILING,
     ),
     Row(
         "the name of Amazon does not resolve",
         host.restaffed(settings={"AMAZON_BASE_URL": "http://amazon.invalid:8001"}),
         45,
-        45,
-        120,
+        gap=45,
+        delay=120,
         signs=_FAILING,
     ),
-    Row("the name server is silent", host.silent_name_server, 60, 45, _AFTER_BACKOFF, signs=_FAILING),
-    Row("a TLS handshake with Amazon hangs", host.hanging_handshake, 60, 45, _AFTER_BACKOFF, signs=_FAILING),
+    Row(
+        "the name server is silent", host.silent_name_server, 60, gap=45, delay=_AFTER_BACKOFF, signs=_FAILING
+    ),
+    Row(
+        "a TLS handshake with Amazon hangs",
+        host.hanging_handshake,
+        60,
+        gap=45,
+        delay=_AFTER_BACKOFF,
+        signs=_FAILING,
+    ),
     Row(
         "number sequences are exhausted",
         faults.sequences_exhausted,
         20,
-        40,
-        60,
+        gap=40,
+        delay=60,
         signs=one_of("flushes_refused", "database_refused"),
     ),
     Row(
@@ -200,8 +213,8 @@ ROWS: tuple[Row, ...] = (
         "own: the synchronous standby is gone",
         faults.setting("synchronous_standby_names", "gone"),
         40,
-        80,
-        80,
+        gap=80,
+        delay=80,
         signs=_NOT_READY,
     ),
     Row("own: a worker crashes every three seconds", faults.crash_loop, 45, delay=20),
@@ -209,8 +222,8 @@ ROWS: tuple[Row, ...] = (
         "own: Postgres is read-only",
         faults.setting("default_transaction_read_only", "on"),
         30,
-        60,
-        60,
+        gap=60,
+        delay=60,
         signs=_NOT_READY,
     ),
     Row("own: a worker can open no file", host.no_files, 45),

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.destination import Region
 from app.domain.mapping.document import check_draft
-from app.domain.mapping.lint import LINT_WARNINGS, lint
+from app.domain.mapping.lint import LINT_WARNINGS, LintWarning, lint
 from app.domain.mapping.presets import PRESETS
 from tests.tables import cases
 
@@ -90,14 +90,13 @@ NONE = {"consent": {"mode": "none"}}
 )
 def test_each_likely_mistake_is_a_warning(draft: dict[str, Any], found: list[tuple[str, str]]) -> None:
     """Each with the member that it is about."""
-    assert [(one.code, one.field) for one in lint(draft, Region.NA)] == found
+    assert list(lint(draft, Region.NA)) == [LintWarning(*each) for each in found]
 
 
 def test_the_eu_demands_consent() -> None:
     """Whatever the country is."""
-    assert [(one.code, one.field) for one in lint(NONE, Region.EU)] == [
-        ("every_event_rejected", "consent.mode")
-    ]
+    assert list(lint(NONE, Region.EU)) == [LintWarning("every_event_rejected", "consent.mode")]
+    assert list(lint({}, Region.EU)) == []
     assert list(lint({"fields": "x", "custom_data": 1, "consent": []}, Region.EU)) == []
 
 

@@ -98,7 +98,7 @@ def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
     return names.get(entry.subject, entry.subject)
 
 
-# The page of the target of each kind of action that concerns no destination.
+# The pages of targets that have one outside of the pages of a destination.
 _PAGES: Mapping[str, str] = {
     "incident": "/console/incidents/{}",
     "key": "/console/keys#{}",

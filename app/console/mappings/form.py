@@ -37,6 +37,10 @@ class FieldRow:
     inputs: SourceInputs
 
     @property
+    def required(self) -> bool:
+        return self.field.name == "event_timestamp"
+
+    @property
     def purchases_only(self) -> bool:
         return self.field.name in PURCHASE_ONLY
 
@@ -167,10 +171,12 @@ def empty_row(number: int | str) -> CustomRow:
 
 
 def members_of(source: Any) -> dict[str, Any]:
+    """Return the members of a member of a document; none if it is no object."""
     return source if isinstance(source, dict) else {}
 
 
 def rows_of(source: Any) -> list[Any]:
+    """Return the rows of a member of a document; none if it is no list."""
     return source if isinstance(source, list) else []
 
 
