@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
@@ -51,8 +51,12 @@ FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | C
 """Takes region, access token and advertiser id. Returns whether the token gives access to the advertiser."""
 
 
-SendConversions = Callable[..., Awaitable[SentRequest]]
-"""Sends finished conversions to Amazon in one request, outside the delivery pipeline: `EventsClient.send`."""
+class SendConversions(Protocol):
+    """Sends finished conversions to Amazon in one request, outside the delivery pipeline."""
+
+    async def __call__(
+        self, region: Region, *, access_token: str, advertiser_id: str, conversions: Sequence[bytes]
+    ) -> SentRequest: ...
 
 
 async def _nothing() -> None:

@@ -66,12 +66,17 @@ def schema(_settings: Settings, _asked: argparse.Namespace) -> None:
     print(json.dumps(model.schema(), indent=2, ensure_ascii=False))
 
 
-async def apply(settings: Settings, asked: argparse.Namespace) -> int:
-    """Apply the complete file, or nothing if it has a problem.
+async def plan(settings: Settings, asked: argparse.Namespace) -> int:
+    """Print the changes that `apply` would make. Return 2 if there are any."""
+    return await _apply(settings, asked, dry_run=True)
 
-    The command `plan` prints the changes that `apply` would make, and returns 2 if there are any.
-    """
-    dry_run = asked.command == "plan"
+
+async def apply(settings: Settings, asked: argparse.Namespace) -> int:
+    """Apply the complete file, or nothing if it has a problem."""
+    return await _apply(settings, asked, dry_run=False)
+
+
+async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
     text, desired = _read(asked.file)
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
@@ -92,9 +97,6 @@ async def apply(settings: Settings, asked: argparse.Namespace) -> int:
             name = f"{destination.name} ({destination.id})"
             print(f"{name} is not connected to Amazon: connect it in the console.")
     return 0
-
-
-plan = apply
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:

@@ -217,7 +217,9 @@ async def waiting(
     connection: PipelineConnection, destination: DestinationNumber, queue: int | None = None
 ) -> int:
     """Return the number of events of a destination without a final state, in one queue or in all."""
-    return await fetch_scalar(connection, int, SQL["waiting"], destination, queue)
+    # An array, so that the index serves one queue under a generic plan too.
+    queues = [0, 1, 2] if queue is None else [queue]
+    return await fetch_scalar(connection, int, SQL["waiting"], destination, queues)
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:

@@ -37,9 +37,9 @@ WHERE s.batch = old.batch RETURNING s.destination, s.events, s.tries > 0 AS retr
 
 -- name: waiting
 SELECT (SELECT coalesce(sum(events), 0) FROM batch_states WHERE destination = $1 AND settled_at IS NULL
-    AND ($2::smallint IS NULL OR queue = $2))::bigint
+    AND queue = ANY($2::smallint[]))::bigint
   + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying'
-    AND ($2::smallint IS NULL OR queue = $2))
+    AND queue = ANY($2::smallint[]))
 
 -- name: discard
 UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'

@@ -44,7 +44,8 @@ class MatchKeyRule:
     hashed: bool
 
 
-_UNHASHED: Final = frozenset({"MAID", "RAMP_ID", "MATCH_ID", "REAL_ID", "MERKLE_ID", "KANTAR_ID", "FIP"})
+_T = MatchKeyType
+_UNHASHED: Final = {_T.MAID, _T.RAMP_ID, _T.MATCH_ID, _T.REAL_ID, _T.MERKLE_ID, _T.KANTAR_ID, _T.FIP}
 # In the order of match keys in an Amazon event. A field has the name of its type.
 MATCH_KEYS: Final = tuple(
     MatchKeyRule(kind.lower(), kind, hashed=kind not in _UNHASHED) for kind in MatchKeyType

@@ -1,7 +1,6 @@
 """The kinds of incident (`kinds.toml`), with the texts that an operator reads. Source: interface §11."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -54,8 +53,7 @@ class Remedy(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class KindSpec:
+class KindSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The properties of a kind of incident.
 
     `remedy` says what the operator should do, unless the reason of the incident says more. `opens_when`

@@ -194,7 +194,10 @@ class _DocumentReader:
         if source is None:
             return
         self._sources[name] = source
-        for takes_value, expected in [rule for rule in (CONSTANTS.get(takes), CHOICES.get(name)) if rule]:
+        # The event time takes no constant at all: `literal_times` has the problem.
+        rules = [] if takes in ("", "time") else [CONSTANTS[takes]]
+        rules += [CHOICES[name]] if name in CHOICES else []
+        for takes_value, expected in rules:
             for place, value in source.constants:
                 # A fallback of `first_of` can be a list, which the pipe made of it.
                 if type(value) is list or not takes_value(value):

@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from app.store import PipelineConnection, read_sql
@@ -194,7 +194,8 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
     for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
         for name, privileges in objects.items():
-            for role, verbs in zip(astuple(roles), astuple(privileges), strict=True):
+            for process in ("api", "worker", "backup"):
+                role, verbs = getattr(roles, process), getattr(privileges, process)
                 if role is not None and verbs:
                     statements.append(f"GRANT {verbs} ON {kind} {name} TO {_quoted(role)}")
     for role, functions in ((roles.api, API_FUNCTIONS), (roles.worker, WORKER_FUNCTIONS)):
