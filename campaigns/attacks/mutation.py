@@ -73,12 +73,12 @@ PARTS: dict[str, Part] = {
     "identity": {
         **_modules(
             "app/domain/identity",
-            "__init__ keys identifiers placeholders letters addresses address_words states profiles",
+            "__init__ keys identifiers placeholders letters places profiles",
             IDENTITY_TESTS,
         ),
         **_modules(
             "app/domain/identity",
-            "phones phone_plans",
+            "phones",
             (*_tests("phone_numbers", "domain/identity"), *IDENTITY_TESTS),
         ),
     },

@@ -20,7 +20,7 @@ from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wron
 from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
-from app.domain.identity import KEY_MAKERS
+from app.domain.identity import match_key
 from app.domain.identity.identifiers import is_public
 from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.mapping.sources import Check
@@ -264,7 +264,6 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_dig
     The failure of a value that gives no match key has the word of its `DropReason`. `refuses_digests` refuses
     values that were hashed before.
     """
-    make = KEY_MAKERS[profile][rule.type]
     has_zip_codes, is_hashed = rule.field == "postal" and country == "US", rule.hashed
 
     def check(value: Any) -> MatchKey | SourceFailed:
@@ -276,7 +275,7 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_dig
             value = text.zfill(5) if has_zip_codes and text.isdecimal() else text
         if len(value) > MAX_TRAIT_LENGTH:
             return _TRAIT_TOO_LONG
-        key = make(value, country)
+        key = match_key(profile, rule, value, country=country)
         if isinstance(key, MatchKey):
             if refuses_digests and key.rule == ALREADY_HASHED:
                 return _PREHASHED

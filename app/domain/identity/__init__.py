@@ -5,59 +5,16 @@ length. They cache nothing, because traits are personal data.
 """
 
 import re
-from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Final
 
-from app.domain.identity.keys import (
-    ALREADY_HASHED,
-    MATCH_KEYS,
-    DroppedKey,
-    DropReason,
-    MatchKey,
-    MatchKeyRule,
-    MatchKeyType,
-    Profile,
-)
-from app.domain.identity.profiles import PROFILES, ProfileRule
+from app.domain.identity.keys import ALREADY_HASHED, DroppedKey, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.identity.profiles import PROFILES
 
 _DIGEST_LENGTH: Final = 64
 _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256_OF_NOTHING: Final = sha256(b"").hexdigest()
 _ZEROS: Final = "0" * 64
-
-
-Maker = Callable[[str, str], MatchKey | DroppedKey]
-
-
-def _maker(rule: MatchKeyRule, profile: ProfileRule) -> Maker:
-    """Return the function from a trait and a country to the match key."""
-    clean_trait, name = profile.clean, profile.name
-
-    def unhashed_key(text: str, country: str) -> MatchKey | DroppedKey:
-        cleaned = clean_trait(text, country)
-        return cleaned if isinstance(cleaned, DroppedKey) else MatchKey(cleaned, name)
-
-    def hashed_key(text: str, country: str) -> MatchKey | DroppedKey:
-        # Most traits are shorter than a digest.
-        if len(text) >= _DIGEST_LENGTH and (digest := _given_digest(text)) is not None:
-            return _judge_digest(digest)
-        cleaned = clean_trait(text, country)
-        if type(cleaned) is str:
-            # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not
-            # raise either.
-            encoded = cleaned.encode() if cleaned.isascii() else cleaned.encode("utf-8", "replace")
-            return MatchKey(sha256(encoded).hexdigest(), name)
-        assert isinstance(cleaned, DroppedKey)
-        return cleaned
-
-    return hashed_key if rule.hashed else unhashed_key
-
-
-KEY_MAKERS: Final[Mapping[Profile, Mapping[MatchKeyType, Maker]]] = {
-    profile: {rule.type: _maker(rule, rows[rule.type]) for rule in MATCH_KEYS}
-    for profile, rows in PROFILES.items()
-}
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
@@ -67,7 +24,17 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
     the rules for addresses, states and postal codes. 64 hex digits count as the SHA-256 digest of a trait,
     except for types that are not hashed. Source: positions P8 and P9.
     """
-    return KEY_MAKERS[profile][rule.type](text, country)
+    # Most traits are shorter than a digest.
+    if rule.hashed and len(text) >= _DIGEST_LENGTH and (digest := _given_digest(text)) is not None:
+        return _judge_digest(digest)
+    row = PROFILES[profile][rule.type]
+    cleaned = row.clean(text, country)
+    if isinstance(cleaned, DroppedKey):
+        return cleaned
+    # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
+    # either.
+    value = sha256(cleaned.encode("utf-8", "replace")).hexdigest() if rule.hashed else cleaned
+    return MatchKey(value, row.name)
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:

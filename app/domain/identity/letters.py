@@ -5,8 +5,6 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-_NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
-
 # How Amazon's address rules and tag template write accented letters. They drop all other accented letters.
 AMAZON_ACCENTS: Final = str.maketrans(
     {**dict(zip("áéíóúø", "aeiouo", strict=True)), "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae"}
@@ -46,7 +44,7 @@ def unaccented(text: str) -> str:
     """Return a text in lower case with only its letters and digits, without accents, to look up a name."""
     if not text.isascii():
         text = unicodedata.normalize("NFD", _stream_safe(text))
-    return _NOT_ALNUM.sub("", text.lower())
+    return alnum(text)
 
 
 def without_invisible(text: str) -> str:

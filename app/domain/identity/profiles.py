@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.identity.addresses import amazon_address, template_address
 from app.domain.identity.identifiers import amazon_ip_address, amazon_maid, maid, match_id, raw
 from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
 from app.domain.identity.letters import alnum, alnum_composed, keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
-from app.domain.identity.states import amazon_state, template_state
+from app.domain.identity.places import amazon_address, amazon_state, template_address, template_state
 
 # Arguments: trait, country. Returns the normalised text, which is never empty, or why the trait is dropped.
 Clean = Callable[[str, str], str | DroppedKey]

@@ -8,8 +8,7 @@ from typing import Any, Final
 from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.keys import HASHED_FIELDS
-from app.domain.identity.phone_plans import PLANS
-from app.domain.identity.phones import calling_code
+from app.domain.identity.phones import PLANS, calling_code
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import SYNONYMS, WORDS, key_by_word, rank, words_in

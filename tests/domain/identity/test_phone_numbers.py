@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from phonenumbers import NumberParseException, ValidationResult
 
 from app.domain.identity.keys import DroppedKey, DropReason
-from app.domain.identity.phone_plans import PLANS
-from app.domain.identity.phones import amazon_phone
+from app.domain.identity.phones import PLANS, amazon_phone
 from tests.tables import cases
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES, ReadAsGB, read_country
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.identity import addresses
-from app.domain.identity.states import BY_COUNTRY, amazon_state
+from app.domain.identity import places
+from app.domain.identity.places import BY_COUNTRY, amazon_state
 from tests.tables import cases
 
 
@@ -100,8 +100,8 @@ def test_a_state_is_two_letters_in_its_own_country(text: str, country: str, expe
 
 def test_no_word_list_shortens_a_word_twice() -> None:
     """Within a list no short form is itself shortened, so the order of its rows says nothing."""
-    lists = [addresses.EVERYWHERE, addresses.WORDS["directions"], addresses.WORDS["number"]]
-    lists += [*addresses.COUNTRY_WORDS.values(), *addresses.TEMPLATE_COUNTRY_WORDS.values()]
+    lists = [places.EVERYWHERE, places.WORDS["directions"], places.WORDS["number"]]
+    lists += [*places.COUNTRY_WORDS.values(), *places.TEMPLATE_COUNTRY_WORDS.values()]
     for words in lists:
         assert not set(words.values()) & set(words)
-    assert sum(len(words) for words in addresses.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45
+    assert sum(len(words) for words in places.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45

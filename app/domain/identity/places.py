@@ -1,20 +1,22 @@
-"""Normalise street addresses: abbreviate words by Amazon's lists, then keep only letters and digits.
+"""Normalise street addresses and states: abbreviate them by lists, then keep only letters and digits.
 
-`address_words.toml` has the lists. A short word there has the words that it replaces.
+`address_words.toml` has Amazon's lists for addresses: a short word there has the words that it replaces.
+`states.toml` has the states and provinces of the United States and Canada.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Final
 
-from app.domain.identity.letters import AMAZON_ACCENTS, composed, without_invisible
+from app.domain.identity import letters
 from app.domain.toml_files import read_toml
 
 _Words = Mapping[str, str]
 _DELIMITERS: Final = str.maketrans({**dict.fromkeys(",.[]/-", " "), "#": " number "})
-_NOT_ALNUM: Final = re.compile(r"[^A-Za-z0-9]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
 
+
+# --- Addresses ------------------------------------------------------------------------------------
 
 # The lists by name: for each long word the short one.
 WORDS: Final[Mapping[str, _Words]] = {
@@ -52,7 +54,7 @@ def amazon_address(text: str, country: str) -> str:
     Any white space separates words, and invisible characters are removed. An accented letter gives the same
     result in both of its Unicode forms: one character, or a letter and a combining mark.
     """
-    words = _WHITE_SPACE.sub(" ", composed(without_invisible(text)))
+    words = _WHITE_SPACE.sub(" ", letters.composed(letters.without_invisible(text)))
     return _apply_rules(words, _STREETS.get(country, EVERYWHERE), _PLACES)
 
 
@@ -69,9 +71,56 @@ def _apply_rules(text: str, streets: _Words, places: _Words) -> str:
     text = _abbreviate(text.strip().lower(), streets)
     text = _abbreviate(text.translate(_DELIMITERS), places)
     if not text.isascii():
-        text = text.translate(AMAZON_ACCENTS)
-    return _NOT_ALNUM.sub("", _abbreviate(text, streets))
+        text = text.translate(letters.AMAZON_ACCENTS)
+    return letters.alnum(_abbreviate(text, streets))
 
 
 def _abbreviate(text: str, words: _Words) -> str:
     return " ".join([words.get(word, word) for word in text.split(" ") if word])
+
+
+# --- States ---------------------------------------------------------------------------------------
+
+
+def _codes(spellings: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the code of each name, and of each code itself."""
+    names = {
+        letters.unaccented(name): code for code, of_code in spellings.items() for name in of_code.split(", ")
+    }
+    return {**dict(zip(spellings, spellings, strict=True)), **names}
+
+
+# Names and codes of the states of the United States and Canada. Sources are in the file.
+BY_COUNTRY: Final[Mapping[str, Mapping[str, str]]] = {
+    country: _codes(spellings) for country, spellings in read_toml(__file__, "states").items()
+}
+
+# The states of both countries, for the tag template: it ignores the country. No name or code is in both
+# lists.
+_EITHER: Final = {**BY_COUNTRY["CA"], **BY_COUNTRY["US"]}
+
+
+def amazon_state(text: str, country: str) -> str:
+    """Return the two-letter code of a state in `country`, such as `ca` for `California` or `US-CA`.
+
+    A name without a code is normalised like a city: lower case, only letters and digits.
+    """
+    names = BY_COUNTRY.get(country)
+    if names is None:
+        return letters.alnum_composed(text)
+    name = letters.unaccented(text)
+    code = names.get(name)
+    # ISO 3166-2 writes the country before the state: US-CA.
+    if code is None and len(name) == 4 and name.startswith(country.lower()):
+        code = names.get(name[2:])
+    return code or letters.alnum_composed(text)
+
+
+def template_state(text: str, country: str) -> str:
+    """Return the two-letter code of a US or Canadian state, else the first two letters or digits of the name.
+
+    Amazon's tag template has an error: West Virginia becomes `we`. This function does not reproduce it
+    (position P8).
+    """
+    code = _EITHER.get(letters.unaccented(text))
+    return code or letters.alnum(text.lower().translate(letters.AMAZON_ACCENTS))[:2]
