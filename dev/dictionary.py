@@ -15,8 +15,8 @@ import zstandard
 
 from app.domain import batch
 from app.domain.batch import expand
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity.keys import Profile

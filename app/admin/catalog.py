@@ -7,9 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import Field
 
 from app.admin.copies import copied
-from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
+from app.domain.conversion import amazon_codes
 from app.domain.destination import REGION_NAMES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
@@ -115,7 +113,7 @@ class DestinationType:
     countries: list[CatalogCountry]
 
 
-def _choices(rows: Mapping[str, Choice]) -> list[Option]:
+def _choices(rows: Mapping[str, amazon_codes.Choice]) -> list[Option]:
     return [Option(choice.value, choice.label, choice.help) for choice in rows.values()]
 
 
@@ -126,7 +124,7 @@ _OPTIONS: Final = {
     for name, rows in _FILE.pop("options").items()
 } | {
     "region": [Option(region, label, _REGIONS[region]) for region, label in REGION_NAMES.items()],
-    "currency": [Option(code, code) for code in sorted(CURRENCIES)],
+    "currency": [Option(code, code) for code in sorted(amazon_codes.CURRENCIES)],
 }
 
 AMAZON: Final = DestinationType(
@@ -141,12 +139,12 @@ AMAZON: Final = DestinationType(
         copied(MappingField, field, type=field.takes, required=field.name == "event_timestamp")
         for field in FIELDS.values()
     ],
-    event_types=_choices(EVENT_TYPES),
-    event_sources=_choices(EVENT_SOURCES),
+    event_types=_choices(amazon_codes.EVENT_TYPES),
+    event_sources=_choices(amazon_codes.EVENT_SOURCES),
     presets=[
         MappingPreset(
             event_type=preset.event_type,
-            label=EVENT_TYPES[preset.event_type].label,
+            label=amazon_codes.EVENT_TYPES[preset.event_type].label,
             needs=list(preset.needs),
             only_here=list(preset.only),
             mapping=preset.document(),
@@ -155,8 +153,11 @@ AMAZON: Final = DestinationType(
     ],
     event_id_presets=list(event_id_presets()),
     consent_modes=_OPTIONS["consent_modes"],
-    currencies=sorted(CURRENCIES),
-    countries=[CatalogCountry(code, code in CONSENT_COUNTRIES) for code in sorted(COUNTRIES)],
+    currencies=sorted(amazon_codes.CURRENCIES),
+    countries=[
+        CatalogCountry(code, code in amazon_codes.CONSENT_COUNTRIES)
+        for code in sorted(amazon_codes.COUNTRIES)
+    ],
 )
 TYPES: Final = (AMAZON,)
 

@@ -25,8 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import MEMBER_PATH
 from app.admin.refusals import invalid
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.mapping.event_name import mixes_alphabets

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.strict_json import MalformedJson, parse
 
 MAX_MESSAGE = 300

@@ -19,7 +19,7 @@ from app.console import assets, confirmations, wording
 from app.console.access.sessions import Visitor
 from app.console.form_view import of_fields
 from app.console.navigation import navigation_of
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),

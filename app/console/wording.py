@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.health import Condition

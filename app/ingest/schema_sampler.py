@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import MatchKeyRule
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber

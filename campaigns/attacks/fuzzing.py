@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.amazon.wire import read_reply
-from app.domain.conversion.countries import COUNTRIES
+from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, Profile
 from app.domain.mapping.paths import IMPASSABLE, MAX_STEPS, parse_path, walk

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group
 from app.domain.mapping.presets import PRESETS, Preset

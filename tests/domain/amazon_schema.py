@@ -8,8 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from app.domain.conversion.countries import COUNTRIES
-from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES
 
 NAME = r"^[^!@#$%^&*|+=(){}\[\]<>?\\/~;\x00-\x1f\x7f-\x9f]{1,256}$"
 DIGEST = "^[0-9a-f]{64}$"

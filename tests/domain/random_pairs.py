@@ -16,8 +16,8 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from app.api.http.json_response import exact_json
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile

@@ -12,8 +12,8 @@ from conversions import NOW, RULES, convert
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.convert import ConversionPlan, Rules
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile

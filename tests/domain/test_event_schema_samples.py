@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.admin.mappings.trials import summary
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.conversion.convert import Conversion, Rules
-from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.event import Event, EventProblem
 from app.domain.identity.keys import Profile

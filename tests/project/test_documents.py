@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.cli import COMMANDS
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.lint import LintWarning, lint
 from app.domain.outcomes.status import Status

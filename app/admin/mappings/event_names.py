@@ -13,7 +13,7 @@ from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
 from app.domain.mapping.document import Mapping, compile_mapping

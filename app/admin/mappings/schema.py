@@ -5,7 +5,7 @@ from typing import Any
 
 from app.admin.inputs import name_problem_code
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.document import PREHASHED, Mapping, compile_mapping
 from app.domain.mapping.example import EXAMPLE_MAPPING

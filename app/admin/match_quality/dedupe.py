@@ -18,7 +18,7 @@ from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId

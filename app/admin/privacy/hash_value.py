@@ -10,7 +10,7 @@ from pydantic import Field
 from app.admin.copies import copied
 from app.admin.inputs import HashRequest, RequestBody
 from app.admin.refusals import invalid
-from app.domain.conversion.countries import read_country
+from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile
 from app.domain.match_quality import foreign_hash

@@ -33,7 +33,7 @@ from app.console.mappings.text import json_text, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.wording import share
 from app.domain import strict_json
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
 from app.domain.mapping.presets import EVENT_NAMES, PRESETS

@@ -15,7 +15,7 @@ from app.console.mappings.source_inputs import (
     source_place,
     to_inputs,
 )
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
+from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
 from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.domain.mapping.sources import MappingProblem

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.conversion import tcf
-from app.domain.conversion.countries import CONSENT_COUNTRIES
+from app.domain.conversion.amazon_codes import CONSENT_COUNTRIES
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.destination import Region
 from app.domain.mapping.reading import Reading

@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from app.domain.conversion import consent, members, values
-from app.domain.conversion.countries import UK_READ_AS_GB, ReadAsGB
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.amazon_codes import PURCHASE, UK_READ_AS_GB, ReadAsGB
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.members import json_text
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace

@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.conversion import values
-from app.domain.conversion.currencies import WITHOUT_DECIMALS
-from app.domain.conversion.event_types import PURCHASE_ONLY
+from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import as_integer, rounded
 from app.domain.conversion.results import EventWarning

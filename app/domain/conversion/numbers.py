@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact, 
 from functools import reduce
 from typing import Any, Final, TypeGuard
 
-from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.amazon_codes import CURRENCIES
 from app.domain.conversion.failures import SourceFailed, wrong_type
 
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)

@@ -13,9 +13,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.countries import COUNTRIES, read_country
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
 from app.domain.conversion.consent import ConsentRule, Mode
-from app.domain.conversion.countries import read_country
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity.keys import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem

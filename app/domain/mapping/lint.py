@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY, read_country
 from app.domain.conversion.consent import Mode, is_required
-from app.domain.conversion.countries import read_country
-from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
 from app.domain.destination import Region
 from app.domain.mapping.document import NAMING_TRAITS, compile_parts
 from app.domain.mapping.document import Mapping as CompiledMapping

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE, PURCHASE_ONLY
+from app.domain.conversion.amazon_codes import EVENT_TYPES, PURCHASE, PURCHASE_ONLY
 from app.domain.mapping.example import EXAMPLE_MAPPING
 
 

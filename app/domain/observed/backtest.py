@@ -13,8 +13,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.conversion.convert import ConversionPlan
-from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.numbers import as_text
 from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, EventProblem, Rejection

@@ -12,8 +12,8 @@ from typing import Any, Literal, NotRequired
 import msgspec
 from typing_extensions import TypedDict
 
+from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY
 from app.domain.conversion.convert import ConversionPlan, Step, Trace
-from app.domain.conversion.event_types import PURCHASE, PURCHASE_ONLY
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.identity.keys import DropReason
 from app.domain.outcomes.reasons import WARNINGS, JourneyCode, WarningView

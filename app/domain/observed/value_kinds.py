@@ -14,11 +14,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from app.domain.conversion import tcf
+from app.domain.conversion import amazon_codes, tcf
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
-from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
@@ -265,14 +262,14 @@ def _is_key(field: str, text: str) -> bool:
 
 
 def _word_kind(text: str) -> ValueKind:
-    if text in EVENT_TYPES:
+    if text in amazon_codes.EVENT_TYPES:
         return ValueKind.EVENT_TYPE
-    if text in EVENT_SOURCES:
+    if text in amazon_codes.EVENT_SOURCES:
         return ValueKind.EVENT_SOURCE
-    if len(text) == 3 and text.upper() in CURRENCIES and text.isascii():
+    if len(text) == 3 and text.upper() in amazon_codes.CURRENCIES and text.isascii():
         return ValueKind.CURRENCY
-    if len(text) <= _LONGEST_COUNTRY and (country := read_country(text)) is not None:
-        return ValueKind.CONSENT_COUNTRY if country in CONSENT_COUNTRIES else ValueKind.COUNTRY
+    if len(text) <= _LONGEST_COUNTRY and (country := amazon_codes.read_country(text)) is not None:
+        return ValueKind.CONSENT_COUNTRY if country in amazon_codes.CONSENT_COUNTRIES else ValueKind.COUNTRY
     if len(text) <= 9 and (consent_word := CONSENT_WORDS.get(text.lower())) is not None:
         return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
     if is_tcf(text):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Final
 
-from app.domain.conversion.countries import COUNTRIES
+from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import match_key
 from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.identity.phones import phone_spellings

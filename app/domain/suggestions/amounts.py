@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
+from app.domain.conversion.amazon_codes import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number, read_number
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import WORDS, word_list, words_of

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.suggestions.names import WORDS, joined, key_by_word, word_list, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from app.domain.conversion.currencies import CURRENCIES, WITHOUT_DECIMALS
+from app.domain.conversion.amazon_codes import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.amounts import (

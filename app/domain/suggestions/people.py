@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from app.domain.conversion.countries import COUNTRIES, read_country
+from app.domain.conversion.amazon_codes import COUNTRIES, read_country
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.keys import HASHED_FIELDS
 from app.domain.identity.phones import PLANS, calling_code

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from app.domain.conversion.countries import read_country
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.amazon_codes import PURCHASE, read_country
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import ACTION, compile_parts
 from app.domain.mapping.presets import EVENT_NAMES

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.domain.conversion import values
-from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.conversion.failures import SourceFailed
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.domain.conversion.countries import COUNTRIES
+from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, MatchKeyRule, Profile
 from app.domain.identity.profiles import PROFILES

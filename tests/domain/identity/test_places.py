@@ -2,8 +2,13 @@
 
 import pytest
 
-from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES, ReadAsGB, read_country
-from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.amazon_codes import (
+    CONSENT_COUNTRIES,
+    COUNTRIES,
+    CURRENCIES,
+    ReadAsGB,
+    read_country,
+)
 from app.domain.identity import places
 from app.domain.identity.places import BY_COUNTRY, amazon_state
 from tests.tables import cases
