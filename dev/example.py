@@ -11,7 +11,7 @@ import httpx
 
 from app.commands.api.client import ApiClient
 from app.commands.failure import CommandFailed
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.settings import Settings
 
 NAME = "Example (Amazon sandbox)"

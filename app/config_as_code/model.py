@@ -12,7 +12,7 @@ from app.admin.refusals import Refusal
 from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 
 VERSION = 1
 _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"

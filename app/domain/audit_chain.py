@@ -43,16 +43,13 @@ class ChainBroken:
     sentence: str
 
 
-def hashed_text(members: Iterable[str | None]) -> str:
-    """Return the text to hash: each member with its length in bytes before it, and `-` for None."""
-    return "".join("-" if member is None else f"{len(member.encode())}:{member}" for member in members)
-
-
 def is_unchanged(row: ChainRow) -> bool:
     """Return whether the hash of a row matches the row's members."""
     if row.hash is None or row.prev_hash is None:
         return False
-    return hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() == row.hash
+    # Each member has its length in bytes before it; `-` stands for None.
+    texts = ("-" if member is None else f"{len(member.encode())}:{member}" for member in row.members)
+    return hashlib.sha256(row.prev_hash + "".join(texts).encode()).digest() == row.hash
 
 
 def verify(chain: Iterable[ChainRow], start: ChainHead | None = None) -> ChainHead | ChainBroken:

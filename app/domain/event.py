@@ -183,17 +183,22 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
     if (own := content.get("mapping_id")) is not None:
         mapping_id = own
     is_usual = type(event_id) is str and _USUAL_ID(event_id)
-    if event_id is not None and not is_usual and (refused := check_event_id(event_id)):
+    if event_id is not None and not is_usual and (problem := event_id_problem(event_id)):
+        reason, detail = problem
         known = destination_id if type(destination_id) is str else None
-        return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
+        return Rejection(
+            reason, "event_id", None, detail, None, destination_id=known, journey=journey_ids(content)
+        )
     if destination_id is None or destination_id == "":
         detail = "destination_id is missing: set it in the event, next to the list, or in the query."
         return Rejection("destination_missing", "destination_id", None, detail, event_id)
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
     if mapping_id is not None and type(mapping_id) is not str:
-        refused = Rejection("wrong_type", "mapping_id", None, "mapping_id is not a text.", event_id)
-        return msgspec.structs.replace(refused, destination_id=destination_id, journey=journey_ids(content))
+        detail, journey = "mapping_id is not a text.", journey_ids(content)
+        return Rejection(
+            "wrong_type", "mapping_id", None, detail, event_id, destination_id=destination_id, journey=journey
+        )
     return Event(event_id, destination_id, mapping_id or None, content)
 
 
@@ -201,18 +206,17 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
 _USUAL_ID: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_EVENT_ID_LENGTH}}}", re.ASCII).fullmatch
 
 
-def check_event_id(event_id: Any) -> Rejection | None:
-    """Return the rejection of an invalid event id, or None if the id is valid."""
+def event_id_problem(event_id: Any) -> tuple[str, str] | None:
+    """Return the reason and the sentence of the rejection if an event id is invalid, else None."""
     if type(event_id) is not str:
-        return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)
+        return "event_id_invalid", "event_id is not a text."
     if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
-        detail = f"event_id is empty or has more than {MAX_EVENT_ID_LENGTH} characters."
-        return Rejection("event_id_invalid", "event_id", None, detail, None)
+        return "event_id_invalid", f"event_id is empty or has more than {MAX_EVENT_ID_LENGTH} characters."
     if CONTROL_CHARACTER.search(event_id):
-        return Rejection("event_id_invalid", "event_id", None, "event_id contains a control character.", None)
+        return "event_id_invalid", "event_id contains a control character."
     if is_personal_id(event_id):
-        detail = "event_id looks like an e-mail address or a phone number; ids are shown and logged."
-        return Rejection("event_id_personal", "event_id", None, detail, None)
+        sentence = "event_id looks like an e-mail address or a phone number; ids are shown and logged."
+        return "event_id_personal", sentence
     return None
 
 

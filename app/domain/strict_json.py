@@ -69,6 +69,8 @@ _A_FEW_EVENTS: Final = 2048
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+# After an even number of backslashes, which are escaped backslashes.
+_NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
@@ -95,7 +97,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
     if _names_a_key_twice(value, body):
         return MalformedJson("duplicate_key")
     # The decoder refuses NUL itself, but not its escape sequence.
-    if b"\\u0000" in body and _holds_nul(value):
+    if b"\\u0000" in body and _NUL_ESCAPE.search(body):
         return MalformedJson("nul_character")
     return value
 
@@ -162,18 +164,3 @@ def _names_a_key_twice_slowly(body: bytes) -> bool:
     # Numbers were checked before, so they are kept as text here.
     json.loads(body, object_pairs_hook=note, parse_int=str, parse_float=str)
     return twice
-
-
-def _holds_nul(value: Any) -> bool:
-    waiting: list[Any] = [value]
-    while waiting:
-        item = waiting.pop()
-        if type(item) is str:
-            if "\0" in item:
-                return True
-        elif type(item) is dict:
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
-        elif type(item) is list:
-            waiting.extend(part for part in item if type(part) in (str, dict, list))
-    return False

@@ -14,7 +14,7 @@ from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.domain.mapping.document import check_publishable
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from dev.pages import routes
 from tests.api.description import description_of
 from tests.api.world import MAPPING, ApiWorld

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import asyncpg
 import httpx
 
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from tests.pipeline.processes import ADMIN, Product
 
 MAPPING: dict[str, Any] = {

@@ -14,7 +14,7 @@ from app.api.events import models
 from app.api.events.models import EXAMPLE_EVENT
 from app.console.assets import ASSETS, compressed
 from app.domain.admission import ShedReason
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.server.admission import shed_problem
 from tests.console.browsing import Site, window
 from tests.console.showcase import opened

@@ -8,11 +8,11 @@ from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_o
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.document import PREHASHED, Mapping, compile_mapping
-from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LintWarning, lint
 from app.domain.mapping.paths import MAX_PATH_LENGTH
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, PIPES
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.mapping.sources import MAX_MEMBERS, MappingProblem
 from app.domain.mapping.templates import MAX_TEMPLATE_LENGTH
 from app.domain.observed.event_schema import EventSchema, schema_mismatches

@@ -24,9 +24,9 @@ from app.domain.event import (
     Event,
     EventProblem,
     Rejection,
-    check_event_id,
     content_digest,
     derived_event_id,
+    event_id_problem,
     read_events,
 )
 from app.domain.ids import DestinationId
@@ -121,8 +121,9 @@ def _event_of(
     An event without an id gets a derived id.
     """
     given_id = content.get("event_id")
-    if given_id is not None and (rejection := check_event_id(given_id)):
-        return rejection
+    if given_id is not None and (problem := event_id_problem(given_id)):
+        reason, sentence = problem
+        return Rejection(reason, "event_id", None, sentence, None)
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
     return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
+from app.domain.mapping.presets import EXAMPLE_MAPPING, example_event
 
 _DESTINATION: Final = "/destinations/{destination_id}"
 _MAPPING: Final = _DESTINATION + "/mappings/{mapping_id}"

@@ -19,7 +19,7 @@ from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.etags import Expected, etag
 from app.api.http.json_response import ExactJsonResponse
 from app.api.paging import Page, Paging
-from app.domain.mapping.example import EXAMPLE_MAPPING
+from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import WarningView
 
 router = SecuredRouter("mappings")

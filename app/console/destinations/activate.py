@@ -26,7 +26,7 @@ from app.console.events.history import timeline
 from app.console.live_updates import streamed
 from app.domain import strict_json
 from app.domain.event_query import EventQuery
-from app.domain.mapping.example import example_event
+from app.domain.mapping.presets import example_event
 from app.store.access.keys import ApiKey
 
 router = PageRouter()

@@ -35,8 +35,7 @@ from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable
-from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
-from app.domain.mapping.presets import EVENT_NAMES, PRESETS
+from app.domain.mapping.presets import EVENT_NAMES, EXAMPLE_MAPPING, PRESETS, example_event
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events

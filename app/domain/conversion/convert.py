@@ -138,7 +138,8 @@ class ConversionPlan:
                 kind = self._read_kind(run)
             country = self._country.get(run)
             if type(country) is not str or run.notes or run.trace is not None:
-                country = self._settle_country(run, country)
+                warnings = (UK_READ_AS_GB,) if isinstance(country, ReadAsGB) else ()
+                country = self._country.settle(run, country, warnings=warnings) or ""
             signal: consent.Signal | Rejection = consent.GRANTED_PAIR
             if not self._is_granted or run.trace is not None:
                 signal = self._read_consent(run, country, event_id)
@@ -193,11 +194,6 @@ class ConversionPlan:
                 run.trace.append(step)
         event_source = self._source.value(run)
         return _UNKNOWN_KIND if event_type is None else self._kind(event_type, event_source)
-
-    def _settle_country(self, run: Run, value: str | SourceFailed | None) -> str:
-        """Return the code of a country, or an empty text."""
-        warnings = (UK_READ_AS_GB,) if isinstance(value, ReadAsGB) else ()
-        return self._country.settle(run, value, warnings=warnings) or ""
 
     def _read_consent(self, run: Run, country: str, event_id: str) -> consent.Signal | Rejection:
         """Return the consent signal, or the rejection of an event without consent."""

@@ -95,6 +95,18 @@ def as_text(value: Any) -> str | SourceFailed:
     return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")
 
 
+TEXT_EXPECTED: Final = "a text, number or boolean is expected"
+
+
+def text_of(value: Any) -> Any:
+    """Read a text, which may be `Invented`, a number or a boolean as a text. Other types are no texts."""
+    if isinstance(value, str):
+        return value
+    if type(value) is bool:
+        return "true" if value else "false"
+    return number_text(value) if is_number(value) else wrong_type(value, TEXT_EXPECTED)
+
+
 def as_integer(value: Any) -> Any:
     """Return a number such as `2.0` as an `int`, and any other value unchanged.
 
@@ -120,14 +132,15 @@ _OPERAND: Final = Context(prec=64, Emin=-40, Emax=40, traps=[Inexact, Overflow])
 _EXACT: Final = Context(prec=600)
 # A divisor has at most 24 digits. No quotient is so near to a half that rounding it twice changes the result.
 _QUOTIENT: Final = Context(prec=120)
+_TOO_MANY_DIGITS: Final = SourceFailed("transform_failed", "has too many digits to calculate with")
 
 
-def operand(number: int | Decimal) -> Decimal | None:
-    """Return a number to calculate with, or None if it has too many digits."""
+def operand(number: int | Decimal) -> Decimal | SourceFailed:
+    """Return a number to calculate with, or a failure if it has too many digits."""
     try:
         return _OPERAND.create_decimal(number)
     except DecimalException:
-        return None
+        return _TOO_MANY_DIGITS
 
 
 def add(*terms: Decimal) -> Decimal:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
+from app.domain.conversion.numbers import as_integer, as_text, is_number, text_of
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import match_key
@@ -199,13 +199,7 @@ def check_custom(value: Any) -> str | SourceFailed:
     """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
     if type(value) is str and is_plain(value):
         return value
-    if type(value) is bool:
-        return "true" if value else "false"
-    if is_number(value):
-        value = number_text(value)
-    elif not isinstance(value, str):
-        return wrong_type(value, "a text, number or boolean is expected")
-    text = _clear_text(value, "custom_data_invalid", MAX_CUSTOM_LENGTH)
+    text = _clear_text(text_of(value), "custom_data_invalid", MAX_CUSTOM_LENGTH)
     return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
 
 

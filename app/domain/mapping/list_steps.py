@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import is_number, plain, read_number
+from app.domain.conversion.numbers import is_number, plain, read_number, text_of
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
-from app.domain.mapping.steps import TOO_MANY_DIGITS, Step, read_amount, text_of, unreadable
+from app.domain.mapping.steps import Step, read_amount, unreadable
 
 MAX_SUM_NAMES: Final = 3
 MAX_WHERE_VALUES: Final = 50
@@ -160,8 +160,8 @@ def _product(
         if type(number) is SourceFailed:
             return number
         operand = numbers.operand(number)
-        if operand is None:
-            return TOO_MANY_DIGITS
+        if isinstance(operand, SourceFailed):
+            return operand
         product = operand if product is None else numbers.multiply(product, operand)
     return product
 

@@ -16,21 +16,11 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import as_integer, is_number, plain
+from app.domain.conversion.numbers import TEXT_EXPECTED, as_integer, is_number, plain, text_of
 from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
-from app.domain.mapping.steps import (
-    TEXT_EXPECTED,
-    TOO_MANY_DIGITS,
-    Step,
-    StepProblem,
-    on_number,
-    on_text,
-    read_amount,
-    text_of,
-    unreadable,
-)
+from app.domain.mapping.steps import Step, StepProblem, on_number, on_text, read_amount, unreadable
 from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16
@@ -198,7 +188,9 @@ def _calculation(name: str, calculate: Callable[[Decimal, Decimal], Decimal]) ->
 
         def shape(number: int | Decimal) -> Any:
             operand = numbers.operand(number)
-            return TOO_MANY_DIGITS if operand is None else numbers.result(calculate(operand, constant))
+            if isinstance(operand, SourceFailed):
+                return operand
+            return numbers.result(calculate(operand, constant))
 
         return on_number(name, shape)
 

@@ -1,14 +1,54 @@
-"""The presets for a new mapping: for each event type a name, paths, and recommended fields; and for event_id.
+"""The example mapping and event, and the presets for a new mapping: for each event type, and for event_id.
 
-The paths are from the documented example event. A draft can replace them by paths found in recent events.
+The docs, the console, the API description and the benchmark use the example. The presets take their paths
+from its event. A draft can replace them by paths found in recent events.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from app.domain.conversion.amazon_codes import EVENT_TYPES, PURCHASE, PURCHASE_ONLY
-from app.domain.mapping.example import EXAMPLE_MAPPING
+
+EXAMPLE_MAPPING: Final[dict[str, Any]] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "phone": {"path": "user.phone"},
+        "maid": {"path": "user.maid"},
+        "first_name": {"path": "user.first_name"},
+        "last_name": {"path": "user.last_name"},
+    },
+    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
+    "consent": {"mode": "granted"},
+}
+
+
+def example_event(now: datetime) -> dict[str, Any]:
+    """Return an event of an invented person at `now`, which the example mapping can convert."""
+    return {
+        "event_id": "order-1001",
+        "event": {
+            "name": "addToCart",
+            "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "properties": {"brand": "acme", "sku": "A17", "quantity": 1, "total": 129.5},
+        },
+        "user": {
+            "email": "ada@example.com",
+            "phone": "+1 555 010 0199",
+            "first_name": "Ada",
+            "last_name": "Lovelace",
+            "country": "US",
+        },
+        "consent": {"ad_storage": "GRANTED", "user_data": "GRANTED"},
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from app.domain.conversion.failures import SourceFailed, characters, wrong_type
-from app.domain.conversion.numbers import is_number, number_text, read_number
+from app.domain.conversion.numbers import is_number, read_number
 from app.domain.mapping.reading import Reading
 
 # Takes a value that is not None. Returns a value or `SourceFailed`.
@@ -39,18 +39,6 @@ def _on(types: tuple[type, ...], kind: str, name: str, shape: Callable[[Any], An
 
 on_text: Final = partial(_on, (str,), "text")
 on_number: Final = partial(_on, (int, Decimal), "number")
-
-
-def text_of(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    if type(value) is bool:
-        return "true" if value else "false"
-    return number_text(value) if is_number(value) else wrong_type(value, TEXT_EXPECTED)
-
-
-TEXT_EXPECTED: Final = "a text, number or boolean is expected"
-TOO_MANY_DIGITS: Final = unreadable("has too many digits to calculate with")
 
 
 def read_amount(value: Any, decimal: str | None) -> Any:

@@ -16,6 +16,7 @@ from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import Step, StepProblem, on_text, read_amount, unreadable
 
 MAX_FORMATS: Final = 8
+MAX_PATTERN_LENGTH: Final = 64
 
 Format = Callable[[str, Reading], EventTime | None]
 
@@ -98,8 +99,8 @@ def _format(written: str, zone: tzinfo | None) -> Format | str:
         matches = re.compile(rf"[1-9][0-9]{{{digits - 1}}}").fullmatch
         read_epoch = partial(timestamps.from_epoch, per_second=per_second)
         return lambda text, _reading: read_epoch(int(text)) if matches(text) else None
-    tokens = _tokens(written)
-    if tokens is None:
+    tokens = _TOKEN.findall(written)
+    if len(written) > MAX_PATTERN_LENGTH or "".join(tokens) != written:
         return f"takes as formats {_FORMATS}"
     parts = [_TOKENS[token][0] for token in tokens if token in _TOKENS]
     if len(set(parts)) < len(parts) or not set(parts) >= _REQUIRED:
@@ -111,11 +112,6 @@ def _format(written: str, zone: tzinfo | None) -> Format | str:
     if zone is None:
         return "takes a pattern only together with a zone"
     return _pattern(tokens, zone)
-
-
-def _tokens(pattern: str) -> list[str] | None:
-    tokens = _TOKEN.findall(pattern)
-    return tokens if len(pattern) <= 64 and "".join(tokens) == pattern else None
 
 
 def _pattern(tokens: list[str], zone: tzinfo) -> Format:
