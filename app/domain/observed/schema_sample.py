@@ -239,8 +239,18 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
     different = [(number(path), count) for path, count in group.different.items()]
     changed = [(number(key), count) for key, count in group.changed.items()]
     samples = [(times, row) for row, times in rows.items()]
-    facts = (group.counter, group.version, group.accepted, group.match_keys)
-    packed = _Packed(list(names), samples, different, *facts, fingerprints.generation, changed, group.sent)
+    packed = _Packed(
+        list(names),
+        samples,
+        different,
+        counter=group.counter,
+        version=group.version,
+        accepted=group.accepted,
+        match_keys=group.match_keys,
+        generation=fingerprints.generation,
+        changed=changed,
+        sent=group.sent,
+    )
     return compress(_encoder.encode(packed))
 
 
@@ -264,5 +274,13 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         changed = {names[key]: count for key, count in packed.changed}
     except (ValueError, IndexError):
         return None
-    facts = (packed.counter, packed.version, packed.accepted, packed.match_keys)
-    return SampleGroup(samples, different, *facts, changed, packed.sent)
+    return SampleGroup(
+        samples,
+        different,
+        counter=packed.counter,
+        version=packed.version,
+        accepted=packed.accepted,
+        match_keys=packed.match_keys,
+        changed=changed,
+        sent=packed.sent,
+    )

@@ -16,7 +16,7 @@ class ItemAccepted:
 
 @dataclass(frozen=True, slots=True)
 class AmazonError:
-    """A code of an error, and its message."""
+    """An error that Amazon reports, with its code and message."""
 
     code: str
     message: str
@@ -119,10 +119,8 @@ class NotSent:
     """
 
 
-AmazonAnswer = PerItemReply | Divisible | Unexpected  # Amazon processed the request
 Outage = Missing | ServerError | TransportError  # no conversion is the cause
-AccessRefusal = Unauthorized | Forbidden  # the sign-in is the cause
-Reply = AmazonAnswer | Outage | AccessRefusal | Throttled | NotSent
+Reply = PerItemReply | Divisible | Unexpected | Outage | Unauthorized | Forbidden | Throttled | NotSent
 
 
 class ItemError(msgspec.Struct, frozen=True):

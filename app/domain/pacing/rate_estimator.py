@@ -91,8 +91,12 @@ class RateEstimate:
         if is_near or self.trials:
             needed, seconds = max(MOST_REQUESTS, round(PROBE_COST * self.cost)), NEAR_S
         has_few = share <= FEW and not (self.trials and counted._is_costly)
-        may_rise = counted.streak >= needed or (elapsed >= seconds and not counted.throttles)
-        if not may_rise and not (has_few and counted.requests >= max(needed, MOST_REQUESTS)):
+        may_rise = (
+            counted.streak >= needed
+            or (elapsed >= seconds and not counted.throttles)
+            or (has_few and counted.requests >= max(needed, MOST_REQUESTS))
+        )
+        if not may_rise:
             return counted
         # A slow lane takes the steps of the time that passed.
         steps = max(1.0, min(elapsed / DECISION_S, 20.0))
