@@ -22,7 +22,7 @@ from app.domain.mapping.document import ACTION, Mapping, check_draft, check_publ
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.lint import LintWarning
 from app.domain.mapping.sources import MappingProblem
-from app.domain.observed.event_schema import merge_samples
+from app.domain.observed.event_schema import SchemaMismatch, merge_samples
 from app.domain.observed.fingerprints import match_key_paths
 from app.store import mappings as stored_mappings
 from app.store.audit import AuditAction
@@ -38,7 +38,7 @@ class MappingDetails:
 
     mapping: StoredMapping
     problems: Sequence[MappingProblem]
-    warnings: Sequence[LintWarning]
+    warnings: Sequence[LintWarning | SchemaMismatch]
 
     @property
     def state(self) -> Literal["archived", "draft", "published"]:

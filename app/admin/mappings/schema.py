@@ -15,7 +15,7 @@ from app.domain.mapping.pipes import MAX_PIPE_STEPS, PIPES
 from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.mapping.sources import MAX_MEMBERS, MappingProblem
 from app.domain.mapping.templates import MAX_TEMPLATE_LENGTH
-from app.domain.observed.event_schema import EventSchema, schema_mismatches
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch, schema_mismatches
 from app.store.mappings import Document
 
 _PIPE = {"type": "array", "maxItems": MAX_PIPE_STEPS, "items": {}}
@@ -135,7 +135,7 @@ def name_problem(name: Any) -> str | None:
 
 def draft_warnings(
     document: Document, region: Region, schema: EventSchema | None = None
-) -> list[LintWarning]:
+) -> list[LintWarning | SchemaMismatch]:
     """Return the lint warnings of a valid draft and, with an event schema, its mismatches with the schema."""
     return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
 

@@ -23,7 +23,7 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.presets import EventIdPreset, event_id_presets
 from app.domain.mapping.sources import KINDS
-from app.domain.observed.event_schema import EventSchema
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
 from app.domain.suggestions.names import rank
 from app.store.mappings import Document
@@ -116,9 +116,13 @@ def preview(outcome: Conversion | Rejection) -> PreviewView:
     return PreviewView(pretty_json(conversion), [_warning(warning) for warning in outcome.warnings])
 
 
-def warning_lines(warnings: Sequence[LintWarning]) -> list[tuple[str, str, str]]:
+def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tuple[str, str, str]]:
     """Return a draft's warnings as (label, sentence, path or empty)."""
-    return [(label(field), WARNING_SENTENCES[code], path) for code, field, path in warnings]
+    lines = []
+    for each in warnings:
+        path = each.path if isinstance(each, SchemaMismatch) else ""
+        lines.append((label(each.field), WARNING_SENTENCES[each.code], path))
+    return lines
 
 
 WARNING_SENTENCES: Mapping[str, str] = {

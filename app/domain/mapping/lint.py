@@ -28,14 +28,10 @@ _DIFFERS: Final = frozenset({"event_id", *MATCH_KEY_FIELDS})
 
 
 class LintWarning(NamedTuple):
-    """A likely mistake: a stable code, and the path in the document.
-
-    `path` is the path that does not fit recent events, if the code is no key of `LINT_WARNINGS`.
-    """
+    """A likely mistake: a key of `LINT_WARNINGS`, and the path in the document."""
 
     code: str
     field: str
-    path: str = ""
 
 
 def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:

@@ -4,11 +4,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import LintWarning
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.value_kinds import EMPTY, ValueKind
@@ -87,7 +86,15 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
 _JSON_TYPES: Final = {"time": "text", "integer": "number"}
 
 
-def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[LintWarning]:
+class SchemaMismatch(NamedTuple):
+    """A path of a draft that does not fit recent events: a stable code, and the path in the document."""
+
+    code: str
+    field: str
+    path: str
+
+
+def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
     """Return the paths of a draft that no recent event has, or whose type does not fit the field.
 
     Templates and `first_of` are left out, and the type is not checked if the source has a pipe, which can
@@ -105,9 +112,9 @@ def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[
         place, entry = places.get(name, name), schema.find(source.path)
         if entry is None:
             if not schema.has_members(source.path) and not _is_unsampled(source.path, schema):
-                found.append(LintWarning("path_unknown", place, source.path))
+                found.append(SchemaMismatch("path_unknown", place, source.path))
         elif entry.filled and not source.rule and not _fits(name, entry):
-            found.append(LintWarning("path_type_unusual", place, source.path))
+            found.append(SchemaMismatch("path_type_unusual", place, source.path))
     return found
 
 
