@@ -22,8 +22,8 @@ from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
 from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
-from app.domain.incidents.causes import failure_of, failure_sentence
 from app.domain.incidents.health import Condition
+from app.domain.incidents.kinds import failure_of, failure_sentence
 from app.store.destinations.health import ListedDestination, PageQuery, Sort
 from app.store.destinations.outcome_history import OutcomeBucket
 

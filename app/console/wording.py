@@ -11,8 +11,7 @@ from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
 from app.domain.mapping.fields import FIELDS
-from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST
-from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.reasons import POSITION_IN_REQUEST, REASONS
 from app.store.destinations.destinations import Destination
 from app.store.destinations.health import ListedDestination
 

@@ -9,7 +9,7 @@ from typing import Final
 from app.domain.batch import EventMetadata, may_hold_id
 from app.domain.event import JOURNEY_IDS, JourneySelection
 from app.domain.id_digests import SEARCHED_IDS
-from app.domain.outcomes.failure_cause import failure_cause
+from app.domain.outcomes.reasons import failure_cause
 from app.domain.outcomes.status import Status
 
 MEMBERS: Final = ("event_id", "event_type", "request_id", *JOURNEY_IDS)
@@ -29,7 +29,7 @@ class EventQuery(JourneySelection):
     until: datetime | None = None
     mapping_id: str | None = None
     event_type: str | None = None
-    cause: str | None = None  # of a permanent failure: domain/outcomes/failure_cause.py
+    cause: str | None = None  # of a permanent failure: domain/outcomes/reasons.py
     any_id: str | None = None  # of the event, its execution, journey, node or request
     event_id: str | None = None
     request_id: str | None = None  # of the post that contained it

@@ -10,7 +10,6 @@ from typing import Final
 import asyncpg
 
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.domain.incidents.causes import OTHERS, PAUSED
 from app.domain.incidents.conditions import (
     DestinationFacts,
     Explained,
@@ -22,7 +21,7 @@ from app.domain.incidents.conditions import (
     service_findings,
 )
 from app.domain.incidents.health import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
-from app.domain.incidents.kinds import KINDS, Kind
+from app.domain.incidents.kinds import KINDS, OTHERS, PAUSED, Kind
 from app.domain.incidents.machine import (
     Incident,
     Transition,

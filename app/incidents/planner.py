@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from app.domain.incidents.causes import advice
-from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
+from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.messages import digest_body, incident_body

@@ -19,10 +19,10 @@ from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.pages import part
 from app.console.wording import age, amazon_message, change, number, share
 from app.domain.destination import DEFAULT_RATE, Region, State
-from app.domain.observed.coverage import MatchKeyCoverage
+from app.domain.match_quality.match_keys import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.domain.outcomes.event_history import EventReplay
+from app.domain.outcomes.explain import EventReplay
 from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow

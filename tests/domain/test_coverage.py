@@ -1,7 +1,12 @@
 """Which share of events carried each match key."""
 
 from app.domain.batch import EventMetadata
-from app.domain.observed.coverage import MOST_EVENTS, DroppedMatchKeys, MatchKeyCoverage, match_key_coverage
+from app.domain.match_quality.match_keys import (
+    MOST_EVENTS,
+    DroppedMatchKeys,
+    MatchKeyCoverage,
+    match_key_coverage,
+)
 
 
 def _shape(*keys: str) -> EventMetadata:

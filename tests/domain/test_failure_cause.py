@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from app.domain.outcomes.failure_cause import NO_ANSWER, failure_cause
+from app.domain.outcomes.reasons import NO_ANSWER, failure_cause
 from app.store.events.failures import CAUSE
 
 ANSWERS = [

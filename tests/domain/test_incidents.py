@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from app.domain.incidents import thresholds
-from app.domain.incidents.causes import advice
 from app.domain.incidents.conditions import (
     DestinationFacts,
     Finding,
@@ -17,7 +16,7 @@ from app.domain.incidents.conditions import (
     destination_findings,
     service_findings,
 )
-from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
+from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks

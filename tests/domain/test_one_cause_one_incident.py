@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
-from app.domain.incidents.causes import ACCESS, CHAIN
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
-from app.domain.incidents.kinds import KINDS, Kind, Severity
+from app.domain.incidents.kinds import ACCESS, CHAIN, KINDS, Kind, Severity
 from app.domain.incidents.machine import Transition
 from app.domain.notifications.policy import MessageType, Preference, SentMessages, due_message
 from app.incidents.monitor import decide

@@ -13,7 +13,7 @@ from app.admin.events.search import find_visible_row, reading_row
 from app.domain.destination import RequestRate, State
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber
-from app.domain.observed.coverage import MatchKeyCoverage, match_key_coverage
+from app.domain.match_quality.match_keys import MatchKeyCoverage, match_key_coverage
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, tally
 from app.store import PipelineConnection

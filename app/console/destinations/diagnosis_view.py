@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from app.admin.destinations.stats import DestinationStats, DiagnosisFacts
 from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
-from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
+from app.domain.incidents.kinds import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import RequestRow
 

@@ -28,8 +28,7 @@ from app.console.wording import (
 )
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
-from app.domain.outcomes.failure_cause import failure_cause
-from app.domain.outcomes.reasons import WARNINGS
+from app.domain.outcomes.reasons import WARNINGS, failure_cause
 from app.domain.outcomes.status import FINAL
 
 router = PageRouter()

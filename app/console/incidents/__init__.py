@@ -16,8 +16,7 @@ from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Pagi
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since
 from app.console.wording import Label, age, amazon_message
-from app.domain.incidents.causes import ACCESS, OPERATOR, advice
-from app.domain.incidents.kinds import KINDS, Kind, Remedy
+from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, advice
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.policy import SentMessages
 from app.store.destinations.figures import RequestRow

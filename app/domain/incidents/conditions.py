@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents import causes
+from app.domain.incidents import kinds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import Alerting, Threshold
@@ -97,19 +97,19 @@ def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
     reason = facts.sign_in_reason
     if reason is None or (reason in FORBIDDEN_REASONS) is not (kind is Kind.AMAZON_FORBIDDEN):
         return None
-    return _waiting(kind, causes.SIGN_IN[reason].headline, facts, reason)
+    return _waiting(kind, kinds.SIGN_IN[reason].headline, facts, reason)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
-            return _waiting(Kind.FAILING, causes.FAILURES[reason].headline, facts, reason)
+            return _waiting(Kind.FAILING, kinds.FAILURES[reason].headline, facts, reason)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
-    reason = causes.failure_of(facts.last_outcome or "lost", facts.last_status)
-    text = causes.failure_sentence(reason, facts.last_status)
+    reason = kinds.failure_of(facts.last_outcome or "lost", facts.last_status)
+    text = kinds.failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
         text += f" {facts.failed_requests:,} of {facts.requests:,} requests failed."
         return _waiting(Kind.FAILING, text, facts, reason)
@@ -143,7 +143,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
     if expiry - now > timedelta(hours=limit.hours):
         return None
     text = f"Waiting events reach Amazon's age limit within {limit.hours:g} hours."
-    reason = causes.PAUSED if facts.is_paused else None
+    reason = kinds.PAUSED if facts.is_paused else None
     return Finding(Kind.EXPIRING, text, facts.expiring_events, facts.oldest_waiting_at, expiry, reason)
 
 
@@ -220,18 +220,18 @@ class Explained:
 
     def explains(self, kind: Kind) -> bool:
         """Return whether an open incident of this kind is resolved into the incident of the cause."""
-        return self.cause is not None and kind in causes.CHAIN and kind is not self.cause
+        return self.cause is not None and kind in kinds.CHAIN and kind is not self.cause
 
 
 def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
     """Return which of the problems found, or of the open incidents, explains the others."""
     found = {finding.kind: finding for finding in findings}
-    cause = causes.cause_of(found, is_open)
+    cause = kinds.cause_of(found, is_open)
     if cause is None:
         return Explained(found)
-    explained = {*causes.CHAIN} - {cause, *causes.ACCESS}
+    explained = {*kinds.CHAIN} - {cause, *kinds.ACCESS}
     consequences = tuple(sorted(explained & found.keys()))
-    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in causes.CHAIN}
+    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in kinds.CHAIN}
     severity = max((KINDS[kind].severity for kind in (cause, *consequences)), key=lambda each: each.rank)
     return Explained(kept, cause, consequences, severity)
 
@@ -256,10 +256,10 @@ def in_general_words(
     is_receiving = finding.kind is Kind.DATABASE_SLOW and any(each.received for each in facts)
     if not (waiting or is_receiving or is_open):
         return None
-    text, events = causes.OTHERS[causes.OPERATOR].headline, sum(each.waiting_events for each in waiting)
+    text, events = kinds.OTHERS[kinds.OPERATOR].headline, sum(each.waiting_events for each in waiting)
     oldest_at = _earliest(each.oldest_waiting_at for each in waiting)
     expires_at = _earliest(each.earliest_expiry_at for each in waiting)
-    return Finding(finding.kind, text, events, oldest_at, expires_at, causes.OPERATOR)
+    return Finding(finding.kind, text, events, oldest_at, expires_at, kinds.OPERATOR)
 
 
 def channel_finding(failing: Mapping[str, timedelta]) -> Finding | None:

@@ -6,11 +6,13 @@ not what Amazon found.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
+from app.domain.batch import EventMetadata
 from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.results import Rules, Step
 from app.domain.event import Event
@@ -218,3 +220,48 @@ def added(document: Mapping[str, Any], row: WhatIf) -> dict[str, Any]:
         rest = {k: v for k, v in present.items() if k in outer} if isinstance(present, dict) else {}
         fields[row.field] = {"first_of": [inner, row.source], **rest}
     return {**document, "fields": fields}
+
+
+# --- Match keys of the newest accepted events ------------------------------------------------------
+
+MOST_EVENTS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKeyShare:
+    """The number of events that contain a match key."""
+
+    match_key: str
+    events: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedMatchKeys:
+    """The number of events from which a match key was left out for one reason."""
+
+    match_key: str
+    reason: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKeyCoverage:
+    """How many of the newest accepted events contain each match key."""
+
+    events: int
+    match_keys: Sequence[MatchKeyShare]
+    dropped: Sequence[DroppedMatchKeys]
+
+
+def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
+    """Count the match keys and the dropped match keys of the first thousand events."""
+    newest = list(islice(events_metadata, MOST_EVENTS))
+    carried = Counter(key for metadata in newest for key in metadata.match_keys)
+    dropped = Counter(pair for metadata in newest for pair in metadata.dropped_keys)
+    keys = [rule.type.value for rule in MATCH_KEYS if rule.type.value in carried]
+    return MatchKeyCoverage(
+        len(newest),
+        [MatchKeyShare(key, carried[key], round(carried[key] / len(newest), 4)) for key in keys],
+        [DroppedMatchKeys(*pair, count) for pair, count in sorted(dropped.items())],
+    )

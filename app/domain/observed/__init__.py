@@ -1,5 +1,5 @@
 """Analyse recent events, from samples without values.
 
-`event_schema.py` finds their paths, and `coverage.py` counts their match keys. `preview.py` and `backtest.py`
-show what a mapping draft would do with these events.
+`event_schema.py` finds their paths. `preview.py` and `backtest.py` show what a mapping draft would do with
+these events.
 """

@@ -1,5 +1,10 @@
-"""The failure codes of the journey engine, and the reasons that each code stands for (`reasons.toml`)."""
+"""The failure codes of the journey engine, and the reasons that each code stands for (`reasons.toml`).
 
+The cause of a permanent failure is more exact than its reason: it follows from Amazon's code and message.
+"""
+
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,3 +69,20 @@ def rejection_detail(reason: str, field: str | None, mapping_field: str | None) 
     """Return the sentence of a stored rejection. Another release may have stored a reason unknown here."""
     sentence = REASONS[reason].detail if reason in REASONS else _NOT_ACCEPTED
     return sentence.format(field=field or "A field", mapping_field=mapping_field or "its destination field")
+
+
+# --- Causes of permanent failures ------------------------------------------------------------------
+
+# Amazon's message names the position of an event in the request, which differs between equal failures.
+# Postgres must read the pattern in the same way, because `app/store/events/failures.py` groups by it.
+POSITION_IN_REQUEST: Final = r"events\[[0-9]+\][.:]? *"
+
+
+def failure_cause(code: str | None, message: str | None) -> str:
+    """Return a short digest of a cause, so that a link can name it. Equal causes have the same digest."""
+    text = re.sub(POSITION_IN_REQUEST, "", message or "")
+    return hashlib.md5(f"{code or ''}\n{text}".encode(), usedforsecurity=False).hexdigest()[:12]
+
+
+NO_ANSWER: Final = failure_cause(None, None)
+"""The digest for events without a message from Amazon, such as expired events."""

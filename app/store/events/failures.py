@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from app.domain.ids import DestinationNumber, MappingNumber
-from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST, failure_cause
+from app.domain.outcomes.reasons import POSITION_IN_REQUEST, failure_cause
 from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)

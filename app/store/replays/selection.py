@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
-from app.domain.outcomes.failure_cause import NO_ANSWER
+from app.domain.outcomes.reasons import NO_ANSWER
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, columns_of, fetch_map, fetch_only, fetch_scalar, read_sql
 from app.store.events.failures import CAUSE
