@@ -5,6 +5,7 @@ differences. For wrong settings `plan` returns 1, so that CI does not mistake an
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -26,6 +27,7 @@ KEYS = "keys"  # development keys
 COMPLETE = "complete"  # development keys and the embedded database
 DATABASE = "database"  # a database to back up, without keys
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of the output, such as `head`, wants no more. At exit Python would write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # its reader, such as `head`, wants no more
         return 1
     except Exception as error:
         from app.store.errors import connection_problem
@@ -170,6 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if isinstance(error, OSError) and error.filename is not None:
             print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
+            return 1
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            _discard_output()
+            print(f"{error.strerror}.", file=sys.stderr)
             return 1
         if getattr(getattr(error, "orig", error), "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
@@ -183,6 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             remedy = "set MIGRATION_DATABASE_URL, or run `migrate` to grant them"
         print(f"The role of the database URL lacks privileges for {command.name}: {remedy}.", file=sys.stderr)
         return 1
+
+
+def _discard_output() -> None:
+    """Write the rest of the output, which Python would write at the exit, to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 
 def number_within(what: str, least: int, most: int) -> Callable[[str], int]:
@@ -13,6 +14,15 @@ def number_within(what: str, least: int, most: int) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"must be {what} from {least} to {most:,}")
 
     return parse
+
+
+def instant(text: str) -> datetime:
+    """Parse an RFC 3339 time, which is in UTC if it has no offset. Refuse the years that overflow in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("must be a time such as 2026-11-24T10:00:00Z") from None
 
 
 days = number_within("a number of days", 1, 36_500)

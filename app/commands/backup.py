@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.commands.argument_types import number_within
+from app.commands.argument_types import instant, number_within
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
@@ -58,10 +58,10 @@ def restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def moment(text: str) -> datetime:
     """Parse an RFC 3339 time with its offset."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError("a time needs an offset, such as Z")
-    return at.astimezone(UTC)
+    time = instant(text)
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise argparse.ArgumentTypeError("a time needs an offset, such as Z")
+    return time
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,12 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
         async for _ in check.pages():
             pass
         report = check.report()
-        result: dict[str, Any] = {
-            "imbalance": check.imbalance,
-            "batches": check.batches,
-            "mismatches": report,
-        }
         async with resources.pool.acquire() as connection:
-            await balance.finish(connection, **result)
+            await balance.finish(
+                connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
+            )
     if asked.json:
-        print(json.dumps(result))
+        print(json.dumps({"imbalance": check.imbalance, "batches": check.batches, "mismatches": report}))
     else:
         for mismatch in report:
             print(sentence(mismatch))

@@ -1,11 +1,12 @@
 """`replay`: queue events of a destination again that failed permanently or expired."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from app.admin.access import Caller, Scope
 from app.admin.refusals import Refusal
 from app.admin.replays.replay import ReplayResult, replay_steps
+from app.commands.argument_types import instant
 from app.commands.failure import CommandFailed
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
@@ -20,8 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), help="default: both")
     parser.add_argument("--reason", type=_reason, help="only events with this reason code, such as gave_up")
-    parser.add_argument("--since", type=_time, help="only events accepted since this time (RFC 3339)")
-    parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
+    parser.add_argument("--since", type=instant, help="only events accepted since this time (RFC 3339)")
+    parser.add_argument("--until", type=instant, help="only events accepted before this time (RFC 3339)")
     parser.add_argument("--include-dismissed", action="store_true", help="also dismissed dead letters")
     parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
     add_organisation_argument(parser)
@@ -61,8 +62,3 @@ def _reason(text: str) -> str:
     if text not in REASONS:
         raise argparse.ArgumentTypeError("it is not a reason; docs/reasons.md lists them")
     return text
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

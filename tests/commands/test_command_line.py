@@ -134,6 +134,30 @@ def test_a_reader_that_wants_no_more_ends_the_command_quietly() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+def test_output_to_a_full_disk_is_one_sentence() -> None:
+    """`export` to a full disk ended in a traceback; nothing is left to write at the exit."""
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "app", "schema"]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "No space left on device.\n")
+
+
+TIME_ARGUMENTS = (
+    ("replay", "dst_1", "--since"),
+    ("replay", "dst_1", "--until"),
+    ("restore", "/nonexistent", "--to"),
+)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "now"])
+def test_a_time_that_utc_does_not_have_is_a_mistake(time: str) -> None:
+    """In UTC it is before the year 1, or after the year 9999: the replay of it ended in a traceback."""
+    for words in TIME_ARGUMENTS:
+        ended = command(*words, time)
+        assert ended.returncode == 2, words
+        assert ended.stderr.endswith(": must be a time such as 2026-11-24T10:00:00Z\n"), ended.stderr
+
+
 def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
     """The output does not mention the audit."""
     ended = command("audit", "verify", "--head", "abc")
@@ -296,6 +320,7 @@ async def test_commands_act_for_the_organisation_in_the_option(
     _, exported, _ = await run("export", *acting)
     destination = next(word for word in exported.split() if word.startswith("dst_"))
     assert (await run("replay", destination, "--dry-run", *acting))[0] == 0
+    assert (await run("replay", destination, "--dry-run", "--since", "0002-01-01", *acting))[0] == 0
     code, _, errors = await run("replay", destination, "--dry-run")
     assert (code, "does not exist" in errors) == (1, True)
 
