@@ -36,7 +36,9 @@ class Outbound:
     def proxy_of(self, url: str) -> httpcore.Proxy | None:
         """Return the proxy for a URL, or None if its host is reached directly."""
         host = urlsplit(url).hostname or ""
-        if self.proxy is None or any(_matches(host, direct) for direct in self._direct):
+        direct_hosts = (*self.direct_hosts, "localhost", ".localhost", "127.0.0.1", "::1")
+        domains = tuple(direct for direct in direct_hosts if direct.startswith("."))
+        if self.proxy is None or host in direct_hosts or host.endswith(domains):
             return None
         parts = urlsplit(self.proxy)
         account = (unquote(parts.username or "").encode(), unquote(parts.password or "").encode())
@@ -53,10 +55,6 @@ class Outbound:
         proxy = httpx.Proxy(self.proxy)
         proxied = httpx.AsyncHTTPTransport(verify=self.tls(), trust_env=False, limits=limits, proxy=proxy)
         return _Routes(self, direct, proxied)
-
-    @property
-    def _direct(self) -> tuple[str, ...]:
-        return (*self.direct_hosts, "localhost", ".localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +74,6 @@ class _Routes(httpx.AsyncBaseTransport):
 
 DIRECT: Final = Outbound()
 """No proxy, and only the public certificate authorities."""
-
-
-def _matches(host: str, direct: str) -> bool:
-    return host.endswith(direct) if direct.startswith(".") else host == direct
 
 
 @cache

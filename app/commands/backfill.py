@@ -157,13 +157,13 @@ class Sender:
         self._client = client
         client.headers["Content-Type"] = "application/x-ndjson"
         self.dry_run: bool = options.dry_run
-        self._query = {"priority": "low"}
-        if options.destination:
-            self._query["destination_id"] = options.destination
-        if options.mapping:
-            self._query["mapping_id"] = options.mapping
-        if options.dry_run:
-            self._query["dry_run"] = "true"
+        query = {
+            "priority": "low",
+            "destination_id": options.destination,
+            "mapping_id": options.mapping,
+            "dry_run": "true" if options.dry_run else None,
+        }
+        self._query = {name: value for name, value in query.items() if value}
 
     def send(self, batch: Sequence[ImportRow], progress: Progress) -> None:
         """Send the rows of one request and count the results.
@@ -194,11 +194,15 @@ class Sender:
                 wait, why = None, f"The API cannot be reached ({type(error).__name__})"
             else:
                 if response.status_code in {200, 202, 207, 422}:
-                    results = _results(response)
-                    if results is not None:
+                    results = _member(response, "results")
+                    if isinstance(results, list):
                         return results
                 if response.status_code not in {429, 500, 502, 503, 504}:
-                    raise CommandFailed(_refusal(response))
+                    if (detail := _member(response, "detail")) is None:
+                        refused = f"The response was {response.status_code}. Check the address in --api."
+                    else:
+                        refused = f"The API refused the rows ({response.status_code}): {detail}"
+                    raise CommandFailed(refused)
                 wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
             if time.monotonic() > until:
                 raise CommandFailed(f"{why}. Run the same command again to resume.")
@@ -222,19 +226,12 @@ def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
             progress.warn(number, warning["code"] + (f" at {warning['field']}" if warning["field"] else ""))
 
 
-def _results(response: httpx.Response) -> list[dict[str, Any]] | None:
+def _member(response: httpx.Response, name: str) -> Any:
+    """Return a member of a JSON object, or None if the response is another one or lacks it."""
     try:
-        results = response.json()["results"]
+        return response.json()[name]
     except (ValueError, KeyError, TypeError):
         return None
-    return list(results) if isinstance(results, list) else None
-
-
-def _refusal(response: httpx.Response) -> str:
-    try:
-        return f"The API refused the rows ({response.status_code}): {response.json()['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return f"The response was {response.status_code}. Check the address in --api."
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -3,24 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from app.commands.private_files import delete_private, write_private
 
 _MAX_SPANS: Final = 200
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct, forbid_unknown_fields=True):
     """The number of rows with the same result.
 
     `spans` has up to 200 spans [from, to] of their row numbers.
     """
 
     rows: int = 0
-    spans: list[list[int]] = field(default_factory=list)
+    spans: list[list[int]] = []
 
     def add(self, number: int) -> None:
         """Count a row. Rows must be added in order."""
@@ -37,8 +37,7 @@ class Tally:
         return ", ".join(spans) + (f" and {left:,} more" if left else "")
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct, forbid_unknown_fields=True):
     """The results so far. `row` is the number of the last row that has a result. `offset` is the end of this
     row.
 
@@ -51,8 +50,8 @@ class Progress:
     row: int = 0
     accepted: int = 0
     duplicates: int = 0
-    rejected: dict[str, Tally] = field(default_factory=dict)
-    warned: dict[str, Tally] = field(default_factory=dict)
+    rejected: dict[str, Tally] = {}
+    warned: dict[str, Tally] = {}
 
     def reject(self, number: int, why: str) -> None:
         """Count a rejected row."""
@@ -95,17 +94,14 @@ class Checkpoint:
     def read(self) -> Progress | None:
         """Return the stored progress, or None if there is none or it cannot be read."""
         try:
-            stored: dict[str, Any] = json.loads(self.path.read_text())
-            for name in ("rejected", "warned"):
-                stored[name] = {reason: Tally(**tally) for reason, tally in stored[name].items()}
-            return Progress(**stored)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return msgspec.json.decode(self.path.read_bytes(), type=Progress)
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def write(self, progress: Progress) -> None:
         """Replace the stored progress atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(self.path, json.dumps(asdict(progress)))
+        write_private(self.path, msgspec.json.encode(progress).decode())
 
     def delete(self) -> None:
         """Delete the file, because the backfill is complete."""

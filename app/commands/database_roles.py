@@ -1,7 +1,6 @@
 """`database-roles`: create the database roles of API, workers and backups and grant their privileges."""
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -25,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> None:
+async def run(settings: Settings, asked: argparse.Namespace) -> None:
     """Create the roles in the URLs of API, workers and backups. With `--sql`, only print the statements."""
     roles = role_names(settings)
     if not roles.distinct:
@@ -39,9 +38,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
         statements = [*created, *privileges.grants(roles, database=database)]
         print(*(f"{statement};" for statement in statements), sep="\n")
         return
-    is_migrated = asyncio.run(_create(settings, roles))
     names = ", ".join(roles.distinct)
-    if is_migrated:
+    if await _create(settings, roles):
         print(f"{names}: created, with exactly the privileges of this release.")
     else:
         print(f"{names}: created. `migrate` creates the tables and grants the privileges.")

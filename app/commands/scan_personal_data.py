@@ -5,7 +5,6 @@ events and must not be found.
 """
 
 import argparse
-import asyncio
 import getpass
 import sys
 from collections import Counter
@@ -29,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Search the database and print the findings. Return 1 if there are any, 2 if a canary is too short."""
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
@@ -37,22 +36,6 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
             f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.", file=sys.stderr
         )
         return 2
-    return asyncio.run(_run(settings, canaries))
-
-
-def _canaries(given: list[str]) -> list[str]:
-    canaries: list[str] = []
-    for value in given:
-        if value != "-":
-            canaries.append(value)
-        elif sys.stdin.isatty():
-            canaries.append(getpass.getpass("Canary (not shown): "))
-        else:
-            canaries += sys.stdin.read().split("\n")
-    return [canary for canary in canaries if canary]
-
-
-async def _run(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
     session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
@@ -72,3 +55,15 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
         f"{'see the findings above' if found else 'nothing found'}."
     )
     return int(bool(found))
+
+
+def _canaries(given: list[str]) -> list[str]:
+    canaries: list[str] = []
+    for value in given:
+        if value != "-":
+            canaries.append(value)
+        elif sys.stdin.isatty():
+            canaries.append(getpass.getpass("Canary (not shown): "))
+        else:
+            canaries += sys.stdin.read().split("\n")
+    return [canary for canary in canaries if canary]
