@@ -1,7 +1,6 @@
 """The types of settings. Each parses and checks the text of an environment variable."""
 
 import base64
-import binascii
 import os
 import re
 from collections.abc import Callable
@@ -28,7 +27,7 @@ def named_keys(text: str) -> tuple[NamedKey, ...]:
             )
         try:
             key = base64.b64decode(encoded.replace("-", "+").replace("_", "/"), validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise ValueError(f"entry {position}: the key is not base64") from None
         if len(key) != KEY_BYTES:
             raise ValueError(f"entry {position}: the key must be {KEY_BYTES} bytes long, not {len(key)}")

@@ -19,15 +19,9 @@ from app.admin.mappings.evaluation import EvaluationSettings
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.config_as_code import plan as planning
 from app.config_as_code.model import DesiredDestination, refusal_sentence
-from app.config_as_code.plan import (
-    DestinationStep,
-    ExistingConfiguration,
-    MappingStep,
-    Plan,
-    PlannedAction,
-    plan,
-)
+from app.config_as_code.plan import DestinationStep, ExistingConfiguration, MappingStep, Plan, PlannedAction
 from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
@@ -93,7 +87,7 @@ async def _apply_plan(
         if each.organisation == options.organisation
     }
     options = replace(options, channels=options.channels | own)
-    planned = plan(desired, existing, prune=options.prune)
+    planned = planning.plan(desired, existing, prune=options.prune)
     if not isinstance(planned, Plan):
         return planned
     problems: list[FileProblem] = []
