@@ -35,7 +35,7 @@ _CUT_SHORT: Final = {
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
 
 
-def exported(page: type[Page[Any]]) -> dict[str, Any]:
+def exports(page: type[Page[Any]]) -> dict[str, Any]:
     """Return the settings of a route that returns a page or, with the parameter `format`, an export."""
     text = {"schema": {"type": "string"}}
     media_types = {"text/csv": text, "application/x-ndjson": text}
@@ -134,8 +134,8 @@ _Page = TypeVar("_Page", bound=Page[Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(ListQuery):
-    """The query parameters of a list that can be exported. Use it as `Listed`."""
+class ExportableQuery(ListQuery):
+    """The query parameters of a list that can be exported. Use it as `Listing`."""
 
     export_format: Format = None
 
@@ -148,4 +148,4 @@ class Listing(ListQuery):
         return await export(self.export_format, row, page_at, name=name, cursor=self.cursor)
 
 
-Listed = Annotated[Listing, Depends()]
+Listing = Annotated[ExportableQuery, Depends()]

@@ -15,13 +15,14 @@ from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, StoredStatus, find_person
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
-from app.api.export import Listed, exported
-from app.api.http.response_body import ResponseBody
-from app.api.paging import Page, cursor_of, event_place_of, record_id_of
+from app.api.export import Listing, exports
+from app.api.paging import Page, ResponseBody, cursor_of, event_place_of, record_id_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.store.counts import ConsentStops
 
-router = SecuredRouter()
+router = SecuredRouter("events")
+identity_router = SecuredRouter("identity")
+subject_router = SecuredRouter("subjects")
 
 
 class ConsentRecordPage(Page[ConsentRecord]):
@@ -35,13 +36,12 @@ class ConsentRecordPage(Page[ConsentRecord]):
     ONE + "/consent-records",
     Scope.EVENTS_READ,
     Scope.ERASE,
-    tags=["events"],
     summary="List consent records",
-    **exported(ConsentRecordPage),
+    **exports(ConsentRecordPage),
 )
 async def list_consent(
     on: OnDestination,
-    listing: Listed,
+    listing: Listing,
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
 ) -> ConsentRecordPage | StreamingResponse:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
@@ -68,12 +68,8 @@ async def list_consent(
     return await listing.answer(ConsentRecord, page_at, name="consent-records")
 
 
-@router.post(
-    "/identity/hash",
-    Scope.DESTINATIONS_READ,
-    Scope.DESTINATIONS_WRITE,
-    tags=["identity"],
-    summary="Hash a value",
+@identity_router.post(
+    "/identity/hash", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Hash a value"
 )
 async def show_hash(body: HashRequest) -> HashResult:
     """Return the normalized form of a value, and the match key that Amazon receives for it.
@@ -115,7 +111,7 @@ class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS))
         return {name: value for name in erasure.IDENTIFIERS if (value := getattr(self, name))}
 
 
-@router.post("/subjects/erase", Scope.ERASE, status_code=202, tags=["subjects"], summary="Erase a person")
+@subject_router.post("/subjects/erase", Scope.ERASE, status_code=202, summary="Erase a person")
 async def erase(context: Context, body: Subject, response: Response) -> RequestedErasure:
     """Erase a person's events under all destinations.
 
@@ -158,7 +154,7 @@ class SubjectSearchView(ResponseBody):
     """Repeat with this `cursor` until it is null."""
 
 
-@router.post("/subjects/find", Scope.ERASE, tags=["subjects"], summary="Count a person's stored events")
+@subject_router.post("/subjects/find", Scope.ERASE, summary="Count a person's stored events")
 async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     """Count a person's stored events by destination and status. The response contains no values.
 
@@ -183,9 +179,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     )
 
 
-@router.get(
-    "/subjects/erasures/{erasure_id}", Scope.ERASE, tags=["subjects"], summary="Read an erasure receipt"
-)
+@subject_router.get("/subjects/erasures/{erasure_id}", Scope.ERASE, summary="Read an erasure receipt")
 async def read_receipt(context: Context, erasure_id: str) -> ErasureReceipt:
     """Read the state of an erasure.
 

@@ -9,8 +9,7 @@ import pytest
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import export as exporting
 from app.api.export import ExportFormat, cell, export
-from app.api.http.response_body import ResponseBody
-from app.api.paging import Page
+from app.api.paging import Page, ResponseBody
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event

@@ -27,18 +27,11 @@ from app.domain import strict_json
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 _SCOPES = "__scopes__"
-_RAW = "__raw_body__"
 
 
 def public(endpoint: Endpoint) -> Endpoint:
     """Allow requests without a key."""
     setattr(endpoint, _SCOPES, ())
-    return endpoint
-
-
-def reads_its_own_body(endpoint: Endpoint) -> Endpoint:
-    """Let the route read the body. The route has its own media types or limits."""
-    setattr(endpoint, _RAW, True)
     return endpoint
 
 
@@ -62,8 +55,7 @@ class SecuredRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
-        scopes, raw = scopes_of(self.endpoint), hasattr(self.endpoint, _RAW)
-        has_body = self.body_field is not None
+        scopes, has_body = scopes_of(self.endpoint), self.body_field is not None
         parameters = parameters_of(self.dependant, self.endpoint)
         if scopes:
             parameters = of_keyed_route(parameters)
@@ -79,8 +71,7 @@ class SecuredRoute(APIRoute):
                 request.state.context = request.app.state.context.of_caller(acting)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                 return error_response(refused)
-            if not raw:
-                await _read_body(request, has_body=has_body)
+            await _read_body(request, has_body=has_body)
             return await endpoint(request)
 
         return handle

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Set
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +13,7 @@ from starlette.types import Scope as ASGIScope
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
-from app.api.access.secured_route import SecuredRouter, reads_its_own_body
+from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events import models
 from app.api.http.json_response import exact_json
@@ -118,7 +118,6 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     responses=_ANSWERS,
     openapi_extra={"requestBody": {"content": _NDJSON_BODY}},
 )
-@reads_its_own_body
 async def post_events(
     query: Annotated[EventsQuery, Query()],
     body: Annotated[
@@ -144,13 +143,6 @@ def read_query(scope: ASGIScope) -> EventsQuery | Problem:
         return EventsQuery.model_validate(dict(QueryParams(query)))
     except ValidationError as error:
         return Problem(ErrorCode.INVALID, fields=field_problems(error.errors()))
-
-
-class EventsResponse(NamedTuple):
-    """The response to POST /events: its status, and its body as JSON."""
-
-    status: int
-    body: bytes
 
 
 NOT_STORED: Final = Problem(
@@ -209,8 +201,8 @@ def read_body(
     return read
 
 
-def results_response(results: list[EventResult], *, dry_run: bool = False) -> EventsResponse:
-    """Return the HTTP response for the results of all events."""
+def results_response(results: list[EventResult], *, dry_run: bool = False) -> tuple[int, bytes]:
+    """Return the status and the JSON body of the response for the results of all events."""
     statuses = [result.status for result in results]
     rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
     body = {
@@ -227,7 +219,7 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
         status = 207
     else:
         status = 200 if dry_run else 202
-    return EventsResponse(status, exact_json(body))
+    return status, exact_json(body)
 
 
 def _rejected(result: EventResult, rejection: Rejection) -> models.EventResultBody:

@@ -14,7 +14,7 @@ from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
-from app.api.export import Listed, exported
+from app.api.export import Listing, exports
 from app.api.pages import event_page, rejection_page
 from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
@@ -35,9 +35,9 @@ async def read_event(
     return await read_event_history(context, destination_id, event_id, mapping_id)
 
 
-@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exported(EventSummaryPage))
+@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exports(EventSummaryPage))
 async def list_events(
-    on: OnDestination, wanted: Annotated[MixedFilter, Query()], listing: Listed
+    on: OnDestination, wanted: Annotated[MixedFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
     """List accepted events, newest first, or with `status=rejected` rejected ones.
 
@@ -48,9 +48,9 @@ async def list_events(
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exported(EventSummaryPage))
+@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exports(EventSummaryPage))
 async def search(
-    context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listed
+    context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -76,9 +76,9 @@ async def rejection_summary(
     return paging.part(RejectionSummaryPage, rows)
 
 
-@router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exported(RejectionPage))
+@router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exports(RejectionPage))
 async def list_rejections(
-    on: OnDestination, wanted: Annotated[RecordFilter, Query()], listing: Listed
+    on: OnDestination, wanted: Annotated[RecordFilter, Query()], listing: Listing
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
