@@ -29,10 +29,12 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
         stack.callback(asyncio.create_task(gauges.run(), name="gauges").cancel)
         if settings.metrics_port is not None:
             # These modules load the web framework (10 MB). A worker without the port does not need it.
-            from app.server.secondary import MonitoringApp, MonitoringServer
+            from app.server.secondary import MonitoringServer, monitoring_application
 
             metrics = MetricsText(resources.telemetry.registry, time.monotonic)
-            application = MonitoringApp(metrics=metrics, readiness=resources.readiness, stopping=stopping)
+            application = monitoring_application(
+                metrics=metrics, readiness=resources.readiness, stopping=stopping
+            )
             listener = stack.enter_context(listen(settings, settings.metrics_port, "METRICS_PORT"))
             server = MonitoringServer(application)
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")

@@ -11,7 +11,7 @@ would wait until their timeout.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
@@ -31,33 +31,38 @@ _START_AFTER_S: Final = 1.0  # a faster startup needs no responder
 _SENTENCE: Final = "The service is starting and waits for its database. Retry the request."
 
 
-class MonitoringApp:
-    """The ASGI application of the monitoring port. `stopping` returns whether shutdown was requested."""
+def monitoring_application(
+    *, metrics: MetricsText, readiness: Readiness, stopping: Callable[[], bool]
+) -> ASGIApp:
+    """Return the application of the monitoring port. `stopping` returns whether shutdown was requested."""
 
-    def __init__(self, *, metrics: MetricsText, readiness: Readiness, stopping: Callable[[], bool]) -> None:
-        self._metrics = metrics
-        self._readiness = readiness
-        self._stopping = stopping
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
-        response = await self._answer(scope["method"], scope["path"])
-        response.headers.update(HEADERS)
-        await response(scope, receive, send)
-
-    async def _answer(self, method: str, path: str) -> Response:
+    async def answer(method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
             return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
-                return Response(await self._metrics.read(), media_type=CONTENT_TYPE_LATEST)
+                return Response(await metrics.read(), media_type=CONTENT_TYPE_LATEST)
             case "/health/live":
                 return JSONResponse({"status": "ok"})
             case "/health/ready":
-                reasons = ("stopping",) if self._stopping() else await self._readiness.reasons()
+                reasons = ("stopping",) if stopping() else await readiness.reasons()
                 return not_ready(reasons) if reasons else JSONResponse({"status": "ready", "reasons": []})
             case _:
                 return error_response(Problem(ErrorCode.NOT_FOUND))
+
+    return _application_of(answer)
+
+
+def _application_of(answer: Callable[[str, str], Awaitable[Response]]) -> ASGIApp:
+    """Return the ASGI application that answers requests by their method and path."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        response = await answer(scope["method"], scope["path"])
+        response.headers.update(HEADERS)
+        await response(scope, receive, send)
+
+    return application
 
 
 class MonitoringServer(Server):
@@ -92,7 +97,8 @@ async def respond_while_starting(
         if task.done():
             return task.result()
         server = MonitoringServer(
-            _unavailable, limits=ConnectionLimits(head_s=5, body_s=5, connections=connections)
+            _application_of(_unavailable),
+            limits=ConnectionLimits(head_s=5, body_s=5, connections=connections),
         )
         serving = asyncio.create_task(server.serve(sockets=[listener.dup() for listener in sockets]))
         try:
@@ -104,9 +110,8 @@ async def respond_while_starting(
         task.cancel()
 
 
-async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
-    assert scope["type"] == "http"
-    match scope["path"]:
+async def _unavailable(_method: str, path: str) -> Response:
+    match path:
         case "/health/live":
             response: Response = JSONResponse({"status": "ok"})
         case "/health/ready":
@@ -114,7 +119,6 @@ async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
         case _:
             problem = Problem(ErrorCode.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"})
             response = error_response(problem)
-    response.headers.update(HEADERS)
     # The next request of this client must reach the application.
     response.headers["Connection"] = "close"
-    await response(scope, receive, send)
+    return response
