@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin.access import NO_CALLER, Caller
-from app.admin.access.person_claims import PersonClaims
+from app.admin.access.people import PersonClaims
 from app.admin.mappings.evaluation import EvaluationSettings
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn

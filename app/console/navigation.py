@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.admin.access import Scope
-from app.admin.access.roles import roles_with
+from app.admin.access.people import roles_with
 from app.console.access.sessions import Visitor
 
 

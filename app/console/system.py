@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.access.roles import ROLES
+from app.admin.access.people import ROLES
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.console.access.secured_page import CurrentVisit, PageRouter

@@ -12,7 +12,7 @@ from functools import partial
 import uvloop
 from fastapi import FastAPI
 
-from app.admin.access.person_claims import PersonClaims
+from app.admin.access.people import PersonClaims
 from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.accounts import find_advertiser

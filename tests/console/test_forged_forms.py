@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 
-from app.admin.access.roles import ROLES, PersonRole
+from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import PUBLIC, ApiWorld
 from tests.console.test_sessions import COOKIE, csrf, sign_in, world
 from tests.console.test_sessions_of_people import Signing, signing

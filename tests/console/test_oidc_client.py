@@ -11,8 +11,18 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from app.admin.access import Scope
-from app.admin.access.person_claims import PersonClaims, display_name, person_caller, subject_of
-from app.admin.access.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
+from app.admin.access.people import (
+    ACTIONS,
+    PRECEDENCE,
+    ROLES,
+    PersonClaims,
+    PersonRole,
+    display_name,
+    person_caller,
+    role_of,
+    subject_of,
+    why_not,
+)
 from app.domain.sign_in import Identity, Logout, OidcFailure
 from app.oidc_client import OidcClient
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now

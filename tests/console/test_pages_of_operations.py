@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.access.roles import ROLES, PersonRole
+from app.admin.access.people import ROLES, PersonRole
 from tests.console.test_confirmations import Case, D, case
 from tests.console.test_sessions import csrf, sign_in
 from tests.store.test_audit_chain import tamper_with

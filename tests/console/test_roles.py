@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.access.roles import ROLES, PersonRole
+from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import ApiWorld
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
 

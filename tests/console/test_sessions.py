@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.access.roles import role_of
+from app.admin.access.people import role_of
 from app.api.access.secured_route import scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.console.access.sessions import safe_next

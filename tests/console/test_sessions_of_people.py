@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access.person_claims import PersonClaims
+from app.admin.access.people import PersonClaims
 from app.console.access.sign_in import BACK_CHANNEL, CALLBACK
 from app.oidc_client import OidcClient
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.admin.access.roles import ROLES, PersonRole
+from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import MAPPING, PUBLIC, ApiWorld
 from tests.console.test_sessions import COOKIE, csrf, sign_in, submit, world
 

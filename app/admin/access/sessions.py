@@ -10,8 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.admin.access.person_claims import subject_of
-from app.admin.access.roles import role_of
+from app.admin.access.people import role_of, subject_of
 from app.admin.context import AppContext
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal

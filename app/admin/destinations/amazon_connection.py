@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from app.admin.access import BOOTSTRAP
-from app.admin.access.person_claims import PERSON
+from app.admin.access.people import PERSON
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, changing
 from app.admin.destinations.preflight import not_visible_sentence

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
-from app.admin.access.roles import ROLES, PersonRole, role_of
+from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey

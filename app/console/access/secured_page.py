@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Caller, Scope
-from app.admin.access.roles import why_not
+from app.admin.access.people import why_not
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of

@@ -19,8 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.admin.access.person_claims import person_caller
-from app.admin.access.roles import role_of
+from app.admin.access.people import person_caller, role_of
 from app.admin.context import AppContext
 from app.api.http.headers import address_parts
 from app.crypto import CannotDecrypt, same_secret, secret_digest

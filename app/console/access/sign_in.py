@@ -14,8 +14,7 @@ from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.access import Caller, Scope
-from app.admin.access.person_claims import display_name, person_caller, subject_of
-from app.admin.access.roles import home_of, role_of
+from app.admin.access.people import display_name, home_of, person_caller, role_of, subject_of
 from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
