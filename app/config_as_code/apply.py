@@ -8,8 +8,9 @@ from fractions import Fraction
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin import destinations as destination_use_cases
 from app.admin.context import Update
+from app.admin.destinations import set_status_callback
+from app.admin.destinations.settings import insert_destination, update_settings
 from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
@@ -155,14 +156,14 @@ async def _destination(change: Update, step: DestinationStep, options: ApplyOpti
     if step.existing is None:
         id_ = DestinationId(desired.id or new_id("dst_"))
         async with _unused_id(connection, "destination"):
-            after = await destination_use_cases.insert_destination(change, id_, step.settings)
+            after = await insert_destination(change, id_, step.settings)
     else:
         before = await destinations.lock(connection, step.existing.id)
         assert before is not None
-        after = await destination_use_cases.update_settings(change, before, step.settings)
+        after = await update_settings(change, before, step.settings)
     enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
-        await destination_use_cases.set_status_callback(change, after, enabled=enabled)
+        await set_status_callback(change, after, enabled=enabled)
     if desired.alerting is not None and await change_alerting(
         change, after, desired.alerting.stored(), replaces=True
     ):

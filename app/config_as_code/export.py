@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from app.admin.destinations import settings_of
+from app.admin.destinations.settings import settings_of
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.config_as_code.model import VERSION
 from app.config_as_code.plan import ExistingConfiguration, alerting_members

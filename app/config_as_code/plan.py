@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from app.admin.destinations import settings_of
-from app.admin.destinations.settings import settings_from
+from app.admin.destinations.settings import settings_from, settings_of
 from app.admin.incidents.alerting import NotificationPreference
 from app.config_as_code.model import DesiredDestination, DesiredMapping
 from app.config_as_code.read import FileProblem, InvalidFile

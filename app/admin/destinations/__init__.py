@@ -19,10 +19,8 @@ from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.events.search import reading_row
 from app.admin.ids import require_id
-from app.admin.mappings.pinned_names import pin_for_advertiser
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found, require_version
-from app.domain.destination import DestinationSettings, State
-from app.domain.ids import DestinationId
+from app.admin.refusals import ErrorCode, Refusal, require_found, require_version
+from app.domain.destination import State
 from app.store import callbacks
 from app.store.audit import AuditAction
 from app.store.callbacks import CallbackStatus
@@ -79,39 +77,6 @@ def audit_view(destination: Destination) -> dict[str, Any]:
     """Return the members of a destination that the audit records."""
     members = _PUBLIC.dump_python(destination, mode="json")
     return {name: value for name, value in members.items() if not name.endswith(("_at", "version"))}
-
-
-def settings_of(destination: Destination) -> DestinationSettings:
-    """Return the fields of a destination that a caller can set."""
-    return copied(DestinationSettings, destination)
-
-
-async def insert_destination(
-    change: Update, id_: DestinationId, settings: DestinationSettings
-) -> Destination:
-    """Create a destination in state `draft` under an unused id."""
-    created = await destinations.create(change.connection, id_, settings)
-    await change.record(AuditAction.DESTINATION_CREATED, id_, None, audit_view(created))
-    return created
-
-
-async def update_settings(change: Update, before: Destination, settings: DestinationSettings) -> Destination:
-    """Apply settings to a destination and return the destination. Return `before` if nothing changes.
-
-    Raises Refusal if the advertiser or the region changes and can no longer change. Raises Refusal if the new
-    advertiser has another pinned name for the event type of a published mapping.
-    """
-    if settings == settings_of(before):
-        return before
-    fixed = [name for name in ("advertiser_id", "region") if getattr(before, name) != getattr(settings, name)]
-    if fixed:
-        if before.sign_in != "none" or await destinations.ever_accepted(change.connection, before.number):
-            problems = (FieldProblem(name, "not_allowed") for name in fixed)
-            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *problems)
-        await pin_for_advertiser(change.connection, before.id, settings.advertiser_id)
-    after = await destinations.change(change.connection, before.id, settings)
-    await change.record(AuditAction.DESTINATION_CHANGED, before.id, audit_view(before), audit_view(after))
-    return after
 
 
 async def set_status_callback(change: Update, destination: Destination, *, enabled: bool) -> None:

@@ -1,4 +1,7 @@
-"""Use cases on the settings of destinations: list, create, change. Each runs in its own transaction."""
+"""Use cases on the settings of destinations: list, create, change. Changes are audited.
+
+Functions that take an `Update` run in its transaction, the others in one of their own.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,26 +10,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin.context import AppContext
+from app.admin.context import AppContext, Update
 from app.admin.copies import copied
-from app.admin.destinations import (
-    changing,
-    find_visible,
-    insert_destination,
-    settings_of,
-    update_settings,
-)
+from app.admin.destinations import audit_view, changing, find_visible
 from app.admin.ids import new_id
 from app.admin.incidents import change_alerting
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.mappings.event_names import pin_for_advertiser
 from app.admin.organisations import require_destination_allowance
-from app.admin.refusals import ErrorCode, Refusal, require_version
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
 from app.domain.ids import DestinationId
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import Health, health_of
 from app.store import PipelineConnection, incidents
+from app.store.audit import AuditAction
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting
@@ -98,6 +97,39 @@ def settings_from(body: NewDestination) -> DestinationSettings:
     """Return the settings of a new destination."""
     rate = DEFAULT_RATE if body.rate_limit is None else RequestRate(**body.rate_limit.model_dump())
     return copied(DestinationSettings, body, region=Region(body.region), rate_limit=rate)
+
+
+def settings_of(destination: Destination) -> DestinationSettings:
+    """Return the fields of a destination that a caller can set."""
+    return copied(DestinationSettings, destination)
+
+
+async def insert_destination(
+    change: Update, id_: DestinationId, settings: DestinationSettings
+) -> Destination:
+    """Create a destination in state `draft` under an unused id."""
+    created = await destinations.create(change.connection, id_, settings)
+    await change.record(AuditAction.DESTINATION_CREATED, id_, None, audit_view(created))
+    return created
+
+
+async def update_settings(change: Update, before: Destination, settings: DestinationSettings) -> Destination:
+    """Apply settings to a destination and return the destination. Return `before` if nothing changes.
+
+    Raises Refusal if the advertiser or the region changes and can no longer change. Raises Refusal if the new
+    advertiser has another pinned name for the event type of a published mapping.
+    """
+    if settings == settings_of(before):
+        return before
+    fixed = [name for name in ("advertiser_id", "region") if getattr(before, name) != getattr(settings, name)]
+    if fixed:
+        if before.sign_in != "none" or await destinations.ever_accepted(change.connection, before.number):
+            problems = (FieldProblem(name, "not_allowed") for name in fixed)
+            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *problems)
+        await pin_for_advertiser(change.connection, before.id, settings.advertiser_id)
+    after = await destinations.change(change.connection, before.id, settings)
+    await change.record(AuditAction.DESTINATION_CHANGED, before.id, audit_view(before), audit_view(after))
+    return after
 
 
 async def change_destination(

@@ -1,4 +1,4 @@
-"""Use cases of event names: list the pinned names, show what a rename changes, rename an event type."""
+"""Event names: pin those of published mappings, refuse a second name, list the pinned names, rename one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,18 @@ from app.admin.access import Caller
 from app.admin.context import AppContext, Update
 from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
-from app.admin.mappings.schema import compiled_or_none
-from app.admin.refusals import ErrorCode, Refusal, invalid, require_found
+from app.admin.mappings.schema import compile_or_refuse, compiled_or_none
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.mapping.event_name import clean_event_name, event_name_problem, unintended_name_problem
+from app.domain.mapping.event_name import (
+    clean_event_name,
+    event_name_problem,
+    near_miss,
+    unintended_name_problem,
+)
 from app.store import batches, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
@@ -211,3 +216,54 @@ def _users_of_name(
         elif compiled.constant_event_type == event_type:
             constant.append(mapping)
     return constant, from_event
+
+
+async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
+    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
+
+    If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
+    A name that no one can have meant is refused unless it is pinned already.
+    """
+    event_type = mapping.constant_event_type
+    if problem := unintended_name_problem(mapping.event_name):
+        pins = await event_names.of_advertiser(connection, advertiser)
+        if mapping.event_name not in {each.name for each in pins}:
+            raise invalid("event_name", "event_name_invalid", problem)
+    if event_type is None:
+        return
+    pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
+    if pinned.name != mapping.event_name:
+        raise name_conflict(pinned, mapping.event_name)
+    if new:
+        await destinations.touch_advertiser(connection, advertiser)
+
+
+_NEAR = {
+    "unicode": "Yours looks the same but has other Unicode characters. ",
+    "case": "Yours differs only in capital letters. ",
+    "spaces": "Yours differs only in the characters between the words. ",
+    "one_letter": "Yours differs by one letter. ",
+}
+
+
+def name_conflict(pinned: Pin, requested: str) -> Refusal:
+    """Return the refusal of a second name, with the pinned name and how the two names differ."""
+    near = near_miss(requested, pinned.name)
+    return Refusal(
+        ErrorCode.EVENT_NAME_CONFLICT,
+        f"For this advertiser, events of type {pinned.event_type} are named “{pinned.name}”. "
+        f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
+        FieldProblem("event_name", "event_name_conflict"),
+        pinned_name=pinned.name,
+        event_type=pinned.event_type,
+        near_miss=near,
+    )
+
+
+async def pin_for_advertiser(
+    connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
+) -> None:
+    """Pin the names of a destination's published mappings for its new advertiser."""
+    for mapping in await mappings.published_of(connection, [destination]):
+        assert mapping.published is not None
+        await pin(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))

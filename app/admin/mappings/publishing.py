@@ -19,7 +19,7 @@ from app.admin.copies import copied
 from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
-from app.admin.mappings.pinned_names import pin
+from app.admin.mappings.event_names import pin
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_version
 from app.domain.destination import State
